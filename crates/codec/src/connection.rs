@@ -1,0 +1,348 @@
+//! The state machine of one connection, from its first byte to its close.
+
+use std::{fmt, mem};
+
+use crate::close::CloseCode;
+use crate::error::{Error, FrameError, HandshakeError};
+use crate::frame::{self, Kind, Opcode};
+use crate::head::Head;
+use crate::input::{Cursor, Place};
+use crate::limits::Limits;
+use crate::reader::{Found, Reader};
+use crate::request::{AcceptKey, Request};
+use crate::response::{self, ResponseHead};
+
+/// The server's side of one WebSocket connection. It does no I/O: what was read goes into
+/// [`Connection::receive`], what [`Connection::transmit`] and others append is to be written.
+///
+/// Small, and without heap while it is open and idle.
+#[derive(Default)]
+pub struct Connection {
+    state: State,
+    /// What the last event borrows, if its bytes came in several pieces. Freed by the next call
+    /// of `receive`, so that an idle connection does not keep it.
+    lent: Vec<u8>,
+    /// The payload of the latest ping that was not answered yet. "If an endpoint receives a Ping
+    /// frame and has not yet sent Pong frame(s) in response to previous Ping frame(s), the
+    /// endpoint MAY elect to send a Pong frame for only the most recently processed Ping frame"
+    /// (RFC 6455 section 5.5.3): a flood of pings owes one pong.
+    pong: Option<Box<[u8]>>,
+}
+
+enum State {
+    Handshake(Head),
+    Answering,
+    Open(Reader),
+    Closing(Reader),
+    Closed(Farewell),
+}
+
+/// The last thing the peer is to be told.
+enum Farewell {
+    Said,
+    Response(HandshakeError),
+    Close(Option<CloseCode>),
+}
+
+/// Where a connection is in its life; it only ever moves forwards.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub enum Phase {
+    /// The request head has not ended.
+    Handshake,
+    /// A request awaits [`Connection::accept`] or [`Connection::respond`].
+    Answering,
+    /// Messages go both ways.
+    Open,
+    /// Our close frame was sent, the peer's is awaited.
+    Closing,
+    /// Nothing is read any more. Once nothing is owed either, the socket can be closed.
+    Closed,
+}
+
+/// What one call of [`Connection::receive`] did.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Step<'a> {
+    /// Bytes of the input that were used and must not be given again.
+    pub consumed: usize,
+    /// What they amount to.
+    pub event: Option<Event<'a>>,
+}
+
+/// Something whole that a peer said.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Event<'a> {
+    /// A request, to be answered by [`Connection::accept`], [`Connection::respond`] or
+    /// [`Connection::refuse`].
+    Request(Request<'a>),
+    /// A message.
+    Message(Message<'a>),
+    /// A ping; its pong is now owed.
+    Ping(&'a [u8]),
+    /// A pong.
+    Pong(&'a [u8]),
+    /// The peer's close frame with its code, if it had one (none is what RFC 6455 section 7.1.5
+    /// calls 1005). Unless ours was sent, the reply is now owed: the same code.
+    Close(Option<CloseCode>),
+    /// The peer broke a rule. The error response, or a close frame with the code of the error,
+    /// is now owed, unless our close frame was sent.
+    Failed(Error),
+}
+
+/// A message, all its fragments together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message<'a> {
+    /// Text or binary.
+    pub kind: Kind,
+    /// Valid UTF-8 if it is text.
+    pub payload: &'a [u8],
+}
+
+impl Connection {
+    /// A connection of which nothing was read yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads `input` up to the next event. To be called until everything is consumed and no
+    /// event comes, so once more after the last event, which frees what that event borrowed. It
+    /// consumes something or yields an event, unless `input` is empty or the phase is
+    /// [`Phase::Answering`], in which nothing is read.
+    ///
+    /// Payloads are unmasked where they lie, which is why `input` is mutable. When an event is
+    /// [`Event::Close`] or [`Event::Failed`], the phase is [`Phase::Closed`], in which all input
+    /// is consumed and ignored.
+    pub fn receive<'a>(&'a mut self, input: &'a mut [u8], limits: &Limits) -> Step<'a> {
+        self.lent = Vec::new();
+        let mut cursor = Cursor::new(input);
+        match &mut self.state {
+            State::Handshake(head) => {
+                let found = head.advance(&mut cursor, limits, &mut self.lent);
+                let consumed = cursor.consumed();
+                self.step_in_handshake(found, consumed, input, limits)
+            }
+            State::Open(reader) | State::Closing(reader) => {
+                let found = reader.advance(&mut cursor, limits, &mut self.lent);
+                let consumed = cursor.consumed();
+                self.step_in_frames(found, consumed, input)
+            }
+            State::Answering => Step {
+                consumed: 0,
+                event: None,
+            },
+            State::Closed(_) => Step {
+                consumed: input.len(),
+                event: None,
+            },
+        }
+    }
+
+    /// Answering → Open: appends the 101. `accept` is from [`Request::upgrade`]; `subprotocol`
+    /// must be one the client offered (RFC 6455 section 4.2.2). No-op in another phase.
+    pub fn accept(&mut self, accept: &AcceptKey, subprotocol: Option<&str>, out: &mut Vec<u8>) {
+        if matches!(self.state, State::Answering) {
+            self.lent = Vec::new();
+            self.state = State::Open(Reader::default());
+            response::encode_switching_protocols(accept, subprotocol, out);
+        }
+    }
+
+    /// Answering → Closed: appends the head of the response. The body, of
+    /// `response.content_length` bytes, is sent by the caller. Also possible in
+    /// [`Phase::Handshake`], for answers that do not wait for the request, as 408 and 503.
+    /// No-op in another phase.
+    pub fn respond(&mut self, response: &ResponseHead<'_>, out: &mut Vec<u8>) {
+        if matches!(self.state, State::Handshake(_) | State::Answering) {
+            self.lent = Vec::new();
+            self.state = State::Closed(Farewell::Said);
+            response.encode(out);
+        }
+    }
+
+    /// Answering → Closed: appends the whole response, with its body, to a request that
+    /// [`Request::upgrade`] refused. No-op in another phase.
+    pub fn refuse(&mut self, error: HandshakeError, out: &mut Vec<u8>) {
+        if matches!(self.state, State::Answering) {
+            self.lent = Vec::new();
+            self.state = State::Closed(Farewell::Said);
+            response::encode_error(error, out);
+        }
+    }
+
+    /// Appends what is owed: the pong to the latest ping, then the reply to a close frame, or what
+    /// tells the peer which rule it broke. Returns whether there was anything.
+    pub fn transmit(&mut self, out: &mut Vec<u8>) -> bool {
+        let owed = self.owes();
+        if let Some(payload) = self.pong.take() {
+            frame::encode(Opcode::Pong, &payload, out);
+        }
+        if let State::Closed(farewell) = &mut self.state {
+            match mem::replace(farewell, Farewell::Said) {
+                Farewell::Said => {}
+                Farewell::Response(error) => response::encode_error(error, out),
+                Farewell::Close(code) => frame::encode_close(code, "", out),
+            }
+        }
+        owed
+    }
+
+    /// Whether [`Connection::transmit`] would append anything.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        let farewell_owed = match &self.state {
+            State::Closed(Farewell::Response(_) | Farewell::Close(_)) => true,
+            State::Closed(Farewell::Said)
+            | State::Handshake(_)
+            | State::Answering
+            | State::Open(_)
+            | State::Closing(_) => false,
+        };
+        self.pong.is_some() || farewell_owed
+    }
+
+    /// Open → Closing: appends an owed pong and our close frame, whose reason is cut to 123 bytes
+    /// at a character boundary. From now on data and pings are skipped, and only
+    /// [`Event::Close`] or [`Event::Failed`] come. No-op in another phase, returning false.
+    pub fn close(&mut self, code: CloseCode, reason: &str, out: &mut Vec<u8>) -> bool {
+        let State::Open(reader) = &mut self.state else {
+            return false;
+        };
+        let mut reader = mem::take(reader);
+        reader.discard();
+        self.transmit(out);
+        self.state = State::Closing(reader);
+        frame::encode_close(Some(code), reason, out);
+        true
+    }
+
+    /// Where the connection is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match &self.state {
+            State::Handshake(_) => Phase::Handshake,
+            State::Answering => Phase::Answering,
+            State::Open(_) => Phase::Open,
+            State::Closing(_) => Phase::Closing,
+            State::Closed(_) => Phase::Closed,
+        }
+    }
+
+    /// Heap held for input, in bytes: what is not whole yet, the bytes of the last event until
+    /// the next call of `receive`, an owed pong. At most about twice what was received, since
+    /// buffers grow by doubling.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        let unfinished = match &self.state {
+            State::Handshake(head) => head.buffered_bytes(),
+            State::Open(reader) | State::Closing(reader) => reader.buffered_bytes(),
+            State::Answering | State::Closed(_) => 0,
+        };
+        unfinished + self.lent.capacity() + self.pong.as_ref().map_or(0, |pong| pong.len())
+    }
+
+    fn step_in_handshake<'a>(
+        &'a mut self,
+        found: Result<Option<Place>, HandshakeError>,
+        consumed: usize,
+        input: &'a [u8],
+        limits: &Limits,
+    ) -> Step<'a> {
+        let input_bytes = input.len();
+        let request = match found {
+            Ok(None) => {
+                return Step {
+                    consumed,
+                    event: None,
+                };
+            }
+            Ok(Some(place)) => Request::parse(place.bytes(input, &self.lent), limits),
+            Err(error) => Err(error),
+        };
+        match request {
+            Ok(request) => {
+                self.state = State::Answering;
+                Step {
+                    consumed,
+                    event: Some(Event::Request(request)),
+                }
+            }
+            Err(error) => {
+                self.state = State::Closed(Farewell::Response(error));
+                Step {
+                    consumed: input_bytes,
+                    event: Some(Event::Failed(error.into())),
+                }
+            }
+        }
+    }
+
+    fn step_in_frames<'a>(
+        &'a mut self,
+        found: Result<Option<Found>, FrameError>,
+        consumed: usize,
+        input: &'a [u8],
+    ) -> Step<'a> {
+        let lent = &self.lent;
+        let event = match found {
+            Ok(None) => {
+                return Step {
+                    consumed,
+                    event: None,
+                };
+            }
+            Ok(Some(Found::Message { kind, payload })) => Event::Message(Message {
+                kind,
+                payload: payload.bytes(input, lent),
+            }),
+            Ok(Some(Found::Ping(payload))) => {
+                let payload = payload.bytes(input, lent);
+                self.pong = Some(payload.into());
+                Event::Ping(payload)
+            }
+            Ok(Some(Found::Pong(payload))) => Event::Pong(payload.bytes(input, lent)),
+            Ok(Some(Found::Close(code))) => {
+                self.state.end(code);
+                Event::Close(code)
+            }
+            Err(error) => {
+                self.state.end(Some(error.close_code()));
+                return Step {
+                    consumed: input.len(),
+                    event: Some(Event::Failed(error.into())),
+                };
+            }
+        };
+        Step {
+            consumed,
+            event: Some(event),
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    /// Without any bytes of the peer: they can be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("phase", &self.phase())
+            .field("buffered_bytes", &self.buffered_bytes())
+            .field("owes", &self.owes())
+            .finish()
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Handshake(Head::default())
+    }
+}
+
+impl State {
+    /// To Closed, with a close frame unless ours was sent: no frame may follow it
+    /// (RFC 6455 section 5.5.1).
+    fn end(&mut self, code: Option<CloseCode>) {
+        *self = match self {
+            Self::Closing(_) => Self::Closed(Farewell::Said),
+            _ => Self::Closed(Farewell::Close(code)),
+        };
+    }
+}

@@ -1,0 +1,295 @@
+//! Frames on the wire: header decoding, and encoding (RFC 6455 section 5.2).
+
+use std::ops::Deref;
+
+use crate::close::CloseCode;
+use crate::error::FrameError;
+use crate::mask;
+
+const FIN: u8 = 0x80;
+const RESERVED_BITS: u8 = 0x70;
+const OPCODE: u8 = 0x0f;
+const MASKED: u8 = 0x80;
+
+/// Longest payload of a control frame (RFC 6455 section 5.5).
+pub(crate) const CONTROL_BYTES_MAX: usize = 125;
+
+/// What kind of message a payload is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Kind {
+    /// UTF-8 text.
+    Text,
+    /// Bytes.
+    Binary,
+}
+
+/// The meaning of a frame (RFC 6455 section 11.8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Opcode {
+    /// A further fragment of a message.
+    Continuation,
+    /// A text message or its first fragment.
+    Text,
+    /// A binary message or its first fragment.
+    Binary,
+    /// The last frame of a direction.
+    Close,
+    /// Asks for a pong.
+    Ping,
+    /// Answers a ping.
+    Pong,
+}
+
+impl Opcode {
+    const fn to_wire(self) -> u8 {
+        match self {
+            Self::Continuation => 0x0,
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xa,
+        }
+    }
+}
+
+impl From<Kind> for Opcode {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => Self::Text,
+            Kind::Binary => Self::Binary,
+        }
+    }
+}
+
+/// An encoded frame header of the server: 2, 4 or 10 bytes.
+///
+/// For messages whose payload is shared by many connections: the header is sent before it.
+#[derive(Clone, Copy, Debug)]
+pub struct HeaderBytes {
+    bytes: [u8; 10],
+    length: u8,
+}
+
+impl Deref for HeaderBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+/// The header of an unmasked, unfragmented frame with a payload of `payload_bytes` bytes.
+#[must_use]
+pub fn header(opcode: Opcode, payload_bytes: usize) -> HeaderBytes {
+    encode_header(FIN | opcode.to_wire(), 0, payload_bytes)
+}
+
+/// Appends a message as one unmasked frame.
+pub fn encode_message(kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
+    encode(kind.into(), payload, out);
+}
+
+/// Appends a ping. What exceeds 125 bytes of the payload is left out, as a control frame cannot
+/// carry it.
+pub fn encode_ping(payload: &[u8], out: &mut Vec<u8>) {
+    encode(
+        Opcode::Ping,
+        &payload[..payload.len().min(CONTROL_BYTES_MAX)],
+        out,
+    );
+}
+
+/// Appends a close frame: empty without a code, else with the code and as many whole characters
+/// of `reason` as fit into 123 bytes.
+pub fn encode_close(code: Option<CloseCode>, reason: &str, out: &mut Vec<u8>) {
+    let Some(code) = code else {
+        return encode(Opcode::Close, b"", out);
+    };
+    let code = code.get().to_be_bytes();
+    let mut reason_bytes = reason.len().min(CONTROL_BYTES_MAX - code.len());
+    while !reason.is_char_boundary(reason_bytes) {
+        reason_bytes -= 1;
+    }
+    let reason = &reason[..reason_bytes];
+    out.extend_from_slice(&header(Opcode::Close, code.len() + reason.len()));
+    out.extend_from_slice(&code);
+    out.extend_from_slice(reason.as_bytes());
+}
+
+/// Appends a frame as a client sends it: masked with `key`, `fin` as given. Obeys no further
+/// rule, so that tests can break them.
+pub fn encode_masked(opcode: Opcode, fin: bool, key: [u8; 4], payload: &[u8], out: &mut Vec<u8>) {
+    let fin = if fin { FIN } else { 0 };
+    out.extend_from_slice(&encode_header(
+        fin | opcode.to_wire(),
+        MASKED,
+        payload.len(),
+    ));
+    out.extend_from_slice(&key);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    mask::apply(key, &mut out[start..]);
+}
+
+pub(crate) fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&header(opcode, payload.len()));
+    out.extend_from_slice(payload);
+}
+
+fn encode_header(first: u8, masked: u8, payload_bytes: usize) -> HeaderBytes {
+    let mut bytes = [0; 10];
+    bytes[0] = first;
+    let length = if payload_bytes <= CONTROL_BYTES_MAX {
+        bytes[1] = masked | payload_bytes as u8;
+        2
+    } else if let Ok(short) = u16::try_from(payload_bytes) {
+        bytes[1] = masked | 126;
+        bytes[2..4].copy_from_slice(&short.to_be_bytes());
+        4
+    } else {
+        bytes[1] = masked | 127;
+        bytes[2..].copy_from_slice(&(payload_bytes as u64).to_be_bytes());
+        10
+    };
+    HeaderBytes { bytes, length }
+}
+
+/// A control frame's meaning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Control {
+    Close,
+    Ping,
+    Pong,
+}
+
+/// What a received frame is, as far as the reader must distinguish.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    Start(Kind),
+    Continuation,
+    Control(Control),
+}
+
+impl Role {
+    fn from_wire(opcode: u8) -> Result<Self, FrameError> {
+        match opcode {
+            0x0 => Ok(Self::Continuation),
+            0x1 => Ok(Self::Start(Kind::Text)),
+            0x2 => Ok(Self::Start(Kind::Binary)),
+            0x8 => Ok(Self::Control(Control::Close)),
+            0x9 => Ok(Self::Control(Control::Ping)),
+            0xa => Ok(Self::Control(Control::Pong)),
+            _ => Err(FrameError::ReservedOpcode),
+        }
+    }
+}
+
+/// Which data frame may come next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sequence {
+    /// The first of a message.
+    Start,
+    /// A continuation.
+    Continuation,
+    /// Whichever: it will be discarded.
+    Any,
+}
+
+impl Sequence {
+    fn check(self, role: Role) -> Result<(), FrameError> {
+        match (self, role) {
+            (Self::Start, Role::Continuation) => Err(FrameError::ContinuationWithoutStart),
+            (Self::Continuation, Role::Start(_)) => Err(FrameError::MessageInterleaved),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A decoded header of a client's frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Header {
+    pub(crate) fin: bool,
+    pub(crate) role: Role,
+    pub(crate) key: mask::Key,
+    /// As announced, at most 2⁶³ − 1: nothing of it may have arrived.
+    pub(crate) payload_bytes: u64,
+    pub(crate) header_bytes: usize,
+}
+
+impl Header {
+    /// Longest header of a client: two bytes, a 64-bit length and a masking key.
+    pub(crate) const BYTES_MAX: usize = 14;
+
+    /// Decodes the header at the beginning of `bytes`; `None` if they end inside it. Each rule is
+    /// judged as soon as its byte is there, in the order of the bytes, so the verdict does not
+    /// depend on how many follow.
+    pub(crate) fn decode(bytes: &[u8], sequence: Sequence) -> Result<Option<Self>, FrameError> {
+        let Some(&first) = bytes.first() else {
+            return Ok(None);
+        };
+        let fin = first & FIN != 0;
+        if first & RESERVED_BITS != 0 {
+            return Err(FrameError::ReservedBits);
+        }
+        let role = Role::from_wire(first & OPCODE)?;
+        let control = matches!(role, Role::Control(_));
+        if control && !fin {
+            return Err(FrameError::ControlFragmented);
+        }
+        sequence.check(role)?;
+
+        let Some(&second) = bytes.get(1) else {
+            return Ok(None);
+        };
+        // RFC 6455 section 5.1: a server must close the connection upon an unmasked frame.
+        if second & MASKED == 0 {
+            return Err(FrameError::Unmasked);
+        }
+        let short = second & !MASKED;
+        if control && usize::from(short) > CONTROL_BYTES_MAX {
+            return Err(FrameError::ControlTooLong);
+        }
+        let Some((payload_bytes, rest)) = decode_length(short, &bytes[2..])? else {
+            return Ok(None);
+        };
+        let Some((&key, rest)) = rest.split_first_chunk() else {
+            return Ok(None);
+        };
+        let header_bytes = bytes.len() - rest.len();
+        Ok(Some(Self {
+            fin,
+            role,
+            key,
+            payload_bytes,
+            header_bytes,
+        }))
+    }
+}
+
+/// The payload length from the seven bits in the second byte and what comes after it; and what
+/// follows the length. "The minimal number of bytes MUST be used" (RFC 6455 section 5.2).
+fn decode_length(short: u8, bytes: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
+    let (length, minimum, rest) = match short {
+        126 => {
+            let Some((length, rest)) = bytes.split_first_chunk() else {
+                return Ok(None);
+            };
+            (u64::from(u16::from_be_bytes(*length)), 126, rest)
+        }
+        127 => {
+            if bytes.first().is_some_and(|highest| highest & 0x80 != 0) {
+                return Err(FrameError::LengthHighestBit);
+            }
+            let Some((length, rest)) = bytes.split_first_chunk() else {
+                return Ok(None);
+            };
+            (u64::from_be_bytes(*length), 1 << 16, rest)
+        }
+        _ => (u64::from(short), 0, bytes),
+    };
+    if length < minimum {
+        return Err(FrameError::LengthNotMinimal);
+    }
+    Ok(Some((length, rest)))
+}

@@ -1,0 +1,177 @@
+//! Finding the end of a request head, byte by byte as it arrives, within limits.
+//!
+//! What separates lines is judged here, strictly: parsers that forgive a bare LF, a bare CR or a
+//! folded line disagree about where a request ends, which is how requests are smuggled
+//! (RFC 9112 sections 2.2, 5.2 and 11.2). Each byte is looked at once.
+
+use std::mem;
+
+use crate::error::HandshakeError;
+use crate::input::{Cursor, Place};
+use crate::limits::Limits;
+
+/// The head that has arrived so far.
+#[derive(Default)]
+pub(crate) struct Head {
+    /// Empty as long as the head may come in one piece.
+    bytes: Vec<u8>,
+    scanner: Scanner,
+}
+
+impl Head {
+    /// Reads up to the end of the head and says where the head lies, moved to `lent` if it came
+    /// in several pieces. `None`: it has not ended yet.
+    pub(crate) fn advance(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        limits: &Limits,
+        lent: &mut Vec<u8>,
+    ) -> Result<Option<Place>, HandshakeError> {
+        let end = self.scanner.scan(cursor.rest(), limits)?;
+        if self.bytes.is_empty()
+            && let Some(end) = end
+        {
+            return Ok(cursor.take_whole(end as u64).map(Place::Input));
+        }
+        let piece_bytes = end.unwrap_or(cursor.rest().len());
+        self.bytes
+            .extend_from_slice(cursor.take(piece_bytes as u64));
+        Ok(end.map(|_| {
+            *lent = mem::take(&mut self.bytes);
+            Place::Lent
+        }))
+    }
+
+    /// Heap held, in bytes.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+#[derive(Default)]
+struct Scanner {
+    head_bytes: usize,
+    section: Section,
+    /// Of the current line, without its ending.
+    line_bytes: usize,
+    after_cr: bool,
+}
+
+#[derive(Default)]
+enum Section {
+    /// RFC 9112 section 2.2 asks to ignore an empty line before the request line. Any number is
+    /// ignored that fits into the head.
+    #[default]
+    RequestLine,
+    Fields {
+        begun: usize,
+    },
+}
+
+impl Scanner {
+    /// The number of bytes of `input` up to the end of the head, if it ends here.
+    fn scan(&mut self, input: &[u8], limits: &Limits) -> Result<Option<usize>, HandshakeError> {
+        for (index, &byte) in input.iter().enumerate() {
+            #[cfg(test)]
+            crate::work::add(1);
+            self.head_bytes += 1;
+            if self.head_bytes > limits.head_bytes_max {
+                return Err(HandshakeError::HeadTooLarge);
+            }
+            match (self.after_cr, byte) {
+                (true, b'\n') => {
+                    if self.line_ends() {
+                        return Ok(Some(index + 1));
+                    }
+                }
+                (true, _) | (false, b'\n') => return Err(HandshakeError::BareLineEnding),
+                (false, b'\r') => self.after_cr = true,
+                (false, b'\t' | b' '..=b'~' | 0x80..) => self.line_goes_on(byte, limits)?,
+                (false, _) => return Err(HandshakeError::ControlCharacter),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the head ends with this line.
+    fn line_ends(&mut self) -> bool {
+        let empty = mem::take(&mut self.line_bytes) == 0;
+        self.after_cr = false;
+        match self.section {
+            Section::RequestLine if empty => false,
+            Section::RequestLine => {
+                self.section = Section::Fields { begun: 0 };
+                false
+            }
+            Section::Fields { .. } => empty,
+        }
+    }
+
+    fn line_goes_on(&mut self, byte: u8, limits: &Limits) -> Result<(), HandshakeError> {
+        let first = self.line_bytes == 0;
+        self.line_bytes += 1;
+        match &mut self.section {
+            Section::RequestLine if self.line_bytes > limits.request_line_bytes_max => {
+                Err(HandshakeError::RequestLineTooLong)
+            }
+            Section::Fields { .. } if first && matches!(byte, b' ' | b'\t') => {
+                Err(HandshakeError::FoldedField)
+            }
+            Section::Fields { begun } if first => {
+                *begun += 1;
+                let fields_max = limits.head_fields_max.min(Limits::HEAD_FIELDS_CEILING);
+                if *begun > fields_max {
+                    Err(HandshakeError::TooManyFields)
+                } else {
+                    Ok(())
+                }
+            }
+            Section::RequestLine | Section::Fields { .. } => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Connection, Event, Limits, work};
+
+    /// Bytes looked at until the head, cut into pieces of this length, was judged for an upgrade.
+    fn work_bytes(head: &str, piece_bytes: usize) -> usize {
+        let limits = Limits {
+            head_bytes_max: usize::MAX,
+            ..Limits::default()
+        };
+        let mut connection = Connection::new();
+        let mut upgrades = 0;
+        let work = work::bytes_of(|| {
+            for piece in head.as_bytes().chunks(piece_bytes) {
+                let mut input = piece.to_vec();
+                let event = connection.receive(&mut input, &limits).event;
+                if let Some(Event::Request(request)) = event {
+                    upgrades += usize::from(request.upgrade().is_ok());
+                }
+            }
+        });
+        assert_eq!(upgrades, 1);
+        work
+    }
+
+    #[test]
+    fn handshake_of_many_tokens_byte_by_byte_is_linear() {
+        let tokens = "keep-alive, ".repeat(10_000);
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: {tokens}websocket\r\n\
+             Connection: {tokens}Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Version: 13\r\n\r\n"
+        );
+        // Once by the scan, once by the parser, and lists once more.
+        for piece_bytes in [1, 1000, head.len()] {
+            let work = work_bytes(&head, piece_bytes);
+            assert!(
+                (2 * head.len()..=3 * head.len()).contains(&work),
+                "{work} of {}",
+                head.len()
+            );
+        }
+    }
+}

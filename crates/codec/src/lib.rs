@@ -1,0 +1,43 @@
+//! RFC 6455, server side, without I/O: bytes go in, events and bytes to send come out.
+//!
+//! ```text
+//!                    Connection (one per socket)
+//!            ┌───────────────────────────────────────────────┐
+//!  receive   │ head ──▶ request ─────────────┐               │
+//!  ────────▶ │   (Handshake)                 ├──▶ Event ─────┼──▶ caller
+//!  bytes     │ reader ──▶ mask ──▶ utf8 ─────┘               │      │
+//!            │   (Open, Closing)                             │      │ accept, respond,
+//!            │            owed pong, close, error response   │      │ close
+//!  ◀──────── │ transmit ◀── frame, response ◀────────────────┼──────┘
+//!  bytes     └───────────────────────────────────────────────┘
+//!
+//!  caller ──▶ frame::encode_message, frame::header ──▶ bytes   (no connection needed: encoded
+//!                                                               once, sent to many)
+//! ```
+//!
+//! *Never* here: sockets, async, clocks, randomness (a masking key is an argument). *Invariants*:
+//! no input panics; memory follows what arrived, never what a length field announces; the events
+//! do not depend on how the bytes were cut into pieces; work is linear in the bytes received.
+
+mod close;
+mod connection;
+mod error;
+pub mod frame;
+mod head;
+mod input;
+mod limits;
+mod mask;
+mod reader;
+mod request;
+mod response;
+mod utf8;
+#[cfg(test)]
+mod work;
+
+pub use close::CloseCode;
+pub use connection::{Connection, Event, Message, Phase, Step};
+pub use error::{Error, FrameError, HandshakeError};
+pub use frame::{Kind, Opcode, encode_close, encode_message, encode_ping};
+pub use limits::Limits;
+pub use request::{AcceptKey, Request, Upgrade, negotiate};
+pub use response::ResponseHead;

@@ -1,0 +1,362 @@
+//! Frames in, messages and control frames out (RFC 6455 sections 5.4 and 5.5).
+
+use std::mem;
+
+use crate::close::{self, CloseCode};
+use crate::error::FrameError;
+use crate::frame::{Control, Header, Kind, Role, Sequence};
+use crate::input::{Cursor, Place};
+use crate::limits::Limits;
+use crate::{mask, utf8};
+
+/// Something whole that was read.
+pub(crate) enum Found {
+    Message { kind: Kind, payload: Place },
+    Ping(Place),
+    Pong(Place),
+    Close(Option<CloseCode>),
+}
+
+/// Reads the frames of one connection. Between messages it owns no heap.
+#[derive(Default)]
+pub(crate) struct Reader {
+    frame: Frame,
+    message: Message,
+}
+
+/// Where in a frame the next byte belongs.
+enum Frame {
+    Header(PartialHeader),
+    /// Part of the message that is being assembled.
+    Payload(Payload),
+    Control(PartialControl),
+    Skip(u64),
+}
+
+#[derive(Clone, Copy, Default)]
+struct PartialHeader {
+    bytes: [u8; Header::BYTES_MAX],
+    length: u8,
+}
+
+struct Payload {
+    fin: bool,
+    key: mask::Key,
+    remaining: u64,
+}
+
+struct PartialControl {
+    control: Control,
+    key: mask::Key,
+    remaining: u64,
+    payload: Vec<u8>,
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self::Header(PartialHeader::default())
+    }
+}
+
+/// What data frames contribute to.
+#[derive(Default)]
+enum Message {
+    /// Nothing yet: the next one begins a message.
+    #[default]
+    Between,
+    Within(Box<PartialMessage>),
+    /// Nothing any more: our close frame was sent, so data and pings are skipped.
+    Discarding,
+}
+
+struct PartialMessage {
+    kind: Kind,
+    fragments: u32,
+    /// Unmasked. Grows with what arrives, not with what is announced.
+    payload: Vec<u8>,
+    utf8: utf8::Progress,
+}
+
+impl Reader {
+    /// Reads until something is whole or the input ends. Bytes that came in several pieces are
+    /// moved to `lent` once they are whole.
+    pub(crate) fn advance(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        limits: &Limits,
+        lent: &mut Vec<u8>,
+    ) -> Result<Option<Found>, FrameError> {
+        while !cursor.rest().is_empty() {
+            let found = match mem::take(&mut self.frame) {
+                Frame::Header(partial) => self.read_header(partial, cursor, limits, lent)?,
+                Frame::Payload(payload) => self.read_payload(payload, cursor, lent)?,
+                Frame::Control(partial) => self.read_control(partial, cursor, lent)?,
+                Frame::Skip(remaining) => {
+                    self.skip(remaining, cursor);
+                    None
+                }
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// From now on only a close frame is found. Frees what was collected of a message; a frame
+    /// that has begun keeps its boundaries.
+    pub(crate) fn discard(&mut self) {
+        self.message = Message::Discarding;
+        match &self.frame {
+            Frame::Payload(Payload { remaining, .. })
+            | Frame::Control(PartialControl {
+                control: Control::Ping | Control::Pong,
+                remaining,
+                ..
+            }) => self.frame = Frame::Skip(*remaining),
+            Frame::Header(_) | Frame::Control(_) | Frame::Skip(_) => {}
+        }
+    }
+
+    /// Heap held for what is not whole yet, in bytes.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        let control = match &self.frame {
+            Frame::Control(partial) => partial.payload.capacity(),
+            Frame::Header(_) | Frame::Payload(_) | Frame::Skip(_) => 0,
+        };
+        let message = match &self.message {
+            Message::Within(partial) => size_of::<PartialMessage>() + partial.payload.capacity(),
+            Message::Between | Message::Discarding => 0,
+        };
+        control + message
+    }
+
+    fn read_header(
+        &mut self,
+        mut partial: PartialHeader,
+        cursor: &mut Cursor<'_>,
+        limits: &Limits,
+        lent: &mut Vec<u8>,
+    ) -> Result<Option<Found>, FrameError> {
+        let Some(header) = partial.complete(cursor, self.message.sequence())? else {
+            self.frame = Frame::Header(partial);
+            return Ok(None);
+        };
+        match (&mut self.message, header.role) {
+            (_, Role::Control(control @ Control::Close))
+            | (Message::Between | Message::Within(_), Role::Control(control)) => {
+                self.begin_control(control, &header, cursor)
+            }
+            (Message::Discarding, _) => {
+                self.frame = Frame::Skip(header.payload_bytes);
+                Ok(None)
+            }
+            (Message::Between, Role::Start(kind)) => {
+                let mut partial = PartialMessage::new(kind);
+                partial.admit(&header, limits)?;
+                self.begin_message(partial, &header, cursor, lent)
+            }
+            (Message::Within(partial), Role::Continuation) => {
+                partial.admit(&header, limits)?;
+                self.read_payload(Payload::new(&header), cursor, lent)
+            }
+            (Message::Between, Role::Continuation) | (Message::Within(_), Role::Start(_)) => {
+                unreachable!("the header was decoded for the sequence of this message")
+            }
+        }
+    }
+
+    fn begin_control(
+        &mut self,
+        control: Control,
+        header: &Header,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<Option<Found>, FrameError> {
+        if let Some(range) = cursor.take_whole(header.payload_bytes) {
+            let payload = cursor.bytes_mut(range.clone());
+            mask::apply(header.key, payload);
+            return control_found(control, payload, Place::Input(range)).map(Some);
+        }
+        self.frame = Frame::Control(PartialControl {
+            control,
+            key: header.key,
+            remaining: header.payload_bytes,
+            payload: Vec::new(),
+        });
+        Ok(None)
+    }
+
+    fn begin_message(
+        &mut self,
+        partial: PartialMessage,
+        header: &Header,
+        cursor: &mut Cursor<'_>,
+        lent: &mut Vec<u8>,
+    ) -> Result<Option<Found>, FrameError> {
+        // The common case, without a copy: a message in one frame in one piece.
+        if header.fin
+            && let Some(range) = cursor.take_whole(header.payload_bytes)
+        {
+            let payload = cursor.bytes_mut(range.clone());
+            mask::apply(header.key, payload);
+            if partial.kind == Kind::Text {
+                simdutf8::basic::from_utf8(payload).map_err(|_| FrameError::TextUtf8)?;
+            }
+            let payload = Place::Input(range);
+            return Ok(Some(Found::Message {
+                kind: partial.kind,
+                payload,
+            }));
+        }
+        self.message = Message::Within(Box::new(partial));
+        self.read_payload(Payload::new(header), cursor, lent)
+    }
+
+    fn read_payload(
+        &mut self,
+        mut frame: Payload,
+        cursor: &mut Cursor<'_>,
+        lent: &mut Vec<u8>,
+    ) -> Result<Option<Found>, FrameError> {
+        let Message::Within(partial) = &mut self.message else {
+            unreachable!("a payload is read only within a message")
+        };
+        let piece = cursor.take(frame.remaining);
+        frame.remaining -= piece.len() as u64;
+        frame.key = mask::apply(frame.key, piece);
+        partial.append(piece)?;
+        if frame.remaining > 0 {
+            self.frame = Frame::Payload(frame);
+            return Ok(None);
+        }
+        if !frame.fin {
+            return Ok(None);
+        }
+        partial.finish()?;
+        *lent = mem::take(&mut partial.payload);
+        let kind = partial.kind;
+        self.message = Message::Between;
+        Ok(Some(Found::Message {
+            kind,
+            payload: Place::Lent,
+        }))
+    }
+
+    fn read_control(
+        &mut self,
+        mut partial: PartialControl,
+        cursor: &mut Cursor<'_>,
+        lent: &mut Vec<u8>,
+    ) -> Result<Option<Found>, FrameError> {
+        let piece = cursor.take(partial.remaining);
+        partial.remaining -= piece.len() as u64;
+        partial.key = mask::apply(partial.key, piece);
+        partial.payload.extend_from_slice(piece);
+        if partial.remaining > 0 {
+            self.frame = Frame::Control(partial);
+            return Ok(None);
+        }
+        *lent = partial.payload;
+        control_found(partial.control, lent, Place::Lent).map(Some)
+    }
+
+    fn skip(&mut self, mut remaining: u64, cursor: &mut Cursor<'_>) {
+        remaining -= cursor.take(remaining).len() as u64;
+        if remaining > 0 {
+            self.frame = Frame::Skip(remaining);
+        }
+    }
+}
+
+impl PartialHeader {
+    /// The header, once its last byte is there.
+    fn complete(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        sequence: Sequence,
+    ) -> Result<Option<Header>, FrameError> {
+        if self.length == 0
+            && let Some(header) = Header::decode(cursor.rest(), sequence)?
+        {
+            cursor.take(header.header_bytes as u64);
+            return Ok(Some(header));
+        }
+        while let [byte] = cursor.take(1) {
+            self.bytes[usize::from(self.length)] = *byte;
+            self.length += 1;
+            let header = Header::decode(&self.bytes[..usize::from(self.length)], sequence)?;
+            if header.is_some() {
+                return Ok(header);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Payload {
+    fn new(header: &Header) -> Self {
+        Self {
+            fin: header.fin,
+            key: header.key,
+            remaining: header.payload_bytes,
+        }
+    }
+}
+
+impl Message {
+    fn sequence(&self) -> Sequence {
+        match self {
+            Self::Between => Sequence::Start,
+            Self::Within(_) => Sequence::Continuation,
+            Self::Discarding => Sequence::Any,
+        }
+    }
+}
+
+impl PartialMessage {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            fragments: 0,
+            payload: Vec::new(),
+            utf8: utf8::Progress::default(),
+        }
+    }
+
+    /// Judges a further frame by its header, before any of its payload.
+    fn admit(&mut self, header: &Header, limits: &Limits) -> Result<(), FrameError> {
+        let message_bytes = self.payload.len() as u64 + header.payload_bytes;
+        if message_bytes > limits.message_bytes_max as u64 {
+            return Err(FrameError::MessageTooBig);
+        }
+        if limits.message_fragments_max > 0 && self.fragments >= limits.message_fragments_max {
+            return Err(FrameError::TooManyFragments);
+        }
+        self.fragments = self.fragments.saturating_add(1);
+        Ok(())
+    }
+
+    fn append(&mut self, piece: &[u8]) -> Result<(), FrameError> {
+        self.payload.extend_from_slice(piece);
+        match self.kind {
+            Kind::Text => self.utf8.advance(&self.payload),
+            Kind::Binary => Ok(()),
+        }
+    }
+
+    fn finish(&self) -> Result<(), FrameError> {
+        match self.kind {
+            Kind::Text => self.utf8.finish(&self.payload),
+            Kind::Binary => Ok(()),
+        }
+    }
+}
+
+/// What a whole control frame with this unmasked payload, which lies at `place`, says.
+fn control_found(control: Control, payload: &[u8], place: Place) -> Result<Found, FrameError> {
+    match control {
+        Control::Close => close::decode(payload).map(Found::Close),
+        Control::Ping => Ok(Found::Ping(place)),
+        Control::Pong => Ok(Found::Pong(place)),
+    }
+}

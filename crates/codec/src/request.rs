@@ -1,0 +1,371 @@
+//! The parsed request, and whether it may open a WebSocket (RFC 9112, RFC 6455 section 4.2).
+
+use std::fmt;
+use std::mem::MaybeUninit;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha1::{Digest as _, Sha1};
+
+use crate::error::HandshakeError;
+use crate::limits::Limits;
+
+/// A request whose head kept every rule of HTTP. It has no body.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Request<'a> {
+    method: &'a str,
+    target: &'a str,
+    parts: Target<'a>,
+    version_minor: u8,
+    host: &'a str,
+    fields: Vec<httparse::Header<'a>>,
+}
+
+/// What a target says, whatever its form (RFC 9112 section 3.2).
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Target<'a> {
+    authority: Option<&'a str>,
+    path: &'a str,
+    query: Option<&'a str>,
+}
+
+/// A request that may be answered with a 101.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Upgrade {
+    /// For the field `Sec-WebSocket-Accept`.
+    pub accept: AcceptKey,
+}
+
+/// Proof that the server understood the handshake (RFC 6455 section 4.2.2 item 5.4).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct AcceptKey([u8; 28]);
+
+impl AcceptKey {
+    /// 28 characters of base64.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).expect("base64 is ASCII")
+    }
+
+    fn of(key: &[u8]) -> Self {
+        let digest = Sha1::new()
+            .chain_update(key)
+            .chain_update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+            .finalize();
+        let mut accept = [0; 28];
+        BASE64
+            .encode_slice(digest, &mut accept)
+            .expect("20 bytes are 28 characters in base64");
+        Self(accept)
+    }
+}
+
+impl fmt::Debug for AcceptKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl<'a> Request<'a> {
+    /// The method, as sent: methods are case-sensitive.
+    #[must_use]
+    pub fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// The target, as sent: visible ASCII characters.
+    #[must_use]
+    pub fn target(&self) -> &'a str {
+        self.target
+    }
+
+    /// The path as sent (still percent-encoded), without the query. `/` for an absolute URL
+    /// without a path, `*` for the target of that form.
+    #[must_use]
+    pub fn path(&self) -> &'a str {
+        self.parts.path
+    }
+
+    /// What comes after the first `?` of the target, as sent.
+    #[must_use]
+    pub fn query(&self) -> Option<&'a str> {
+        self.parts.query
+    }
+
+    /// 0 or 1, for HTTP/1.0 and HTTP/1.1.
+    #[must_use]
+    pub fn version_minor(&self) -> u8 {
+        self.version_minor
+    }
+
+    /// The value of the first field of this name (in any case), without white space around it.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&'a [u8]> {
+        self.fields(name).next()
+    }
+
+    /// The values of all fields of this name (in any case), in order.
+    pub fn fields(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let named = move |field: &&httparse::Header<'a>| field.name.eq_ignore_ascii_case(name);
+        self.fields.iter().filter(named).map(|field| field.value)
+    }
+
+    /// Host and port the request is for: those of an absolute target, else the `Host` field.
+    /// Empty if an HTTP/1.0 request names none.
+    #[must_use]
+    pub fn host(&self) -> &'a str {
+        self.parts.authority.unwrap_or(self.host)
+    }
+
+    /// The origin of the page that opens the connection (RFC 6455 section 10.2). Browsers always
+    /// send it; a page cannot change it.
+    #[must_use]
+    pub fn origin(&self) -> Option<&'a [u8]> {
+        self.field("Origin")
+    }
+
+    /// Whether an `Upgrade` field contains `websocket`, so that [`Request::upgrade`] should
+    /// decide.
+    #[must_use]
+    pub fn wants_upgrade(&self) -> bool {
+        self.lists("Upgrade", "websocket")
+    }
+
+    /// Checks every rule for the opening handshake (RFC 6455 section 4.2.1).
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn upgrade(&self) -> Result<Upgrade, HandshakeError> {
+        if self.method != "GET" {
+            return Err(HandshakeError::UpgradeMethod);
+        }
+        // RFC 9110 section 7.8: Upgrade in an HTTP/1.0 request must be ignored.
+        if self.version_minor == 0 {
+            return Err(HandshakeError::UpgradeHttpVersion);
+        }
+        if !self.wants_upgrade() {
+            return Err(HandshakeError::UpgradeMissing);
+        }
+        if !self.lists("Connection", "Upgrade") {
+            return Err(HandshakeError::ConnectionToken);
+        }
+        let version = self.only(
+            "Sec-WebSocket-Version",
+            HandshakeError::VersionMissing,
+            HandshakeError::VersionRepeated,
+        )?;
+        if version != b"13" {
+            return Err(HandshakeError::VersionUnsupported);
+        }
+        let key = self.only(
+            "Sec-WebSocket-Key",
+            HandshakeError::KeyMissing,
+            HandshakeError::KeyRepeated,
+        )?;
+        // Exactly 16 bytes are 24 characters, of which two are padding.
+        let mut nonce = [0; 18];
+        match BASE64.decode_slice(key, &mut nonce) {
+            Ok(16) => Ok(Upgrade {
+                accept: AcceptKey::of(key),
+            }),
+            _ => Err(HandshakeError::KeyInvalid),
+        }
+    }
+
+    /// The subprotocols the client offers, in its order of preference, over all fields. What is
+    /// not a token is left out (RFC 6455 section 4.1 item 10).
+    pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> {
+        self.fields("Sec-WebSocket-Protocol")
+            .flat_map(list)
+            .filter(|item| is_token(item))
+            .filter_map(|item| str::from_utf8(item).ok())
+    }
+
+    /// Parses a whole head, as delimited by the scan for its end, and checks the rules for every
+    /// request.
+    pub(crate) fn parse(head: &'a [u8], limits: &Limits) -> Result<Self, HandshakeError> {
+        #[cfg(test)]
+        crate::work::add(head.len());
+        let mut slots = [const { MaybeUninit::uninit() }; Limits::HEAD_FIELDS_CEILING];
+        let fields_max = limits.head_fields_max.min(slots.len());
+        let mut parsed = httparse::Request::new(&mut []);
+        let status = parsed
+            .parse_with_uninit_headers(head, &mut slots[..fields_max])
+            .map_err(refusal)?;
+        let httparse::Request {
+            method: Some(method),
+            path: Some(target),
+            version: Some(minor),
+            ..
+        } = parsed
+        else {
+            return Err(HandshakeError::RequestLineMalformed);
+        };
+        // Otherwise the parser and the scan disagree about where the head ends.
+        if status != httparse::Status::Complete(head.len()) {
+            return Err(HandshakeError::FieldMalformed);
+        }
+        let mut request = Self {
+            method,
+            target,
+            parts: Target::parse(target).ok_or(HandshakeError::TargetInvalid)?,
+            version_minor: minor,
+            host: "",
+            fields: parsed.headers.to_vec(),
+        };
+        request.host = request.checked_host()?;
+        request.check_no_body()?;
+        Ok(request)
+    }
+
+    /// RFC 9112 section 3.2: exactly one valid Host in HTTP/1.1, at most one in HTTP/1.0.
+    fn checked_host(&self) -> Result<&'a str, HandshakeError> {
+        let host = self.only(
+            "Host",
+            HandshakeError::HostMissing,
+            HandshakeError::HostRepeated,
+        );
+        match host {
+            Ok(host) if host.iter().all(|byte| is_authority_byte(*byte)) => {
+                str::from_utf8(host).map_err(|_| HandshakeError::HostInvalid)
+            }
+            Ok(_) => Err(HandshakeError::HostInvalid),
+            Err(HandshakeError::HostMissing) if self.version_minor == 0 => Ok(""),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Bodies are never read, so what announces one must be refused: its bytes would be taken for
+    /// frames (RFC 9112 section 11.2).
+    fn check_no_body(&self) -> Result<(), HandshakeError> {
+        if self.field("Transfer-Encoding").is_some() {
+            return Err(HandshakeError::TransferEncoding);
+        }
+        let mut lengths = self.fields("Content-Length");
+        match (lengths.next(), lengths.next()) {
+            (None | Some(b"0"), None) => Ok(()),
+            _ => Err(HandshakeError::ContentLength),
+        }
+    }
+
+    fn only(
+        &self,
+        name: &str,
+        missing: HandshakeError,
+        repeated: HandshakeError,
+    ) -> Result<&'a [u8], HandshakeError> {
+        let mut values = self.fields(name);
+        match (values.next(), values.next()) {
+            (None, _) => Err(missing),
+            (Some(value), None) => Ok(value),
+            (Some(_), Some(_)) => Err(repeated),
+        }
+    }
+
+    fn lists(&self, name: &str, token: &str) -> bool {
+        self.fields(name)
+            .flat_map(list)
+            .any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    /// Without the values of fields: they can be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.fields.iter().map(|field| field.name).collect();
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("path", &self.parts.path)
+            .field("fields", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Target<'a> {
+    /// Accepts a path, an absolute URL and `*`; what CONNECT sends is no target here. `None` for
+    /// characters that a target cannot contain.
+    fn parse(target: &'a str) -> Option<Self> {
+        if !target
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        {
+            return None;
+        }
+        if target == "*" {
+            return Some(Self {
+                authority: None,
+                path: target,
+                query: None,
+            });
+        }
+        let (authority, rest) = if target.starts_with('/') {
+            (None, target)
+        } else {
+            let (scheme, rest) = target.split_once("://")?;
+            let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            let valid = !authority.is_empty() && authority.bytes().all(is_authority_byte);
+            if !valid
+                || !["http", "https", "ws", "wss"]
+                    .iter()
+                    .any(|s| scheme.eq_ignore_ascii_case(s))
+            {
+                return None;
+            }
+            (Some(authority), rest)
+        };
+        let (path, query) = match rest.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (rest, None),
+        };
+        Some(Self {
+            authority,
+            path: if path.is_empty() { "/" } else { path },
+            query,
+        })
+    }
+}
+
+/// The subprotocol the server prefers among those the client offers.
+#[must_use]
+pub fn negotiate(request: &Request<'_>, supported: &[&'static str]) -> Option<&'static str> {
+    supported
+        .iter()
+        .copied()
+        .find(|supported| request.subprotocols().any(|offered| offered == *supported))
+}
+
+/// The items of a comma-separated list (RFC 9110 section 5.6.1).
+fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    #[cfg(test)]
+    crate::work::add(value.len());
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|item| !item.is_empty())
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(item: &[u8]) -> bool {
+    let is_token_byte =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !item.is_empty() && item.iter().all(is_token_byte)
+}
+
+/// What a host and port consist of (RFC 3986 section 3.2). Not `@`: user information has no
+/// place here (RFC 9110 section 4.2.4). Not `,`: it would be two hosts joined.
+fn is_authority_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
+}
+
+fn refusal(error: httparse::Error) -> HandshakeError {
+    match error {
+        httparse::Error::Token | httparse::Error::NewLine | httparse::Error::Status => {
+            HandshakeError::RequestLineMalformed
+        }
+        httparse::Error::Version => HandshakeError::HttpVersion,
+        httparse::Error::HeaderName | httparse::Error::HeaderValue => {
+            HandshakeError::FieldMalformed
+        }
+        httparse::Error::TooManyHeaders => HandshakeError::TooManyFields,
+    }
+}

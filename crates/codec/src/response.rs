@@ -1,0 +1,119 @@
+//! HTTP responses: the 101 that opens a connection, and those that refuse it.
+
+use crate::error::HandshakeError;
+use crate::request::AcceptKey;
+
+/// The head of a response that is not a 101. The connection closes after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ResponseHead<'a> {
+    /// Three digits, 200 or above.
+    pub status: u16,
+    /// Further fields, with neither `Content-Length` nor `Connection: close`. `Date` belongs
+    /// here, as there is no clock in this crate. Control characters in them become spaces.
+    pub fields: &'a [(&'a str, &'a str)],
+    /// Bytes of the body, which the caller sends.
+    pub content_length: usize,
+}
+
+impl ResponseHead<'_> {
+    /// Appends the head.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let line = format!(
+            "HTTP/1.1 {} {}\r\n",
+            self.status,
+            reason_phrase(self.status)
+        );
+        out.extend_from_slice(line.as_bytes());
+        encode_field("Connection", "close", out);
+        // RFC 9110 section 8.6: a 204 must not have the field.
+        if self.status != 204 {
+            encode_field("Content-Length", &self.content_length.to_string(), out);
+        }
+        for (name, value) in self.fields {
+            encode_field(name, value, out);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Appends the whole response to a refused request: its body is the sentence of the error.
+pub(crate) fn encode_error(error: HandshakeError, out: &mut Vec<u8>) {
+    let body = format!("{error}\n");
+    let mut fields = vec![("Content-Type", "text/plain; charset=utf-8")];
+    fields.extend_from_slice(error.fields());
+    ResponseHead {
+        status: error.status(),
+        fields: &fields,
+        content_length: body.len(),
+    }
+    .encode(out);
+    out.extend_from_slice(body.as_bytes());
+}
+
+/// Appends the response that opens the connection (RFC 6455 section 4.2.2).
+pub(crate) fn encode_switching_protocols(
+    accept: &AcceptKey,
+    subprotocol: Option<&str>,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
+    encode_field("Upgrade", "websocket", out);
+    encode_field("Connection", "Upgrade", out);
+    encode_field("Sec-WebSocket-Accept", accept.as_str(), out);
+    if let Some(subprotocol) = subprotocol {
+        encode_field("Sec-WebSocket-Protocol", subprotocol, out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// No text may end the line and begin a field of its own.
+fn encode_field(name: &str, value: &str, out: &mut Vec<u8>) {
+    let printable = |text: &str, out: &mut Vec<u8>| {
+        out.extend(
+            text.bytes()
+                .map(|byte| if byte.is_ascii_control() { b' ' } else { byte }),
+        );
+    };
+    printable(name, out);
+    out.extend_from_slice(b": ");
+    printable(value, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// RFC 9110 section 15. The phrase may be empty (RFC 9112 section 4).
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}
