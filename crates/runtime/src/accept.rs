@@ -1,0 +1,190 @@
+//! Listening and accepting: one SO_REUSEPORT listener for each core and address.
+
+use std::{
+    cell::{Cell, RefCell},
+    fs::File,
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+    time::Duration,
+};
+
+use rustix::{
+    io::Errno,
+    net::{SendFlags, Shutdown, SocketFlags, acceptfrom_with, send, shutdown},
+};
+use socket2::{Domain, Protocol, SockAddr, Type};
+use tracing::{debug, warn};
+
+use crate::{actor, admission::Admitted, core::Core, socket::Socket};
+
+/// Connections that the kernel keeps for us while we are busy; it takes less if its own bound
+/// (`net.core.somaxconn`) is lower.
+const BACKLOG: i32 = 4096;
+
+/// Connections accepted in one turn before others get the core.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// How long to leave the backlog alone when nobody can be let in.
+const BACKOFF: Duration = Duration::from_millis(10);
+
+/// What a peer is told, unasked, for whom there is not even a descriptor.
+const NO_DESCRIPTOR: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
+    Retry-After: 1\r\nContent-Length: 0\r\n\r\n";
+
+/// Checks that nobody listens on an address and returns it, with the port that was found if it
+/// asked for any.
+///
+/// SO_REUSEPORT would let a second server bind in silence and take half of the connections, so
+/// the address is first bound without it.
+pub(crate) fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
+    let socket = stream_socket(address)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(1)?;
+    let bound = socket.local_addr()?;
+    bound
+        .as_socket()
+        .ok_or_else(|| io::Error::other("not an internet address"))
+}
+
+/// Listens on an address that other cores listen on too.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = stream_socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn stream_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let domain = Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    // A port whose last connections are still in TIME_WAIT is free.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // An IPv4 listener on the same port is another address, whatever the system's default.
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// Accepts connections of one listener for one core.
+pub(crate) struct Acceptor {
+    core: Rc<Core>,
+    listener: TcpListener,
+    /// The same socket, for waiting.
+    readiness: monoio::net::TcpListener,
+    /// Given up for a moment when descriptors run out, so that the backlog moves.
+    reserve: RefCell<Option<OwnedFd>>,
+    has_stopped: Cell<bool>,
+}
+
+/// What accepting came to.
+enum Accepted {
+    /// The backlog is empty.
+    All,
+    /// There is more, but others want the core.
+    More,
+    /// Nobody can be let in now.
+    Nobody,
+}
+
+impl Acceptor {
+    /// Needs a running monoio runtime.
+    pub(crate) fn new(core: Rc<Core>, listener: TcpListener) -> io::Result<Rc<Self>> {
+        Ok(Rc::new(Self {
+            core,
+            readiness: monoio::net::TcpListener::from_std(listener.try_clone()?)?,
+            listener,
+            reserve: RefCell::new(open_reserve()),
+            has_stopped: Cell::new(false),
+        }))
+    }
+
+    /// Accepts until it is stopped.
+    pub(crate) async fn run(self: Rc<Self>) {
+        while !self.has_stopped.get() {
+            match self.accept_waiting() {
+                Accepted::More => self.core.turnstile.pass().await,
+                Accepted::Nobody => monoio::time::sleep(BACKOFF).await,
+                Accepted::All => {
+                    if let Err(error) = self.readiness.readable(false).await {
+                        warn!(%error, "waiting for connections failed");
+                        monoio::time::sleep(BACKOFF).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in what waits, then listens no longer.
+    pub(crate) fn stop(&self) {
+        while matches!(self.accept_waiting(), Accepted::More) {}
+        self.has_stopped.set(true);
+        // Wakes the task that waits for the listener. It has no connections left to reset.
+        let _ = shutdown(&self.listener, Shutdown::Both);
+    }
+
+    fn accept_waiting(&self) -> Accepted {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let admission = &self.core.shared.admission;
+            let admitted = admission.enter();
+            if admitted == Admitted::Wait {
+                return Accepted::Nobody;
+            }
+            match self.accept() {
+                Ok((connected, peer)) => {
+                    if let Err(error) = self.start(connected, peer, admitted) {
+                        debug!(%peer, %error, "connection lost before it began");
+                        admission.leave(admitted);
+                    }
+                }
+                Err(error) => {
+                    admission.leave(admitted);
+                    match error {
+                        Errno::WOULDBLOCK | Errno::INVAL => return Accepted::All,
+                        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
+                            warn!(%error, "a connection cannot be accepted");
+                            self.refuse_one();
+                            return Accepted::Nobody;
+                        }
+                        // The peer gave up while it waited (accept(2)), or a signal came.
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Accepted::More
+    }
+
+    fn accept(&self) -> Result<(OwnedFd, SocketAddr), Errno> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (connected, peer) = acceptfrom_with(&self.listener, flags)?;
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        Ok((connected, peer.ok_or(Errno::CONNABORTED)?))
+    }
+
+    fn start(&self, connected: OwnedFd, peer: SocketAddr, admitted: Admitted) -> io::Result<()> {
+        let socket = Rc::new(Socket::new(connected)?);
+        monoio::spawn(actor::run(self.core.clone(), socket, peer, admitted));
+        Ok(())
+    }
+
+    /// With the reserve's descriptor, accepts one connection to tell it that there is none.
+    fn refuse_one(&self) {
+        drop(self.reserve.take());
+        if let Ok((connected, peer)) = self.accept() {
+            debug!(%peer, "connection refused: no descriptor");
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            let _ = send(connected.as_fd(), NO_DESCRIPTOR, flags);
+            let _ = shutdown(&connected, Shutdown::Write);
+        }
+        self.reserve.replace(open_reserve());
+    }
+}
+
+fn open_reserve() -> Option<OwnedFd> {
+    File::open("/dev/null").ok().map(OwnedFd::from)
+}

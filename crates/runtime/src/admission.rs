@@ -1,0 +1,115 @@
+//! How many connections there may be, counted over all cores.
+
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use rustix::process::{Resource, getrlimit};
+
+/// Connections beyond the bound that are taken in only to be told so (503). When as many are
+/// being told, others wait in the listen backlog.
+const REFUSALS_MAX: usize = 8;
+
+/// The counts and their bound. Touched when a connection comes or goes, never in between.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    connections: AtomicUsize,
+    refusals: AtomicUsize,
+    /// 0 until [`open_to`](Self::open_to).
+    connections_max: AtomicUsize,
+}
+
+/// The answer to a connection that wants to come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// Come in.
+    Yes,
+    /// Come in only to be refused.
+    ToRefuse,
+    /// Wait outside.
+    Wait,
+}
+
+impl Admission {
+    /// Lets so many connections in at the same time.
+    pub(crate) fn open_to(&self, connections_max: usize) {
+        self.connections_max
+            .store(connections_max, Ordering::Relaxed);
+    }
+
+    /// Counts one connection more, unless the answer is to wait.
+    pub(crate) fn enter(&self) -> Admitted {
+        let connections_max = self.connections_max.load(Ordering::Relaxed);
+        if take(&self.connections, connections_max) {
+            Admitted::Yes
+        } else if take(&self.refusals, REFUSALS_MAX) {
+            Admitted::ToRefuse
+        } else {
+            Admitted::Wait
+        }
+    }
+
+    /// Counts one connection less, by the answer it had.
+    pub(crate) fn leave(&self, admitted: Admitted) {
+        match admitted {
+            Admitted::Yes => self.connections.fetch_sub(1, Ordering::Relaxed),
+            Admitted::ToRefuse => self.refusals.fetch_sub(1, Ordering::Relaxed),
+            Admitted::Wait => 0,
+        };
+    }
+
+    #[cfg(test)]
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+fn take(count: &AtomicUsize, max: usize) -> bool {
+    let more = |count| (count < max).then_some(count + 1);
+    count
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+        .is_ok()
+}
+
+/// How many connections this process has descriptors for: its limit, less a reserve of
+/// min(64, a quarter of it), less what is open now. At least 1.
+pub(crate) fn connections_possible() -> io::Result<usize> {
+    let limit = getrlimit(Resource::Nofile).current;
+    let limit = limit.map_or(usize::MAX, |limit| limit.try_into().unwrap_or(usize::MAX));
+    let open_now = std::fs::read_dir("/proc/self/fd")?.count();
+    let reserve = (limit / 4).min(64);
+    Ok(limit.saturating_sub(reserve + open_now).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_beyond_the_bound_are_refused_and_then_wait() {
+        let admission = Admission::default();
+        admission.open_to(2);
+        let all = 2 + REFUSALS_MAX;
+        let answers: Vec<_> = (0..all + 2).map(|_| admission.enter()).collect();
+        assert_eq!(answers[..2], [Admitted::Yes; 2]);
+        assert_eq!(answers[2..all], [Admitted::ToRefuse; REFUSALS_MAX]);
+        assert_eq!(answers[all..], [Admitted::Wait; 2]);
+        assert_eq!(admission.connections(), 2);
+    }
+
+    #[test]
+    fn connection_that_leaves_makes_room_whoever_is_being_refused() {
+        let admission = Admission::default();
+        admission.open_to(1);
+        assert_eq!(admission.enter(), Admitted::Yes);
+        assert_eq!(admission.enter(), Admitted::ToRefuse);
+        admission.leave(Admitted::Yes);
+        assert_eq!(admission.enter(), Admitted::Yes);
+    }
+
+    #[test]
+    fn connections_before_opening_are_not_let_in() {
+        assert_ne!(Admission::default().enter(), Admitted::Yes);
+    }
+}

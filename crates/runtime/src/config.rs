@@ -1,0 +1,127 @@
+//! What the runtime is told: addresses, cores, bounds, deadlines.
+
+use std::{net::SocketAddr, time::Duration};
+
+/// Which of monoio's drivers the cores run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverChoice {
+    /// io_uring where the kernel grants it, else epoll.
+    Auto,
+    /// io_uring, or an error at start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// The runtime's settings. `Default` gives those of a server on one's own machine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses to listen on; port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// How many cores to run on, at least 1.
+    pub cores: usize,
+    /// io_uring or epoll.
+    pub driver: DriverChoice,
+    /// Bounds on what a peer may send.
+    pub limits: codec::Limits,
+    /// Connections at the same time, on all cores together. `None`: as many as descriptors are
+    /// allowed, less a reserve of min(64, a quarter of them) and those open at start.
+    pub connections_max: Option<usize>,
+    /// Rooms at the same time, on all cores together.
+    pub rooms_max: usize,
+    /// Bytes queued for one connection: what is for it alone and its lag in all its rooms. A
+    /// queue that is empty takes one message of any permitted size.
+    pub send_queue_bytes_max: usize,
+    /// Bytes of a connection's publications that its rooms have not yet taken. Above it the
+    /// connection is not read.
+    pub publish_window_bytes: usize,
+    /// Bytes of requests that wait on one core for another core's mailbox. Above it connections
+    /// that publish there are not read, and joins are refused.
+    pub outbox_bytes_max: usize,
+    /// Batches that a mailbox between cores holds, at least 1.
+    pub mailbox_batches: usize,
+    /// The buffer that a core receives into, in bytes: the most that one receive brings.
+    pub receive_buffer_bytes: usize,
+    /// Deadlines and intervals.
+    pub timeouts: Timeouts,
+}
+
+/// The runtime's deadlines and intervals, all above zero.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// From accept to the 101 or another answer.
+    pub handshake: Duration,
+    /// From one ping to the next.
+    pub ping_interval: Duration,
+    /// From a ping to its pong.
+    pub pong: Duration,
+    /// From our close frame (or the end of an HTTP answer) to the end of the connection.
+    pub close: Duration,
+    /// Sending without any progress.
+    pub write: Duration,
+    /// Not reading because a room cannot take more.
+    pub pause: Duration,
+    /// Over which a drain spreads its closes.
+    pub drain: Duration,
+    /// An empty room is kept for this long.
+    pub room_idle: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8000))],
+            cores: 1,
+            driver: DriverChoice::Auto,
+            limits: codec::Limits::default(),
+            connections_max: None,
+            rooms_max: 1_000_000,
+            // A second of a busy room at full rate; slower peers are better off reconnecting.
+            send_queue_bytes_max: 1 << 20,
+            // One receive's worth: the next receive waits until the rooms have taken this one.
+            publish_window_bytes: 64 << 10,
+            // Some sixty connections' windows before anyone on the core waits.
+            outbox_bytes_max: 4 << 20,
+            // A sleeping core's wake takes about 50 µs, a turn about as long: far below 64.
+            mailbox_batches: 64,
+            // A socket's usual receive buffer is not larger when it is first read.
+            receive_buffer_bytes: 64 << 10,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            // Below the 30 to 60 s after which proxies drop a silent connection.
+            ping_interval: Duration::from_secs(25),
+            pong: Duration::from_secs(10),
+            close: Duration::from_secs(5),
+            write: Duration::from_secs(5),
+            pause: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+            room_idle: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Timeouts {
+    /// How often deadlines are looked at: an eighth of the shortest, from 5 to 250 ms.
+    pub(crate) fn sweep_interval(&self) -> Duration {
+        let shortest = [
+            self.handshake,
+            self.ping_interval,
+            self.pong,
+            self.close,
+            self.write,
+            self.pause,
+            self.room_idle,
+        ]
+        .into_iter()
+        .min()
+        .unwrap_or(self.handshake);
+        (shortest / 8).clamp(Duration::from_millis(5), Duration::from_millis(250))
+    }
+}

@@ -1,0 +1,198 @@
+//! One connection as its core knows it: the stage it is in, and all it holds.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use codec::AcceptKey;
+use slotmap::new_key_type;
+use smallvec::SmallVec;
+
+use crate::{
+    admission::Admitted,
+    end::EndReason,
+    send_queue::{SendQueue, Sending},
+    session::{Opening, Session},
+    shard::Subscription,
+    signal::Signal,
+    socket::Socket,
+};
+
+new_key_type! {
+    /// A connection's slot on its core. Never used again for another connection.
+    pub(crate) struct ConnectionKey;
+}
+
+/// A connection. Times are in milliseconds since the process started.
+pub(crate) struct Connection {
+    pub(crate) socket: Rc<Socket>,
+    pub(crate) peer: SocketAddr,
+    /// Whether there was room for it; if not, its request is answered 503.
+    pub(crate) admitted: Admitted,
+    pub(crate) protocol: codec::Connection,
+    pub(crate) stage: Stage,
+    pub(crate) session: Option<Box<dyn Session>>,
+    pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
+    pub(crate) queue: SendQueue,
+    /// Bytes of its publications that no home has ordered yet.
+    pub(crate) window_bytes: usize,
+    /// Received, but not yet taken by the protocol: at most one receive's worth.
+    pub(crate) kept: Vec<u8>,
+    /// Set while it is not read.
+    pub(crate) pause: Option<Pause>,
+    /// Wakes the actor from a pause.
+    pub(crate) resume: Signal,
+    /// The first reason there was for the connection to end.
+    pub(crate) end: Option<EndReason>,
+}
+
+/// A connection's life, in order.
+pub(crate) enum Stage {
+    /// The request's head is awaited.
+    Handshake { deadline_ms: u64 },
+    /// The request was good; its room has been asked to take it in.
+    Joining {
+        deadline_ms: u64,
+        joining: Box<Joining>,
+    },
+    /// A WebSocket.
+    Open { heartbeat: Heartbeat },
+    /// Everything that this side has to say is queued or sent; what the peer says is only
+    /// awaited for the sake of the end.
+    Closing { deadline_ms: u64, last: Last },
+    /// The actor is about to remove it.
+    Over,
+}
+
+/// What is kept between the request and its 101.
+pub(crate) struct Joining {
+    pub(crate) opening: Opening,
+    pub(crate) accept: AcceptKey,
+}
+
+/// The application's heartbeat (RFC 6455 section 5.5.2).
+pub(crate) enum Heartbeat {
+    /// The next ping leaves at this time.
+    PingAt(u64),
+    /// A ping with this payload is under way.
+    PongBy { deadline_ms: u64, payload: [u8; 4] },
+}
+
+/// What a closing connection waits for once its queue is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    /// The peer's close frame is awaited.
+    PeerClose,
+    /// Both sides have said all: the socket can close at once.
+    Nothing,
+    /// This side stops sending and reads until the peer stops too, so that what was sent is not
+    /// lost to a reset (RFC 9112 section 9.6).
+    PeerEnd,
+    /// As before, and sending has stopped.
+    PeerEndAwaited,
+}
+
+/// Why a connection is not read, since when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pause {
+    pub(crate) wait: Wait,
+    pub(crate) since_ms: u64,
+}
+
+/// What a connection waits for before it is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Its room's answer.
+    Joins,
+    /// Room in its own queue.
+    Queue,
+    /// Its rooms, to take what it published.
+    Rooms,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        socket: Rc<Socket>,
+        peer: SocketAddr,
+        admitted: Admitted,
+        deadline_ms: u64,
+    ) -> Self {
+        Self {
+            socket,
+            peer,
+            admitted,
+            protocol: codec::Connection::new(),
+            stage: Stage::Handshake { deadline_ms },
+            session: None,
+            subscriptions: SmallVec::new(),
+            queue: SendQueue::default(),
+            window_bytes: 0,
+            kept: Vec::new(),
+            pause: None,
+            resume: Signal::default(),
+            end: None,
+        }
+    }
+
+    /// Puts the connection on the flusher's list, unless it is there or its socket is full.
+    pub(crate) fn mark_dirty(&mut self, key: ConnectionKey, dirty: &mut Dirty) {
+        if self.queue.sending == Sending::Idle {
+            self.queue.sending = Sending::Dirty;
+            dirty.connections.push(key);
+            dirty.flush.raise();
+        }
+    }
+
+    /// Begins a pause, or goes on with one.
+    pub(crate) fn begin_pause(&mut self, wait: Wait, now_ms: u64) {
+        let since_ms = self.pause.map_or(now_ms, |pause| pause.since_ms);
+        self.pause = Some(Pause { wait, since_ms });
+    }
+
+    /// Ends a pause. The peer could not be heard meanwhile, so its pong's deadline stood still.
+    pub(crate) fn end_pause(&mut self, now_ms: u64) {
+        if let Some(pause) = self.pause.take()
+            && let Stage::Open { heartbeat } = &mut self.stage
+        {
+            heartbeat.postpone(now_ms.saturating_sub(pause.since_ms));
+        }
+    }
+
+    /// Records why the connection ends, if nothing was recorded before.
+    pub(crate) fn end(&mut self, reason: EndReason) {
+        self.end.get_or_insert(reason);
+    }
+}
+
+impl Stage {
+    /// A pong has come. One that repeats the latest ping's payload answers it; others are
+    /// unsolicited and mean nothing (RFC 6455 section 5.5.3).
+    pub(crate) fn pong(&mut self, received: &[u8], next_ms: u64) {
+        if let Self::Open { heartbeat } = self
+            && matches!(heartbeat, Heartbeat::PongBy { payload, .. } if payload == received)
+        {
+            *heartbeat = Heartbeat::PingAt(next_ms);
+        }
+    }
+}
+
+impl Heartbeat {
+    /// The first ping of a connection leaves after half to one interval, spread by its token, so
+    /// that connections that came together are not pinged together.
+    pub(crate) fn first(now_ms: u64, interval_ms: u64, token: u64) -> Self {
+        // Fibonacci hashing: neighbouring tokens end far apart.
+        let spread = token.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        Self::PingAt(now_ms + interval_ms / 2 + ((interval_ms / 2 * spread) >> 32))
+    }
+
+    fn postpone(&mut self, by_ms: u64) {
+        match self {
+            Self::PingAt(at_ms) => *at_ms += by_ms,
+            Self::PongBy { deadline_ms, .. } => *deadline_ms += by_ms,
+        }
+    }
+}
+
+/// The flusher's list: connections with something to send at the end of this turn.
+pub(crate) struct Dirty {
+    pub(crate) connections: Vec<ConnectionKey>,
+    pub(crate) flush: Rc<Signal>,
+}

@@ -1,0 +1,112 @@
+//! One core: what its tasks share. Everything here belongs to one thread.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
+
+use hub::{ConnectionId, CoreId};
+use slotmap::{Key, KeyData, SlotMap};
+
+use crate::{
+    admission::Admission,
+    config::Config,
+    connection::{Connection, ConnectionKey, Dirty},
+    outbox::Outboxes,
+    session::Application,
+    shard::Shards,
+    signal::Signal,
+    socket::Socket,
+    turnstile::Turnstile,
+};
+
+/// What is the same on all cores.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) application: Arc<dyn Application>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) started: Instant,
+}
+
+/// A core.
+pub(crate) struct Core {
+    pub(crate) id: CoreId,
+    pub(crate) shared: Shared,
+    pub(crate) turnstile: Turnstile,
+    /// Raised when something is to leave at the end of the turn: requests or bytes.
+    pub(crate) flush: Rc<Signal>,
+    /// What every connection receives into, so that an idle one holds no buffer.
+    pub(crate) buffer: RefCell<Vec<u8>>,
+    /// Borrowed for short synchronous work, never across an await.
+    pub(crate) state: RefCell<State>,
+}
+
+/// A core's connections, rooms and lists.
+pub(crate) struct State {
+    pub(crate) id: CoreId,
+    pub(crate) shared: Shared,
+    pub(crate) connections: SlotMap<ConnectionKey, Connection>,
+    pub(crate) shards: Shards,
+    pub(crate) outboxes: Outboxes,
+    pub(crate) dirty: Dirty,
+    /// Connections whose socket has just become full, for which no task waits yet.
+    pub(crate) blocked: Vec<(ConnectionKey, Rc<Socket>)>,
+    pub(crate) is_draining: bool,
+}
+
+impl Core {
+    pub(crate) fn new(
+        id: CoreId,
+        shared: Shared,
+        outboxes: Outboxes,
+        flush: Rc<Signal>,
+        turnstile: Turnstile,
+    ) -> Rc<Self> {
+        let state = State {
+            id,
+            shared: shared.clone(),
+            connections: SlotMap::with_key(),
+            shards: Shards::default(),
+            outboxes,
+            dirty: Dirty {
+                connections: Vec::new(),
+                flush: flush.clone(),
+            },
+            blocked: Vec::new(),
+            is_draining: false,
+        };
+        Rc::new(Self {
+            id,
+            turnstile,
+            flush,
+            buffer: RefCell::new(vec![0; shared.config.receive_buffer_bytes]),
+            state: RefCell::new(state),
+            shared,
+        })
+    }
+}
+
+impl Shared {
+    /// Milliseconds since the process started: the unit of all deadlines.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+}
+
+impl State {
+    /// A connection's name beyond this core.
+    pub(crate) fn id_of(&self, key: ConnectionKey) -> ConnectionId {
+        ConnectionId {
+            core: self.id,
+            token: key.data().as_ffi(),
+        }
+    }
+}
+
+/// The slot of one of this core's connections.
+pub(crate) fn key_of(id: ConnectionId) -> ConnectionKey {
+    KeyData::from_ffi(id.token).into()
+}
+
+/// A configured duration in the unit of deadlines.
+pub(crate) fn ms(duration: std::time::Duration) -> u64 {
+    duration.as_millis() as u64
+}

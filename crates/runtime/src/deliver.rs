@@ -1,0 +1,113 @@
+//! Deliveries: takes what homes send to this core, into the rooms' logs and to waiting joins.
+//!
+//! Never waits for anything but the mailbox: a core that always takes its deliveries is what
+//! keeps the waiting between cores free of circles.
+
+use std::rc::Rc;
+
+use codec::frame;
+use flume::Receiver;
+use hub::{ConnectionId, Delivery, Publication, Request, RoomId};
+
+use crate::{
+    connection::{Stage, Wait},
+    core::{Core, State, key_of},
+    end::EndReason,
+    session::{kind_of, publication_bytes},
+};
+
+/// How many deliveries one turn takes before they are sent on.
+const DELIVERIES_PER_TURN: usize = 1024;
+
+/// Takes deliveries until every home is gone.
+pub(crate) async fn run(core: Rc<Core>, deliveries: Receiver<Vec<Delivery>>) {
+    while let Ok(first) = deliveries.recv_async().await {
+        let mut taken = core.deliver(first);
+        while taken < DELIVERIES_PER_TURN {
+            let Ok(more) = deliveries.try_recv() else {
+                break;
+            };
+            taken += core.deliver(more);
+        }
+        core.flush.raise();
+        if !deliveries.is_empty() {
+            core.turnstile.pass().await;
+        }
+    }
+}
+
+impl Core {
+    fn deliver(&self, batch: Vec<Delivery>) -> usize {
+        let deliveries = batch.len();
+        let mut state = self.state.borrow_mut();
+        for delivery in batch {
+            state.deliver(delivery);
+        }
+        deliveries
+    }
+}
+
+impl State {
+    fn deliver(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Joined {
+                subscriber, room, ..
+            } => self.joined(subscriber, room),
+            Delivery::Refused { subscriber, .. } => {
+                self.close(key_of(subscriber), EndReason::JoinRefused);
+            }
+            Delivery::Message {
+                room,
+                publisher,
+                publication,
+                ..
+            } => {
+                self.append(room, &publication);
+                if publisher.core == self.id {
+                    self.taken(publisher, publication.payload.len());
+                }
+            }
+            Delivery::Unpublished { publisher } => {
+                self.close(key_of(publisher), EndReason::RoomGone);
+            }
+        }
+    }
+
+    /// A join was ordered: what the room is told from here on reaches the subscriber. One that
+    /// has gone meanwhile leaves again.
+    fn joined(&mut self, subscriber: ConnectionId, room: RoomId) {
+        let key = key_of(subscriber);
+        match self.connections.get_mut(key) {
+            Some(connection) if matches!(connection.stage, Stage::Joining { .. }) => {
+                let subscription = self.shards.subscribe(room, key);
+                connection.subscriptions.push(subscription);
+                self.open(key);
+            }
+            _ => {
+                let core = self.id;
+                self.outboxes.push(Request::Leave { room, core });
+            }
+        }
+    }
+
+    /// Encodes a message once, for all subscribers on this core.
+    fn append(&mut self, room: RoomId, publication: &Publication) {
+        let opcode = kind_of(publication.tag).into();
+        let header = frame::header(opcode, publication.payload.len());
+        self.shards.append(room, &header, &publication.payload);
+    }
+
+    /// One of this core's connections learns that its room has taken a publication.
+    fn taken(&mut self, publisher: ConnectionId, payload_bytes: usize) {
+        let window_bytes_max = self.shared.config.publish_window_bytes;
+        let Some(connection) = self.connections.get_mut(key_of(publisher)) else {
+            return;
+        };
+        let bytes = publication_bytes(payload_bytes);
+        connection.window_bytes = connection.window_bytes.saturating_sub(bytes);
+        let waits = connection.pause.is_some_and(|p| p.wait == Wait::Rooms);
+        if waits && connection.window_bytes < window_bytes_max {
+            connection.resume.raise();
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! One monoio thread per core, one connection actor per socket.
+//!
+//! ```text
+//!  accept ─▶ actor ─▶ codec ─▶ session ─▶ outlet ─┬─▶ send queue ──────────────────────────┐
+//!  (each core its     (one task              own bytes                                     │
+//!   own listener)      per socket)                └─▶ outbox ─▶ home ─▶ deliver ─▶ log ─▶ flusher ─▶ socket
+//!                                                     (one batch  (hub)   (every   (shard,  (one send per
+//!                                                      per turn)           core)   cursors)  socket and turn)
+//!  beside them: sweep (deadlines), drain (paced closes), turnstile (a fair yield)
+//! ```
+//!
+//! Everything of a core belongs to its thread; cores share only mailboxes and two counters.
+//! An [`Application`] says what becomes of requests; a [`Session`] is one connection's protocol.
+//!
+//! *Never* here: environment variables, rules of rooms, exporters of metrics, HTTP beyond one
+//! answer per connection.
+//!
+//! *Invariants*
+//! - No I/O future is dropped: waits are for readiness and end when the socket is shut.
+//! - `Core::state` is borrowed for synchronous work only, never across an await.
+//! - Sends towards rooms may wait; sends towards peers never do.
+
+mod accept;
+mod actor;
+mod admission;
+mod affinity;
+mod config;
+mod connection;
+mod core;
+mod deliver;
+mod drain;
+mod driver;
+mod end;
+mod flusher;
+mod lifecycle;
+mod log;
+mod outbox;
+mod send_queue;
+mod server;
+mod session;
+mod shard;
+mod signal;
+mod socket;
+mod sweep;
+mod turnstile;
+
+pub use config::{Config, DriverChoice, Timeouts};
+pub use driver::Driver;
+pub use end::EndReason;
+pub use server::{Drainer, Server, StartError};
+pub use session::{Answer, Application, Opening, Outlet, Route, Session};

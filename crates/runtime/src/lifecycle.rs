@@ -1,0 +1,180 @@
+//! The ways out: answering over HTTP, closing with a code, resetting, and what is undone at the end.
+
+use bytes::Bytes;
+use codec::ResponseHead;
+use hub::Request;
+use tracing::debug;
+
+use crate::{
+    connection::{Connection, ConnectionKey, Last, Stage},
+    core::{State, ms},
+    end::EndReason,
+    session::Answer,
+};
+
+impl State {
+    /// Answers a request over HTTP; the connection closes when the answer has left.
+    pub(crate) fn answer(&mut self, key: ConnectionKey, answer: Answer, reason: EndReason) {
+        let deadline_ms = self.close_deadline_ms();
+        self.leave_rooms(key);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let fields: Vec<_> = answer
+            .fields
+            .iter()
+            .map(|(n, v)| (*n, v.as_str()))
+            .collect();
+        let head = ResponseHead {
+            status: answer.status,
+            fields: &fields,
+            content_length: answer.content_length,
+        };
+        connection
+            .protocol
+            .respond(&head, &mut connection.queue.direct);
+        connection.queue.push_body(answer.body);
+        connection.end(reason);
+        let last = Last::PeerEnd;
+        connection.stage = Stage::Closing { deadline_ms, last };
+        connection.resume.raise();
+        connection.mark_dirty(key, &mut self.dirty);
+    }
+
+    /// Ends a connection as its stage allows: a WebSocket gets a close frame, an unanswered
+    /// request a 503 or 408. One that is closing already only keeps to its deadline.
+    pub(crate) fn close(&mut self, key: ConnectionKey, reason: EndReason) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        match connection.stage {
+            Stage::Handshake { .. } | Stage::Joining { .. } => {
+                self.answer(key, refusal(&reason), reason);
+            }
+            Stage::Open { .. } => self.close_session(key, reason),
+            Stage::Closing { .. } | Stage::Over => {}
+        }
+    }
+
+    fn close_session(&mut self, key: ConnectionKey, reason: EndReason) {
+        let deadline_ms = self.close_deadline_ms();
+        self.keep_lag(key, &reason);
+        self.leave_rooms(key);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if let Some(code) = reason.close_code() {
+            let out = &mut connection.queue.direct;
+            connection.protocol.close(code, reason.text(), out);
+        }
+        connection.end(reason);
+        let last = Last::PeerClose;
+        connection.stage = Stage::Closing { deadline_ms, last };
+        connection.resume.raise();
+        connection.mark_dirty(key, &mut self.dirty);
+    }
+
+    /// What a leaving subscriber has not had yet is still sent, unless that is the very reason.
+    fn keep_lag(&mut self, key: ConnectionKey, reason: &EndReason) {
+        let is_slow = matches!(reason, EndReason::SendQueueFull | EndReason::WriteStalled);
+        if let Some(connection) = self.connections.get_mut(key) {
+            let Connection {
+                queue,
+                subscriptions,
+                ..
+            } = connection;
+            queue.detach(subscriptions, &self.shards, !is_slow);
+        }
+    }
+
+    /// The peer has closed, or broke a rule: what is owed to it is queued, and the end comes when
+    /// that has left.
+    pub(crate) fn finish(&mut self, key: ConnectionKey, last: Last, reason: EndReason) {
+        let deadline_ms = self.close_deadline_ms();
+        self.keep_lag(key, &reason);
+        self.leave_rooms(key);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.protocol.transmit(&mut connection.queue.direct);
+        connection.end(reason);
+        connection.stage = Stage::Closing { deadline_ms, last };
+        connection.mark_dirty(key, &mut self.dirty);
+    }
+
+    /// Ends a connection at once, with a reset.
+    pub(crate) fn abort(&mut self, key: ConnectionKey, reason: EndReason) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.end(reason);
+            connection.socket.reset_on_close();
+            connection.shut();
+        }
+    }
+
+    /// Undoes everything; the socket closes with its last task.
+    pub(crate) fn remove(&mut self, key: ConnectionKey) {
+        self.leave_rooms(key);
+        let Some(mut connection) = self.connections.remove(key) else {
+            return;
+        };
+        connection.socket.shut();
+        if let Some(session) = &mut connection.session {
+            session.closed();
+        }
+        self.shared.admission.leave(connection.admitted);
+        let reason = connection.end.unwrap_or(EndReason::PeerGone);
+        debug!(peer = %connection.peer, reason = reason.name(), "connection ended");
+    }
+
+    fn leave_rooms(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        for subscription in connection.subscriptions.drain(..) {
+            let room = self.shards.unsubscribe(subscription);
+            let core = self.id;
+            self.outboxes.push(Request::Leave { room, core });
+        }
+    }
+
+    /// When a connection that closes now must be over.
+    pub(crate) fn close_deadline_ms(&self) -> u64 {
+        self.shared.now_ms() + ms(self.shared.config.timeouts.close)
+    }
+}
+
+impl Connection {
+    /// Wakes the actor, which finds the connection over.
+    pub(crate) fn shut(&mut self) {
+        self.stage = Stage::Over;
+        self.socket.shut();
+        self.resume.raise();
+    }
+}
+
+/// What a request is told that cannot be served.
+fn refusal(reason: &EndReason) -> Answer {
+    let retry_after = "Retry-After";
+    match reason {
+        EndReason::HandshakeTimeout => Answer::text(408, "The request did not come in time."),
+        EndReason::TooManyConnections => Answer::text(
+            503,
+            "There are as many connections as are allowed; try again later.",
+        )
+        .with(retry_after, "1"),
+        EndReason::JoinRefused => {
+            Answer::text(503, "The room cannot be joined now; try again later.")
+                .with(retry_after, "1")
+        }
+        EndReason::Drained => {
+            Answer::text(503, "The server is going away; try again.").with(retry_after, "1")
+        }
+        EndReason::Panicked => Answer::text(500, "Something went wrong here."),
+        _ => Answer {
+            status: 503,
+            fields: Vec::new(),
+            body: Bytes::new(),
+            content_length: 0,
+        },
+    }
+}

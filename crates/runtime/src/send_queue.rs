@@ -1,0 +1,263 @@
+//! What waits to be sent to one connection, and the one call that sends it.
+//!
+//! Three sources, in this order: what is for this connection alone (replies, pongs, closes), the
+//! body of an HTTP answer, and its lag in each of its rooms. A frame of which a part has left is
+//! finished before another source gets its turn.
+
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::{
+    shard::{Shards, Subscription},
+    socket::{Moved, Socket},
+};
+
+/// Runs of bytes in one call; the kernel takes at most 1,024.
+const RUNS_MAX: usize = 512;
+
+/// One connection's queue. Unallocated while it is empty.
+#[derive(Debug, Default)]
+pub(crate) struct SendQueue {
+    /// Frames for this connection alone; the first `direct_sent` bytes have left.
+    pub(crate) direct: Vec<u8>,
+    direct_sent: usize,
+    /// The body of an HTTP answer; follows `direct`. Boxed: few connections have one.
+    body: Option<Box<Bytes>>,
+    half_sent: Option<HalfSent>,
+    pub(crate) sending: Sending,
+}
+
+/// A room's frame of which a part has left.
+#[derive(Clone, Copy, Debug)]
+struct HalfSent {
+    /// Which of the connection's subscriptions.
+    subscription: usize,
+    /// The position in that room's log where the frame ends.
+    end: u64,
+}
+
+/// Where a queue stands with its core's flusher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// Nothing to send.
+    #[default]
+    Idle,
+    /// On the flusher's list.
+    Dirty,
+    /// The socket takes no more for now; a task waits until it does.
+    Blocked {
+        /// When bytes last left, in milliseconds since the process started.
+        progress_ms: u64,
+    },
+}
+
+/// How a call to [`SendQueue::transmit`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transmitted {
+    /// Nothing is left.
+    All,
+    /// The socket is full.
+    Blocked {
+        /// Whether at least a byte left before that.
+        progress: bool,
+    },
+}
+
+/// What one send was offered, in order: sources, and how many bytes of each.
+type Offered = SmallVec<[(Source, usize); 4]>;
+
+/// Where a run of bytes comes from.
+#[derive(Clone, Copy)]
+enum Source {
+    Direct,
+    Body,
+    Room(usize),
+}
+
+impl SendQueue {
+    /// Bytes that are for this connection alone.
+    pub(crate) fn direct_bytes(&self) -> usize {
+        let body = self.body.as_ref().map_or(0, |body| body.len());
+        self.direct.len() - self.direct_sent + body
+    }
+
+    /// All bytes that wait, the lag in its rooms included.
+    pub(crate) fn bytes(&self, subscriptions: &[Subscription], shards: &Shards) -> usize {
+        let lag = subscriptions.iter().map(|s| shards.lag(*s)).sum::<usize>();
+        self.direct_bytes() + lag
+    }
+
+    /// Whether more waits than is allowed. A queue whose only content is one message may be
+    /// longer, or a message above the bound could never be delivered; and what is for the
+    /// connection alone is held back at its source, so alone it is no reason to evict.
+    pub(crate) fn is_over(
+        &self,
+        bytes_max: usize,
+        subscriptions: &[Subscription],
+        shards: &Shards,
+    ) -> bool {
+        if self.bytes(subscriptions, shards) <= bytes_max {
+            return false;
+        }
+        let mut lagging = subscriptions.iter().filter(|s| shards.lag(**s) > 0);
+        match (lagging.next(), lagging.next()) {
+            (None, _) => false,
+            (Some(only), None) if self.direct_bytes() == 0 => {
+                let (log, cursor) = shards.position(*only);
+                !log.is_last_frame(cursor)
+            }
+            _ => true,
+        }
+    }
+
+    /// Queues the body of an HTTP answer behind what is in `direct`.
+    pub(crate) fn push_body(&mut self, body: Bytes) {
+        if !body.is_empty() {
+            self.body = Some(Box::new(body));
+        }
+    }
+
+    /// Before its subscriptions are taken away: moves what is to be sent of their logs into the
+    /// connection's own bytes. The rest of a half-sent frame always, so that what follows begins
+    /// at a frame's boundary; the whole lag if `keep_lag`.
+    pub(crate) fn detach(
+        &mut self,
+        subscriptions: &[Subscription],
+        shards: &Shards,
+        keep_lag: bool,
+    ) {
+        let half = self.half_sent.take();
+        if let Some(half) = half {
+            let (log, cursor) = shards.position(subscriptions[half.subscription]);
+            let mut rest = log.run(cursor, half.end).concat();
+            rest.extend_from_slice(&self.direct[self.direct_sent..]);
+            self.direct = rest;
+            self.direct_sent = 0;
+        }
+        if !keep_lag {
+            return;
+        }
+        for (at, subscription) in subscriptions.iter().enumerate() {
+            let (log, cursor) = shards.position(*subscription);
+            let from = half.filter(|half| half.subscription == at);
+            let [front, back] = log.run(from.map_or(cursor, |half| half.end), log.head());
+            self.direct.extend_from_slice(front);
+            self.direct.extend_from_slice(back);
+        }
+    }
+
+    /// Sends what waits, in as few calls as possible (one, but for very many rooms).
+    pub(crate) fn transmit(
+        &mut self,
+        socket: &Socket,
+        subscriptions: &[Subscription],
+        shards: &mut Shards,
+    ) -> io::Result<Transmitted> {
+        let mut progress = false;
+        loop {
+            let (sources, moved) = self.send_once(socket, subscriptions, shards)?;
+            if sources.is_empty() {
+                return Ok(Transmitted::All);
+            }
+            let waiting = sources.iter().map(|(_, bytes)| bytes).sum::<usize>();
+            let Moved::Bytes(sent) = moved else {
+                return Ok(Transmitted::Blocked { progress });
+            };
+            progress |= sent > 0;
+            self.advance(sent, &sources, subscriptions, shards);
+            if sent < waiting {
+                return Ok(Transmitted::Blocked { progress });
+            }
+            if sources.len() < RUNS_MAX / 2 {
+                return Ok(Transmitted::All);
+            }
+        }
+    }
+
+    fn send_once<'a>(
+        &'a self,
+        socket: &Socket,
+        subscriptions: &[Subscription],
+        shards: &'a Shards,
+    ) -> io::Result<(Offered, Moved)> {
+        let mut sources = Offered::new();
+        let mut runs: SmallVec<[IoSlice<'a>; 6]> = SmallVec::new();
+        let mut offer = |source: Source, parts: [&'a [u8]; 2]| {
+            let bytes = parts[0].len() + parts[1].len();
+            if bytes > 0 && runs.len() < RUNS_MAX - 1 {
+                sources.push((source, bytes));
+                let filled = parts.into_iter().filter(|part| !part.is_empty());
+                runs.extend(filled.map(IoSlice::new));
+            }
+        };
+        if let Some(half) = self.half_sent {
+            let (log, cursor) = shards.position(subscriptions[half.subscription]);
+            offer(Source::Room(half.subscription), log.run(cursor, half.end));
+        }
+        offer(Source::Direct, [&self.direct[self.direct_sent..], &[]]);
+        if let Some(body) = &self.body {
+            offer(Source::Body, [body, &[]]);
+        }
+        for (at, subscription) in subscriptions.iter().enumerate() {
+            let (log, cursor) = shards.position(*subscription);
+            let from = match self.half_sent {
+                Some(half) if half.subscription == at => half.end,
+                _ => cursor,
+            };
+            offer(Source::Room(at), log.run(from, log.head()));
+        }
+        let moved = match runs.as_slice() {
+            [] => Moved::Bytes(0),
+            runs => socket.send(runs)?,
+        };
+        Ok((sources, moved))
+    }
+
+    fn advance(
+        &mut self,
+        mut sent: usize,
+        sources: &[(Source, usize)],
+        subscriptions: &[Subscription],
+        shards: &mut Shards,
+    ) {
+        for (source, offered) in sources {
+            let taken = sent.min(*offered);
+            if taken == 0 {
+                break;
+            }
+            sent -= taken;
+            match source {
+                Source::Direct => self.advance_direct(taken),
+                Source::Body => self.advance_body(taken),
+                Source::Room(at) => {
+                    shards.advance(subscriptions[*at], taken);
+                    let (log, cursor) = shards.position(subscriptions[*at]);
+                    let end = log.frame_end(cursor);
+                    self.half_sent = (end != cursor).then_some(HalfSent {
+                        subscription: *at,
+                        end,
+                    });
+                }
+            }
+        }
+    }
+
+    fn advance_direct(&mut self, bytes: usize) {
+        self.direct_sent += bytes;
+        if self.direct_sent == self.direct.len() {
+            self.direct = Vec::new();
+            self.direct_sent = 0;
+        }
+    }
+
+    fn advance_body(&mut self, bytes: usize) {
+        if let Some(body) = &mut self.body {
+            let _ = body.split_to(bytes);
+            if body.is_empty() {
+                self.body = None;
+            }
+        }
+    }
+}

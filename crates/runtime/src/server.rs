@@ -1,0 +1,425 @@
+//! Starting the cores, telling them to drain, waiting for their end.
+
+use std::{
+    hash::RandomState,
+    io,
+    net::{SocketAddr, TcpListener},
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use flume::{Receiver, Sender};
+use hub::{CoreId, Delivery, Request, RoomBudget, Rooms};
+use tracing::{info, warn};
+
+use crate::{
+    accept::{self, Acceptor},
+    admission::{self, Admission},
+    affinity,
+    config::Config,
+    core::{Core, Shared, ms},
+    deliver, drain,
+    driver::{CoreRuntime, Driver},
+    flusher,
+    outbox::Outboxes,
+    session::Application,
+    signal::Signal,
+    sweep,
+    turnstile::Turnstile,
+};
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why; most often somebody else listens there.
+        source: io::Error,
+    },
+    /// A core's runtime cannot be built.
+    #[error("core {core} cannot run on this driver: {source}")]
+    Driver {
+        /// The core.
+        core: u16,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something else that every start needs has failed.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+    /// A core ended before it served.
+    #[error("core {core} ended while starting: {cause}")]
+    Core {
+        /// The core.
+        core: u16,
+        /// What is known of it.
+        cause: String,
+    },
+}
+
+/// A running server.
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    drivers: Vec<Driver>,
+    fallback: Option<String>,
+    connections_max: usize,
+    reports: Receiver<Report>,
+    controls: Vec<Sender<Control>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Tells a server to drain, from any thread.
+#[derive(Clone)]
+pub struct Drainer(Vec<Sender<Control>>);
+
+/// To a core.
+#[derive(Clone, Copy, Debug)]
+enum Control {
+    /// Accept connections.
+    Open,
+    /// Accept no more; close everyone.
+    Drain,
+    /// End.
+    Stop,
+}
+
+/// From a core.
+#[derive(Debug)]
+enum Report {
+    /// Its runtime is built, on this driver; beside epoll, why it is not io_uring.
+    Ready(CoreId, Driver, Option<io::Error>),
+    /// Its runtime cannot be built.
+    NoDriver(CoreId, io::Error),
+    /// It drains no more: its last connection is gone.
+    Drained(CoreId),
+    /// Its thread is over; with a cause if nobody asked for that.
+    Ended(CoreId, Option<String>),
+}
+
+/// What a core's thread is given.
+struct CoreSeed {
+    id: CoreId,
+    shared: Shared,
+    processor: Option<usize>,
+    listeners: Vec<TcpListener>,
+    rooms: RoomSeed,
+    requests: Receiver<Vec<Request>>,
+    deliveries: Receiver<Vec<Delivery>>,
+    controls: Receiver<Control>,
+    reports: Sender<Report>,
+}
+
+/// What all cores need to agree on the rooms.
+#[derive(Clone)]
+struct RoomSeed {
+    homes: RandomState,
+    budget: Arc<RoomBudget>,
+    to_homes: Vec<Sender<Vec<Request>>>,
+    to_cores: Vec<Sender<Vec<Delivery>>>,
+}
+
+impl Server {
+    /// Listens and serves. On return connections are being accepted.
+    pub fn start(config: Config, application: Arc<dyn Application>) -> Result<Self, StartError> {
+        let cores = config.cores;
+        let connections_max = config.connections_max;
+        let (addresses, listeners) = listen_all(&config.listen, cores)?;
+        let shared = Shared {
+            config: Arc::new(config),
+            application,
+            admission: Arc::new(Admission::default()),
+            started: Instant::now(),
+        };
+        let (report, reports) = flume::unbounded();
+        let (controls, threads) = spawn_cores(&shared, listeners, report)?;
+        let mut server = Self {
+            addresses,
+            drivers: Vec::new(),
+            fallback: None,
+            connections_max: 0,
+            reports,
+            controls,
+            threads,
+        };
+        server.await_ready(cores)?;
+        let possible = admission::connections_possible()?;
+        server.connections_max = connections_max.unwrap_or(possible);
+        if server.connections_max > possible {
+            warn!(
+                max_connections = server.connections_max,
+                possible,
+                "there are fewer descriptors than max_connections needs; raise RLIMIT_NOFILE"
+            );
+        }
+        shared.admission.open_to(server.connections_max);
+        server.tell(Control::Open);
+        Ok(server)
+    }
+
+    /// Where it listens, in the configured order.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The driver of each core.
+    pub fn drivers(&self) -> &[Driver] {
+        &self.drivers
+    }
+
+    /// Why a core that might have had io_uring runs on epoll.
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
+    }
+
+    /// How many connections it takes at the same time.
+    pub fn connections_max(&self) -> usize {
+        self.connections_max
+    }
+
+    /// A handle that begins the drain.
+    pub fn drainer(&self) -> Drainer {
+        Drainer(self.controls.clone())
+    }
+
+    /// Waits until a drain is over and all cores have ended. An error names a core that failed;
+    /// the others may still run then.
+    pub fn wait(mut self) -> Result<(), String> {
+        let mut serving = self.controls.len();
+        while serving > 0 {
+            match self.reports.recv() {
+                Ok(Report::Drained(core)) => {
+                    info!(core = core.0, "drained");
+                    serving -= 1;
+                }
+                Ok(Report::Ended(core, cause)) => {
+                    let cause = cause.unwrap_or_else(|| "it stopped".into());
+                    return Err(format!("core {} ended: {cause}", core.0));
+                }
+                Ok(Report::Ready(..) | Report::NoDriver(..)) => {}
+                Err(_) => return Err("all cores ended".into()),
+            }
+        }
+        // Only now: until its own connections are gone, a core may need any other core's rooms.
+        self.tell(Control::Stop);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        Ok(())
+    }
+
+    fn await_ready(&mut self, cores: usize) -> Result<(), StartError> {
+        self.drivers = vec![Driver::Epoll; cores];
+        for _ in 0..cores {
+            match self.reports.recv() {
+                Ok(Report::Ready(core, driver, why_not)) => {
+                    self.drivers[core.index()] = driver;
+                    self.fallback = why_not.map(|e| e.to_string()).or(self.fallback.take());
+                }
+                Ok(Report::NoDriver(CoreId(core), source)) => {
+                    return Err(StartError::Driver { core, source });
+                }
+                Ok(Report::Ended(CoreId(core), cause)) => {
+                    let cause = cause.unwrap_or_default();
+                    return Err(StartError::Core { core, cause });
+                }
+                Ok(Report::Drained(_)) => {}
+                Err(_) => return Err(io::Error::other("all cores ended").into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, control: Control) {
+        Drainer(self.controls.clone()).tell(control);
+    }
+}
+
+impl Drainer {
+    /// Begins the drain. Telling it twice changes nothing.
+    pub fn drain(&self) {
+        self.tell(Control::Drain);
+    }
+
+    fn tell(&self, control: Control) {
+        for core in &self.0 {
+            // An error means that the core has ended, which it reports itself.
+            let _ = core.send(control);
+        }
+    }
+}
+
+/// Binds every address for every core before anything runs.
+fn listen_all(
+    addresses: &[SocketAddr],
+    cores: usize,
+) -> Result<(Vec<SocketAddr>, Vec<Vec<TcpListener>>), StartError> {
+    let mut bound = Vec::new();
+    let mut listeners: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
+    for address in addresses {
+        let failed = |source| StartError::Listen {
+            address: *address,
+            source,
+        };
+        let found = accept::probe(*address).map_err(failed)?;
+        for core in &mut listeners {
+            core.push(accept::listen(found).map_err(failed)?);
+        }
+        bound.push(found);
+    }
+    Ok((bound, listeners))
+}
+
+type Cores = (Vec<Sender<Control>>, Vec<JoinHandle<()>>);
+
+fn spawn_cores(
+    shared: &Shared,
+    listeners: Vec<Vec<TcpListener>>,
+    reports: Sender<Report>,
+) -> Result<Cores, StartError> {
+    let cores = listeners.len();
+    let batches = shared.config.mailbox_batches;
+    let (to_homes, requests): (Vec<_>, Vec<_>) =
+        (0..cores).map(|_| flume::bounded(batches)).unzip();
+    let (to_cores, deliveries): (Vec<_>, Vec<_>) =
+        (0..cores).map(|_| flume::bounded(batches)).unzip();
+    let rooms = RoomSeed {
+        homes: RandomState::new(),
+        budget: RoomBudget::new(shared.config.rooms_max),
+        to_homes,
+        to_cores,
+    };
+    let processors = affinity::processors().unwrap_or_default();
+    let mut controls = Vec::new();
+    let mut threads = Vec::new();
+    let mailboxes = listeners.into_iter().zip(requests).zip(deliveries);
+    for (id, ((listeners, requests), deliveries)) in (0u16..).map(CoreId).zip(mailboxes) {
+        let (control, controlled) = flume::unbounded();
+        controls.push(control);
+        let seed = CoreSeed {
+            id,
+            shared: shared.clone(),
+            processor: processors.iter().cycle().nth(id.index()).copied(),
+            listeners,
+            rooms: rooms.clone(),
+            requests,
+            deliveries,
+            controls: controlled,
+            reports: reports.clone(),
+        };
+        let thread = thread::Builder::new().name(format!("core-{}", id.0));
+        threads.push(thread.spawn(move || run_core(seed))?);
+    }
+    Ok((controls, threads))
+}
+
+/// A core's thread.
+fn run_core(seed: CoreSeed) {
+    let CoreSeed {
+        id, ref reports, ..
+    } = seed;
+    let reports = reports.clone();
+    pin(id, seed.processor);
+    let (mut runtime, why_not) = match CoreRuntime::build(seed.shared.config.driver) {
+        Ok(built) => built,
+        Err(error) => {
+            let _ = reports.send(Report::NoDriver(id, error));
+            return;
+        }
+    };
+    let _ = reports.send(Report::Ready(id, runtime.driver(), why_not));
+    let served = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve(seed))));
+    let cause = match served {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("it panicked".into()),
+    };
+    let _ = reports.send(Report::Ended(id, cause));
+}
+
+fn pin(id: CoreId, processor: Option<usize>) {
+    let Some(processor) = processor else {
+        warn!(core = id.0, "processors are not known: not pinned");
+        return;
+    };
+    if let Err(error) = affinity::pin(processor) {
+        warn!(core = id.0, processor, %error, "not pinned");
+    }
+}
+
+/// Starts a core's tasks and does as it is told.
+async fn serve(seed: CoreSeed) -> io::Result<()> {
+    let CoreSeed {
+        id,
+        shared,
+        rooms,
+        requests,
+        deliveries,
+        ..
+    } = seed;
+    let flush = Rc::new(Signal::default());
+    let outbox_bytes_max = shared.config.outbox_bytes_max;
+    let outboxes = Outboxes::new(
+        id,
+        rooms.to_homes,
+        rooms.homes,
+        outbox_bytes_max,
+        flush.clone(),
+    );
+    let idle_ms = ms(shared.config.timeouts.room_idle);
+    let cores = rooms.to_cores.len();
+    let home = Rooms::new(id, cores, idle_ms, rooms.budget, new_epoch);
+    let core = Core::new(id, shared, outboxes, flush, Turnstile::new()?);
+
+    let turnstile = core.clone();
+    monoio::spawn(async move { turnstile.turnstile.run().await });
+    let yielding = core.clone();
+    let turn_over = async move || yielding.turnstile.pass().await;
+    monoio::spawn(hub::run(home, requests, rooms.to_cores, turn_over));
+    monoio::spawn(deliver::run(core.clone(), deliveries));
+    monoio::spawn(flusher::run(core.clone()));
+    monoio::spawn(sweep::run(core.clone()));
+    obey(&core, seed.listeners, seed.controls, seed.reports).await
+}
+
+async fn obey(
+    core: &Rc<Core>,
+    listeners: Vec<TcpListener>,
+    controls: Receiver<Control>,
+    reports: Sender<Report>,
+) -> io::Result<()> {
+    let mut acceptors = Vec::new();
+    let mut listeners = Some(listeners);
+    while let Ok(control) = controls.recv_async().await {
+        match control {
+            Control::Open => {
+                for listener in listeners.take().into_iter().flatten() {
+                    let acceptor = Acceptor::new(core.clone(), listener)?;
+                    monoio::spawn(acceptor.clone().run());
+                    acceptors.push(acceptor);
+                }
+            }
+            Control::Drain => {
+                drop(listeners.take());
+                acceptors.drain(..).for_each(|acceptor| acceptor.stop());
+                drain::run(core).await;
+                let _ = reports.send(Report::Drained(core.id));
+            }
+            Control::Stop => break,
+        }
+    }
+    Ok(())
+}
+
+/// A room's epoch: random, so that no two incarnations of a room share one.
+fn new_epoch() -> u64 {
+    getrandom::u64().unwrap_or_else(|error| {
+        // Without randomness no epoch is safe, and the kernel has it at any time after boot.
+        panic!("the kernel gave no random bytes: {error}")
+    })
+}

@@ -1,0 +1,163 @@
+//! A room's subscribers on one core: the room's log here, and a cursor into it for each.
+
+use std::collections::HashMap;
+
+use hub::RoomId;
+use slotmap::{SlotMap, new_key_type};
+
+use crate::{connection::ConnectionKey, log::Log};
+
+new_key_type! {
+    /// A shard's slot on its core.
+    pub(crate) struct ShardKey;
+    /// A subscriber's slot in its shard.
+    pub(crate) struct SubscriberKey;
+}
+
+/// One room on one core.
+pub(crate) struct Shard {
+    pub(crate) room: RoomId,
+    pub(crate) log: Log,
+    pub(crate) subscribers: SlotMap<SubscriberKey, Subscriber>,
+    /// Whether it waits in [`Shards::news`].
+    has_news: bool,
+    /// Whether it waits in [`Shards::untrimmed`].
+    is_untrimmed: bool,
+}
+
+/// A subscriber: whose it is, and how far it is.
+pub(crate) struct Subscriber {
+    pub(crate) connection: ConnectionKey,
+    /// The position in the log of the first byte that has not been sent to it.
+    pub(crate) cursor: u64,
+}
+
+/// A connection's end of its subscription: where its subscriber is found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscription {
+    pub(crate) shard: ShardKey,
+    pub(crate) subscriber: SubscriberKey,
+}
+
+/// All shards of one core.
+#[derive(Default)]
+pub(crate) struct Shards {
+    shards: SlotMap<ShardKey, Shard>,
+    by_room: HashMap<RoomId, ShardKey>,
+    /// Shards to which something was appended since their subscribers were last looked at.
+    news: Vec<ShardKey>,
+    /// Shards whose log may hold what everybody has had.
+    untrimmed: Vec<ShardKey>,
+}
+
+impl Shards {
+    /// Adds a subscriber that gets what is appended from now on.
+    pub(crate) fn subscribe(&mut self, room: RoomId, connection: ConnectionKey) -> Subscription {
+        let shards = &mut self.shards;
+        let shard = *self.by_room.entry(room).or_insert_with(|| {
+            shards.insert(Shard {
+                room,
+                log: Log::default(),
+                subscribers: SlotMap::with_key(),
+                has_news: false,
+                is_untrimmed: false,
+            })
+        });
+        let Shard {
+            log, subscribers, ..
+        } = &mut shards[shard];
+        let cursor = log.head();
+        let subscriber = subscribers.insert(Subscriber { connection, cursor });
+        Subscription { shard, subscriber }
+    }
+
+    /// Removes a subscriber, and the shard with its last; returns the room that was left.
+    pub(crate) fn unsubscribe(&mut self, subscription: Subscription) -> RoomId {
+        let shard = &mut self.shards[subscription.shard];
+        let room = shard.room;
+        shard.subscribers.remove(subscription.subscriber);
+        if shard.subscribers.is_empty() {
+            self.shards.remove(subscription.shard);
+            self.by_room.remove(&room);
+        } else {
+            self.note_progress(&[subscription]);
+        }
+        room
+    }
+
+    /// Appends one frame to the room's log, if anybody here is subscribed.
+    pub(crate) fn append(&mut self, room: RoomId, header: &[u8], payload: &[u8]) {
+        let Some(key) = self.by_room.get(&room) else {
+            return;
+        };
+        let shard = &mut self.shards[*key];
+        shard.log.append(header, payload);
+        if !std::mem::replace(&mut shard.has_news, true) {
+            self.news.push(*key);
+        }
+    }
+
+    /// Takes the shards with news. They may be gone by the time they are looked at.
+    pub(crate) fn take_news(&mut self) -> Vec<ShardKey> {
+        let news = std::mem::take(&mut self.news);
+        for key in &news {
+            if let Some(shard) = self.shards.get_mut(*key) {
+                shard.has_news = false;
+            }
+        }
+        news
+    }
+
+    pub(crate) fn get(&self, key: ShardKey) -> Option<&Shard> {
+        self.shards.get(key)
+    }
+
+    /// Remembers that subscribers have moved on or left: their logs may be trimmed.
+    pub(crate) fn note_progress(&mut self, subscriptions: &[Subscription]) {
+        for subscription in subscriptions {
+            let shard = &mut self.shards[subscription.shard];
+            if !shard.log.is_empty() && !std::mem::replace(&mut shard.is_untrimmed, true) {
+                self.untrimmed.push(subscription.shard);
+            }
+        }
+    }
+
+    /// Forgets what all subscribers of a shard have had, for each shard where there may be such.
+    pub(crate) fn trim(&mut self) {
+        for key in std::mem::take(&mut self.untrimmed) {
+            let Some(shard) = self.shards.get_mut(key) else {
+                continue;
+            };
+            shard.is_untrimmed = false;
+            let cursors = shard.subscribers.values().map(|s| s.cursor);
+            let slowest = cursors.min().unwrap_or(shard.log.head());
+            shard.log.trim(slowest);
+        }
+    }
+
+    /// The room of a subscription.
+    pub(crate) fn room(&self, subscription: Subscription) -> RoomId {
+        self.shards[subscription.shard].room
+    }
+
+    /// The log and the cursor that a subscription stands for.
+    pub(crate) fn position(&self, subscription: Subscription) -> (&Log, u64) {
+        let shard = &self.shards[subscription.shard];
+        (
+            &shard.log,
+            shard.subscribers[subscription.subscriber].cursor,
+        )
+    }
+
+    /// Moves a subscription's cursor on by so many bytes that were sent.
+    pub(crate) fn advance(&mut self, subscription: Subscription, bytes: usize) {
+        let shard = &mut self.shards[subscription.shard];
+        shard.subscribers[subscription.subscriber].cursor += bytes as u64;
+    }
+
+    /// How many bytes a subscription is behind.
+    pub(crate) fn lag(&self, subscription: Subscription) -> usize {
+        let (log, cursor) = self.position(subscription);
+        (log.head() - cursor) as usize
+    }
+}

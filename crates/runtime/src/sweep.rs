@@ -1,0 +1,133 @@
+//! One look at all of a core's deadlines, several times a second, instead of a timer for each.
+
+use std::rc::Rc;
+
+use codec::encode_ping;
+use hub::Request;
+
+use crate::{
+    config::Timeouts,
+    connection::{Connection, ConnectionKey, Heartbeat, Last, Stage, Wait},
+    core::{Core, State, ms},
+    end::EndReason,
+    send_queue::Sending,
+};
+
+/// What a connection's time has come for.
+enum Due {
+    /// Its next ping.
+    Ping,
+    /// Its end, as its stage allows.
+    Close(EndReason),
+    /// Its end, at once.
+    Abort,
+    /// Another try at sending.
+    Nudge,
+}
+
+/// Sweeps for as long as the core runs.
+pub(crate) async fn run(core: Rc<Core>) {
+    let interval = core.shared.config.timeouts.sweep_interval();
+    loop {
+        monoio::time::sleep(interval).await;
+        core.state.borrow_mut().sweep();
+    }
+}
+
+impl State {
+    fn sweep(&mut self) {
+        let now_ms = self.shared.now_ms();
+        let timeouts = &self.shared.config.timeouts;
+        let due: Vec<_> = self
+            .connections
+            .iter()
+            .filter_map(|(key, connection)| Some((key, due(connection, timeouts, now_ms)?)))
+            .collect();
+        for (key, due) in due {
+            self.carry_out(key, due, now_ms);
+        }
+        if !self.outboxes.is_full(self.id) {
+            self.outboxes.push(Request::Sweep { now_ms });
+        }
+    }
+
+    fn carry_out(&mut self, key: ConnectionKey, due: Due, now_ms: u64) {
+        match due {
+            Due::Ping => self.ping(key, now_ms),
+            Due::Close(reason) => self.close(key, reason),
+            // The reason was recorded when closing began.
+            Due::Abort => self.abort(key, EndReason::PeerGone),
+            Due::Nudge => self.nudge(key),
+        }
+    }
+
+    fn ping(&mut self, key: ConnectionKey, now_ms: u64) {
+        let deadline_ms = now_ms + ms(self.shared.config.timeouts.pong);
+        // Its low bytes suffice to tell one ping of a connection from the one before.
+        let payload = (now_ms as u32).to_be_bytes();
+        if let Some(connection) = self.connections.get_mut(key) {
+            encode_ping(&payload, &mut connection.queue.direct);
+            let heartbeat = Heartbeat::PongBy {
+                deadline_ms,
+                payload,
+            };
+            connection.stage = Stage::Open { heartbeat };
+            connection.mark_dirty(key, &mut self.dirty);
+        }
+    }
+}
+
+fn due(connection: &Connection, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
+    let passed = |deadline_ms: u64| now_ms >= deadline_ms;
+    match &connection.stage {
+        Stage::Handshake { deadline_ms, .. } => {
+            passed(*deadline_ms).then_some(Due::Close(EndReason::HandshakeTimeout))
+        }
+        Stage::Joining { deadline_ms, .. } => {
+            passed(*deadline_ms).then_some(Due::Close(EndReason::JoinRefused))
+        }
+        Stage::Open { heartbeat } => match stalled(connection, timeouts, now_ms) {
+            Some(true) => Some(Due::Close(EndReason::WriteStalled)),
+            Some(false) => open_due(connection, heartbeat, timeouts, now_ms).or(Some(Due::Nudge)),
+            None => open_due(connection, heartbeat, timeouts, now_ms),
+        },
+        // An answer may be long: it has time as long as it moves.
+        Stage::Closing {
+            last: Last::PeerEnd,
+            ..
+        } => match stalled(connection, timeouts, now_ms) {
+            Some(true) => Some(Due::Abort),
+            Some(false) => Some(Due::Nudge),
+            None => None,
+        },
+        Stage::Closing { deadline_ms, .. } => passed(*deadline_ms).then_some(Due::Abort),
+        Stage::Over => None,
+    }
+}
+
+/// Whether a full socket has made no progress for too long; `None` if it is not full.
+fn stalled(connection: &Connection, timeouts: &Timeouts, now_ms: u64) -> Option<bool> {
+    match connection.queue.sending {
+        Sending::Blocked { progress_ms } => Some(now_ms >= progress_ms + ms(timeouts.write)),
+        Sending::Idle | Sending::Dirty => None,
+    }
+}
+
+/// While a connection is paused its pongs cannot be heard, so its heartbeat stands still.
+fn open_due(
+    connection: &Connection,
+    heartbeat: &Heartbeat,
+    timeouts: &Timeouts,
+    now_ms: u64,
+) -> Option<Due> {
+    if let Some(pause) = connection.pause {
+        let is_over = now_ms >= pause.since_ms + ms(timeouts.pause);
+        return (pause.wait == Wait::Rooms && is_over).then_some(Due::Close(EndReason::RoomBusy));
+    }
+    match heartbeat {
+        Heartbeat::PingAt(at_ms) => (now_ms >= *at_ms).then_some(Due::Ping),
+        Heartbeat::PongBy { deadline_ms, .. } => {
+            (now_ms >= *deadline_ms).then_some(Due::Close(EndReason::PongTimeout))
+        }
+    }
+}
