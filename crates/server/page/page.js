@@ -1,0 +1,422 @@
+// The demo chat: one WebSocket to one room. The room gives every text message
+// to everyone in it, the sender included, as it was sent and in one order. So
+// this page sends {"name", "text", "id"} as JSON, shows what comes back, and
+// counts an own message as said once its echo has arrived.
+//
+// Peers are strangers: what they send becomes text nodes, never markup.
+
+const MESSAGE_BYTES_MAX = 64 * 1024; // the server's default; a longer message costs the connection (1009)
+const ROOM_BYTES_MAX = 255;
+const SHOWN_MAX = 500;               // lines kept in the page
+const CONNECT_MS_MAX = 10_000;       // an attempt that takes longer is given up
+const SILENCE_MS_MAX = 15_000;       // an own message unanswered for so long: the connection is dead
+const STEADY_MS = 10_000;            // a connection held for so long forgives earlier failures
+const BACKOFF_MS = { first: 1000, busy: 4000, max: 30_000 };
+
+const CLOSE_REASONS = {
+  1000: "The server ended the conversation.",
+  1001: "The server is going away, probably to restart.",
+  1006: "The connection was lost, or the server did not accept it.",
+  1008: "The server's rules do not allow this connection.",
+  1009: "A message was larger than the server accepts (64 KiB, unless configured otherwise).",
+  1011: "The server met an error of its own.",
+  1012: "The server is restarting.",
+  1013: "The server is busy, or this page could not keep up with the room.",
+};
+
+const $ = (id) => document.getElementById(id);
+const [log, outbox, words, stage] = ["log", "outbox", "words", "stage"].map($);
+const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+let room = "";
+let name = "";
+// away | connecting {socket, until, why} | connected {socket, since, heard} | waiting {until, why} | stopped {why}
+let state = { kind: "away" };
+let attempts = 0;           // since the last steady connection; sets the backoff
+let lostAt = null;          // what was said in the room since then is missing here
+let echoMs = null;          // round trip of the latest own message
+let arrived = [];           // lines that wait for the next frame
+let dropped = 0;            // lines no longer shown
+let unread = 0;             // arrived while the page was out of sight
+let following = true;       // the reader is at the end of the conversation
+let below = 0;              // or else: lines that came after what the reader looks at
+const pending = new Map();  // own messages without an echo: id → {text, wire, sentAt, item}
+
+// ---- The address: #room=NAME (or ?room=NAME); the name is kept, first of all for this tab.
+
+function remember(key, value) {
+  for (const store of ["sessionStorage", "localStorage"]) {
+    try { window[store].setItem(key, value); } catch { /* storage may be forbidden */ }
+  }
+}
+
+function recall(key) {
+  try { return sessionStorage.getItem(key) ?? localStorage.getItem(key) ?? ""; } catch { return ""; }
+}
+
+function roomOfAddress() {
+  const within = (query) => new URLSearchParams(query.slice(1)).get("room");
+  return within(location.hash) ?? within(location.search) ?? "";
+}
+
+/** Why the server would refuse this room, or null. */
+function roomProblem(candidate) {
+  const bytes = new TextEncoder().encode(candidate).length;
+  if (bytes === 0) return "A room needs a name.";
+  if (bytes > ROOM_BYTES_MAX) return `A room's name has at most ${ROOM_BYTES_MAX} bytes; this one has ${bytes}.`;
+  if (/[\p{Cc}\p{Cs}/]/u.test(candidate)) return "A room's name has no slash and no control characters.";
+  // A browser resolves these two away before it asks the server.
+  if (candidate === "." || candidate === "..") return "A room's name is more than dots.";
+  return null;
+}
+
+function socketAddress() {
+  const url = new URL(`rooms/${encodeURIComponent(room)}`, location.origin + location.pathname);
+  url.protocol = url.protocol.replace("http", "ws");
+  return url.href;
+}
+
+/** Goes where the address says: into the room, or to the door for what is missing. */
+function route() {
+  const wanted = roomOfAddress();
+  const problem = wanted && roomProblem(wanted);
+  if (wanted && !problem && recall("name")) enter(wanted, recall("name"));
+  else showDoor(wanted, problem);
+}
+
+function showDoor(wanted, problem) {
+  hangUp();
+  become({ kind: "away" });
+  document.body.dataset.view = "door";
+  document.title = "hubbub";
+  $("door-room").value = wanted || "lobby";
+  $("door-name").value = recall("name") || inventName();
+  $("door-problem").textContent = problem || "";
+  $(wanted && !problem ? "door-name" : "door-room").select();
+}
+
+function inventName() {
+  const pick = (list) => list.split(" ")[Math.floor(Math.random() * list.split(" ").length)];
+  return pick("Brisk Calm Dapper Eager Gentle Hasty Jolly Keen Loud Merry Quiet Witty") + " " +
+    pick("Badger Crane Dormouse Finch Heron Ibex Jackdaw Lynx Marten Otter Raven Wren");
+}
+
+function enter(newRoom, newName) {
+  hangUp();
+  if (newRoom !== room) {
+    // Words that the old room never confirmed return to the input; the new room gets them only if asked.
+    words.value = [...pending.values(), { text: words.value }].map((p) => p.text).filter(Boolean).join("\n");
+    for (const list of [log, outbox, stage]) list.replaceChildren();
+    pending.clear();
+    [arrived, dropped, unread, attempts, lostAt, echoMs] = [[], 0, 0, 0, null, null];
+    $("dropped").hidden = true;
+    followEnd(true);
+  }
+  [room, name] = [newRoom, newName];
+  $("room-name").textContent = stage.dataset.room = room;
+  document.body.dataset.view = "room";
+  showTitle();
+  connect();
+  words.focus();
+}
+
+// ---- The connection.
+
+function become(next) {
+  state = next;
+  document.body.dataset.state = state.kind;
+  explain(state.why ? `${state.why} What you write stays here.` : "");
+  const aloud = { away: "", connected: "Connected.", waiting: state.why, stopped: state.why }[state.kind];
+  if (aloud !== undefined) $("announcer").textContent = aloud; // attempts are not worth a word each
+  showStatus(Date.now());
+}
+
+function connect() {
+  const socket = new WebSocket(socketAddress());
+  socket.binaryType = "arraybuffer"; // other clients may send bytes: their number is shown
+  socket.onopen = () => {
+    const now = Date.now();
+    const seconds = Math.max(1, Math.round((now - lostAt) / 1000));
+    if (lostAt) note(`Back after ${seconds} s. What was said meanwhile did not reach this page.`);
+    lostAt = null;
+    become({ kind: "connected", socket, since: now, heard: now });
+  };
+  socket.onmessage = (event) => hear(event.data);
+  socket.onclose = (event) => lose(event.code, event.reason);
+  become({ kind: "connecting", socket, until: Date.now() + CONNECT_MS_MAX, why: state.why });
+}
+
+/** Leaves the socket behind, so that nothing it still reports matters. */
+function hangUp(code) {
+  const { kind, socket } = state;
+  if (kind === "connected") {
+    lostAt = Date.now();
+    for (const message of pending.values()) doubt(message, code);
+  }
+  if (!socket) return;
+  socket.onopen = socket.onmessage = socket.onclose = null;
+  socket.close();
+}
+
+function lose(code, reason) {
+  const now = Date.now();
+  if (state.kind === "connected") {
+    if (now - state.since > STEADY_MS) attempts = 0;
+    note("The connection broke here.");
+  }
+  hangUp(code);
+  const why = (CLOSE_REASONS[code] ?? `The connection was closed with code ${code}.`) + (reason && ` (${reason})`);
+  if (code === 1008) return become({ kind: "stopped", why }); // asking again would not help
+  const first = code === 1013 ? BACKOFF_MS.busy : BACKOFF_MS.first;
+  const ceiling = Math.min(BACKOFF_MS.max, first * 2 ** attempts++);
+  become({ kind: "waiting", why, until: now + ceiling * (0.5 + Math.random() / 2) });
+}
+
+/** All that time alone brings about. */
+function tick(now) {
+  const unanswered = (p) => p.sentAt && now - Math.max(p.sentAt, state.heard) > SILENCE_MS_MAX;
+  if (state.kind === "connecting" && now >= state.until) lose(1006, "no answer in time");
+  else if (state.kind === "waiting" && now >= state.until) connect();
+  else if (state.kind === "connected" && [...pending.values()].some(unanswered)) lose(1006, "no echo in time");
+  showStatus(now);
+}
+
+function retry() {
+  if (state.kind === "waiting" || state.kind === "stopped") connect();
+}
+
+// ---- Talking.
+
+/** Sends, and keeps the words until their echo. False: nothing was sent, the input keeps them. */
+function send(text) {
+  const id = crypto.getRandomValues(new Uint32Array(2)).join("-"); // randomUUID is missing on plain-HTTP origins
+  const wire = JSON.stringify({ name, text, id });
+  const excess = new TextEncoder().encode(wire).length - MESSAGE_BYTES_MAX;
+  if (excess > 0) return explain(`Too long by ${excess} bytes: a message may have 64 KiB. Nothing was sent.`);
+  if (state.kind !== "connected") return explain("Not connected: your words stay here until you are.");
+  const message = { id, text, wire, item: line({ name, text, own: true, at: new Date() }) };
+  message.item.append(el("span", "fate"));
+  pending.set(id, message);
+  outbox.append(message.item);
+  followEnd(true);
+  transmit(message);
+  return true;
+}
+
+function transmit(message) {
+  message.item.classList.remove("doubtful");
+  message.item.querySelector(".fate").textContent = "on its way";
+  message.sentAt = Date.now();
+  message.started = performance.now();
+  state.socket.send(message.wire);
+}
+
+/** The connection went before the echo came: whether the room heard is unknown, so the person decides. */
+function doubt(message, code) {
+  message.sentAt = 0;
+  message.item.classList.add("doubtful");
+  const again = el("button", "", "Send again");
+  again.onclick = () => state.kind === "connected" ? transmit(message) : explain("Not connected yet.");
+  const discard = el("button", "", "Discard");
+  discard.onclick = () => { pending.delete(message.id); message.item.remove(); };
+  const fate = code === 1009 ? "Probably too large for this server." : "Not confirmed; perhaps nobody heard it.";
+  message.item.querySelector(".fate").replaceChildren(fate, " ", again, " ", discard);
+}
+
+function hear(payload) {
+  state.heard = Date.now();
+  const message = { at: new Date(), ...parse(payload) };
+  const mine = pending.get(message.id);
+  if (mine) {
+    message.own = true;
+    echoMs = performance.now() - mine.started;
+    mine.item.remove();
+    pending.delete(message.id);
+  }
+  if (document.hidden) { unread += 1; showTitle(); }
+  show(message);
+}
+
+/** A message of this page's kind, or whatever else a client sent to the room. */
+function parse(payload) {
+  if (typeof payload !== "string") return { text: `${payload.byteLength} bytes`, binary: true };
+  try {
+    const { name, text, id } = JSON.parse(payload);
+    const who = typeof name === "string" ? name.trim().slice(0, 64) : "";
+    if (typeof text === "string" && text !== "") return { name: who, text, id };
+  } catch { /* not this page's kind */ }
+  return { text: payload };
+}
+
+// ---- What is seen.
+
+const note = (text) => show({ text, note: true });
+
+/** Queues a line for the next frame: a busy room costs one layout per frame, a hidden page none. */
+function show(message) {
+  if (arrived.length === 0) requestAnimationFrame(flush);
+  arrived.push(message);
+  if (arrived.length > SHOWN_MAX) { arrived.shift(); dropped += 1; }
+}
+
+function flush() {
+  const messages = arrived.filter((message) => !message.note);
+  for (const message of arrived) {
+    log.append(message.note ? el("li", "note", message.text) : line(message, log.lastChild));
+  }
+  arrived = [];
+  for (; log.children.length > SHOWN_MAX; dropped += 1) log.firstChild.remove();
+  log.firstChild?.classList.remove("same");
+  $("dropped").hidden = dropped === 0;
+  $("dropped").textContent = `Only the latest ${SHOWN_MAX} lines are kept here; ${dropped} older ones are gone.`;
+  followEnd(following, messages.length);
+  messages.slice(-12).forEach(fly);
+}
+
+function line(message, previous) {
+  const who = message.name || "someone";
+  const item = el("li", message.own ? "own" : message.binary ? "binary" : "");
+  item.dataset.who = `${message.own ? "me" : "peer"} ${who}`;
+  if (previous?.dataset.who === item.dataset.who) item.classList.add("same"); // named once per run
+  item.style.setProperty("--hue", hue(who));
+  const time = el("time", "", clock.format(message.at));
+  time.dateTime = message.at.toISOString();
+  time.title = message.at.toLocaleString();
+  const author = el("bdi", "who");
+  author.append(el("span", "", who));
+  if (message.own) author.append(el("span", "you", "you"));
+  author.title = who;
+  const text = el("span", "text", message.text);
+  text.dir = "auto";
+  item.append(time, author, text);
+  return item;
+}
+
+function el(tag, className, text = "") {
+  const element = document.createElement(tag);
+  element.className = className;
+  element.textContent = text;
+  return element;
+}
+
+const hue = (who) => [...who].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
+
+/** Keeps the end in sight, or counts what the reader, further up, has not seen. */
+function followEnd(follow, added = 0) {
+  if (follow) $("scroll").scrollTop = $("scroll").scrollHeight;
+  noteReader(follow, added);
+}
+
+function noteReader(atEnd, added = 0) {
+  following = atEnd;
+  below = atEnd ? 0 : below + added;
+  $("newest").hidden = below === 0;
+  $("newest").textContent = `${below} new below`;
+}
+
+function showStatus(now) {
+  const echo = echoMs === null ? "" : ` · echo ${echoMs < 10 ? echoMs.toFixed(1) : Math.round(echoMs)} ms`;
+  $("status").lastChild.textContent = {
+    away: "",
+    connecting: "Connecting…",
+    connected: `Connected${echo}`,
+    waiting: `Reconnecting in ${Math.max(1, Math.ceil((state.until - now) / 1000))} s`,
+    stopped: "Disconnected",
+  }[state.kind];
+}
+
+function showTitle() {
+  document.title = `${unread > 0 ? `(${unread}) ` : ""}${room} · hubbub`;
+}
+
+/** A sentence above the input, for the eye and for screen readers. False, as in "nothing was sent". */
+function explain(text) {
+  $("notice-text").textContent = text;
+  $("notice").hidden = text === "";
+  $("retry").hidden = !state.why;
+  return false;
+}
+
+// ---- The strip across which messages fly: lanes of one speed, so nobody overtakes.
+
+const LANES = 3, PIXELS_PER_MS = 0.13, LANE_WAIT_MS_MAX = 2500;
+const laneFreeAt = new Array(LANES).fill(0);
+let flying = recall("fly") ? recall("fly") === "yes" : !matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+function fly({ text, name: who, own }) {
+  if (!flying || document.hidden) return;
+  const now = performance.now();
+  const lane = laneFreeAt.indexOf(Math.min(...laneFreeAt));
+  const delay = Math.max(0, laneFreeAt[lane] - now);
+  if (delay > LANE_WAIT_MS_MAX) return; // the conversation below has it
+  const flyer = el("span", own ? "own" : "", text.slice(0, 80).replace(/\s+/g, " "));
+  flyer.style.setProperty("--hue", hue(who || "someone"));
+  flyer.style.setProperty("--lane", lane);
+  stage.append(flyer);
+  const [from, to] = [stage.clientWidth, -flyer.offsetWidth];
+  laneFreeAt[lane] = now + delay + (40 - to) / PIXELS_PER_MS;
+  const path = { transform: [`translateX(${from}px)`, `translateX(${to}px)`] };
+  const flight = flyer.animate(path, { delay, duration: (from - to) / PIXELS_PER_MS, fill: "backwards" });
+  flight.onfinish = () => flyer.remove();
+}
+
+function setFlying(on) {
+  flying = on;
+  $("fly").setAttribute("aria-pressed", on);
+  document.body.classList.toggle("flying", on);
+  stage.replaceChildren();
+  laneFreeAt.fill(0);
+}
+
+// ---- Wiring.
+
+$("door").onsubmit = (event) => {
+  event.preventDefault();
+  const [wanted, newName] = [$("door-room").value.trim(), $("door-name").value.trim()];
+  const problem = roomProblem(wanted) ?? (newName ? "" : "You need a name.");
+  $("door-problem").textContent = problem;
+  if (problem) return;
+  remember("name", newName);
+  const address = `#room=${encodeURIComponent(wanted)}`;
+  if (location.hash === address) enter(wanted, newName);
+  else location.hash = address; // and "hashchange" goes in
+};
+
+$("composer").onsubmit = (event) => {
+  event.preventDefault();
+  if (words.value.trim() === "" || !send(words.value.trim())) return;
+  words.value = "";
+  explain("");
+};
+
+words.onkeydown = (event) => {
+  const composing = event.isComposing || event.keyCode === 229; // then Enter belongs to the input method
+  if (event.key !== "Enter" || event.shiftKey || composing) return;
+  event.preventDefault();
+  $("composer").requestSubmit();
+};
+
+$("share").onclick = async () => {
+  const link = `${location.origin}${location.pathname}#room=${encodeURIComponent(room)}`;
+  try {
+    await navigator.clipboard.writeText(link);
+    $("share").textContent = "Copied";
+    setTimeout(() => { $("share").textContent = "Copy link"; }, 1500);
+  } catch {
+    explain(`The address of this room: ${link}`); // a plain-HTTP origin has no clipboard
+  }
+};
+
+$("fly").onclick = () => { setFlying(!flying); remember("fly", flying ? "yes" : "no"); };
+$("change").onclick = () => showDoor(room);
+$("retry").onclick = retry;
+$("newest").onclick = () => followEnd(true);
+$("scroll").onscroll = ({ target }) => noteReader(target.scrollHeight - target.scrollTop - target.clientHeight < 40);
+new ResizeObserver(() => followEnd(following)).observe($("scroll"));
+document.onvisibilitychange = () => { unread = 0; if (state.kind !== "away") showTitle(); };
+addEventListener("online", retry);
+addEventListener("hashchange", route);
+setInterval(() => tick(Date.now()), 250);
+
+setFlying(flying);
+route();

@@ -1,0 +1,54 @@
+//! What becomes of a request: a session of the table, or an answer of the site.
+
+use codec::Request;
+use runtime::{Answer, Application, Route};
+
+use crate::{
+    origin::{self, AllowList},
+    protocols,
+    site::Site,
+};
+
+/// Hubbub's application.
+pub struct Hubbub {
+    site: Site,
+    origins: AllowList,
+}
+
+impl Hubbub {
+    /// Serves `site` beside the table of protocols, to pages of its own and of listed origins.
+    pub fn new(site: Site, origins: AllowList) -> Self {
+        Self { site, origins }
+    }
+
+    /// A request without Origin is no browser's and accepted. With one it must be a single one
+    /// that is permitted (RFC 6455 section 10.2).
+    fn is_origin_permitted(&self, request: &Request<'_>) -> bool {
+        let mut fields = request.fields("origin");
+        let origin = fields.next();
+        fields.next().is_none() && origin::allowed(origin, request.host(), &self.origins)
+    }
+
+    fn page(&self, request: &Request<'_>) -> Answer {
+        let known: Vec<_> = request.fields("if-none-match").collect();
+        let known = (!known.is_empty()).then(|| known.join(&b","[..]));
+        self.site
+            .answer(request.method(), request.path(), known.as_deref())
+    }
+}
+
+impl Application for Hubbub {
+    fn route(&self, request: &Request<'_>) -> Route {
+        match protocols::select(request) {
+            None if request.wants_upgrade() => Route::Answer(self.site.no_endpoint()),
+            None => Route::Answer(self.page(request)),
+            Some(Err(error)) => Route::Answer(Answer::text(404, &format!("{error}."))),
+            Some(Ok(_)) if request.wants_upgrade() && !self.is_origin_permitted(request) => {
+                let text =
+                    "Pages of this origin may not connect; allow_origin lists those that may.";
+                Route::Answer(Answer::text(403, text))
+            }
+            Some(Ok(opening)) => Route::Open(opening),
+        }
+    }
+}

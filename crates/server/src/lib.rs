@@ -1,0 +1,19 @@
+//! The server: settings, the table of protocols, the page, and their wiring to the runtime.
+//!
+//! ```text
+//!  settings ─▶ wiring ─▶ runtime::Server
+//!                          │ every request
+//!                          ▼
+//!                 application ─┬─▶ protocols (path, then subprotocol) ─▶ a session
+//!                              └─▶ site (the page, or files of one's own)
+//! ```
+//!
+//! This crate alone reads the environment and ends the process. *Never* here: RFC 6455.
+
+pub mod application;
+pub mod logging;
+pub mod origin;
+pub mod protocols;
+pub mod settings;
+pub mod site;
+pub mod wiring;

@@ -1,0 +1,159 @@
+//! Sets up the log: one line an event, to standard error, as text or as JSON.
+//!
+//! *Invariant:* an event is one line. What peers send can end up in a field, and a line break or
+//! a terminal's escape sequence in it could forge an event or drive the reader's terminal
+//! (RUSTSEC-2025-0055). `tracing-subscriber` escapes a few control characters, and only in the
+//! message, so the text form here writes every field through [`Escaping`]; in the JSON form that
+//! is the encoder's duty, with [`OneLine`] for what JSON lets through.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::Context;
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::{MakeWriter, Subscriber as Lines, format};
+
+/// The form of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people: `time LEVEL module: message field=value`.
+    #[default]
+    Text,
+    /// For collectors: one JSON object a line.
+    Json,
+}
+
+/// Starts logging for the whole process.
+///
+/// Colours are used only on a terminal, and not if `NO_COLOR` is set (<https://no-color.org>).
+///
+/// # Errors
+/// When the filter cannot be read, or logging was started before.
+pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<()> {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = !plain && io::stderr().is_terminal();
+    let subscriber = subscriber(format, filter, colours, io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).context("logging is started once")
+}
+
+/// Checks a filter as [`init`] will read it.
+///
+/// A word alone must be a level. The filter's own grammar takes any other word for the name of a
+/// module, so that `inof` would be accepted and silence everything.
+///
+/// # Errors
+/// What is wrong, and how it is written.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    const FORM: &str = "write off, error, warn, info, debug or trace, or several rules by module \
+                        such as info,runtime=debug";
+    for rule in filter.split(',') {
+        let word = !rule.contains(['=', '[']);
+        let level = rule.parse::<tracing::metadata::LevelFilter>().is_ok() && !rule.is_empty();
+        if word && !level {
+            return Err(format!("{rule:?} is not a level: {FORM}"));
+        }
+    }
+    EnvFilter::try_new(filter)
+        .map(drop)
+        .map_err(|error| format!("{error}: {FORM}"))
+}
+
+/// Builds what [`init`] installs, with any writer.
+fn subscriber<W>(
+    format: LogFormat,
+    filter: &str,
+    colours: bool,
+    writer: W,
+) -> anyhow::Result<Box<dyn Subscriber + Send + Sync>>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("log_level {filter:?}"))?;
+    let base = Lines::builder()
+        .with_env_filter(filter)
+        // Reporting a failed write would print to the same stream, and panic when that fails too.
+        .log_internal_errors(false);
+    Ok(match format {
+        LogFormat::Text => {
+            let fields = format::debug_fn(|line, field, value| {
+                if field.name() != "message" {
+                    write!(line, "{field}=")?;
+                }
+                write!(Escaping(line), "{value:?}")
+            });
+            let base = base.fmt_fields(fields.delimited(" "));
+            Box::new(base.with_ansi(colours).with_writer(writer).finish())
+        }
+        LogFormat::Json => {
+            let base = base.json().flatten_event(true);
+            Box::new(base.with_writer(OneLine(writer)).finish())
+        }
+    })
+}
+
+/// Whether a character can break a line, drive a terminal or reverse the order of what is shown.
+fn is_harmful(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Text in which harmful characters are written as in a Rust literal: `\n`, `\u{1b}`.
+struct Escaping<W>(W);
+
+impl<W: fmt::Write> fmt::Write for Escaping<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(is_harmful) {
+            match part.char_indices().next_back() {
+                Some((at, last)) if is_harmful(last) => {
+                    self.0.write_str(part.get(..at).unwrap_or_default())?;
+                    write!(self.0, "{}", last.escape_default())?;
+                }
+                _ => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A writer of JSON lines that escapes what JSON permits but a terminal obeys, such as U+009B.
+///
+/// Outside of strings JSON is ASCII, so replacing a character by its escape is always right. The
+/// break at the line's end is the one control character that is not part of a string.
+struct OneLine<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for OneLine<W> {
+    type Writer = OneLine<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        OneLine(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let harmful = |c| c != '\n' && is_harmful(c);
+        match std::str::from_utf8(line) {
+            Ok(text) if text.contains(harmful) => {
+                let mut escaped = String::with_capacity(text.len() + 16);
+                for c in text.chars() {
+                    if harmful(c) {
+                        let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+                    } else {
+                        escaped.push(c);
+                    }
+                }
+                self.0.write_all(escaped.as_bytes())?;
+            }
+            _ => self.0.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests;

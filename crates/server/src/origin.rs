@@ -1,0 +1,238 @@
+//! Decides whether a browser's page may open a WebSocket here, from its `Origin` field alone.
+//!
+//! A WebSocket handshake is not held back by the same-origin policy: any page may send one, with
+//! the visitor's cookies and from inside the visitor's network. The `Origin` field, which scripts
+//! cannot forge, is what a server has to tell its own page from another's (RFC 6455 sections 4.2.2
+//! and 10.2). So: no field means no browser and is accepted; a field must name the host and port
+//! that the request was sent to, or be listed by the operator.
+//!
+//! *Invariant:* what is not understood is refused. The field is compared as parsed parts, never as
+//! a prefix or suffix, so a look-alike (`http://localhost:8000.evil.com`) cannot pass.
+//!
+//! *Not covered:* a name of an attacker's that resolves to this server (DNS rebinding) makes an
+//! `Origin` and a `Host` that agree. Only a proxy that checks `Host` can tell.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+/// The origins that the operator accepts beside the server's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowList {
+    permits: Vec<Permit>,
+}
+
+impl AllowList {
+    /// Whether every origin is accepted, which switches the check off.
+    pub fn accepts_any(&self) -> bool {
+        self.permits.contains(&Permit::Any)
+    }
+
+    fn lists(&self, origin: &Place) -> bool {
+        self.permits.iter().any(|permit| match permit {
+            Permit::Any => true,
+            Permit::Place(place) => place.covers(origin),
+        })
+    }
+}
+
+impl FromIterator<Permit> for AllowList {
+    fn from_iter<I: IntoIterator<Item = Permit>>(permits: I) -> Self {
+        Self {
+            permits: permits.into_iter().collect(),
+        }
+    }
+}
+
+/// One entry of the [`AllowList`]: `scheme://host[:port]`, `host[:port]` or `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// `*`: any origin at all, even one that cannot be read.
+    Any,
+    /// One origin; without a scheme, that host and port under any scheme.
+    Place(Place),
+}
+
+impl FromStr for Permit {
+    type Err = PermitError;
+
+    fn from_str(text: &str) -> Result<Self, PermitError> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        if text.eq_ignore_ascii_case("null") {
+            return Err(PermitError::Null);
+        }
+        if !text.is_ascii() {
+            return Err(PermitError::NotAscii);
+        }
+        let place = match text.split_once("://") {
+            Some(_) => Place::of_origin(text),
+            None => Place::of_host(text),
+        };
+        place.map(Self::Place).ok_or(PermitError::Malformed)
+    }
+}
+
+impl fmt::Display for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Place(place) => place.fmt(f),
+        }
+    }
+}
+
+/// Why a text is no [`Permit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PermitError {
+    /// Sandboxed frames, local files and redirects all send `null`, so does any attacker.
+    #[error("`null` is sent by any sandboxed page and cannot be listed; `*` accepts every origin")]
+    Null,
+    /// Browsers send the `xn--` form, and letters of other scripts can imitate ASCII ones.
+    #[error("an origin is ASCII; write an international name in its xn-- form")]
+    NotAscii,
+    /// Anything else that is no origin, such as one with a path.
+    #[error(
+        "write scheme://host[:port] or host[:port], without a path or a slash at the end, or `*`"
+    )]
+    Malformed,
+}
+
+/// Whether a handshake with this `Origin` field, if any, sent to this `Host`, is accepted.
+///
+/// The caller has seen that there is at most one `Origin` field: of two, neither can be trusted.
+pub fn allowed(origin: Option<&[u8]>, host: &str, list: &AllowList) -> bool {
+    let Some(origin) = origin else { return true };
+    if list.accepts_any() {
+        return true;
+    }
+    let parsed = std::str::from_utf8(origin).ok().and_then(Place::of_origin);
+    parsed.is_some_and(|origin| origin.is_own(host) || list.lists(&origin))
+}
+
+/// A scheme, host and port, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    scheme: Option<String>,
+    host: Host,
+    port: Option<u16>,
+}
+
+/// A host, so that the many spellings of an IPv6 address are one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    Name(String),
+    V6(Ipv6Addr),
+}
+
+impl Place {
+    /// Reads `scheme "://" host [":" port]` and nothing after it (RFC 6454 section 6.2).
+    fn of_origin(text: &str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let place = Self::of_host(authority)?;
+        is_scheme(scheme).then(|| Self {
+            scheme: Some(scheme.to_ascii_lowercase()),
+            ..place
+        })
+    }
+
+    /// Reads `host [":" port]`, as a `Host` field has it.
+    fn of_host(text: &str) -> Option<Self> {
+        let (host, port) = if text.starts_with('[') {
+            let (address, after) = text.strip_prefix('[')?.split_once(']')?;
+            let port = match after {
+                "" => None,
+                _ => Some(after.strip_prefix(':')?),
+            };
+            (Host::V6(address.parse().ok()?), port)
+        } else {
+            let (name, port) = match text.split_once(':') {
+                Some((name, port)) => (name, Some(port)),
+                None => (text, None),
+            };
+            let name = is_name(name).then(|| name.to_ascii_lowercase())?;
+            (Host::Name(name), port)
+        };
+        let port = match port {
+            Some(digits) => Some(parse_port(digits)?),
+            None => None,
+        };
+        Some(Self {
+            scheme: None,
+            host,
+            port,
+        })
+    }
+
+    /// Whether this origin is a page of the host that was asked.
+    ///
+    /// The scheme is not compared, since a proxy may end TLS in front of this server. It supplies
+    /// the port where one is left out. Only web pages have an origin that names a host in the
+    /// sense of `Host`; applications with schemes of their own are listed instead.
+    fn is_own(&self, host: &str) -> bool {
+        let Some(default) = self.default_port() else {
+            return false;
+        };
+        Self::of_host(host).is_some_and(|own| {
+            own.host == self.host && own.port.unwrap_or(default) == self.port.unwrap_or(default)
+        })
+    }
+
+    /// Whether this entry of the list means that origin.
+    fn covers(&self, origin: &Self) -> bool {
+        let default = origin.default_port();
+        let scheme_agrees = self.scheme.is_none() || self.scheme == origin.scheme;
+        scheme_agrees
+            && self.host == origin.host
+            && self.port.or(default) == origin.port.or(default)
+    }
+
+    fn default_port(&self) -> Option<u16> {
+        match self.scheme.as_deref() {
+            Some("http") => Some(80),
+            Some("https") => Some(443),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(scheme) = &self.scheme {
+            write!(f, "{scheme}://")?;
+        }
+        match &self.host {
+            Host::Name(name) => f.write_str(name)?,
+            Host::V6(address) => write!(f, "[{address}]")?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+}
+
+/// A DNS name or an IPv4 address; one dot may stand at the end, and then belongs to the name.
+fn is_name(text: &str) -> bool {
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    labels.split('.').all(|label| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    })
+}
+
+/// A port as browsers write it: 1 to 65535, without sign or leading zero.
+fn parse_port(digits: &str) -> Option<u16> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests;

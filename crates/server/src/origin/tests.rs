@@ -1,0 +1,210 @@
+//! Tables of origins that must pass and of those that must not.
+
+use super::*;
+
+fn list(entries: &[&str]) -> AllowList {
+    entries
+        .iter()
+        .map(|entry| entry.parse::<Permit>().unwrap())
+        .collect()
+}
+
+#[track_caller]
+fn check(origin: &str, host: &str, entries: &[&str], expected: bool) {
+    let got = allowed(Some(origin.as_bytes()), host, &list(entries));
+    assert_eq!(got, expected, "{origin:?} to {host:?}, listed {entries:?}");
+}
+
+#[test]
+fn origin_absent_is_accepted() {
+    assert!(allowed(None, "localhost:8000", &list(&[])));
+    assert!(allowed(None, "", &list(&["https://example.com"])));
+}
+
+#[test]
+fn origin_of_the_same_host_and_port_is_accepted() {
+    for (origin, host) in [
+        ("http://localhost:8000", "localhost:8000"),
+        ("https://localhost:8000", "localhost:8000"),
+        ("HTTP://LocalHost:8000", "localhost:8000"),
+        ("http://localhost:8000", "LOCALHOST:8000"),
+        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+        ("http://[::1]:8000", "[::1]:8000"),
+        ("http://[::1]:8000", "[0:0:0:0:0:0:0:1]:8000"),
+        ("http://[::1]", "[::1]"),
+        ("http://example.com", "example.com"),
+        ("https://example.com", "example.com"),
+        ("http://example.com", "example.com:80"),
+        ("https://example.com", "example.com:443"),
+        ("https://example.com:443", "example.com"),
+        ("http://example.com:80", "example.com"),
+        ("http://example.com.", "example.com."),
+        ("http://xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("http://under_score:1", "under_score:1"),
+    ] {
+        check(origin, host, &[], true);
+    }
+}
+
+#[test]
+fn origin_of_another_host_or_port_is_refused() {
+    for (origin, host) in [
+        ("http://evil.com", "localhost:8000"),
+        ("http://evil.com:8000", "localhost:8000"),
+        ("http://localhost", "localhost:8000"),
+        ("http://localhost:8001", "localhost:8000"),
+        ("http://localhost:80000", "localhost:8000"),
+        ("http://example.com", "example.com:443"),
+        ("https://example.com", "example.com:80"),
+        ("https://example.com:8443", "example.com"),
+        ("http://127.0.0.1:8000", "localhost:8000"),
+        ("http://[::1]:8000", "localhost:8000"),
+        ("http://[::ffff:127.0.0.1]:8000", "127.0.0.1:8000"),
+        ("http://sub.localhost:8000", "localhost:8000"),
+        ("http://localhost.:8000", "localhost:8000"),
+        ("http://localhost:8000", "localhost.:8000"),
+        ("http://localhost:8000", ""),
+        ("http://localhost:8000", "localhost:8000, evil.com"),
+    ] {
+        check(origin, host, &[], false);
+    }
+}
+
+#[test]
+fn origin_that_is_no_origin_is_refused() {
+    for origin in [
+        "",
+        "null",
+        "NULL",
+        "localhost:8000",
+        "//localhost:8000",
+        "://localhost:8000",
+        "http:localhost:8000",
+        "http:/localhost:8000",
+        "http:///localhost:8000",
+        "http://",
+        "http://:8000",
+        "http://localhost:",
+        "http://localhost:8000/",
+        "http://localhost:8000/path",
+        "http://localhost:8000?query",
+        "http://localhost:8000#fragment",
+        "http://localhost:8000.evil.com",
+        "http://localhost:8000@evil.com",
+        "http://evil.com#localhost:8000",
+        "http://evil.com?localhost:8000",
+        "http://evil.com/http://localhost:8000",
+        "http://evil.com@localhost:8000",
+        "http://user:pass@localhost:8000",
+        "http://localhost:8000 http://evil.com",
+        "http://localhost:8000, http://evil.com",
+        " http://localhost:8000",
+        "http://localhost:8000 ",
+        "http://localhost:8000\0",
+        "http://local\thost:8000",
+        "http://localhost:+8000",
+        "http://localhost:08000",
+        "http://localhost:8000:8000",
+        "http://localhost\\@evil.com:8000",
+        "http://[::1%lo]:8000",
+        "http://[::1",
+        "http://[::1]x:8000",
+        "http://::1:8000",
+        "1http://localhost:8000",
+        "file://localhost:8000",
+        "ws://localhost:8000",
+        "chrome-extension://localhost:8000",
+        // A Cyrillic o, fullwidth letters, a fullwidth colon, an ideographic full stop.
+        "http://l\u{43e}calhost:8000",
+        "http://ｌocalhost:8000",
+        "http://localhost：8000",
+        "http://localhost:８000",
+    ] {
+        check(origin, "localhost:8000", &[], false);
+        check(origin, "localhost:8000", &["https://example.com"], false);
+    }
+    assert!(!allowed(Some(b"http://\xff"), "localhost", &list(&[])));
+    check("http://a。b", "a.b", &[], false);
+    check("http://a..b", "a..b", &[], false);
+}
+
+#[test]
+fn origin_listed_is_accepted_beside_the_own() {
+    let entries = [
+        "https://app.example.com",
+        "dev.example.com:3000",
+        "plain.example.com",
+        "capacitor://localhost",
+        "http://[2001:DB8::1]:9000",
+    ];
+    for (origin, expected) in [
+        ("https://app.example.com", true),
+        ("https://APP.example.com:443", true),
+        ("http://app.example.com", false),
+        ("https://app.example.com:8443", false),
+        ("https://app.example.com.evil.com", false),
+        ("https://evil-app.example.com", false),
+        ("https://other.example.com", false),
+        ("http://dev.example.com:3000", true),
+        ("https://dev.example.com:3000", true),
+        ("https://dev.example.com", false),
+        ("http://plain.example.com", true),
+        ("https://plain.example.com", true),
+        ("https://plain.example.com:444", false),
+        ("capacitor://localhost", true),
+        ("http://localhost", false),
+        ("capacitor://localhost:1", false),
+        ("http://[2001:db8:0::1]:9000", true),
+        ("http://localhost:8000", true),
+        ("null", false),
+    ] {
+        check(origin, "localhost:8000", &entries, expected);
+    }
+}
+
+#[test]
+fn origin_any_accepts_everything() {
+    for origin in ["null", "http://evil.com", "nonsense", ""] {
+        check(
+            origin,
+            "localhost:8000",
+            &["https://example.com", "*"],
+            true,
+        );
+    }
+    assert!(list(&["*"]).accepts_any());
+    assert!(!list(&["https://example.com"]).accepts_any());
+}
+
+#[test]
+fn permit_displays_as_it_is_written() {
+    for text in [
+        "*",
+        "https://example.com",
+        "http://[::1]:8000",
+        "example.com",
+        "example.com:3000",
+        "capacitor://localhost",
+    ] {
+        assert_eq!(text.parse::<Permit>().unwrap().to_string(), text);
+    }
+    let loud: Permit = "HTTPS://Example.COM".parse().unwrap();
+    assert_eq!(loud.to_string(), "https://example.com");
+}
+
+#[test]
+fn permit_malformed_is_refused_with_reason() {
+    for (text, reason) in [
+        ("null", PermitError::Null),
+        ("https://b\u{fc}cher.example", PermitError::NotAscii),
+        ("", PermitError::Malformed),
+        ("https://example.com/", PermitError::Malformed),
+        ("https://*.example.com", PermitError::Malformed),
+        ("example.com:0", PermitError::Malformed),
+        ("example.com:99999", PermitError::Malformed),
+        ("user@example.com", PermitError::Malformed),
+        ("**", PermitError::Malformed),
+    ] {
+        assert_eq!(text.parse::<Permit>(), Err(reason), "{text:?}");
+    }
+}

@@ -1,0 +1,25 @@
+//! `/echo`: every message comes back as it was.
+
+use codec::Message;
+use runtime::{Outlet, Session};
+
+use super::{Protocol, Select, Started};
+
+pub(super) const PROTOCOL: Protocol = Protocol {
+    name: "echo",
+    select: Select::Path("/echo"),
+    open: |_| {
+        Ok(Started {
+            session: Box::new(Echo),
+            room: None,
+        })
+    },
+};
+
+struct Echo;
+
+impl Session for Echo {
+    fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>) {
+        outlet.send(message.kind, message.payload);
+    }
+}

@@ -1,0 +1,78 @@
+//! Reads the layer of environment variables: `HUBBUB_` and a setting's name in capitals.
+//!
+//! An empty variable counts as not set, since that is what `X=${X:-}` in a compose file leaves. A
+//! variable of that prefix which is no setting is refused if it looks like a typo of one, and
+//! otherwise only reported: Kubernetes puts the addresses of a service that is called `hubbub`
+//! into `HUBBUB_SERVICE_HOST`, `HUBBUB_PORT` and others.
+
+use std::ffi::OsString;
+
+use super::layers::Found;
+use super::nearest::nearest;
+use super::report::{Fault, Place, Warning};
+
+pub(super) const PREFIX: &str = "HUBBUB_";
+
+/// The name of a setting's variable.
+pub(super) fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_ascii_uppercase())
+}
+
+/// What the environment holds.
+#[derive(Default)]
+pub(super) struct Environment {
+    pub(super) found: Vec<Found>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+pub(super) fn read(variables: &[(OsString, OsString)], known: &[&str]) -> Environment {
+    let mut environment = Environment::default();
+    for (name, value) in variables {
+        // A name that is not Unicode can be none of ours.
+        let Some(name) = name.to_str() else { continue };
+        let Some(rest) = strip_prefix(name) else {
+            continue;
+        };
+        match known.iter().find(|key| variable(key) == name) {
+            Some(_) if value.is_empty() => {}
+            Some(key) => environment.found.push(Found {
+                key: (*key).to_owned(),
+                values: vec![value.clone()],
+                place: Place::Environment,
+                shown: format!("{name}={:?}", value.to_string_lossy()),
+            }),
+            None => environment.unknown(name, rest, known),
+        }
+    }
+    environment
+}
+
+impl Environment {
+    fn unknown(&mut self, name: &str, rest: &str, known: &[&str]) {
+        match nearest(rest, known) {
+            Some(key) if !is_injected(rest) => self.faults.push(Fault {
+                subject: name.to_owned(),
+                reason: format!("there is no such setting; did you mean {}?", variable(key)),
+            }),
+            _ => self.warnings.push(Warning::UnknownVariable {
+                name: name.to_owned(),
+            }),
+        }
+    }
+}
+
+/// Takes the prefix off in any case, so that `hubbub_listen` is noticed too.
+fn strip_prefix(name: &str) -> Option<&str> {
+    let (prefix, rest) = name.split_at_checked(PREFIX.len())?;
+    prefix.eq_ignore_ascii_case(PREFIX).then_some(rest)
+}
+
+/// Whether Kubernetes makes such a name for a service whose name begins with `hubbub`.
+fn is_injected(rest: &str) -> bool {
+    let words: Vec<&str> = rest.split('_').collect();
+    words.windows(2).any(|pair| {
+        matches!(pair, ["SERVICE", "HOST" | "PORT"])
+            || (pair[0] == "PORT" && pair[1].bytes().all(|byte| byte.is_ascii_digit()))
+    }) || words.last() == Some(&"PORT")
+}

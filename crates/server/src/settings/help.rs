@@ -1,0 +1,62 @@
+//! The command and its texts: what `--help` says beside the fields' own comments.
+
+use clap::{Arg, Command, CommandFactory};
+
+use super::Settings;
+use super::environment::variable;
+
+pub(super) const ABOUT: &str = "Hubbub: a WebSocket server for rooms and echo";
+
+pub(super) const LONG_ABOUT: &str = "\
+Hubbub: a WebSocket server for rooms and echo.
+
+Clients connect to ws://HOST:PORT/rooms/NAME and receive what anyone in that room sends, or to /echo \
+and receive what they send. A page to try both is served at /.
+
+Every setting is a flag, an environment variable (env) and a key of the file that --config names \
+(key). The flag goes before the variable, the variable before the file, the file before the \
+default; a list replaces a list. An empty variable counts as not set.
+
+SIZE is a number of bytes or has a unit: 65536, 64KiB, 1MiB. DURATION has a unit, and is 1ms to 1day: \
+250ms, 10s, 5m. A list is separated by commas or its flag is repeated. What is out of range, \
+misspelt or contradictory is refused at start with exit code 2.";
+
+pub(super) const AFTER: &str = "'hubbub --help' tells more of each, and how to set it otherwise.";
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  On this machine only, with the built-in page at http://127.0.0.1:8000/:
+      hubbub
+
+  On every interface, for the pages of one other site, with messages of up to 1 MiB:
+      hubbub --listen 0.0.0.0:8000 --allow-origin https://app.example.com --message-bytes-max 1MiB";
+
+/// The command, in which each argument tells its default, its variable and its key.
+pub(super) fn command() -> Command {
+    Settings::command().mut_args(describe)
+}
+
+fn describe(arg: Arg) -> Arg {
+    let key = arg.get_id().as_str().to_owned();
+    let defaults: Vec<_> = arg
+        .get_default_values()
+        .iter()
+        .map(|value| value.to_string_lossy())
+        .collect();
+    let default = match defaults.is_empty() {
+        true => String::new(),
+        false => format!(" [default: {}]", defaults.join(",")),
+    };
+    let env = variable(&key);
+    let sources = match key.as_str() {
+        "config" => format!("[env: {env}]"),
+        _ => format!("[env: {env}] [key: {key}]"),
+    };
+    let short = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let long = arg
+        .get_long_help()
+        .map_or_else(|| short.clone(), ToString::to_string);
+    arg.help(format!("{short}{default}"))
+        .long_help(format!("{long}\n\n{sources}{default}"))
+        .hide_default_value(true)
+}

@@ -1,0 +1,62 @@
+//! What must agree between settings, and what is permitted with a warning.
+
+use std::fmt::Display;
+
+use super::Settings;
+use super::layers::Sourced;
+use super::report::{Fault, Warning};
+use crate::origin::Permit;
+
+/// The faults that only show when all values are known.
+pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
+    let s = settings;
+    let sizes = [(
+        ("request_line_bytes_max", s.request_line_bytes_max),
+        ("head_bytes_max", s.head_bytes_max),
+        "the request line is part of the head",
+    )];
+    let sizes = sizes.iter().filter_map(|rule| at_most(rule, sourced));
+    sizes.chain(listen(settings)).collect()
+}
+
+/// The lower setting, the upper one, and why the one may not exceed the other.
+type Rule<T> = ((&'static str, T), (&'static str, T), &'static str);
+
+fn at_most<T: PartialOrd + Display>(rule: &Rule<T>, sourced: &Sourced) -> Option<Fault> {
+    let ((lower, lower_value), (upper, upper_value), why) = rule;
+    (lower_value > upper_value).then(|| Fault {
+        subject: format!(
+            "{} exceeds {}",
+            sourced.describe(lower, lower_value),
+            sourced.describe(upper, upper_value)
+        ),
+        reason: format!("{why}: lower {lower} or raise {upper}"),
+    })
+}
+
+fn listen(settings: &Settings) -> Option<Fault> {
+    let addresses = &settings.listen;
+    if addresses.is_empty() {
+        return Some(Fault {
+            subject: "listen is an empty list".to_owned(),
+            reason: "write at least one address, or leave it out".to_owned(),
+        });
+    }
+    let again = (1..addresses.len()).find(|at| addresses[..*at].contains(&addresses[*at]))?;
+    Some(Fault {
+        subject: format!("listen has {} twice", addresses[again]),
+        reason: "write each address once".to_owned(),
+    })
+}
+
+/// What is permitted but should be known.
+pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if settings.allow_origin.contains(&Permit::Any) {
+        warnings.push(Warning::AnyOrigin);
+    }
+    if settings.message_fragments_max == 0 {
+        warnings.push(Warning::FragmentsUnbounded);
+    }
+    warnings
+}

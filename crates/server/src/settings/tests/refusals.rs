@@ -1,0 +1,270 @@
+//! What is refused, and with which words.
+
+use super::*;
+
+#[test]
+fn file_that_is_wrong_is_refused_with_place_and_remedy() {
+    for (text, words) in [
+        // Misspelt.
+        (
+            "\n\nmessage_byte_max = 1",
+            &["hubbub.toml line 3", "message_bytes_max?"][..],
+        ),
+        ("ping-interval = \"1s\"", &["did you mean ping_interval?"]),
+        (
+            "max_message_bytes = 1",
+            &["did you mean message_bytes_max?"],
+        ),
+        (
+            "send_queue_max = 1",
+            &["did you mean send_queue_bytes_max?"],
+        ),
+        (
+            "frobnicate = 1",
+            &["no such setting; there are: allow_origin, close_timeout"],
+        ),
+        (
+            "[limits]\nrooms_max = 1",
+            &["limits", "there are no tables"],
+        ),
+        ("config = \"x\"", &["a file cannot name another one"]),
+        // Of the wrong type.
+        (
+            "rooms_max = \"5\"",
+            &["rooms_max = \"5\"", "wrong type (string)", "without quotes"],
+        ),
+        ("rooms_max = 5.5", &["wrong type (float)"]),
+        ("cores = true", &["wrong type (boolean)"]),
+        ("cores = \"2\"", &["wrong type (string)"]),
+        ("static_dir = 3", &["text in quotes"]),
+        (
+            "ping_interval = [\"1s\"]",
+            &["wrong type (array)", "\"10s\""],
+        ),
+        (
+            "listen = 8000",
+            &["wrong type (integer)", "an array of texts"],
+        ),
+        ("listen = [8000]", &["wrong type (integer)"]),
+        ("driver = 1", &["text in quotes"]),
+        // Not a value.
+        (
+            "ping_interval = 25",
+            &["ping_interval = 25", "needs a unit", "10s"],
+        ),
+        ("ping_interval = \"25\"", &["needs a unit"]),
+        (
+            "ping_interval = \"25 potatoes\"",
+            &["not a duration", "250ms"],
+        ),
+        (
+            "message_bytes_max = \"64 potatoes\"",
+            &["not a size", "64KiB"],
+        ),
+        ("message_bytes_max = \"\"", &["it is empty"]),
+        ("listen = []", &["it is empty"]),
+        ("listen = [\"localhost:8000\"]", &["names are not resolved"]),
+        ("listen = [\"127.0.0.1\"]", &["127.0.0.1:8000"]),
+        ("driver = \"kqueue\"", &["there are: auto, io_uring, epoll"]),
+        ("log_level = \"inof\"", &["\"inof\" is not a level"]),
+        (
+            "allow_origin = [\"https://a.example/\"]",
+            &["without a path"],
+        ),
+        ("allow_origin = [\"null\"]", &["cannot be listed"]),
+        // Out of range.
+        ("message_bytes_max = 0", &["out of range: 1 to 1GiB"]),
+        ("message_bytes_max = \"2GiB\"", &["out of range"]),
+        ("message_bytes_max = -1", &["not a size"]),
+        ("head_bytes_max = 255", &["out of range: 256 to 1MiB"]),
+        ("head_fields_max = 257", &["out of range: 1 to 256"]),
+        ("head_fields_max = 0", &["out of range"]),
+        ("rooms_max = -1", &["out of range"]),
+        ("cores = 0", &["out of range: 1 to 256"]),
+        ("mailbox_batches = 0", &["out of range"]),
+        ("ping_interval = \"0s\"", &["out of range: 1ms to 1day"]),
+        ("ping_interval = \"25h\"", &["out of range"]),
+        // Not TOML.
+        (
+            "rooms_max = 1\nrooms_max = 2",
+            &["config hubbub.toml", "line 2", "duplicate key"],
+        ),
+        ("rooms_max", &["line 1"]),
+    ] {
+        let mut words = words.to_vec();
+        words.push("hubbub.toml");
+        refused(&[], &[], Some(text), &words);
+    }
+}
+
+#[test]
+fn file_missing_is_refused() {
+    refused(
+        &["--config", "x.toml"],
+        &[],
+        None,
+        &["config x.toml", "cannot be read"],
+    );
+    refused(
+        &[],
+        &[("HUBBUB_CONFIG", "x.toml")],
+        None,
+        &["config x.toml"],
+    );
+}
+
+#[test]
+fn environment_that_is_wrong_is_refused_with_name_and_remedy() {
+    for (name, value, words) in [
+        (
+            "HUBBUB_PING_INTERVAL",
+            "25",
+            &["HUBBUB_PING_INTERVAL=\"25\"", "needs a unit"][..],
+        ),
+        ("HUBBUB_CORES", "many", &["not a count"]),
+        ("HUBBUB_CORES", "+3", &["out of range"]),
+        (
+            "HUBBUB_DRIVER",
+            "EPOLL",
+            &["there are: auto, io_uring, epoll"],
+        ),
+        (
+            "HUBBUB_LISTEN",
+            "127.0.0.1:1,,127.0.0.1:2",
+            &["not an address"],
+        ),
+        (
+            "HUBBUB_CORE",
+            "3",
+            &["HUBBUB_CORE\n", "did you mean HUBBUB_CORES?"],
+        ),
+        (
+            "HUBBUB_MAX_MESSAGE_BYTES",
+            "3",
+            &["did you mean HUBBUB_MESSAGE_BYTES_MAX?"],
+        ),
+        (
+            "HUBBUB_PING_INTERVALL",
+            "1s",
+            &["did you mean HUBBUB_PING_INTERVAL?"],
+        ),
+        (
+            "hubbub_listen",
+            "127.0.0.1:1",
+            &["did you mean HUBBUB_LISTEN?"],
+        ),
+        ("Hubbub_Cores", "1", &["did you mean HUBBUB_CORES?"]),
+    ] {
+        refused(&[], &[(name, value)], None, words);
+    }
+}
+
+#[test]
+fn environment_of_kubernetes_is_only_reported() {
+    let names = [
+        "HUBBUB_SERVICE_HOST",
+        "HUBBUB_SERVICE_PORT",
+        "HUBBUB_SERVICE_PORT_HTTP",
+        "HUBBUB_PORT",
+        "HUBBUB_PORT_8000_TCP",
+        "HUBBUB_PORT_8000_TCP_PROTO",
+        "HUBBUB_PORT_8000_TCP_ADDR",
+        "HUBBUB_ROOMS_PORT",
+        "HUBBUB_LISTEN_PORT_80_TCP",
+        "HUBBUB_SOMETHING_ELSE",
+    ];
+    let variables: Vec<_> = names
+        .iter()
+        .map(|name| (*name, "tcp://10.0.0.1:8000"))
+        .collect();
+    let loaded = load(&[], &variables, None).unwrap();
+    let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), names.len(), "{warnings:?}");
+    assert!(
+        warnings
+            .iter()
+            .zip(names)
+            .all(|(warning, name)| warning.contains(name))
+    );
+    assert_eq!(loaded.settings, Settings::default());
+}
+
+#[test]
+fn environment_that_is_empty_or_of_others_is_ignored() {
+    let variables = [
+        ("HUBBUB_STATIC_DIR", ""),
+        ("HUBBUB_LISTEN", ""),
+        ("HUBBUBCORES", "x"),
+        ("HUB", "x"),
+        ("", "x"),
+        ("H\u{fc}bbub_LISTEN", "x"),
+    ];
+    let loaded = load(&[], &variables, None).unwrap();
+    assert_eq!(loaded.settings, Settings::default());
+    assert_eq!(loaded.warnings, []);
+}
+
+#[test]
+fn several_faults_are_told_at_once() {
+    let variables = [("HUBBUB_CORES", "none")];
+    let text = Some("rooms_max = 0\nping_interval = 3");
+    refused(
+        &[],
+        &variables,
+        text,
+        &["3 settings", "rooms_max", "ping_interval", "HUBBUB_CORES"],
+    );
+}
+
+#[test]
+fn value_that_a_higher_layer_hides_is_still_checked() {
+    refused(
+        &["--cores=2"],
+        &[("HUBBUB_CORES", "none")],
+        None,
+        &["HUBBUB_CORES=\"none\""],
+    );
+}
+
+#[test]
+fn flag_that_is_wrong_ends_with_code_two() {
+    for flags in [
+        &["--cores", "0"][..],
+        &["--cores=1", "--cores=2"],
+        &["--cors=2"],
+        &["stray"],
+        &["--listen", ""],
+        &["--message-bytes-max", "64 potatoes"],
+    ] {
+        let Stop::CommandLine(error) = load(flags, &[], None).unwrap_err() else {
+            panic!("{flags:?} is the command line's fault");
+        };
+        assert_eq!(error.exit_code(), 2, "{flags:?}");
+    }
+}
+
+#[test]
+fn help_and_version_end_with_code_zero_despite_other_layers() {
+    for flag in ["--help", "-h", "--version", "-V"] {
+        let stop = load(&[flag], &[("HUBBUB_CORES", "none")], None).unwrap_err();
+        let Stop::CommandLine(error) = stop else {
+            panic!("{flag} is asked for on the command line");
+        };
+        assert_eq!(error.exit_code(), 0, "{flag}");
+    }
+}
+
+#[test]
+fn settings_that_disagree_are_refused_with_both_places() {
+    refused(
+        &[],
+        &[("HUBBUB_REQUEST_LINE_BYTES_MAX", "9KiB")],
+        Some("\nhead_bytes_max = \"8KiB\""),
+        &[
+            "request_line_bytes_max (9KiB, HUBBUB_REQUEST_LINE_BYTES_MAX)",
+            "head_bytes_max (8KiB, hubbub.toml line 2)",
+        ],
+    );
+    let twice = ["--listen=127.0.0.1:1,127.0.0.1:1"];
+    refused(&twice, &[], None, &["listen has 127.0.0.1:1 twice"]);
+}

@@ -1,0 +1,131 @@
+//! Sizes, durations and counts: how they are written, within which range, and written back.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::origin::{Permit, PermitError};
+
+pub(super) const KIB: usize = 1 << 10;
+pub(super) const MIB: usize = 1 << 20;
+pub(super) const GIB: usize = 1 << 30;
+
+const PERIOD_MIN: Duration = Duration::from_millis(1);
+const PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A number of bytes, written `64KiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(usize);
+
+impl Size {
+    /// In bytes.
+    pub const fn bytes(self) -> usize {
+        self.0
+    }
+}
+
+impl fmt::Display for Size {
+    /// In the largest unit that leaves no fraction, so that reading it back gives the same.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, name) in [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")] {
+            if self.0 >= unit && self.0.is_multiple_of(unit) {
+                return write!(f, "{}{name}", self.0 / unit);
+            }
+        }
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A length of time, written `10s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Period(Duration);
+
+impl Period {
+    /// As the standard library has it.
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+/// A parser of sizes within a range.
+pub(super) fn size(
+    min: usize,
+    max: usize,
+) -> impl Fn(&str) -> Result<Size, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let bytes = text.parse::<ByteSize>().map_err(|_| {
+            "not a size: write bytes, or a number with a unit such as 64KiB or 1MiB".to_owned()
+        })?;
+        match usize::try_from(bytes.as_u64()) {
+            Ok(bytes) if (min..=max).contains(&bytes) => Ok(Size(bytes)),
+            _ => Err(format!("out of range: {} to {}", Size(min), Size(max))),
+        }
+    }
+}
+
+/// Reads a duration from 1ms, the finest that timers tell apart, to a day.
+pub(super) fn period(text: &str) -> Result<Period, String> {
+    let period = humantime::parse_duration(text).map_err(|_| {
+        if text.trim().parse::<f64>().is_ok() {
+            "a duration needs a unit: write it as 250ms, 10s or 5m".to_owned()
+        } else {
+            "not a duration: write a number with a unit, such as 250ms, 10s or 5m".to_owned()
+        }
+    })?;
+    if (PERIOD_MIN..=PERIOD_MAX).contains(&period) {
+        Ok(Period(period))
+    } else {
+        Err("out of range: 1ms to 1day".to_owned())
+    }
+}
+
+/// A parser of counts within a range.
+pub(super) fn count(
+    min: usize,
+    max: usize,
+) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse() {
+            Ok(count) if digits && (min..=max).contains(&count) => Ok(count),
+            _ if digits || text.parse::<i64>().is_ok() => {
+                Err(format!("out of range: {min} to {max}"))
+            }
+            _ => Err("not a count: write a whole number in digits".to_owned()),
+        }
+    }
+}
+
+/// A parser of a number of cores.
+pub(super) fn cores(
+    max: usize,
+) -> impl Fn(&str) -> Result<NonZeroUsize, String> + Clone + Send + Sync + 'static {
+    let parse = count(1, max);
+    move |text| {
+        let cores = parse(text)?;
+        NonZeroUsize::new(cores).ok_or_else(|| format!("out of range: 1 to {max}"))
+    }
+}
+
+/// Reads an address with its port; around it there may be the blanks of a list.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.trim().parse().map_err(|_| {
+        "not an address and port: write 127.0.0.1:8000, [::1]:8000 or 0.0.0.0:8000; \
+         names are not resolved"
+            .to_owned()
+    })
+}
+
+/// Reads an entry of the list of origins; around it there may be the blanks of a list.
+pub(super) fn permit(text: &str) -> Result<Permit, PermitError> {
+    text.trim().parse()
+}

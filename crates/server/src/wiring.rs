@@ -1,0 +1,64 @@
+//! From settings to the runtime's configuration and the application.
+
+use std::{num::NonZeroUsize, sync::Arc, thread};
+
+use anyhow::Context;
+use runtime::{Config, DriverChoice, Timeouts};
+
+use crate::{
+    application::Hubbub,
+    settings::{Driver, Settings},
+    site::Site,
+};
+
+/// The runtime's configuration.
+pub fn config(settings: &Settings) -> Config {
+    let available = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    Config {
+        listen: settings.listen.clone(),
+        cores: settings.cores.map_or_else(available, NonZeroUsize::get),
+        driver: match settings.driver {
+            Driver::Auto => DriverChoice::Auto,
+            Driver::IoUring => DriverChoice::IoUring,
+            Driver::Epoll => DriverChoice::Epoll,
+        },
+        limits: codec::Limits {
+            head_bytes_max: settings.head_bytes_max.bytes(),
+            head_fields_max: settings.head_fields_max,
+            request_line_bytes_max: settings.request_line_bytes_max.bytes(),
+            message_bytes_max: settings.message_bytes_max.bytes(),
+            message_fragments_max: u32::try_from(settings.message_fragments_max)
+                .unwrap_or(u32::MAX),
+        },
+        connections_max: settings.max_connections,
+        rooms_max: settings.rooms_max,
+        send_queue_bytes_max: settings.send_queue_bytes_max.bytes(),
+        publish_window_bytes: settings.publish_window_bytes.bytes(),
+        outbox_bytes_max: settings.outbox_bytes_max.bytes(),
+        mailbox_batches: settings.mailbox_batches,
+        receive_buffer_bytes: settings.receive_buffer_bytes.bytes(),
+        timeouts: Timeouts {
+            handshake: settings.handshake_timeout.duration(),
+            ping_interval: settings.ping_interval.duration(),
+            pong: settings.pong_timeout.duration(),
+            close: settings.close_timeout.duration(),
+            write: settings.write_timeout.duration(),
+            pause: settings.pause_timeout.duration(),
+            drain: settings.drain_timeout.duration(),
+            room_idle: settings.room_idle_timeout.duration(),
+        },
+    }
+}
+
+/// The application, with the built-in page or the files of `static_dir`.
+pub fn application(settings: &Settings) -> anyhow::Result<Arc<Hubbub>> {
+    let site = match &settings.static_dir {
+        None => Site::embedded(),
+        Some(dir) => Site::load(dir, settings.static_bytes_max.bytes())
+            .with_context(|| format!("static_dir {} cannot be served", dir.display()))?,
+    };
+    for skipped in site.skipped() {
+        tracing::warn!("static_dir: {skipped}");
+    }
+    Ok(Arc::new(Hubbub::new(site, settings.allow_list())))
+}
