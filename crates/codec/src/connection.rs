@@ -119,7 +119,7 @@ impl Connection {
             State::Handshake(head) => {
                 let found = head.advance(&mut cursor, limits, &mut self.lent);
                 let consumed = cursor.consumed();
-                self.step_in_handshake(found, consumed, input, limits)
+                self.step_in_handshake(found, consumed, input)
             }
             State::Open(reader) | State::Closing(reader) => {
                 let found = reader.advance(&mut cursor, limits, &mut self.lent);
@@ -245,7 +245,6 @@ impl Connection {
         found: Result<Option<Place>, HandshakeError>,
         consumed: usize,
         input: &'a [u8],
-        limits: &Limits,
     ) -> Step<'a> {
         let input_bytes = input.len();
         let request = match found {
@@ -255,7 +254,7 @@ impl Connection {
                     event: None,
                 };
             }
-            Ok(Some(place)) => Request::parse(place.bytes(input, &self.lent), limits),
+            Ok(Some(place)) => Request::parse(place.bytes(input, &self.lent)),
             Err(error) => Err(error),
         };
         match request {

@@ -181,16 +181,15 @@ impl<'a> Request<'a> {
             .filter_map(|item| str::from_utf8(item).ok())
     }
 
-    /// Parses a whole head, as delimited by the scan for its end, and checks the rules for every
-    /// request.
-    pub(crate) fn parse(head: &'a [u8], limits: &Limits) -> Result<Self, HandshakeError> {
+    /// Parses a whole head, as the scan has delimited it and counted its fields, and checks the
+    /// rules for every request.
+    pub(crate) fn parse(head: &'a [u8]) -> Result<Self, HandshakeError> {
         #[cfg(test)]
         crate::work::add(head.len());
         let mut slots = [const { MaybeUninit::uninit() }; Limits::HEAD_FIELDS_CEILING];
-        let fields_max = limits.head_fields_max.min(slots.len());
         let mut parsed = httparse::Request::new(&mut []);
         let status = parsed
-            .parse_with_uninit_headers(head, &mut slots[..fields_max])
+            .parse_with_uninit_headers(head, &mut slots)
             .map_err(refusal)?;
         let httparse::Request {
             method: Some(method),

@@ -68,11 +68,11 @@ impl EndReason {
             Self::PeerClosed | Self::PeerGone | Self::SocketFailed | Self::Answered => None,
             Self::TooManyConnections | Self::JoinRefused | Self::HandshakeTimeout => None,
             Self::Protocol(error) => error.close_code(),
-            Self::PongTimeout => Some(CloseCode::POLICY),
             Self::SendQueueFull | Self::WriteStalled | Self::RoomBusy => {
                 Some(CloseCode::TRY_AGAIN_LATER)
             }
-            Self::RoomGone | Self::Panicked => Some(CloseCode::INTERNAL),
+            // For a missed pong no code fits well; this one makes clients come back.
+            Self::PongTimeout | Self::RoomGone | Self::Panicked => Some(CloseCode::INTERNAL),
             Self::SessionClosed(code, _) => Some(*code),
             Self::Drained => Some(CloseCode::GOING_AWAY),
         }

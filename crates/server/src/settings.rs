@@ -221,7 +221,7 @@ pub struct Settings {
 
     /// Time for a peer to answer a ping
     ///
-    /// After it, the peer is taken for lost: it is closed with 1008, then reset.
+    /// After it, the peer is taken for lost: it is closed with 1011, then reset.
     #[arg(long, value_name = "DURATION", value_parser = period)]
     #[arg(default_value = "10s", help_heading = TIMEOUTS)]
     pub pong_timeout: Period,

@@ -66,7 +66,7 @@ impl File {
 }
 
 impl Site {
-    /// The page that is built into the server: a console for echo and rooms.
+    /// The page that is built into the server: a chat for rooms.
     pub fn embedded() -> Self {
         let files: [(&str, &'static [u8]); 4] = [
             ("/index.html", include_bytes!("../page/index.html")),

@@ -195,6 +195,16 @@ fn ping_then_close_before_transmit_owe_pong_then_close() {
 }
 
 #[test]
+fn close_with_a_pong_owed_sends_the_pong_first() {
+    let mut connection = Driver::open(Limits::default()).connection;
+    connection.receive(&mut short(0x89, "p"), &Limits::default());
+    let mut sent = Vec::new();
+    connection.close(CloseCode::NORMAL, "", &mut sent);
+    assert_eq!(sent, b"\x8a\x01p\x88\x02\x03\xe8");
+    assert!(!connection.owes());
+}
+
+#[test]
 fn close_sent_then_data_skipped_until_the_reply() {
     let reply = short(0x88, b"\x03\xe8");
     let skipped = [
@@ -334,11 +344,19 @@ fn message_announced_large_takes_memory_for_what_arrived_only() {
 #[test]
 fn errors_each_have_a_name_and_a_close_code() {
     for Frames { name, seen, .. } in bad_frames() {
-        let [Seen::Failed(error @ Error::Frame(frame))] = seen[..] else {
+        let [Seen::Failed(error @ Error::Frame(rule))] = seen[..] else {
             panic!("{name}")
         };
-        assert_eq!(error.close_code(), Some(frame.close_code()));
-        let debug = format!("{frame:?}").to_lowercase();
-        assert_eq!(error.name().replace('_', ""), debug);
+        let code = match rule {
+            FrameError::TextUtf8 | FrameError::CloseReasonUtf8 => 1007,
+            FrameError::MessageTooBig => 1009,
+            _ => 1002,
+        };
+        assert_eq!(error.close_code().map(CloseCode::get), Some(code), "{name}");
+        assert_eq!(
+            error.name().replace('_', ""),
+            format!("{rule:?}").to_lowercase()
+        );
     }
+    assert_eq!(FrameError::TooManyFragments.close_code().get(), 1008);
 }

@@ -158,6 +158,35 @@ fn respond_writes_the_head_and_no_field_can_be_smuggled() {
 }
 
 #[test]
+fn respond_without_content_has_no_length() {
+    let mut out = Vec::new();
+    ResponseHead {
+        status: 204,
+        fields: &[],
+        content_length: 0,
+    }
+    .encode(&mut out);
+    assert_eq!(out, b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+}
+
+#[test]
+fn refusals_each_have_their_status() {
+    use HandshakeError as E;
+    let status = |error: E| match error {
+        E::UpgradeMethod => 405,
+        E::UpgradeMissing | E::VersionMissing | E::VersionUnsupported => 426,
+        E::HttpVersion => 505,
+        _ => 400,
+    };
+    for error in heads().iter().filter_map(|head| head.refused) {
+        assert_eq!(error.status(), status(error), "{}", error.name());
+    }
+    assert_eq!(E::RequestLineTooLong.status(), 414);
+    assert_eq!(E::HeadTooLarge.status(), 431);
+    assert_eq!(E::TooManyFields.status(), 431);
+}
+
+#[test]
 fn refusals_carry_what_their_status_demands() {
     let check = |from: &str, to: &str, start: &str, fields: &str, sentence: &str| {
         let head = HANDSHAKE.replacen(from, to, 1);
@@ -247,6 +276,12 @@ fn limits_of_the_head_hold_at_their_edge() {
         &limits(50, 7, 99),
         &"\r\n".repeat(26),
         Some(HandshakeError::HeadTooLarge),
+    );
+    let begun = "GET / HTTP/1.1\r\nA: b\r\nC: d\r\nE";
+    check(
+        &limits(99, 2, 99),
+        begun,
+        Some(HandshakeError::TooManyFields),
     );
     // No setting exceeds what the parser has place for.
     let many = "A: b\r\n".repeat(251);

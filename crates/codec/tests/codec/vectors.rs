@@ -570,6 +570,11 @@ fn refused_lines() -> Vec<Row> {
             E::BareLineEnding,
         ),
         no(
+            "end_bare_lf_refused",
+            with("\r\n\r\n", "\n\n"),
+            E::BareLineEnding,
+        ),
+        no(
             "line_bare_lf_refused",
             plus("A: b\nC: d"),
             E::BareLineEnding,

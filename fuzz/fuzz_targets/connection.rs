@@ -1,0 +1,11 @@
+//! Any bytes, in any pieces: the events and what is owed for them stay the same.
+//!
+//! `cargo +nightly fuzz run connection`, from the root of the repository.
+
+#![no_main]
+
+#[allow(dead_code, reason = "the other target's body")]
+#[path = "../../crates/codec/tests/codec/driver.rs"]
+mod driver;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| driver::fuzz_connection(bytes));

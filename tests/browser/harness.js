@@ -1,0 +1,109 @@
+// What the tests stand on: a real server, a real Chromium, pages that keep a
+// record of everything that went wrong in them.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { setTimeout as sleep } from "node:timers/promises";
+import { chromium } from "playwright-core";
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+
+export const SERVER_BIN = process.env.SERVER_BIN ?? here("../../target/release/server");
+export const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+export const DRIVERS = (process.env.DRIVERS ?? "io_uring,epoll").split(",");
+export const LWS_PAGE = here("lws-page");
+
+const START_MS_MAX = 10_000;
+const STOP_MS_MAX = 10_000;
+
+/** A port that was free a moment ago. */
+export async function freePort() {
+  const socket = createServer().listen(0, "127.0.0.1");
+  await once(socket, "listening");
+  const { port } = socket.address();
+  socket.close();
+  await once(socket, "close");
+  return port;
+}
+
+/** Starts a server and waits until it answers. */
+export async function startServer(driver, port, ...more) {
+  if (!existsSync(SERVER_BIN)) throw new Error(`no server at ${SERVER_BIN}: build it, or set SERVER_BIN`);
+  const args = ["--listen", `127.0.0.1:${port}`, "--driver", driver, ...more];
+  const child = spawn(SERVER_BIN, args, { stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => { output += chunk; });
+  const exited = once(child, "exit");
+  process.once("exit", () => child.kill("SIGKILL"));
+
+  const origin = `http://127.0.0.1:${port}`;
+  for (const deadline = Date.now() + START_MS_MAX; ; await sleep(50)) {
+    if (child.exitCode !== null) throw new Error(`${args.join(" ")}: exited with ${child.exitCode}:\n${output}`);
+    if (await fetch(`${origin}/`).then((response) => response.arrayBuffer()).catch(() => null)) break;
+    if (Date.now() > deadline) {
+      child.kill("SIGKILL");
+      throw new Error(`${args.join(" ")}: the server did not answer in time:\n${output}`);
+    }
+  }
+
+  return {
+    origin,
+    /** SIGTERM, and the exit code (again if asked again); to outstay the drain is to be killed, and an error. */
+    async stop() {
+      child.kill("SIGTERM");
+      const late = setTimeout(() => child.kill("SIGKILL"), STOP_MS_MAX);
+      const [code, signal] = await exited;
+      clearTimeout(late);
+      if (signal === "SIGKILL") throw new Error(`server did not stop within ${STOP_MS_MAX} ms of SIGTERM:\n${output}`);
+      return code;
+    },
+  };
+}
+
+export function startBrowser() {
+  return chromium.launch({
+    executablePath: CHROMIUM, // its profile is a fresh temporary directory
+    args: [
+      "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+      "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    ],
+  });
+}
+
+/**
+ * A page in a browser profile of its own. `page.problems` collects console errors and warnings, exceptions and
+ * violations of the content security policy; `expected` matches those that belong to the test. `before` meets the
+ * page while it is still blank.
+ */
+export async function openPage(browser, url, { expected = /^$/, before, ...options } = {}) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
+  page.problems = [];
+  const report = (problem) => { if (!expected.test(problem)) page.problems.push(problem); };
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) report(`${message.text()} ${message.location().url}`.trim());
+  });
+  page.on("pageerror", (error) => report(String(error)));
+  await page.exposeFunction("reportViolation", report);
+  await page.addInitScript(() => document.addEventListener("securitypolicyviolation", (event) =>
+    window.reportViolation(`CSP: ${event.violatedDirective} ${event.blockedURI}`)));
+  await before?.(page);
+  await page.goto(url);
+  return page;
+}
+
+/** Polls until `check` neither throws nor returns false. */
+export async function eventually(check, ms = 15_000) {
+  for (const deadline = Date.now() + ms; ; await sleep(25)) {
+    try {
+      if (await check() !== false) return;
+      if (Date.now() > deadline) throw new Error(`still not so after ${ms} ms: ${check}`);
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+    }
+  }
+}

@@ -1,0 +1,170 @@
+//! Runs the Autobahn test suite against `/echo` of the server, and judges its report itself.
+//!
+//! ```text
+//!  cases.rs ── which cases ──▶ tool.rs ── wstest or kosoku ──▶ index.json ──▶ verdict.rs
+//!                                 │ ws://127.0.0.1:PORT/echo
+//!                              server.rs (the server, started with one driver)
+//! ```
+
+mod cases;
+mod server;
+mod tool;
+mod verdict;
+
+use crate::report::Counts;
+use crate::workspace;
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use server::Server;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tool::Tool;
+
+/// Everything but compression (12 and 13): 301 cases.
+const CASES_PLAIN: &str = "1.*,2.*,3.*,4.*,5.*,6.*,7.*,9.*,10.*";
+
+/// The server's I/O drivers.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Driver {
+    #[value(name = "io_uring")]
+    IoUring,
+    Epoll,
+}
+
+impl Driver {
+    fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Drivers {
+    #[value(name = "io_uring")]
+    IoUring,
+    Epoll,
+    Both,
+}
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Which driver the server runs on
+    #[arg(long, default_value = "both")]
+    driver: Drivers,
+    /// Cases to run, such as `1.*,9.1.*`; `*` stands for anything, `12.*` and `13.*` are compression
+    #[arg(long, value_name = "GLOBS", default_value = CASES_PLAIN)]
+    cases: String,
+    /// Where reports go, a directory for each driver [default: autobahn/report of the target directory]
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// A program that takes the server's flags [default: the release build, made when missing]
+    #[arg(long, value_name = "PATH")]
+    server: Option<PathBuf>,
+}
+
+/// `cargo xtask autobahn`.
+pub fn chore(arguments: &Arguments) -> Result<bool> {
+    let drivers: &[Driver] = match arguments.driver {
+        Drivers::IoUring => &[Driver::IoUring],
+        Drivers::Epoll => &[Driver::Epoll],
+        Drivers::Both => &[Driver::IoUring, Driver::Epoll],
+    };
+    let cases = cases::matching(&arguments.cases)?;
+    let mut total = Counts::default();
+    for driver in drivers {
+        let counts = suite(*driver, &cases, arguments).unwrap_or_else(|error| {
+            println!("autobahn, {}: {error:#}", driver.name());
+            Counts {
+                passed: 0,
+                failed: 1,
+            }
+        });
+        total.add(counts);
+    }
+    println!("{} passed, {} failed", total.passed, total.failed);
+    Ok(total.failed == 0)
+}
+
+/// The step of `cargo xtask test`: all plain cases on one driver.
+pub fn step(driver: Driver) -> Result<Counts> {
+    let arguments = Arguments {
+        driver: Drivers::Both,
+        cases: CASES_PLAIN.to_owned(),
+        report: None,
+        server: None,
+    };
+    suite(driver, &cases::matching(&arguments.cases)?, &arguments)
+}
+
+fn suite(driver: Driver, cases: &[String], arguments: &Arguments) -> Result<Counts> {
+    let program = match &arguments.server {
+        Some(path) => std::path::absolute(path)?,
+        None => workspace::release_server()?,
+    };
+    let home = workspace::target_directory()?.join("autobahn");
+    let report = match &arguments.report {
+        Some(directory) => std::path::absolute(directory)?,
+        None => home.join("report"),
+    };
+    let report = fresh_directory(&report.join(driver.name()))?;
+    let tool = Tool::ready(&home)?;
+
+    let started = Instant::now();
+    let mut server = Server::start(&program, driver.name(), &report)?;
+    tool.run(&mut server, cases, &report)?;
+
+    let verdict = verdict::judge(cases, &verdict::read(&report.join("index.json"))?);
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "autobahn, {}: {} cases by {} in {seconds:.1} s",
+        driver.name(),
+        cases.len(),
+        tool.name()
+    );
+    println!("{verdict}");
+    println!("report: {}", report.join("index.html").display());
+    let mut counts = verdict.counts();
+    if let Err(death) = server.still_runs() {
+        println!("{death:#}");
+        counts.failed = counts.failed.max(1);
+    }
+    Ok(counts)
+}
+
+/// An old report must never be taken for this run's.
+fn fresh_directory(path: &Path) -> Result<PathBuf> {
+    if path.exists() {
+        // Somebody may have said `--report .`: only what looks like ours is deleted.
+        let ours = path.join("server.log").exists() || path.read_dir()?.next().is_none();
+        if !ours {
+            bail!("{} holds something else than a report", path.display());
+        }
+        std::fs::remove_dir_all(path)?;
+    }
+    std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+    Ok(path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_directory_with_foreign_files_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("report");
+        fresh_directory(&path).unwrap();
+        std::fs::write(path.join("thesis.txt"), "years of work").unwrap();
+        assert!(fresh_directory(&path).is_err());
+        std::fs::write(path.join("server.log"), "").unwrap();
+        fresh_directory(&path).unwrap();
+        assert!(path.read_dir().unwrap().next().is_none());
+    }
+
+    #[test]
+    fn cases_plain_are_301() {
+        assert_eq!(cases::matching(CASES_PLAIN).unwrap().len(), 301);
+    }
+}

@@ -1,0 +1,179 @@
+//! Starts the server for one run of the suite, and makes sure that it answers before and lives after.
+
+use crate::process::{Guarded, poll};
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const START_LIMIT: Duration = Duration::from_secs(15);
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Group 9 sends 16 MiB messages in fragments of 64 bytes, and the suite never answers some pings.
+const LIMITS: [&str; 12] = [
+    "--cores",
+    "1",
+    "--message-bytes-max",
+    "64MiB",
+    "--message-fragments-max",
+    "0",
+    "--send-queue-bytes-max",
+    "64MiB",
+    "--write-timeout",
+    "60s",
+    "--ping-interval",
+    "10m",
+];
+
+/// A running server; dropped, it is killed.
+pub struct Server {
+    child: Guarded,
+    address: SocketAddr,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts `program` on a free port and waits until it opens a WebSocket; its output goes to a log.
+    pub fn start(program: &Path, driver: &str, report: &Path) -> Result<Self> {
+        let address = free_address()?;
+        let log = report.join("server.log");
+        let output =
+            File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        let mut command = Command::new(program);
+        command.args(["--listen", &address.to_string(), "--driver", driver]);
+        command.args(LIMITS);
+        command
+            .stdin(Stdio::null())
+            .stderr(output.try_clone()?)
+            .stdout(output);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut server = Self {
+            child: Guarded(child),
+            address,
+            log,
+        };
+        server.wait_until_it_accepts()?;
+        upgrade(address)
+            .context("the server accepts connections, but opens no WebSocket at /echo")?;
+        Ok(server)
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}/echo", self.address)
+    }
+
+    pub fn has_died(&mut self) -> Result<bool> {
+        Ok(self.child.ended()?.is_some())
+    }
+
+    /// An error with the end of its log when the server is gone.
+    pub fn still_runs(&mut self) -> Result<()> {
+        if let Some(status) = self.child.ended()? {
+            bail!(
+                "the server ended with {status}; its log ends:\n{}",
+                self.log_end()
+            );
+        }
+        Ok(())
+    }
+
+    fn wait_until_it_accepts(&mut self) -> Result<()> {
+        let address = self.address;
+        let accepts = poll(START_LIMIT, || {
+            self.still_runs()?;
+            Ok(TcpStream::connect(address).ok())
+        })?;
+        if accepts.is_none() {
+            bail!(
+                "the server does not listen on {address} after {START_LIMIT:?}; its log ends:\n{}",
+                self.log_end()
+            );
+        }
+        Ok(())
+    }
+
+    fn log_end(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+/// A port that nobody listened on a moment ago.
+fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?)
+}
+
+/// Opens one WebSocket by hand: without an answer the suite would wait five seconds in each case.
+fn upgrade(address: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    write!(
+        stream,
+        "GET /echo HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )?;
+    let mut status = [0; 12];
+    stream
+        .read_exact(&mut status)
+        .context("no answer to the opening handshake")?;
+    if status != *b"HTTP/1.1 101" {
+        bail!(
+            "the opening handshake was answered with {:?}",
+            String::from_utf8_lossy(&status)
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+
+    /// A peer that takes one connection and says `answer` to whatever comes.
+    fn peer(answer: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = BufReader::new(&stream).lines();
+            while !request.next().unwrap().unwrap().is_empty() {}
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        address
+    }
+
+    #[test]
+    fn upgrade_other_status_or_silence_is_an_error() {
+        upgrade(peer("HTTP/1.1 101 Switching Protocols\r\n\r\n")).unwrap();
+        assert!(upgrade(peer("HTTP/1.1 404 Not Found\r\n\r\n")).is_err());
+        assert!(upgrade(peer("")).is_err());
+    }
+
+    #[test]
+    fn start_program_that_ends_at_once_is_an_error_with_its_log() {
+        let report = tempfile::tempdir().unwrap();
+        let program = report.path().join("server");
+        std::fs::write(&program, "#!/bin/sh\necho no such driver: $4 >&2\nexit 2\n").unwrap();
+        std::process::Command::new("chmod")
+            .arg("+x")
+            .arg(&program)
+            .status()
+            .unwrap();
+        let error = Server::start(&program, "kqueue", report.path())
+            .err()
+            .unwrap();
+        assert!(
+            format!("{error:#}").contains("no such driver: kqueue"),
+            "{error:#}"
+        );
+    }
+}

@@ -1,0 +1,277 @@
+//! Installs and runs the program that plays the client: wstest on Python 2.7, else kosoku.
+
+use super::server::Server;
+use crate::install;
+use crate::process::{Guarded, run};
+use crate::workspace::root;
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// The last virtualenv that makes environments for Python 2.7.
+const VIRTUALENV: &str = "virtualenv==20.21.1";
+/// The plain cases take 30 seconds together on a fast machine, those of compression up to 30 minutes.
+const SECONDS_PER_PLAIN_CASE: u64 = 1;
+const SECONDS_PER_COMPRESSION_CASE: u64 = 10;
+const SECONDS_MIN: u64 = 120;
+/// How long the suite may go on without a server: it writes what it has only at its end.
+const AFTERLIFE: Duration = Duration::from_secs(20);
+/// kosoku sometimes aborts at its exit.
+const ATTEMPTS: usize = 3;
+
+/// A fuzzing client that is installed.
+pub enum Tool {
+    Wstest(PathBuf),
+    Kosoku(PathBuf),
+}
+
+impl Tool {
+    /// Takes what is installed below `home`, or installs it.
+    pub fn ready(home: &Path) -> Result<Self> {
+        match install::python27() {
+            Some(python) => Ok(Self::Wstest(wstest(home, &python)?)),
+            None => {
+                println!("-- no Python 2.7 here: kosoku runs the cases instead of wstest");
+                Ok(Self::Kosoku(kosoku(home)?))
+            }
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Wstest(_) => "wstest",
+            Self::Kosoku(_) => "kosoku",
+        }
+    }
+
+    /// Runs the cases; what came of them is in `index.json` of the report. A crash of the tool is
+    /// repeated, but never a run that left a report.
+    pub fn run(&self, server: &mut Server, cases: &[String], report: &Path) -> Result<()> {
+        let index = report.join("index.json");
+        for attempt in 1..=ATTEMPTS {
+            let ended = self.run_once(server, cases, report);
+            // The report is written when all cases are through: however the tool ended then, judge it.
+            if index.exists() {
+                return Ok(());
+            }
+            server.still_runs()?;
+            let status = ended?;
+            println!(
+                "{} left no report and ended with {status} (attempt {attempt})",
+                self.name()
+            );
+        }
+        bail!(
+            "{} left no report; see {}",
+            self.name(),
+            log(report).display()
+        );
+    }
+
+    fn run_once(&self, server: &mut Server, cases: &[String], report: &Path) -> Result<ExitStatus> {
+        let output = File::create(log(report))?;
+        let mut command = match self {
+            Self::Wstest(program) => wstest_command(program, &server.url(), cases, report)?,
+            Self::Kosoku(program) => kosoku_command(program, &server.url(), cases, report),
+        };
+        command
+            .stdin(Stdio::null())
+            .stderr(output.try_clone()?)
+            .stdout(output);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.name()))?;
+        supervise(Guarded(child), server, limit(cases))?
+            .with_context(|| format!("{} was stopped {}", self.name(), last_case(report)))
+    }
+}
+
+/// Waits for the tool, not longer than `limit`, and not much longer than the server lives.
+fn supervise(
+    mut tool: Guarded,
+    server: &mut Server,
+    limit: Duration,
+) -> Result<Option<ExitStatus>> {
+    let mut deadline = Instant::now() + limit;
+    let mut server_died = false;
+    let status = tool.wait_unless(|| {
+        if !server_died && server.has_died()? {
+            server_died = true;
+            deadline = deadline.min(Instant::now() + AFTERLIFE);
+        }
+        Ok(Instant::now() >= deadline)
+    })?;
+    if status.is_none() {
+        server.still_runs()?;
+    }
+    Ok(status)
+}
+
+fn limit(cases: &[String]) -> Duration {
+    let seconds = cases.iter().map(|case| match case.split('.').next() {
+        Some("12" | "13") => SECONDS_PER_COMPRESSION_CASE,
+        _ => SECONDS_PER_PLAIN_CASE,
+    });
+    Duration::from_secs(SECONDS_MIN.max(seconds.sum()))
+}
+
+/// Where a stopped run hung, from what wstest prints before each case.
+fn last_case(report: &Path) -> String {
+    let log = std::fs::read_to_string(log(report)).unwrap_or_default();
+    let last = log
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("Running test case ID "));
+    match last.and_then(|line| line.split(' ').next()) {
+        Some(case) => format!("after its time was over, in case {case}"),
+        None => "after its time was over".to_owned(),
+    }
+}
+
+fn log(report: &Path) -> PathBuf {
+    report.join("tool.log")
+}
+
+fn wstest_command(program: &Path, url: &str, cases: &[String], report: &Path) -> Result<Command> {
+    let spec = json!({
+        "outdir": report,
+        "servers": [{ "agent": "server", "url": url }],
+        "cases": cases,
+        "exclude-cases": [],
+        "exclude-agent-cases": {},
+    });
+    let path = report.join("spec.json");
+    std::fs::write(&path, serde_json::to_string_pretty(&spec)?)?;
+    let mut command = Command::new(program);
+    command
+        .args(["--mode", "fuzzingclient", "--spec"])
+        .arg(path);
+    Ok(command)
+}
+
+fn kosoku_command(program: &Path, url: &str, cases: &[String], report: &Path) -> Command {
+    let mut command = Command::new(program);
+    for case in cases {
+        command.args(["--include", case]);
+    }
+    command.arg("--outdir").arg(report).arg(url);
+    command
+}
+
+fn wstest(home: &Path, python: &Path) -> Result<PathBuf> {
+    let requirements = root().join("tests/autobahn/requirements-wstest.txt");
+    let directory = home.join("wstest");
+    environment(&directory, &requirements, |directory| {
+        let maker = home.join("virtualenv");
+        new_venv(&maker)?;
+        run(&mut pip(&maker, &["install", VIRTUALENV]))?;
+        run(Command::new(maker.join("bin/virtualenv"))
+            .args(["--quiet", "--no-download", "--python"])
+            .args([python, directory]))?;
+        run(pip(directory, &["install", "--requirement"]).arg(&requirements))
+    })
+    .context(
+        "wstest cannot be installed; its pins are in tests/autobahn/requirements-wstest.txt",
+    )?;
+    Ok(directory.join("bin/wstest"))
+}
+
+fn kosoku(home: &Path) -> Result<PathBuf> {
+    let requirements = root().join("tests/autobahn/requirements-kosoku.txt");
+    let directory = home.join("kosoku");
+    environment(&directory, &requirements, |directory| {
+        new_venv(directory)?;
+        run(pip(directory, &["install", "--only-binary", ":all:", "--requirement"]).arg(&requirements))
+    })
+    .context("kosoku cannot be installed; it needs Python 3.10 or later and a wheel of this machine's kind")?;
+    Ok(directory.join("bin/kosoku"))
+}
+
+/// Makes an environment unless it is there, complete and of the same requirements.
+fn environment(
+    directory: &Path,
+    requirements: &Path,
+    make: impl Fn(&Path) -> Result<()>,
+) -> Result<()> {
+    let wanted = std::fs::read_to_string(requirements)
+        .with_context(|| format!("cannot read {}", requirements.display()))?;
+    // Written last: a make that was interrupted leaves none.
+    let stamp = directory.join("requirements.txt");
+    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return Ok(());
+    }
+    println!("-- making {}", directory.display());
+    if directory.exists() {
+        std::fs::remove_dir_all(directory)?;
+    }
+    make(directory)?;
+    std::fs::write(stamp, wanted)?;
+    Ok(())
+}
+
+fn new_venv(directory: &Path) -> Result<()> {
+    let python = install::python3()?;
+    run(Command::new(python)
+        .args(["-m", "venv", "--clear"])
+        .arg(directory))
+}
+
+fn pip(environment: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(environment.join("bin/python"));
+    command.args(["-m", "pip", "--quiet", "--disable-pip-version-check"]);
+    command.args(arguments);
+    // Python 2.7's pip deplores its age at length.
+    command
+        .env("PYTHONWARNINGS", "ignore")
+        .env("PIP_NO_PYTHON_VERSION_WARNING", "1");
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn environment_is_made_again_only_when_requirements_change() {
+        let home = tempfile::tempdir().unwrap();
+        let (directory, requirements) = (home.path().join("venv"), home.path().join("pins.txt"));
+        let made = Cell::new(0);
+        let ensure = || {
+            let make = |directory: &Path| {
+                made.set(made.get() + 1);
+                Ok(std::fs::create_dir(directory)?)
+            };
+            environment(&directory, &requirements, make).unwrap();
+            made.get()
+        };
+        std::fs::write(&requirements, "six==1.16.0").unwrap();
+        assert_eq!((ensure(), ensure()), (1, 1));
+        std::fs::write(&requirements, "six==1.17.0").unwrap();
+        assert_eq!((ensure(), ensure()), (2, 2));
+    }
+
+    #[test]
+    fn environment_interrupted_make_is_not_taken_for_done() {
+        let home = tempfile::tempdir().unwrap();
+        let (directory, requirements) = (home.path().join("venv"), home.path().join("pins.txt"));
+        std::fs::write(&requirements, "six==1.16.0").unwrap();
+        let interrupted = |directory: &Path| {
+            std::fs::create_dir(directory)?;
+            bail!("no network")
+        };
+        assert!(environment(&directory, &requirements, interrupted).is_err());
+        assert!(environment(&directory, &requirements, interrupted).is_err());
+    }
+
+    #[test]
+    fn last_case_is_read_from_the_log() {
+        let report = tempfile::tempdir().unwrap();
+        let lines = "Running test case ID 9.1.5 for agent server\nRunning test case ID 9.1.6 for agent server\nx\n";
+        std::fs::write(log(report.path()), lines).unwrap();
+        assert!(last_case(report.path()).ends_with("in case 9.1.6"));
+    }
+}

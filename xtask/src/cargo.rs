@@ -1,0 +1,48 @@
+//! The steps that are cargo's own work: format, lints, tests, docs, the release build.
+
+use crate::process::{run, run_and_keep};
+use crate::report::{Counts, libtest_counts};
+use crate::workspace::cargo;
+use anyhow::Result;
+
+pub fn fmt() -> Result<Counts> {
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    Ok(Counts::default())
+}
+
+pub fn clippy() -> Result<Counts> {
+    run(cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    Ok(Counts::default())
+}
+
+pub fn docs() -> Result<Counts> {
+    run(cargo()
+        .args(["doc", "--workspace", "--no-deps"])
+        .env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(Counts::default())
+}
+
+pub fn build() -> Result<Counts> {
+    crate::workspace::release_server()?;
+    Ok(Counts::default())
+}
+
+/// Unit, property, end-to-end and doc tests of all crates; with `ignored`, the long ones too.
+pub fn test(ignored: bool) -> Result<Counts> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    // Colours would end up inside the lines that are counted.
+    command.env("CARGO_TERM_COLOR", "never");
+    if ignored {
+        command.args(["--", "--include-ignored"]);
+    }
+    let (status, output) = run_and_keep(&mut command)?;
+    libtest_counts(&output).judged("cargo test", status.success())
+}

@@ -1,0 +1,62 @@
+//! The one door for all chores: `cargo xtask test` runs everything, the other chores are parts of it.
+//!
+//! ```text
+//!  cargo xtask test ──▶ steps ──▶ fmt, clippy, tidy, test, docs      (cargo, tidy/)
+//!                        │  ├───▶ build                             (release server)
+//!                        │  ├───▶ autobahn-io_uring, autobahn-epoll (autobahn/)
+//!                        │  ├───▶ browser                           (browser.rs)
+//!                        │  └───▶ fuzz                              (fuzz.rs, only when asked)
+//!                        ▼
+//!                     summary: a table, then `N passed, N failed`
+//! ```
+
+mod autobahn;
+mod browser;
+mod cargo;
+mod fuzz;
+mod install;
+mod process;
+mod report;
+mod steps;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Chores of the workspace.
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Everything: format, lints, tidy, tests, docs, Autobahn on both drivers, the browser
+    Test(steps::TestArguments),
+    /// The quick ones: format, lints, tidy, tests
+    Check,
+    /// The Autobahn suite against the server, on one driver or both
+    Autobahn(autobahn::Arguments),
+    /// Rules of this workspace that no other tool knows: dependency direction, file headers, …
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().chore {
+        Chore::Test(arguments) => steps::test(&arguments),
+        Chore::Check => steps::check(),
+        Chore::Autobahn(arguments) => autobahn::chore(&arguments),
+        Chore::Tidy => tidy::chore(),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Runs other programs: stream their output, keep it, or stop them at a deadline.
+
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// Runs a command with our own output; anything but success is an error.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot start `{}`", line_of(command)))?;
+    if !status.success() {
+        bail!("`{}` ended with {status}", line_of(command));
+    }
+    Ok(())
+}
+
+/// Runs a command silently for what it prints; anything but success is an error that shows stderr.
+pub fn stdout_of(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start `{}`", line_of(command)))?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "`{}` ended with {}: {}",
+            line_of(command),
+            output.status,
+            stderr.trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a command, shows its stdout as it comes and returns it; the status is the caller's to judge.
+pub fn run_and_keep(command: &mut Command) -> Result<(ExitStatus, String)> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", line_of(command)))?;
+    let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
+    let kept = tee(BufReader::new(stdout))?;
+    Ok((child.wait()?, kept))
+}
+
+fn tee(mut from: impl BufRead) -> Result<String> {
+    let mut kept = String::new();
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        print!("{text}");
+        kept.push_str(&text);
+        line.clear();
+    }
+    Ok(kept)
+}
+
+/// True when the program runs and its output satisfies `accepts`; it need not exist.
+pub fn answers(program: &Path, arguments: &[&str], accepts: impl Fn(&str) -> bool) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    stdout_of(&mut command).is_ok_and(|stdout| accepts(&stdout))
+}
+
+/// A child that does not outlive us: dropped, it is killed and reaped.
+pub struct Guarded(pub Child);
+
+impl Guarded {
+    /// How the child ended, or `None` while it runs.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.0.try_wait()?)
+    }
+
+    /// Waits until the child ends or `stop` says to wait no longer (then `None`; dropping kills it).
+    pub fn wait_unless(
+        &mut self,
+        mut stop: impl FnMut() -> Result<bool>,
+    ) -> Result<Option<ExitStatus>> {
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(Some(status));
+            }
+            if stop()? {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // Both fail only when the child has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Polls `attempt` until it gives something or the time is over.
+pub fn poll<T>(
+    limit: Duration,
+    mut attempt: impl FnMut() -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = attempt()? {
+            return Ok(Some(found));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn line_of(command: &Command) -> String {
+    let mut line = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        line.push(' ');
+        line.push_str(&argument.to_string_lossy());
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn run_failing_command_names_it() {
+        let error = run(&mut sh("exit 3")).unwrap_err().to_string();
+        assert!(error.contains("sh -c exit 3"), "{error}");
+    }
+
+    #[test]
+    fn run_and_keep_failing_command_returns_status_and_output() {
+        let (status, kept) = run_and_keep(&mut sh("echo one; echo two; exit 4")).unwrap();
+        assert_eq!(status.code(), Some(4));
+        assert_eq!(kept, "one\ntwo\n");
+    }
+
+    #[test]
+    fn answers_missing_program_is_false() {
+        assert!(!answers(Path::new("/no/such/program"), &[], |_| true));
+    }
+
+    #[test]
+    fn wait_unless_stopped_kills_the_child() {
+        let mut child = Guarded(sh("sleep 60").spawn().unwrap());
+        assert!(child.wait_unless(|| Ok(true)).unwrap().is_none());
+        let started = Instant::now();
+        drop(child);
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+}

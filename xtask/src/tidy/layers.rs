@@ -1,0 +1,299 @@
+//! Dependencies point one way, `server → runtime → {codec, hub}`, and the leaves stay pure.
+
+use super::Finding;
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashSet};
+
+/// Each crate, and those of the workspace that it may depend on, in tests and build scripts too.
+const LAYERS: [(&str, &[&str]); 5] = [
+    ("codec", &[]),
+    ("hub", &[]),
+    ("runtime", &["codec", "hub"]),
+    ("server", &["runtime", "codec", "hub"]),
+    ("xtask", &[]),
+];
+
+/// What must not reach a crate, not even through another one (tests may use what they like).
+const FORBIDDEN: [(&str, &[&str], &str); 3] = [
+    (
+        "codec",
+        &[
+            "async-std",
+            "crossbeam-channel",
+            "fastrand",
+            "flume",
+            "futures",
+            "futures-core",
+            "futures-util",
+            "getrandom",
+            "mio",
+            "monoio",
+            "rand",
+            "rand_core",
+            "rustix",
+            "socket2",
+            "tokio",
+        ],
+        "the codec is sans-IO: no async, channels, sockets, randomness",
+    ),
+    (
+        "hub",
+        &[
+            "codec",
+            "getrandom",
+            "mio",
+            "monoio",
+            "rand",
+            "rand_core",
+            "rustix",
+            "socket2",
+            "tokio",
+        ],
+        "the hub moves opaque bytes: no sockets, spawning, randomness, frames",
+    ),
+    (
+        "runtime",
+        &["clap", "toml", "tracing-subscriber"],
+        "settings and exporters belong to the server",
+    ),
+];
+
+/// Who depends on whom.
+pub struct Graph {
+    /// Packages have ids; names can occur twice, with two versions.
+    names: BTreeMap<String, String>,
+    members: Vec<String>,
+    /// What manifests say: from ids to names, of all kinds, and of local crates alone.
+    declared: Edges,
+    /// Dependencies that are built into a crate, by id: none of those for tests alone.
+    built_in: Edges,
+}
+
+type Edges = BTreeMap<String, Vec<String>>;
+
+impl Graph {
+    /// From the resolved output of `cargo metadata`.
+    pub fn new(metadata: &Value) -> Result<Self> {
+        let mut graph = Self {
+            names: BTreeMap::new(),
+            members: Vec::new(),
+            declared: Edges::new(),
+            built_in: Edges::new(),
+        };
+        for package in array(&metadata["packages"])? {
+            let (id, name) = (text(&package["id"])?, text(&package["name"])?);
+            for dependency in array(&package["dependencies"])? {
+                if !dependency["path"].is_null() {
+                    let local = text(&dependency["name"])?;
+                    graph.declared.entry(id.clone()).or_default().push(local);
+                }
+            }
+            graph.names.insert(id, name);
+        }
+        for id in array(&metadata["workspace_members"])? {
+            graph.members.push(text(id)?);
+        }
+        for node in array(&metadata["resolve"]["nodes"])? {
+            let from = text(&node["id"])?;
+            for dependency in array(&node["deps"])? {
+                let to = text(&dependency["pkg"])?;
+                let kinds = array(&dependency["dep_kinds"])?;
+                if kinds.iter().any(|kind| kind["kind"] != "dev") {
+                    graph.built_in.entry(from.clone()).or_default().push(to);
+                }
+            }
+        }
+        Ok(graph)
+    }
+
+    fn name<'a>(&'a self, id: &'a str) -> &'a str {
+        self.names.get(id).map_or(id, String::as_str)
+    }
+
+    fn member(&self, name: &str) -> Option<&str> {
+        let mut ids = self.members.iter().map(String::as_str);
+        ids.find(|id| self.name(id) == name)
+    }
+
+    /// How a package comes to contain one of `targets`: the chain of names, if there is one.
+    fn chain(&self, from: &str, targets: &[&str]) -> Option<String> {
+        let mut seen = HashSet::new();
+        let mut pending = vec![(from, self.name(from).to_owned())];
+        while let Some((id, chain)) = pending.pop() {
+            for next in self.built_in.get(id).into_iter().flatten() {
+                let longer = format!("{chain} → {}", self.name(next));
+                if targets.contains(&self.name(next)) {
+                    return Some(longer);
+                }
+                if seen.insert(next) {
+                    pending.push((next, longer));
+                }
+            }
+        }
+        None
+    }
+}
+
+fn text(value: &Value) -> Result<String> {
+    let text = value.as_str().map(str::to_owned);
+    text.context("cargo metadata has another form than expected")
+}
+
+fn array(value: &Value) -> Result<&Vec<Value>> {
+    let array = value.as_array();
+    array.context("cargo metadata has another form than expected")
+}
+
+/// No crate of the workspace depends on one that is not below it.
+pub fn direction(graph: &Graph) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for member in &graph.members {
+        let name = graph.name(member);
+        let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == name) else {
+            let message = "has no place in the layers: name what it may depend on in xtask/src/tidy/layers.rs";
+            findings.push(Finding::of(name, message));
+            continue;
+        };
+        for target in graph.declared.get(member).into_iter().flatten() {
+            if !allowed.contains(&target.as_str()) {
+                findings.push(Finding::of(name, format!("must not depend on {target}")));
+            }
+        }
+    }
+    findings
+}
+
+/// Nothing forbidden is built into a crate.
+pub fn forbidden(graph: &Graph) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, targets, reason) in FORBIDDEN {
+        let Some(member) = graph.member(name) else {
+            findings.push(Finding::of(
+                name,
+                "is not in the workspace; xtask/src/tidy/layers.rs has rules for it",
+            ));
+            continue;
+        };
+        if let Some(chain) = graph.chain(member, targets) {
+            findings.push(Finding::of(name, format!("{chain} ({reason})")));
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A workspace of the real members with these edges, written `from kind to`.
+    fn graph(edges: &[&str]) -> Graph {
+        let edges: Vec<Vec<&str>> = edges.iter().map(|edge| edge.split(' ').collect()).collect();
+        let members = ["codec", "hub", "runtime", "server", "xtask"];
+        let outside = [
+            "flume@0.11",
+            "flume",
+            "futures-core",
+            "proptest",
+            "getrandom",
+            "clap",
+            "sha1",
+        ];
+        let all = || members.iter().chain(&outside);
+        let kind = |kind: &str| {
+            if kind == "normal" {
+                Value::Null
+            } else {
+                json!(kind)
+            }
+        };
+        // What `form` makes of the edges that start at a name.
+        let list = |name: &str, form: &dyn Fn(&[&str]) -> Value| -> Value {
+            let own = edges.iter().filter(|edge| edge[0] == name);
+            own.map(|edge| form(edge)).collect()
+        };
+        let node = |name: &&str| {
+            let dep = |edge: &[&str]| json!({ "pkg": format!("id:{}", edge[2]), "dep_kinds": [{ "kind": kind(edge[1]) }] });
+            json!({ "id": format!("id:{name}"), "deps": list(name, &dep) })
+        };
+        let package = |name: &&str| {
+            let path = |to: &str| members.contains(&to).then_some("/here");
+            let dep = |edge: &[&str]| json!({ "name": edge[2], "path": path(edge[2]) });
+            let plain = name.split('@').next();
+            json!({ "id": format!("id:{name}"), "name": plain, "dependencies": list(name, &dep) })
+        };
+        let metadata = json!({
+            "packages": all().map(package).collect::<Vec<_>>(),
+            "workspace_members": members.map(|name| format!("id:{name}")),
+            "resolve": { "nodes": all().map(node).collect::<Vec<_>>() },
+        });
+        Graph::new(&metadata).unwrap()
+    }
+
+    fn messages(findings: &[Finding]) -> Vec<String> {
+        findings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn direction_of_layers_is_clean() {
+        let good = [
+            "server normal runtime",
+            "server normal hub",
+            "runtime normal codec",
+            "runtime normal hub",
+        ];
+        assert!(direction(&graph(&good)).is_empty());
+    }
+
+    #[test]
+    fn direction_upwards_or_sideways_is_found() {
+        for (edge, message) in [
+            ("codec normal runtime", "codec: must not depend on runtime"),
+            ("hub normal codec", "hub: must not depend on codec"),
+            ("runtime dev server", "runtime: must not depend on server"),
+            ("codec build xtask", "codec: must not depend on xtask"),
+            ("xtask normal server", "xtask: must not depend on server"),
+        ] {
+            assert_eq!(messages(&direction(&graph(&[edge]))), [message]);
+        }
+    }
+
+    #[test]
+    fn direction_crate_without_a_layer_is_found() {
+        let mut graph = graph(&[]);
+        graph.members.push("broker".to_owned());
+        assert!(messages(&direction(&graph))[0].starts_with("broker: has no place"));
+    }
+
+    #[test]
+    fn forbidden_direct_and_through_another_is_found() {
+        let direct = messages(&forbidden(&graph(&["codec normal flume"])));
+        assert!(direct[0].starts_with("codec: codec → flume"), "{direct:?}");
+        let through = messages(&forbidden(&graph(&[
+            "hub normal sha1",
+            "sha1 normal getrandom",
+        ])));
+        assert!(
+            through[0].starts_with("hub: hub → sha1 → getrandom"),
+            "{through:?}"
+        );
+        let settings = messages(&forbidden(&graph(&["runtime normal clap"])));
+        assert!(
+            settings[0].starts_with("runtime: runtime → clap"),
+            "{settings:?}"
+        );
+    }
+
+    #[test]
+    fn forbidden_of_tests_and_of_other_crates_is_clean() {
+        let good = [
+            "codec dev proptest",
+            "proptest normal getrandom",
+            "hub normal flume",
+            "flume@0.11 normal getrandom",
+            "server normal clap",
+        ];
+        assert!(forbidden(&graph(&good)).is_empty());
+    }
+}
