@@ -7,9 +7,9 @@ use crate::{
     rooms::Rooms,
 };
 
-/// How many requests one turn applies before deliveries leave and others get the core. Enough for
-/// a batch to be worth its wake, small enough that it takes well under a millisecond.
-const REQUESTS_PER_TURN: usize = 1024;
+/// How many requests one turn applies, at least, before deliveries leave and others get the core.
+/// Enough for a batch to be worth its wake, small enough to take well under a millisecond.
+const REQUESTS_PER_TURN: usize = 256;
 
 /// Runs the rooms of one home core until every sender of `requests` is gone.
 ///

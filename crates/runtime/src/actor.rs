@@ -12,7 +12,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     task::Poll,
-    time::Duration,
 };
 
 use codec::{AcceptKey, Event, HandshakeError, Request};
@@ -29,9 +28,6 @@ use crate::{
     session::{Answer, Application, Opening, Outlet, Route},
     socket::{Moved, Socket},
 };
-
-/// How long a connection for which there is no room may take to ask.
-const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// Where an actor stands after a piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,11 +142,7 @@ impl Core {
 
 impl State {
     fn admit(&mut self, socket: Rc<Socket>, peer: SocketAddr, admitted: Admitted) -> ConnectionKey {
-        let handshake = self.shared.config.timeouts.handshake;
-        let time = match admitted {
-            Admitted::Yes => handshake,
-            Admitted::ToRefuse | Admitted::Wait => handshake.min(REFUSAL_TIME),
-        };
+        let time = admitted.time(self.shared.config.timeouts.handshake);
         let deadline_ms = self.shared.now_ms() + ms(time);
         let connection = Connection::new(socket, peer, admitted, deadline_ms);
         self.connections.insert(connection)

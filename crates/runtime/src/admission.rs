@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use rustix::process::{Resource, getrlimit};
@@ -10,6 +11,9 @@ use rustix::process::{Resource, getrlimit};
 /// Connections beyond the bound that are taken in only to be told so (503). When as many are
 /// being told, others wait in the listen backlog.
 const REFUSALS_MAX: usize = 8;
+
+/// How long each of the stages of a refusal may take, so that there is room for the next.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// The counts and their bound. Touched when a connection comes or goes, never in between.
 #[derive(Debug, Default)]
@@ -29,6 +33,16 @@ pub(crate) enum Admitted {
     ToRefuse,
     /// Wait outside.
     Wait,
+}
+
+impl Admitted {
+    /// The time that a connection has for what others may take `usual` for.
+    pub(crate) fn time(self, usual: Duration) -> Duration {
+        match self {
+            Self::Yes => usual,
+            Self::ToRefuse | Self::Wait => usual.min(REFUSAL_TIME),
+        }
+    }
 }
 
 impl Admission {

@@ -16,34 +16,43 @@ use crate::{
     session::{kind_of, publication_bytes},
 };
 
-/// How many deliveries one turn takes before they are sent on.
-const DELIVERIES_PER_TURN: usize = 1024;
+/// How much one turn takes before it is sent on: far below what a subscriber may lag behind, so
+/// that one who keeps up is never found too far behind for a burst's sake.
+const TURN_BYTES: usize = 256 << 10;
 
 /// Takes deliveries until every home is gone.
 pub(crate) async fn run(core: Rc<Core>, deliveries: Receiver<Vec<Delivery>>) {
-    while let Ok(first) = deliveries.recv_async().await {
-        let mut taken = core.deliver(first);
-        while taken < DELIVERIES_PER_TURN {
-            let Ok(more) = deliveries.try_recv() else {
-                break;
-            };
-            taken += core.deliver(more);
-        }
+    let mut left = TURN_BYTES;
+    while let Ok(batch) = deliveries.recv_async().await {
         core.flush.raise();
-        if !deliveries.is_empty() {
+        let mut batch = batch.into_iter();
+        core.deliver(&mut batch, &mut left);
+        while left == 0 {
             core.turnstile.pass().await;
+            left = TURN_BYTES;
+            core.flush.raise();
+            core.deliver(&mut batch, &mut left);
+        }
+        if deliveries.is_empty() {
+            left = TURN_BYTES;
         }
     }
 }
 
 impl Core {
-    fn deliver(&self, batch: Vec<Delivery>) -> usize {
-        let deliveries = batch.len();
+    /// Takes deliveries of a batch until `left` is 0 or the batch is empty.
+    fn deliver(&self, batch: &mut std::vec::IntoIter<Delivery>, left: &mut usize) {
         let mut state = self.state.borrow_mut();
-        for delivery in batch {
+        while *left > 0
+            && let Some(delivery) = batch.next()
+        {
+            let bytes = match &delivery {
+                Delivery::Message { publication, .. } => publication.payload.len(),
+                _ => 0,
+            };
+            *left = left.saturating_sub(publication_bytes(bytes));
             state.deliver(delivery);
         }
-        deliveries
     }
 }
 

@@ -9,7 +9,7 @@ use tracing::debug;
 
 use crate::{
     connection::{Connection, ConnectionKey, Last, Stage, Wait},
-    core::{Core, State},
+    core::{Core, State, ms},
     end::EndReason,
     outbox::Blocked,
     send_queue::{Sending, Transmitted},
@@ -158,7 +158,6 @@ impl State {
     }
 
     fn sent_all(&mut self, key: ConnectionKey) {
-        let closed_by_ms = self.close_deadline_ms();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -169,7 +168,8 @@ impl State {
                 Last::Nothing => connection.shut(),
                 Last::PeerEnd => {
                     *last = Last::PeerEndAwaited;
-                    *deadline_ms = closed_by_ms;
+                    let time = connection.admitted.time(self.shared.config.timeouts.close);
+                    *deadline_ms = self.shared.now_ms() + ms(time);
                     connection.socket.shut_sending();
                 }
                 Last::PeerClose | Last::PeerEndAwaited => {}

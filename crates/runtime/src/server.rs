@@ -35,7 +35,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be bound.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -43,7 +43,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// A core's runtime cannot be built.
-    #[error("core {core} cannot run on this driver: {source}")]
+    #[error("core {core} cannot run on this driver")]
     Driver {
         /// The core.
         core: u16,
@@ -51,7 +51,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// Something else that every start needs has failed.
-    #[error("cannot start: {0}")]
+    #[error("cannot start")]
     Io(#[from] io::Error),
     /// A core ended before it served.
     #[error("core {core} ended while starting: {cause}")]

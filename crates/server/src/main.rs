@@ -2,8 +2,8 @@
 
 use std::{process::ExitCode, thread};
 
-use anyhow::{Context, bail};
-use runtime::{Drainer, Driver, Server};
+use anyhow::{Context, anyhow, bail};
+use runtime::{Drainer, Driver, Server, StartError};
 use server::{
     logging,
     settings::{Loaded, Settings, Sources},
@@ -40,7 +40,7 @@ fn run(loaded: &Loaded) -> anyhow::Result<()> {
 
     let application = wiring::application(settings)?;
     let signals = Signals::new([SIGINT, SIGTERM]).context("signals cannot be handled")?;
-    let server = Server::start(wiring::config(settings), application)?;
+    let server = Server::start(wiring::config(settings), application).map_err(with_remedy)?;
     announce(&server);
     let drainer = server.drainer();
     thread::Builder::new()
@@ -52,6 +52,16 @@ fn run(loaded: &Loaded) -> anyhow::Result<()> {
     }
     info!("stopped");
     Ok(())
+}
+
+/// Says what to do about a start that failed.
+fn with_remedy(error: StartError) -> anyhow::Error {
+    let remedy = match &error {
+        StartError::Listen { .. } => "; choose another address with --listen",
+        StartError::Driver { .. } => "; --driver auto takes epoll where io_uring is not granted",
+        StartError::Io(_) | StartError::Core { .. } => "",
+    };
+    anyhow!("{:#}{remedy}", anyhow::Error::new(error))
 }
 
 /// The first signal begins the drain, the second ends the process at once.

@@ -60,7 +60,7 @@ const LOGGING: &str = "Logging";
 
 /// All that can be set. The comments are the texts of `--help`.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
-#[command(name = "hubbub", version, about = help::ABOUT, long_about = help::LONG_ABOUT)]
+#[command(name = "server", version, about = help::ABOUT, long_about = help::LONG_ABOUT)]
 #[command(after_help = help::AFTER, after_long_help = help::EXAMPLES, max_term_width = 100)]
 pub struct Settings {
     /// Addresses and ports to listen on
@@ -276,7 +276,7 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self::parse_from(["hubbub"])
+        Self::parse_from(["server"])
     }
 }
 

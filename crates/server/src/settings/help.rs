@@ -21,7 +21,7 @@ SIZE is a number of bytes or has a unit: 65536, 64KiB, 1MiB. DURATION has a unit
 250ms, 10s, 5m. A list is separated by commas or its flag is repeated. What is out of range, \
 misspelt or contradictory is refused at start with exit code 2.";
 
-pub(super) const AFTER: &str = "'hubbub --help' tells more of each, and how to set it otherwise.";
+pub(super) const AFTER: &str = "'server --help' tells more of each, and how to set it otherwise.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +29,7 @@ Examples:
       hubbub
 
   On every interface, for the pages of one other site, with messages of up to 1 MiB:
-      hubbub --listen 0.0.0.0:8000 --allow-origin https://app.example.com --message-bytes-max 1MiB";
+      server --listen 0.0.0.0:8000 --allow-origin https://app.example.com --message-bytes-max 1MiB";
 
 /// The command, in which each argument tells its default, its variable and its key.
 pub(super) fn command() -> Command {
