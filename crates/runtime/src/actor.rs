@@ -195,9 +195,7 @@ impl State {
         let Some(connection) = self.connections.get_mut(key) else {
             return Progress::Exhausted;
         };
-        if connection.pause.is_some() {
-            connection.end_pause(self.shared.now_ms());
-        }
+        connection.pause = None;
         let limits = &self.shared.config.limits;
         let step = connection.protocol.receive(input, limits);
         let consumed = step.consumed;

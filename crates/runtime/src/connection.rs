@@ -147,15 +147,6 @@ impl Connection {
         self.pause = Some(Pause { wait, since_ms });
     }
 
-    /// Ends a pause. The peer could not be heard meanwhile, so its pong's deadline stood still.
-    pub(crate) fn end_pause(&mut self, now_ms: u64) {
-        if let Some(pause) = self.pause.take()
-            && let Stage::Open { heartbeat } = &mut self.stage
-        {
-            heartbeat.postpone(now_ms.saturating_sub(pause.since_ms));
-        }
-    }
-
     /// Records why the connection ends, if nothing was recorded before.
     pub(crate) fn end(&mut self, reason: EndReason) {
         self.end.get_or_insert(reason);
@@ -183,10 +174,10 @@ impl Heartbeat {
         Self::PingAt(now_ms + interval_ms / 2 + ((interval_ms / 2 * spread) >> 32))
     }
 
-    fn postpone(&mut self, by_ms: u64) {
-        match self {
-            Self::PingAt(at_ms) => *at_ms += by_ms,
-            Self::PongBy { deadline_ms, .. } => *deadline_ms += by_ms,
+    /// While the peer is not read, or cannot be sent anything, its pong's deadline stands still.
+    pub(crate) fn hold(&mut self, by_ms: u64) {
+        if let Self::PongBy { deadline_ms, .. } = self {
+            *deadline_ms = by_ms;
         }
     }
 }

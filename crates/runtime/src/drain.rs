@@ -55,11 +55,21 @@ impl Drain {
             state.close(key, EndReason::Drained);
         }
         if is_over {
-            let latecomers: Vec<_> = state.connections.keys().collect();
-            for key in latecomers {
-                state.close(key, EndReason::Drained);
-            }
+            self.end(state, elapsed_ms);
         }
         state.connections.is_empty()
+    }
+
+    /// Latecomers are closed at once; whoever has not closed by now, however much is still being
+    /// sent to it, is reset.
+    fn end(&self, state: &mut State, elapsed_ms: u64) {
+        let keys: Vec<_> = state.connections.keys().collect();
+        let is_too_long = elapsed_ms >= self.total_ms + ms(state.shared.config.timeouts.close);
+        for key in keys {
+            match is_too_long {
+                true => state.abort(key, EndReason::Drained),
+                false => state.close(key, EndReason::Drained),
+            }
+        }
     }
 }

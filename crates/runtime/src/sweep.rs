@@ -7,7 +7,7 @@ use hub::Request;
 
 use crate::{
     config::Timeouts,
-    connection::{Connection, ConnectionKey, Heartbeat, Last, Stage, Wait},
+    connection::{Connection, ConnectionKey, Heartbeat, Last, Pause, Stage, Wait},
     core::{Core, State, ms},
     end::EndReason,
     send_queue::Sending,
@@ -40,7 +40,7 @@ impl State {
         let timeouts = &self.shared.config.timeouts;
         let due: Vec<_> = self
             .connections
-            .iter()
+            .iter_mut()
             .filter_map(|(key, connection)| Some((key, due(connection, timeouts, now_ms)?)))
             .collect();
         for (key, due) in due {
@@ -77,53 +77,57 @@ impl State {
     }
 }
 
-fn due(connection: &Connection, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
+fn due(connection: &mut Connection, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
     let passed = |deadline_ms: u64| now_ms >= deadline_ms;
-    match &connection.stage {
-        Stage::Handshake { deadline_ms, .. } => {
+    let sending = sending_due(connection, timeouts, now_ms);
+    match &mut connection.stage {
+        Stage::Handshake { deadline_ms } => {
             passed(*deadline_ms).then_some(Due::Close(EndReason::HandshakeTimeout))
         }
         Stage::Joining { deadline_ms, .. } => {
             passed(*deadline_ms).then_some(Due::Close(EndReason::JoinRefused))
         }
-        Stage::Open { heartbeat } => match stalled(connection, timeouts, now_ms) {
-            Some(true) => Some(Due::Close(EndReason::WriteStalled)),
-            Some(false) => open_due(connection, heartbeat, timeouts, now_ms).or(Some(Due::Nudge)),
-            None => open_due(connection, heartbeat, timeouts, now_ms),
-        },
+        Stage::Open { heartbeat } => {
+            if connection.pause.is_none() && sending.is_none() {
+                return heartbeat_due(heartbeat, now_ms);
+            }
+            heartbeat.hold(now_ms + ms(timeouts.pong));
+            sending.or(connection
+                .pause
+                .and_then(|p| pause_due(p, timeouts, now_ms)))
+        }
         // An answer may be long: it has time as long as it moves.
         Stage::Closing {
             last: Last::PeerEnd,
             ..
-        } => match stalled(connection, timeouts, now_ms) {
-            Some(true) => Some(Due::Abort),
-            Some(false) => Some(Due::Nudge),
-            None => None,
+        } => match sending {
+            Some(Due::Close(_)) => Some(Due::Abort),
+            sending => sending,
         },
         Stage::Closing { deadline_ms, .. } => passed(*deadline_ms).then_some(Due::Abort),
         Stage::Over => None,
     }
 }
 
-/// Whether a full socket has made no progress for too long; `None` if it is not full.
-fn stalled(connection: &Connection, timeouts: &Timeouts, now_ms: u64) -> Option<bool> {
+/// A full socket is tried again, until it has made no progress for too long.
+fn sending_due(connection: &Connection, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
     match connection.queue.sending {
-        Sending::Blocked { progress_ms } => Some(now_ms >= progress_ms + ms(timeouts.write)),
         Sending::Idle | Sending::Dirty => None,
+        Sending::Blocked { progress_ms } if now_ms >= progress_ms + ms(timeouts.write) => {
+            Some(Due::Close(EndReason::WriteStalled))
+        }
+        Sending::Blocked { .. } => Some(Due::Nudge),
     }
 }
 
-/// While a connection is paused its pongs cannot be heard, so its heartbeat stands still.
-fn open_due(
-    connection: &Connection,
-    heartbeat: &Heartbeat,
-    timeouts: &Timeouts,
-    now_ms: u64,
-) -> Option<Due> {
-    if let Some(pause) = connection.pause {
-        let is_over = now_ms >= pause.since_ms + ms(timeouts.pause);
-        return (pause.wait == Wait::Rooms && is_over).then_some(Due::Close(EndReason::RoomBusy));
-    }
+/// Only rooms have a time for a pause; one for the connection's own queue ends when that has room
+/// or sending stalls.
+fn pause_due(pause: Pause, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
+    let is_over = now_ms >= pause.since_ms + ms(timeouts.pause);
+    (pause.wait == Wait::Rooms && is_over).then_some(Due::Close(EndReason::RoomBusy))
+}
+
+fn heartbeat_due(heartbeat: &Heartbeat, now_ms: u64) -> Option<Due> {
     match heartbeat {
         Heartbeat::PingAt(at_ms) => (now_ms >= *at_ms).then_some(Due::Ping),
         Heartbeat::PongBy { deadline_ms, .. } => {
