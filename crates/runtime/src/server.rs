@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use flume::{Receiver, Sender};
@@ -30,6 +30,10 @@ use crate::{
     sweep,
     turnstile::Turnstile,
 };
+
+/// How often a taken address is tried again, and after how long each time: a second in all.
+const PROBES: u32 = 10;
+const PROBE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -266,13 +270,25 @@ fn listen_all(
             address: *address,
             source,
         };
-        let found = accept::probe(*address).map_err(failed)?;
+        let found = probe(*address).map_err(failed)?;
         for core in &mut listeners {
             core.push(accept::listen(found).map_err(failed)?);
         }
         bound.push(found);
     }
     Ok((bound, listeners))
+}
+
+/// A process that was killed leaves its listeners for a moment: the kernel takes a ring of
+/// io_uring down only after it has reported the process dead. Its successor waits that long.
+fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
+    for _ in 0..PROBES {
+        match accept::probe(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => thread::sleep(PROBE_PAUSE),
+            result => return result,
+        }
+    }
+    accept::probe(address)
 }
 
 type Cores = (Vec<Sender<Control>>, Vec<JoinHandle<()>>);

@@ -3,8 +3,8 @@
 //! *Invariant:* an event is one line. What peers send can end up in a field, and a line break or
 //! a terminal's escape sequence in it could forge an event or drive the reader's terminal
 //! (RUSTSEC-2025-0055). `tracing-subscriber` escapes a few control characters, and only in the
-//! message, so the text form here writes every field through [`Escaping`]; in the JSON form that
-//! is the encoder's duty, with [`OneLine`] for what JSON lets through.
+//! message, so the text form here writes every field through `Escaping`; in the JSON form that
+//! is the encoder's duty, with `OneLine` for what JSON lets through.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
