@@ -73,8 +73,9 @@ pub struct Rooms {
     home: CoreId,
     rooms: SlotMap<RoomKey, Room>,
     by_name: HashMap<RoomName, RoomKey>,
-    /// Rooms that became empty, and when they were put here, earliest first. Some have
-    /// subscribers again, some have been empty only since later: looked at when their time comes.
+    /// Rooms that became empty, and since when. Some have subscribers again, some have been empty
+    /// only since later: looked at when their turn comes, so that a room that empties often may
+    /// be reaped up to one idle time late.
     emptied: VecDeque<(RoomKey, u64)>,
     idle_ms: u64,
     now_ms: u64,

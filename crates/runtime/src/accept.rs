@@ -79,6 +79,7 @@ pub(crate) struct Acceptor {
     /// Given up for a moment when descriptors run out, so that the backlog moves.
     reserve: RefCell<Option<OwnedFd>>,
     has_stopped: Cell<bool>,
+    warn_again_ms: Cell<u64>,
 }
 
 /// What accepting came to.
@@ -100,6 +101,7 @@ impl Acceptor {
             listener,
             reserve: RefCell::new(open_reserve()),
             has_stopped: Cell::new(false),
+            warn_again_ms: Cell::new(0),
         }))
     }
 
@@ -146,7 +148,7 @@ impl Acceptor {
                     match error {
                         Errno::WOULDBLOCK | Errno::INVAL => return Accepted::All,
                         Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
-                            warn!(%error, "a connection cannot be accepted");
+                            self.warn(error);
                             self.refuse_one();
                             return Accepted::Nobody;
                         }
@@ -157,6 +159,15 @@ impl Acceptor {
             }
         }
         Accepted::More
+    }
+
+    /// At most once a second, however many there are.
+    fn warn(&self, error: Errno) {
+        let now_ms = self.core.shared.now_ms();
+        if self.warn_again_ms.get() <= now_ms {
+            self.warn_again_ms.set(now_ms + 1000);
+            warn!(%error, "connections cannot be accepted");
+        }
     }
 
     fn accept(&self) -> Result<(OwnedFd, SocketAddr), Errno> {

@@ -136,8 +136,7 @@ impl Connection {
     pub(crate) fn mark_dirty(&mut self, key: ConnectionKey, dirty: &mut Dirty) {
         if self.queue.sending == Sending::Idle {
             self.queue.sending = Sending::Dirty;
-            dirty.connections.push(key);
-            dirty.flush.raise();
+            dirty.push(key);
         }
     }
 
@@ -186,4 +185,11 @@ impl Heartbeat {
 pub(crate) struct Dirty {
     pub(crate) connections: Vec<ConnectionKey>,
     pub(crate) flush: Rc<Signal>,
+}
+
+impl Dirty {
+    pub(crate) fn push(&mut self, key: ConnectionKey) {
+        self.connections.push(key);
+        self.flush.raise();
+    }
 }

@@ -41,6 +41,7 @@ mod session;
 mod shard;
 mod signal;
 mod socket;
+mod steps;
 mod sweep;
 mod turnstile;
 

@@ -12,11 +12,14 @@ use crate::{
     session::Answer,
 };
 
+/// The slowest pace at which a peer may read an answer.
+const ANSWER_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
+
 impl State {
     /// Answers a request over HTTP; the connection closes when the answer has left.
     pub(crate) fn answer(&mut self, key: ConnectionKey, answer: Answer, reason: EndReason) {
-        let deadline_ms = self.close_deadline_ms();
-        self.leave_rooms(key);
+        let time_to_read = answer.body.len() as u64 * 1000 / ANSWER_BYTES_PER_SECOND_MIN;
+        let deadline_ms = self.close_deadline_ms() + time_to_read;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -96,6 +99,9 @@ impl State {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if matches!(connection.stage, Stage::Over) {
+            return;
+        }
         connection.protocol.transmit(&mut connection.queue.direct);
         connection.end(reason);
         connection.stage = Stage::Closing { deadline_ms, last };
@@ -111,19 +117,16 @@ impl State {
         }
     }
 
-    /// Undoes everything; the socket closes with its last task.
-    pub(crate) fn remove(&mut self, key: ConnectionKey) {
+    /// Undoes everything; the socket closes with its last task. What is left of the connection
+    /// is the caller's to drop: its session is somebody else's code.
+    pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
         self.leave_rooms(key);
-        let Some(mut connection) = self.connections.remove(key) else {
-            return;
-        };
+        let connection = self.connections.remove(key)?;
         connection.socket.shut();
-        if let Some(session) = &mut connection.session {
-            session.closed();
-        }
         self.shared.admission.leave(connection.admitted);
         let reason = connection.end.unwrap_or(EndReason::PeerGone);
         debug!(peer = %connection.peer, reason = reason.name(), "connection ended");
+        Some(connection)
     }
 
     fn leave_rooms(&mut self, key: ConnectionKey) {

@@ -38,7 +38,8 @@ struct HalfSent {
     end: u64,
 }
 
-/// Where a queue stands with its core's flusher.
+/// Where a queue stands with its core's flusher. Times are when bytes last left, in milliseconds
+/// since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Sending {
     /// Nothing to send.
@@ -47,22 +48,25 @@ pub(crate) enum Sending {
     /// On the flusher's list.
     Dirty,
     /// The socket takes no more for now; a task waits until it does.
-    Blocked {
-        /// When bytes last left, in milliseconds since the process started.
-        progress_ms: u64,
-    },
+    Blocked { progress_ms: u64 },
+    /// On the flusher's list, after its socket was full.
+    Unblocked { progress_ms: u64 },
 }
 
-/// How a call to [`SendQueue::transmit`] ended.
+impl Sending {
+    /// Whether a task waits for the socket.
+    pub(crate) fn is_blocked(self) -> bool {
+        matches!(self, Self::Blocked { .. })
+    }
+}
+
+/// What a call to [`SendQueue::transmit`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transmitted {
-    /// Nothing is left.
-    All,
-    /// The socket is full.
-    Blocked {
-        /// Whether at least a byte left before that.
-        progress: bool,
-    },
+pub(crate) struct Transmitted {
+    /// Whether at least a byte left.
+    pub(crate) has_progress: bool,
+    /// Whether nothing is left; if not, the socket is full.
+    pub(crate) is_empty: bool,
 }
 
 /// What one send was offered, in order: sources, and how many bytes of each.
@@ -155,23 +159,21 @@ impl SendQueue {
         subscriptions: &[Subscription],
         shards: &mut Shards,
     ) -> io::Result<Transmitted> {
-        let mut progress = false;
+        let mut has_progress = false;
         loop {
             let (sources, moved) = self.send_once(socket, subscriptions, shards)?;
-            if sources.is_empty() {
-                return Ok(Transmitted::All);
-            }
             let waiting = sources.iter().map(|(_, bytes)| bytes).sum::<usize>();
-            let Moved::Bytes(sent) = moved else {
-                return Ok(Transmitted::Blocked { progress });
+            let sent = match moved {
+                Moved::Bytes(sent) => sent,
+                Moved::WouldBlock => 0,
             };
-            progress |= sent > 0;
+            has_progress |= sent > 0;
             self.advance(sent, &sources, subscriptions, shards);
-            if sent < waiting {
-                return Ok(Transmitted::Blocked { progress });
-            }
-            if sources.len() < RUNS_MAX / 2 {
-                return Ok(Transmitted::All);
+            if sent < waiting || sources.len() < RUNS_MAX / 2 {
+                return Ok(Transmitted {
+                    has_progress,
+                    is_empty: sent == waiting,
+                });
             }
         }
     }
@@ -248,6 +250,11 @@ impl SendQueue {
         self.direct_sent += bytes;
         if self.direct_sent == self.direct.len() {
             self.direct = Vec::new();
+            self.direct_sent = 0;
+        } else if self.direct_sent >= self.direct.len() / 2 {
+            // A peer that never quite catches up must not keep what it has had in memory.
+            // Half is moved at most once for every byte that left.
+            self.direct.drain(..self.direct_sent);
             self.direct_sent = 0;
         }
     }

@@ -411,6 +411,7 @@ async fn obey(
 ) -> io::Result<()> {
     let mut acceptors = Vec::new();
     let mut listeners = Some(listeners);
+    let mut is_drained = false;
     while let Ok(control) = controls.recv_async().await {
         match control {
             Control::Open => {
@@ -420,7 +421,9 @@ async fn obey(
                     acceptors.push(acceptor);
                 }
             }
+            Control::Drain if is_drained => {}
             Control::Drain => {
+                is_drained = true;
                 drop(listeners.take());
                 acceptors.drain(..).for_each(|acceptor| acceptor.stop());
                 drain::run(core).await;

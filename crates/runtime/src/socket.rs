@@ -21,6 +21,10 @@ use rustix::{
 
 use crate::turnstile::Turnstile;
 
+/// How much the kernel may hold for a peer that has not been put on the wire. More would hide a
+/// slow peer from our own bounds (it would take megabytes), and put pings far behind.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
+
 /// A connected socket.
 pub(crate) struct Socket(monoio::net::TcpStream);
 
@@ -36,6 +40,7 @@ impl Socket {
     /// Takes a connected socket over. Needs a running monoio runtime.
     pub(crate) fn new(connected: OwnedFd) -> io::Result<Self> {
         sockopt::set_tcp_nodelay(&connected, true)?;
+        socket2::SockRef::from(&connected).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
         monoio::net::TcpStream::from_std(connected.into()).map(Self)
     }
 

@@ -7,7 +7,7 @@ use hub::Request;
 
 use crate::{
     config::Timeouts,
-    connection::{Connection, ConnectionKey, Heartbeat, Last, Pause, Stage, Wait},
+    connection::{Connection, ConnectionKey, Heartbeat, Pause, Stage, Wait},
     core::{Core, State, ms},
     end::EndReason,
     send_queue::Sending,
@@ -96,15 +96,8 @@ fn due(connection: &mut Connection, timeouts: &Timeouts, now_ms: u64) -> Option<
                 .pause
                 .and_then(|p| pause_due(p, timeouts, now_ms)))
         }
-        // An answer may be long: it has time as long as it moves.
-        Stage::Closing {
-            last: Last::PeerEnd,
-            ..
-        } => match sending {
-            Some(Due::Close(_)) => Some(Due::Abort),
-            sending => sending,
-        },
-        Stage::Closing { deadline_ms, .. } => passed(*deadline_ms).then_some(Due::Abort),
+        Stage::Closing { deadline_ms, .. } if passed(*deadline_ms) => Some(Due::Abort),
+        Stage::Closing { .. } => sending.map(|_| Due::Nudge),
         Stage::Over => None,
     }
 }
@@ -112,7 +105,7 @@ fn due(connection: &mut Connection, timeouts: &Timeouts, now_ms: u64) -> Option<
 /// A full socket is tried again, until it has made no progress for too long.
 fn sending_due(connection: &Connection, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
     match connection.queue.sending {
-        Sending::Idle | Sending::Dirty => None,
+        Sending::Idle | Sending::Dirty | Sending::Unblocked { .. } => None,
         Sending::Blocked { progress_ms } if now_ms >= progress_ms + ms(timeouts.write) => {
             Some(Due::Close(EndReason::WriteStalled))
         }

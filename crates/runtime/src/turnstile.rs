@@ -12,7 +12,10 @@ use std::{
     os::unix::net::UnixStream,
     pin::pin,
     task::{Poll, Waker},
+    time::Duration,
 };
+
+use tracing::warn;
 
 use crate::signal::Signal;
 
@@ -59,10 +62,14 @@ impl Turnstile {
     }
 
     /// Turns the turnstile for whoever waits; runs as a task of its own for as long as the core.
-    pub(crate) async fn run(&self) -> io::Result<()> {
+    pub(crate) async fn run(&self) {
         loop {
             self.wanted.wait().await;
-            self.driver_turn().await?;
+            if let Err(error) = self.driver_turn().await {
+                // A timer goes through the driver too, if more slowly: nobody waits for ever.
+                warn!(%error, "a turn of the driver failed");
+                monoio::time::sleep(Duration::from_millis(1)).await;
+            }
             self.turns.set(self.turns.get() + 1);
             for waker in self.waiting.take() {
                 waker.wake();
