@@ -178,8 +178,9 @@ impl Acceptor {
     }
 
     fn start(&self, connected: OwnedFd, peer: SocketAddr, admitted: Admitted) -> io::Result<()> {
-        let socket = Rc::new(Socket::new(connected)?);
-        monoio::spawn(actor::run(self.core.clone(), socket, peer, admitted));
+        let socket = Socket::new(connected)?;
+        let key = self.core.admit(socket, peer, admitted)?;
+        monoio::spawn(actor::run(self.core.clone(), key));
         Ok(())
     }
 

@@ -1,13 +1,13 @@
 //! The connection actor: one task per socket, from its first byte to its removal.
 //!
-//! It waits until there is something to receive, receives it into the core's buffer, and takes
+//! When its socket reports something, the actor receives once into the core's buffer and takes
 //! what came as far as the connection may go now. When it may not go on, because its queue is
 //! full or its rooms cannot take more, the rest of that one receive is kept and the socket is
 //! not read until the wait is over.
 
 use std::{
     future::poll_fn,
-    mem,
+    io, mem,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
@@ -19,7 +19,7 @@ use tracing::{debug, error};
 
 use crate::{
     admission::Admitted,
-    connection::{Connection, ConnectionKey, Last, Stage, Wait},
+    connection::{Arrival, Connection, ConnectionKey, Last, Stage, Wait},
     core::{Core, State, ms},
     end::EndReason,
     send_queue::Sending,
@@ -30,30 +30,23 @@ use crate::{
 /// Where an actor stands after a piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
-    /// Everything received was taken: wait for more.
-    Receive,
-    /// Not read until its signal is raised.
+    /// Nothing to do until somebody asks for attention.
     Wait,
+    /// There may be more to receive; others have their turn first.
+    More,
     /// Over.
     End,
 }
 
 /// Runs a connection until it is over.
-pub(crate) async fn run(core: Rc<Core>, socket: Rc<Socket>, peer: SocketAddr, admitted: Admitted) {
-    let key = core
-        .state
-        .borrow_mut()
-        .admit(socket.clone(), peer, admitted);
-    let mut flow = Flow::Receive;
+pub(crate) async fn run(core: Rc<Core>, key: ConnectionKey) {
+    let mut flow = Flow::Wait;
     while flow != Flow::End {
-        flow = if flow == Flow::Wait {
-            core.resumed(key).await;
-            core.guard(key, || core.resume(key))
-        } else if socket.readable(&core.turnstile).await.is_ok() {
-            core.guard(key, || core.receive(key, &socket))
-        } else {
-            Flow::End
-        };
+        match flow {
+            Flow::More => core.turnstile.pass().await,
+            _ => core.attention(key).await,
+        }
+        flow = core.guard(key, || core.attend(key));
     }
     let connection = core.state.borrow_mut().remove(key);
     core.end_session(key, connection);
@@ -68,7 +61,7 @@ impl Core {
             let connection = key.data().as_ffi();
             error!(connection, "a connection's code panicked");
             self.state.borrow_mut().close(key, EndReason::Panicked);
-            Flow::Receive
+            Flow::More
         })
     }
 
@@ -82,37 +75,84 @@ impl Core {
         });
     }
 
-    /// Waits until the connection's signal is raised.
-    async fn resumed(&self, key: ConnectionKey) {
+    /// Takes a connection in, whose actor the caller starts.
+    pub(crate) fn admit(
+        &self,
+        socket: Socket,
+        peer: SocketAddr,
+        admitted: Admitted,
+    ) -> io::Result<ConnectionKey> {
+        let time = admitted.time(self.shared.config.timeouts.handshake);
+        let deadline_ms = self.shared.now_ms() + ms(time);
+        let connection = Connection::new(socket, peer, admitted, deadline_ms);
+        let connections = &mut self.state.borrow_mut().connections;
+        let key = connections.insert(connection);
+        self.poller
+            .watch(&connections[key].socket, key)
+            .inspect_err(|_| drop(connections.remove(key)))?;
+        Ok(key)
+    }
+
+    /// Waits until somebody asks for the connection's attention.
+    async fn attention(&self, key: ConnectionKey) {
         poll_fn(|context| match self.state.borrow().connections.get(key) {
-            Some(connection) => connection.resume.poll(context),
+            Some(connection) => connection.attention.poll(context),
             None => Poll::Ready(()),
         })
         .await;
     }
 
-    fn receive(&self, key: ConnectionKey, socket: &Socket) -> Flow {
-        let mut buffer = self.buffer.borrow_mut();
-        match socket.receive(&mut buffer) {
-            Ok(Moved::WouldBlock) => self.state.borrow_mut().flow(key),
-            Ok(Moved::Bytes(0)) => self.state.borrow_mut().peer_ended(key),
-            Ok(Moved::Bytes(received)) => self.take(key, &mut buffer[..received]),
-            Err(error) => {
-                debug!(%error, "receiving failed");
-                self.state.borrow_mut().socket_failed(key)
-            }
-        }
-    }
-
-    /// Goes on with what was kept when the connection was paused.
-    fn resume(&self, key: ConnectionKey) -> Flow {
+    /// Goes on with what was kept, then receives once.
+    fn attend(&self, key: ConnectionKey) -> Flow {
         let mut state = self.state.borrow_mut();
         let Some(connection) = state.connections.get_mut(key) else {
             return Flow::End;
         };
+        let is_paused = connection.pause.is_some();
         let mut kept = mem::take(&mut connection.kept);
         drop(state);
-        self.take(key, &mut kept)
+        let flow = match is_paused {
+            true => self.take(key, &mut kept),
+            false => Flow::More,
+        };
+        match flow {
+            Flow::More => self.receive(key),
+            Flow::Wait | Flow::End => flow,
+        }
+    }
+
+    fn receive(&self, key: ConnectionKey) -> Flow {
+        let mut state = self.state.borrow_mut();
+        let Some(connection) = state.connections.get_mut(key) else {
+            return Flow::End;
+        };
+        if matches!(connection.stage, Stage::Over) {
+            return Flow::End;
+        }
+        if !connection.arrival.is_readable {
+            return Flow::Wait;
+        }
+        let mut buffer = self.buffer.borrow_mut();
+        let moved = connection.socket.receive(&mut buffer);
+        // Less than there was room for: that was all, and what comes next is reported anew.
+        let is_all = match moved {
+            Ok(Moved::Bytes(received)) => received < buffer.len(),
+            Ok(Moved::WouldBlock) | Err(_) => true,
+        };
+        connection.arrival.is_readable = !is_all || connection.arrival.has_ended;
+        match moved {
+            Ok(Moved::WouldBlock) => Flow::Wait,
+            Ok(Moved::Bytes(0)) => state.peer_ended(key),
+            Ok(Moved::Bytes(received)) => {
+                drop(state);
+                self.take(key, &mut buffer[..received])
+            }
+            Err(error) => {
+                debug!(peer = %connection.peer, %error, "receiving failed");
+                connection.end(EndReason::SocketFailed);
+                Flow::End
+            }
+        }
     }
 
     /// Takes received bytes as far as the connection may go now; keeps the rest.
@@ -133,17 +173,13 @@ impl Core {
 }
 
 impl State {
-    fn admit(&mut self, socket: Rc<Socket>, peer: SocketAddr, admitted: Admitted) -> ConnectionKey {
-        let time = admitted.time(self.shared.config.timeouts.handshake);
-        let deadline_ms = self.shared.now_ms() + ms(time);
-        let connection = Connection::new(socket, peer, admitted, deadline_ms);
-        self.connections.insert(connection)
-    }
-
+    /// Where a connection stands that has taken all that was received.
     fn flow(&self, key: ConnectionKey) -> Flow {
         match self.connections.get(key) {
-            Some(connection) if !matches!(connection.stage, Stage::Over) => Flow::Receive,
-            _ => Flow::End,
+            Some(connection) if matches!(connection.stage, Stage::Over) => Flow::End,
+            Some(connection) if connection.arrival.is_readable => Flow::More,
+            Some(_) => Flow::Wait,
+            None => Flow::End,
         }
     }
 
@@ -154,6 +190,7 @@ impl State {
             return Flow::End;
         };
         connection.end(EndReason::PeerGone);
+        connection.arrival = Arrival::default();
         match &mut connection.stage {
             Stage::Closing { last, .. } if connection.queue.sending != Sending::Idle => {
                 *last = Last::Nothing;
@@ -161,13 +198,6 @@ impl State {
             }
             _ => Flow::End,
         }
-    }
-
-    fn socket_failed(&mut self, key: ConnectionKey) -> Flow {
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.end(EndReason::SocketFailed);
-        }
-        Flow::End
     }
 
     /// Keeps what a connection may not take now.

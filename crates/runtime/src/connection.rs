@@ -23,7 +23,7 @@ new_key_type! {
 
 /// A connection. Times are in milliseconds since the process started.
 pub(crate) struct Connection {
-    pub(crate) socket: Rc<Socket>,
+    pub(crate) socket: Socket,
     pub(crate) peer: SocketAddr,
     /// Whether there was room for it; if not, its request is answered 503.
     pub(crate) admitted: Admitted,
@@ -38,10 +38,22 @@ pub(crate) struct Connection {
     pub(crate) kept: Vec<u8>,
     /// Set while it is not read.
     pub(crate) pause: Option<Pause>,
-    /// Wakes the actor from a pause.
-    pub(crate) resume: Signal,
+    /// What its socket has reported.
+    pub(crate) arrival: Arrival,
+    /// Wakes the actor: something has arrived, a pause may be over, or the connection is.
+    pub(crate) attention: Signal,
     /// The first reason there was for the connection to end.
     pub(crate) end: Option<EndReason>,
+}
+
+/// What a socket has reported of its peer's stream and has not been used up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Arrival {
+    /// A receive may find something.
+    pub(crate) is_readable: bool,
+    /// The stream has ended or broken: receives are to go on until one says so, since the socket
+    /// will not report it again.
+    pub(crate) has_ended: bool,
 }
 
 /// A connection's life, in order.
@@ -110,7 +122,7 @@ pub(crate) enum Wait {
 
 impl Connection {
     pub(crate) fn new(
-        socket: Rc<Socket>,
+        socket: Socket,
         peer: SocketAddr,
         admitted: Admitted,
         deadline_ms: u64,
@@ -127,7 +139,8 @@ impl Connection {
             window_bytes: 0,
             kept: Vec::new(),
             pause: None,
-            resume: Signal::default(),
+            arrival: Arrival::default(),
+            attention: Signal::default(),
             end: None,
         }
     }

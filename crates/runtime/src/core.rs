@@ -10,10 +10,10 @@ use crate::{
     config::Config,
     connection::{Connection, ConnectionKey, Dirty},
     outbox::Outboxes,
+    poller::Poller,
     session::Application,
     shard::Shards,
     signal::Signal,
-    socket::Socket,
     turnstile::Turnstile,
 };
 
@@ -31,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) id: CoreId,
     pub(crate) shared: Shared,
     pub(crate) turnstile: Turnstile,
+    pub(crate) poller: Poller,
     /// Raised when something is to leave at the end of the turn: requests or bytes.
     pub(crate) flush: Rc<Signal>,
     /// What every connection receives into, so that an idle one holds no buffer.
@@ -47,8 +48,6 @@ pub(crate) struct State {
     pub(crate) shards: Shards,
     pub(crate) outboxes: Outboxes,
     pub(crate) dirty: Dirty,
-    /// Connections whose socket has just become full, for which no task waits yet.
-    pub(crate) blocked: Vec<(ConnectionKey, Rc<Socket>)>,
     pub(crate) is_draining: bool,
 }
 
@@ -59,6 +58,7 @@ impl Core {
         outboxes: Outboxes,
         flush: Rc<Signal>,
         turnstile: Turnstile,
+        poller: Poller,
     ) -> Rc<Self> {
         let state = State {
             id,
@@ -70,12 +70,12 @@ impl Core {
                 connections: Vec::new(),
                 flush: flush.clone(),
             },
-            blocked: Vec::new(),
             is_draining: false,
         };
         Rc::new(Self {
             id,
             turnstile,
+            poller,
             flush,
             buffer: RefCell::new(vec![0; shared.config.receive_buffer_bytes]),
             state: RefCell::new(state),

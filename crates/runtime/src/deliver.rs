@@ -116,7 +116,7 @@ impl State {
         connection.window_bytes = connection.window_bytes.saturating_sub(bytes);
         let waits = connection.pause.is_some_and(|p| p.wait == Wait::Rooms);
         if waits && connection.window_bytes < window_bytes_max {
-            connection.resume.raise();
+            connection.attention.raise();
         }
     }
 }

@@ -14,7 +14,6 @@ use crate::{
     outbox::Blocked,
     send_queue::{Sending, Transmitted},
     shard::Shards,
-    socket::Socket,
 };
 
 /// Sockets that are sent to before others get the core: at some 5 µs a send about a millisecond.
@@ -44,7 +43,7 @@ impl Core {
         let (resumed, blocked) = state.outboxes.send();
         for key in resumed {
             if let Some(connection) = state.connections.get(key) {
-                connection.resume.raise();
+                connection.attention.raise();
             }
         }
         for batch in blocked {
@@ -60,13 +59,10 @@ impl Core {
         std::mem::swap(&mut state.dirty.connections, dirty);
     }
 
-    fn send_bytes(self: &Rc<Self>, dirty: &[ConnectionKey]) {
+    fn send_bytes(&self, dirty: &[ConnectionKey]) {
         let mut state = self.state.borrow_mut();
         for key in dirty {
             state.transmit(*key);
-        }
-        for (key, socket) in state.blocked.drain(..) {
-            monoio::spawn(await_writable(self.clone(), key, socket));
         }
     }
 }
@@ -76,23 +72,6 @@ async fn send_blocked(core: Rc<Core>, blocked: Blocked) {
     // An error means that the home has stopped: nobody is left to ask.
     let _ = blocked.mailbox.send_async(blocked.batch).await;
     core.state.borrow_mut().outboxes.unblocked(blocked.home);
-}
-
-/// Waits until a full socket takes bytes again, and puts its connection back on the list. There
-/// is one such task for a connection that is [`Sending::Blocked`], and none otherwise.
-async fn await_writable(core: Rc<Core>, key: ConnectionKey, socket: Rc<Socket>) {
-    // An error shows again, and is dealt with, when sending.
-    let _ = socket.writable().await;
-    let mut state = core.state.borrow_mut();
-    let State {
-        connections, dirty, ..
-    } = &mut *state;
-    if let Some(connection) = connections.get_mut(key)
-        && let Sending::Blocked { progress_ms } = connection.queue.sending
-    {
-        connection.queue.sending = Sending::Unblocked { progress_ms };
-        dirty.push(key);
-    }
 }
 
 impl State {
@@ -151,13 +130,10 @@ impl State {
             _ => self.shared.now_ms(),
         };
         connection.queue.sending = Sending::Blocked { progress_ms };
-        self.blocked.push((key, connection.socket.clone()));
-        self.dirty.flush.raise();
         self.fell_behind(key);
     }
 
     /// Tries a full socket again, which may take a little long before it calls itself writable.
-    /// Its task goes on waiting.
     pub(crate) fn nudge(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -219,7 +195,7 @@ impl State {
             && connection.pause.is_some_and(|p| p.wait == Wait::Queue)
             && self.has_room(key)
         {
-            connection.resume.raise();
+            connection.attention.raise();
         }
     }
 }

@@ -1,11 +1,12 @@
 //! One monoio thread per core, one connection actor per socket.
 //!
 //! ```text
-//!  accept ─▶ actor ─▶ codec ─▶ session ─▶ outlet ─┬─▶ send queue ──────────────────────────┐
-//!  (each core its     (one task              own bytes                                     │
-//!   own listener)      per socket)                └─▶ outbox ─▶ home ─▶ deliver ─▶ log ─▶ flusher ─▶ socket
-//!                                                     (one batch  (hub)   (every   (shard,  (one send per
-//!                                                      per turn)           core)   cursors)  socket and turn)
+//!  accept, poller
+//!     └─▶ actor ─▶ codec ─▶ session ─▶ outlet ─┬─▶ send queue ───────────────────────────┐
+//!       (one task per                          │  own bytes                             │
+//!        socket)                               └─▶ outbox ─▶ home ─▶ deliver ─▶ log ─▶ flusher ─▶ socket
+//!                                                 (a batch   (hub)   (every   (shard,  (one send per
+//!                                                 per turn)           core)   cursors)  socket and turn)
 //!  beside them: sweep (deadlines), drain (paced closes), turnstile (a fair yield)
 //! ```
 //!
@@ -16,7 +17,8 @@
 //! answer per connection.
 //!
 //! *Invariants*
-//! - No I/O future is dropped: waits are for readiness and end when the socket is shut.
+//! - No I/O future is dropped: the driver waits for one descriptor, the core's epoll set, and that
+//!   wait goes on for as long as the core.
 //! - `Core::state` is borrowed for synchronous work only, never across an await.
 //! - Sends towards rooms may wait; sends towards peers never do.
 
@@ -35,6 +37,7 @@ mod flusher;
 mod lifecycle;
 mod log;
 mod outbox;
+mod poller;
 mod send_queue;
 mod server;
 mod session;

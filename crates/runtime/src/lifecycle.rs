@@ -40,7 +40,7 @@ impl State {
         connection.end(reason);
         let last = Last::PeerEnd;
         connection.stage = Stage::Closing { deadline_ms, last };
-        connection.resume.raise();
+        connection.attention.raise();
         connection.mark_dirty(key, &mut self.dirty);
     }
 
@@ -73,7 +73,7 @@ impl State {
         connection.end(reason);
         let last = Last::PeerClose;
         connection.stage = Stage::Closing { deadline_ms, last };
-        connection.resume.raise();
+        connection.attention.raise();
         connection.mark_dirty(key, &mut self.dirty);
     }
 
@@ -117,12 +117,11 @@ impl State {
         }
     }
 
-    /// Undoes everything; the socket closes with its last task. What is left of the connection
-    /// is the caller's to drop: its session is somebody else's code.
+    /// Undoes everything. What is left of the connection is the caller's to drop: its socket
+    /// closes with it, and its session is somebody else's code.
     pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
         self.leave_rooms(key);
         let connection = self.connections.remove(key)?;
-        connection.socket.shut();
         self.shared.admission.leave(connection.admitted);
         let reason = connection.end.unwrap_or(EndReason::PeerGone);
         debug!(peer = %connection.peer, reason = reason.name(), "connection ended");
@@ -150,8 +149,7 @@ impl Connection {
     /// Wakes the actor, which finds the connection over.
     pub(crate) fn shut(&mut self) {
         self.stage = Stage::Over;
-        self.socket.shut();
-        self.resume.raise();
+        self.attention.raise();
     }
 }
 

@@ -47,14 +47,14 @@ pub(crate) enum Sending {
     Idle,
     /// On the flusher's list.
     Dirty,
-    /// The socket takes no more for now; a task waits until it does.
+    /// The socket takes no more until it reports otherwise.
     Blocked { progress_ms: u64 },
     /// On the flusher's list, after its socket was full.
     Unblocked { progress_ms: u64 },
 }
 
 impl Sending {
-    /// Whether a task waits for the socket.
+    /// Whether the socket takes no more.
     pub(crate) fn is_blocked(self) -> bool {
         matches!(self, Self::Blocked { .. })
     }

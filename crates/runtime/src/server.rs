@@ -25,6 +25,7 @@ use crate::{
     driver::{CoreRuntime, Driver},
     flusher,
     outbox::Outboxes,
+    poller::{self, Poller},
     session::Application,
     signal::Signal,
     sweep,
@@ -390,7 +391,14 @@ async fn serve(seed: CoreSeed) -> io::Result<()> {
     let idle_ms = ms(shared.config.timeouts.room_idle);
     let cores = rooms.to_cores.len();
     let home = Rooms::new(id, cores, idle_ms, rooms.budget, new_epoch);
-    let core = Core::new(id, shared, outboxes, flush, Turnstile::new()?);
+    let core = Core::new(
+        id,
+        shared,
+        outboxes,
+        flush,
+        Turnstile::new()?,
+        Poller::new()?,
+    );
 
     let turnstile = core.clone();
     monoio::spawn(async move { turnstile.turnstile.run().await });
@@ -400,6 +408,7 @@ async fn serve(seed: CoreSeed) -> io::Result<()> {
     monoio::spawn(deliver::run(core.clone(), deliveries));
     monoio::spawn(flusher::run(core.clone()));
     monoio::spawn(sweep::run(core.clone()));
+    monoio::spawn(poller::run(core.clone()));
     obey(&core, seed.listeners, seed.controls, seed.reports).await
 }
 

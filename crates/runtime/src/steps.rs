@@ -177,7 +177,7 @@ impl State {
             .protocol
             .accept(&accept, opening.subprotocol, out);
         connection.session = Some(opening.session);
-        connection.resume.raise();
+        connection.attention.raise();
         connection.mark_dirty(key, &mut self.dirty);
         debug!(peer = %connection.peer, protocol = opening.protocol, "connection opened");
     }

@@ -1,0 +1,134 @@
+//! Readiness of all of a core's sockets: one epoll set, awaited through the core's driver.
+//!
+//! The driver (io_uring or epoll) waits for a single descriptor, the set, whatever the number of
+//! connections. So an idle connection costs no pending operation, and a turn in which many sockets
+//! became ready costs one wait and one look, not one of each for every socket. Sockets are watched
+//! edge-triggered: what was reported once is remembered in the connection until it is used up.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+};
+
+use rustix::{
+    buffer::spare_capacity,
+    event::{
+        Timespec,
+        epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    },
+    io::Errno,
+};
+use slotmap::{Key, KeyData};
+use tracing::warn;
+
+use crate::{
+    connection::ConnectionKey,
+    core::{Core, State},
+    send_queue::Sending,
+    turnstile::Turnstile,
+};
+
+/// Sockets that are reported in one turn; the others have the next.
+const EVENTS_PER_TURN: usize = 512;
+
+/// What an edge-triggered report of a socket can say.
+const INTEREST: EventFlags = EventFlags::IN
+    .union(EventFlags::OUT)
+    .union(EventFlags::RDHUP)
+    .union(EventFlags::ET);
+
+/// The peer has ended its stream, or the socket is broken: no further report may come.
+const ENDED: EventFlags = EventFlags::RDHUP
+    .union(EventFlags::HUP)
+    .union(EventFlags::ERR);
+
+/// A core's epoll set.
+pub(crate) struct Poller {
+    set: OwnedFd,
+    /// The same set, for waiting: monoio waits for readiness of whatever it takes for a socket.
+    waiting: monoio::net::UnixStream,
+}
+
+impl Poller {
+    /// Needs a running monoio runtime.
+    pub(crate) fn new() -> io::Result<Self> {
+        let set = epoll::create(CreateFlags::CLOEXEC)?;
+        let waiting = monoio::net::UnixStream::from_std(UnixStream::from(set.try_clone()?))?;
+        Ok(Self { set, waiting })
+    }
+
+    /// Watches a connection's socket until it is closed.
+    pub(crate) fn watch(&self, socket: impl AsFd, key: ConnectionKey) -> io::Result<()> {
+        let token = EventData::new_u64(key.data().as_ffi());
+        Ok(epoll::add(&self.set, socket, token, INTEREST)?)
+    }
+
+    /// Waits until a socket has something to report. If one has already, the driver has its turn
+    /// all the same, so that busy sockets keep neither timers nor other cores waiting.
+    async fn ready(&self, turnstile: &Turnstile) -> io::Result<()> {
+        let mut readable = pin!(self.waiting.readable(false));
+        match poll_fn(|context| Poll::Ready(readable.as_mut().poll(context))).await {
+            Poll::Ready(result) => {
+                turnstile.pass().await;
+                result
+            }
+            Poll::Pending => readable.await,
+        }
+    }
+
+    fn take(&self, events: &mut Vec<Event>) -> rustix::io::Result<()> {
+        events.clear();
+        match epoll::wait(
+            &self.set,
+            spare_capacity(events),
+            Some(&Timespec::default()),
+        ) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Tells connections what their sockets report, for as long as the core runs.
+pub(crate) async fn run(core: Rc<Core>) {
+    let mut events = Vec::with_capacity(EVENTS_PER_TURN);
+    loop {
+        let ready = core.poller.ready(&core.turnstile).await;
+        if let Err(error) = ready.and_then(|()| Ok(core.poller.take(&mut events)?)) {
+            warn!(%error, "waiting for sockets failed");
+            core.turnstile.pass().await;
+        }
+        let mut state = core.state.borrow_mut();
+        for event in &events {
+            // Copied out: the event is packed.
+            let (flags, data) = (event.flags, event.data);
+            state.report(KeyData::from_ffi(data.u64()).into(), flags);
+        }
+    }
+}
+
+impl State {
+    fn report(&mut self, key: ConnectionKey, flags: EventFlags) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if flags.intersects(EventFlags::IN.union(ENDED)) {
+            connection.arrival.is_readable = true;
+            connection.arrival.has_ended |= flags.intersects(ENDED);
+            connection.attention.raise();
+        }
+        if flags.intersects(EventFlags::OUT.union(ENDED))
+            && let Sending::Blocked { progress_ms } = connection.queue.sending
+        {
+            connection.queue.sending = Sending::Unblocked { progress_ms };
+            self.dirty.push(key);
+        }
+    }
+}
