@@ -7,7 +7,7 @@ use hub::Request;
 
 use crate::{
     config::Timeouts,
-    connection::{Connection, ConnectionKey, Heartbeat, Pause, Stage, Wait},
+    connection::{Connection, ConnectionKey, Heartbeat, Last, Pause, Stage, Wait},
     core::{Core, State, ms},
     end::EndReason,
     send_queue::Sending,
@@ -97,7 +97,11 @@ fn due(connection: &mut Connection, timeouts: &Timeouts, now_ms: u64) -> Option<
                 .and_then(|p| pause_due(p, timeouts, now_ms)))
         }
         Stage::Closing { deadline_ms, .. } if passed(*deadline_ms) => Some(Due::Abort),
-        Stage::Closing { .. } => sending.map(|_| Due::Nudge),
+        // A peer that was closed for being slow has its whole time to read why.
+        Stage::Closing { last, .. } => match sending {
+            Some(Due::Close(_)) if *last != Last::PeerClose => Some(Due::Abort),
+            sending => sending.map(|_| Due::Nudge),
+        },
         Stage::Over => None,
     }
 }

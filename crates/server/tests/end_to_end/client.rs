@@ -1,0 +1,226 @@
+//! A WebSocket client that keeps the rules, and one request over HTTP.
+
+use std::{
+    io::Read,
+    net::{SocketAddr, TcpStream},
+};
+
+use tungstenite::{
+    Bytes, Error, HandshakeError, Message, WebSocket,
+    client::IntoClientRequest,
+    handshake::client::Response as Opened,
+    http::{HeaderName, HeaderValue},
+    protocol::WebSocketConfig,
+};
+
+use crate::{
+    harness::{PATIENCE, Server},
+    wire,
+};
+
+/// A WebSocket connection. Every call waits at most [`PATIENCE`].
+pub struct Client {
+    socket: WebSocket<TcpStream>,
+    opened: Opened,
+}
+
+impl Client {
+    pub fn connect(server: &Server, path: &str) -> Self {
+        Self::connect_to(server.address(), path, &[]).expect("101")
+    }
+
+    pub fn join(server: &Server, room: &str) -> Self {
+        Self::connect(server, &format!("/rooms/{room}"))
+    }
+
+    pub fn with_fields(
+        server: &Server,
+        path: &str,
+        fields: &[(&'static str, &str)],
+    ) -> Result<Self, u16> {
+        Self::connect_to(server.address(), path, fields)
+    }
+
+    /// Opens a connection, or tells the status of the answer that refused it.
+    pub fn connect_to(
+        address: SocketAddr,
+        path: &str,
+        fields: &[(&'static str, &str)],
+    ) -> Result<Self, u16> {
+        Self::over(wire::connect(address), path, fields)
+    }
+
+    /// The same over a stream that is connected already.
+    pub fn over(
+        stream: TcpStream,
+        path: &str,
+        fields: &[(&'static str, &str)],
+    ) -> Result<Self, u16> {
+        let address = stream.peer_addr().unwrap();
+        let mut request = format!("ws://{address}{path}")
+            .into_client_request()
+            .unwrap();
+        for (name, value) in fields {
+            let name = HeaderName::from_static(name);
+            let value = HeaderValue::from_str(value).unwrap();
+            request.headers_mut().append(name, value);
+        }
+        let config = WebSocketConfig::default().max_frame_size(None);
+        match tungstenite::client::client_with_config(request, stream, Some(config)) {
+            Ok((socket, opened)) => Ok(Self { socket, opened }),
+            Err(HandshakeError::Failure(Error::Http(refused))) => Err(refused.status().as_u16()),
+            Err(error) => panic!("neither 101 nor a refusal: {error}"),
+        }
+    }
+
+    /// The subprotocol that the server has chosen.
+    pub fn subprotocol(&self) -> Option<&str> {
+        let chosen = self.opened.headers().get("sec-websocket-protocol")?;
+        chosen.to_str().ok()
+    }
+
+    pub fn send(&mut self, message: impl Into<Message>) {
+        self.socket.send(message.into()).unwrap();
+    }
+
+    /// Sends at the next [`flush`](Self::flush) or [`send`](Self::send).
+    pub fn write(&mut self, message: impl Into<Message>) {
+        self.socket.write(message.into()).unwrap();
+    }
+
+    pub fn flush(&mut self) {
+        self.socket.flush().unwrap();
+    }
+
+    /// The next frame that is no ping, pings being answered; an error once the stream has ended.
+    pub fn next(&mut self) -> Result<Message, Error> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Ping(_)) => self.socket.flush()?,
+                result => return result,
+            }
+        }
+    }
+
+    /// The next text or binary message.
+    #[track_caller]
+    pub fn receive(&mut self) -> Message {
+        loop {
+            match self.next() {
+                Ok(Message::Pong(_)) => {}
+                Ok(message @ (Message::Text(_) | Message::Binary(_))) => return message,
+                other => panic!("no message but {other:?}"),
+            }
+        }
+    }
+
+    /// The next message, which must be text.
+    #[track_caller]
+    pub fn text(&mut self) -> String {
+        self.receive().into_text().unwrap().to_string()
+    }
+
+    /// Reads up to the close frame and answers it; its code. The stream must end after it.
+    #[track_caller]
+    pub fn closed(&mut self) -> u16 {
+        let code = loop {
+            match self.next() {
+                Ok(Message::Close(Some(frame))) => break u16::from(frame.code),
+                Ok(Message::Close(None)) => panic!("a close frame without a code"),
+                Ok(_) => {}
+                Err(error) => panic!("no close frame but {error}"),
+            }
+        };
+        match self.next() {
+            Err(Error::ConnectionClosed) => code,
+            other => panic!("after the close frame {other:?}"),
+        }
+    }
+
+    /// Is gone without a word.
+    pub fn vanish(self) {
+        wire::reset(self.socket.into_inner());
+    }
+
+    /// Closes it as one should, and waits until it is over.
+    #[track_caller]
+    pub fn leave(mut self) {
+        self.socket.close(None).unwrap();
+        loop {
+            match self.next() {
+                Ok(_) => {}
+                Err(Error::ConnectionClosed) => return,
+                Err(error) => panic!("closing failed: {error}"),
+            }
+        }
+    }
+}
+
+/// Binary content as a message.
+pub fn binary(content: impl Into<Bytes>) -> Message {
+    Message::Binary(content.into())
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    head: String,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// Everything that comes until the server stops sending.
+    pub fn read_from(stream: &mut TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        Self::parse(&bytes)
+    }
+
+    pub fn parse(bytes: &[u8]) -> Self {
+        let shown = || String::from_utf8_lossy(bytes).into_owned();
+        let end = wire::head_end(bytes).unwrap_or_else(|| panic!("no head: {:?}", shown()));
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let status = head.strip_prefix("HTTP/1.1 ").expect("a status line");
+        Self {
+            status: status[..3].parse().unwrap(),
+            head,
+            body: bytes[end..].to_vec(),
+        }
+    }
+
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+
+    #[track_caller]
+    pub fn length(&self) -> usize {
+        let length = self.field("Content-Length").expect("Content-Length");
+        length.parse().unwrap()
+    }
+}
+
+/// Sends these bytes and reads the answer.
+pub fn ask(server: &Server, request: impl AsRef<[u8]>) -> Response {
+    let mut stream = wire::connect(server.address());
+    wire::send(&mut stream, request.as_ref());
+    Response::read_from(&mut stream)
+}
+
+/// Gets a page.
+pub fn get(server: &Server, path: &str) -> Response {
+    ask(server, wire::request("GET", path, &[]))
+}
+
+/// Whether the server answers now: a new connection is opened and echoes.
+pub fn serves(server: &Server) -> bool {
+    let stream = TcpStream::connect_timeout(&server.address(), PATIENCE).unwrap();
+    wire::prepare(&stream);
+    Client::over(stream, "/echo", &[]).is_ok_and(|mut client| {
+        client.send("are you there?");
+        client.text() == "are you there?"
+    })
+}

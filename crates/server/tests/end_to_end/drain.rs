@@ -1,0 +1,152 @@
+//! Shutting down: everyone is told at an even pace, then the process ends with a code that says how.
+
+use std::{
+    io::ErrorKind,
+    net::TcpStream,
+    os::unix::process::ExitStatusExt,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    client::{Client, Response},
+    harness::{Driver, Server, eventually},
+    wire::{self, Heard, Raw, TEXT},
+};
+
+on_both_drivers![
+    signal_with_nobody_there_ends_the_process_at_once,
+    connections_are_closed_with_1001_at_an_even_pace,
+    connections_that_wait_for_their_close_are_served,
+    requests_under_way_are_answered_503,
+    listeners_close_at_once,
+    second_signal_ends_the_process_at_once,
+];
+
+fn signal_with_nobody_there_ends_the_process_at_once(driver: Driver) {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Server::start(driver, &["--drain-timeout", "1h"]);
+        Client::connect(&server, "/echo").leave();
+        server.signal(signal);
+        assert_eq!(server.wait().code(), Some(0));
+    }
+}
+
+fn connections_are_closed_with_1001_at_an_even_pace(driver: Driver) {
+    let total = Duration::from_secs(2);
+    let flags = ["--cores", "2", "--drain-timeout", "2s"];
+    let mut server = Server::start(driver, &flags);
+    let clients: Vec<_> = (0..50)
+        .map(|n| match n % 2 {
+            0 => Client::connect(&server, "/echo"),
+            _ => Client::join(&server, "drained"),
+        })
+        .collect();
+    let begun = Instant::now();
+    server.signal(Signal::TERM);
+    let closing: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            thread::spawn(move || {
+                assert_eq!(client.closed(), 1001);
+                begun.elapsed()
+            })
+        })
+        .collect();
+    let after: Vec<_> = closing.into_iter().map(|c| c.join().unwrap()).collect();
+    assert_eq!(server.wait().code(), Some(0));
+
+    let early = after.iter().filter(|after| **after < total / 5).count();
+    let late = after.iter().filter(|after| **after > total / 2).count();
+    assert!(early <= 25, "{early} of 50 in the first fifth: {after:?}");
+    assert!(late >= 10, "{late} of 50 in the second half: {after:?}");
+    let last = after.iter().max().unwrap();
+    assert!(*last < total + Duration::from_secs(5), "the last {last:?}");
+}
+
+fn connections_that_wait_for_their_close_are_served(driver: Driver) {
+    let flags = ["--cores", "2", "--drain-timeout", "1s"];
+    let mut server = Server::start(driver, &flags);
+    let members: Vec<_> = (0..8).map(|_| Raw::open(&server, "/rooms/r")).collect();
+    server.signal(Signal::TERM);
+    let talking: Vec<_> = members
+        .into_iter()
+        .enumerate()
+        .map(|(n, mut raw)| {
+            thread::spawn(move || {
+                // Its own messages come back in order until the close, and none after it.
+                let mut next = 0;
+                loop {
+                    raw.send(wire::frame(TEXT, format!("{n} {next}").as_bytes()));
+                    loop {
+                        let frame = raw.message();
+                        if frame.opcode() != TEXT {
+                            assert_eq!(frame.close_code(), 1001);
+                            raw.send(wire::close(1001));
+                            assert_eq!(raw.next(), Heard::End);
+                            return next;
+                        }
+                        if frame.payload == format!("{n} {next}").as_bytes() {
+                            break;
+                        }
+                    }
+                    next += 1;
+                    thread::sleep(Duration::from_millis(5));
+                }
+            })
+        })
+        .collect();
+    let served: usize = talking.into_iter().map(|t| t.join().unwrap()).sum();
+    assert!(served > 0, "nobody was served");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+fn requests_under_way_are_answered_503(driver: Driver) {
+    let mut server = Server::start(driver, &["--drain-timeout", "300ms"]);
+    let mut silent = wire::connect(server.address());
+    let mut asking = wire::connect(server.address());
+    wire::send(&mut asking, b"GET /echo HTTP/1.1\r\n");
+    // Whoever came before this one is known to the server.
+    assert!(crate::client::serves(&server));
+    server.signal(Signal::TERM);
+    assert_eq!(Response::read_from(&mut asking).status, 503);
+    assert_eq!(Response::read_from(&mut silent).status, 503);
+    drop((silent, asking));
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+fn listeners_close_at_once(driver: Driver) {
+    let flags = ["--cores", "2", "--drain-timeout", "1h"];
+    let mut server = Server::start(driver, &flags);
+    let mut client = Client::connect(&server, "/echo");
+    server.signal(Signal::TERM);
+    eventually("new connections are refused", || {
+        let refused = TcpStream::connect(server.address());
+        refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
+    client.send("I am still here");
+    assert_eq!(client.text(), "I am still here");
+    client.leave();
+    // The last has left: there is nobody to pace.
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+fn second_signal_ends_the_process_at_once(driver: Driver) {
+    for (first, second) in [
+        (Signal::TERM, Signal::TERM),
+        (Signal::INT, Signal::INT),
+        (Signal::TERM, Signal::INT),
+    ] {
+        let mut server = Server::start(driver, &["--drain-timeout", "1h"]);
+        let _client = Client::connect(&server, "/echo");
+        server.signal(first);
+        // Two of the same kind that are not taken one by one are one.
+        eventually("the first is taken", || server.log().contains("draining"));
+        server.signal(second);
+        let status = server.wait();
+        assert_eq!(status.signal(), None);
+        assert_eq!(status.code(), Some(128 + second.as_raw()));
+    }
+}

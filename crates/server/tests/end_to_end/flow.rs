@@ -1,0 +1,162 @@
+//! Echoes to a peer that does not read, or reads slowly: what waits for it is bounded, and whole.
+
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crate::{
+    harness::{Driver, PATIENCE, Server},
+    process,
+    wire::{self, BINARY, PING, PONG, Raw, TEXT},
+};
+
+const MESSAGE: usize = 32 << 10;
+
+on_both_drivers![
+    echo_to_a_peer_that_does_not_read_pauses_and_goes_on,
+    echo_to_a_peer_that_reads_slowly_takes_bounded_memory,
+    pings_of_a_peer_that_does_not_read_take_bounded_memory,
+];
+
+/// So many messages differ, then they come again.
+const DIFFERENT: usize = 61;
+
+/// What the different messages hold.
+fn contents() -> Vec<Vec<u8>> {
+    (0..DIFFERENT).map(|n| vec![n as u8; MESSAGE]).collect()
+}
+
+/// Sends so many messages from a thread of its own; tells how many have left.
+fn send_all(raw: &Raw, messages: usize) -> (Arc<AtomicUsize>, JoinHandle<()>) {
+    let mut stream = raw.stream.try_clone().unwrap();
+    stream.set_write_timeout(None).unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = sent.clone();
+    // Made beforehand: the server must be the slower one.
+    let frames: Vec<_> = contents()
+        .iter()
+        .map(|content| wire::frame(BINARY, content))
+        .collect();
+    let sending = thread::spawn(move || {
+        for number in 0..messages {
+            stream.write_all(&frames[number % DIFFERENT]).unwrap();
+            counted.store(number + 1, Ordering::Relaxed);
+        }
+    });
+    (sent, sending)
+}
+
+/// Reads all of them, in order, with a pause after each few.
+fn receive_all(raw: &mut Raw, messages: usize, pause: Duration) {
+    let contents = contents();
+    for number in 0..messages {
+        if number % 4 == 0 {
+            thread::sleep(pause);
+        }
+        let content = &contents[number % DIFFERENT];
+        assert!(raw.message().payload == *content, "message {number}");
+    }
+}
+
+/// Waits until nothing more leaves; how many have left.
+fn standstill(sent: &AtomicUsize) -> usize {
+    let mut before = 0;
+    loop {
+        thread::sleep(Duration::from_millis(500));
+        let now = sent.load(Ordering::Relaxed);
+        if now == before && now > 0 {
+            return now;
+        }
+        before = now;
+    }
+}
+
+fn echo_to_a_peer_that_does_not_read_pauses_and_goes_on(driver: Driver) {
+    let messages = (64 << 20) / MESSAGE;
+    let server = Server::start(driver, &["--write-timeout", "60s"]);
+    let stream = wire::connect_narrow(server.address(), 16 << 10);
+    let mut raw = Raw::over(stream, wire::upgrade("/echo"));
+    let memory = process::memory_peak(server.pid());
+
+    let (sent, sending) = send_all(&raw, messages);
+    let sent = standstill(&sent);
+    assert!(sent < messages, "the peer is read without bound");
+    let grown = process::memory_peak(server.pid()) - memory;
+    assert!(grown < 8 << 20, "{grown} bytes more for one peer");
+
+    receive_all(&mut raw, messages, Duration::ZERO);
+    sending.join().unwrap();
+}
+
+/// The queue never runs empty here: it is longer than what the socket takes at a time, and filled
+/// up as fast as it is sent.
+fn echo_to_a_peer_that_reads_slowly_takes_bounded_memory(driver: Driver) {
+    let messages = (128 << 20) / MESSAGE;
+    let flags = ["--write-timeout", "60s", "--send-queue-bytes-max", "8MiB"];
+    let server = Server::start(driver, &flags);
+    let stream = wire::connect_narrow(server.address(), 16 << 10);
+    let mut raw = Raw::over(stream, wire::upgrade("/echo"));
+    let memory = process::memory_peak(server.pid());
+
+    let (sent, sending) = send_all(&raw, messages);
+    standstill(&sent);
+    receive_all(&mut raw, messages, Duration::from_millis(2));
+    sending.join().unwrap();
+    let grown = process::memory_peak(server.pid()) - memory;
+    assert!(grown < 64 << 20, "{grown} bytes more for one peer");
+}
+
+/// Behind a full socket only the latest ping is owed a pong.
+fn pings_of_a_peer_that_does_not_read_take_bounded_memory(driver: Driver) {
+    let pings = 100_000;
+    let server = Server::start(driver, &["--write-timeout", "60s"]);
+    let stream = wire::connect_narrow(server.address(), 4096);
+    let mut raw = Raw::over(stream, wire::upgrade("/echo"));
+    let memory = process::memory_peak(server.pid());
+
+    let mut sender = raw.stream.try_clone().unwrap();
+    let (read_on, may_read_on) = mpsc::channel();
+    let sending = thread::spawn(move || {
+        let mut number = 0_u32;
+        for at in 0..pings / 1000 {
+            let mut bytes = Vec::new();
+            for _ in 0..1000 {
+                let mut payload = [0; 125];
+                payload[..4].copy_from_slice(&number.to_be_bytes());
+                bytes.extend(wire::frame(PING, &payload));
+                number += 1;
+            }
+            sender.write_all(&bytes).unwrap();
+            if at + 1 == pings / 1000 {
+                read_on.send(()).unwrap();
+            }
+        }
+        sender.write_all(&wire::frame(TEXT, b"the end")).unwrap();
+    });
+    // All are taken, although no pong is.
+    may_read_on.recv_timeout(PATIENCE).unwrap();
+    let grown = process::memory_peak(server.pid()) - memory;
+    assert!(grown < 8 << 20, "{grown} bytes more for one peer");
+
+    let mut latest = None;
+    let mut has_ended = false;
+    while latest < Some(pings - 1) || !has_ended {
+        let frame = raw.frame();
+        if frame.opcode() == PONG {
+            let number = u32::from_be_bytes(*frame.payload.first_chunk().unwrap());
+            assert!(latest < Some(number), "{number} after {latest:?}");
+            latest = Some(number);
+        } else {
+            assert_eq!(frame.payload, b"the end");
+            has_ended = true;
+        }
+    }
+    sending.join().unwrap();
+}

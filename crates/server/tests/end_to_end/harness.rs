@@ -1,0 +1,209 @@
+//! A server process under test: started on a free port, watched, killed when the test ends.
+
+use std::{
+    fmt::Write as _,
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Far longer than anything takes that works, on a machine with other things to do.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+const LOG_LINES_SHOWN: usize = 200;
+
+/// What the server's cores run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    IoUring,
+    Epoll,
+}
+
+impl Driver {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    /// What it has said on standard output, a line for each address.
+    pub start_lines: Vec<String>,
+    addresses: Vec<SocketAddr>,
+    log: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+    has_ended: bool,
+}
+
+/// How a process that did not stay ended.
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The command of the server, without anything of this process's environment.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    command.env_clear();
+    command
+}
+
+impl Server {
+    /// Starts it and waits until it listens: on 127.0.0.1, unless a flag says otherwise.
+    pub fn start(driver: Driver, flags: &[&str]) -> Self {
+        Self::launch(command(), &[&["--driver", driver.name()], flags].concat())
+    }
+
+    /// Starts it by a command of one's own.
+    pub fn launch(mut command: Command, flags: &[&str]) -> Self {
+        let listening = flags.iter().filter(|flag| **flag == "--listen").count();
+        if listening == 0 {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.args(["--log-level", "debug"]).args(flags);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the server starts");
+
+        let log = Arc::new(Mutex::new(String::new()));
+        let (line, lines) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let logged = log.clone();
+        let readers = vec![
+            thread::spawn(move || {
+                for said in stdout.lines().map_while(Result::ok) {
+                    let _ = line.send(said);
+                }
+            }),
+            thread::spawn(move || {
+                for said in stderr.lines().map_while(Result::ok) {
+                    writeln!(logged.lock().unwrap(), "{said}").unwrap();
+                }
+            }),
+        ];
+        let mut server = Self {
+            child,
+            start_lines: Vec::new(),
+            addresses: Vec::new(),
+            log,
+            readers,
+            has_ended: false,
+        };
+        while server.addresses.len() < listening.max(1) {
+            let said = lines.recv_timeout(PATIENCE).expect("the server listens");
+            // A launcher may have said something before.
+            if let Some((_, rest)) = said.split_once("listens on http://") {
+                let address = rest.split_whitespace().next().unwrap();
+                server.addresses.push(address.parse().unwrap());
+                server.start_lines.push(said);
+            }
+        }
+        server
+    }
+
+    /// Its first address.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// All of its addresses.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let status = await_end(&mut self.child);
+        self.has_ended = true;
+        status
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let was_running = matches!(self.child.try_wait(), Ok(None));
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        let log = self.log();
+        if thread::panicking() {
+            let lines: Vec<_> = log.lines().collect();
+            let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+            eprintln!("the server's log ends:\n{}", shown.join("\n"));
+            return;
+        }
+        assert!(
+            was_running || self.has_ended,
+            "the server ended by itself:\n{log}"
+        );
+        assert!(!log.contains("panicked"), "the server panicked:\n{log}");
+    }
+}
+
+/// Runs a command that is expected to end by itself.
+pub fn run(mut command: Command) -> Ended {
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the command starts");
+    let status = await_end(&mut child);
+    let mut stdout = String::new();
+    let mut stderr = String::new();
+    let mut pipes = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    pipes.0.read_to_string(&mut stdout).unwrap();
+    pipes.1.read_to_string(&mut stderr).unwrap();
+    Ended {
+        status,
+        stdout,
+        stderr,
+    }
+}
+
+fn await_end(child: &mut Child) -> ExitStatus {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > until {
+            let _ = child.kill();
+            panic!("the process did not end");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Asks again and again until the answer is yes; panics if it never is.
+#[track_caller]
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < until, "never: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,159 @@
+//! How many connections there may be: who is too many is told so, and nothing is left behind.
+
+use std::{net::TcpStream, process::Command, thread, time::Duration};
+
+use crate::{
+    client::{Client, Response, ask, serves},
+    harness::{Driver, Server, eventually},
+    process,
+    wire::{self, BINARY, Raw, TEXT},
+};
+
+on_both_drivers![
+    connection_beyond_the_most_is_answered_503_until_one_leaves,
+    connection_beyond_the_most_that_asks_nothing_is_let_go,
+    descriptors_that_run_out_are_survived,
+    descriptors_are_all_released,
+];
+
+fn connection_beyond_the_most_is_answered_503_until_one_leaves(driver: Driver) {
+    let flags = ["--cores", "2", "--max-connections", "10"];
+    let server = Server::start(driver, &flags);
+    let mut inside: Vec<_> = (0..10).map(|_| Client::join(&server, "full")).collect();
+    for path in ["/echo", "/rooms/full", "/"] {
+        let refused = ask(&server, wire::upgrade(path));
+        assert_eq!(refused.status, 503, "{path}");
+        assert_eq!(refused.field("Retry-After"), Some("1"));
+    }
+    for n in 0..10 {
+        let leaves = inside.remove(0);
+        match n % 3 {
+            0 => leaves.leave(),
+            1 => leaves.vanish(),
+            _ => drop(leaves),
+        }
+        let mut comes = None;
+        eventually("there is room for one more", || {
+            comes = Client::with_fields(&server, "/rooms/full", &[]).ok();
+            comes.is_some()
+        });
+        inside.extend(comes);
+        assert_eq!(ask(&server, wire::upgrade("/echo")).status, 503);
+    }
+    inside[0].send("we are ten");
+    for member in &mut inside {
+        assert_eq!(member.text(), "we are ten");
+    }
+}
+
+/// Far more of them than are told: they wait, and those inside notice nothing.
+fn connection_beyond_the_most_that_asks_nothing_is_let_go(driver: Driver) {
+    let flags = ["--max-connections", "2", "--close-timeout", "200ms"];
+    let server = Server::start(driver, &flags);
+    let mut inside = Client::connect(&server, "/echo");
+    let other = Client::connect(&server, "/echo");
+    let silent: Vec<_> = (0..30).map(|_| wire::connect(server.address())).collect();
+    for n in 0..50 {
+        inside.send(format!("{n}"));
+        assert_eq!(inside.text(), format!("{n}"));
+    }
+    drop(silent);
+    other.leave();
+    eventually("there is room for one more", || serves(&server));
+}
+
+fn descriptors_that_run_out_are_survived(driver: Driver) {
+    // The second bound is more than there are descriptors for: the kernel is the first to refuse.
+    for bound in [None, Some("1000")] {
+        let mut shell = Command::new("/bin/sh");
+        let script = "ulimit -n 64; exec \"$0\" \"$@\"";
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_server")]);
+        let mut flags = vec!["--driver", driver.name(), "--cores", "2"];
+        flags.extend(["--close-timeout", "200ms"]);
+        flags.extend(bound.iter().flat_map(|bound| ["--max-connections", bound]));
+        let server = Server::launch(shell, &flags);
+        let mut inside = Client::connect(&server, "/echo");
+
+        let outside: Vec<_> = (0..200).map(|_| crowd(&server)).collect();
+        inside.send("still served");
+        assert_eq!(inside.text(), "still served");
+        let before = process::ticks(server.pid());
+        thread::sleep(Duration::from_secs(2));
+        let ticks = process::ticks(server.pid()) - before;
+        assert!(ticks < 100, "{ticks} of 200 ticks on the processor");
+        inside.send("still served");
+        assert_eq!(inside.text(), "still served");
+
+        drop(outside);
+        eventually("others are let in again", || serves(&server));
+    }
+}
+
+/// One of many that ask, whether they are heard or not, and stay.
+fn crowd(server: &Server) -> TcpStream {
+    let mut stream = wire::connect(server.address());
+    wire::send(&mut stream, wire::upgrade("/rooms/crowd").as_bytes());
+    stream
+}
+
+fn descriptors_are_all_released(driver: Driver) {
+    let flags = ["--cores", "2", "--message-bytes-max", "1MiB"];
+    let server = Server::start(driver, &flags);
+    for n in 0..2 * WAYS {
+        come_and_go(&server, n);
+    }
+    let baseline = process::descriptors_at_rest(server.pid());
+    for n in 0..500 {
+        come_and_go(&server, n);
+    }
+    eventually("all descriptors are released", || {
+        process::descriptors(server.pid()) <= baseline
+    });
+    assert!(serves(&server));
+}
+
+const WAYS: usize = 9;
+
+/// One connection that ends in the n-th way.
+fn come_and_go(server: &Server, n: usize) {
+    let room = format!("/rooms/{}", n % 50);
+    match n % WAYS {
+        0 => Client::connect(server, &room).leave(),
+        1 => wire::reset(Raw::open(server, &room).stream),
+        2 => drop(Raw::open(server, &room)),
+        3 => {
+            let mut stream = wire::connect(server.address());
+            wire::send(&mut stream, b"GET /echo HTTP/1.1\r\nHost: ");
+        }
+        4 => {
+            let mut raw = Raw::open(server, &room);
+            let frame = wire::frame(BINARY, &[0; 1000]);
+            raw.send(&frame[..500]);
+        }
+        5 => {
+            // Gone while its room is asked to take it in.
+            let mut stream = wire::connect(server.address());
+            wire::send(&mut stream, wire::upgrade(&room).as_bytes());
+            wire::reset(stream);
+        }
+        6 => {
+            let mut stream = wire::connect(server.address());
+            wire::send(&mut stream, wire::request("GET", "/", &[]).as_bytes());
+            if n.is_multiple_of(2) {
+                Response::read_from(&mut stream);
+            }
+        }
+        7 => {
+            // Gone with more queued for it than its socket takes.
+            let stream = wire::connect_narrow(server.address(), 4096);
+            let mut raw = Raw::over(stream, wire::upgrade("/echo"));
+            raw.send(wire::frame(BINARY, &[0; 1 << 20]));
+            wire::reset(raw.stream);
+        }
+        _ => {
+            let mut raw = Raw::open(server, &room);
+            raw.send(wire::unmasked(TEXT, b"bad"));
+            assert_eq!(raw.frame().close_code(), 1002);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! End to end: the real binary on real sockets, on both drivers, against clients of another origin.
+//!
+//! Each test starts a server of its own on a free port and kills it when it ends. A test that
+//! fails shows the server's log. No test asserts how long something takes, other than by bounds
+//! that only a hang exceeds.
+
+#![allow(clippy::unwrap_used)]
+
+/// Makes two tests of each function, one for each driver: `module::driver::function`.
+macro_rules! on_both_drivers {
+    ($($test:ident),+ $(,)?) => {
+        mod io_uring {
+            $(#[test]
+            fn $test() {
+                super::$test(crate::harness::Driver::IoUring);
+            })+
+        }
+        mod epoll {
+            $(#[test]
+            fn $test() {
+                super::$test(crate::harness::Driver::Epoll);
+            })+
+        }
+    };
+}
+
+mod client;
+mod harness;
+mod process;
+mod wire;
+
+mod drain;
+mod echo;
+mod fallback;
+mod flow;
+mod handshake;
+mod heartbeat;
+mod http;
+mod idle;
+mod isolation;
+mod joins;
+mod limits;
+mod lws_minimal;
+mod order;
+mod origin;
+mod pressure;
+mod protocol;
+mod rooms;
+mod slow;
+mod start;

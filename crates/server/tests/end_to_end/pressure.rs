@@ -1,0 +1,180 @@
+//! Back-pressure between the cores: with the smallest queues that can be set, publishers get
+//! slower, but nothing is lost and nobody waits for ever.
+
+use std::{collections::HashMap, thread, time::Duration};
+
+use crate::{
+    client::Client,
+    harness::{Driver, Server},
+    wire::{self, BINARY, Frame, Raw},
+};
+
+const ROOMS: usize = 8;
+const MEMBERS: usize = 3;
+const MESSAGES: usize = 400;
+
+/// One batch between two cores at a time, and next to nothing waiting for it.
+const NARROW: [&str; 12] = [
+    "--cores",
+    "2",
+    "--mailbox-batches",
+    "1",
+    "--outbox-bytes-max",
+    "1KiB",
+    "--publish-window-bytes",
+    "1KiB",
+    // Only pressure within the server is wanted here.
+    "--send-queue-bytes-max",
+    "64MiB",
+    "--receive-buffer-bytes",
+    "4KiB",
+];
+
+on_both_drivers![
+    messages_through_full_mailboxes_all_arrive_in_order,
+    messages_of_one_connection_fill_the_window_and_all_arrive,
+    join_behind_a_full_outbox_is_answered,
+    room_goes_on_when_publishers_under_pressure_vanish,
+];
+
+/// A message of one's own number, of a length that varies.
+fn message(member: usize, number: usize) -> Vec<u8> {
+    let mut content = vec![member as u8; 3 + number * 37 % 1500];
+    content[1..3].copy_from_slice(&(number as u16).to_be_bytes());
+    content
+}
+
+/// Whose message this is, and its number.
+fn read(frame: &Frame) -> (usize, usize) {
+    assert_eq!(frame.first, 0x80 | BINARY);
+    let [member, high, low, ..] = frame.payload[..] else {
+        panic!("a message from nobody");
+    };
+    let number = usize::from(u16::from_be_bytes([high, low]));
+    let expected = message(member.into(), number);
+    assert!(frame.payload == expected, "message {number} was changed");
+    (member.into(), number)
+}
+
+/// Everything that a member hears until it has heard so many messages.
+fn hear(raw: &mut Raw, messages: usize) -> Vec<(usize, usize)> {
+    let heard: Vec<_> = (0..messages).map(|_| read(&raw.message())).collect();
+    let mut next = HashMap::new();
+    for (member, number) in &heard {
+        let expected = next.entry(*member).or_insert(0);
+        assert_eq!(number, expected, "of member {member}");
+        *expected += 1;
+    }
+    heard
+}
+
+fn messages_through_full_mailboxes_all_arrive_in_order(driver: Driver) {
+    let server = Server::start(driver, &NARROW);
+    let members: Vec<_> = (0..ROOMS * MEMBERS)
+        .map(|n| Raw::open(&server, &format!("/rooms/room-{}", n % ROOMS)))
+        .collect();
+    let publishing: Vec<_> = members
+        .iter()
+        .enumerate()
+        .map(|(n, raw)| {
+            let mut stream = raw.stream.try_clone().unwrap();
+            thread::spawn(move || {
+                for number in 0..MESSAGES {
+                    wire::send(
+                        &mut stream,
+                        &wire::frame(BINARY, &message(n / ROOMS, number)),
+                    );
+                }
+            })
+        })
+        .collect();
+    let reading: Vec<_> = members
+        .into_iter()
+        .map(|mut raw| thread::spawn(move || hear(&mut raw, MEMBERS * MESSAGES)))
+        .collect();
+    publishing
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+    let heard: Vec<_> = reading
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .collect();
+    for (n, heard_here) in heard.iter().enumerate() {
+        assert!(*heard_here == heard[n % ROOMS], "one room, two orders");
+    }
+}
+
+fn messages_of_one_connection_fill_the_window_and_all_arrive(driver: Driver) {
+    let server = Server::start(driver, &NARROW);
+    for room in 0..4 {
+        let mut raw = Raw::open(&server, &format!("/rooms/{room}"));
+        let mut stream = raw.stream.try_clone().unwrap();
+        let publishing = thread::spawn(move || {
+            let all: Vec<_> = (0..MESSAGES)
+                .flat_map(|number| wire::frame(BINARY, &message(0, number)))
+                .collect();
+            wire::send(&mut stream, &all);
+        });
+        hear(&mut raw, MESSAGES);
+        publishing.join().unwrap();
+    }
+}
+
+/// Who cannot join now is told so, and can a moment later.
+fn join_behind_a_full_outbox_is_answered(driver: Driver) {
+    let server = Server::start(driver, &NARROW);
+    let mut members: Vec<_> = (0..ROOMS)
+        .map(|n| Raw::open(&server, &format!("/rooms/room-{n}")))
+        .collect();
+    let publishing: Vec<_> = members
+        .iter()
+        .map(|raw| {
+            let mut stream = raw.stream.try_clone().unwrap();
+            thread::spawn(move || {
+                for number in 0..MESSAGES {
+                    wire::send(&mut stream, &wire::frame(BINARY, &message(0, number)));
+                }
+            })
+        })
+        .collect();
+    let mut joined = 0;
+    for n in 0..100 {
+        match Client::with_fields(&server, &format!("/rooms/other-{n}"), &[]) {
+            Ok(mut client) => {
+                client.send("in");
+                assert_eq!(client.text(), "in");
+                joined += 1;
+            }
+            Err(status) => assert_eq!(status, 503),
+        }
+    }
+    for raw in &mut members {
+        hear(raw, MESSAGES);
+    }
+    publishing
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+    assert!(joined > 0);
+    for n in 0..20 {
+        Client::join(&server, &format!("later-{n}")).leave();
+    }
+}
+
+fn room_goes_on_when_publishers_under_pressure_vanish(driver: Driver) {
+    let server = Server::start(driver, &NARROW);
+    let mut stays = Raw::open(&server, "/rooms/r");
+    for round in 0..4 {
+        let vanishing: Vec<_> = (0..6).map(|_| Raw::open(&server, "/rooms/r")).collect();
+        for mut raw in vanishing {
+            let all: Vec<_> = (0..40)
+                .flat_map(|number| wire::frame(BINARY, &message(9, number)))
+                .collect();
+            raw.send(all);
+            wire::reset(raw.stream);
+        }
+        // All that was taken of them is heard, then this.
+        stays.send(wire::frame(BINARY, &message(round, 0)));
+        while read(&stays.message()) != (round, 0) {}
+        thread::sleep(Duration::from_millis(20));
+    }
+}

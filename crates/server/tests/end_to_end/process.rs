@@ -1,0 +1,55 @@
+//! What the kernel tells of a process: descriptors, time on the processor, memory.
+
+use std::{fs, net::TcpStream, thread, time::Duration};
+
+/// How many descriptors it has open.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// The same, once nothing comes or goes any more.
+pub fn descriptors_at_rest(pid: u32) -> usize {
+    let mut before = usize::MAX;
+    loop {
+        let now = descriptors(pid);
+        if now == before {
+            return now;
+        }
+        before = now;
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// How long it has been on a processor, in clock ticks of a hundredth of a second.
+pub fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name, in parentheses, may contain spaces.
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<_> = fields.split_whitespace().collect();
+    // utime and stime, fields 14 and 15 of proc_pid_stat(5), which begin to count before the name.
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// The most memory that it has had so far, in bytes.
+pub fn memory_peak(pid: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    kib.parse::<usize>().unwrap() * 1024
+}
+
+/// How many bytes have arrived at the other end of a stream, a socket of this machine over IPv4,
+/// that its owner has not read.
+pub fn unread_by_peer(stream: &TcpStream) -> usize {
+    let own = format!(":{:04X}", stream.local_addr().unwrap().port());
+    let peer = format!(":{:04X}", stream.peer_addr().unwrap().port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    // Its columns are described in proc_net_tcp(5): number, local address, remote address, state,
+    // bytes to send and bytes to read.
+    let lines = table.lines().map(|line| line.split_whitespace());
+    let mut rows = lines.map(|columns| columns.collect::<Vec<_>>());
+    let row = rows.find(|row| row[1].ends_with(&peer) && row[2].ends_with(&own));
+    let row = row.expect("the other end is open");
+    let (_, unread) = row[4].split_once(':').unwrap();
+    usize::from_str_radix(unread, 16).unwrap()
+}
