@@ -268,3 +268,25 @@ impl SendQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queue_that_never_empties_keeps_only_what_waits() {
+        let mut queue = SendQueue::default();
+        let mut number = 0u32;
+        for round in 0..10_000 {
+            while queue.direct_bytes() < 4_000 {
+                queue.direct.extend_from_slice(&number.to_be_bytes());
+                number += 1;
+            }
+            let rest = &queue.direct[queue.direct_sent..];
+            let oldest = u32::from_be_bytes(rest[..4].try_into().expect("four bytes"));
+            assert_eq!(oldest, number - 1_000, "round {round}");
+            queue.advance_direct(400);
+        }
+        assert!(queue.direct.capacity() <= 4 * 4_000);
+    }
+}

@@ -1,7 +1,8 @@
 //! Shutting down: everyone is told at an even pace, then the process ends with a code that says how.
 
 use std::{
-    io::ErrorKind,
+    fs,
+    io::{ErrorKind, Read},
     net::TcpStream,
     os::unix::process::ExitStatusExt,
     thread,
@@ -23,6 +24,7 @@ on_both_drivers![
     requests_under_way_are_answered_503,
     listeners_close_at_once,
     second_signal_ends_the_process_at_once,
+    answer_that_is_read_by_drips_does_not_hold_the_drain,
 ];
 
 fn signal_with_nobody_there_ends_the_process_at_once(driver: Driver) {
@@ -149,4 +151,25 @@ fn second_signal_ends_the_process_at_once(driver: Driver) {
         assert_eq!(status.signal(), None);
         assert_eq!(status.code(), Some(128 + second.as_raw()));
     }
+}
+
+fn answer_that_is_read_by_drips_does_not_hold_the_drain(driver: Driver) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("large"), vec![b'x'; 12 << 20]).unwrap();
+    let path = dir.path().to_str().unwrap();
+    let timeouts = ["--drain-timeout", "300ms", "--close-timeout", "300ms"];
+    let mut server = Server::start(driver, &[&["--static-dir", path], &timeouts[..]].concat());
+    let mut stream = wire::connect_narrow(server.address(), 16 << 10);
+    wire::send(&mut stream, wire::request("GET", "/large", &[]).as_bytes());
+    let mut first = [0; 1024];
+    stream.read_exact(&mut first).unwrap();
+    server.signal(Signal::TERM);
+    let reading = thread::spawn(move || {
+        let mut drip = [0; 1024];
+        while stream.read(&mut drip).is_ok_and(|read| read > 0) {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    assert_eq!(server.wait().code(), Some(0));
+    reading.join().unwrap();
 }

@@ -22,6 +22,7 @@ const MESSAGE: usize = 32 << 10;
 on_both_drivers![
     echo_to_a_peer_that_does_not_read_pauses_and_goes_on,
     echo_to_a_peer_that_reads_slowly_takes_bounded_memory,
+    echoes_of_many_peers_that_stop_and_go_on_all_arrive,
     pings_of_a_peer_that_does_not_read_take_bounded_memory,
 ];
 
@@ -111,6 +112,27 @@ fn echo_to_a_peer_that_reads_slowly_takes_bounded_memory(driver: Driver) {
     sending.join().unwrap();
     let grown = process::memory_peak(server.pid()) - memory;
     assert!(grown < 64 << 20, "{grown} bytes more for one peer");
+}
+
+/// Each is blocked, unblocked, paused and resumed many times, all at the same time.
+fn echoes_of_many_peers_that_stop_and_go_on_all_arrive(driver: Driver) {
+    let messages = (8 << 20) / MESSAGE;
+    let queue = ["--send-queue-bytes-max", "128KiB"];
+    let server = Server::start(driver, &[&["--cores", "2"], &queue[..]].concat());
+    let peers: Vec<_> = (0..12)
+        .map(|n| {
+            let stream = wire::connect_narrow(server.address(), 4096 << (n % 5));
+            let mut raw = Raw::over(stream, wire::upgrade("/echo"));
+            let (_, sending) = send_all(&raw, messages);
+            let pause = Duration::from_millis(n % 4);
+            let receiving = thread::spawn(move || receive_all(&mut raw, messages, pause));
+            (sending, receiving)
+        })
+        .collect();
+    for (sending, receiving) in peers {
+        sending.join().unwrap();
+        receiving.join().unwrap();
+    }
 }
 
 /// Behind a full socket only the latest ping is owed a pong.
