@@ -11,6 +11,7 @@
 //! ```
 
 mod autobahn;
+mod bench;
 mod browser;
 mod cargo;
 mod fuzz;

@@ -40,6 +40,10 @@ fn limits_document_names_every_bound_with_its_default() {
         known.push(key);
     }
     for row in rows {
-        assert!(known.contains(&row[1].to_owned()), "{} is no setting", row[1]);
+        assert!(
+            known.contains(&row[1].to_owned()),
+            "{} is no setting",
+            row[1]
+        );
     }
 }

@@ -6,12 +6,14 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
 /// Each crate, and those of the workspace that it may depend on, in tests and build scripts too.
-const LAYERS: [(&str, &[&str]); 5] = [
+const LAYERS: [(&str, &[&str]); 7] = [
     ("codec", &[]),
     ("hub", &[]),
     ("runtime", &["codec", "hub"]),
     ("server", &["runtime", "codec", "hub"]),
     ("xtask", &[]),
+    ("bench", &["codec"]),
+    ("bench-epoll", &["codec"]),
 ];
 
 /// What must not reach a crate, not even through another one (tests may use what they like).

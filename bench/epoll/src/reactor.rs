@@ -1,0 +1,419 @@
+//! The loop of one thread: waits for events, calls back, and sends at the end of each turn.
+
+use std::{ops::Range, os::fd::AsRawFd, time::Instant};
+
+use codec::{Event, Limits, Request, ResponseHead, encode_message};
+use rustix::{
+    buffer::spare_capacity,
+    event::{Timespec, epoll},
+    fd::{OwnedFd, RawFd},
+    io::{Errno, Result},
+    net::{self, RecvFlags, SocketFlags},
+};
+
+use crate::{
+    item::{Item, Stage},
+    room::Rooms,
+};
+
+/// Events of one turn.
+const EVENTS_MAX: usize = 1024;
+/// Connections accepted in one turn, so that those that are open wait little for new ones.
+const ACCEPTS_MAX: usize = 256;
+/// One receive takes that much: a pipeline of small messages, or four of the largest a chat needs.
+const RECEIVE_BYTES: usize = 256 * 1024;
+/// Who lags further behind its room is closed. The log is shared, so this much is held once for
+/// a room, not for each who lags.
+const LAG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Longest message.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// How long nobody is accepted after descriptors ran out.
+const ACCEPT_PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
+
+/// A thread's sockets and rooms.
+pub struct Reactor {
+    epoll: OwnedFd,
+    listener: OwnedFd,
+    /// Since when nobody is accepted.
+    paused: Option<Instant>,
+    coalesces: bool,
+    limits: Limits,
+    /// Each at the index of its descriptor, which the kernel chooses as low as it can.
+    items: Vec<Option<Item>>,
+    rooms: Rooms,
+    /// Members of rooms for which there are bytes of their own to send when the turn ends.
+    owed: Vec<RawFd>,
+    received: Box<[u8]>,
+    /// What the item at hand is to be sent alone.
+    reply: Vec<u8>,
+}
+
+impl Reactor {
+    /// A reactor that will accept from `listener`.
+    pub fn new(listener: OwnedFd, coalesces: bool) -> Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let mut reactor = Self {
+            epoll,
+            listener,
+            paused: None,
+            coalesces,
+            limits: Limits {
+                message_bytes_max: MESSAGE_BYTES_MAX,
+                ..Limits::default()
+            },
+            items: Vec::new(),
+            rooms: Rooms::default(),
+            owed: Vec::new(),
+            received: vec![0; RECEIVE_BYTES].into(),
+            reply: Vec::new(),
+        };
+        reactor.resume()?;
+        Ok(reactor)
+    }
+
+    /// Turns until waiting fails, and returns why.
+    pub fn run(mut self) -> Errno {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        loop {
+            let timeout = self.paused.map(|_| &ACCEPT_PAUSE);
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return error,
+            }
+            for event in events.drain(..) {
+                self.dispatch({ event.data }.u64() as RawFd);
+            }
+            self.end_turn();
+            if let Some(since) = self.paused
+                && since.elapsed().as_nanos() >= ACCEPT_PAUSE.tv_nsec as u128
+                && let Err(error) = self.resume()
+            {
+                return error;
+            }
+        }
+    }
+
+    /// An item is watched for one thing at a time, so its state says what the event means; errors
+    /// come back from the call that is made then.
+    ///
+    /// Events may be stale, when an earlier one of the turn closed the socket and perhaps opened
+    /// another with its number: then the call finds that it would block.
+    fn dispatch(&mut self, fd: RawFd) {
+        if fd == self.listener.as_raw_fd() {
+            return self.on_acceptable();
+        }
+        match self.item(fd) {
+            Some(item) if item.is_waiting => self.on_writable(fd),
+            Some(_) => self.on_readable(fd),
+            None => {}
+        }
+    }
+
+    fn on_acceptable(&mut self) {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        for _ in 0..ACCEPTS_MAX {
+            match net::accept_with(&self.listener, flags) {
+                Ok(socket) => self.admit(socket),
+                Err(Errno::WOULDBLOCK) => return,
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    return self.pause();
+                }
+                // The peer gave up while it waited (accept(2)).
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn admit(&mut self, socket: OwnedFd) {
+        let fd = socket.as_raw_fd();
+        let data = epoll::EventData::new_u64(fd as u64);
+        // Out of kernel memory: the socket is dropped, and so closed.
+        if epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN).is_ok() {
+            let at = fd as usize;
+            if self.items.len() <= at {
+                self.items.resize_with(at + 1, || None);
+            }
+            self.items[at] = Some(Item::new(socket));
+        }
+    }
+
+    /// The backlog would make a level-triggered listener ready again and again, for nothing.
+    fn pause(&mut self) {
+        self.paused = Some(Instant::now());
+        // It is registered, so this cannot fail.
+        let _ = epoll::delete(&self.epoll, &self.listener);
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        self.paused = None;
+        let data = epoll::EventData::new_u64(self.listener.as_raw_fd() as u64);
+        epoll::add(&self.epoll, &self.listener, data, epoll::EventFlags::IN)
+    }
+
+    /// One receive, whatever it brings: what remains makes the socket ready again.
+    fn on_readable(&mut self, fd: RawFd) {
+        let Some(item) = self.items[fd as usize].as_mut() else {
+            return;
+        };
+        let bytes = match net::recv(&item.socket, &mut *self.received, RecvFlags::empty()) {
+            Ok((0, _)) => return self.close(fd),
+            Ok((bytes, _)) => bytes,
+            Err(Errno::WOULDBLOCK | Errno::INTR) => return,
+            Err(_) => return self.close(fd),
+        };
+        let mut unread = 0..bytes;
+        while self.step(fd, &mut unread) {
+            if !self.coalesces {
+                self.send_reply(fd);
+                self.end_turn();
+            }
+        }
+        self.send_reply(fd);
+    }
+
+    /// Obeys the next thing that the peer said; returns whether there was one.
+    fn step(&mut self, fd: RawFd, unread: &mut Range<usize>) -> bool {
+        let Some(item) = self.items[fd as usize].as_mut() else {
+            return false;
+        };
+        let input = &mut self.received[unread.clone()];
+        let step = item.connection.receive(input, &self.limits);
+        unread.start += step.consumed;
+        match step.event {
+            None => return false,
+            Some(Event::Message(message)) => match item.stage {
+                Stage::Echo => encode_message(message.kind, message.payload, &mut self.reply),
+                Stage::Room(seat) => self.rooms.publish(seat.room, message),
+                Stage::Handshake | Stage::Ending { .. } | Stage::Lingering => {}
+            },
+            Some(Event::Ping(_)) => {
+                item.connection.transmit(&mut self.reply);
+            }
+            Some(Event::Pong(_)) => {}
+            Some(Event::Request(request)) => {
+                let answer = Answer::to(&request);
+                self.open(fd, answer);
+            }
+            // After its close frame a peer sends nothing (RFC 6455 section 5.5.1).
+            Some(Event::Close(_)) => self.end(fd, false),
+            Some(Event::Failed(_)) => self.end(fd, true),
+        }
+        true
+    }
+
+    fn open(&mut self, fd: RawFd, answer: Answer) {
+        let Some(item) = self.items[fd as usize].as_mut() else {
+            return;
+        };
+        item.stage = match answer {
+            Answer::Echo(accept) => {
+                item.connection.accept(&accept, None, &mut self.reply);
+                Stage::Echo
+            }
+            Answer::Join(accept, name) => {
+                item.connection.accept(&accept, None, &mut self.reply);
+                Stage::Room(self.rooms.join(&name, fd))
+            }
+            Answer::Refuse(error) => {
+                item.connection.refuse(error, &mut self.reply);
+                Stage::Ending { linger: true }
+            }
+            Answer::NotFound => {
+                let not_found = ResponseHead {
+                    status: 404,
+                    fields: &[],
+                    content_length: 0,
+                };
+                item.connection.respond(&not_found, &mut self.reply);
+                Stage::Ending { linger: true }
+            }
+        };
+    }
+
+    /// Says the last that is to be said. What was published before is still delivered.
+    fn end(&mut self, fd: RawFd, linger: bool) {
+        let Some(item) = self.items[fd as usize].as_mut() else {
+            return;
+        };
+        if let Stage::Room(seat) = item.stage {
+            item.keep(self.rooms[seat.room].since(seat.cursor));
+            self.leave(fd);
+        }
+        if let Some(item) = self.items[fd as usize].as_mut() {
+            item.stage = Stage::Ending { linger };
+            item.connection.transmit(&mut self.reply);
+        }
+    }
+
+    /// Sends the reply; that to a member of a room at the end of the turn, with whatever the turn
+    /// will bring to that room.
+    fn send_reply(&mut self, fd: RawFd) {
+        let Some(item) = self.items[fd as usize].as_mut() else {
+            return self.reply.clear();
+        };
+        let ends = matches!(item.stage, Stage::Ending { .. });
+        if self.reply.is_empty() && !ends {
+            return;
+        }
+        if item.is_waiting {
+            item.keep(&self.reply);
+        } else if matches!(item.stage, Stage::Room(_)) {
+            item.keep(&self.reply);
+            self.owed.push(fd);
+        } else {
+            let sent = item.send(&self.reply);
+            if let Ok(sent) = sent {
+                item.keep(&self.reply[sent..]);
+            }
+            let all = sent.map(|_| !item.holds_own());
+            self.settle(fd, all);
+        }
+        self.reply.clear();
+    }
+
+    /// One send for each socket for which the turn brought something.
+    fn end_turn(&mut self) {
+        while let Some(room) = self.rooms.next_dirty() {
+            self.fan_out(room);
+        }
+        while let Some(fd) = self.owed.pop() {
+            if let Some(item) = self.item(fd)
+                && !item.is_waiting
+                && item.holds_own()
+            {
+                let all = item.send(&[]).map(|_| !item.holds_own());
+                self.settle(fd, all);
+            }
+        }
+    }
+
+    /// Sends to each member of a room what it lacks. From the last to the first: when one is
+    /// closed, the last takes its place, and that one has had its turn.
+    fn fan_out(&mut self, at: usize) {
+        let head = self.rooms[at].head();
+        let mut oldest = head;
+        for index in (0..self.rooms[at].members().len()).rev() {
+            let room = &self.rooms[at];
+            let fd = room.members()[index];
+            let Some(item) = self.items[fd as usize].as_mut() else {
+                continue;
+            };
+            if !item.is_waiting {
+                let all = item.deliver(room);
+                if all != Ok(true) {
+                    self.settle(fd, all);
+                }
+            }
+            if let Some(cursor) = self.cursor(fd) {
+                if head - cursor > LAG_BYTES_MAX {
+                    self.close(fd);
+                } else {
+                    oldest = oldest.min(cursor);
+                }
+            }
+        }
+        self.rooms.trim(at, oldest);
+    }
+
+    fn on_writable(&mut self, fd: RawFd) {
+        let Some(item) = self.items[fd as usize].as_mut() else {
+            return;
+        };
+        let all = match item.stage {
+            Stage::Room(seat) => {
+                let all = item.deliver(&self.rooms[seat.room]);
+                // It was perhaps the last who needed the log.
+                if all == Ok(true) {
+                    self.rooms.mark(seat.room);
+                }
+                all
+            }
+            _ => item.send(&[]).map(|_| !item.holds_own()),
+        };
+        self.settle(fd, all);
+    }
+
+    /// After a send: waits for the rest to be taken, or ends what was to end, or reads on.
+    fn settle(&mut self, fd: RawFd, all: Result<bool>) {
+        let Ok(all) = all else {
+            return self.close(fd);
+        };
+        let Some(item) = self.items[fd as usize].as_mut() else {
+            return;
+        };
+        if item.is_waiting == all {
+            item.is_waiting = !all;
+            let data = epoll::EventData::new_u64(fd as u64);
+            let flags = match all {
+                true => epoll::EventFlags::IN,
+                false => epoll::EventFlags::OUT,
+            };
+            if epoll::modify(&self.epoll, &item.socket, data, flags).is_err() {
+                return self.close(fd);
+            }
+        }
+        match item.stage {
+            Stage::Ending { linger: true } if all => item.linger(),
+            Stage::Ending { linger: false } if all => self.close(fd),
+            _ => {}
+        }
+    }
+
+    /// Closing the descriptor takes it out of the epoll too.
+    fn close(&mut self, fd: RawFd) {
+        self.leave(fd);
+        self.items[fd as usize] = None;
+    }
+
+    /// Out of its room, if it is in one.
+    fn leave(&mut self, fd: RawFd) {
+        let Some(Stage::Room(seat)) = self.item(fd).map(|item| item.stage) else {
+            return;
+        };
+        let moved = self.rooms.leave(seat).and_then(|moved| self.item(moved));
+        if let Some(Item {
+            stage: Stage::Room(moved),
+            ..
+        }) = moved
+        {
+            moved.index = seat.index;
+        }
+    }
+
+    fn item(&mut self, fd: RawFd) -> Option<&mut Item> {
+        self.items.get_mut(fd as usize)?.as_mut()
+    }
+
+    fn cursor(&mut self, fd: RawFd) -> Option<u64> {
+        match self.item(fd)?.stage {
+            Stage::Room(seat) => Some(seat.cursor),
+            _ => None,
+        }
+    }
+}
+
+/// What a request leads to.
+enum Answer {
+    Echo(codec::AcceptKey),
+    Join(codec::AcceptKey, Box<str>),
+    Refuse(codec::HandshakeError),
+    NotFound,
+}
+
+impl Answer {
+    fn to(request: &Request<'_>) -> Self {
+        let path = request.path();
+        let room = path
+            .strip_prefix("/rooms/")
+            .filter(|name| !name.is_empty() && !name.contains('/'));
+        match (path, room, request.upgrade()) {
+            ("/echo", _, Ok(upgrade)) => Self::Echo(upgrade.accept),
+            (_, Some(name), Ok(upgrade)) => Self::Join(upgrade.accept, name.into()),
+            ("/echo", _, Err(error)) | (_, Some(_), Err(error)) => Self::Refuse(error),
+            _ => Self::NotFound,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! A server of its own for each test, and clients for it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use tungstenite::{Message, WebSocket, protocol::Role};
+
+/// How long anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server; dropped, it is gone.
+pub struct Server {
+    process: Child,
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// With these flags, on a free port.
+    pub fn start(flags: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bench-epoll"));
+        command.args(flags);
+        Self::run(command)
+    }
+
+    /// With at most so many descriptors.
+    pub fn with_descriptors(limit: u32) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_bench-epoll")]);
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut process = command
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let stdout = process.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let address = line
+            .split_once("http://")
+            .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        Self {
+            process,
+            address: address.unwrap_or_else(|| panic!("no address in {line:?}")),
+        }
+    }
+
+    /// A client that opened this path.
+    pub fn open(&self, path: &str) -> Client {
+        self.open_over(TcpStream::connect(self.address).unwrap(), path)
+    }
+
+    /// A client whose kernel takes little on its behalf, so that the server soon has to wait.
+    pub fn open_narrow(&self, path: &str) -> Client {
+        let socket = net::socket_with(
+            AddressFamily::INET,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        sockopt::set_socket_recv_buffer_size(&socket, 4096).unwrap();
+        net::connect(&socket, &self.address).unwrap();
+        self.open_over(socket.into(), path)
+    }
+
+    fn open_over(&self, stream: TcpStream, path: &str) -> Client {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let url = format!("ws://{}{path}", self.address);
+        let (socket, _) = tungstenite::client(url, stream).unwrap();
+        Client(socket)
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
+        open.count()
+    }
+
+    /// CPU time used so far, in ticks of 10 ms.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split(' ').collect();
+        fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// A WebSocket connection.
+pub struct Client(pub WebSocket<TcpStream>);
+
+impl Client {
+    /// Sends one message.
+    pub fn send(&mut self, message: &Message) {
+        self.0.send(message.clone()).unwrap();
+    }
+
+    /// Sends the bytes as they are, in one write.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// The next message, which must be this one.
+    #[track_caller]
+    pub fn expect(&mut self, expected: &Message) {
+        let message = self.0.read().unwrap();
+        assert!(
+            message == *expected,
+            "{} bytes that differ from the {} expected",
+            message.len(),
+            expected.len()
+        );
+    }
+
+    /// Another end of the same connection, to send while this one reads.
+    pub fn sender(&self) -> Self {
+        let stream = self.0.get_ref().try_clone().unwrap();
+        Self(WebSocket::from_raw_socket(stream, Role::Client, None))
+    }
+}
+
+/// A binary message of this length, which its number and nothing else determines.
+pub fn numbered(number: usize, bytes: usize) -> Message {
+    let byte = |at: usize| (number * 31 + at * 7) as u8;
+    Message::binary((0..bytes).map(byte).collect::<Vec<_>>())
+}

@@ -1,0 +1,51 @@
+// The peer `bun`: Bun.serve and its built-in publish/subscribe, which is uWebSockets' topic tree.
+// Started by ../run as `bun server.js PORT THREADS`.
+//
+// THREADS > 1 starts workers that share the port by SO_REUSEPORT. A topic lives on one thread, so
+// a message of a room is also handed to the other threads by BroadcastChannel. Then each sender's
+// messages stay in order, but two senders on two threads may be seen in different orders.
+
+const { Worker, isMainThread, workerData } = require("node:worker_threads");
+
+const [port, threads] = isMainThread ? process.argv.slice(2).map(Number) : workerData;
+const relay = threads > 1 ? new BroadcastChannel("rooms") : null;
+
+const server = Bun.serve({
+  hostname: "127.0.0.1",
+  port,
+  reusePort: threads > 1,
+  fetch(request, server) {
+    const path = request.url.slice(request.url.indexOf("/", "http://".length));
+    const room = path.startsWith("/rooms/") ? path : null;
+    if ((room || path === "/echo") && server.upgrade(request, { data: room })) return;
+    return new Response("not found\n", { status: 404 });
+  },
+  websocket: {
+    perMessageDeflate: false,
+    idleTimeout: 0,
+    sendPings: false,
+    maxPayloadLength: 1 << 20,
+    // Bun's own limit; past it Bun would leave messages out, and a gap must not go unnoticed.
+    backpressureLimit: 16 << 20,
+    closeOnBackpressureLimit: true,
+    open(socket) {
+      if (socket.data) socket.subscribe(socket.data);
+    },
+    message(socket, message) {
+      const room = socket.data;
+      if (!room) {
+        socket.send(message);
+        return;
+      }
+      server.publish(room, message); // of the server, not of the socket: the sender gets it too
+      relay?.postMessage({ room, message });
+    },
+  },
+});
+
+if (relay) {
+  relay.onmessage = ({ data: { room, message } }) => server.publish(room, message);
+}
+if (isMainThread) {
+  for (let i = 1; i < threads; i++) new Worker(__filename, { workerData: [port, threads] });
+}

@@ -1,0 +1,63 @@
+// The peer `ws`: npm ws on Node's http server; a room is a Set of sockets.
+// Started by ../run as `node server.js PORT THREADS`.
+//
+// THREADS is ignored: Node 20 cannot share a port among threads, and a room that spans processes
+// would need a broker beside ws.
+
+const http = require("node:http");
+const { WebSocketServer } = require("ws");
+
+const port = Number(process.argv[2]);
+
+// A subscriber that lags further than this is closed; the same limit as the peer `bun` has.
+const LAG_BYTES_MAX = 16 << 20;
+
+const rooms = new Map();
+const upgrader = new WebSocketServer({
+  noServer: true,
+  perMessageDeflate: false,
+  clientTracking: false,
+  maxPayload: 1 << 20,
+});
+
+function echo(socket) {
+  socket.on("message", (message, binary) => socket.send(message, { binary }));
+}
+
+function join(socket, name) {
+  let room = rooms.get(name);
+  if (!room) rooms.set(name, (room = new Set()));
+  room.add(socket);
+  // One buffer for all: ws copies no payload of a server's frame.
+  socket.on("message", (message, binary) => publish(room, message, { binary }));
+  socket.on("close", () => {
+    room.delete(socket);
+    if (room.size === 0 && rooms.get(name) === room) rooms.delete(name);
+  });
+}
+
+function publish(room, message, options) {
+  for (const socket of room) {
+    if (socket.bufferedAmount > LAG_BYTES_MAX) socket.terminate();
+    else socket.send(message, options);
+  }
+}
+
+const server = http.createServer((_, response) => {
+  response.writeHead(404).end("not found\n");
+});
+
+server.on("upgrade", (request, stream, head) => {
+  const path = request.url;
+  if (path !== "/echo" && !path.startsWith("/rooms/")) {
+    stream.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
+    return;
+  }
+  upgrader.handleUpgrade(request, stream, head, (socket) => {
+    socket.on("error", () => {}); // `close` follows
+    if (path === "/echo") echo(socket);
+    else join(socket, path);
+  });
+});
+
+server.listen({ host: "127.0.0.1", port, backlog: 4096 });

@@ -1,0 +1,189 @@
+//! The command line.
+
+use crate::floor::Mode;
+use crate::load::meter::Window;
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Measures what WebSocket servers cost, side by side on this machine.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:
+  cargo run --release -p bench -- compare --quick
+  cargo run --release -p bench -- compare --servers hubbub,epoll --workloads 'echo-*,room-1000-*'
+  cargo run --release -p bench -- run --server ws://127.0.0.1:8000 --pid $(pgrep server) --workload echo-100x20B"
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start each server, drive it, stop it; write table, results.json, histograms and a report.
+    Compare(CompareArguments),
+    /// Drive a server that runs already.
+    Run(RunArguments),
+    /// Name the servers and the workloads.
+    List,
+    /// Draw the report again from the results of an earlier run.
+    Report {
+        /// Its results.json.
+        results: PathBuf,
+    },
+    /// Be the floor; the comparison starts this.
+    #[command(hide = true)]
+    Floor {
+        /// What to do with received bytes.
+        #[arg(long)]
+        mode: Mode,
+        /// Where.
+        #[arg(long)]
+        listen: SocketAddrV4,
+    },
+    /// Become another program on given processors; the comparison starts this.
+    #[command(hide = true)]
+    ExecPinned {
+        /// Which.
+        #[arg(long, value_delimiter = ',')]
+        processors: Vec<usize>,
+        /// The program and its arguments.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+}
+
+/// Less than the three minutes that --quick may take.
+const QUICK_SECONDS: f64 = 135.0;
+
+/// How much a comparison covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Chosen {
+    /// Everything.
+    Full,
+    /// An impression within three minutes.
+    Quick,
+    /// Correctness only, within half a minute.
+    Tiny,
+}
+
+/// Of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArguments {
+    /// The main workloads in one short round: ends within three minutes.
+    #[arg(long)]
+    quick: bool,
+    /// A smoke run: our servers and the epoll version with few connections. Checks every reply,
+    /// measures nothing that counts.
+    #[arg(long, conflicts_with = "quick")]
+    tiny: bool,
+    /// Rounds of each server and workload; 3 without this, 1 with --quick or --tiny.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds to measure in each run.
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Servers, parted by commas; `*` stands for anything.
+    #[arg(long)]
+    pub servers: Option<String>,
+    /// Workloads, parted by commas; `*` stands for anything.
+    #[arg(long)]
+    pub workloads: Option<String>,
+    /// Directory of the results; target/bench/results without this.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Hubbub's binary, in place of the one that is built.
+    #[arg(long)]
+    pub server_bin: Option<PathBuf>,
+    /// The epoll version's binary, in place of the one that is built.
+    #[arg(long)]
+    pub epoll_bin: Option<PathBuf>,
+    /// Take the binaries in target/release as they are.
+    #[arg(long)]
+    pub no_build: bool,
+}
+
+impl CompareArguments {
+    /// How much.
+    #[must_use]
+    pub fn chosen(&self) -> Chosen {
+        match (self.quick, self.tiny) {
+            (true, _) => Chosen::Quick,
+            (_, true) => Chosen::Tiny,
+            _ => Chosen::Full,
+        }
+    }
+
+    /// For the report.
+    #[must_use]
+    pub fn extent(&self) -> &'static str {
+        match self.chosen() {
+            Chosen::Full => "full",
+            Chosen::Quick => "quick",
+            Chosen::Tiny => "tiny",
+        }
+    }
+
+    /// How often.
+    #[must_use]
+    pub fn rounds(&self) -> usize {
+        let default = if self.chosen() == Chosen::Full { 3 } else { 1 };
+        self.rounds.unwrap_or(default).max(1)
+    }
+
+    /// How long, if there are so many runs.
+    #[must_use]
+    pub fn window(&self, runs: usize) -> Window {
+        // Starting, connecting and stopping take half a second, at most.
+        let quick = (QUICK_SECONDS / runs.max(1) as f64 - 0.5).clamp(0.25, 1.0);
+        let (warm_up, measured) = match self.chosen() {
+            Chosen::Full => (0.5, 2.0),
+            Chosen::Quick => (0.15, quick),
+            Chosen::Tiny => (0.05, 0.15),
+        };
+        Window {
+            warm_up: Duration::from_secs_f64(warm_up),
+            measured: Duration::from_secs_f64(self.seconds.unwrap_or(measured).max(0.05)),
+        }
+    }
+}
+
+/// Of `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Where the server listens: ws://HOST:PORT. It must have /echo and /rooms/NAME.
+    #[arg(long)]
+    server: String,
+    /// Its process, for processor time and memory.
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// Workloads, parted by commas; `*` stands for anything.
+    #[arg(long)]
+    pub workload: String,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 2.0)]
+    pub seconds: f64,
+}
+
+impl RunArguments {
+    /// The address that the URL names.
+    pub fn address(&self) -> Result<SocketAddrV4> {
+        let host = self.server.strip_prefix("ws://").unwrap_or(&self.server);
+        let host = host.trim_end_matches('/');
+        let addresses = host
+            .to_socket_addrs()
+            .with_context(|| format!("{} is not of the form ws://HOST:PORT", self.server))?;
+        let v4 = |address| match address {
+            SocketAddr::V4(address) => Some(address),
+            SocketAddr::V6(_) => None,
+        };
+        let first = addresses.into_iter().find_map(v4);
+        first.with_context(|| format!("{host} has no IPv4 address"))
+    }
+}

@@ -1,0 +1,322 @@
+//! The comparison: every server in every workload, in rounds that take turns.
+
+use crate::hlog::{self, Interval};
+use crate::load::dial::Target;
+use crate::load::meter::{Measured, Window, histogram};
+use crate::load::preflight;
+use crate::load::wire::Framing;
+use crate::machine::Machine;
+use crate::pin::{Processors, stay_on};
+use crate::results::{Cell, Figure, Results, Sample, ServerInfo, Status, WorkloadInfo};
+use crate::servers::{Server, StartError, start, version};
+use crate::workload::{Outcome, Work, Workload, perform};
+use anyhow::{Context as _, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// How much to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// `full`, `quick` or `tiny`.
+    pub extent: String,
+    /// In what order.
+    pub servers: Vec<Server>,
+    /// In what order.
+    pub workloads: Vec<Workload>,
+    /// Of each.
+    pub rounds: usize,
+    /// Of each run.
+    pub window: Window,
+    /// For files.
+    pub out: PathBuf,
+    /// Of this process and its children.
+    pub open_files_max: u64,
+}
+
+struct Comparison<'a> {
+    plan: &'a Plan,
+    processors: Processors,
+    bar: ProgressBar,
+    /// By name, why a server takes no part any more.
+    absent: HashMap<String, String>,
+}
+
+/// Runs it all.
+pub fn compare(plan: &Plan) -> Result<Results> {
+    let processors = Processors::of_this_process()?;
+    let mut results = Results {
+        machine: Machine::look(processors.count(), plan.open_files_max),
+        extent: plan.extent.clone(),
+        rounds: plan.rounds,
+        seconds: plan.window.measured.as_secs_f64(),
+        servers: plan.servers.iter().map(server_info).collect(),
+        workloads: plan.workloads.iter().map(workload_info).collect(),
+        cells: Vec::new(),
+    };
+    if processors.count() < 2 {
+        eprintln!("only one processor: server and load share it, so that no figure means much");
+    }
+    stay_on(&[processors.load()])?;
+    let runs = plan.workloads.len() * plan.servers.len() * plan.rounds;
+    let mut comparison = Comparison {
+        plan,
+        processors,
+        bar: progress_bar(runs),
+        absent: HashMap::new(),
+    };
+    for (workload, info) in plan.workloads.iter().zip(&results.workloads.clone()) {
+        let cells = comparison.run_workload(workload)?;
+        results.cells.extend(cells);
+        comparison
+            .bar
+            .suspend(|| print!("{}", crate::table::render(&results, info)));
+    }
+    comparison.bar.finish_and_clear();
+    Ok(results)
+}
+
+fn progress_bar(runs: usize) -> ProgressBar {
+    let bar = ProgressBar::new(runs as u64);
+    let style = "{bar:30} {pos}/{len} {elapsed_precise}, {eta} to go: {msg}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn server_info(server: &Server) -> ServerInfo {
+    ServerInfo {
+        name: server.name.clone(),
+        about: server.about.clone(),
+        version: version(server),
+        origin: server.origin,
+    }
+}
+
+fn workload_info(workload: &Workload) -> WorkloadInfo {
+    WorkloadInfo {
+        name: workload.name.clone(),
+        about: workload.about.clone(),
+        family: workload.family,
+        cores: workload.cores,
+        connections: workload.work.connections(),
+    }
+}
+
+/// Why a server cannot do a workload.
+fn unable(server: &Server, workload: &Workload) -> Option<&'static str> {
+    let rooms = match &workload.work {
+        Work::Rooms { shape, .. } => shape.rooms,
+        _ => 0,
+    };
+    let raw = server.framing == Framing::Raw;
+    if workload.work.needs_echo() && !server.echo {
+        Some("has no echo")
+    } else if raw && !workload.work.needs_echo() && !workload.work.needs_rooms() {
+        Some("knows no handshake")
+    } else if rooms > server.rooms_max {
+        Some("has fewer rooms")
+    } else if workload.cores > 1 && !server.shares_rooms {
+        Some("keeps a room on one thread")
+    } else {
+        None
+    }
+}
+
+#[derive(Default)]
+struct Rounds {
+    samples: Vec<Sample>,
+    intervals: Vec<Interval>,
+    status: Option<Status>,
+}
+
+impl Comparison<'_> {
+    fn run_workload(&mut self, workload: &Workload) -> Result<Vec<Cell>> {
+        let mut all: BTreeMap<usize, Rounds> = BTreeMap::new();
+        for round in 0..self.plan.rounds {
+            for (index, server) in self.plan.servers.iter().enumerate() {
+                self.bar.set_message(format!(
+                    "{} in {}, round {}",
+                    server.name,
+                    workload.name,
+                    round + 1
+                ));
+                self.bar.tick();
+                let rounds = all.entry(index).or_default();
+                if rounds.status.is_none() {
+                    self.run_once(server, workload, rounds);
+                }
+                self.bar.inc(1);
+            }
+        }
+        all.into_iter()
+            .filter(|(_, rounds)| !matches!(&rounds.status, Some(Status::Skipped { reason }) if reason.is_empty()))
+            .map(|(index, rounds)| self.cell(&self.plan.servers[index], workload, rounds))
+            .collect()
+    }
+
+    fn run_once(&mut self, server: &Server, workload: &Workload, rounds: &mut Rounds) {
+        if unable(server, workload).is_some() {
+            rounds.status = Some(Status::Skipped {
+                reason: String::new(),
+            });
+            return;
+        }
+        if let Some(reason) = self.absent.get(&server.name) {
+            rounds.status = Some(Status::Skipped {
+                reason: reason.clone(),
+            });
+            return;
+        }
+        let began = SystemTime::now();
+        match self.measure(server, workload) {
+            Ok(Outcome::Measured(measured)) => {
+                rounds.samples.push(sample(&measured));
+                rounds.intervals.push(Interval {
+                    began,
+                    duration: Duration::from_secs_f64(measured.seconds),
+                    latency: measured.latency,
+                });
+            }
+            Ok(Outcome::Memory(memory)) => rounds.samples.push(memory_sample(&memory)),
+            Err(StartError::NotInstalled(reason)) => {
+                self.bar
+                    .suspend(|| eprintln!("{} is skipped: {reason}", server.name));
+                self.absent.insert(server.name.clone(), reason.clone());
+                rounds.status = Some(Status::Skipped { reason });
+            }
+            Err(StartError::Failed(error)) => {
+                let reason = format!("{error:#}");
+                self.bar
+                    .suspend(|| eprintln!("{} failed in {}: {reason}", server.name, workload.name));
+                rounds.status = Some(Status::Failed { reason });
+            }
+        }
+    }
+
+    fn measure(&self, server: &Server, workload: &Workload) -> Result<Outcome, StartError> {
+        let logs = self.plan.out.join("logs");
+        let mut running = start(server, workload.cores, &self.processors, &logs)?;
+        let target = Target {
+            address: running.address,
+            framing: server.framing,
+        };
+        if workload.work.needs_echo() && server.framing == Framing::WebSocket {
+            preflight::check(target)?;
+        }
+        let process = Some(running.process());
+        let outcome = perform(
+            &workload.work,
+            target,
+            process,
+            self.plan.window,
+            server.echo,
+        );
+        match (outcome, running.ended()) {
+            (Err(error), Some(ended)) => Err(StartError::Failed(error.context(ended))),
+            (outcome, _) => Ok(outcome?),
+        }
+    }
+
+    fn cell(&self, server: &Server, workload: &Workload, rounds: Rounds) -> Result<Cell> {
+        let mut cell = Cell {
+            workload: workload.name.clone(),
+            server: server.name.clone(),
+            status: rounds.status.unwrap_or(Status::Measured),
+            rounds: rounds.samples,
+            summary: BTreeMap::new(),
+            percentiles: Vec::new(),
+            histogram_log: None,
+        };
+        cell.summarize();
+        if !rounds.intervals.is_empty() {
+            let file = format!("hlog/{}.{}.hlog", workload.name, server.name);
+            hlog::write(&self.plan.out.join(&file), &server.name, &rounds.intervals)?;
+            cell.percentiles = percentiles(&rounds.intervals)?;
+            cell.histogram_log = Some(file);
+        }
+        Ok(cell)
+    }
+}
+
+/// The figures of one run.
+#[must_use]
+pub fn sample(measured: &Measured) -> Sample {
+    let mut figures = BTreeMap::new();
+    let operations = measured.operations.max(1) as f64;
+    figures.insert(
+        Figure::PerSecond,
+        measured.operations as f64 / measured.seconds,
+    );
+    figures.insert(Figure::LoadShare, measured.load_share);
+    if let Some(busy) = measured.others_busy {
+        figures.insert(Figure::OthersBusy, busy);
+    }
+    if let Some(cpu) = measured.server {
+        let total = cpu.total_ns as f64;
+        figures.insert(Figure::CpuNs, total / operations);
+        figures.insert(Figure::CpuUserNs, cpu.user_ns() / operations);
+        figures.insert(Figure::CpuSystemNs, (total - cpu.user_ns()) / operations);
+        figures.insert(Figure::CoresBusy, total / 1e9 / measured.seconds);
+    }
+    if let Some(bytes) = measured.resident_bytes {
+        figures.insert(Figure::RssBytes, bytes as f64);
+    }
+    if !measured.latency.is_empty() {
+        let quantiles = [
+            (Figure::P50Us, 0.5),
+            (Figure::P99Us, 0.99),
+            (Figure::P999Us, 0.999),
+        ];
+        for (figure, quantile) in quantiles {
+            figures.insert(
+                figure,
+                measured.latency.value_at_quantile(quantile) as f64 / 1e3,
+            );
+        }
+        figures.insert(Figure::MaxUs, measured.latency.max() as f64 / 1e3);
+    }
+    Sample {
+        figures,
+        memory: Vec::new(),
+        note: measured.note.clone(),
+    }
+}
+
+fn memory_sample(memory: &crate::load::idle::Memory) -> Sample {
+    let mut figures = BTreeMap::new();
+    let (connections, bytes) = memory
+        .curve
+        .last()
+        .copied()
+        .unwrap_or((0, memory.base_bytes));
+    let each = |bytes: u64| (bytes as f64 - memory.base_bytes as f64) / connections.max(1) as f64;
+    figures.insert(Figure::IdleBytes, each(bytes));
+    figures.insert(Figure::TalkedBytes, each(memory.talked_bytes));
+    figures.insert(Figure::RssBytes, memory.talked_bytes as f64);
+    Sample {
+        figures,
+        memory: memory.curve.clone(),
+        note: None,
+    }
+}
+
+/// Points of the curve of all rounds together, closer where it rises.
+fn percentiles(intervals: &[Interval]) -> Result<Vec<(f64, f64)>> {
+    let mut all = histogram();
+    for interval in intervals {
+        all.add(&interval.latency)
+            .context("histograms of one kind can be added")?;
+    }
+    let mut points = Vec::new();
+    for value in all.iter_quantiles(4) {
+        let point = (
+            value.quantile_iterated_to(),
+            value.value_iterated_to() as f64 / 1e3,
+        );
+        points.push(point);
+    }
+    Ok(points)
+}

@@ -1,0 +1,271 @@
+//! The loop under every load: one epoll, many connections, one receive per ready socket.
+
+use super::check::Fault;
+use super::meter::{Measured, Meter};
+use super::pace::{Pace, interval};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
+use std::time::{Duration, Instant};
+
+const EVENTS: usize = 1024;
+const RECEIVE_BYTES: usize = 256 * 1024;
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+const TIMER: u64 = u64::MAX;
+/// For what is still on its way when the measured part is over.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Share of a fixed rate below which a server did not keep up.
+const KEPT_UP: f64 = 0.97;
+
+/// What a load does with its connections.
+pub trait Driver {
+    /// Sends the first messages.
+    fn start(&mut self, io: &mut Io, now: Instant) -> Result<()>;
+    /// Sends what is due by the clock; for fixed rates.
+    fn tick(&mut self, io: &mut Io, now: Instant) -> Result<()>;
+    /// Takes what a connection received; sends more unless `stopping`.
+    fn receive(&mut self, io: &mut Io, index: usize, bytes: &[u8], stopping: bool) -> Result<()>;
+    /// How many operations have not ended.
+    fn outstanding(&self) -> u64;
+    /// How messages are sent.
+    fn pace(&self) -> Pace;
+    /// Operations that one message gives: one, or a delivery for each reader.
+    fn operations_per_message(&self) -> usize;
+}
+
+#[derive(Debug)]
+struct Connection {
+    socket: OwnedFd,
+    unsent: Vec<u8>,
+}
+
+/// The connections and what is measured of them.
+#[derive(Debug)]
+pub struct Io {
+    epoll: OwnedFd,
+    connections: Vec<Connection>,
+    /// Of this run.
+    pub meter: Meter,
+}
+
+impl Io {
+    /// Of these sockets; those that `reads` does not name are never read.
+    pub fn new(sockets: Vec<OwnedFd>, meter: Meter, reads: impl Fn(usize) -> bool) -> Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (index, socket) in sockets
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| reads(*index))
+        {
+            let data = epoll::EventData::new_u64(index as u64);
+            epoll::add(&epoll, socket, data, epoll::EventFlags::IN)?;
+        }
+        let connections = sockets
+            .into_iter()
+            .map(|socket| Connection {
+                socket,
+                unsent: Vec::new(),
+            })
+            .collect();
+        Ok(Self {
+            epoll,
+            connections,
+            meter,
+        })
+    }
+
+    /// Sends now what the socket takes, and the rest when it takes more.
+    pub fn send(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
+        let connection = &mut self.connections[index];
+        if !connection.unsent.is_empty() {
+            connection.unsent.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let sent = send_some(&connection.socket, bytes)?;
+        if sent < bytes.len() {
+            connection.unsent.extend_from_slice(&bytes[sent..]);
+            self.watch(index, epoll::EventFlags::IN | epoll::EventFlags::OUT)?;
+        }
+        Ok(())
+    }
+
+    fn send_rest(&mut self, index: usize) -> Result<()> {
+        let connection = &mut self.connections[index];
+        let sent = send_some(&connection.socket, &connection.unsent)?;
+        connection.unsent.drain(..sent);
+        if connection.unsent.is_empty() {
+            self.watch(index, epoll::EventFlags::IN)?;
+        }
+        Ok(())
+    }
+
+    fn watch(&self, index: usize, flags: epoll::EventFlags) -> Result<()> {
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::modify(&self.epoll, &self.connections[index].socket, data, flags)?;
+        Ok(())
+    }
+
+    fn receive(&self, index: usize, buffer: &mut [u8]) -> Result<usize> {
+        match rustix::net::recv(&self.connections[index].socket, buffer, RecvFlags::empty()) {
+            Ok((_, 0)) => Err(anyhow!("{}", Fault::Closed)),
+            Ok((_, received)) => Ok(received),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(error) => Err(anyhow::Error::new(error).context("receiving")),
+        }
+    }
+}
+
+fn send_some(socket: &OwnedFd, bytes: &[u8]) -> Result<usize> {
+    match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
+        Ok(sent) => Ok(sent),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        Err(error) => Err(anyhow::Error::new(error).context("sending")),
+    }
+}
+
+fn timer(interval: Duration) -> Result<OwnedFd> {
+    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
+    let interval = Timespec::try_from(interval).context("the interval of the load")?;
+    let setting = Itimerspec {
+        it_interval: interval,
+        it_value: interval,
+    };
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &setting)?;
+    Ok(timer)
+}
+
+/// Runs until the measured part is over and all that was sent has come back.
+pub fn drive(mut io: Io, driver: &mut dyn Driver) -> Result<Measured> {
+    let timer = start_timer(&mut io, driver.pace())?;
+    let mut buffer = vec![0; RECEIVE_BYTES];
+    let mut events = Vec::with_capacity(EVENTS);
+    let mut progress = Progress {
+        last: Instant::now(),
+        over: None,
+    };
+    driver.start(&mut io, progress.last)?;
+    while progress.goes_on(&mut io, driver)? {
+        events.clear();
+        wait(&io.epoll, &mut events)?;
+        let mut replies = false;
+        if let Some(timer) = &timer {
+            let _ = rustix::io::read(timer, &mut buffer[..8]);
+            if progress.over.is_none() {
+                driver.tick(&mut io, Instant::now())?;
+            }
+        }
+        for event in events.iter().filter(|event| event.data.u64() != TIMER) {
+            let index = event.data.u64() as usize;
+            let stopping = progress.over.is_some();
+            serve(&mut io, driver, index, event.flags, &mut buffer, stopping)
+                .with_context(|| format!("connection {index}"))?;
+            replies = true;
+        }
+        if replies {
+            progress.last = Instant::now();
+        }
+    }
+    conclude(io, driver)
+}
+
+/// A timer wakes the loop for messages that are due by the clock.
+fn start_timer(io: &mut Io, pace: Pace) -> Result<Option<OwnedFd>> {
+    let Pace::Fixed { per_second } = pace else {
+        return Ok(None);
+    };
+    io.meter.count_by_schedule();
+    let timer = timer(interval(per_second))?;
+    let data = epoll::EventData::new_u64(TIMER);
+    epoll::add(&io.epoll, &timer, data, epoll::EventFlags::IN)?;
+    Ok(Some(timer))
+}
+
+struct Progress {
+    /// When a reply last came.
+    last: Instant,
+    /// Since when nothing new is sent.
+    over: Option<Instant>,
+}
+
+impl Progress {
+    fn goes_on(&mut self, io: &mut Io, driver: &dyn Driver) -> Result<bool> {
+        let now = Instant::now();
+        if self.over.is_none() && io.meter.is_over(now)? {
+            self.over = Some(now);
+        }
+        if let Some(since) = self.over
+            && (driver.outstanding() == 0 || now > since + DRAIN)
+        {
+            return Ok(false);
+        }
+        if now > self.last + SILENCE_MAX {
+            let missing = driver.outstanding();
+            bail!(
+                "no reply for {} s, {missing} are missing",
+                SILENCE_MAX.as_secs()
+            );
+        }
+        Ok(true)
+    }
+}
+
+fn wait(epoll: &OwnedFd, events: &mut Vec<epoll::Event>) -> Result<()> {
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000_000,
+    };
+    match epoll::wait(epoll, spare_capacity(events), Some(&timeout)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn serve(
+    io: &mut Io,
+    driver: &mut dyn Driver,
+    index: usize,
+    flags: epoll::EventFlags,
+    buffer: &mut [u8],
+    stopping: bool,
+) -> Result<()> {
+    if flags.contains(epoll::EventFlags::OUT) {
+        io.send_rest(index)?;
+    }
+    if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+        let received = io.receive(index, buffer)?;
+        if received > 0 {
+            driver.receive(io, index, &buffer[..received], stopping)?;
+        }
+    }
+    Ok(())
+}
+
+/// At a fixed rate a server may fall behind, which is a result; else a missing reply is a fault.
+fn conclude(io: Io, driver: &dyn Driver) -> Result<Measured> {
+    let missing = driver.outstanding();
+    let mut measured = io.meter.finish().context("the run ended before it began")?;
+    let Pace::Fixed { per_second } = driver.pace() else {
+        ensure!(missing == 0, "{missing} replies are missing");
+        return Ok(measured);
+    };
+    let offered = per_second * driver.operations_per_message() as f64 * measured.seconds;
+    let kept = measured.operations as f64 / offered;
+    if missing > 0 {
+        measured.note = Some(format!(
+            "did not keep up: {missing} were still to come {} s after the end",
+            DRAIN.as_secs()
+        ));
+    } else if kept < KEPT_UP {
+        measured.note = Some(format!(
+            "did not keep up: {:.0} % of the rate",
+            kept * 100.0
+        ));
+    }
+    Ok(measured)
+}

@@ -1,0 +1,148 @@
+//! The messages of the load: what is sent, and the bytes that must come back.
+
+use codec::frame;
+use codec::{Kind, Opcode};
+
+/// Any key but zero: the server must unmask.
+const KEY: [u8; 4] = [0x5a, 0x31, 0xc4, 0x9e];
+/// Eight hexadecimal digits of the sender, eight of the sequence number.
+const NAMED_BYTES: usize = 16;
+
+/// How messages lie on the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// RFC 6455, masked towards the server.
+    WebSocket,
+    /// The server's frames in both directions, without a handshake: for the floor, which returns
+    /// bytes and knows nothing of frames.
+    Raw,
+}
+
+/// A message of one size, in which only the sender and the number change.
+#[derive(Clone, Debug)]
+pub struct Template {
+    plain: Vec<u8>,
+    plain_head: usize,
+    client: Vec<u8>,
+    client_head: usize,
+    masked: bool,
+}
+
+impl Template {
+    /// Messages of `payload_bytes` bytes; at least 16.
+    #[must_use]
+    pub fn new(framing: Framing, kind: Kind, payload_bytes: usize) -> Self {
+        let payload: Vec<u8> = (0..payload_bytes.max(NAMED_BYTES))
+            .map(|at| b'a' + (at % 23) as u8)
+            .collect();
+        let mut plain = Vec::new();
+        frame::encode_message(kind, &payload, &mut plain);
+        let masked = framing == Framing::WebSocket;
+        let mut client = Vec::new();
+        if masked {
+            frame::encode_masked(Opcode::from(kind), true, KEY, &payload, &mut client);
+        } else {
+            client.extend_from_slice(&plain);
+        }
+        Self {
+            plain_head: plain.len() - payload.len(),
+            client_head: client.len() - payload.len(),
+            plain,
+            client,
+            masked,
+        }
+    }
+
+    /// Bytes of one message as the server sends it.
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        self.plain.len()
+    }
+
+    /// Appends a message as the client sends it.
+    pub fn append(&mut self, sender: u32, number: u32, out: &mut Vec<u8>) {
+        let mut name = name(sender, number);
+        if self.masked {
+            for (at, byte) in name.iter_mut().enumerate() {
+                *byte ^= KEY[at % 4];
+            }
+        }
+        self.client[self.client_head..self.client_head + NAMED_BYTES].copy_from_slice(&name);
+        out.extend_from_slice(&self.client);
+    }
+
+    /// The message as the server must send it.
+    pub fn expected(&mut self, sender: u32, number: u32) -> &[u8] {
+        let name = name(sender, number);
+        self.plain[self.plain_head..self.plain_head + NAMED_BYTES].copy_from_slice(&name);
+        &self.plain
+    }
+
+    /// Who sent this frame, and its number; nothing if it is not a message of this template.
+    #[must_use]
+    pub fn parse(&self, frame: &[u8]) -> Option<(u32, u32)> {
+        let rest = self.plain_head + NAMED_BYTES;
+        let same = frame.len() == self.plain.len()
+            && frame[..self.plain_head] == self.plain[..self.plain_head]
+            && frame[rest..] == self.plain[rest..];
+        if !same {
+            return None;
+        }
+        let name = &frame[self.plain_head..rest];
+        Some((hexadecimal(&name[..8])?, hexadecimal(&name[8..])?))
+    }
+}
+
+fn name(sender: u32, number: u32) -> [u8; NAMED_BYTES] {
+    let mut digits = [0; NAMED_BYTES];
+    let both = (u64::from(sender) << 32) | u64::from(number);
+    for (at, digit) in digits.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(both >> (60 - 4 * at)) as usize & 15];
+    }
+    digits
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |number, &digit| {
+        Some((number << 4) | char::from(digit).to_digit(16)?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn template_expected_is_parsed_back() {
+        let mut template = Template::new(Framing::WebSocket, Kind::Text, 128);
+        let frame = template.expected(0xdead_beef, 7).to_vec();
+        assert_eq!(frame.len(), 132);
+        assert_eq!(template.parse(&frame), Some((0xdead_beef, 7)));
+    }
+
+    #[test]
+    fn template_other_bytes_are_no_message() {
+        let mut template = Template::new(Framing::WebSocket, Kind::Text, 20);
+        let good = template.expected(1, 2).to_vec();
+        for at in (0..good.len()).filter(|at| !(2..18).contains(at)) {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert_eq!(template.parse(&bad), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn template_client_frame_unmasks_to_the_same_payload() {
+        let mut template = Template::new(Framing::WebSocket, Kind::Text, 300);
+        let mut sent = Vec::new();
+        template.append(3, 9, &mut sent);
+        let head = sent.len() - 300;
+        let payload: Vec<u8> = sent[head..]
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| byte ^ KEY[at % 4])
+            .collect();
+        assert!(template.expected(3, 9).ends_with(&payload));
+        assert_eq!(sent[head - 4..head], KEY);
+    }
+}

@@ -1,0 +1,86 @@
+//! Which processors the server and the load run on.
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::Signal;
+use rustix::thread::CpuSet;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+/// The processors of this machine that we may use, as the bench divides them.
+#[derive(Clone, Debug)]
+pub struct Processors {
+    allowed: Vec<usize>,
+}
+
+impl Processors {
+    /// Those that this process may use.
+    pub fn of_this_process() -> Result<Self> {
+        let set =
+            rustix::thread::sched_getaffinity(None).context("cannot ask for the processors")?;
+        let allowed: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .filter(|&cpu| set.is_set(cpu))
+            .collect();
+        if allowed.is_empty() {
+            bail!("this process may not use any processor");
+        }
+        Ok(Self { allowed })
+    }
+
+    /// Those of a server with `cores` threads: the first ones, so that with one core the load has
+    /// another to itself.
+    #[must_use]
+    pub fn server(&self, cores: usize) -> Vec<usize> {
+        self.allowed.iter().copied().take(cores).collect()
+    }
+
+    /// The one of the load: the last.
+    #[must_use]
+    pub fn load(&self) -> usize {
+        self.allowed[self.allowed.len() - 1]
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.allowed.len()
+    }
+}
+
+/// Keeps the calling thread on these processors.
+pub fn stay_on(processors: &[usize]) -> Result<()> {
+    let mut set = CpuSet::new();
+    for &processor in processors {
+        set.set(processor);
+    }
+    rustix::thread::sched_setaffinity(None, &set)
+        .with_context(|| format!("cannot stay on processors {processors:?}"))
+}
+
+/// Becomes another program on these processors; it is killed when its parent ends. Returns only
+/// an error.
+pub fn become_pinned(processors: &[usize], command: &[String]) -> anyhow::Error {
+    let Some((program, arguments)) = command.split_first() else {
+        return anyhow::anyhow!("no program was given");
+    };
+    if let Err(error) = stay_on(processors) {
+        return error;
+    }
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
+        return anyhow::Error::new(error).context("cannot ask to be killed with the parent");
+    }
+    let error = Command::new(program).args(arguments).exec();
+    anyhow::Error::new(error).context(format!("cannot run {program}"))
+}
+
+/// As many open files as this process is permitted, which its children inherit.
+pub fn raise_open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let raised = setrlimit(Resource::Nofile, most).is_ok();
+    let now = if raised { limit.maximum } else { limit.current };
+    now.unwrap_or(u64::MAX)
+}

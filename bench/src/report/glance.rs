@@ -1,0 +1,116 @@
+//! The first table: Hubbub beside the best of the others and the floor.
+
+use super::scale::duration;
+use super::svg::escape;
+use crate::results::{Cell, Figure, Results, Status, WorkloadInfo};
+use crate::servers::Origin;
+use crate::table::grouped;
+use crate::workload::Family;
+use std::fmt::Write as _;
+
+/// A row for each workload and figure that matters there.
+#[must_use]
+pub fn render(results: &Results) -> String {
+    let mut text =
+        "<h2 id=\"glance\">At a glance</h2><p>The better of Hubbub's two drivers beside \
+                    the best of the others. A ratio below 1 means that Hubbub needs less.</p>\
+                    <div class=\"card scroll\"><table><tr><th>Workload</th><th>Figure</th>\
+                    <th>Hubbub</th><th>best other</th><th></th><th>ratio</th><th>floor</th>\
+                    <th>ratio</th></tr>"
+            .to_owned();
+    for workload in &results.workloads {
+        for &(figure, name, write) in figures(workload.family) {
+            if let Some(row) = row(results, workload, figure, name, write) {
+                text.push_str(&row);
+            }
+        }
+    }
+    text + "</table></div>"
+}
+
+type Row = (Figure, &'static str, fn(f64) -> String);
+
+fn figures(family: Family) -> &'static [Row] {
+    match family {
+        Family::Idle => &[
+            (Figure::IdleBytes, "bytes/connection", grouped),
+            (Figure::TalkedBytes, "after talking", grouped),
+        ],
+        Family::Stalled => &[(Figure::P99Us, "p99 of the others", duration)],
+        Family::Connects => &[(Figure::CpuNs, "CPU ns/connection", grouped)],
+        _ => &[
+            (Figure::CpuNs, "CPU ns/op", grouped),
+            (Figure::P99Us, "p99", duration),
+        ],
+    }
+}
+
+fn row(
+    results: &Results,
+    workload: &WorkloadInfo,
+    figure: Figure,
+    name: &str,
+    write: fn(f64) -> String,
+) -> Option<String> {
+    if figure == Figure::P99Us && !workload.compares_latency() {
+        return None;
+    }
+    let least = |chosen: &dyn Fn(Origin) -> bool| least(results, workload, figure, chosen);
+    let own = least(&|origin| origin == Origin::Hubbub)?;
+    let other = least(&|origin| matches!(origin, Origin::Peer | Origin::Baseline));
+    let floor = least(&|origin| origin == Origin::Floor);
+    let value = |cell: Option<&Cell>| {
+        cell.and_then(|cell| cell.median(figure))
+            .map_or("–".to_owned(), write)
+    };
+    Some(format!(
+        "<tr><td>{}</td><td>{name}</td><td>{}</td><td>{}</td><td class=\"wrap\">{}</td>{}<td>{}</td>{}</tr>",
+        escape(&workload.name),
+        value(Some(own)),
+        value(other),
+        other.map_or("", |cell| &cell.server),
+        ratio(own, other, figure),
+        value(floor),
+        ratio(own, floor, figure),
+    ))
+}
+
+fn least<'a>(
+    results: &'a Results,
+    workload: &WorkloadInfo,
+    figure: Figure,
+    chosen: &dyn Fn(Origin) -> bool,
+) -> Option<&'a Cell> {
+    results
+        .cells
+        .iter()
+        .filter(|cell| cell.workload == workload.name && matches!(cell.status, Status::Measured))
+        .filter(|cell| {
+            results
+                .server(&cell.server)
+                .is_some_and(|server| chosen(server.origin))
+        })
+        .filter(|cell| cell.median(figure).is_some())
+        .min_by(|one, other| {
+            one.median(figure)
+                .unwrap_or(f64::MAX)
+                .total_cmp(&other.median(figure).unwrap_or(f64::MAX))
+        })
+}
+
+fn ratio(own: &Cell, other: Option<&Cell>, figure: Figure) -> String {
+    let spreads =
+        other.and_then(|other| Some((own.summary.get(&figure)?, other.summary.get(&figure)?)));
+    let Some((own, other)) = spreads.filter(|(_, other)| other.median > 0.0) else {
+        return "<td>–</td>".to_owned();
+    };
+    let ratio = own.median / other.median;
+    let mut text = String::new();
+    if own.ties(other) {
+        let _ = write!(text, "<td>{ratio:.2} tie</td>");
+    } else {
+        let class = if ratio < 1.0 { "good" } else { "bad" };
+        let _ = write!(text, "<td class=\"{class}\">{ratio:.2}</td>");
+    }
+    text
+}

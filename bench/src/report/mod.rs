@@ -1,0 +1,189 @@
+//! The report: one HTML file with everything in it, for light and for dark paper.
+
+mod charts;
+mod glance;
+mod modelled;
+mod scale;
+mod svg;
+mod tables;
+
+use crate::results::{Results, ServerInfo, Status, WorkloadInfo};
+use crate::servers::Origin;
+use crate::workload::Family;
+use std::fmt::Write as _;
+use svg::escape;
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole file.
+#[must_use]
+pub fn render(results: &Results) -> String {
+    let mut page = String::new();
+    let _ = write!(
+        page,
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>Hubbub's bench</title>\
+         <style>{STYLE}{}</style></head><body><main>",
+        colours(results)
+    );
+    page.push_str(&head(results));
+    page.push_str(&glance::render(results));
+    for (family, title, about) in FAMILIES {
+        page.push_str(&section(results, family, title, about));
+    }
+    page.push_str(&modelled::render(results));
+    page.push_str(&servers(results));
+    page + "</main></body></html>\n"
+}
+
+const FAMILIES: [(Family, &str, &str); 7] = [
+    (
+        Family::Echo,
+        "Echo",
+        "Every message returns to its sender. CPU per message compares servers; where the load was the limit, messages a second do not.",
+    ),
+    (
+        Family::Room,
+        "One room",
+        "One member sends, all receive. An operation is one delivery. With 32 in flight, a server that lets all that is queued for a socket leave in one call pays for one call, not for 32.",
+    ),
+    (
+        Family::Cores,
+        "One room on two cores",
+        "The same room with members on two threads of the server. The load shares the second processor, so compare CPU per delivery, not rates.",
+    ),
+    (
+        Family::Rooms,
+        "Many rooms, many senders",
+        "A thousand small rooms, and a room in which everyone talks.",
+    ),
+    (
+        Family::Stalled,
+        "Members that do not read",
+        "What the others feel while a tenth of the room has stopped reading.",
+    ),
+    (
+        Family::Idle,
+        "Memory of idle connections",
+        "Resident memory of the server's process beyond what it had before the first connection. What the kernel keeps for each socket is not in it.",
+    ),
+    (
+        Family::Connects,
+        "Connecting",
+        "Open, upgrade, close in order, end: an operation is all of it. 64 connections are on their way at a time.",
+    ),
+];
+
+fn head(results: &Results) -> String {
+    let mut text = format!(
+        "<h1>What does it cost?</h1><p>Hubbub beside the epoll version, other servers and the \
+         machine's floor, in one run. Server on one processor, load on another, loopback, no \
+         compression; every reply was checked, byte by byte.</p><p class=\"soft\">{}<br>{} run, \
+         {} round{} of {:.2} s each, taking turns; figures are medians, whiskers and brackets the \
+         least and the most. What differs by less than the spread is a tie{}.</p>",
+        escape(&results.machine.summary()),
+        results.extent,
+        results.rounds,
+        if results.rounds == 1 { "" } else { "s" },
+        results.seconds,
+        if results.rounds == 1 {
+            "; a single round is given 7 % to each side"
+        } else {
+            ""
+        }
+    );
+    text.push_str("<nav><a href=\"#glance\">At a glance</a>");
+    for (family, title, _) in FAMILIES {
+        if results.workloads.iter().any(|one| one.family == family) {
+            let _ = write!(text, "<a href=\"#{family:?}\">{title}</a>");
+        }
+    }
+    text + "<a href=\"#model\">More cores</a><a href=\"#servers\">Servers</a></nav>"
+}
+
+fn section(results: &Results, family: Family, title: &str, about: &str) -> String {
+    let workloads: Vec<&WorkloadInfo> = results
+        .workloads
+        .iter()
+        .filter(|one| one.family == family)
+        .collect();
+    if workloads.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("<h2 id=\"{family:?}\">{title}</h2><p>{about}</p>");
+    text.push_str(&charts::of_family(results, family, &workloads));
+    for workload in workloads {
+        let _ = write!(
+            text,
+            "<div class=\"card\"><h3>{}</h3><p class=\"soft\"><code>{}</code></p>{}{}</div>",
+            escape(&capitalized(&workload.about)),
+            escape(&workload.name),
+            charts::of_workload(results, workload),
+            tables::of_workload(results, workload)
+        );
+    }
+    text
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+/// One class for each server, which charts name.
+fn colours(results: &Results) -> String {
+    let mut css = String::new();
+    for server in &results.servers {
+        let variable = if server.origin == Origin::Floor {
+            "floor"
+        } else {
+            &server.name
+        };
+        let _ = writeln!(
+            css,
+            ".of-{} {{ --c: var(--{variable}, var(--soft)); }}",
+            server.name
+        );
+    }
+    css
+}
+
+/// Classes of a server in charts.
+fn class(server: Option<&ServerInfo>, name: &str) -> String {
+    let more = match server.map(|server| server.origin) {
+        Some(Origin::Hubbub) => " own",
+        Some(Origin::Floor) => " dashed",
+        _ => "",
+    };
+    format!("of-{name}{more}")
+}
+
+fn servers(results: &Results) -> String {
+    let mut text = "<h2 id=\"servers\">Servers</h2><div class=\"card scroll\"><table><tr>\
+                    <th>Server</th><th>What it is</th><th>Version</th></tr>"
+        .to_owned();
+    for server in &results.servers {
+        let absent = results.cells.iter().find_map(|cell| match &cell.status {
+            Status::Skipped { reason } if cell.server == server.name => Some(reason),
+            _ => None,
+        });
+        let version = absent.map_or(server.version.clone(), |reason| {
+            format!("skipped: {reason}")
+        });
+        let _ = write!(
+            text,
+            "<tr><td>{}</td><td class=\"wrap\">{}</td><td class=\"wrap\">{}</td></tr>",
+            escape(&server.name),
+            escape(&server.about),
+            escape(&version)
+        );
+    }
+    text + "</table></div><p class=\"soft\">CPU per operation: time on a processor of all threads \
+            of the server, from the scheduler, over the measured part, divided by its operations; \
+            user space and kernel are parted by ticks. On loopback, the kernel's work for the \
+            receiver is charged to who sends. Latency counts from the time a message was due at \
+            fixed rates (what waits behind a slow one counts), else from its send. The histograms \
+            of each round are in <code>hlog/</code>, all figures in <code>results.json</code>.</p>"
+}

@@ -1,0 +1,103 @@
+//! The tables of the report.
+
+use super::scale::duration;
+use super::svg::escape;
+use crate::results::{Cell, Figure, Results, Status, WorkloadInfo};
+use crate::servers::Origin;
+use crate::table::{best_of, grouped, place};
+use crate::workload::Family;
+use std::fmt::Write as _;
+
+type Column = (&'static str, Figure, fn(f64) -> String);
+
+const COLUMNS: [Column; 10] = [
+    ("ops/s", Figure::PerSecond, grouped),
+    ("CPU ns/op", Figure::CpuNs, grouped),
+    ("user", Figure::CpuUserNs, grouped),
+    ("system", Figure::CpuSystemNs, grouped),
+    ("p50", Figure::P50Us, duration),
+    ("p99", Figure::P99Us, duration),
+    ("p99.9", Figure::P999Us, duration),
+    ("max", Figure::MaxUs, duration),
+    ("RSS MiB", Figure::RssBytes, mebibytes),
+    ("load", Figure::LoadShare, percent),
+];
+
+const IDLE_COLUMNS: [Column; 3] = [
+    ("B/connection", Figure::IdleBytes, grouped),
+    ("after talking", Figure::TalkedBytes, grouped),
+    ("process MiB", Figure::RssBytes, mebibytes),
+];
+
+fn mebibytes(bytes: f64) -> String {
+    format!("{:.1}", bytes / f64::from(1 << 20))
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+/// All figures of a workload.
+#[must_use]
+pub fn of_workload(results: &Results, workload: &WorkloadInfo) -> String {
+    let columns: &[Column] = if workload.family == Family::Idle {
+        &IDLE_COLUMNS
+    } else {
+        &COLUMNS
+    };
+    let mut text =
+        "<details><summary>Figures</summary><div class=\"scroll\"><table><tr><th>Server</th>"
+            .to_owned();
+    for (name, ..) in columns {
+        let _ = write!(text, "<th>{name}</th>");
+    }
+    text.push_str("<th></th></tr>");
+    let best = best_of(results, workload);
+    for cell in results.ranked(workload) {
+        text.push_str(&row(results, workload, cell, best, columns));
+    }
+    text + "</table></div></details>"
+}
+
+fn row(
+    results: &Results,
+    workload: &WorkloadInfo,
+    cell: &Cell,
+    best: Option<&Cell>,
+    columns: &[Column],
+) -> String {
+    let class = match results.server(&cell.server).map(|server| server.origin) {
+        Some(Origin::Hubbub) => "own",
+        Some(Origin::Floor) => "floor",
+        _ => "",
+    };
+    let mut text = format!("<tr class=\"{class}\"><td>{}</td>", escape(&cell.server));
+    match &cell.status {
+        Status::Skipped { .. } => return String::new(),
+        Status::Failed { reason } => {
+            let columns = columns.len() + 1;
+            let reason = escape(reason);
+            let _ = write!(
+                text,
+                "<td class=\"wrap bad\" colspan=\"{columns}\">failed: {reason}</td>"
+            );
+        }
+        Status::Measured => {
+            for (_, figure, write) in columns {
+                text.push_str(&figure_of(cell, *figure, *write));
+            }
+            let place = place(results, cell, best, workload.ranking());
+            let notes = cell.notes().join("; ");
+            let _ = write!(text, "<td class=\"wrap\">{place} {}</td>", escape(&notes));
+        }
+    }
+    text + "</tr>"
+}
+
+fn figure_of(cell: &Cell, figure: Figure, write: fn(f64) -> String) -> String {
+    let Some(spread) = cell.summary.get(&figure) else {
+        return "<td>–</td>".to_owned();
+    };
+    let range = format!("{}–{}", write(spread.min), write(spread.max));
+    format!("<td title=\"{range}\">{}</td>", write(spread.median))
+}

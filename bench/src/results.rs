@@ -1,0 +1,323 @@
+//! What a comparison found: figures of every round, their median and spread, the machine.
+
+use crate::machine::Machine;
+use crate::servers::Origin;
+use crate::workload::Family;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A figure of a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Figure {
+    /// Operations a second: messages that came back, deliveries, or connections.
+    PerSecond,
+    /// Of the server for one operation.
+    CpuNs,
+    /// Part of it in user space.
+    CpuUserNs,
+    /// Part of it in the kernel.
+    CpuSystemNs,
+    /// Processors that the server kept busy.
+    CoresBusy,
+    /// Half of the operations took no longer; microseconds.
+    P50Us,
+    /// 99 % of them.
+    P99Us,
+    /// 99.9 % of them.
+    P999Us,
+    /// All of them.
+    MaxUs,
+    /// Resident memory of the server at the end.
+    RssBytes,
+    /// Resident memory for each idle connection.
+    IdleBytes,
+    /// The same after each has talked once.
+    TalkedBytes,
+    /// Share of its processor that the load used.
+    LoadShare,
+    /// Processors that other programs kept busy meanwhile.
+    OthersBusy,
+}
+
+/// One run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Sample {
+    /// Its figures.
+    pub figures: BTreeMap<Figure, f64>,
+    /// Resident memory in bytes with so many idle connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<(usize, u64)>,
+    /// Something a reader must know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A figure over the rounds.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Spread {
+    /// The middle one.
+    pub median: f64,
+    /// The least.
+    pub min: f64,
+    /// The most.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of these values, if there are any.
+    #[must_use]
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let median = if values.len().is_multiple_of(2) {
+            f64::midpoint(values[middle - 1], values[middle])
+        } else {
+            values[middle]
+        };
+        Some(Self { median, min, max })
+    }
+
+    /// Whether one round of each could as well have been in the other order. A single round says
+    /// nothing of its spread: 15 % is taken for it, half of it to each side.
+    #[must_use]
+    pub fn ties(&self, other: &Self) -> bool {
+        let (own, other) = (self.widened(), other.widened());
+        own.min <= other.max && other.min <= own.max
+    }
+
+    fn widened(&self) -> Self {
+        if self.min < self.max {
+            return *self;
+        }
+        Self {
+            min: self.min * 0.93,
+            max: self.max * 1.07,
+            ..*self
+        }
+    }
+}
+
+/// How a server did in a workload.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Status {
+    /// It was measured.
+    Measured,
+    /// It was not there, or cannot do this.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// It did something wrong.
+    Failed {
+        /// What.
+        reason: String,
+    },
+}
+
+/// A server in a workload.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Cell {
+    /// Name of the workload.
+    pub workload: String,
+    /// Name of the server.
+    pub server: String,
+    /// How it went.
+    #[serde(flatten)]
+    pub status: Status,
+    /// Each round.
+    pub rounds: Vec<Sample>,
+    /// Over the rounds.
+    pub summary: BTreeMap<Figure, Spread>,
+    /// Latency of all rounds together: share of operations, microseconds.
+    pub percentiles: Vec<(f64, f64)>,
+    /// File with the histogram of each round, from the directory of the results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub histogram_log: Option<String>,
+}
+
+impl Cell {
+    /// The median of a figure.
+    #[must_use]
+    pub fn median(&self, figure: Figure) -> Option<f64> {
+        self.summary.get(&figure).map(|spread| spread.median)
+    }
+
+    /// Fills the summary from the rounds.
+    pub fn summarize(&mut self) {
+        let mut values: BTreeMap<Figure, Vec<f64>> = BTreeMap::new();
+        for (&figure, &value) in self.rounds.iter().flat_map(|round| &round.figures) {
+            values.entry(figure).or_default().push(value);
+        }
+        self.summary = values
+            .into_iter()
+            .filter_map(|(figure, values)| Some((figure, Spread::of(values)?)))
+            .collect();
+    }
+
+    /// Whether the load was busier than it may be in a fair test of capacity.
+    #[must_use]
+    pub fn load_was_the_limit(&self) -> bool {
+        self.median(Figure::LoadShare)
+            .is_some_and(|share| share >= LOAD_SHARE_LIMIT)
+    }
+
+    /// What the rounds noted, without repetition.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self
+            .rounds
+            .iter()
+            .filter_map(|round| round.note.clone())
+            .collect();
+        notes.dedup();
+        notes.truncate(1);
+        if let Some(busy) = self
+            .median(Figure::OthersBusy)
+            .filter(|&busy| busy > OTHERS_BUSY_LIMIT)
+        {
+            notes.push(format!(
+                "other programs kept {busy:.2} processors busy meanwhile"
+            ));
+        }
+        notes
+    }
+}
+
+/// From here on the load, not the server, decides how many operations a second there are.
+pub const LOAD_SHARE_LIMIT: f64 = 0.9;
+
+/// From here on a reader is told that other programs disturbed a run.
+const OTHERS_BUSY_LIMIT: f64 = 0.15;
+
+/// A server, as the report names it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerInfo {
+    /// For `--servers`.
+    pub name: String,
+    /// One line for people.
+    pub about: String,
+    /// As it calls itself.
+    pub version: String,
+    /// Who made it.
+    pub origin: Origin,
+}
+
+/// A workload, as the report names it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkloadInfo {
+    /// For `--workloads`.
+    pub name: String,
+    /// One line for people.
+    pub about: String,
+    /// Its part of the report.
+    pub family: Family,
+    /// Threads of the server.
+    pub cores: usize,
+    /// Connections in all.
+    pub connections: usize,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Results {
+    /// Where.
+    pub machine: Machine,
+    /// `full`, `quick` or `tiny`.
+    pub extent: String,
+    /// Of each server and workload.
+    pub rounds: usize,
+    /// Of the measured part of each run.
+    pub seconds: f64,
+    /// Who took part.
+    pub servers: Vec<ServerInfo>,
+    /// In what.
+    pub workloads: Vec<WorkloadInfo>,
+    /// How it went.
+    pub cells: Vec<Cell>,
+}
+
+impl Results {
+    /// Those of a workload, the least processor time or memory first, then what was not measured.
+    #[must_use]
+    pub fn ranked(&self, workload: &WorkloadInfo) -> Vec<&Cell> {
+        let mut cells: Vec<&Cell> = self
+            .cells
+            .iter()
+            .filter(|cell| cell.workload == workload.name)
+            .collect();
+        let figure = workload.ranking();
+        let key = |cell: &Cell| match cell.status {
+            Status::Measured => cell.median(figure).unwrap_or(f64::MAX),
+            _ => f64::INFINITY,
+        };
+        cells.sort_by(|one, other| key(one).total_cmp(&key(other)));
+        cells
+    }
+
+    /// A server by its name.
+    #[must_use]
+    pub fn server(&self, name: &str) -> Option<&ServerInfo> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+
+    /// A cell by its names.
+    #[must_use]
+    pub fn cell(&self, workload: &str, server: &str) -> Option<&Cell> {
+        let measured = |cell: &&Cell| matches!(cell.status, Status::Measured);
+        let named = |cell: &&Cell| cell.workload == workload && cell.server == server;
+        self.cells.iter().filter(measured).find(named)
+    }
+}
+
+impl WorkloadInfo {
+    /// Whether latency is what it is about: all servers are sent the same messages at the same
+    /// times, and who falls behind saves work.
+    #[must_use]
+    pub fn compares_latency(&self) -> bool {
+        self.name.ends_with("-rate") || self.family == Family::Stalled
+    }
+
+    /// The figure by which servers are compared.
+    #[must_use]
+    pub fn ranking(&self) -> Figure {
+        match self.family {
+            Family::Idle => Figure::IdleBytes,
+            _ if self.compares_latency() => Figure::P99Us,
+            _ => Figure::CpuNs,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_median_of_odd_and_even_counts() {
+        let spread = Spread::of(vec![3.0, 1.0, 2.0]).unwrap();
+        assert_eq!((spread.min, spread.median, spread.max), (1.0, 2.0, 3.0));
+        assert!((Spread::of(vec![1.0, 2.0]).unwrap().median - 1.5).abs() < 1e-9);
+        assert_eq!(Spread::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn spread_overlap_is_a_tie() {
+        let spread = |min, max| Spread {
+            median: f64::midpoint(min, max),
+            min,
+            max,
+        };
+        assert!(spread(1.0, 2.0).ties(&spread(1.9, 3.0)));
+        assert!(!spread(1.0, 2.0).ties(&spread(2.1, 3.0)));
+    }
+
+    #[test]
+    fn spread_of_one_round_is_taken_for_wide() {
+        let one = |value: f64| Spread::of(vec![value]).unwrap();
+        assert!(one(100.0).ties(&one(110.0)));
+        assert!(!one(100.0).ties(&one(120.0)));
+    }
+}

@@ -1,0 +1,235 @@
+//! Which servers there are.
+
+use super::{Origin, Server, Start};
+use crate::load::wire::Framing;
+use anyhow::{Context as _, Result};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the programs and scripts are.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// Hubbub.
+    pub server: PathBuf,
+    /// The epoll version.
+    pub epoll: PathBuf,
+    /// This program, which has the floor in it.
+    pub bench: PathBuf,
+    /// The directory `bench/peers`.
+    pub peers: PathBuf,
+    /// For the results, unless another is named.
+    pub target: PathBuf,
+    /// The workspace.
+    root: PathBuf,
+}
+
+impl Binaries {
+    /// Asks cargo where they are, unless they are named.
+    pub fn find(server: Option<PathBuf>, epoll: Option<PathBuf>) -> Result<Self> {
+        let (root, target) = workspace()?;
+        let release = target.join("release");
+        Ok(Self {
+            server: server.unwrap_or_else(|| release.join("server")),
+            epoll: epoll.unwrap_or_else(|| release.join("bench-epoll")),
+            bench: std::env::current_exe().context("cannot find this program's own file")?,
+            peers: root.join("bench/peers"),
+            target,
+            root,
+        })
+    }
+
+    /// Builds those of ours that these servers need, where cargo puts them.
+    pub fn build(&self, servers: &[Server]) -> Result<()> {
+        let release = self.target.join("release");
+        for (package, program) in [("server", &self.server), ("bench-epoll", &self.epoll)] {
+            let needed = servers.iter().any(|server| {
+                matches!(&server.start, Start::Program { program: needed, .. } if needed == program)
+            });
+            if needed && program.parent() == Some(&release) {
+                cargo_build(&self.root, package)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn workspace() -> Result<(PathBuf, PathBuf)> {
+    let output = Command::new("cargo")
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--manifest-path",
+        ])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .output()
+        .context("cannot run cargo, which says where the workspace is")?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            format!(
+                "cargo metadata failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            )
+        })?;
+    let path = |key: &str| {
+        let path = metadata[key].as_str().map(PathBuf::from);
+        path.with_context(|| format!("cargo metadata does not tell `{key}`"))
+    };
+    Ok((path("workspace_root")?, path("target_directory")?))
+}
+
+fn cargo_build(root: &Path, package: &str) -> Result<()> {
+    let status = Command::new("cargo")
+        .args(["build", "--release", "--package", package])
+        .current_dir(root)
+        .status()
+        .context("cannot run cargo")?;
+    anyhow::ensure!(
+        status.success(),
+        "cannot build {package}: mend it, or use what is built with --no-build"
+    );
+    Ok(())
+}
+
+/// All servers; those that are not there are named when they are started.
+#[must_use]
+pub fn catalogue(binaries: &Binaries) -> Vec<Server> {
+    let mut all = ours(binaries);
+    all.extend(peers(binaries));
+    all.extend(floors(binaries));
+    all
+}
+
+fn program(program: &Path, arguments: &[&str]) -> Start {
+    Start::Program {
+        program: program.to_owned(),
+        arguments: arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect(),
+    }
+}
+
+fn server(name: &str, about: &str, origin: Origin, start: Start) -> Server {
+    Server {
+        name: name.to_owned(),
+        about: about.to_owned(),
+        origin,
+        start,
+        framing: Framing::WebSocket,
+        echo: true,
+        rooms_max: usize::MAX,
+        shares_rooms: false,
+    }
+}
+
+fn ours(binaries: &Binaries) -> Vec<Server> {
+    let hubbub = |driver: &str| {
+        let arguments = [
+            "--listen",
+            "127.0.0.1:{port}",
+            "--cores",
+            "{threads}",
+            "--driver",
+            driver,
+        ];
+        let arguments = [&arguments[..], &["--log-level", "warn"]].concat();
+        let name = if driver == "epoll" {
+            "hubbub-epoll"
+        } else {
+            "hubbub"
+        };
+        let about = format!("Hubbub on monoio's {driver} driver");
+        let start = program(&binaries.server, &arguments);
+        Server {
+            shares_rooms: true,
+            ..server(name, &about, Origin::Hubbub, start)
+        }
+    };
+    let epoll = |name: &str, about: &str, coalesce: &str| {
+        let arguments = [
+            "--listen",
+            "127.0.0.1:{port}",
+            "--threads",
+            "{threads}",
+            "--coalesce",
+        ];
+        let arguments = [&arguments[..], &[coalesce]].concat();
+        let start = program(&binaries.epoll, &arguments);
+        server(name, about, Origin::Baseline, start)
+    };
+    vec![
+        hubbub("io_uring"),
+        hubbub("epoll"),
+        epoll(
+            "epoll",
+            "the epoll version, one send for each socket and turn",
+            "true",
+        ),
+        epoll(
+            "epoll-plain",
+            "the epoll version, one send for each message",
+            "false",
+        ),
+    ]
+}
+
+fn peers(binaries: &Binaries) -> Vec<Server> {
+    let peer = |name: &str, about: &str| {
+        let start = Start::Peer {
+            scripts: binaries.peers.clone(),
+        };
+        server(name, about, Origin::Peer, start)
+    };
+    vec![
+        peer("bun", "Bun (uWebSockets inside)"),
+        peer("ws", "npm ws on Node"),
+        Server {
+            echo: false,
+            ..peer("nchan", "nginx with nchan; rooms only")
+        },
+        peer("libwebsockets", "libwebsockets, C"),
+        peer(
+            "fastwebsockets",
+            "the crate fastwebsockets, on one tokio thread",
+        ),
+        peer(
+            "tokio-tungstenite",
+            "the crate tokio-tungstenite, on one tokio thread",
+        ),
+    ]
+}
+
+fn floors(binaries: &Binaries) -> Vec<Server> {
+    let floor = |name: &str, about: &str, mode: &str, echo: bool| {
+        let arguments = ["floor", "--mode", mode, "--listen", "127.0.0.1:{port}"];
+        let start = program(&binaries.bench, &arguments);
+        Server {
+            framing: Framing::Raw,
+            echo,
+            rooms_max: usize::from(!echo),
+            ..server(name, about, Origin::Floor, start)
+        }
+    };
+    vec![
+        floor(
+            "floor-echo",
+            "raw TCP: what is received is sent back, epoll",
+            "echo",
+            true,
+        ),
+        floor(
+            "floor-send",
+            "raw TCP: one send() for each socket in a loop",
+            "send",
+            false,
+        ),
+        floor(
+            "floor-uring",
+            "raw TCP: one io_uring send for each socket, in batches",
+            "uring",
+            false,
+        ),
+    ]
+}
