@@ -40,8 +40,8 @@ const NO_DESCRIPTOR: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: c
 /// the address is first bound without it.
 pub(crate) fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
     let socket = stream_socket(address)?;
+    // Bound but not listening: nobody can connect here only to be reset.
     socket.bind(&SockAddr::from(address))?;
-    socket.listen(1)?;
     let bound = socket.local_addr()?;
     bound
         .as_socket()
