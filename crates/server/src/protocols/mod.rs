@@ -1,17 +1,26 @@
 //! The table of protocols: what selects each, and the session it opens.
 //!
-//! A further protocol is one file beside these and one line in [`TABLE`].
-
-mod echo;
-mod lws_minimal;
-mod room;
+//! A further protocol is one file beside these, with its `PROTOCOL`, and one line in [`TABLE`].
 
 use codec::{Request, negotiate};
 use hub::{NameError, RoomName};
 use runtime::{Opening, Session};
 
-/// All protocols. A path wins over a subprotocol; within each, the first that fits.
-pub const TABLE: &[Protocol] = &[echo::PROTOCOL, room::PROTOCOL, lws_minimal::PROTOCOL];
+/// Makes a module and an entry of the table of each line.
+macro_rules! table {
+    ($($protocol:ident,)*) => {
+        $(mod $protocol;)*
+
+        /// All protocols. A path wins over a subprotocol; within each, the first that fits.
+        pub const TABLE: &[Protocol] = &[$($protocol::PROTOCOL,)*];
+    };
+}
+
+table! {
+    echo,
+    room,
+    lws_minimal,
+}
 
 /// An application protocol.
 #[derive(Clone, Copy, Debug)]

@@ -56,14 +56,20 @@ fn read(frame: &Frame) -> (usize, usize) {
     (member.into(), number)
 }
 
-/// Everything that a member hears until it has heard so many messages.
+/// Everything that a member hears until it has heard so many messages: of each member all that it
+/// sent, in the order in which it did.
 fn hear(raw: &mut Raw, messages: usize) -> Vec<(usize, usize)> {
     let heard: Vec<_> = (0..messages).map(|_| read(&raw.message())).collect();
-    let mut next = HashMap::new();
+    let mut numbers = HashMap::<_, Vec<_>>::new();
     for (member, number) in &heard {
-        let expected = next.entry(*member).or_insert(0);
-        assert_eq!(number, expected, "of member {member}");
-        *expected += 1;
+        numbers.entry(*member).or_default().push(*number);
+    }
+    for (member, numbers) in numbers {
+        let expected = 0..numbers.len();
+        assert!(
+            numbers.iter().copied().eq(expected),
+            "of {member}: {numbers:?}"
+        );
     }
     heard
 }
