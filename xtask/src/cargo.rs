@@ -34,15 +34,12 @@ pub fn build() -> Result<Counts> {
     Ok(Counts::default())
 }
 
-/// Unit, property, end-to-end and doc tests of all crates; with `ignored`, the long ones too.
-pub fn test(ignored: bool) -> Result<Counts> {
+/// Unit, property, end-to-end and doc tests of all crates. Ignored ones are tools of others.
+pub fn test() -> Result<Counts> {
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
     // Colours would end up inside the lines that are counted.
     command.env("CARGO_TERM_COLOR", "never");
-    if ignored {
-        command.args(["--", "--include-ignored"]);
-    }
     let (status, output) = run_and_keep(&mut command)?;
     libtest_counts(&output).judged("cargo test", status.success())
 }
