@@ -14,7 +14,7 @@ const MEMBERS: usize = 3;
 const MESSAGES: usize = 400;
 
 /// One batch between two cores at a time, and next to nothing waiting for it.
-const NARROW: [&str; 12] = [
+const NARROW: [&str; 14] = [
     "--cores",
     "2",
     "--mailbox-batches",
@@ -26,6 +26,9 @@ const NARROW: [&str; 12] = [
     // Only pressure within the server is wanted here.
     "--send-queue-bytes-max",
     "64MiB",
+    // Members who have not begun to read are not slow, however busy the machine is.
+    "--write-timeout",
+    "10m",
     "--receive-buffer-bytes",
     "4KiB",
 ];
