@@ -349,8 +349,8 @@ fn run_core(seed: CoreSeed) {
             return;
         }
     };
-    let _ = reports.send(Report::Ready(id, runtime.driver(), why_not));
-    let served = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve(seed))));
+    let ready = Report::Ready(id, runtime.driver(), why_not);
+    let served = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve(seed, ready))));
     let cause = match served {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
@@ -369,8 +369,9 @@ fn pin(id: CoreId, processor: Option<usize>) {
     }
 }
 
-/// Starts a core's tasks and does as it is told.
-async fn serve(seed: CoreSeed) -> io::Result<()> {
+/// Starts a core's tasks and does as it is told. All its descriptors are open before it reports
+/// that it is ready: once connections come, there may be none left.
+async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
     let CoreSeed {
         id,
         shared,
@@ -409,31 +410,32 @@ async fn serve(seed: CoreSeed) -> io::Result<()> {
     monoio::spawn(flusher::run(core.clone()));
     monoio::spawn(sweep::run(core.clone()));
     monoio::spawn(poller::run(core.clone()));
-    obey(&core, seed.listeners, seed.controls, seed.reports).await
+    let listeners = seed.listeners.into_iter();
+    let acceptors = listeners
+        .map(|listener| Acceptor::new(core.clone(), listener))
+        .collect::<io::Result<Vec<_>>>()?;
+    let _ = seed.reports.send(ready);
+    obey(&core, acceptors, seed.controls, seed.reports).await;
+    Ok(())
 }
 
 async fn obey(
     core: &Rc<Core>,
-    listeners: Vec<TcpListener>,
+    mut acceptors: Vec<Rc<Acceptor>>,
     controls: Receiver<Control>,
     reports: Sender<Report>,
-) -> io::Result<()> {
-    let mut acceptors = Vec::new();
-    let mut listeners = Some(listeners);
+) {
     let mut is_drained = false;
     while let Ok(control) = controls.recv_async().await {
         match control {
             Control::Open => {
-                for listener in listeners.take().into_iter().flatten() {
-                    let acceptor = Acceptor::new(core.clone(), listener)?;
+                for acceptor in &acceptors {
                     monoio::spawn(acceptor.clone().run());
-                    acceptors.push(acceptor);
                 }
             }
             Control::Drain if is_drained => {}
             Control::Drain => {
                 is_drained = true;
-                drop(listeners.take());
                 acceptors.drain(..).for_each(|acceptor| acceptor.stop());
                 drain::run(core).await;
                 let _ = reports.send(Report::Drained(core.id));
@@ -441,7 +443,6 @@ async fn obey(
             Control::Stop => break,
         }
     }
-    Ok(())
 }
 
 /// A room's epoch: random, so that no two incarnations of a room share one.

@@ -1,6 +1,15 @@
 //! How many connections there may be: who is too many is told so, and nothing is left behind.
 
-use std::{net::TcpStream, process::Command, thread, time::Duration};
+use std::{
+    net::{TcpListener, TcpStream},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use crate::{
     client::{Client, Response, ask, serves},
@@ -13,6 +22,7 @@ on_both_drivers![
     connection_beyond_the_most_is_answered_503_until_one_leaves,
     connection_beyond_the_most_that_asks_nothing_is_let_go,
     descriptors_that_run_out_are_survived,
+    descriptors_that_run_out_during_the_start_are_survived,
     descriptors_are_all_released,
 ];
 
@@ -65,13 +75,10 @@ fn connection_beyond_the_most_that_asks_nothing_is_let_go(driver: Driver) {
 fn descriptors_that_run_out_are_survived(driver: Driver) {
     // The second bound is more than there are descriptors for: the kernel is the first to refuse.
     for bound in [None, Some("1000")] {
-        let mut shell = Command::new("/bin/sh");
-        let script = "ulimit -n 64; exec \"$0\" \"$@\"";
-        shell.args(["-c", script, env!("CARGO_BIN_EXE_server")]);
         let mut flags = vec!["--driver", driver.name(), "--cores", "2"];
         flags.extend(["--close-timeout", "200ms"]);
         flags.extend(bound.iter().flat_map(|bound| ["--max-connections", bound]));
-        let server = Server::launch(shell, &flags);
+        let server = Server::launch(with_few_descriptors(), &flags);
         let mut inside = Client::connect(&server, "/echo");
 
         let outside: Vec<_> = (0..200).map(|_| crowd(&server)).collect();
@@ -87,6 +94,48 @@ fn descriptors_that_run_out_are_survived(driver: Driver) {
         drop(outside);
         eventually("others are let in again", || serves(&server));
     }
+}
+
+/// They come before the last core has begun to listen.
+fn descriptors_that_run_out_during_the_start_are_survived(driver: Driver) {
+    for _ in 0..10 {
+        let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let until = is_over.clone();
+        let coming = thread::spawn(move || {
+            let mut streams = Vec::new();
+            while !until.load(Ordering::Relaxed) {
+                // Refused until the server listens; then as many as there are descriptors for.
+                streams.extend(TcpStream::connect(address));
+                streams.truncate(200);
+            }
+        });
+        let listen = address.to_string();
+        let flags = [
+            "--driver",
+            driver.name(),
+            "--cores",
+            "2",
+            "--listen",
+            &listen,
+        ];
+        let bounds = ["--max-connections", "1000", "--close-timeout", "200ms"];
+        let server = Server::launch(with_few_descriptors(), &[&flags[..], &bounds].concat());
+        thread::sleep(Duration::from_millis(100));
+        is_over.store(true, Ordering::Relaxed);
+        coming.join().unwrap();
+        eventually("others are let in again", || serves(&server));
+    }
+}
+
+/// The server with so few descriptors that a crowd uses them up.
+fn with_few_descriptors() -> Command {
+    let mut shell = Command::new("/bin/sh");
+    let script = "ulimit -n 64; exec \"$0\" \"$@\"";
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_server")]);
+    shell
 }
 
 /// One of many that ask, whether they are heard or not, and stay.
