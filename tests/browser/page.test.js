@@ -300,7 +300,8 @@ for (const driver of DRIVERS) {
 
     server = await startServer(driver, port, "--drain-timeout", "1s");
     await Promise.all([ada, grace].map(connected));
-    assert.match(await grace.locator("#log .note").last().textContent(), /Back after \d+ s/);
+    // Notes are drawn with the next frame, after the state has changed.
+    await eventually(async () => assert.match(await grace.locator("#log .note").last().textContent(), /Back after \d+ s/));
     await ada.getByRole("button", { name: "Send", exact: true }).click();
     await hears(grace, "before", "while away");
     await say(grace, "still here");

@@ -65,12 +65,17 @@ impl Core {
         })
     }
 
-    /// Tells the session that it is over, and drops it: its code once more, so guarded once more.
+    /// Tells the session that it is over, and drops it: its code twice more, so guarded twice more.
     fn end_session(&self, key: ConnectionKey, connection: Option<Connection>) {
+        let Some(mut session) = connection.and_then(|connection| connection.session) else {
+            return;
+        };
         self.guard(key, || {
-            if let Some(mut session) = connection.and_then(|connection| connection.session) {
-                session.closed();
-            }
+            session.closed();
+            Flow::End
+        });
+        self.guard(key, || {
+            drop(session);
             Flow::End
         });
     }

@@ -116,8 +116,10 @@ pub(crate) enum Wait {
     Joins,
     /// Room in its own queue.
     Queue,
-    /// Its rooms, to take what it published.
-    Rooms,
+    /// An order for what it published.
+    Window,
+    /// Room in the outbox towards one of its rooms.
+    Outbox,
 }
 
 impl Connection {

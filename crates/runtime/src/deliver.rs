@@ -114,7 +114,7 @@ impl State {
         };
         let bytes = publication_bytes(payload_bytes);
         connection.window_bytes = connection.window_bytes.saturating_sub(bytes);
-        let waits = connection.pause.is_some_and(|p| p.wait == Wait::Rooms);
+        let waits = connection.pause.is_some_and(|p| p.wait == Wait::Window);
         if waits && connection.window_bytes < window_bytes_max {
             connection.attention.raise();
         }

@@ -45,10 +45,12 @@ impl Drain {
     fn go_on(&mut self, state: &mut State) -> bool {
         let elapsed_ms = state.shared.now_ms() - self.begun_ms;
         let is_over = elapsed_ms >= self.total_ms;
-        let left = match is_over {
-            true => 0,
-            false => self.connections - self.connections * elapsed_ms / self.total_ms,
+        // The first closes at once: nobody is to wait for the sake of a single connection.
+        let closed = match is_over {
+            true => self.connections,
+            false => self.connections * elapsed_ms / self.total_ms + 1,
         };
+        let left = self.connections.saturating_sub(closed);
         while self.waiting.len() as u64 > left
             && let Some(key) = self.waiting.pop()
         {

@@ -99,9 +99,6 @@ impl State {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if matches!(connection.stage, Stage::Over) {
-            return;
-        }
         connection.protocol.transmit(&mut connection.queue.direct);
         connection.end(reason);
         connection.stage = Stage::Closing { deadline_ms, last };

@@ -104,6 +104,7 @@ pub(crate) async fn run(core: Rc<Core>) {
         if let Err(error) = ready.and_then(|()| Ok(core.poller.take(&mut events)?)) {
             warn!(%error, "waiting for sockets failed");
             core.turnstile.pass().await;
+            continue;
         }
         let mut state = core.state.borrow_mut();
         for event in &events {
@@ -122,7 +123,10 @@ impl State {
         if flags.intersects(EventFlags::IN.union(ENDED)) {
             connection.arrival.is_readable = true;
             connection.arrival.has_ended |= flags.intersects(ENDED);
-            connection.attention.raise();
+            // One that is not read now is resumed by what it waits for.
+            if connection.pause.is_none() {
+                connection.attention.raise();
+            }
         }
         if flags.intersects(EventFlags::OUT.union(ENDED))
             && let Sending::Blocked { progress_ms } = connection.queue.sending

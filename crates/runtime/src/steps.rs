@@ -93,13 +93,13 @@ impl State {
         }
         let connection = self.connections.get(key)?;
         if connection.window_bytes >= self.shared.config.publish_window_bytes {
-            return Some(Wait::Rooms);
+            return Some(Wait::Window);
         }
         for subscription in &connection.subscriptions {
             let home = self.shards.room(*subscription).home;
             if self.outboxes.is_full(home) {
                 self.outboxes.wait(home, key);
-                return Some(Wait::Rooms);
+                return Some(Wait::Outbox);
             }
         }
         None

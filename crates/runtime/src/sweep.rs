@@ -121,7 +121,8 @@ fn sending_due(connection: &Connection, timeouts: &Timeouts, now_ms: u64) -> Opt
 /// or sending stalls.
 fn pause_due(pause: Pause, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
     let is_over = now_ms >= pause.since_ms + ms(timeouts.pause);
-    (pause.wait == Wait::Rooms && is_over).then_some(Due::Close(EndReason::RoomBusy))
+    let is_for_rooms = matches!(pause.wait, Wait::Window | Wait::Outbox);
+    (is_for_rooms && is_over).then_some(Due::Close(EndReason::RoomBusy))
 }
 
 fn heartbeat_due(heartbeat: &Heartbeat, now_ms: u64) -> Option<Due> {

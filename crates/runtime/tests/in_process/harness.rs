@@ -29,6 +29,8 @@ pub type Closed = fn();
 pub struct App {
     pub receive: Receive,
     pub closed: Closed,
+    /// Runs when a session is dropped.
+    pub dropped: Closed,
     /// Is asked before every request is routed.
     pub route: fn(&str),
 }
@@ -38,6 +40,7 @@ impl App {
         Self {
             receive,
             closed: || {},
+            dropped: || {},
             route: |_| {},
         }
     }
@@ -46,6 +49,7 @@ impl App {
 struct Scripted {
     receive: Receive,
     closed: Closed,
+    dropped: Closed,
 }
 
 impl Application for App {
@@ -62,6 +66,7 @@ impl Application for App {
             session: Box::new(Scripted {
                 receive: self.receive,
                 closed: self.closed,
+                dropped: self.dropped,
             }),
         })
     }
@@ -78,6 +83,12 @@ impl Session for Scripted {
     }
 }
 
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        (self.dropped)();
+    }
+}
+
 /// A running server, drained when it is dropped.
 pub struct Running {
     server: Option<Server>,
@@ -87,9 +98,14 @@ pub struct Running {
 
 /// Starts a server of two cores on a free port.
 pub fn start(driver: DriverChoice, app: App) -> Running {
+    start_with(driver, app, |_| {})
+}
+
+/// As [`start`], with other settings.
+pub fn start_with(driver: DriverChoice, app: App, set: impl FnOnce(&mut Config)) -> Running {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let config = Config {
+    let mut config = Config {
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
         cores: 2,
         driver,
@@ -100,6 +116,7 @@ pub fn start(driver: DriverChoice, app: App) -> Running {
         },
         ..Config::default()
     };
+    set(&mut config);
     let server = Server::start(config, Arc::new(app)).expect("the server starts");
     Running {
         address: server.addresses()[0],
@@ -192,6 +209,17 @@ impl Client {
         let message = self.0.read().unwrap();
         assert!(message.is_text(), "{message:?}");
         message.into_text().unwrap().to_string()
+    }
+
+    /// A message of text, or the code and reason of the close frame that came in its place.
+    #[track_caller]
+    pub fn text_or_close(&mut self) -> Result<String, (u16, String)> {
+        match self.0.read().unwrap() {
+            tungstenite::Message::Close(Some(close)) => {
+                Err((close.code.into(), close.reason.to_string()))
+            }
+            message => Ok(message.into_text().unwrap().to_string()),
+        }
     }
 
     /// The code and reason of the close frame that must come next; the stream must end after it.

@@ -25,5 +25,6 @@ macro_rules! on_both_drivers {
 
 mod harness;
 
+mod busy;
 mod panics;
 mod sessions;

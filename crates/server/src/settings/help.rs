@@ -26,7 +26,7 @@ pub(super) const AFTER: &str = "'server --help' tells more of each, and how to s
 pub(super) const EXAMPLES: &str = "\
 Examples:
   On this machine only, with the built-in page at http://127.0.0.1:8000/:
-      hubbub
+      server
 
   On every interface, for the pages of one other site, with messages of up to 1 MiB:
       server --listen 0.0.0.0:8000 --allow-origin https://app.example.com --message-bytes-max 1MiB";

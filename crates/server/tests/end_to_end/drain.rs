@@ -20,6 +20,7 @@ use crate::{
 on_both_drivers![
     signal_with_nobody_there_ends_the_process_at_once,
     connections_are_closed_with_1001_at_an_even_pace,
+    single_connection_is_closed_at_once,
     connections_that_wait_for_their_close_are_served,
     requests_under_way_are_answered_503,
     listeners_close_at_once,
@@ -66,6 +67,14 @@ fn connections_are_closed_with_1001_at_an_even_pace(driver: Driver) {
     assert!(late >= 10, "{late} of 50 in the second half: {after:?}");
     let last = after.iter().max().unwrap();
     assert!(*last < total + Duration::from_secs(5), "the last {last:?}");
+}
+
+fn single_connection_is_closed_at_once(driver: Driver) {
+    let mut server = Server::start(driver, &["--drain-timeout", "1h"]);
+    let mut client = Client::join(&server, "drained");
+    server.signal(Signal::TERM);
+    assert_eq!(client.closed(), 1001);
+    assert_eq!(server.wait().code(), Some(0));
 }
 
 fn connections_that_wait_for_their_close_are_served(driver: Driver) {
@@ -122,16 +131,25 @@ fn requests_under_way_are_answered_503(driver: Driver) {
 fn listeners_close_at_once(driver: Driver) {
     let flags = ["--cores", "2", "--drain-timeout", "1h"];
     let mut server = Server::start(driver, &flags);
-    let mut client = Client::connect(&server, "/echo");
+    let mut clients: Vec<_> = (0..4).map(|_| Raw::open(&server, "/echo")).collect();
     server.signal(Signal::TERM);
     eventually("new connections are refused", || {
         let refused = TcpStream::connect(server.address());
         refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     });
-    client.send("I am still here");
-    assert_eq!(client.text(), "I am still here");
-    client.leave();
+    // Each core has closed its first connection; the other two wait for their time.
+    let mut served = 0;
+    for client in &mut clients {
+        client.send(wire::frame(TEXT, b"I am still here"));
+        let frame = client.message();
+        match frame.opcode() {
+            TEXT => served += 1,
+            _ => assert_eq!(frame.close_code(), 1001),
+        }
+    }
+    assert!(served >= 2, "{served} of 4 were served");
     // The last has left: there is nobody to pace.
+    drop(clients);
     assert_eq!(server.wait().code(), Some(0));
 }
 
@@ -142,7 +160,8 @@ fn second_signal_ends_the_process_at_once(driver: Driver) {
         (Signal::TERM, Signal::INT),
     ] {
         let mut server = Server::start(driver, &["--drain-timeout", "1h"]);
-        let _client = Client::connect(&server, "/echo");
+        // One is closed at once; there must be another on its core, and there are at most two.
+        let _clients: Vec<_> = (0..3).map(|_| Client::connect(&server, "/echo")).collect();
         server.signal(first);
         // Two of the same kind that are not taken one by one are one.
         eventually("the first is taken", || server.log().contains("draining"));
