@@ -101,6 +101,9 @@ pub struct CompareArguments {
     /// Hubbub's binary, in place of the one that is built.
     #[arg(long)]
     pub server_bin: Option<PathBuf>,
+    /// An earlier build of Hubbub, which takes part as hubbub-before and hubbub-epoll-before.
+    #[arg(long, value_name = "SERVER_BIN")]
+    pub before: Option<PathBuf>,
     /// The epoll version's binary, in place of the one that is built.
     #[arg(long)]
     pub epoll_bin: Option<PathBuf>,
@@ -150,6 +153,7 @@ impl CompareArguments {
         Window {
             warm_up: Duration::from_secs_f64(warm_up),
             measured: Duration::from_secs_f64(self.seconds.unwrap_or(measured).max(0.05)),
+            stays_awake: false,
         }
     }
 }

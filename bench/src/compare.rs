@@ -211,12 +211,20 @@ impl Comparison<'_> {
             &workload.work,
             target,
             process,
-            self.plan.window,
+            self.window(workload),
             server.echo,
         );
         match (outcome, running.ended()) {
             (Err(error), Some(ended)) => Err(StartError::Failed(error.context(ended))),
             (outcome, _) => Ok(outcome?),
+        }
+    }
+
+    /// The load stays awake where the server leaves it a processor.
+    fn window(&self, workload: &Workload) -> Window {
+        Window {
+            stays_awake: workload.cores < self.processors.count(),
+            ..self.plan.window
         }
     }
 

@@ -79,7 +79,8 @@ fn list() -> Result<ExitCode> {
 
 fn run_compare(arguments: &CompareArguments) -> Result<ExitCode> {
     let open_files_max = pin::raise_open_files();
-    let binaries = Binaries::find(arguments.server_bin.clone(), arguments.epoll_bin.clone())?;
+    let mut binaries = Binaries::find(arguments.server_bin.clone(), arguments.epoll_bin.clone())?;
+    binaries.before.clone_from(&arguments.before);
     let servers = chosen_servers(arguments, catalogue(&binaries))?;
     let workloads = chosen_workloads(arguments, open_files_max)?;
     if !arguments.no_build {
@@ -219,6 +220,8 @@ fn run_one(arguments: &RunArguments) -> Result<ExitCode> {
     let window = Window {
         warm_up: Duration::from_millis(500),
         measured: Duration::from_secs_f64(arguments.seconds),
+        // Perhaps the server runs on the same processor.
+        stays_awake: false,
     };
     let target = Target {
         address,

@@ -2,11 +2,11 @@
 
 use super::dial::{Target, answer_bytes, connect, request};
 use super::meter::{Measured, Meter};
+use super::wait::wait;
 use anyhow::{Context as _, Result, bail, ensure};
 use codec::Opcode;
 use codec::frame::encode_masked;
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -162,15 +162,7 @@ pub fn measure(target: Target, path: &str, slots: usize, mut meter: Meter) -> Re
             progress.elapsed() < SILENCE_MAX,
             "no connection came about for 5 s"
         );
-        events.clear();
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: 50_000_000,
-        };
-        match epoll::wait(&load.epoll, spare_capacity(&mut events), Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+        wait(&load.epoll, &mut events, &mut meter)?;
         for event in &events {
             if load.advance(&mut attempts, event.data.u64() as usize, &mut meter)? {
                 progress = Instant::now();

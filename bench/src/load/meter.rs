@@ -15,13 +15,16 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, LATENCY_NS_MAX, 3).expect("the bounds are in order")
 }
 
-/// How long to warm up and to measure.
+/// How long to warm up and to measure, and how the load waits meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     /// Before anything counts.
     pub warm_up: Duration,
     /// What counts.
     pub measured: Duration,
+    /// Whether the load looks for replies again and again instead of sleeping until they come:
+    /// right if it has a processor to itself.
+    pub stays_awake: bool,
 }
 
 impl Window {
@@ -68,6 +71,8 @@ struct Reading {
     at: Instant,
     server: Option<CpuTime>,
     load: Duration,
+    /// The part of it in which the load only looked whether there was something.
+    idle: Duration,
     /// All processors of the machine together.
     machine: Option<Duration>,
 }
@@ -93,6 +98,11 @@ pub struct Meter {
     operations: u64,
     latency: Histogram<u64>,
     by_schedule: bool,
+    stays_awake: bool,
+    /// Spent looking for replies when there were none.
+    idle: Duration,
+    /// When the latest look ended, if it found nothing.
+    idle_since: Option<Instant>,
 }
 
 impl Meter {
@@ -110,6 +120,25 @@ impl Meter {
             operations: 0,
             latency: histogram(),
             by_schedule: false,
+            stays_awake: window.stays_awake,
+            idle: Duration::ZERO,
+            idle_since: None,
+        }
+    }
+
+    /// Whether the load is to wait without sleeping.
+    #[must_use]
+    pub fn stays_awake(&self) -> bool {
+        self.stays_awake
+    }
+
+    /// Notes a look for replies. From one that found nothing to the next the load was idle.
+    pub fn looked(&mut self, began: Instant, ended: Instant, found: bool) {
+        if found {
+            self.idle_since = None;
+        } else {
+            self.idle += ended - self.idle_since.unwrap_or(began);
+            self.idle_since = Some(ended);
         }
     }
 
@@ -134,6 +163,7 @@ impl Meter {
         Ok(Reading {
             server: self.process.map(Process::cpu).transpose()?,
             load: own_thread_cpu(),
+            idle: self.idle,
             machine: machine_busy(),
             at: Instant::now(),
         })
@@ -166,7 +196,10 @@ impl Meter {
                 .zip(last.server)
                 .map(|(first, last)| last - first),
             resident_bytes: self.resident_bytes,
-            load_share: last.load.saturating_sub(first.load).as_secs_f64() / seconds,
+            load_share: (last.load - first.load)
+                .saturating_sub(last.idle - first.idle)
+                .as_secs_f64()
+                / seconds,
             others_busy: others_busy(&first, &last),
             latency: self.latency,
             note: None,

@@ -16,4 +16,5 @@ pub mod pace;
 pub mod preflight;
 pub mod reactor;
 pub mod rooms;
+pub mod wait;
 pub mod wire;

@@ -3,8 +3,8 @@
 use super::check::Fault;
 use super::meter::{Measured, Meter};
 use super::pace::{Pace, interval};
+use super::wait::wait;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -151,11 +151,12 @@ pub fn drive(mut io: Io, driver: &mut dyn Driver) -> Result<Measured> {
     };
     driver.start(&mut io, progress.last)?;
     while progress.goes_on(&mut io, driver)? {
-        events.clear();
-        wait(&io.epoll, &mut events)?;
+        wait(&io.epoll, &mut events, &mut io.meter)?;
         let mut replies = false;
         if let Some(timer) = &timer {
-            let _ = rustix::io::read(timer, &mut buffer[..8]);
+            if !events.is_empty() {
+                let _ = rustix::io::read(timer, &mut buffer[..8]);
+            }
             if progress.over.is_none() {
                 driver.tick(&mut io, Instant::now())?;
             }
@@ -212,17 +213,6 @@ impl Progress {
             );
         }
         Ok(true)
-    }
-}
-
-fn wait(epoll: &OwnedFd, events: &mut Vec<epoll::Event>) -> Result<()> {
-    let timeout = Timespec {
-        tv_sec: 0,
-        tv_nsec: 50_000_000,
-    };
-    match epoll::wait(epoll, spare_capacity(events), Some(&timeout)) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }
 

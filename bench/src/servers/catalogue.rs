@@ -11,6 +11,8 @@ use std::process::Command;
 pub struct Binaries {
     /// Hubbub.
     pub server: PathBuf,
+    /// Another build of Hubbub, to be compared with.
+    pub before: Option<PathBuf>,
     /// The epoll version.
     pub epoll: PathBuf,
     /// This program, which has the floor in it.
@@ -30,6 +32,7 @@ impl Binaries {
         let release = target.join("release");
         Ok(Self {
             server: server.unwrap_or_else(|| release.join("server")),
+            before: None,
             epoll: epoll.unwrap_or_else(|| release.join("bench-epoll")),
             bench: std::env::current_exe().context("cannot find this program's own file")?,
             peers: root.join("bench/peers"),
@@ -124,8 +127,10 @@ fn server(name: &str, about: &str, origin: Origin, start: Start) -> Server {
     }
 }
 
+const DRIVERS: [&str; 2] = ["io_uring", "epoll"];
+
 fn ours(binaries: &Binaries) -> Vec<Server> {
-    let hubbub = |driver: &str| {
+    let hubbub = |binary: &Path, driver: &str, suffix: &str| {
         let arguments = [
             "--listen",
             "127.0.0.1:{port}",
@@ -135,16 +140,15 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
             driver,
         ];
         let arguments = [&arguments[..], &["--log-level", "warn"]].concat();
-        let name = if driver == "epoll" {
-            "hubbub-epoll"
-        } else {
-            "hubbub"
+        let name = match driver {
+            "epoll" => format!("hubbub-epoll{suffix}"),
+            _ => format!("hubbub{suffix}"),
         };
         let about = format!("Hubbub on monoio's {driver} driver");
-        let start = program(&binaries.server, &arguments);
+        let start = program(binary, &arguments);
         Server {
             shares_rooms: true,
-            ..server(name, &about, Origin::Hubbub, start)
+            ..server(&name, &about, Origin::Hubbub, start)
         }
     };
     let epoll = |name: &str, about: &str, coalesce: &str| {
@@ -159,9 +163,10 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
         let start = program(&binaries.epoll, &arguments);
         server(name, about, Origin::Baseline, start)
     };
-    vec![
-        hubbub("io_uring"),
-        hubbub("epoll"),
+    let both = |binary, suffix| DRIVERS.map(|driver| hubbub(binary, driver, suffix));
+    let mut ours = Vec::from(both(&binaries.server, ""));
+    ours.extend(binaries.before.iter().flat_map(|it| both(it, "-before")));
+    ours.extend([
         epoll(
             "epoll",
             "the epoll version, one send for each socket and turn",
@@ -172,7 +177,8 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
             "the epoll version, one send for each message",
             "false",
         ),
-    ]
+    ]);
+    ours
 }
 
 fn peers(binaries: &Binaries) -> Vec<Server> {

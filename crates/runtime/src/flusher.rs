@@ -54,9 +54,9 @@ impl Core {
     /// Takes the list of connections with something to send.
     fn take_dirty(&self, dirty: &mut Vec<ConnectionKey>) {
         let mut state = self.state.borrow_mut();
-        state.mark_subscribers();
         dirty.clear();
         std::mem::swap(&mut state.dirty.connections, dirty);
+        state.shards.subscribers_with_news(dirty);
     }
 
     fn send_bytes(&self, dirty: &[ConnectionKey]) {
@@ -75,43 +75,15 @@ async fn send_blocked(core: Rc<Core>, blocked: Blocked) {
 }
 
 impl State {
-    /// Puts the subscribers of rooms with news on the list. Those whose socket is full fall
-    /// further behind: here is where one of them is found too far.
-    fn mark_subscribers(&mut self) {
-        let bytes_max = self.shared.config.send_queue_bytes_max;
-        let mut too_slow = Vec::new();
-        let news = self.shards.take_news();
-        for shard in news.into_iter().filter_map(|key| self.shards.get(key)) {
-            for subscriber in shard.subscribers.values() {
-                let key = subscriber.connection;
-                let Some(connection) = self.connections.get_mut(key) else {
-                    continue;
-                };
-                let Connection {
-                    queue,
-                    subscriptions,
-                    ..
-                } = connection;
-                if !queue.sending.is_blocked() {
-                    connection.mark_dirty(key, &mut self.dirty);
-                } else if queue.is_over(bytes_max, subscriptions, &self.shards) {
-                    too_slow.push(key);
-                }
-            }
-        }
-        for key in too_slow {
-            self.close(key, EndReason::SendQueueFull);
-        }
-    }
-
-    /// Sends what waits for one connection, unless its socket is full.
+    /// Sends what waits for one connection. If its socket is full it has fallen further behind:
+    /// here is where it is found too far.
     pub(crate) fn transmit(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         let before = connection.queue.sending;
         if before.is_blocked() {
-            return;
+            return self.fell_behind(key);
         }
         connection.protocol.transmit(&mut connection.queue.direct);
         let Some(Transmitted {
@@ -173,7 +145,7 @@ impl State {
         }
     }
 
-    /// A connection's socket has just become full with something left.
+    /// More waits for a connection than its socket takes now.
     fn fell_behind(&mut self, key: ConnectionKey) {
         let bytes_max = self.shared.config.send_queue_bytes_max;
         let Some(connection) = self.connections.get(key) else {

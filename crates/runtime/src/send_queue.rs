@@ -42,7 +42,7 @@ struct HalfSent {
 /// since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Sending {
-    /// Nothing to send.
+    /// Nothing to send, unless its rooms have news since the flusher's last turn.
     #[default]
     Idle,
     /// On the flusher's list.

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use codec::Kind;
 use runtime::{DriverChoice, Outlet};
 
-use crate::harness::{App, start_with};
+use crate::harness::{App, PATIENCE, start_with};
 
 on_both_drivers![publishers_of_a_room_that_takes_nothing_are_closed_with_1013];
 
@@ -29,6 +29,8 @@ fn publishers_of_a_room_that_takes_nothing_are_closed_with_1013(driver: DriverCh
     let server = start_with(driver, App::new(receive), |config| {
         config.timeouts.pause = PAUSE;
         config.publish_window_bytes = 1 << 10;
+        // The publishers are read one after another, the first only when the standstill is over.
+        config.timeouts.close = PATIENCE;
     });
     let mut publishers: Vec<_> = (0..PUBLISHERS)
         .map(|n| server.connect(&format!("/rooms/{n}")))
