@@ -19,7 +19,7 @@ const RECEIVE_BYTES: usize = 256 * 1024;
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 const TIMER: u64 = u64::MAX;
 /// For what is still on its way when the measured part is over.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(15);
 /// Share of a fixed rate below which a server did not keep up.
 const KEPT_UP: f64 = 0.97;
 

@@ -56,10 +56,14 @@ pub(crate) fn encode_switching_protocols(
     subprotocol: Option<&str>,
     out: &mut Vec<u8>,
 ) {
-    out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
-    encode_field("Upgrade", "websocket", out);
-    encode_field("Connection", "Upgrade", out);
-    encode_field("Sec-WebSocket-Accept", accept.as_str(), out);
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\n\
+        Upgrade: websocket\r\n\
+        Connection: Upgrade\r\n\
+        Sec-WebSocket-Accept: ",
+    );
+    out.extend_from_slice(accept.as_str().as_bytes());
+    out.extend_from_slice(b"\r\n");
     if let Some(subprotocol) = subprotocol {
         encode_field("Sec-WebSocket-Protocol", subprotocol, out);
     }

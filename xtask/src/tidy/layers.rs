@@ -6,13 +6,14 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
 /// Each crate, and those of the workspace that it may depend on, in tests and build scripts too.
-const LAYERS: [(&str, &[&str]); 7] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("codec", &[]),
     ("hub", &[]),
     ("runtime", &["codec", "hub"]),
     ("server", &["runtime", "codec", "hub"]),
     ("xtask", &[]),
     ("bench", &["codec"]),
+    ("bench-codec", &["codec"]),
     ("bench-epoll", &["codec"]),
 ];
 
