@@ -32,7 +32,7 @@ export async function freePort() {
 /** Starts a server and waits until it answers. */
 export async function startServer(driver, port, ...more) {
   if (!existsSync(SERVER_BIN)) throw new Error(`no server at ${SERVER_BIN}: build it, or set SERVER_BIN`);
-  const args = ["--listen", `127.0.0.1:${port}`, "--driver", driver, ...more];
+  const args = ["--listen", `127.0.0.1:${port}`, "--driver", driver, "--internal-listen", "off", ...more];
   const child = spawn(SERVER_BIN, args, { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => { output += chunk; });

@@ -181,7 +181,12 @@ mod tests {
 
     fn message(payload: &[u8]) -> Message<'_> {
         let kind = Kind::Binary;
-        Message { kind, payload }
+        let fragments = 1;
+        Message {
+            kind,
+            payload,
+            fragments,
+        }
     }
 
     #[test]

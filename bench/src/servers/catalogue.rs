@@ -139,7 +139,8 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
             "--driver",
             driver,
         ];
-        let arguments = [&arguments[..], &["--log-level", "warn"]].concat();
+        let quiet = ["--log-level", "warn", "--internal-listen", "off"];
+        let arguments = [&arguments[..], &quiet].concat();
         let name = match driver {
             "epoll" => format!("hubbub-epoll{suffix}"),
             _ => format!("hubbub{suffix}"),

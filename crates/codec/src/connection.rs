@@ -95,6 +95,25 @@ pub struct Message<'a> {
     pub kind: Kind,
     /// Valid UTF-8 if it is text.
     pub payload: &'a [u8],
+    /// How many frames it came in, at least 1.
+    pub fragments: u32,
+}
+
+/// What a call of [`Connection::transmit`] appended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Transmitted {
+    /// The pong to the latest ping.
+    pub pong: bool,
+    /// The last thing: the reply to a close frame, or what tells which rule was broken.
+    pub farewell: bool,
+}
+
+impl Transmitted {
+    /// Whether anything was appended.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.pong || self.farewell
+    }
 }
 
 impl Connection {
@@ -170,20 +189,22 @@ impl Connection {
     }
 
     /// Appends what is owed: the pong to the latest ping, then the reply to a close frame, or what
-    /// tells the peer which rule it broke. Returns whether there was anything.
-    pub fn transmit(&mut self, out: &mut Vec<u8>) -> bool {
-        let owed = self.owes();
+    /// tells the peer which rule it broke.
+    pub fn transmit(&mut self, out: &mut Vec<u8>) -> Transmitted {
+        let mut transmitted = Transmitted::default();
         if let Some(payload) = self.pong.take() {
             frame::encode(Opcode::Pong, &payload, out);
+            transmitted.pong = true;
         }
         if let State::Closed(farewell) = &mut self.state {
             match mem::replace(farewell, Farewell::Said) {
-                Farewell::Said => {}
+                Farewell::Said => return transmitted,
                 Farewell::Response(error) => response::encode_error(error, out),
                 Farewell::Close(code) => frame::encode_close(code, "", out),
             }
+            transmitted.farewell = true;
         }
-        owed
+        transmitted
     }
 
     /// Whether [`Connection::transmit`] would append anything.
@@ -289,9 +310,14 @@ impl Connection {
                     event: None,
                 };
             }
-            Ok(Some(Found::Message { kind, payload })) => Event::Message(Message {
+            Ok(Some(Found::Message {
+                kind,
+                payload,
+                fragments,
+            })) => Event::Message(Message {
                 kind,
                 payload: payload.bytes(input, lent),
+                fragments,
             }),
             Ok(Some(Found::Ping(payload))) => {
                 let payload = payload.bytes(input, lent);

@@ -1,5 +1,6 @@
 //! Every rule a peer can break, and what follows from it: a status or a close code, and a name.
 
+use strum::VariantArray;
 use thiserror::Error as ThisError;
 
 use crate::close::CloseCode;
@@ -16,6 +17,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Every rule there is.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let handshake = HandshakeError::VARIANTS
+            .iter()
+            .copied()
+            .map(Self::Handshake);
+        handshake.chain(FrameError::VARIANTS.iter().copied().map(Self::Frame))
+    }
+
     /// The code of the close frame this leads to; `None` in the handshake, where an HTTP response
     /// says it.
     #[must_use]
@@ -38,7 +48,7 @@ impl Error {
 
 /// A rule for requests that was broken (RFC 9112, RFC 6455 section 4.2.1). Displays as one
 /// sentence for the peer, which is also the body of the error response.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, ThisError)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, ThisError, VariantArray)]
 #[expect(missing_docs, reason = "the sentence of each variant says it")]
 pub enum HandshakeError {
     #[error("The request head is larger than is accepted here.")]
@@ -176,7 +186,7 @@ impl HandshakeError {
 }
 
 /// A rule for frames that was broken (RFC 6455 sections 5 and 8.1, and our limits).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, ThisError)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, ThisError, VariantArray)]
 #[expect(missing_docs, reason = "the sentence of each variant says it")]
 pub enum FrameError {
     #[error("a reserved bit is set, and no extension was negotiated")]

@@ -35,7 +35,7 @@ mod utf8;
 mod work;
 
 pub use close::CloseCode;
-pub use connection::{Connection, Event, Message, Phase, Step};
+pub use connection::{Connection, Event, Message, Phase, Step, Transmitted};
 pub use error::{Error, FrameError, HandshakeError};
 pub use frame::{Kind, Opcode, encode_close, encode_message, encode_ping};
 pub use limits::Limits;

@@ -11,7 +11,11 @@ use crate::{mask, utf8};
 
 /// Something whole that was read.
 pub(crate) enum Found {
-    Message { kind: Kind, payload: Place },
+    Message {
+        kind: Kind,
+        payload: Place,
+        fragments: u32,
+    },
     Ping(Place),
     Pong(Place),
     Close(Option<CloseCode>),
@@ -206,6 +210,7 @@ impl Reader {
             return Ok(Some(Found::Message {
                 kind: partial.kind,
                 payload,
+                fragments: 1,
             }));
         }
         self.message = Message::Within(Box::new(partial));
@@ -234,11 +239,12 @@ impl Reader {
         }
         partial.finish()?;
         *lent = mem::take(&mut partial.payload);
-        let kind = partial.kind;
+        let (kind, fragments) = (partial.kind, partial.fragments);
         self.message = Message::Between;
         Ok(Some(Found::Message {
             kind,
             payload: Place::Lent,
+            fragments,
         }))
     }
 

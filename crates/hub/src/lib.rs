@@ -22,8 +22,10 @@ mod actor;
 mod mailbox;
 mod name;
 mod rooms;
+mod view;
 
 pub use actor::run;
 pub use mailbox::{ConnectionId, CoreId, Delivery, JoinRefusal, Publication, Request, RoomId};
 pub use name::{NameError, ROOM_NAME_BYTES_MAX, RoomName};
 pub use rooms::{RoomBudget, Rooms};
+pub use view::{RoomView, Seen};

@@ -4,8 +4,9 @@
 //! once for a turn's work and not once for each message.
 
 use bytes::Bytes;
+use flume::Sender;
 
-use crate::name::RoomName;
+use crate::{name::RoomName, view::RoomView};
 
 /// A core's number, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +44,8 @@ pub struct RoomId {
 pub struct Publication {
     /// One byte that belongs to the payload (which kind of message it is), opaque to the hub.
     pub tag: u8,
+    /// A number that travels with it, opaque to the hub.
+    pub stamp: u64,
     /// The payload, shared by all cores that deliver it.
     pub payload: Bytes,
 }
@@ -72,6 +75,13 @@ pub enum Request {
         publisher: ConnectionId,
         /// What is delivered.
         publication: Publication,
+    },
+    /// Tell an operator which rooms stand out.
+    Look {
+        /// How many of each kind.
+        top: usize,
+        /// Where the answer goes; one that finds no room there is lost.
+        reply: Sender<RoomView>,
     },
     /// Time has come to this; empty rooms whose time is over are reaped.
     Sweep {

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use crate::{
     mailbox::{ConnectionId, CoreId, Delivery, JoinRefusal, Publication, Request, RoomId},
     name::RoomName,
+    view::{LOOKED_AT_MAX, RoomView, Seen},
 };
 
 new_key_type! { struct RoomKey; }
@@ -60,6 +61,8 @@ struct Room {
     epoch: u64,
     /// The number of the latest message; 0 before the first.
     number: u64,
+    /// What it was when an operator last looked.
+    number_seen: u64,
     /// Cores with subscribers, and how many each has (never 0).
     subscribers: SmallVec<[(CoreId, u32); 2]>,
     /// When the last subscriber left, in milliseconds; meaningless while there is one.
@@ -79,6 +82,8 @@ pub struct Rooms {
     emptied: VecDeque<(RoomKey, u64)>,
     idle_ms: u64,
     now_ms: u64,
+    /// When an operator last looked.
+    looked_ms: u64,
     budget: Arc<RoomBudget>,
     epochs: Box<dyn FnMut() -> u64>,
     /// Deliveries not yet taken, by the core they are for.
@@ -102,6 +107,7 @@ impl Rooms {
             emptied: VecDeque::new(),
             idle_ms,
             now_ms: 0,
+            looked_ms: 0,
             budget,
             epochs: Box::new(epochs),
             outgoing: (0..cores).map(|_| Vec::new()).collect(),
@@ -119,6 +125,7 @@ impl Rooms {
                 publication,
             } => self.publish(room, publisher, publication),
             Request::Sweep { now_ms } => self.sweep(now_ms),
+            Request::Look { top, reply } => drop(reply.try_send(self.look(top))),
         }
     }
 
@@ -177,6 +184,7 @@ impl Rooms {
             name: name.clone(),
             epoch: (self.epochs)(),
             number: 0,
+            number_seen: 0,
             subscribers: SmallVec::new(),
             empty_since_ms: self.now_ms,
             awaits_reaping: false,
@@ -244,12 +252,35 @@ impl Rooms {
         }
     }
 
+    /// The rooms that stand out among the first [`LOOKED_AT_MAX`].
+    fn look(&mut self, top: usize) -> RoomView {
+        let home = self.home.0;
+        let window_ms = self.now_ms - std::mem::replace(&mut self.looked_ms, self.now_ms);
+        let looked_at = self.rooms.values_mut().take(LOOKED_AT_MAX);
+        let seen: Vec<_> = looked_at.map(|room| room.look(home)).collect();
+        RoomView::new(self.rooms.len(), window_ms, seen, top)
+    }
+
     fn is_over(&self, since_ms: u64) -> bool {
         self.now_ms.saturating_sub(since_ms) >= self.idle_ms
     }
 
     fn deliver(&mut self, core: CoreId, delivery: Delivery) {
         self.outgoing[core.index()].push(delivery);
+    }
+}
+
+impl Room {
+    fn look(&mut self, home: u16) -> Seen {
+        let number_seen = std::mem::replace(&mut self.number_seen, self.number);
+        Seen {
+            name: self.name.clone(),
+            home,
+            subscribers: self.subscribers.iter().map(|(_, count)| count).sum(),
+            cores: self.subscribers.len(),
+            messages: self.number,
+            messages_new: self.number - number_seen,
+        }
     }
 }
 

@@ -174,6 +174,7 @@ impl World {
             room: room.unwrap(),
             publisher: id,
             publication: Publication {
+                stamp: 0,
                 tag: 1,
                 payload: Bytes::copy_from_slice(&payload.to_ne_bytes()),
             },

@@ -65,6 +65,7 @@ impl Home {
             room,
             publisher: connection(1),
             publication: Publication {
+                stamp: 0,
                 tag: 0,
                 payload: Bytes::from_static(b"hello"),
             },
@@ -177,4 +178,38 @@ fn rooms_that_are_dropped_give_their_budget_back() {
     assert_eq!(budget.rooms(), 1);
     drop(rooms);
     assert_eq!(budget.rooms(), 0);
+}
+
+#[test]
+fn look_tells_the_largest_rooms_and_those_with_news_since_the_look_before() {
+    let mut home = Home::new(10);
+    let (large, _, _) = home.join("large").unwrap();
+    home.join("large").unwrap();
+    let (busy, _, _) = home.join("busy").unwrap();
+    home.join("quiet").unwrap();
+    for _ in 0..3 {
+        home.publish(busy);
+    }
+    home.publish(large);
+    home.sweep(2_000);
+    let mut look = |now_ms| {
+        home.sweep(now_ms);
+        let (reply, answer) = flume::bounded(1);
+        assert!(home.apply(Request::Look { top: 2, reply }).is_empty());
+        answer.recv().unwrap()
+    };
+    let view = look(2_000);
+    assert_eq!((view.of, view.looked_at, view.window_ms), (3, 3, 2_000));
+    let names = |rooms: &[hub::Seen]| -> Vec<_> {
+        rooms.iter().map(|room| room.name.to_string()).collect()
+    };
+    assert_eq!(view.largest[0].name.as_str(), "large");
+    assert_eq!((view.largest[0].subscribers, view.largest.len()), (2, 2));
+    assert_eq!(names(&view.busiest), ["busy", "large"]);
+    assert_eq!(
+        (view.busiest[0].messages, view.busiest[0].messages_new),
+        (3, 3)
+    );
+    let again = look(2_500);
+    assert_eq!((again.window_ms, again.busiest.len()), (500, 0));
 }

@@ -145,15 +145,20 @@ impl Acceptor {
                 }
                 Err(error) => {
                     admission.leave(admitted);
+                    let mut state = self.core.state.borrow_mut();
+                    let errors = &mut state.tally.accept_errors;
                     match error {
                         Errno::WOULDBLOCK | Errno::INVAL => return Accepted::All,
                         Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
+                            errors.descriptors += 1;
                             self.warn(error);
                             self.refuse_one();
                             return Accepted::Nobody;
                         }
-                        // The peer gave up while it waited (accept(2)), or a signal came.
-                        _ => {}
+                        // The peer gave up while it waited (accept(2)).
+                        Errno::CONNABORTED => errors.aborted += 1,
+                        Errno::INTR => {}
+                        _ => errors.other += 1,
                     }
                 }
             }

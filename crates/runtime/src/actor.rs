@@ -60,7 +60,9 @@ impl Core {
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             let connection = key.data().as_ffi();
             error!(connection, "a connection's code panicked");
-            self.state.borrow_mut().close(key, EndReason::Panicked);
+            let mut state = self.state.borrow_mut();
+            state.tally.panics += 1;
+            state.close(key, EndReason::Panicked);
             Flow::More
         })
     }
@@ -88,9 +90,14 @@ impl Core {
         admitted: Admitted,
     ) -> io::Result<ConnectionKey> {
         let time = admitted.time(self.shared.config.timeouts.handshake);
-        let deadline_ms = self.shared.now_ms() + ms(time);
-        let connection = Connection::new(socket, peer, admitted, deadline_ms);
-        let connections = &mut self.state.borrow_mut().connections;
+        let now_ns = self.shared.now_ns();
+        let deadline_ms = now_ns / 1_000_000 + ms(time);
+        let connection = Connection::new(socket, peer, admitted, now_ns, deadline_ms);
+        let mut state = self.state.borrow_mut();
+        let State {
+            connections, tally, ..
+        } = &mut *state;
+        tally.opened += 1;
         let key = connections.insert(connection);
         self.poller
             .watch(&connections[key].socket, key)
@@ -137,6 +144,10 @@ impl Core {
         if !connection.arrival.is_readable {
             return Flow::Wait;
         }
+        state.need_turn();
+        let Some(connection) = state.connections.get_mut(key) else {
+            return Flow::End;
+        };
         let mut buffer = self.buffer.borrow_mut();
         let moved = connection.socket.receive(&mut buffer);
         // Less than there was room for: that was all, and what comes next is reported anew.
@@ -149,6 +160,7 @@ impl Core {
             Ok(Moved::WouldBlock) => Flow::Wait,
             Ok(Moved::Bytes(0)) => state.peer_ended(key),
             Ok(Moved::Bytes(received)) => {
+                state.tally.received_bytes += received as u64;
                 drop(state);
                 self.take(key, &mut buffer[..received])
             }

@@ -73,7 +73,12 @@ impl Admission {
         };
     }
 
-    #[cfg(test)]
+    /// How many connections there may be.
+    pub(crate) fn connections_max(&self) -> usize {
+        self.connections_max.load(Ordering::Relaxed)
+    }
+
+    /// How many connections there are, those not counted that are only refused.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }

@@ -25,6 +25,10 @@ new_key_type! {
 pub(crate) struct Connection {
     pub(crate) socket: Socket,
     pub(crate) peer: SocketAddr,
+    /// When it was accepted, in nanoseconds since the process started.
+    pub(crate) accepted_ns: u64,
+    /// Its entry in the application's table, once it is open.
+    pub(crate) entry: Option<u8>,
     /// Whether there was room for it; if not, its request is answered 503.
     pub(crate) admitted: Admitted,
     pub(crate) protocol: codec::Connection,
@@ -84,7 +88,7 @@ pub(crate) struct Joining {
 pub(crate) enum Heartbeat {
     /// The next ping leaves at this time.
     PingAt(u64),
-    /// A ping with this payload is under way.
+    /// A ping with this payload, the time when it was sent, is under way.
     PongBy { deadline_ms: u64, payload: [u8; 4] },
 }
 
@@ -127,11 +131,14 @@ impl Connection {
         socket: Socket,
         peer: SocketAddr,
         admitted: Admitted,
+        accepted_ns: u64,
         deadline_ms: u64,
     ) -> Self {
         Self {
             socket,
             peer,
+            accepted_ns,
+            entry: None,
             admitted,
             protocol: codec::Connection::new(),
             stage: Stage::Handshake { deadline_ms },
@@ -169,13 +176,28 @@ impl Connection {
 
 impl Stage {
     /// A pong has come. One that repeats the latest ping's payload answers it; others are
-    /// unsolicited and mean nothing (RFC 6455 section 5.5.3).
-    pub(crate) fn pong(&mut self, received: &[u8], next_ms: u64) {
-        if let Self::Open { heartbeat } = self
-            && matches!(heartbeat, Heartbeat::PongBy { payload, .. } if payload == received)
-        {
-            *heartbeat = Heartbeat::PingAt(next_ms);
+    /// unsolicited and mean nothing (RFC 6455 section 5.5.3). Returns how long it took, in
+    /// microseconds.
+    pub(crate) fn pong(&mut self, received: &[u8], now_ns: u64, next_ms: u64) -> Option<u32> {
+        let Self::Open { heartbeat } = self else {
+            return None;
+        };
+        match heartbeat {
+            Heartbeat::PongBy { payload, .. } if payload == received => {
+                let sent_us = u32::from_be_bytes(*payload);
+                *heartbeat = Heartbeat::PingAt(next_ms);
+                Some(((now_ns / 1000) as u32).wrapping_sub(sent_us))
+            }
+            _ => None,
         }
+    }
+}
+
+impl Heartbeat {
+    /// What a ping that leaves now carries: the low bytes of the time in microseconds. They tell
+    /// it from the ping before, and the pong then tells how long it took.
+    pub(crate) fn payload(now_ns: u64) -> [u8; 4] {
+        ((now_ns / 1000) as u32).to_be_bytes()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
 
-use hub::{ConnectionId, CoreId};
+use flume::Sender;
+use hub::{ConnectionId, CoreId, Delivery, Request};
 use slotmap::{Key, KeyData, SlotMap};
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     session::Application,
     shard::Shards,
     signal::Signal,
+    tally::Tally,
     turnstile::Turnstile,
 };
 
@@ -49,6 +51,31 @@ pub(crate) struct State {
     pub(crate) outboxes: Outboxes,
     pub(crate) dirty: Dirty,
     pub(crate) is_draining: bool,
+    /// The application's table.
+    pub(crate) protocols: Vec<&'static str>,
+    pub(crate) tally: Tally,
+    pub(crate) depths: Depths,
+    /// Bytes that wait for all connections, as of the latest sweep.
+    pub(crate) queued_bytes: usize,
+    /// When the turn under way began, in nanoseconds since the process started.
+    turn_ns: Option<u64>,
+    /// When the core last looked what its sockets have: what is received now came before that.
+    pub(crate) received_ns: u64,
+    /// When the messages were received that were added to logs since the flusher last looked.
+    pub(crate) unsent: Vec<u64>,
+}
+
+/// This core's own mailboxes, from the senders' side, to see how much waits in them.
+pub(crate) struct Depths {
+    pub(crate) requests: Sender<Vec<Request>>,
+    pub(crate) deliveries: Sender<Vec<Delivery>>,
+}
+
+impl Depths {
+    /// Batches that wait: requests, deliveries.
+    pub(crate) fn batches(&self) -> (usize, usize) {
+        (self.requests.len(), self.deliveries.len())
+    }
 }
 
 impl Core {
@@ -59,7 +86,9 @@ impl Core {
         flush: Rc<Signal>,
         turnstile: Turnstile,
         poller: Poller,
+        depths: Depths,
     ) -> Rc<Self> {
+        let protocols = shared.application.protocols();
         let state = State {
             id,
             shared: shared.clone(),
@@ -71,6 +100,13 @@ impl Core {
                 flush: flush.clone(),
             },
             is_draining: false,
+            tally: Tally::new(protocols.len()),
+            protocols,
+            depths,
+            queued_bytes: 0,
+            turn_ns: None,
+            received_ns: 0,
+            unsent: Vec::new(),
         };
         Rc::new(Self {
             id,
@@ -89,9 +125,44 @@ impl Shared {
     pub(crate) fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }
+
+    /// Nanoseconds since the process started: what is measured is measured in them.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
 }
 
 impl State {
+    /// Something woke the core: what it does until its sends have left is one turn, which begins
+    /// now if none is under way.
+    pub(crate) fn begin_turn(&mut self) {
+        self.received_ns = self.shared.now_ns();
+        self.turn_ns.get_or_insert(self.received_ns);
+        self.dirty.flush.raise();
+    }
+
+    /// As [`begin_turn`](Self::begin_turn), unless a turn is under way.
+    pub(crate) fn need_turn(&mut self) {
+        if self.turn_ns.is_none() {
+            self.begin_turn();
+        }
+    }
+
+    /// The turn's sends have left: what was received at these times reached its subscribers here.
+    pub(crate) fn end_turn(&mut self, sent: &mut Vec<u64>) {
+        let Some(turn_ns) = self.turn_ns.take() else {
+            return;
+        };
+        let now_ns = self.shared.now_ns();
+        self.tally.turns += 1;
+        self.tally.turn.record(now_ns.saturating_sub(turn_ns), 1);
+        for received_ns in sent.drain(..) {
+            self.tally
+                .fanout
+                .record(now_ns.saturating_sub(received_ns), 1);
+        }
+    }
+
     /// A connection's name beyond this core.
     pub(crate) fn id_of(&self, key: ConnectionKey) -> ConnectionId {
         ConnectionId {

@@ -24,13 +24,13 @@ const TURN_BYTES: usize = 256 << 10;
 pub(crate) async fn run(core: Rc<Core>, deliveries: Receiver<Vec<Delivery>>) {
     let mut left = TURN_BYTES;
     while let Ok(batch) = deliveries.recv_async().await {
-        core.flush.raise();
+        core.begin_delivery(batch.len());
         let mut batch = batch.into_iter();
         core.deliver(&mut batch, &mut left);
         while left == 0 {
             core.turnstile.pass().await;
             left = TURN_BYTES;
-            core.flush.raise();
+            core.state.borrow_mut().need_turn();
             core.deliver(&mut batch, &mut left);
         }
         if deliveries.is_empty() {
@@ -40,6 +40,12 @@ pub(crate) async fn run(core: Rc<Core>, deliveries: Receiver<Vec<Delivery>>) {
 }
 
 impl Core {
+    fn begin_delivery(&self, items: usize) {
+        let mut state = self.state.borrow_mut();
+        state.tally.deliveries.count(items);
+        state.need_turn();
+    }
+
     /// Takes deliveries of a batch until `left` is 0 or the batch is empty.
     fn deliver(&self, batch: &mut std::vec::IntoIter<Delivery>, left: &mut usize) {
         let mut state = self.state.borrow_mut();
@@ -73,7 +79,7 @@ impl State {
             } => {
                 self.append(room, &publication);
                 if publisher.core == self.id {
-                    self.taken(publisher, publication.payload.len());
+                    self.taken(publisher, &publication);
                 }
             }
             Delivery::Unpublished { publisher } => {
@@ -101,18 +107,25 @@ impl State {
 
     /// Encodes a message once, for all subscribers on this core.
     fn append(&mut self, room: RoomId, publication: &Publication) {
-        let opcode = kind_of(publication.tag).into();
-        let header = frame::header(opcode, publication.payload.len());
-        self.shards.append(room, &header, &publication.payload);
+        let kind = kind_of(publication.tag);
+        let header = frame::header(kind.into(), publication.payload.len());
+        let recipients = self.shards.append(room, &header, &publication.payload);
+        self.unsent.push(publication.stamp);
+        let tally = &mut self.tally;
+        tally.delivered += recipients as u64;
+        tally.recipients.record(recipients);
+        tally.sent(kind, publication.payload.len(), recipients as u64);
     }
 
     /// One of this core's connections learns that its room has taken a publication.
-    fn taken(&mut self, publisher: ConnectionId, payload_bytes: usize) {
+    fn taken(&mut self, publisher: ConnectionId, publication: &Publication) {
+        let took_ns = self.shared.now_ns().saturating_sub(publication.stamp);
+        self.tally.publish.record(took_ns, 1);
         let window_bytes_max = self.shared.config.publish_window_bytes;
         let Some(connection) = self.connections.get_mut(key_of(publisher)) else {
             return;
         };
-        let bytes = publication_bytes(payload_bytes);
+        let bytes = publication_bytes(publication.payload.len());
         connection.window_bytes = connection.window_bytes.saturating_sub(bytes);
         let waits = connection.pause.is_some_and(|p| p.wait == Wait::Window);
         if waits && connection.window_bytes < window_bytes_max {

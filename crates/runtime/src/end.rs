@@ -1,12 +1,12 @@
-//! Why connections end: one list, and for each reason what the peer is told.
+//! Why connections end: one list, and for each reason what the peer is told and what is counted.
 
-use codec::CloseCode;
+use codec::{CloseCode, Error};
 
 /// The one recorded reason for which a connection ended: the first that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    /// The peer sent a close frame.
-    PeerClosed,
+    /// The peer sent a close frame, with this code if it had one.
+    PeerClosed(Option<CloseCode>),
     /// The peer's stream ended without a close frame.
     PeerGone,
     /// The socket failed; most often the peer reset it.
@@ -43,7 +43,7 @@ impl EndReason {
     /// A stable name, for logs and as the value of a label.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::PeerClosed => "peer_closed",
+            Self::PeerClosed(_) => "peer_closed",
             Self::PeerGone => "peer_gone",
             Self::SocketFailed => "socket_failed",
             Self::Answered => "answered",
@@ -65,7 +65,7 @@ impl EndReason {
     /// The close code that tells a WebSocket peer of it, where this side is the one to close.
     pub fn close_code(&self) -> Option<CloseCode> {
         match self {
-            Self::PeerClosed | Self::PeerGone | Self::SocketFailed | Self::Answered => None,
+            Self::PeerClosed(_) | Self::PeerGone | Self::SocketFailed | Self::Answered => None,
             Self::TooManyConnections | Self::JoinRefused | Self::HandshakeTimeout => None,
             Self::Protocol(error) => error.close_code(),
             Self::SendQueueFull | Self::WriteStalled | Self::RoomBusy => {
@@ -75,6 +75,34 @@ impl EndReason {
             Self::PongTimeout | Self::RoomGone | Self::Panicked => Some(CloseCode::INTERNAL),
             Self::SessionClosed(code, _) => Some(*code),
             Self::Drained => Some(CloseCode::GOING_AWAY),
+        }
+    }
+
+    /// Whether it refuses the handshake of a connection that has not had its 101. An answer of the
+    /// application does if an upgrade was asked for, which this does not know.
+    pub(crate) fn refuses(&self) -> bool {
+        matches!(
+            self,
+            Self::Protocol(Error::Handshake(_))
+                | Self::TooManyConnections
+                | Self::JoinRefused
+                | Self::HandshakeTimeout
+                | Self::Panicked
+                | Self::Drained
+        )
+    }
+
+    /// What is counted of it.
+    pub(crate) fn ending(&self, was_open: bool) -> Ending {
+        let (initiator, code) = match self {
+            Self::PeerClosed(code) => ("peer", *code),
+            Self::PeerGone | Self::SocketFailed => ("peer", None),
+            _ => ("server", self.close_code()),
+        };
+        Ending {
+            code: code_label(code.filter(|_| was_open)),
+            initiator,
+            reason: self.name(),
         }
     }
 
@@ -91,5 +119,90 @@ impl EndReason {
             Self::SessionClosed(_, text) => text,
             _ => "",
         }
+    }
+}
+
+/// How a connection ended, as it is counted: each part is from a fixed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ending {
+    /// The close code that was sent; `none` without one, `application` from 3000 on.
+    pub code: &'static str,
+    /// `server` or `peer`.
+    pub initiator: &'static str,
+    /// The reason's name.
+    pub reason: &'static str,
+}
+
+/// Reasons that are one each; the others carry a code or a rule.
+const PLAIN: [EndReason; 13] = [
+    EndReason::PeerGone,
+    EndReason::SocketFailed,
+    EndReason::Answered,
+    EndReason::TooManyConnections,
+    EndReason::JoinRefused,
+    EndReason::HandshakeTimeout,
+    EndReason::PongTimeout,
+    EndReason::SendQueueFull,
+    EndReason::WriteStalled,
+    EndReason::RoomBusy,
+    EndReason::RoomGone,
+    EndReason::Panicked,
+    EndReason::Drained,
+];
+
+impl Ending {
+    /// All that there can be, each once, in order.
+    pub fn all() -> Vec<Self> {
+        let codes = || (0..=u16::MAX).filter_map(CloseCode::from_wire);
+        let by_peer = codes().map(|code| EndReason::PeerClosed(Some(code)));
+        let by_session = codes().map(|code| EndReason::SessionClosed(code, ""));
+        let reasons = PLAIN
+            .into_iter()
+            .chain(Error::all().map(EndReason::Protocol))
+            .chain([EndReason::PeerClosed(None)])
+            .chain(by_peer)
+            .chain(by_session);
+        let mut all: Vec<_> = reasons
+            .flat_map(|reason| match reason {
+                // Also before there is a WebSocket, whose end then has no code.
+                EndReason::Panicked | EndReason::Drained => {
+                    vec![reason.ending(false), reason.ending(true)]
+                }
+                _ => vec![reason.ending(true)],
+            })
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// All reasons for which a handshake can be refused, each once, in order.
+pub fn refusals() -> Vec<&'static str> {
+    let reasons = PLAIN
+        .into_iter()
+        .chain(Error::all().map(EndReason::Protocol));
+    let refusing = reasons.filter(|reason| reason.refuses() || *reason == EndReason::Answered);
+    let mut names: Vec<_> = refusing.map(|reason| reason.name()).collect();
+    names.sort_unstable();
+    names
+}
+
+fn code_label(code: Option<CloseCode>) -> &'static str {
+    match code.map_or(0, CloseCode::get) {
+        1000 => "1000",
+        1001 => "1001",
+        1002 => "1002",
+        1003 => "1003",
+        1007 => "1007",
+        1008 => "1008",
+        1009 => "1009",
+        1010 => "1010",
+        1011 => "1011",
+        1012 => "1012",
+        1013 => "1013",
+        1014 => "1014",
+        3000.. => "application",
+        _ => "none",
     }
 }

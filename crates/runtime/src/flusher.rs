@@ -22,10 +22,12 @@ const SENDS_PER_TURN: usize = 256;
 /// Flushes at the end of every turn in which somebody asked for it.
 pub(crate) async fn run(core: Rc<Core>) {
     let mut dirty = Vec::new();
+    let mut sent = Vec::new();
     loop {
         core.flush.wait().await;
         core.send_requests();
         core.take_dirty(&mut dirty);
+        sent.append(&mut core.state.borrow_mut().unsent);
         let mut turns = dirty.chunks(SENDS_PER_TURN).peekable();
         while let Some(turn) = turns.next() {
             core.send_bytes(turn);
@@ -33,7 +35,9 @@ pub(crate) async fn run(core: Rc<Core>) {
                 core.turnstile.pass().await;
             }
         }
-        core.state.borrow_mut().shards.trim();
+        let mut state = core.state.borrow_mut();
+        state.shards.trim();
+        state.end_turn(&mut sent);
     }
 }
 
@@ -85,20 +89,18 @@ impl State {
         if before.is_blocked() {
             return self.fell_behind(key);
         }
-        connection.protocol.transmit(&mut connection.queue.direct);
-        let Some(Transmitted {
-            has_progress,
-            is_empty,
-        }) = connection.send(&mut self.shards)
-        else {
+        let owed = connection.protocol.transmit(&mut connection.queue.direct);
+        self.tally.transmitted(owed, connection.entry.is_some());
+        let Some(Transmitted { sent, is_empty }) = connection.send(&mut self.shards) else {
             return;
         };
+        self.tally.sent_bytes += sent as u64;
         if is_empty {
             connection.queue.sending = Sending::Idle;
             return self.emptied(key);
         }
         let progress_ms = match before {
-            Sending::Unblocked { progress_ms } if !has_progress => progress_ms,
+            Sending::Unblocked { progress_ms } if sent == 0 => progress_ms,
             _ => self.shared.now_ms(),
         };
         connection.queue.sending = Sending::Blocked { progress_ms };
@@ -113,7 +115,8 @@ impl State {
         let Some(transmitted) = connection.send(&mut self.shards) else {
             return;
         };
-        if transmitted.has_progress {
+        self.tally.sent_bytes += transmitted.sent as u64;
+        if transmitted.sent > 0 {
             let progress_ms = self.shared.now_ms();
             connection.queue.sending = Sending::Blocked { progress_ms };
         }

@@ -68,7 +68,8 @@ impl State {
         };
         if let Some(code) = reason.close_code() {
             let out = &mut connection.queue.direct;
-            connection.protocol.close(code, reason.text(), out);
+            let is_sent = connection.protocol.close(code, reason.text(), out);
+            self.tally.frames_sent.close += u64::from(is_sent);
         }
         connection.end(reason);
         let last = Last::PeerClose;
@@ -99,7 +100,8 @@ impl State {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        connection.protocol.transmit(&mut connection.queue.direct);
+        let owed = connection.protocol.transmit(&mut connection.queue.direct);
+        self.tally.transmitted(owed, connection.entry.is_some());
         connection.end(reason);
         connection.stage = Stage::Closing { deadline_ms, last };
         connection.mark_dirty(key, &mut self.dirty);
@@ -121,8 +123,21 @@ impl State {
         let connection = self.connections.remove(key)?;
         self.shared.admission.leave(connection.admitted);
         let reason = connection.end.unwrap_or(EndReason::PeerGone);
+        self.count_end(&connection, reason);
         debug!(peer = %connection.peer, reason = reason.name(), "connection ended");
         Some(connection)
+    }
+
+    fn count_end(&mut self, connection: &Connection, reason: EndReason) {
+        let ending = reason.ending(connection.entry.is_some());
+        *self.tally.ended.entry(ending).or_default() += 1;
+        match connection.entry {
+            Some(entry) => self.tally.open[usize::from(entry)] -= 1,
+            None if reason.refuses() => {
+                *self.tally.rejected.entry(reason.name()).or_default() += 1;
+            }
+            None => {}
+        }
     }
 
     fn leave_rooms(&mut self, key: ConnectionKey) {

@@ -3,9 +3,11 @@
 use std::{hash::BuildHasher, mem, rc::Rc};
 
 use flume::{Sender, TrySendError};
-use hub::{CoreId, Request, RoomName};
+use hub::{CoreId, Request, RoomName, RoomView};
 
-use crate::{connection::ConnectionKey, session::publication_bytes, signal::Signal};
+use crate::{
+    connection::ConnectionKey, session::publication_bytes, signal::Signal, tally::Batches,
+};
 
 /// One outbox for each core that rooms can have their home on, this one included.
 pub(crate) struct Outboxes {
@@ -15,6 +17,7 @@ pub(crate) struct Outboxes {
     /// can choose names that all fall to one core.
     homes: std::hash::RandomState,
     bytes_max: usize,
+    sent: Batches,
     /// Raised when there is something to send: at the end of the turn it is.
     flush: Rc<Signal>,
 }
@@ -56,8 +59,19 @@ impl Outboxes {
             outboxes: mailboxes.into_iter().map(outbox).collect(),
             homes,
             bytes_max,
+            sent: Batches::default(),
             flush,
         }
+    }
+
+    /// What has been sent to all homes.
+    pub(crate) fn sent(&self) -> Batches {
+        self.sent
+    }
+
+    /// Has the home on this core tell which of its rooms stand out.
+    pub(crate) fn ask_rooms(&mut self, top: usize, reply: Sender<RoomView>) {
+        self.push(Request::Look { top, reply });
     }
 
     /// The core on which a room of this name lives.
@@ -77,7 +91,7 @@ impl Outboxes {
         let home = match &request {
             Request::Join { name, .. } => self.home(name),
             Request::Leave { room, .. } | Request::Publish { room, .. } => room.home,
-            Request::Sweep { .. } => self.own,
+            Request::Sweep { .. } | Request::Look { .. } => self.own,
         };
         let outbox = &mut self.outboxes[home.index()];
         outbox.pending_bytes += match &request {
@@ -106,6 +120,7 @@ impl Outboxes {
             outbox.pending_bytes = 0;
             resumed.append(&mut outbox.waiting);
             let batch = mem::take(&mut outbox.pending);
+            self.sent.count(batch.len());
             if let Err(TrySendError::Full(batch)) = outbox.mailbox.try_send(batch) {
                 outbox.is_blocked = true;
                 let mailbox = outbox.mailbox.clone();

@@ -107,6 +107,7 @@ pub(crate) async fn run(core: Rc<Core>) {
             continue;
         }
         let mut state = core.state.borrow_mut();
+        state.begin_turn();
         for event in &events {
             // Copied out: the event is packed.
             let (flags, data) = (event.flags, event.data);

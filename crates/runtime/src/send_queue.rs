@@ -63,8 +63,8 @@ impl Sending {
 /// What a call to [`SendQueue::transmit`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transmitted {
-    /// Whether at least a byte left.
-    pub(crate) has_progress: bool,
+    /// How many bytes left.
+    pub(crate) sent: usize,
     /// Whether nothing is left; if not, the socket is full.
     pub(crate) is_empty: bool,
 }
@@ -159,7 +159,7 @@ impl SendQueue {
         subscriptions: &[Subscription],
         shards: &mut Shards,
     ) -> io::Result<Transmitted> {
-        let mut has_progress = false;
+        let mut all_sent = 0;
         loop {
             let (sources, moved) = self.send_once(socket, subscriptions, shards)?;
             let waiting = sources.iter().map(|(_, bytes)| bytes).sum::<usize>();
@@ -167,11 +167,11 @@ impl SendQueue {
                 Moved::Bytes(sent) => sent,
                 Moved::WouldBlock => 0,
             };
-            has_progress |= sent > 0;
+            all_sent += sent;
             self.advance(sent, &sources, subscriptions, shards);
             if sent < waiting || sources.len() < RUNS_MAX / 2 {
                 return Ok(Transmitted {
-                    has_progress,
+                    sent: all_sent,
                     is_empty: sent == waiting,
                 });
             }

@@ -20,10 +20,11 @@ use crate::{
     admission::{self, Admission},
     affinity,
     config::Config,
-    core::{Core, Shared, ms},
+    core::{Core, Depths, Shared, ms},
     deliver, drain,
     driver::{CoreRuntime, Driver},
     flusher,
+    monitor::{Monitor, Question},
     outbox::Outboxes,
     poller::{self, Poller},
     session::Application,
@@ -76,6 +77,7 @@ pub struct Server {
     connections_max: usize,
     reports: Receiver<Report>,
     controls: Vec<Sender<Control>>,
+    monitor: Monitor,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -84,12 +86,13 @@ pub struct Server {
 pub struct Drainer(Vec<Sender<Control>>);
 
 /// To a core.
-#[derive(Clone, Copy, Debug)]
-enum Control {
+pub(crate) enum Control {
     /// Accept connections.
     Open,
     /// Accept no more; close everyone.
     Drain,
+    /// Answer a question.
+    Answer(Question),
     /// End.
     Stop,
 }
@@ -142,13 +145,15 @@ impl Server {
             started: Instant::now(),
         };
         let (report, reports) = flume::unbounded();
-        let (controls, threads) = spawn_cores(&shared, listeners, report)?;
+        let budget = RoomBudget::new(shared.config.rooms_max);
+        let (controls, threads) = spawn_cores(&shared, &budget, listeners, report)?;
         let mut server = Self {
             addresses,
             drivers: Vec::new(),
             fallback: None,
             connections_max: 0,
             reports,
+            monitor: Monitor::new(&controls, budget, shared.admission.clone()),
             controls,
             threads,
         };
@@ -163,7 +168,7 @@ impl Server {
             );
         }
         shared.admission.open_to(server.connections_max);
-        server.tell(Control::Open);
+        server.tell(|| Control::Open);
         Ok(server)
     }
 
@@ -185,6 +190,11 @@ impl Server {
     /// How many connections it takes at the same time.
     pub fn connections_max(&self) -> usize {
         self.connections_max
+    }
+
+    /// A handle that asks the cores how they are.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
     }
 
     /// A handle that begins the drain.
@@ -211,7 +221,7 @@ impl Server {
             }
         }
         // Only now: until its own connections are gone, a core may need any other core's rooms.
-        self.tell(Control::Stop);
+        self.tell(|| Control::Stop);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -240,7 +250,7 @@ impl Server {
         Ok(())
     }
 
-    fn tell(&self, control: Control) {
+    fn tell(&self, control: impl Fn() -> Control) {
         Drainer(self.controls.clone()).tell(control);
     }
 }
@@ -248,13 +258,13 @@ impl Server {
 impl Drainer {
     /// Begins the drain. Telling it twice changes nothing.
     pub fn drain(&self) {
-        self.tell(Control::Drain);
+        self.tell(|| Control::Drain);
     }
 
-    fn tell(&self, control: Control) {
+    fn tell(&self, control: impl Fn() -> Control) {
         for core in &self.0 {
             // An error means that the core has ended, which it reports itself.
-            let _ = core.send(control);
+            let _ = core.send(control());
         }
     }
 }
@@ -296,6 +306,7 @@ type Cores = (Vec<Sender<Control>>, Vec<JoinHandle<()>>);
 
 fn spawn_cores(
     shared: &Shared,
+    budget: &Arc<RoomBudget>,
     listeners: Vec<Vec<TcpListener>>,
     reports: Sender<Report>,
 ) -> Result<Cores, StartError> {
@@ -307,7 +318,7 @@ fn spawn_cores(
         (0..cores).map(|_| flume::bounded(batches)).unzip();
     let rooms = RoomSeed {
         homes: RandomState::new(),
-        budget: RoomBudget::new(shared.config.rooms_max),
+        budget: budget.clone(),
         to_homes,
         to_cores,
     };
@@ -382,6 +393,12 @@ async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
     } = seed;
     let flush = Rc::new(Signal::default());
     let outbox_bytes_max = shared.config.outbox_bytes_max;
+    let idle_ms = ms(shared.config.timeouts.room_idle);
+    let cores = rooms.to_cores.len();
+    let depths = Depths {
+        requests: rooms.to_homes[id.index()].clone(),
+        deliveries: rooms.to_cores[id.index()].clone(),
+    };
     let outboxes = Outboxes::new(
         id,
         rooms.to_homes,
@@ -389,8 +406,6 @@ async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
         outbox_bytes_max,
         flush.clone(),
     );
-    let idle_ms = ms(shared.config.timeouts.room_idle);
-    let cores = rooms.to_cores.len();
     let home = Rooms::new(id, cores, idle_ms, rooms.budget, new_epoch);
     let core = Core::new(
         id,
@@ -399,6 +414,7 @@ async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
         flush,
         Turnstile::new()?,
         Poller::new()?,
+        depths,
     );
 
     let turnstile = core.clone();
@@ -437,9 +453,14 @@ async fn obey(
             Control::Drain => {
                 is_drained = true;
                 acceptors.drain(..).for_each(|acceptor| acceptor.stop());
-                drain::run(core).await;
-                let _ = reports.send(Report::Drained(core.id));
+                // Beside this, so that questions are answered meanwhile.
+                let (core, reports) = (core.clone(), reports.clone());
+                monoio::spawn(async move {
+                    drain::run(&core).await;
+                    let _ = reports.send(Report::Drained(core.id));
+                });
             }
+            Control::Answer(question) => core.answer(question),
             Control::Stop => break,
         }
     }

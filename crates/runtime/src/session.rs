@@ -10,6 +10,7 @@ use hub::{ConnectionId, Publication, Request as HubRequest, RoomName};
 use crate::{
     outbox::Outboxes,
     shard::{Shards, Subscription},
+    tally::Tally,
 };
 
 /// The application: shared by all cores.
@@ -17,6 +18,9 @@ pub trait Application: Send + Sync + 'static {
     /// Decides what becomes of a request. A route to a session is a promise to upgrade; the
     /// runtime still refuses a request that is no valid upgrade (RFC 6455 section 4.2.1).
     fn route(&self, request: &Request<'_>) -> Route;
+
+    /// The names that [`Opening::protocol`] can have, at most 255: connections are counted by them.
+    fn protocols(&self) -> Vec<&'static str>;
 }
 
 /// What becomes of a request.
@@ -88,6 +92,8 @@ pub struct Outlet<'a> {
     pub(crate) shards: &'a Shards,
     pub(crate) outboxes: &'a mut Outboxes,
     pub(crate) window_bytes: &'a mut usize,
+    pub(crate) tally: &'a mut Tally,
+    pub(crate) received_ns: u64,
     pub(crate) close: Option<(CloseCode, &'static str)>,
 }
 
@@ -95,6 +101,7 @@ impl Outlet<'_> {
     /// Sends a message to this connection alone.
     pub fn send(&mut self, kind: Kind, payload: &[u8]) {
         codec::encode_message(kind, payload, self.direct);
+        self.tally.sent(kind, payload.len(), 1);
     }
 
     /// Publishes a message in the connection's room. Every subscriber has it, this connection
@@ -103,12 +110,14 @@ impl Outlet<'_> {
         let Some(subscription) = self.subscriptions.first() else {
             return false;
         };
+        self.tally.published += 1;
         *self.window_bytes += publication_bytes(payload.len());
         self.outboxes.push(HubRequest::Publish {
             room: self.shards.room(*subscription),
             publisher: self.publisher,
             publication: Publication {
                 tag: tag_of(kind),
+                stamp: self.received_ns,
                 payload: Bytes::copy_from_slice(payload),
             },
         });

@@ -48,6 +48,8 @@ pub(crate) struct Shards {
     news: Vec<ShardKey>,
     /// Shards whose log may hold what everybody has had.
     untrimmed: Vec<ShardKey>,
+    /// Subscribers of all shards.
+    subscriptions: usize,
 }
 
 impl Shards {
@@ -67,6 +69,7 @@ impl Shards {
             log, subscribers, ..
         } = &mut shards[shard];
         let cursor = log.head();
+        self.subscriptions += 1;
         let subscriber = subscribers.insert(Subscriber { connection, cursor });
         Subscription { shard, subscriber }
     }
@@ -75,6 +78,7 @@ impl Shards {
     pub(crate) fn unsubscribe(&mut self, subscription: Subscription) -> RoomId {
         let shard = &mut self.shards[subscription.shard];
         let room = shard.room;
+        self.subscriptions -= 1;
         shard.subscribers.remove(subscription.subscriber);
         if shard.subscribers.is_empty() {
             self.shards.remove(subscription.shard);
@@ -85,16 +89,22 @@ impl Shards {
         room
     }
 
-    /// Appends one frame to the room's log, if anybody here is subscribed.
-    pub(crate) fn append(&mut self, room: RoomId, header: &[u8], payload: &[u8]) {
+    /// How many subscribers all rooms have here.
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// Appends one frame to the room's log, if anybody here is subscribed; returns how many are.
+    pub(crate) fn append(&mut self, room: RoomId, header: &[u8], payload: &[u8]) -> usize {
         let Some(key) = self.by_room.get(&room) else {
-            return;
+            return 0;
         };
         let shard = &mut self.shards[*key];
         shard.log.append(header, payload);
         if !std::mem::replace(&mut shard.has_news, true) {
             self.news.push(*key);
         }
+        shard.subscribers.len()
     }
 
     /// Adds the subscribers of all shards with news, which are no news from then on. Their

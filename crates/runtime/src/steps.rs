@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use codec::{AcceptKey, CloseCode, Event, HandshakeError, Request};
+use codec::{AcceptKey, CloseCode, Event, HandshakeError, Message, Request};
 use hub::Request as HubRequest;
 use slotmap::Key;
 use tracing::debug;
@@ -49,6 +49,12 @@ impl State {
                 self.follow(key, routed);
             }
             Some(Event::Message(message)) => {
+                let Message {
+                    kind,
+                    payload,
+                    fragments,
+                } = message;
+                self.tally.received(kind, payload.len(), fragments);
                 let mut outlet = Outlet {
                     publisher,
                     direct: &mut connection.queue.direct,
@@ -56,6 +62,8 @@ impl State {
                     shards: &self.shards,
                     outboxes: &mut self.outboxes,
                     window_bytes: &mut connection.window_bytes,
+                    tally: &mut self.tally,
+                    received_ns: self.received_ns,
                     close: None,
                 };
                 if let Some(session) = &mut connection.session {
@@ -64,12 +72,21 @@ impl State {
                 let close = outlet.close;
                 self.after_message(key, close);
             }
-            Some(Event::Ping(_)) => self.owe_pong(key),
+            Some(Event::Ping(_)) => {
+                self.tally.frames_received.ping += 1;
+                self.owe_pong(key);
+            }
             Some(Event::Pong(payload)) => {
                 let next_ms = self.shared.now_ms() + ms(self.shared.config.timeouts.ping_interval);
-                connection.stage.pong(payload, next_ms);
+                self.tally.frames_received.pong += 1;
+                if let Some(us) = connection.stage.pong(payload, self.received_ns, next_ms) {
+                    self.tally.ping.record(u64::from(us) * 1000, 1);
+                }
             }
-            Some(Event::Close(_)) => self.finish(key, Last::Nothing, EndReason::PeerClosed),
+            Some(Event::Close(code)) => {
+                self.tally.frames_received.close += 1;
+                self.finish(key, Last::Nothing, EndReason::PeerClosed(code));
+            }
             Some(Event::Failed(error)) => {
                 self.finish(key, Last::PeerEnd, EndReason::Protocol(error));
             }
@@ -122,7 +139,13 @@ impl State {
             return self.close(key, EndReason::TooManyConnections);
         }
         match routed {
-            Routed::Answer(answer) => self.answer(key, answer, EndReason::Answered),
+            Routed::Answer(answer, wanted) => {
+                if wanted == Wanted::Upgrade {
+                    let name = EndReason::Answered.name();
+                    *self.tally.rejected.entry(name).or_default() += 1;
+                }
+                self.answer(key, answer, EndReason::Answered);
+            }
             Routed::Refuse(error) => {
                 connection
                     .protocol
@@ -177,6 +200,13 @@ impl State {
             .protocol
             .accept(&accept, opening.subprotocol, out);
         connection.session = Some(opening.session);
+        let entry = self.protocols.iter().position(|p| *p == opening.protocol);
+        connection.entry = entry.and_then(|entry| u8::try_from(entry).ok());
+        if let Some(open) = entry.and_then(|entry| self.tally.open.get_mut(entry)) {
+            *open += 1;
+        }
+        let took_ns = self.shared.now_ns().saturating_sub(connection.accepted_ns);
+        self.tally.handshake.record(took_ns, 1);
         connection.attention.raise();
         connection.mark_dirty(key, &mut self.dirty);
         debug!(peer = %connection.peer, protocol = opening.protocol, "connection opened");
@@ -198,22 +228,36 @@ impl State {
         if let Some(connection) = self.connections.get_mut(key)
             && !connection.queue.sending.is_blocked()
         {
-            connection.protocol.transmit(&mut connection.queue.direct);
+            let owed = connection.protocol.transmit(&mut connection.queue.direct);
+            self.tally.transmitted(owed, true);
             connection.mark_dirty(key, &mut self.dirty);
         }
     }
 }
 
+/// What the peer asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Upgrade,
+    Answer,
+}
+
 /// A route whose upgrade was checked.
 enum Routed {
     Open(Opening, AcceptKey),
-    Answer(Answer),
+    Answer(Answer, Wanted),
     Refuse(HandshakeError),
 }
 
 fn route(request: &Request<'_>, application: &dyn Application) -> Routed {
     match application.route(request) {
-        Route::Answer(answer) => Routed::Answer(answer),
+        Route::Answer(answer) => {
+            let wanted = match request.wants_upgrade() {
+                true => Wanted::Upgrade,
+                false => Wanted::Answer,
+            };
+            Routed::Answer(answer, wanted)
+        }
         Route::Open(opening) => match request.upgrade() {
             Ok(upgrade) => Routed::Open(opening, upgrade.accept),
             Err(error) => Routed::Refuse(error),

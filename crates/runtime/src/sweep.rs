@@ -38,11 +38,17 @@ impl State {
     fn sweep(&mut self) {
         let now_ms = self.shared.now_ms();
         let timeouts = &self.shared.config.timeouts;
+        let shards = &self.shards;
+        let mut queued_bytes = 0;
         let due: Vec<_> = self
             .connections
             .iter_mut()
-            .filter_map(|(key, connection)| Some((key, due(connection, timeouts, now_ms)?)))
+            .filter_map(|(key, connection)| {
+                queued_bytes += connection.queue.bytes(&connection.subscriptions, shards);
+                Some((key, due(connection, timeouts, now_ms)?))
+            })
             .collect();
+        self.queued_bytes = queued_bytes;
         for (key, due) in due {
             self.carry_out(key, due, now_ms);
         }
@@ -63,8 +69,7 @@ impl State {
 
     fn ping(&mut self, key: ConnectionKey, now_ms: u64) {
         let deadline_ms = now_ms + ms(self.shared.config.timeouts.pong);
-        // Its low bytes suffice to tell one ping of a connection from the one before.
-        let payload = (now_ms as u32).to_be_bytes();
+        let payload = Heartbeat::payload(self.shared.now_ns());
         if let Some(connection) = self.connections.get_mut(key) {
             encode_ping(&payload, &mut connection.queue.direct);
             let heartbeat = Heartbeat::PongBy {
@@ -72,6 +77,7 @@ impl State {
                 payload,
             };
             connection.stage = Stage::Open { heartbeat };
+            self.tally.frames_sent.ping += 1;
             connection.mark_dirty(key, &mut self.dirty);
         }
     }

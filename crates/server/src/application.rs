@@ -38,6 +38,10 @@ impl Hubbub {
 }
 
 impl Application for Hubbub {
+    fn protocols(&self) -> Vec<&'static str> {
+        protocols::TABLE.iter().map(|it| it.name).collect()
+    }
+
     fn route(&self, request: &Request<'_>) -> Route {
         match protocols::select(request) {
             None if request.wants_upgrade() => Route::Answer(self.site.no_endpoint()),

@@ -6,11 +6,14 @@
 //!                          ▼
 //!                 application ─┬─▶ protocols (path, then subprotocol) ─▶ a session
 //!                              └─▶ site (the page, or files of one's own)
+//!
+//!  internal: metrics, health, what stands out; on a listener and a thread of its own
 //! ```
 //!
 //! This crate alone reads the environment and ends the process. *Never* here: RFC 6455.
 
 pub mod application;
+pub mod internal;
 pub mod logging;
 pub mod origin;
 pub mod protocols;

@@ -33,9 +33,9 @@ use crate::origin::{AllowList, Permit};
 
 pub use layers::{Loaded, Sources};
 pub use report::{Override, Place, Refusal, Stop, Warning};
-pub use units::{Period, Size};
+pub use units::{Internal, Period, Size};
 
-use units::{GIB, KIB, MIB, address, cores, count, period, permit, size};
+use units::{GIB, KIB, MIB, address, cores, count, internal, period, permit, size};
 
 /// How the cores wait for sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -70,6 +70,14 @@ pub struct Settings {
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', value_parser = address)]
     #[arg(default_value = "127.0.0.1:8000", help_heading = LISTENING)]
     pub listen: Vec<SocketAddr>,
+
+    /// Address and port of the internal listener: metrics, health and what stands out; or off
+    ///
+    /// Serves /metrics, /healthz, /readyz and /debug over plain HTTP, to anyone who reaches it:
+    /// keep it within your network.
+    #[arg(long, value_name = "ADDRESS", value_parser = internal)]
+    #[arg(default_value = "127.0.0.1:9000", help_heading = LISTENING)]
+    pub internal_listen: Internal,
 
     /// How many threads serve connections, each on a core of its own
     ///

@@ -7,6 +7,8 @@ use runtime::{Config, DriverChoice, Timeouts};
 
 use crate::{
     application::Hubbub,
+    internal::Configured,
+    protocols,
     settings::{Driver, Settings},
     site::Site,
 };
@@ -47,6 +49,42 @@ pub fn config(settings: &Settings) -> Config {
             drain: settings.drain_timeout.duration(),
             room_idle: settings.room_idle_timeout.duration(),
         },
+    }
+}
+
+/// What the internal listener tells of the configuration.
+pub fn configured(settings: &Settings) -> Configured {
+    let config = config(settings);
+    let (limits, timeouts) = (&config.limits, &config.timeouts);
+    let numbers = [
+        ("head_bytes_max", limits.head_bytes_max),
+        ("head_fields_max", limits.head_fields_max),
+        ("request_line_bytes_max", limits.request_line_bytes_max),
+        ("message_bytes_max", limits.message_bytes_max),
+        ("message_fragments_max", settings.message_fragments_max),
+        ("send_queue_bytes_max", config.send_queue_bytes_max),
+        ("publish_window_bytes", config.publish_window_bytes),
+        ("outbox_bytes_max", config.outbox_bytes_max),
+        ("mailbox_batches", config.mailbox_batches),
+        ("receive_buffer_bytes", config.receive_buffer_bytes),
+        ("rooms_max", config.rooms_max),
+        ("static_bytes_max", settings.static_bytes_max.bytes()),
+    ];
+    let times = [
+        ("handshake_timeout", timeouts.handshake),
+        ("ping_interval", timeouts.ping_interval),
+        ("pong_timeout", timeouts.pong),
+        ("close_timeout", timeouts.close),
+        ("write_timeout", timeouts.write),
+        ("pause_timeout", timeouts.pause),
+        ("drain_timeout", timeouts.drain),
+        ("room_idle_timeout", timeouts.room_idle),
+    ];
+    let numbers = numbers.map(|(key, number)| (key, number as f64));
+    let times = times.map(|(key, time)| (key, time.as_secs_f64()));
+    Configured {
+        protocols: protocols::TABLE.iter().map(|it| it.name).collect(),
+        limits: numbers.into_iter().chain(times).collect(),
     }
 }
 

@@ -10,6 +10,7 @@ const NO_LIMITS: &[&str] = &[
     "cores",
     "driver",
     "help",
+    "internal_listen",
     "listen",
     "log_format",
     "log_level",

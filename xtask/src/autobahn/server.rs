@@ -44,6 +44,7 @@ impl Server {
             File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         let mut command = Command::new(program);
         command.args(["--listen", &address.to_string(), "--driver", driver]);
+        command.args(["--internal-listen", "off"]);
         command.args(LIMITS);
         command
             .stdin(Stdio::null())

@@ -53,6 +53,10 @@ struct Scripted {
 }
 
 impl Application for App {
+    fn protocols(&self) -> Vec<&'static str> {
+        vec!["scripted"]
+    }
+
     fn route(&self, request: &Request<'_>) -> Route {
         (self.route)(request.path());
         if !request.wants_upgrade() {

@@ -60,6 +60,7 @@ fn refused(flags: &[&str], variables: &[(&str, &str)], text: Option<&str>, words
 /// A valid value for each setting that is not its default, as text.
 const SAMPLES: &[(&str, &str)] = &[
     ("listen", "127.0.0.1:0"),
+    ("internal_listen", "off"),
     ("cores", "3"),
     ("driver", "io_uring"),
     ("max_connections", "77"),

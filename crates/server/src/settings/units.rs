@@ -125,6 +125,34 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Where the internal listener is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Internal {
+    /// Nowhere.
+    Off,
+    /// At this address.
+    At(SocketAddr),
+}
+
+impl fmt::Display for Internal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Reads the address of the internal listener, or `off`.
+pub(super) fn internal(text: &str) -> Result<Internal, String> {
+    match text.trim() {
+        "off" => Ok(Internal::Off),
+        text => address(text)
+            .map(Internal::At)
+            .map_err(|problem| format!("{problem}; or off")),
+    }
+}
+
 /// Reads an entry of the list of origins; around it there may be the blanks of a list.
 pub(super) fn permit(text: &str) -> Result<Permit, PermitError> {
     text.trim().parse()

@@ -215,6 +215,14 @@ pub fn get(server: &Server, path: &str) -> Response {
     ask(server, wire::request("GET", path, &[]))
 }
 
+/// Gets a page of the internal listener.
+pub fn get_internal(server: &Server, path: &str) -> Response {
+    let mut stream = wire::connect(server.internal());
+    let request = wire::request("GET", path, &["Connection: close"]);
+    wire::send(&mut stream, request.as_bytes());
+    Response::read_from(&mut stream)
+}
+
 /// Whether the server answers now: a new connection is opened and echoes.
 pub fn serves(server: &Server) -> bool {
     let stream = TcpStream::connect_timeout(&server.address(), PATIENCE).unwrap();

@@ -39,6 +39,7 @@ pub struct Server {
     /// What it has said on standard output, a line for each address.
     pub start_lines: Vec<String>,
     addresses: Vec<SocketAddr>,
+    internal: SocketAddr,
     log: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
     has_ended: bool,
@@ -55,6 +56,12 @@ pub struct Ended {
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
     command.env_clear();
+    with_own_port(command)
+}
+
+/// Servers of tests run side by side: each has an internal listener on a port of its own.
+pub fn with_own_port(mut command: Command) -> Command {
+    command.env("HUBBUB_INTERNAL_LISTEN", "127.0.0.1:0");
     command
 }
 
@@ -95,19 +102,26 @@ impl Server {
             child,
             start_lines: Vec::new(),
             addresses: Vec::new(),
+            internal: SocketAddr::from(([0; 4], 0)),
             log,
             readers,
             has_ended: false,
         };
-        while server.addresses.len() < listening.max(1) {
+        while server.internal.port() == 0 {
             let said = lines.recv_timeout(PATIENCE).expect("the server listens");
             // A launcher may have said something before.
-            if let Some((_, rest)) = said.split_once("listens on http://") {
-                let address = rest.split_whitespace().next().unwrap();
-                server.addresses.push(address.parse().unwrap());
-                server.start_lines.push(said);
+            let Some((before, rest)) = said.split_once(" on http://") else {
+                continue;
+            };
+            let address = rest.split_whitespace().next().unwrap().parse().unwrap();
+            if before.ends_with("listens") {
+                server.addresses.push(address);
+            } else {
+                server.internal = address;
             }
+            server.start_lines.push(said);
         }
+        assert_eq!(server.addresses.len(), listening.max(1));
         server
     }
 
@@ -119,6 +133,11 @@ impl Server {
     /// All of its addresses.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Its internal listener's address.
+    pub fn internal(&self) -> SocketAddr {
+        self.internal
     }
 
     pub fn pid(&self) -> u32 {

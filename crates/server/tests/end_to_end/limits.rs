@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     client::{Client, Response, ask, serves},
-    harness::{Driver, Server, eventually},
+    harness::{Driver, Server, eventually, with_own_port},
     process,
     wire::{self, BINARY, Raw, TEXT},
 };
@@ -135,7 +135,7 @@ fn with_few_descriptors() -> Command {
     let mut shell = Command::new("/bin/sh");
     let script = "ulimit -n 64; exec \"$0\" \"$@\"";
     shell.args(["-c", script, env!("CARGO_BIN_EXE_server")]);
-    shell
+    with_own_port(shell)
 }
 
 /// One of many that ask, whether they are heard or not, and stay.

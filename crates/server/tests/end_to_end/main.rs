@@ -37,6 +37,7 @@ mod handshake;
 mod heartbeat;
 mod http;
 mod idle;
+mod internal;
 mod isolation;
 mod joins;
 mod limits;

@@ -32,7 +32,11 @@ fn start_line_names_address_cores_and_driver(driver: Driver) {
     let server = Server::start(driver, &["--cores", "2"]);
     let (address, name) = (server.address(), driver.name());
     let expected = format!("Hubbub listens on http://{address} (cores: 2, driver: {name})");
-    assert_eq!(server.start_lines, [expected]);
+    let internal = format!(
+        "Metrics and health, for operators, on http://{}",
+        server.internal()
+    );
+    assert_eq!(server.start_lines, [expected, internal]);
 }
 
 fn addresses_are_all_listened_on(driver: Driver) {

@@ -1,0 +1,122 @@
+//! Asking all cores: one question of a kind at a time for each, a second for the answer.
+//!
+//! *Invariant:* however many ask, a core that stands still has at most one unanswered question of
+//! each kind in its mailbox. Who comes later waits for the same answer.
+
+use std::time::Duration;
+
+use flume::Receiver;
+use futures_util::future::join_all;
+use runtime::{ConnectionsView, Monitor, RoomView, Snapshot};
+use tokio::{sync::Mutex, time};
+
+/// What a core has to answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// All cores of the server.
+pub(super) struct Cores {
+    monitor: Monitor,
+    driver: String,
+    alive: Vec<Asked<()>>,
+    snapshots: Vec<Asked<Box<Snapshot>>>,
+    connections: Vec<Asked<ConnectionsView>>,
+    rooms: Vec<Asked<RoomView>>,
+    /// What each core answered last.
+    latest: Vec<Mutex<Option<Snapshot>>>,
+}
+
+/// How a core stands, or stood when it last answered.
+pub(super) struct Standing {
+    pub(super) snapshot: Option<Snapshot>,
+    /// Whether it answered now.
+    pub(super) is_up: bool,
+}
+
+/// A question to one core, and its answer while it is awaited.
+struct Asked<T>(Mutex<Option<Receiver<T>>>);
+
+impl<T> Asked<T> {
+    fn none() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// Asks, unless an earlier question is still open; waits a second for the answer.
+    async fn answer(&self, ask: impl FnOnce() -> Receiver<T>) -> Option<T> {
+        // Two who ask at once wait for two answers in turn, but for no more than a second each.
+        let mut open = time::timeout(PATIENCE, self.0.lock()).await.ok()?;
+        let answer = open.take().unwrap_or_else(ask);
+        match time::timeout(PATIENCE, answer.recv_async()).await {
+            Ok(answered) => answered.ok(),
+            Err(_) => {
+                *open = Some(answer);
+                None
+            }
+        }
+    }
+}
+
+impl Cores {
+    pub(super) fn new(monitor: Monitor, driver: String) -> Self {
+        let cores = 0..monitor.cores();
+        Self {
+            alive: cores.clone().map(|_| Asked::none()).collect(),
+            snapshots: cores.clone().map(|_| Asked::none()).collect(),
+            connections: cores.clone().map(|_| Asked::none()).collect(),
+            rooms: cores.clone().map(|_| Asked::none()).collect(),
+            latest: cores.map(|_| Mutex::new(None)).collect(),
+            monitor,
+            driver,
+        }
+    }
+
+    /// What they run on.
+    pub(super) fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    pub(super) fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+
+    /// The cores that do not answer.
+    pub(super) async fn silent(&self) -> Vec<usize> {
+        let asked = self.alive.iter().enumerate();
+        let answers = asked.map(|(core, asked)| asked.answer(move || self.monitor.alive(core)));
+        let answers = join_all(answers).await.into_iter().enumerate();
+        answers
+            .filter_map(|(core, answer)| answer.is_none().then_some(core))
+            .collect()
+    }
+
+    /// How all cores stand.
+    pub(super) async fn standings(&self) -> Vec<Standing> {
+        let cores = self.snapshots.iter().zip(&self.latest).enumerate();
+        let standings = cores.map(|(core, (asked, latest))| async move {
+            let answer = asked.answer(|| self.monitor.snapshot(core)).await;
+            let is_up = answer.is_some();
+            let mut latest = latest.lock().await;
+            if let Some(answer) = answer {
+                *latest = Some(*answer);
+            }
+            let snapshot = latest.clone();
+            Standing { snapshot, is_up }
+        });
+        join_all(standings).await
+    }
+
+    /// The connections that stand out, of each core that answers.
+    pub(super) async fn connections(&self, top: usize) -> Vec<ConnectionsView> {
+        let asked = self.connections.iter().enumerate();
+        let answers =
+            asked.map(|(core, asked)| asked.answer(move || self.monitor.connections(core, top)));
+        join_all(answers).await.into_iter().flatten().collect()
+    }
+
+    /// The rooms that stand out, of each core that answers.
+    pub(super) async fn rooms(&self, top: usize) -> Vec<RoomView> {
+        let asked = self.rooms.iter().enumerate();
+        let answers =
+            asked.map(|(core, asked)| asked.answer(move || self.monitor.rooms_of(core, top)));
+        join_all(answers).await.into_iter().flatten().collect()
+    }
+}

@@ -1,0 +1,354 @@
+//! `/metrics`: every series of `docs/metrics.md`, from copies of what the cores counted.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use prometheus::{Encoder, TextEncoder, core::Collector, process_collector::ProcessCollector};
+use runtime::{Ending, Frames, Payload, Snapshot, Tally, refusals};
+use tracing::error;
+
+use super::{
+    Panel, Phase,
+    cores::{Cores, Standing},
+    families::{Families, Label},
+};
+
+/// What does not change while the process runs.
+#[derive(Clone, Debug, Default)]
+pub struct Configured {
+    /// The entries of the table of protocols.
+    pub protocols: Vec<&'static str>,
+    /// Bounds by their key: bytes, seconds or numbers.
+    pub limits: Vec<(&'static str, f64)>,
+}
+
+/// All series, in the text format.
+pub(super) async fn metrics(State(panel): State<Arc<Panel>>) -> Response {
+    let standings = match panel.status.cores() {
+        Some(cores) => Some((cores.standings().await, cores)),
+        None => None,
+    };
+    let mut text = Vec::new();
+    let encoder = TextEncoder::new();
+    match encoder.encode(&families(&panel, standings.as_ref()), &mut text) {
+        Ok(()) => ([(CONTENT_TYPE, encoder.format_type())], text).into_response(),
+        Err(error) => {
+            error!(%error, "the metrics cannot be encoded");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// What all cores have counted together.
+pub(super) fn total(standings: &[Standing]) -> Tally {
+    let snapshots = snapshots(standings);
+    let mut total = Tally::new(snapshots.first().map_or(0, |it| it.tally.open.len()));
+    snapshots.iter().for_each(|it| total.add(&it.tally));
+    total
+}
+
+fn snapshots(standings: &[Standing]) -> Vec<&Snapshot> {
+    standings
+        .iter()
+        .filter_map(|it| it.snapshot.as_ref())
+        .collect()
+}
+
+fn families(
+    panel: &Panel,
+    cores: Option<&(Vec<Standing>, Arc<Cores>)>,
+) -> Vec<prometheus::proto::MetricFamily> {
+    let standings = cores.map_or(&[][..], |(standings, _)| standings);
+    let cores = cores.map(|(_, cores)| &**cores);
+    let mut families = Families::default();
+    let total = total(standings);
+    described(&mut families, panel, cores);
+    now(&mut families, panel, standings, &total);
+    connections(&mut families, &total);
+    traffic(&mut families, &total);
+    by_core(&mut families, standings);
+    distributions(&mut families, &total);
+    let mut families = families.into_vec();
+    families.extend(ProcessCollector::for_self().collect());
+    families
+}
+
+fn now(families: &mut Families, panel: &Panel, standings: &[Standing], total: &Tally) {
+    let snapshots = snapshots(standings);
+    let sum = |of: fn(&Snapshot) -> usize| snapshots.iter().map(|it| of(it)).sum::<usize>() as f64;
+    let configured = &panel.configured;
+    let open = total.open.iter().chain(std::iter::repeat(&0));
+    let open: Vec<_> = configured.protocols.iter().zip(open).collect();
+    let opened: u64 = open.iter().map(|(_, open)| **open).sum();
+    let none = sum(|it| it.connections) - opened as f64;
+    families.gauges(
+        "hubbub_connections",
+        "Open connections by entry of the table of protocols; none before the handshake is done.",
+        open.iter()
+            .map(|(name, open)| (vec![("protocol", **name)], **open as f64))
+            .chain([(vec![("protocol", "none")], none)]),
+    );
+    families.gauge(
+        "hubbub_subscriptions",
+        "Subscribers over all rooms.",
+        sum(|it| it.subscriptions),
+    );
+    families.gauge(
+        "hubbub_send_queue_bytes",
+        "Bytes that wait for all connections together.",
+        sum(|it| it.send_queue_bytes),
+    );
+}
+
+fn described(families: &mut Families, panel: &Panel, cores: Option<&Cores>) {
+    families.gauge(
+        "hubbub_rooms",
+        "Rooms, those included that are empty and kept for a while.",
+        cores.map_or(0, |cores| cores.monitor().rooms()) as f64,
+    );
+    families.gauge(
+        "hubbub_draining",
+        "1 from the signal to stop on.",
+        f64::from(u8::from(matches!(panel.status.phase(), Phase::Draining))),
+    );
+    families.gauges(
+        "hubbub_limit",
+        "What is configured, by key: bytes, seconds or a number.",
+        panel
+            .configured
+            .limits
+            .iter()
+            .map(|(key, value)| (vec![("key", *key)], *value)),
+    );
+    families.gauges(
+        "hubbub_build_info",
+        "Always 1.",
+        [(
+            vec![
+                ("version", env!("CARGO_PKG_VERSION")),
+                ("driver", cores.map_or("none", Cores::driver)),
+            ],
+            1.0,
+        )],
+    );
+}
+
+fn connections(families: &mut Families, total: &Tally) {
+    families.counter(
+        "hubbub_connections_opened_total",
+        "Connections accepted.",
+        total.opened,
+    );
+    let count = |ending: &Ending| total.ended.get(ending).copied().unwrap_or(0);
+    families.counters(
+        "hubbub_connections_ended_total",
+        "Connections ended, each for its one reason.",
+        Ending::all().into_iter().map(|ending| {
+            let labels = vec![
+                ("code", ending.code),
+                ("initiator", ending.initiator),
+                ("reason", ending.reason),
+            ];
+            (labels, count(&ending) as f64)
+        }),
+    );
+    families.counters(
+        "hubbub_handshakes_rejected_total",
+        "Upgrades that got another answer than 101.",
+        refusals().into_iter().map(|reason| {
+            let count = total.rejected.get(reason).copied().unwrap_or(0);
+            (vec![("reason", reason)], count as f64)
+        }),
+    );
+    let ended_by = |reason| {
+        let counts = total.ended.iter();
+        let counts = counts.filter(|(ending, _)| ending.reason == reason);
+        counts.map(|(_, count)| count).sum::<u64>()
+    };
+    families.counters(
+        "hubbub_evictions_total",
+        "Connections closed for being slow.",
+        ["send_queue_full", "write_stalled"]
+            .map(|policy| (vec![("policy", policy)], ended_by(policy) as f64)),
+    );
+    let errors = total.accept_errors;
+    families.counters(
+        "hubbub_accept_errors_total",
+        "Failed accepts.",
+        [
+            ("descriptors", errors.descriptors),
+            ("aborted", errors.aborted),
+            ("other", errors.other),
+        ]
+        .map(|(reason, count)| (vec![("reason", reason)], count as f64)),
+    );
+    families.counter(
+        "hubbub_pings_sent_total",
+        "Pings sent.",
+        total.frames_sent.ping,
+    );
+    families.counter(
+        "hubbub_pongs_missed_total",
+        "Pings not answered in time.",
+        ended_by("pong_timeout"),
+    );
+    families.counter("hubbub_panics_total", "Panics caught.", total.panics);
+}
+
+fn traffic(families: &mut Families, total: &Tally) {
+    families.counters(
+        "hubbub_frames_received_total",
+        "Frames taken.",
+        frames(&total.frames_received),
+    );
+    families.counters(
+        "hubbub_frames_sent_total",
+        "Frames queued for sending, one for each subscriber.",
+        frames(&total.frames_sent),
+    );
+    families.counters(
+        "hubbub_payload_received_bytes_total",
+        "Payload of the messages received.",
+        payload(&total.payload_received),
+    );
+    families.counters(
+        "hubbub_payload_sent_bytes_total",
+        "Payload of the messages queued, once for each subscriber.",
+        payload(&total.payload_sent),
+    );
+    families.counter(
+        "hubbub_received_bytes_total",
+        "Bytes received from sockets.",
+        total.received_bytes,
+    );
+    families.counter(
+        "hubbub_sent_bytes_total",
+        "Bytes that sockets took.",
+        total.sent_bytes,
+    );
+    families.counter(
+        "hubbub_messages_published_total",
+        "Messages handed to rooms.",
+        total.published,
+    );
+    families.counter(
+        "hubbub_messages_delivered_total",
+        "Messages queued for subscribers.",
+        total.delivered,
+    );
+}
+
+fn frames(frames: &Frames) -> [(Vec<Label<'static>>, f64); 6] {
+    [
+        ("text", frames.text),
+        ("binary", frames.binary),
+        ("continuation", frames.continuation),
+        ("ping", frames.ping),
+        ("pong", frames.pong),
+        ("close", frames.close),
+    ]
+    .map(|(kind, count)| (vec![("kind", kind)], count as f64))
+}
+
+fn payload(payload: &Payload) -> [(Vec<Label<'static>>, f64); 2] {
+    [("text", payload.text), ("binary", payload.binary)]
+        .map(|(kind, bytes)| (vec![("kind", kind)], bytes as f64))
+}
+
+fn by_core(families: &mut Families, standings: &[Standing]) {
+    let names: Vec<_> = (0..standings.len()).map(|core| core.to_string()).collect();
+    let cores = || names.iter().map(String::as_str).zip(standings);
+    let each = |of: fn(&Snapshot) -> f64| {
+        cores().map(move |(core, it)| (vec![("core", core)], it.snapshot.as_ref().map_or(0.0, of)))
+    };
+    let mailboxes = |requests: fn(&Snapshot) -> u64, deliveries: fn(&Snapshot) -> u64| {
+        cores().flat_map(move |(core, it)| {
+            let count = |of: fn(&Snapshot) -> u64| it.snapshot.as_ref().map_or(0, of) as f64;
+            [("requests", requests), ("deliveries", deliveries)]
+                .map(|(mailbox, of)| (vec![("core", core), ("mailbox", mailbox)], count(of)))
+        })
+    };
+    families.gauges(
+        "hubbub_core_connections",
+        "Open connections by core.",
+        each(|it| it.connections as f64),
+    );
+    families.gauges(
+        "hubbub_core_up",
+        "1 if the core answered within a second.",
+        cores().map(|(core, it)| (vec![("core", core)], f64::from(u8::from(it.is_up)))),
+    );
+    families.gauges(
+        "hubbub_mailbox_depth",
+        "Batches that wait in a core's mailbox.",
+        mailboxes(
+            |it| it.requests_waiting as u64,
+            |it| it.deliveries_waiting as u64,
+        ),
+    );
+    families.counters(
+        "hubbub_mailbox_batches_total",
+        "Batches a core sent (requests) and took (deliveries).",
+        mailboxes(
+            |it| it.tally.requests.batches,
+            |it| it.tally.deliveries.batches,
+        ),
+    );
+    families.counters(
+        "hubbub_mailbox_items_total",
+        "What was in the batches.",
+        mailboxes(|it| it.tally.requests.items, |it| it.tally.deliveries.items),
+    );
+    families.counters(
+        "hubbub_core_busy_seconds_total",
+        "Processor time of the core's thread.",
+        each(|it| Duration::as_secs_f64(&it.busy)),
+    );
+    families.counters(
+        "hubbub_loop_turns_total",
+        "Turns of the core's loop.",
+        each(|it| it.tally.turns as f64),
+    );
+}
+
+fn distributions(families: &mut Families, total: &Tally) {
+    families.timing(
+        "hubbub_fanout_seconds",
+        "From the receipt of a message to the last send to its subscribers on a core.",
+        &total.fanout,
+    );
+    families.timing(
+        "hubbub_publish_seconds",
+        "From the receipt of a message until its publisher's core has it in the room's order.",
+        &total.publish,
+    );
+    families.timing(
+        "hubbub_handshake_seconds",
+        "From accept to 101.",
+        &total.handshake,
+    );
+    families.timing(
+        "hubbub_ping_seconds",
+        "From a ping to its pong.",
+        &total.ping,
+    );
+    families.timing(
+        "hubbub_loop_turn_seconds",
+        "From what wakes a core to the end of its sends.",
+        &total.turn,
+    );
+    families.sizes(
+        "hubbub_message_bytes",
+        "Payload of the messages received.",
+        &total.message_bytes,
+    );
+    families.sizes(
+        "hubbub_publish_recipients",
+        "Subscribers of a message on one core.",
+        &total.recipients,
+    );
+}

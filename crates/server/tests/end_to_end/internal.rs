@@ -1,0 +1,418 @@
+//! The internal listener: what it counts is what happened, and it is apart from the public port.
+
+use std::{collections::HashMap, thread, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::{
+    client::{Client, binary, get, get_internal},
+    harness::{Driver, Server, command, eventually, run},
+    wire::{self, BINARY, Raw},
+};
+
+on_both_drivers![
+    documented_series_are_there_from_the_start_and_no_others,
+    traffic_is_counted_exactly,
+    ends_are_counted_by_code_initiator_and_reason,
+    handshakes_refused_are_counted_by_reason,
+    number_of_series_does_not_grow_with_what_peers_send,
+    subscriber_that_does_not_read_stands_out_and_is_counted_when_it_is_closed,
+    rooms_that_are_large_or_busy_stand_out,
+    latencies_are_shown_as_percentiles,
+    readiness_follows_the_servers_life,
+    full_server_is_not_ready,
+    public_port_serves_nothing_of_it,
+    scrapers_that_are_stuck_keep_nobody_out,
+];
+
+/// All samples of a scrape, by their name and labels as written.
+fn scrape(server: &Server) -> HashMap<String, f64> {
+    let page = get_internal(server, "/metrics");
+    assert_eq!(page.status, 200);
+    let text = String::from_utf8(page.body).unwrap();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let samples = samples.map(|line| {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        (name.to_owned(), value.parse().unwrap())
+    });
+    samples.collect()
+}
+
+#[track_caller]
+fn check(samples: &HashMap<String, f64>, expected: &[(&str, f64)]) {
+    for (name, value) in expected {
+        let found = samples.get(*name);
+        assert_eq!(found, Some(value), "{name}");
+    }
+}
+
+/// Names of families as `docs/metrics.md` has them, with the labels it gives them.
+fn documented() -> HashMap<String, Vec<String>> {
+    let document = include_str!("../../../../docs/metrics.md");
+    let quoted = |cell: &str| -> Vec<String> {
+        let parts = cell.split('`').skip(1).step_by(2);
+        parts.map(str::to_owned).collect()
+    };
+    let rows = document.lines().filter(|line| line.starts_with("| `"));
+    let mut families: HashMap<_, _> = rows
+        .map(|row| {
+            let cells: Vec<_> = row.split('|').collect();
+            (quoted(cells[1])[0].clone(), quoted(cells[3]))
+        })
+        .collect();
+    let words = document.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    for process in words.filter(|word| word.starts_with("process_")) {
+        families.insert(process.to_owned(), Vec::new());
+    }
+    families
+}
+
+fn documented_series_are_there_from_the_start_and_no_others(driver: Driver) {
+    let server = Server::start(driver, &["--cores", "2"]);
+    let page = String::from_utf8(get_internal(&server, "/metrics").body).unwrap();
+    let documented = documented();
+    let served: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    for family in &served {
+        assert!(documented.contains_key(*family), "{family} is undocumented");
+    }
+    for (family, labels) in &documented {
+        assert!(served.contains(&family.as_str()), "{family} is not served");
+        let own = |line: &&str| {
+            let name = line.split(['{', ' ']).next().unwrap();
+            name == family || name == format!("{family}_count")
+        };
+        let sample = page.lines().find(own).expect("a sample");
+        let inside = sample.split_once('{').map_or("", |(_, rest)| rest);
+        let mut found: Vec<_> = inside
+            .split("=\"")
+            .filter_map(|part| part.rsplit(['"', ',', '{']).next())
+            .filter(|name| !name.is_empty() && !name.contains('}'))
+            .collect();
+        let mut expected: Vec<_> = labels.iter().map(String::as_str).collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "labels of {family}: {sample}");
+    }
+    let all_zero = [
+        "hubbub_connections_ended_total",
+        "hubbub_handshakes_rejected_total",
+        "hubbub_fanout_seconds_bucket",
+    ];
+    for (name, value) in scrape(&server) {
+        if all_zero.iter().any(|family| name.starts_with(family)) {
+            assert_eq!(value, 0.0, "{name}");
+        }
+    }
+}
+
+fn traffic_is_counted_exactly(driver: Driver) {
+    let server = Server::start(driver, &["--cores", "2"]);
+    let mut members: Vec<_> = (0..3).map(|_| Client::join(&server, "r")).collect();
+    for _ in 0..5 {
+        members[0].send("ten bytes!");
+        members.iter_mut().for_each(|member| drop(member.text()));
+    }
+    let mut echo = Raw::open(&server, "/echo");
+    // Binary in two fragments, with a ping between them.
+    echo.send([2, 0x83, 0, 0, 0, 0, 1, 2, 3]);
+    echo.send([0x89, 0x80, 0, 0, 0, 0]);
+    echo.send([0x80, 0x81, 0, 0, 0, 0, 4]);
+    // The pong comes before it.
+    assert_eq!(echo.message().opcode(), BINARY);
+
+    let samples = scrape(&server);
+    check(
+        &samples,
+        &[
+            ("hubbub_connections{protocol=\"room\"}", 3.0),
+            ("hubbub_connections{protocol=\"echo\"}", 1.0),
+            ("hubbub_connections{protocol=\"none\"}", 0.0),
+            ("hubbub_connections_opened_total", 4.0),
+            ("hubbub_rooms", 1.0),
+            ("hubbub_subscriptions", 3.0),
+            ("hubbub_messages_published_total", 5.0),
+            ("hubbub_messages_delivered_total", 15.0),
+            ("hubbub_frames_received_total{kind=\"text\"}", 5.0),
+            ("hubbub_frames_received_total{kind=\"binary\"}", 1.0),
+            ("hubbub_frames_received_total{kind=\"continuation\"}", 1.0),
+            ("hubbub_frames_received_total{kind=\"ping\"}", 1.0),
+            ("hubbub_frames_sent_total{kind=\"text\"}", 15.0),
+            ("hubbub_frames_sent_total{kind=\"binary\"}", 1.0),
+            ("hubbub_frames_sent_total{kind=\"pong\"}", 1.0),
+            ("hubbub_payload_received_bytes_total{kind=\"text\"}", 50.0),
+            ("hubbub_payload_received_bytes_total{kind=\"binary\"}", 4.0),
+            ("hubbub_payload_sent_bytes_total{kind=\"text\"}", 150.0),
+            ("hubbub_message_bytes_count", 6.0),
+            ("hubbub_message_bytes_sum", 54.0),
+            ("hubbub_message_bytes_bucket{le=\"16\"}", 6.0),
+            ("hubbub_publish_seconds_count", 5.0),
+            ("hubbub_publish_recipients_sum", 15.0),
+            ("hubbub_handshake_seconds_count", 4.0),
+            ("hubbub_core_up{core=\"0\"}", 1.0),
+            ("hubbub_core_up{core=\"1\"}", 1.0),
+        ],
+    );
+    let at_least = |name: &str, least: f64| assert!(samples[name] >= least, "{name}");
+    // Each member's core has sent each message once.
+    at_least("hubbub_fanout_seconds_count", 5.0);
+    // 101s and frames: 12 bytes for each member and message.
+    at_least("hubbub_sent_bytes_total", 15.0 * 12.0 + 4.0 * 100.0);
+    at_least("hubbub_received_bytes_total", 5.0 * 16.0 + 4.0 * 100.0);
+    at_least("process_open_fds", 4.0);
+}
+
+fn ends_are_counted_by_code_initiator_and_reason(driver: Driver) {
+    let server = Server::start(driver, &["--message-bytes-max", "100"]);
+    Client::connect(&server, "/echo").leave();
+    Client::connect(&server, "/echo").vanish();
+    let mut large = Client::connect(&server, "/echo");
+    large.send("x".repeat(101));
+    assert_eq!(large.closed(), 1009);
+    let mut unmasked = Raw::open(&server, "/echo");
+    unmasked.send([0x81, 0]);
+    assert_eq!(unmasked.message().close_code(), 1002);
+    drop(unmasked);
+    get(&server, "/");
+    let ended = |code, initiator, reason| {
+        format!(
+            "hubbub_connections_ended_total\
+             {{code=\"{code}\",initiator=\"{initiator}\",reason=\"{reason}\"}}"
+        )
+    };
+    let expected = [
+        ended("none", "peer", "peer_closed"),
+        ended("none", "peer", "socket_failed"),
+        ended("1009", "server", "message_too_big"),
+        ended("1002", "server", "unmasked"),
+        ended("none", "server", "answered"),
+    ];
+    eventually("all ends are counted", || {
+        let samples = scrape(&server);
+        expected.iter().all(|name| samples[name] == 1.0)
+    });
+    let samples = scrape(&server);
+    let all: f64 = samples
+        .iter()
+        .filter(|(name, _)| name.starts_with("hubbub_connections_ended_total"))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(all, samples["hubbub_connections_opened_total"]);
+    assert_eq!(samples["hubbub_frames_sent_total{kind=\"close\"}"], 3.0);
+}
+
+fn handshakes_refused_are_counted_by_reason(driver: Driver) {
+    let server = Server::start(driver, &["--handshake-timeout", "200ms"]);
+    let ask = |request: String| crate::client::ask(&server, request).status;
+    assert_eq!(ask(wire::request("GET", "/echo", &[])), 426);
+    assert_eq!(ask(wire::upgrade("/nowhere")), 404);
+    assert_eq!(ask("GET /echo HTTP/1.1\r\nHost: a\r\n".into()), 408);
+    // A page is no handshake.
+    assert_eq!(ask(wire::request("GET", "/", &[])), 200);
+    eventually("all are counted", || {
+        let samples = scrape(&server);
+        let count =
+            |reason| samples[&format!("hubbub_handshakes_rejected_total{{reason=\"{reason}\"}}")];
+        ["upgrade_missing", "answered", "handshake_timeout"].map(count) == [1.0; 3]
+    });
+}
+
+fn number_of_series_does_not_grow_with_what_peers_send(driver: Driver) {
+    let server = Server::start(driver, &["--cores", "2"]);
+    let before = scrape(&server).len();
+    for n in 0..50 {
+        Client::join(&server, &format!("room-{n}")).leave();
+        get(&server, &format!("/path-{n}"));
+        crate::client::ask(&server, wire::request(&format!("METHOD{n}"), "/", &[]));
+        let mut closing = Raw::open(&server, "/echo");
+        closing.send(wire::close(3000 + n));
+        closing.message();
+    }
+    assert_eq!(scrape(&server).len(), before);
+}
+
+fn subscriber_that_does_not_read_stands_out_and_is_counted_when_it_is_closed(driver: Driver) {
+    let bounds = ["--send-queue-bytes-max", "4MiB", "--write-timeout", "2s"];
+    // It is counted when it is gone, which its close timeout sees to.
+    let server = Server::start(
+        driver,
+        &[&bounds[..], &["--close-timeout", "200ms"]].concat(),
+    );
+    let mut publisher = Client::join(&server, "r");
+    let narrow = wire::connect_narrow(server.address(), 16 << 10);
+    let stalled = Raw::over(narrow, wire::upgrade("/rooms/r"));
+    let publish = |publisher: &mut Client| {
+        publisher.send(binary(vec![0; 32 << 10]));
+        publisher.receive();
+    };
+    let view = || -> serde_json::Value {
+        let page = get_internal(&server, "/debug/connections?top=1");
+        serde_json::from_slice(&page.body).unwrap()
+    };
+    eventually("it lags", || {
+        publish(&mut publisher);
+        view()["slowest"][0]["queued_bytes"].as_u64() > Some(1 << 20)
+    });
+    let view = view();
+    assert_eq!(view["connections"], 2);
+    assert_eq!(view["slowest"].as_array().unwrap().len(), 1);
+    let own = stalled.stream.local_addr().unwrap().to_string();
+    for kind in ["largest", "slowest"] {
+        assert_eq!(view[kind][0]["peer"], own, "{kind}");
+        assert_eq!(view[kind][0]["protocol"], "room");
+    }
+    assert!(view["oldest"][0]["age_seconds"].as_f64() > Some(0.0));
+    eventually("the gauge follows", || {
+        scrape(&server)["hubbub_send_queue_bytes"] > 1e6
+    });
+    eventually("it is closed", || {
+        publish(&mut publisher);
+        let samples = scrape(&server);
+        let evicted = |policy| samples[&format!("hubbub_evictions_total{{policy=\"{policy}\"}}")];
+        evicted("send_queue_full") + evicted("write_stalled") == 1.0
+    });
+}
+
+fn rooms_that_are_large_or_busy_stand_out(driver: Driver) {
+    let server = Server::start(driver, &["--cores", "2"]);
+    let mut large: Vec<_> = (0..6).map(|_| Client::join(&server, "large")).collect();
+    let mut busy = Client::join(&server, "busy");
+    for _ in 0..4 {
+        busy.send("x");
+        busy.text();
+    }
+    large[0].send("x");
+    large.iter_mut().for_each(|member| drop(member.text()));
+    let look = || -> serde_json::Value {
+        let page = get_internal(&server, "/debug/rooms?top=5");
+        serde_json::from_slice(&page.body).unwrap()
+    };
+    let view = look();
+    assert_eq!(view["rooms"], 2);
+    assert_eq!(view["cores_answered"], 2);
+    let first = |kind: &str| {
+        let row = &view[kind][0];
+        let number = |key: &str| row[key].as_u64().unwrap();
+        let name = row["room"].as_str().unwrap().to_owned();
+        (name, number("subscribers"), number("messages"))
+    };
+    assert_eq!(first("largest"), ("large".into(), 6, 1));
+    assert_eq!(first("busiest"), ("busy".into(), 1, 4));
+    // Since the look before, nothing has been said.
+    assert_eq!(look()["busiest"].as_array().unwrap().len(), 0);
+}
+
+fn latencies_are_shown_as_percentiles(driver: Driver) {
+    let server = Server::start(driver, &[]);
+    let mut member = Client::join(&server, "r");
+    for _ in 0..20 {
+        member.send("x");
+        member.text();
+    }
+    let page = get_internal(&server, "/debug/latency");
+    let view: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+    for times in ["fanout_seconds", "publish_seconds"] {
+        let row = &view[times];
+        assert_eq!(row["count"], 20, "{times}");
+        let (p50, max) = (row["p50"].as_f64().unwrap(), row["max"].as_f64().unwrap());
+        assert!(0.0 < p50 && p50 <= max && max < 30.0, "{row}");
+    }
+}
+
+fn readiness_follows_the_servers_life(driver: Driver) {
+    let mut server = Server::start(driver, &["--cores", "1", "--drain-timeout", "1h"]);
+    let status = |path| get_internal(&server, path).status;
+    assert_eq!((status("/readyz"), status("/healthz")), (200, 200));
+    let mut clients: Vec<_> = (0..2).map(|_| Raw::open(&server, "/echo")).collect();
+    server.signal(Signal::TERM);
+    eventually("it is not ready", || status("/readyz") == 503);
+    let page = get_internal(&server, "/readyz");
+    assert_eq!(String::from_utf8(page.body).unwrap(), "draining\n");
+    // It is well, and counts on, while it drains.
+    assert_eq!(status("/healthz"), 200);
+    check(&scrape(&server), &[("hubbub_draining", 1.0)]);
+    clients.clear();
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+fn full_server_is_not_ready(driver: Driver) {
+    let server = Server::start(driver, &["--max-connections", "2"]);
+    let first = Client::connect(&server, "/echo");
+    assert_eq!(get_internal(&server, "/readyz").status, 200);
+    let _second = Client::connect(&server, "/echo");
+    let page = get_internal(&server, "/readyz");
+    assert_eq!(page.status, 503);
+    let text = String::from_utf8(page.body).unwrap();
+    assert!(text.starts_with("full: 2 connections"), "{text}");
+    first.leave();
+    eventually("there is room", || {
+        get_internal(&server, "/readyz").status == 200
+    });
+}
+
+fn public_port_serves_nothing_of_it(driver: Driver) {
+    let server = Server::start(driver, &[]);
+    for path in [
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/debug/connections",
+        "/debug/rooms",
+        "/debug/latency",
+    ] {
+        assert_eq!(get_internal(&server, path).status, 200, "{path}");
+        assert_eq!(get(&server, path).status, 404, "{path}");
+    }
+    assert_eq!(get_internal(&server, "/echo").status, 404);
+}
+
+fn scrapers_that_are_stuck_keep_nobody_out(driver: Driver) {
+    let server = Server::start(driver, &[]);
+    let mut member = Client::join(&server, "r");
+    // More than are served at a time, none of which ever finishes its request.
+    let stuck: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stream = wire::connect(server.internal());
+            wire::send(&mut stream, b"GET /metrics HTTP/1.1\r\n");
+            stream
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(200));
+    member.send("the rooms do not mind");
+    assert_eq!(member.text(), "the rooms do not mind");
+    assert_eq!(get_internal(&server, "/healthz").status, 200);
+    drop(stuck);
+}
+
+#[test]
+fn internal_address_that_is_taken_is_an_error_with_a_remedy() {
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = command();
+    command.args(["--listen", "127.0.0.1:0", "--internal-listen", &address]);
+    let ended = run(command);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.stdout.is_empty(), "{}", ended.stdout);
+    for word in [&address, "--internal-listen off", "in use"] {
+        assert!(ended.stderr.contains(word), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn internal_listener_can_be_off() {
+    let mut command = command();
+    command.args(["--listen", "127.0.0.1:0", "--internal-listen", "off"]);
+    command.stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = String::new();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut stdout, &mut said).unwrap();
+    assert!(said.contains("listens on"), "{said}");
+    child.kill().unwrap();
+    said.clear();
+    std::io::Read::read_to_string(&mut stdout, &mut said).unwrap();
+    child.wait().unwrap();
+    assert_eq!(said, "", "no further listener is told of");
+}
