@@ -15,6 +15,7 @@ use crate::{
     session::Application,
     shard::Shards,
     signal::Signal,
+    spare::Spare,
     tally::Tally,
     turnstile::Turnstile,
 };
@@ -54,6 +55,7 @@ pub(crate) struct State {
     /// The application's table.
     pub(crate) protocols: Vec<&'static str>,
     pub(crate) tally: Tally,
+    pub(crate) spare: Spare,
     pub(crate) depths: Depths,
     /// Bytes that wait for all connections, as of the latest sweep.
     pub(crate) queued_bytes: usize,
@@ -101,6 +103,7 @@ impl Core {
             },
             is_draining: false,
             tally: Tally::new(protocols.len()),
+            spare: Spare::default(),
             protocols,
             depths,
             queued_bytes: 0,
@@ -134,18 +137,18 @@ impl Shared {
 
 impl State {
     /// Something woke the core: what it does until its sends have left is one turn, which begins
-    /// now if none is under way.
+    /// now if none is under way. Whoever says so raises the flusher, too, which ends the turn.
     pub(crate) fn begin_turn(&mut self) {
         self.received_ns = self.shared.now_ns();
         self.turn_ns.get_or_insert(self.received_ns);
-        self.dirty.flush.raise();
     }
 
-    /// As [`begin_turn`](Self::begin_turn), unless a turn is under way.
+    /// As [`begin_turn`](Self::begin_turn), unless a turn is under way; and raises the flusher.
     pub(crate) fn need_turn(&mut self) {
         if self.turn_ns.is_none() {
             self.begin_turn();
         }
+        self.dirty.flush.raise();
     }
 
     /// The turn's sends have left: what was received at these times reached its subscribers here.

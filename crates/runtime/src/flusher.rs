@@ -104,6 +104,7 @@ impl State {
             _ => self.shared.now_ms(),
         };
         connection.queue.sending = Sending::Blocked { progress_ms };
+        connection.queue.shrink();
         self.fell_behind(key);
     }
 
@@ -131,6 +132,7 @@ impl State {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        self.spare.take_back(&mut connection.queue.direct);
         if let Stage::Closing { deadline_ms, last } = &mut connection.stage {
             match last {
                 Last::Nothing => connection.shut(),

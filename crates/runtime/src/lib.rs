@@ -46,6 +46,7 @@ mod session;
 mod shard;
 mod signal;
 mod socket;
+mod spare;
 mod steps;
 mod sweep;
 mod tally;

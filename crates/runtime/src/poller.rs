@@ -113,6 +113,8 @@ pub(crate) async fn run(core: Rc<Core>) {
             let (flags, data) = (event.flags, event.data);
             state.report(KeyData::from_ffi(data.u64()).into(), flags);
         }
+        // Last, so that it runs after everyone who was woken here.
+        state.dirty.flush.raise();
     }
 }
 

@@ -249,13 +249,20 @@ impl SendQueue {
     fn advance_direct(&mut self, bytes: usize) {
         self.direct_sent += bytes;
         if self.direct_sent == self.direct.len() {
-            self.direct = Vec::new();
+            self.direct.clear();
             self.direct_sent = 0;
         } else if self.direct_sent >= self.direct.len() / 2 {
             // A peer that never quite catches up must not keep what it has had in memory.
             // Half is moved at most once for every byte that left.
             self.direct.drain(..self.direct_sent);
             self.direct_sent = 0;
+        }
+    }
+
+    /// Its socket is full: what waits now may wait long, in no more memory than it needs.
+    pub(crate) fn shrink(&mut self) {
+        if self.direct.capacity() > 2 * self.direct.len() {
+            self.direct.shrink_to_fit();
         }
     }
 

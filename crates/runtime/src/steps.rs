@@ -55,6 +55,7 @@ impl State {
                     fragments,
                 } = message;
                 self.tally.received(kind, payload.len(), fragments);
+                self.spare.lend(&mut connection.queue.direct);
                 let mut outlet = Outlet {
                     publisher,
                     direct: &mut connection.queue.direct,
@@ -70,6 +71,7 @@ impl State {
                     session.receive(message, &mut outlet);
                 }
                 let close = outlet.close;
+                self.spare.take_back(&mut connection.queue.direct);
                 self.after_message(key, close);
             }
             Some(Event::Ping(_)) => {
