@@ -87,10 +87,11 @@ impl Core {
         peer: SocketAddr,
         admitted: Admitted,
     ) -> io::Result<ConnectionKey> {
-        let time = admitted.time(self.shared.config.timeouts.handshake);
-        let deadline_ms = self.shared.now_ms() + ms(time);
-        let connection = Connection::new(socket, peer, admitted, deadline_ms);
-        let connections = &mut self.state.borrow_mut().connections;
+        let mut state = self.state.borrow_mut();
+        let time = admitted.time(state.shared.config.timeouts.handshake);
+        let now_ms = state.shared.now_ms();
+        let connection = Connection::new(socket, peer, admitted, now_ms, ms(time));
+        let connections = &mut state.connections;
         let key = connections.insert(connection);
         self.poller
             .watch(&connections[key].socket, key)

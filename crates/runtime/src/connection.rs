@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::{
     admission::Admitted,
     end::EndReason,
+    jitter,
     send_queue::{SendQueue, Sending},
     session::{Opening, Session},
     shard::Subscription,
@@ -27,6 +28,7 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     /// Whether there was room for it; if not, its request is answered 503.
     pub(crate) admitted: Admitted,
+    pub(crate) accepted_ms: u64,
     pub(crate) protocol: codec::Connection,
     pub(crate) stage: Stage,
     pub(crate) session: Option<Box<dyn Session>>,
@@ -127,12 +129,15 @@ impl Connection {
         socket: Socket,
         peer: SocketAddr,
         admitted: Admitted,
-        deadline_ms: u64,
+        now_ms: u64,
+        handshake_ms: u64,
     ) -> Self {
+        let deadline_ms = now_ms + handshake_ms;
         Self {
             socket,
             peer,
             admitted,
+            accepted_ms: now_ms,
             protocol: codec::Connection::new(),
             stage: Stage::Handshake { deadline_ms },
             session: None,
@@ -183,9 +188,8 @@ impl Heartbeat {
     /// The first ping of a connection leaves after half to one interval, spread by its token, so
     /// that connections that came together are not pinged together.
     pub(crate) fn first(now_ms: u64, interval_ms: u64, token: u64) -> Self {
-        // Fibonacci hashing: neighbouring tokens end far apart.
-        let spread = token.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        Self::PingAt(now_ms + interval_ms / 2 + ((interval_ms / 2 * spread) >> 32))
+        let half_ms = interval_ms / 2;
+        Self::PingAt(now_ms + half_ms + jitter::part(half_ms, token))
     }
 
     /// While the peer is not read, or cannot be sent anything, its pong's deadline stands still.

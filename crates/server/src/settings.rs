@@ -35,7 +35,7 @@ pub use layers::{Loaded, Sources};
 pub use report::{Override, Place, Refusal, Stop, Warning};
 pub use units::{Period, Size};
 
-use units::{GIB, KIB, MIB, address, cores, count, period, permit, size};
+use units::{GIB, KIB, MIB, address, cores, count, delay, period, permit, size};
 
 /// How the cores wait for sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -247,10 +247,26 @@ pub struct Settings {
     #[arg(default_value = "30s", help_heading = TIMEOUTS)]
     pub pause_timeout: Period,
 
+    /// Age at which a connection is closed
+    ///
+    /// Its peer is closed with 1001 ("going away") and connects again, perhaps to a server that
+    /// was added since. A tenth more or less, different for each connection, so that those that
+    /// came together do not go together. Without it, no connection is closed for its age.
+    #[arg(long, value_name = "DURATION", value_parser = period, help_heading = TIMEOUTS)]
+    pub max_connection_age: Option<Period>,
+
+    /// Time between the signal to shut down and the shutdown
+    ///
+    /// Meanwhile the server serves and accepts as before, but is no longer ready: time for a load
+    /// balancer to notice. 0s to 1day.
+    #[arg(long, value_name = "DURATION", value_parser = delay)]
+    #[arg(default_value = "0s", help_heading = TIMEOUTS)]
+    pub drain_delay: Period,
+
     /// Time for a shutdown, over which the closes are spread
     ///
-    /// Peers are closed with 1001 ("going away") at an even pace, so that
-    /// they do not all return at once.
+    /// Peers are closed with 1001 ("going away") at an even pace, each at a random time of its own
+    /// part of it, so that they do not all return at once. What is queued for them is sent first.
     #[arg(long, value_name = "DURATION", value_parser = period)]
     #[arg(default_value = "30s", help_heading = TIMEOUTS)]
     pub drain_timeout: Period,

@@ -7,7 +7,7 @@ use runtime::{Config, DriverChoice, Timeouts};
 
 use crate::{
     application::Hubbub,
-    settings::{Driver, Settings},
+    settings::{Driver, Period, Settings},
     site::Site,
 };
 
@@ -44,8 +44,10 @@ pub fn config(settings: &Settings) -> Config {
             close: settings.close_timeout.duration(),
             write: settings.write_timeout.duration(),
             pause: settings.pause_timeout.duration(),
+            drain_delay: settings.drain_delay.duration(),
             drain: settings.drain_timeout.duration(),
             room_idle: settings.room_idle_timeout.duration(),
+            connection_age: settings.max_connection_age.map(Period::duration),
         },
     }
 }

@@ -29,6 +29,7 @@ mod harness;
 mod process;
 mod wire;
 
+mod age;
 mod drain;
 mod echo;
 mod fallback;
@@ -43,6 +44,7 @@ mod limits;
 mod lws_minimal;
 mod order;
 mod origin;
+mod pace;
 mod pressure;
 mod protocol;
 mod rooms;
