@@ -12,14 +12,19 @@
 //! - `layers.rs` merges the sources; `file.rs` and `environment.rs` read one each
 //! - `units.rs` sizes, durations and counts; `rules.rs` what must agree between settings
 //! - `help.rs` the command with its texts; `nearest.rs` "did you mean"; `report.rs` messages
+//! - `reload.rs` which settings change at run time; `print.rs` the file with every key;
+//!   `task.rs` what the command line asks for
 
 mod environment;
 mod file;
 mod help;
 mod layers;
 mod nearest;
+mod print;
+mod reload;
 mod report;
 mod rules;
+mod task;
 mod units;
 
 use std::net::SocketAddr;
@@ -32,7 +37,9 @@ use crate::logging::{self, LogFormat};
 use crate::origin::{AllowList, Permit};
 
 pub use layers::{Loaded, Sources};
+pub use reload::{AT_RUN_TIME, AT_START, Reload};
 pub use report::{Override, Place, Refusal, Stop, Warning};
+pub use task::Task;
 pub use units::{Period, Size};
 
 use units::{GIB, KIB, MIB, address, cores, count, delay, period, permit, size};

@@ -1,6 +1,8 @@
 //! Every setting from every source, their order, and what is told about them.
 
+mod files;
 mod refusals;
+mod reload;
 
 use super::*;
 use std::ffi::OsString;

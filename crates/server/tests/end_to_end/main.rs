@@ -30,6 +30,7 @@ mod process;
 mod wire;
 
 mod age;
+mod config;
 mod drain;
 mod echo;
 mod fallback;
@@ -47,6 +48,7 @@ mod origin;
 mod pace;
 mod pressure;
 mod protocol;
+mod reload;
 mod rooms;
 mod slow;
 mod start;
