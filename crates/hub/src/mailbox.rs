@@ -87,6 +87,8 @@ pub enum Request {
     Sweep {
         /// Milliseconds since the process started.
         now_ms: u64,
+        /// For how long an empty room is kept, in milliseconds.
+        idle_ms: u64,
     },
 }
 

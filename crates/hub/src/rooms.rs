@@ -26,7 +26,7 @@ new_key_type! { struct RoomKey; }
 #[derive(Debug)]
 pub struct RoomBudget {
     rooms: AtomicUsize,
-    rooms_max: usize,
+    rooms_max: AtomicUsize,
 }
 
 impl RoomBudget {
@@ -34,7 +34,7 @@ impl RoomBudget {
     pub fn new(rooms_max: usize) -> Arc<Self> {
         Arc::new(Self {
             rooms: AtomicUsize::new(0),
-            rooms_max,
+            rooms_max: AtomicUsize::new(rooms_max),
         })
     }
 
@@ -43,8 +43,14 @@ impl RoomBudget {
         self.rooms.load(Ordering::Relaxed)
     }
 
+    /// Allows so many from now on. Rooms that are there stay, even if they are more.
+    pub fn allow(&self, rooms_max: usize) {
+        self.rooms_max.store(rooms_max, Ordering::Relaxed);
+    }
+
     fn take(&self) -> bool {
-        let more = |rooms| (rooms < self.rooms_max).then_some(rooms + 1);
+        let rooms_max = self.rooms_max.load(Ordering::Relaxed);
+        let more = |rooms| (rooms < rooms_max).then_some(rooms + 1);
         self.rooms
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .is_ok()
@@ -80,7 +86,6 @@ pub struct Rooms {
     /// only since later: looked at when their turn comes, so that a room that empties often may
     /// be reaped up to one idle time late.
     emptied: VecDeque<(RoomKey, u64)>,
-    idle_ms: u64,
     now_ms: u64,
     /// When an operator last looked.
     looked_ms: u64,
@@ -91,12 +96,11 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// The rooms of `home`, one of `cores` cores. An empty room is kept for `idle_ms`
-    /// milliseconds; `epochs` yields the random epoch of each new room.
+    /// The rooms of `home`, one of `cores` cores; `epochs` yields the random epoch of
+    /// each new room.
     pub fn new(
         home: CoreId,
         cores: usize,
-        idle_ms: u64,
         budget: Arc<RoomBudget>,
         epochs: impl FnMut() -> u64 + 'static,
     ) -> Self {
@@ -105,7 +109,6 @@ impl Rooms {
             rooms: SlotMap::with_key(),
             by_name: HashMap::new(),
             emptied: VecDeque::new(),
-            idle_ms,
             now_ms: 0,
             looked_ms: 0,
             budget,
@@ -124,7 +127,7 @@ impl Rooms {
                 publisher,
                 publication,
             } => self.publish(room, publisher, publication),
-            Request::Sweep { now_ms } => self.sweep(now_ms),
+            Request::Sweep { now_ms, idle_ms } => self.sweep(now_ms, idle_ms),
             Request::Look { top, reply } => drop(reply.try_send(self.look(top))),
         }
     }
@@ -229,22 +232,22 @@ impl Rooms {
         }
     }
 
-    fn sweep(&mut self, now_ms: u64) {
+    fn sweep(&mut self, now_ms: u64, idle_ms: u64) {
         self.now_ms = now_ms;
         while let Some(&(key, queued_ms)) = self.emptied.front() {
-            if !self.is_over(queued_ms) {
+            if now_ms.saturating_sub(queued_ms) < idle_ms {
                 break;
             }
             self.emptied.pop_front();
-            self.reap_or_keep(key);
+            self.reap_or_keep(key, idle_ms);
         }
     }
 
-    fn reap_or_keep(&mut self, key: RoomKey) {
+    fn reap_or_keep(&mut self, key: RoomKey, idle_ms: u64) {
         let room = &mut self.rooms[key];
         if !room.subscribers.is_empty() {
             room.awaits_reaping = false;
-        } else if self.now_ms.saturating_sub(room.empty_since_ms) < self.idle_ms {
+        } else if self.now_ms.saturating_sub(room.empty_since_ms) < idle_ms {
             self.emptied.push_back((key, room.empty_since_ms));
         } else if let Some(room) = self.rooms.remove(key) {
             self.by_name.remove(&room.name);
@@ -259,10 +262,6 @@ impl Rooms {
         let looked_at = self.rooms.values_mut().take(LOOKED_AT_MAX);
         let seen: Vec<_> = looked_at.map(|room| room.look(home)).collect();
         RoomView::new(self.rooms.len(), window_ms, seen, top)
-    }
-
-    fn is_over(&self, since_ms: u64) -> bool {
-        self.now_ms.saturating_sub(since_ms) >= self.idle_ms
     }
 
     fn deliver(&mut self, core: CoreId, delivery: Delivery) {

@@ -79,7 +79,7 @@ impl World {
         };
         let budget = RoomBudget::new(100);
         Self {
-            rooms: Rooms::new(CoreId(0), CORES.into(), IDLE_MS, budget, epochs),
+            rooms: Rooms::new(CoreId(0), CORES.into(), budget, epochs),
             mailboxes: vec![VecDeque::new(); CORES.into()],
             subscribers: Vec::new(),
             numbers: HashMap::new(),
@@ -108,8 +108,10 @@ impl World {
             }
             Op::Sweep { ms } => {
                 self.now_ms += ms;
-                let now_ms = self.now_ms;
-                self.request(Request::Sweep { now_ms });
+                self.request(Request::Sweep {
+                    now_ms: self.now_ms,
+                    idle_ms: IDLE_MS,
+                });
                 self.forget_reaped();
             }
         }

@@ -23,7 +23,7 @@ impl Home {
             epoch
         };
         Self {
-            rooms: Rooms::new(CORE, 1, 1_000, RoomBudget::new(rooms_max), epochs),
+            rooms: Rooms::new(CORE, 1, RoomBudget::new(rooms_max), epochs),
             next: 0,
         }
     }
@@ -57,7 +57,12 @@ impl Home {
     }
 
     fn sweep(&mut self, now_ms: u64) {
-        assert!(self.apply(Request::Sweep { now_ms }).is_empty());
+        self.sweep_after(1_000, now_ms);
+    }
+
+    fn sweep_after(&mut self, idle_ms: u64, now_ms: u64) {
+        let sweep = Request::Sweep { now_ms, idle_ms };
+        assert!(self.apply(sweep).is_empty());
     }
 
     fn publish(&mut self, room: RoomId) -> Vec<Delivery> {
@@ -117,6 +122,19 @@ fn room_that_empties_again_waits_its_whole_idle_time_again() {
 }
 
 #[test]
+fn room_that_is_empty_already_is_reaped_by_the_idle_time_of_the_sweep() {
+    let mut home = Home::new(10);
+    let (room, _, _) = home.join("a").unwrap();
+    home.leave(room);
+    home.sweep_after(1_000, 500);
+    assert_eq!(home.rooms.len(), 1);
+    home.sweep_after(2_000, 1_500);
+    assert_eq!(home.rooms.len(), 1);
+    home.sweep_after(100, 1_501);
+    assert_eq!(home.rooms.len(), 0);
+}
+
+#[test]
 fn reaped_room_comes_back_with_another_epoch_and_from_the_start() {
     let mut home = Home::new(10);
     let (old, epoch, position) = home.join("a").unwrap();
@@ -148,6 +166,24 @@ fn rooms_over_the_bound_are_refused_until_one_is_reaped() {
 }
 
 #[test]
+fn rooms_that_are_allowed_later_are_made_and_those_over_a_lower_bound_stay() {
+    let budget = RoomBudget::new(1);
+    let mut rooms = Rooms::new(CORE, 1, budget.clone(), || 1);
+    let mut is_joined = |name| {
+        rooms.apply(Request::Join {
+            name: RoomName::new(name).unwrap(),
+            subscriber: connection(1),
+        });
+        matches!(rooms.take_outgoing(CORE)[..], [Delivery::Joined { .. }])
+    };
+    assert!(is_joined("a") && !is_joined("b"));
+    budget.allow(2);
+    assert!(is_joined("b"));
+    budget.allow(1);
+    assert!(is_joined("a") && is_joined("b") && !is_joined("c"));
+}
+
+#[test]
 fn publication_to_a_reaped_room_is_answered() {
     let mut home = Home::new(2);
     let (room, _, _) = home.join("a").unwrap();
@@ -170,7 +206,7 @@ fn leave_without_a_subscriber_changes_nothing() {
 #[test]
 fn rooms_that_are_dropped_give_their_budget_back() {
     let budget = RoomBudget::new(1);
-    let mut rooms = Rooms::new(CORE, 1, 0, budget.clone(), || 1);
+    let mut rooms = Rooms::new(CORE, 1, budget.clone(), || 1);
     rooms.apply(Request::Join {
         name: RoomName::new("a").unwrap(),
         subscriber: connection(1),

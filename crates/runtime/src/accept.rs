@@ -131,7 +131,7 @@ impl Acceptor {
 
     fn accept_waiting(&self) -> Accepted {
         for _ in 0..ACCEPTS_PER_TURN {
-            let admission = &self.core.shared.admission;
+            let admission = &self.core.admission;
             let admitted = admission.enter();
             if admitted == Admitted::Wait {
                 return Accepted::Nobody;
@@ -168,7 +168,7 @@ impl Acceptor {
 
     /// At most once a second, however many there are.
     fn warn(&self, error: Errno) {
-        let now_ms = self.core.shared.now_ms();
+        let now_ms = self.core.now_ms();
         if self.warn_again_ms.get() <= now_ms {
             self.warn_again_ms.set(now_ms + 1000);
             warn!(%error, "connections cannot be accepted");

@@ -89,11 +89,10 @@ impl Core {
         peer: SocketAddr,
         admitted: Admitted,
     ) -> io::Result<ConnectionKey> {
-        let time = admitted.time(self.shared.config.timeouts.handshake);
-        let now_ns = self.shared.now_ns();
-        let deadline_ms = now_ns / 1_000_000 + ms(time);
-        let connection = Connection::new(socket, peer, admitted, now_ns, deadline_ms);
         let mut state = self.state.borrow_mut();
+        let time = admitted.time(state.shared.config.timeouts.handshake);
+        let now_ns = state.shared.now_ns();
+        let connection = Connection::new(socket, peer, admitted, now_ns, ms(time));
         let State {
             connections, tally, ..
         } = &mut *state;

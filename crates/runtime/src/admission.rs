@@ -7,6 +7,7 @@ use std::{
 };
 
 use rustix::process::{Resource, getrlimit};
+use tracing::warn;
 
 /// Connections beyond the bound that are taken in only to be told so (503). When as many are
 /// being told, others wait in the listen backlog.
@@ -20,7 +21,7 @@ const REFUSAL_TIME: Duration = Duration::from_secs(1);
 pub(crate) struct Admission {
     connections: AtomicUsize,
     refusals: AtomicUsize,
-    /// 0 until [`open_to`](Self::open_to).
+    /// 0 until [`open`](Self::open).
     connections_max: AtomicUsize,
 }
 
@@ -46,8 +47,22 @@ impl Admitted {
 }
 
 impl Admission {
+    /// Lets as many in as is configured, or else as are possible; returns how many.
+    pub(crate) fn open(&self, configured: Option<usize>, possible: usize) -> usize {
+        let connections_max = configured.unwrap_or(possible);
+        if connections_max > possible {
+            warn!(
+                max_connections = connections_max,
+                possible,
+                "there are fewer descriptors than max_connections needs; raise RLIMIT_NOFILE"
+            );
+        }
+        self.open_to(connections_max);
+        connections_max
+    }
+
     /// Lets so many connections in at the same time.
-    pub(crate) fn open_to(&self, connections_max: usize) {
+    fn open_to(&self, connections_max: usize) {
         self.connections_max
             .store(connections_max, Ordering::Relaxed);
     }

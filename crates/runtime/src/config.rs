@@ -13,14 +13,15 @@ pub enum DriverChoice {
     Epoll,
 }
 
-/// The runtime's settings. `Default` gives those of a server on one's own machine.
+/// The runtime's settings. `Default` gives those of a server on one's own machine. Those marked
+/// *at start* stay as they are while it runs.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Addresses to listen on; port 0 takes a free one.
+    /// Addresses to listen on; port 0 takes a free one. *At start.*
     pub listen: Vec<SocketAddr>,
-    /// How many cores to run on, at least 1.
+    /// How many cores to run on, at least 1. *At start.*
     pub cores: usize,
-    /// io_uring or epoll.
+    /// io_uring or epoll. *At start.*
     pub driver: DriverChoice,
     /// Bounds on what a peer may send.
     pub limits: codec::Limits,
@@ -38,15 +39,16 @@ pub struct Config {
     /// Bytes of requests that wait on one core for another core's mailbox. Above it connections
     /// that publish there are not read, and joins are refused.
     pub outbox_bytes_max: usize,
-    /// Batches that a mailbox between cores holds, at least 1.
+    /// Batches that a mailbox between cores holds, at least 1. *At start.*
     pub mailbox_batches: usize,
     /// The buffer that a core receives into, in bytes: the most that one receive brings.
+    /// *At start.*
     pub receive_buffer_bytes: usize,
     /// Deadlines and intervals.
     pub timeouts: Timeouts,
 }
 
-/// The runtime's deadlines and intervals, all above zero.
+/// The runtime's deadlines and intervals, all above zero unless they say otherwise.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
     /// From accept to the 101 or another answer.
@@ -61,10 +63,15 @@ pub struct Timeouts {
     pub write: Duration,
     /// Not reading because a room cannot take more.
     pub pause: Duration,
+    /// From being told to drain until a drain begins; the only one that may be zero.
+    pub drain_delay: Duration,
     /// Over which a drain spreads its closes.
     pub drain: Duration,
     /// An empty room is kept for this long.
     pub room_idle: Duration,
+    /// From accept until an open connection is closed, give or take a tenth that is different for
+    /// each. `None`: never for its age.
+    pub connection_age: Option<Duration>,
 }
 
 impl Default for Config {
@@ -101,8 +108,10 @@ impl Default for Timeouts {
             close: Duration::from_secs(5),
             write: Duration::from_secs(5),
             pause: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
             drain: Duration::from_secs(30),
             room_idle: Duration::from_secs(60),
+            connection_age: None,
         }
     }
 }
@@ -120,6 +129,7 @@ impl Timeouts {
             self.room_idle,
         ]
         .into_iter()
+        .chain(self.connection_age)
         .min()
         .unwrap_or(self.handshake);
         (shortest / 8).clamp(Duration::from_millis(5), Duration::from_millis(250))

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::{
     admission::Admitted,
     end::EndReason,
+    jitter,
     send_queue::{SendQueue, Sending},
     session::{Opening, Session},
     shard::Subscription,
@@ -132,8 +133,9 @@ impl Connection {
         peer: SocketAddr,
         admitted: Admitted,
         accepted_ns: u64,
-        deadline_ms: u64,
+        handshake_ms: u64,
     ) -> Self {
+        let deadline_ms = accepted_ns / 1_000_000 + handshake_ms;
         Self {
             socket,
             peer,
@@ -205,9 +207,8 @@ impl Heartbeat {
     /// The first ping of a connection leaves after half to one interval, spread by its token, so
     /// that connections that came together are not pinged together.
     pub(crate) fn first(now_ms: u64, interval_ms: u64, token: u64) -> Self {
-        // Fibonacci hashing: neighbouring tokens end far apart.
-        let spread = token.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        Self::PingAt(now_ms + interval_ms / 2 + ((interval_ms / 2 * spread) >> 32))
+        let half_ms = interval_ms / 2;
+        Self::PingAt(now_ms + half_ms + jitter::part(half_ms, token))
     }
 
     /// While the peer is not read, or cannot be sent anything, its pong's deadline stands still.

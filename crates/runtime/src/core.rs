@@ -20,7 +20,7 @@ use crate::{
     turnstile::Turnstile,
 };
 
-/// What is the same on all cores.
+/// What is the same on all cores. Configuration and application can be replaced while they run.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
@@ -32,7 +32,8 @@ pub(crate) struct Shared {
 /// A core.
 pub(crate) struct Core {
     pub(crate) id: CoreId,
-    pub(crate) shared: Shared,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) started: Instant,
     pub(crate) turnstile: Turnstile,
     pub(crate) poller: Poller,
     /// Raised when something is to leave at the end of the turn: requests or bytes.
@@ -91,9 +92,12 @@ impl Core {
         depths: Depths,
     ) -> Rc<Self> {
         let protocols = shared.application.protocols();
+        let admission = shared.admission.clone();
+        let started = shared.started;
+        let buffer = RefCell::new(vec![0; shared.config.receive_buffer_bytes]);
         let state = State {
             id,
-            shared: shared.clone(),
+            shared,
             connections: SlotMap::with_key(),
             shards: Shards::default(),
             outboxes,
@@ -113,20 +117,26 @@ impl Core {
         };
         Rc::new(Self {
             id,
+            admission,
+            started,
             turnstile,
             poller,
             flush,
-            buffer: RefCell::new(vec![0; shared.config.receive_buffer_bytes]),
+            buffer,
             state: RefCell::new(state),
-            shared,
         })
+    }
+
+    /// Milliseconds since the process started.
+    pub(crate) fn now_ms(&self) -> u64 {
+        ms(self.started.elapsed())
     }
 }
 
 impl Shared {
     /// Milliseconds since the process started: the unit of all deadlines.
     pub(crate) fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
+        ms(self.started.elapsed())
     }
 
     /// Nanoseconds since the process started: what is measured is measured in them.
@@ -164,6 +174,14 @@ impl State {
                 .fanout
                 .record(now_ns.saturating_sub(received_ns), 1);
         }
+    }
+
+    /// Goes on with another configuration, as far as it can change while a core runs. What has a
+    /// deadline already keeps it.
+    pub(crate) fn configure(&mut self, config: Arc<Config>, application: Arc<dyn Application>) {
+        self.outboxes.allow(config.outbox_bytes_max);
+        self.shared.config = config;
+        self.shared.application = application;
     }
 
     /// A connection's name beyond this core.

@@ -1,4 +1,8 @@
-//! Closing everyone at an even pace, so that their reconnects do not arrive as one wave.
+//! Closing everyone at an even, jittered pace, so that their reconnects do not arrive as one wave.
+//!
+//! The drain's time is divided into as many slots as there are connections; each is closed at a
+//! random time of its own slot. So the pace is even, and neither cores nor servers that began
+//! together close in lockstep.
 
 use std::{rc::Rc, time::Duration};
 
@@ -6,26 +10,37 @@ use crate::{
     connection::ConnectionKey,
     core::{Core, State, ms},
     end::EndReason,
+    jitter,
 };
 
-/// How often connections are closed while draining.
-const PACE: Duration = Duration::from_millis(10);
+/// The longest time between two looks at who is to be closed, or whether all are gone.
+const LOOK_MS: u64 = 10;
+
+/// What a single look may take for passed at most: what a core has missed while it stood still
+/// must not leave as a burst.
+const STEP_MAX_MS: u64 = 2 * LOOK_MS;
+
+/// How much faster than time a drain goes that has fallen behind, in percent.
+const CATCH_UP: u64 = 10;
+
+/// How far it falls behind at most, so that it ends in time whatever happens.
+const LAG_MAX_MS: u64 = 1_000;
 
 /// Closes all connections of a core with 1001, spread over the drain's time; returns when the
 /// last is gone. Those that come meanwhile are closed at the end of that time.
 pub(crate) async fn run(core: &Rc<Core>) {
     let mut drain = Drain::begin(&mut core.state.borrow_mut());
-    while !drain.go_on(&mut core.state.borrow_mut()) {
-        monoio::time::sleep(PACE).await;
+    loop {
+        let next = drain.go_on(&mut core.state.borrow_mut());
+        let Some(pause) = next else { return };
+        monoio::time::sleep(pause).await;
     }
 }
 
 struct Drain {
-    begun_ms: u64,
-    total_ms: u64,
-    /// How many connections there were when it began.
-    connections: u64,
-    /// Those of them that were not closed yet; the next is the last.
+    pace: Pace,
+    clock: Clock,
+    /// Those that there were when it began and that were not closed yet; the next is the last.
     waiting: Vec<ConnectionKey>,
 }
 
@@ -34,44 +49,196 @@ impl Drain {
         state.is_draining = true;
         let waiting: Vec<_> = state.connections.keys().collect();
         Self {
-            begun_ms: state.shared.now_ms(),
-            total_ms: ms(state.shared.config.timeouts.drain),
-            connections: waiting.len() as u64,
+            pace: Pace {
+                total_ms: ms(state.shared.config.timeouts.drain),
+                slots: waiting.len() as u64,
+                // Without randomness the pace is even all the same.
+                seed: getrandom::u64().unwrap_or_default(),
+            },
+            clock: Clock::at(state.shared.now_ms()),
             waiting,
         }
     }
 
-    /// Closes those whose time has come; returns whether all are gone.
-    fn go_on(&mut self, state: &mut State) -> bool {
-        let elapsed_ms = state.shared.now_ms() - self.begun_ms;
-        let is_over = elapsed_ms >= self.total_ms;
-        // The first closes at once: nobody is to wait for the sake of a single connection.
-        let closed = match is_over {
-            true => self.connections,
-            false => self.connections * elapsed_ms / self.total_ms + 1,
-        };
-        let left = self.connections.saturating_sub(closed);
-        while self.waiting.len() as u64 > left
-            && let Some(key) = self.waiting.pop()
-        {
-            state.close(key, EndReason::Drained);
+    /// Closes those whose time has come; returns how long to wait, or nothing when all are gone.
+    fn go_on(&mut self, state: &mut State) -> Option<Duration> {
+        let passed_us = self.clock.look(state.shared.now_ms());
+        let mut next_us = LOOK_MS * 1_000;
+        while let Some(key) = self.waiting.last() {
+            let due_us = self.pace.due_us(self.waiting.len() as u64);
+            if due_us > passed_us {
+                next_us = next_us.min(due_us - passed_us);
+                break;
+            }
+            state.close(*key, EndReason::Drained);
+            self.waiting.pop();
         }
-        if is_over {
-            self.end(state, elapsed_ms);
+        let passed_ms = passed_us / 1_000;
+        if passed_ms >= self.pace.total_ms {
+            self.end(state, passed_ms);
         }
-        state.connections.is_empty()
+        let pause = Duration::from_micros(next_us).max(Duration::from_millis(1));
+        (!state.connections.is_empty()).then_some(pause)
     }
 
     /// Latecomers are closed at once; whoever has not closed by now, however much is still being
     /// sent to it, is reset.
-    fn end(&self, state: &mut State, elapsed_ms: u64) {
+    fn end(&self, state: &mut State, passed_ms: u64) {
         let keys: Vec<_> = state.connections.keys().collect();
-        let is_too_long = elapsed_ms >= self.total_ms + ms(state.shared.config.timeouts.close);
+        let close_ms = ms(state.shared.config.timeouts.close);
+        let is_too_long = passed_ms >= self.pace.total_ms + close_ms;
         for key in keys {
             match is_too_long {
                 true => state.abort(key, EndReason::Drained),
                 false => state.close(key, EndReason::Drained),
             }
+        }
+    }
+}
+
+/// When each connection is closed, from the beginning of the drain.
+struct Pace {
+    total_ms: u64,
+    slots: u64,
+    seed: u64,
+}
+
+impl Pace {
+    /// The time for one when so many wait, this one included. The first is closed at once: nobody
+    /// is to wait for the sake of a single connection.
+    fn due_us(&self, waiting: u64) -> u64 {
+        let slot = self.slots - waiting;
+        if slot == 0 {
+            return 0;
+        }
+        let total_us = self.total_ms * 1_000;
+        let begin =
+            |slot: u64| (u128::from(total_us) * u128::from(slot) / u128::from(self.slots)) as u64;
+        let (from, to) = (begin(slot), begin(slot + 1));
+        from + jitter::part(to - from, self.seed ^ slot)
+    }
+}
+
+/// The drain's time. It passes as time does, but after a standstill only a little faster, until
+/// it has caught up: no second of it closes more than one and a tenth should.
+struct Clock {
+    begun_ms: u64,
+    looked_ms: u64,
+    passed_us: u64,
+}
+
+impl Clock {
+    fn at(now_ms: u64) -> Self {
+        Self {
+            begun_ms: now_ms,
+            looked_ms: now_ms,
+            passed_us: 0,
+        }
+    }
+
+    /// How much of the drain's time has passed by now, in microseconds.
+    fn look(&mut self, now_ms: u64) -> u64 {
+        let step_us = (now_ms - self.looked_ms).min(STEP_MAX_MS) * 1_000;
+        let true_ms = now_ms - self.begun_ms;
+        self.looked_ms = now_ms;
+        self.passed_us += step_us + step_us * CATCH_UP / 100;
+        self.passed_us = self
+            .passed_us
+            .max(true_ms.saturating_sub(LAG_MAX_MS) * 1_000)
+            .min(true_ms * 1_000);
+        self.passed_us
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOTS: u64 = 1_000;
+    const TOTAL_MS: u64 = 2_000;
+
+    fn due_times(seed: u64) -> Vec<u64> {
+        let pace = Pace {
+            total_ms: TOTAL_MS,
+            slots: SLOTS,
+            seed,
+        };
+        (1..=SLOTS)
+            .rev()
+            .map(|waiting| pace.due_us(waiting))
+            .collect()
+    }
+
+    #[test]
+    fn pace_closes_one_in_each_slot_and_the_first_at_once() {
+        let slot_us = TOTAL_MS * 1_000 / SLOTS;
+        let due = due_times(7);
+        assert_eq!(due[0], 0);
+        for (slot, due_us) in (0..).zip(due) {
+            assert_eq!(due_us / slot_us, slot);
+        }
+    }
+
+    #[test]
+    fn pace_is_not_in_lockstep_with_another() {
+        let slot_us = TOTAL_MS * 1_000 / SLOTS;
+        let (one, other) = (due_times(7), due_times(8));
+        let near = one
+            .iter()
+            .zip(&other)
+            .filter(|(a, b)| a.abs_diff(**b) < slot_us / 10);
+        let near = near.count() as u64;
+        // Of two random points of a slot, one pair in five is that near.
+        assert!(near < SLOTS * 3 / 10, "{near} of {SLOTS}");
+        let early = one
+            .iter()
+            .filter(|due_us| *due_us % slot_us < slot_us / 2)
+            .count() as u64;
+        assert!(
+            (SLOTS * 4 / 10..SLOTS * 6 / 10).contains(&early),
+            "{early} of {SLOTS}"
+        );
+    }
+
+    #[test]
+    fn pace_of_hours_and_many_connections_does_not_overflow() {
+        let pace = Pace {
+            total_ms: 24 * 60 * 60 * 1_000,
+            slots: 10_000_000,
+            seed: u64::MAX,
+        };
+        assert!(pace.due_us(1) < pace.total_ms * 1_000);
+    }
+
+    #[test]
+    fn clock_that_is_looked_at_in_time_is_right() {
+        let mut clock = Clock::at(500);
+        for now_ms in (500..5_000).step_by(7) {
+            assert_eq!(clock.look(now_ms), (now_ms - 500) * 1_000);
+        }
+    }
+
+    #[test]
+    fn clock_after_a_standstill_catches_up_by_and_by() {
+        let mut clock = Clock::at(0);
+        let before_us = clock.look(10);
+        let mut passed_us = clock.look(410);
+        assert_eq!(passed_us, before_us + 22_000);
+        let mut now_ms = 410;
+        while passed_us < now_ms * 1_000 {
+            now_ms += LOOK_MS;
+            let next_us = clock.look(now_ms);
+            assert!(next_us - passed_us <= 11_000, "at {now_ms}");
+            passed_us = next_us;
+        }
+        assert!((3_500..4_500).contains(&now_ms), "caught up at {now_ms}");
+    }
+
+    #[test]
+    fn clock_is_never_far_behind() {
+        let mut clock = Clock::at(0);
+        for now_ms in (0..60_000).step_by(100) {
+            assert!(clock.look(now_ms) + LAG_MAX_MS * 1_000 >= now_ms * 1_000);
         }
     }
 }

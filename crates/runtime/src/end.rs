@@ -37,6 +37,8 @@ pub enum EndReason {
     Panicked,
     /// The server is shutting down.
     Drained,
+    /// It has been open for as long as a connection may be.
+    Aged,
 }
 
 impl EndReason {
@@ -59,6 +61,7 @@ impl EndReason {
             Self::SessionClosed(..) => "session_closed",
             Self::Panicked => "panicked",
             Self::Drained => "drained",
+            Self::Aged => "aged",
         }
     }
 
@@ -74,7 +77,7 @@ impl EndReason {
             // For a missed pong no code fits well; this one makes clients come back.
             Self::PongTimeout | Self::RoomGone | Self::Panicked => Some(CloseCode::INTERNAL),
             Self::SessionClosed(code, _) => Some(*code),
-            Self::Drained => Some(CloseCode::GOING_AWAY),
+            Self::Drained | Self::Aged => Some(CloseCode::GOING_AWAY),
         }
     }
 
@@ -116,6 +119,7 @@ impl EndReason {
             Self::RoomGone => "the room is no more",
             Self::Panicked => "internal error",
             Self::Drained => "the server is going away",
+            Self::Aged => "this connection has reached its age; connect again",
             Self::SessionClosed(_, text) => text,
             _ => "",
         }
@@ -134,7 +138,7 @@ pub struct Ending {
 }
 
 /// Reasons that are one each; the others carry a code or a rule.
-const PLAIN: [EndReason; 13] = [
+const PLAIN: [EndReason; 14] = [
     EndReason::PeerGone,
     EndReason::SocketFailed,
     EndReason::Answered,
@@ -148,6 +152,7 @@ const PLAIN: [EndReason; 13] = [
     EndReason::RoomGone,
     EndReason::Panicked,
     EndReason::Drained,
+    EndReason::Aged,
 ];
 
 impl Ending {

@@ -80,6 +80,11 @@ impl Outboxes {
         CoreId((hash % self.outboxes.len() as u64) as u16)
     }
 
+    /// Bounds each outbox so from now on.
+    pub(crate) fn allow(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     /// Whether what waits for this home has reached its bound. Publications and joins must ask
     /// before they push; leaving is always possible, since there are no more leaves than joins.
     pub(crate) fn is_full(&self, home: CoreId) -> bool {
@@ -138,5 +143,30 @@ impl Outboxes {
     pub(crate) fn unblocked(&mut self, home: CoreId) {
         self.outboxes[home.index()].is_blocked = false;
         self.flush.raise();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hub::RoomId;
+
+    use super::*;
+
+    #[test]
+    fn outbox_is_full_at_the_bound_that_is_allowed_last() {
+        let (mailbox, _requests) = flume::bounded(1);
+        let homes = std::hash::RandomState::new();
+        let flush = Rc::new(Signal::default());
+        let home = CoreId(0);
+        let one = publication_bytes(0);
+        let mut outboxes = Outboxes::new(home, vec![mailbox], homes, 2 * one, flush);
+        let room = RoomId { home, token: 1 };
+        outboxes.push(Request::Leave { room, core: home });
+        assert!(!outboxes.is_full(home));
+        outboxes.allow(one);
+        assert!(outboxes.is_full(home));
+        outboxes.allow(3 * one);
+        outboxes.push(Request::Leave { room, core: home });
+        assert!(!outboxes.is_full(home));
     }
 }

@@ -1,4 +1,4 @@
-//! Starting the cores, telling them to drain, waiting for their end.
+//! Starting the cores, telling them what to do, waiting for their end.
 
 use std::{
     hash::RandomState,
@@ -20,13 +20,15 @@ use crate::{
     admission::{self, Admission},
     affinity,
     config::Config,
-    core::{Core, Depths, Shared, ms},
+    configure::Configurer,
+    core::{Core, Depths, Shared},
     deliver, drain,
     driver::{CoreRuntime, Driver},
     flusher,
     monitor::{Monitor, Question},
     outbox::Outboxes,
     poller::{self, Poller},
+    readiness::Readiness,
     session::Application,
     signal::Signal,
     sweep,
@@ -75,21 +77,27 @@ pub struct Server {
     drivers: Vec<Driver>,
     fallback: Option<String>,
     connections_max: usize,
+    readiness: Readiness,
     reports: Receiver<Report>,
-    controls: Vec<Sender<Control>>,
+    configurer: Configurer,
     monitor: Monitor,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// Tells a server to drain, from any thread.
 #[derive(Clone)]
-pub struct Drainer(Vec<Sender<Control>>);
+pub struct Drainer {
+    controls: Vec<Sender<Control>>,
+    readiness: Readiness,
+}
 
 /// To a core.
 pub(crate) enum Control {
     /// Accept connections.
     Open,
-    /// Accept no more; close everyone.
+    /// Go on with these.
+    Configure(Arc<Config>, Arc<dyn Application>),
+    /// After the drain's delay accept no more, and close everyone.
     Drain,
     /// Answer a question.
     Answer(Question),
@@ -135,8 +143,18 @@ struct RoomSeed {
 impl Server {
     /// Listens and serves. On return connections are being accepted.
     pub fn start(config: Config, application: Arc<dyn Application>) -> Result<Self, StartError> {
+        Self::start_telling(config, application, Readiness::default())
+    }
+
+    /// As [`start`](Self::start), with a `readiness` that others may ask already.
+    pub fn start_telling(
+        config: Config,
+        application: Arc<dyn Application>,
+        readiness: Readiness,
+    ) -> Result<Self, StartError> {
         let cores = config.cores;
         let connections_max = config.connections_max;
+        let rooms = RoomBudget::new(config.rooms_max);
         let (addresses, listeners) = listen_all(&config.listen, cores)?;
         let shared = Shared {
             config: Arc::new(config),
@@ -145,30 +163,30 @@ impl Server {
             started: Instant::now(),
         };
         let (report, reports) = flume::unbounded();
-        let budget = RoomBudget::new(shared.config.rooms_max);
-        let (controls, threads) = spawn_cores(&shared, &budget, listeners, report)?;
+        let (controls, threads) = spawn_cores(&shared, &rooms, listeners, report)?;
         let mut server = Self {
             addresses,
             drivers: Vec::new(),
             fallback: None,
             connections_max: 0,
+            readiness,
             reports,
-            monitor: Monitor::new(&controls, budget, shared.admission.clone()),
-            controls,
+            monitor: Monitor::new(&controls, rooms.clone(), shared.admission.clone()),
+            configurer: Configurer {
+                controls,
+                admission: shared.admission,
+                rooms,
+                connections_possible: 0,
+            },
             threads,
         };
         server.await_ready(cores)?;
         let possible = admission::connections_possible()?;
-        server.connections_max = connections_max.unwrap_or(possible);
-        if server.connections_max > possible {
-            warn!(
-                max_connections = server.connections_max,
-                possible,
-                "there are fewer descriptors than max_connections needs; raise RLIMIT_NOFILE"
-            );
-        }
-        shared.admission.open_to(server.connections_max);
+        let configurer = &mut server.configurer;
+        configurer.connections_possible = possible;
+        server.connections_max = configurer.admission.open(connections_max, possible);
         server.tell(|| Control::Open);
+        server.readiness.open();
         Ok(server)
     }
 
@@ -199,13 +217,26 @@ impl Server {
 
     /// A handle that begins the drain.
     pub fn drainer(&self) -> Drainer {
-        Drainer(self.controls.clone())
+        Drainer {
+            controls: self.configurer.controls.clone(),
+            readiness: self.readiness.clone(),
+        }
+    }
+
+    /// A handle that changes the configuration.
+    pub fn configurer(&self) -> Configurer {
+        self.configurer.clone()
+    }
+
+    /// Tells whether it is to be sent connections.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
     }
 
     /// Waits until a drain is over and all cores have ended. An error names a core that failed;
     /// the others may still run then.
     pub fn wait(mut self) -> Result<(), String> {
-        let mut serving = self.controls.len();
+        let mut serving = self.configurer.controls.len();
         while serving > 0 {
             match self.reports.recv() {
                 Ok(Report::Drained(core)) => {
@@ -251,21 +282,23 @@ impl Server {
     }
 
     fn tell(&self, control: impl Fn() -> Control) {
-        Drainer(self.controls.clone()).tell(control);
+        tell(&self.configurer.controls, control);
     }
 }
 
 impl Drainer {
-    /// Begins the drain. Telling it twice changes nothing.
+    /// Begins the drain: the server is not ready from now on, and after the drain's delay it
+    /// closes. Telling it twice changes nothing.
     pub fn drain(&self) {
-        self.tell(|| Control::Drain);
+        self.readiness.drain();
+        tell(&self.controls, || Control::Drain);
     }
+}
 
-    fn tell(&self, control: impl Fn() -> Control) {
-        for core in &self.0 {
-            // An error means that the core has ended, which it reports itself.
-            let _ = core.send(control());
-        }
+pub(crate) fn tell(cores: &[Sender<Control>], control: impl Fn() -> Control) {
+    for core in cores {
+        // An error means that the core has ended, which it reports itself.
+        let _ = core.send(control());
     }
 }
 
@@ -393,7 +426,6 @@ async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
     } = seed;
     let flush = Rc::new(Signal::default());
     let outbox_bytes_max = shared.config.outbox_bytes_max;
-    let idle_ms = ms(shared.config.timeouts.room_idle);
     let cores = rooms.to_cores.len();
     let depths = Depths {
         requests: rooms.to_homes[id.index()].clone(),
@@ -406,7 +438,7 @@ async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
         outbox_bytes_max,
         flush.clone(),
     );
-    let home = Rooms::new(id, cores, idle_ms, rooms.budget, new_epoch);
+    let home = Rooms::new(id, cores, rooms.budget, new_epoch);
     let core = Core::new(
         id,
         shared,
@@ -437,33 +469,43 @@ async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
 
 async fn obey(
     core: &Rc<Core>,
-    mut acceptors: Vec<Rc<Acceptor>>,
+    acceptors: Vec<Rc<Acceptor>>,
     controls: Receiver<Control>,
     reports: Sender<Report>,
 ) {
-    let mut is_drained = false;
+    // Taken by the drain, which is so begun at most once.
+    let mut acceptors = Some(acceptors);
     while let Ok(control) = controls.recv_async().await {
         match control {
             Control::Open => {
-                for acceptor in &acceptors {
+                for acceptor in acceptors.iter().flatten() {
                     monoio::spawn(acceptor.clone().run());
                 }
             }
-            Control::Drain if is_drained => {}
+            Control::Configure(config, application) => {
+                core.state.borrow_mut().configure(config, application);
+            }
             Control::Drain => {
-                is_drained = true;
-                acceptors.drain(..).for_each(|acceptor| acceptor.stop());
-                // Beside this, so that questions are answered meanwhile.
-                let (core, reports) = (core.clone(), reports.clone());
-                monoio::spawn(async move {
-                    drain::run(&core).await;
-                    let _ = reports.send(Report::Drained(core.id));
-                });
+                if let Some(acceptors) = acceptors.take() {
+                    monoio::spawn(drain_after_delay(core.clone(), acceptors, reports.clone()));
+                }
             }
             Control::Answer(question) => core.answer(question),
             Control::Stop => break,
         }
     }
+}
+
+/// A task of its own, so that the core is told other things meanwhile.
+async fn drain_after_delay(core: Rc<Core>, acceptors: Vec<Rc<Acceptor>>, reports: Sender<Report>) {
+    let delay = core.state.borrow().shared.config.timeouts.drain_delay;
+    if !delay.is_zero() {
+        monoio::time::sleep(delay).await;
+    }
+    acceptors.iter().for_each(|acceptor| acceptor.stop());
+    drop(acceptors);
+    drain::run(&core).await;
+    let _ = reports.send(Report::Drained(core.id));
 }
 
 /// A room's epoch: random, so that no two incarnations of a room share one.

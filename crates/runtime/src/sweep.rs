@@ -4,12 +4,14 @@ use std::rc::Rc;
 
 use codec::encode_ping;
 use hub::Request;
+use slotmap::Key;
 
 use crate::{
     config::Timeouts,
     connection::{Connection, ConnectionKey, Heartbeat, Last, Pause, Stage, Wait},
     core::{Core, State, ms},
     end::EndReason,
+    jitter,
     send_queue::Sending,
 };
 
@@ -27,8 +29,8 @@ enum Due {
 
 /// Sweeps for as long as the core runs.
 pub(crate) async fn run(core: Rc<Core>) {
-    let interval = core.shared.config.timeouts.sweep_interval();
     loop {
+        let interval = core.state.borrow().shared.config.timeouts.sweep_interval();
         monoio::time::sleep(interval).await;
         core.state.borrow_mut().sweep();
     }
@@ -45,7 +47,7 @@ impl State {
             .iter_mut()
             .filter_map(|(key, connection)| {
                 queued_bytes += connection.queue.bytes(&connection.subscriptions, shards);
-                Some((key, due(connection, timeouts, now_ms)?))
+                Some((key, due(key, connection, timeouts, now_ms)?))
             })
             .collect();
         self.queued_bytes = queued_bytes;
@@ -53,7 +55,8 @@ impl State {
             self.carry_out(key, due, now_ms);
         }
         if !self.outboxes.is_full(self.id) {
-            self.outboxes.push(Request::Sweep { now_ms });
+            let idle_ms = ms(self.shared.config.timeouts.room_idle);
+            self.outboxes.push(Request::Sweep { now_ms, idle_ms });
         }
     }
 
@@ -83,7 +86,12 @@ impl State {
     }
 }
 
-fn due(connection: &mut Connection, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
+fn due(
+    key: ConnectionKey,
+    connection: &mut Connection,
+    timeouts: &Timeouts,
+    now_ms: u64,
+) -> Option<Due> {
     let passed = |deadline_ms: u64| now_ms >= deadline_ms;
     let sending = sending_due(connection, timeouts, now_ms);
     match &mut connection.stage {
@@ -92,6 +100,11 @@ fn due(connection: &mut Connection, timeouts: &Timeouts, now_ms: u64) -> Option<
         }
         Stage::Joining { deadline_ms, .. } => {
             passed(*deadline_ms).then_some(Due::Close(EndReason::JoinRefused))
+        }
+        Stage::Open { .. }
+            if is_aged(key, connection.accepted_ns / 1_000_000, timeouts, now_ms) =>
+        {
+            Some(Due::Close(EndReason::Aged))
         }
         Stage::Open { heartbeat } => {
             if connection.pause.is_none() && sending.is_none() {
@@ -110,6 +123,16 @@ fn due(connection: &mut Connection, timeouts: &Timeouts, now_ms: u64) -> Option<
         },
         Stage::Over => None,
     }
+}
+
+/// Whether a connection has reached its age: the configured one, less a tenth, plus up to a fifth
+/// by its token, so that connections that came together do not go together.
+fn is_aged(key: ConnectionKey, accepted_ms: u64, timeouts: &Timeouts, now_ms: u64) -> bool {
+    timeouts.connection_age.is_some_and(|age| {
+        let age_ms = ms(age);
+        let spread_ms = jitter::part(age_ms / 5, key.data().as_ffi());
+        now_ms >= accepted_ms + age_ms - age_ms / 10 + spread_ms
+    })
 }
 
 /// A full socket is tried again, until it has made no progress for too long.
@@ -137,5 +160,43 @@ fn heartbeat_due(heartbeat: &Heartbeat, now_ms: u64) -> Option<Due> {
         Heartbeat::PongBy { deadline_ms, .. } => {
             (now_ms >= *deadline_ms).then_some(Due::Close(EndReason::PongTimeout))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    #[test]
+    fn age_is_reached_from_nine_to_eleven_tenths_spread_over_connections() {
+        let timeouts = Timeouts {
+            connection_age: Some(Duration::from_secs(10)),
+            ..Timeouts::default()
+        };
+        let mut slots = SlotMap::<ConnectionKey, ()>::with_key();
+        let keys: Vec<_> = (0..1_000).map(|_| slots.insert(())).collect();
+        let aged = |accepted_ms: u64, age_ms: u64| {
+            let aged = |key: &&_| is_aged(**key, accepted_ms, &timeouts, accepted_ms + age_ms);
+            keys.iter().filter(aged).count()
+        };
+        for accepted_ms in [0, 12_345] {
+            assert_eq!(aged(accepted_ms, 8_999), 0);
+            for (age_ms, expected) in [(9_500, 250), (10_000, 500), (10_500, 750)] {
+                let count = aged(accepted_ms, age_ms);
+                assert!(count.abs_diff(expected) < 100, "{count} after {age_ms} ms");
+            }
+            assert_eq!(aged(accepted_ms, 11_000), 1_000);
+        }
+    }
+
+    #[test]
+    fn age_is_no_reason_unless_it_is_configured() {
+        let mut slots = SlotMap::<ConnectionKey, ()>::with_key();
+        let key = slots.insert(());
+        assert!(!is_aged(key, 0, &Timeouts::default(), u64::MAX));
     }
 }

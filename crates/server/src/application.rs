@@ -1,5 +1,7 @@
 //! What becomes of a request: a session of the table, or an answer of the site.
 
+use std::sync::Arc;
+
 use codec::Request;
 use runtime::{Answer, Application, Route};
 
@@ -11,13 +13,20 @@ use crate::{
 
 /// Hubbub's application.
 pub struct Hubbub {
-    site: Site,
+    site: Arc<Site>,
     origins: AllowList,
 }
 
 impl Hubbub {
     /// Serves `site` beside the table of protocols, to pages of its own and of listed origins.
     pub fn new(site: Site, origins: AllowList) -> Self {
+        let site = Arc::new(site);
+        Self { site, origins }
+    }
+
+    /// The same site, to pages of these origins.
+    pub fn with_origins(&self, origins: AllowList) -> Self {
+        let site = self.site.clone();
         Self { site, origins }
     }
 

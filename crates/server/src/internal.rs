@@ -23,60 +23,52 @@ use std::{
 };
 
 use axum::{Router, routing::get};
-use runtime::Monitor;
+use runtime::{Monitor, Phase, Readiness};
 use tokio::sync::watch;
 
 use cores::Cores;
 pub use exposition::Configured;
 
-/// Where the process is in its life, for `/readyz` and the metrics.
-#[derive(Clone)]
-pub enum Phase {
-    /// Nothing is served yet.
-    Starting,
-    /// Connections are accepted.
-    Serving,
-    /// The process was told to stop.
-    Draining,
-}
-
-/// What the internal listener knows of the server.
+/// What the internal listener knows of the server: every answer is made from it.
 #[derive(Clone)]
 pub struct Status {
-    phase: watch::Sender<Phase>,
+    readiness: Readiness,
+    configured: watch::Sender<Configured>,
     cores: watch::Sender<Option<Arc<Cores>>>,
 }
 
-/// What every answer is made from.
-struct Panel {
-    status: Status,
-    configured: Configured,
-}
-
-impl Default for Status {
-    fn default() -> Self {
+impl Status {
+    /// Of a server that is about to start.
+    pub fn new(configured: Configured) -> Self {
         Self {
-            phase: watch::Sender::new(Phase::Starting),
+            readiness: Readiness::default(),
+            configured: watch::Sender::new(configured),
             cores: watch::Sender::new(None),
         }
     }
-}
 
-impl Status {
+    /// What the server is to tell how far it is.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// The configuration has changed.
+    pub fn reconfigured(&self, configured: Configured) {
+        self.configured.send_replace(configured);
+    }
+
     /// The cores run on this driver, and accept connections.
     pub fn serving(&self, monitor: Monitor, driver: String) {
         let cores = Cores::new(monitor, driver);
         self.cores.send_replace(Some(Arc::new(cores)));
-        self.phase.send_replace(Phase::Serving);
-    }
-
-    /// The process was told to stop.
-    pub fn draining(&self) {
-        self.phase.send_replace(Phase::Draining);
     }
 
     fn phase(&self) -> Phase {
-        self.phase.borrow().clone()
+        self.readiness.phase()
+    }
+
+    fn configured(&self) -> Configured {
+        self.configured.borrow().clone()
     }
 
     fn cores(&self) -> Option<Arc<Cores>> {
@@ -92,12 +84,12 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves on a thread of its own until the process ends.
-pub fn spawn(listener: TcpListener, status: Status, configured: Configured) -> io::Result<()> {
+pub fn spawn(listener: TcpListener, status: Status) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()?;
-    let router = router(Arc::new(Panel { status, configured }));
+    let router = router(status);
     let thread = thread::Builder::new().name("control".into());
     thread.spawn(move || {
         if let Err(error) = runtime.block_on(serve::run(listener, router)) {
@@ -107,7 +99,7 @@ pub fn spawn(listener: TcpListener, status: Status, configured: Configured) -> i
     Ok(())
 }
 
-fn router(panel: Arc<Panel>) -> Router {
+fn router(status: Status) -> Router {
     Router::new()
         .route("/", get(debug::index))
         .route("/metrics", get(exposition::metrics))
@@ -116,5 +108,5 @@ fn router(panel: Arc<Panel>) -> Router {
         .route("/debug/connections", get(debug::connections))
         .route("/debug/rooms", get(debug::rooms))
         .route("/debug/latency", get(debug::latency))
-        .with_state(panel)
+        .with_state(status)
 }

@@ -1,7 +1,7 @@
 //! The server: settings, the table of protocols, the page, and their wiring to the runtime.
 //!
 //! ```text
-//!  settings ─▶ wiring ─▶ runtime::Server
+//!  settings ─▶ wiring ─▶ runtime::Server ◀─ reload (SIGHUP)
 //!                          │ every request
 //!                          ▼
 //!                 application ─┬─▶ protocols (path, then subprotocol) ─▶ a session
@@ -17,6 +17,7 @@ pub mod internal;
 pub mod logging;
 pub mod origin;
 pub mod protocols;
+pub mod reload;
 pub mod settings;
 pub mod site;
 pub mod wiring;

@@ -11,9 +11,9 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::{MakeWriter, Subscriber as Lines, format};
+use tracing_subscriber::{EnvFilter, reload};
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -25,17 +25,35 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging for the whole process.
+/// Changes what a process logs.
+pub struct Filter(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>);
+
+impl Filter {
+    fn of<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> Self {
+        Self(Box::new(move |filter| handle.reload(filter)))
+    }
+
+    /// Logs what this filter lets through from now on.
+    ///
+    /// # Errors
+    /// When the filter cannot be read; then nothing changes.
+    pub fn set(&self, filter: &str) -> anyhow::Result<()> {
+        self.0(read(filter)?).context("the log goes on as it was")
+    }
+}
+
+/// Starts logging for the whole process; returns what changes its filter.
 ///
 /// Colours are used only on a terminal, and not if `NO_COLOR` is set (<https://no-color.org>).
 ///
 /// # Errors
 /// When the filter cannot be read, or logging was started before.
-pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<()> {
+pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<Filter> {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = !plain && io::stderr().is_terminal();
-    let subscriber = subscriber(format, filter, colours, io::stderr)?;
-    tracing::subscriber::set_global_default(subscriber).context("logging is started once")
+    let (subscriber, filter) = subscriber(format, filter, colours, io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).context("logging is started once")?;
+    Ok(filter)
 }
 
 /// Checks a filter as [`init`] will read it.
@@ -66,13 +84,12 @@ fn subscriber<W>(
     filter: &str,
     colours: bool,
     writer: W,
-) -> anyhow::Result<Box<dyn Subscriber + Send + Sync>>
+) -> anyhow::Result<(Box<dyn Subscriber + Send + Sync>, Filter)>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("log_level {filter:?}"))?;
     let base = Lines::builder()
-        .with_env_filter(filter)
+        .with_env_filter(read(filter)?)
         // Reporting a failed write would print to the same stream, and panic when that fails too.
         .log_internal_errors(false);
     Ok(match format {
@@ -84,13 +101,22 @@ where
                 write!(Escaping(line), "{value:?}")
             });
             let base = base.fmt_fields(fields.delimited(" "));
-            Box::new(base.with_ansi(colours).with_writer(writer).finish())
+            let base = base.with_ansi(colours).with_writer(writer);
+            let base = base.with_filter_reloading();
+            let filter = Filter::of(base.reload_handle());
+            (Box::new(base.finish()), filter)
         }
         LogFormat::Json => {
             let base = base.json().flatten_event(true);
-            Box::new(base.with_writer(OneLine(writer)).finish())
+            let base = base.with_writer(OneLine(writer)).with_filter_reloading();
+            let filter = Filter::of(base.reload_handle());
+            (Box::new(base.finish()), filter)
         }
     })
+}
+
+fn read(filter: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(filter).with_context(|| format!("log_level {filter:?}"))
 }
 
 /// Whether a character can break a line, drive a terminal or reverse the order of what is shown.

@@ -1,55 +1,82 @@
-//! Hubbub's process: start, wait for a signal, drain, exit.
+//! Hubbub's process: start, obey signals, drain, exit; or print or check settings.
 
-use std::{net::SocketAddr, process::ExitCode, thread};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    process::ExitCode,
+    thread,
+};
 
 use anyhow::{Context, anyhow, bail};
 use runtime::{Drainer, Driver, Server, StartError};
 use server::{
     internal::{self, Status},
     logging,
-    settings::{Internal, Loaded, Settings, Sources},
+    reload::Reloader,
+    settings::{Internal, Loaded, Settings, Sources, Stop, Task},
     wiring,
 };
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 use tracing::{info, warn};
 
 fn main() -> ExitCode {
-    let loaded = match Settings::load(&Sources::of_process()) {
-        Ok(loaded) => loaded,
-        Err(stop) => return stop.report(),
-    };
-    match run(&loaded) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    match carry_out(Sources::of_process()) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+        Err(stop) => stop.report(),
     }
 }
 
-fn run(loaded: &Loaded) -> anyhow::Result<()> {
-    let settings = &loaded.settings;
-    logging::init(settings.log_format, &settings.log_level)?;
-    loaded
-        .warnings
-        .iter()
-        .for_each(|warning| warn!("{warning}"));
+fn carry_out(sources: Sources<'_>) -> Result<anyhow::Result<()>, Stop> {
+    Ok(match Task::of(&sources.args)? {
+        Task::Serve => serve(Settings::load(&sources)?),
+        Task::Print(args) => {
+            let file = Settings::print(&Sources { args, ..sources })?;
+            io::stdout().write_all(file.as_bytes()).map_err(Into::into)
+        }
+        Task::Check(file) => {
+            for warning in Settings::check(&file, sources)? {
+                eprintln!("warning: {warning}");
+            }
+            println!("{} is good", file.display());
+            Ok(())
+        }
+    })
+}
+
+fn serve(loaded: Loaded) -> anyhow::Result<()> {
+    let settings = loaded.settings;
+    let log = logging::init(settings.log_format, &settings.log_level)?;
+    let warnings = loaded.warnings.iter();
+    warnings.for_each(|warning| warn!("{warning}"));
     loaded.overrides.iter().for_each(|set| info!("{set}"));
 
-    let application = wiring::application(settings)?;
-    let status = Status::default();
-    let internal = open_internal(settings, &status)?;
-    let signals = Signals::new([SIGINT, SIGTERM]).context("signals cannot be handled")?;
-    let server = Server::start(wiring::config(settings), application).map_err(with_remedy)?;
+    let application = wiring::application(&settings)?;
+    let status = Status::new(wiring::configured(&settings));
+    let internal = open_internal(&settings, &status)?;
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals cannot be handled")?;
+    let config = wiring::config(&settings);
+    let server = Server::start_telling(config, application.clone(), status.readiness())
+        .map_err(with_remedy)?;
     status.serving(server.monitor(), driver_name(&server));
     announce(&server, internal);
     let drainer = server.drainer();
+    let reloader = Reloader {
+        settings,
+        application,
+        server: server.configurer(),
+        log,
+        status,
+    };
     thread::Builder::new()
         .name("signals".into())
-        .spawn(move || obey(signals, &drainer, &status))?;
+        .spawn(move || obey(signals, &drainer, reloader))?;
 
     if let Err(cause) = server.wait() {
         bail!("{cause}");
@@ -66,7 +93,7 @@ fn open_internal(settings: &Settings, status: &Status) -> anyhow::Result<Option<
     };
     let bound = internal::bind(address).and_then(|listener| {
         let bound = listener.local_addr()?;
-        internal::spawn(listener, status.clone(), wiring::configured(settings))?;
+        internal::spawn(listener, status.clone())?;
         Ok(bound)
     });
     bound.map(Some).with_context(|| {
@@ -87,17 +114,23 @@ fn with_remedy(error: StartError) -> anyhow::Error {
     anyhow!("{:#}{remedy}", anyhow::Error::new(error))
 }
 
-/// The first signal begins the drain, the second ends the process at once.
-fn obey(mut signals: Signals, drainer: &Drainer, status: &Status) {
-    let mut signals = signals.forever();
-    if let Some(signal) = signals.next() {
-        info!(signal, "draining; a second signal stops at once");
-        status.draining();
-        drainer.drain();
-    }
-    if let Some(signal) = signals.next() {
-        warn!(signal, "stopped without draining");
-        std::process::exit(128 + signal);
+/// SIGHUP reloads the settings. Of the others, the first begins the drain and the second ends the
+/// process at once.
+fn obey(mut signals: Signals, drainer: &Drainer, mut reloader: Reloader) {
+    let mut is_draining = false;
+    for signal in signals.forever() {
+        match signal {
+            SIGHUP => reloader.reload(&Sources::of_process()),
+            _ if is_draining => {
+                warn!(signal, "stopped without draining");
+                std::process::exit(128 + signal);
+            }
+            _ => {
+                is_draining = true;
+                info!(signal, "draining; a second signal stops at once");
+                drainer.drain();
+            }
+        }
     }
 }
 

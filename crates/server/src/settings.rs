@@ -12,14 +12,19 @@
 //! - `layers.rs` merges the sources; `file.rs` and `environment.rs` read one each
 //! - `units.rs` sizes, durations and counts; `rules.rs` what must agree between settings
 //! - `help.rs` the command with its texts; `nearest.rs` "did you mean"; `report.rs` messages
+//! - `reload.rs` which settings change at run time; `print.rs` the file with every key;
+//!   `task.rs` what the command line asks for
 
 mod environment;
 mod file;
 mod help;
 mod layers;
 mod nearest;
+mod print;
+mod reload;
 mod report;
 mod rules;
+mod task;
 mod units;
 
 use std::net::SocketAddr;
@@ -32,10 +37,12 @@ use crate::logging::{self, LogFormat};
 use crate::origin::{AllowList, Permit};
 
 pub use layers::{Loaded, Sources};
+pub use reload::{AT_RUN_TIME, AT_START, Reload};
 pub use report::{Override, Place, Refusal, Stop, Warning};
+pub use task::Task;
 pub use units::{Internal, Period, Size};
 
-use units::{GIB, KIB, MIB, address, cores, count, internal, period, permit, size};
+use units::{GIB, KIB, MIB, address, cores, count, delay, internal, period, permit, size};
 
 /// How the cores wait for sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -255,10 +262,26 @@ pub struct Settings {
     #[arg(default_value = "30s", help_heading = TIMEOUTS)]
     pub pause_timeout: Period,
 
+    /// Age at which a connection is closed
+    ///
+    /// Its peer is closed with 1001 ("going away") and connects again, perhaps to a server that
+    /// was added since. A tenth more or less, different for each connection, so that those that
+    /// came together do not go together. Without it, no connection is closed for its age.
+    #[arg(long, value_name = "DURATION", value_parser = period, help_heading = TIMEOUTS)]
+    pub max_connection_age: Option<Period>,
+
+    /// Time between the signal to shut down and the shutdown
+    ///
+    /// Meanwhile the server serves and accepts as before, but is no longer ready: time for a load
+    /// balancer to notice. 0s to 1day.
+    #[arg(long, value_name = "DURATION", value_parser = delay)]
+    #[arg(default_value = "0s", help_heading = TIMEOUTS)]
+    pub drain_delay: Period,
+
     /// Time for a shutdown, over which the closes are spread
     ///
-    /// Peers are closed with 1001 ("going away") at an even pace, so that
-    /// they do not all return at once.
+    /// Peers are closed with 1001 ("going away") at an even pace, each at a random time of its own
+    /// part of it, so that they do not all return at once. What is queued for them is sent first.
     #[arg(long, value_name = "DURATION", value_parser = period)]
     #[arg(default_value = "30s", help_heading = TIMEOUTS)]
     pub drain_timeout: Period,

@@ -9,7 +9,7 @@ use crate::{
     application::Hubbub,
     internal::Configured,
     protocols,
-    settings::{Driver, Settings},
+    settings::{Driver, Period, Settings},
     site::Site,
 };
 
@@ -46,8 +46,10 @@ pub fn config(settings: &Settings) -> Config {
             close: settings.close_timeout.duration(),
             write: settings.write_timeout.duration(),
             pause: settings.pause_timeout.duration(),
+            drain_delay: settings.drain_delay.duration(),
             drain: settings.drain_timeout.duration(),
             room_idle: settings.room_idle_timeout.duration(),
+            connection_age: settings.max_connection_age.map(Period::duration),
         },
     }
 }
@@ -77,14 +79,18 @@ pub fn configured(settings: &Settings) -> Configured {
         ("close_timeout", timeouts.close),
         ("write_timeout", timeouts.write),
         ("pause_timeout", timeouts.pause),
+        ("drain_delay", timeouts.drain_delay),
         ("drain_timeout", timeouts.drain),
         ("room_idle_timeout", timeouts.room_idle),
     ];
     let numbers = numbers.map(|(key, number)| (key, number as f64));
     let times = times.map(|(key, time)| (key, time.as_secs_f64()));
+    let age = timeouts
+        .connection_age
+        .map(|age| ("max_connection_age", age.as_secs_f64()));
     Configured {
         protocols: protocols::TABLE.iter().map(|it| it.name).collect(),
-        limits: numbers.into_iter().chain(times).collect(),
+        limits: numbers.into_iter().chain(times).chain(age).collect(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Holds the documents against the code they speak of.
 
 use clap::CommandFactory;
-use server::settings::Settings;
+use server::settings::{AT_RUN_TIME, AT_START, Settings};
 
 /// Settings that bound nothing.
 const NO_LIMITS: &[&str] = &[
@@ -18,14 +18,25 @@ const NO_LIMITS: &[&str] = &[
     "version",
 ];
 
+/// The limits, and the settings that bound nothing.
+fn tables() -> (&'static str, &'static str) {
+    let document = include_str!("../../../docs/limits.md");
+    document
+        .split_once("## Other settings")
+        .expect("two tables")
+}
+
+/// The cells of each row; the first is empty.
+fn rows(table: &str) -> Vec<Vec<&str>> {
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|line| line.split('|').map(str::trim).collect())
+        .collect()
+}
+
 #[test]
 fn limits_document_names_every_bound_with_its_default() {
-    let document = include_str!("../../../docs/limits.md");
-    let rows: Vec<Vec<&str>> = document
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| line.split('|').map(str::trim).collect())
-        .collect();
+    let (limits, _) = tables();
+    let rows = rows(limits);
     let command = Settings::command();
     let bounds = command
         .get_arguments()
@@ -47,4 +58,19 @@ fn limits_document_names_every_bound_with_its_default() {
             row[1]
         );
     }
+}
+
+#[test]
+fn limits_document_says_which_settings_change_at_run_time() {
+    let (limits, others) = tables();
+    let rows = [rows(limits), rows(others)].concat();
+    for (settings, word) in [(AT_RUN_TIME, "reload"), (AT_START, "restart")] {
+        for setting in settings {
+            let key = format!("`{}`", setting.key);
+            let row = rows.iter().find(|row| row[1] == key);
+            let row = row.unwrap_or_else(|| panic!("docs/limits.md has no row for {key}"));
+            assert_eq!(row[3], word, "{key}");
+        }
+    }
+    assert_eq!(rows.len(), AT_RUN_TIME.len() + AT_START.len());
 }

@@ -63,10 +63,10 @@ fn eventually(what: &str, is_so: impl Fn() -> bool) {
 }
 
 fn check(driver: DriverChoice) {
-    let status = Status::default();
+    let status = Status::new(Configured::default());
     let listener = internal::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = listener.local_addr().unwrap();
-    internal::spawn(listener, status.clone(), Configured::default()).unwrap();
+    internal::spawn(listener, status.clone()).unwrap();
     assert!(get(address, "/readyz").contains("503"));
     assert!(get(address, "/readyz").ends_with("starting\n"));
     assert!(get(address, "/healthz").contains("200 OK"));
@@ -78,7 +78,7 @@ fn check(driver: DriverChoice) {
         driver,
         ..Config::default()
     };
-    let server = Server::start(config, Arc::new(Still)).unwrap();
+    let server = Server::start_telling(config, Arc::new(Still), status.readiness()).unwrap();
     status.serving(server.monitor(), "a driver".into());
     assert!(get(address, "/readyz").contains("200 OK"));
     let url = format!("ws://{}/", server.addresses()[0]);

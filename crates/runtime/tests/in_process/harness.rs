@@ -109,7 +109,19 @@ pub fn start(driver: DriverChoice, app: App) -> Running {
 pub fn start_with(driver: DriverChoice, app: App, set: impl FnOnce(&mut Config)) -> Running {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut config = Config {
+    let mut config = config(driver);
+    set(&mut config);
+    let server = Server::start(config, Arc::new(app)).expect("the server starts");
+    Running {
+        address: server.addresses()[0],
+        server: Some(server),
+        _alone: alone,
+    }
+}
+
+/// What the servers of these tests have in common.
+pub fn config(driver: DriverChoice) -> Config {
+    Config {
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
         cores: 2,
         driver,
@@ -119,13 +131,6 @@ pub fn start_with(driver: DriverChoice, app: App, set: impl FnOnce(&mut Config))
             ..Timeouts::default()
         },
         ..Config::default()
-    };
-    set(&mut config);
-    let server = Server::start(config, Arc::new(app)).expect("the server starts");
-    Running {
-        address: server.addresses()[0],
-        server: Some(server),
-        _alone: alone,
     }
 }
 
@@ -174,6 +179,10 @@ impl Running {
             assert!(Instant::now() < until, "{} open, not {most}", descriptors());
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
     }
 
     /// Drains it; an error if a core has failed.

@@ -26,5 +26,6 @@ macro_rules! on_both_drivers {
 mod harness;
 
 mod busy;
+mod controls;
 mod panics;
 mod sessions;

@@ -78,6 +78,11 @@ impl Cores {
         &self.monitor
     }
 
+    /// How many connections there may be.
+    pub(super) fn connections_max(&self) -> f64 {
+        self.monitor.connections_and_most().1 as f64
+    }
+
     /// The cores that do not answer.
     pub(super) async fn silent(&self) -> Vec<usize> {
         let asked = self.alive.iter().enumerate();

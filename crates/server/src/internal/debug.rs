@@ -1,6 +1,6 @@
 //! What stands out, as JSON for people: connections, rooms, latencies.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::cmp::Reverse;
 
 use axum::{
     Json,
@@ -11,7 +11,7 @@ use runtime::{ConnectionView, ConnectionsView, RoomView, Seen, Timing};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Panel, exposition};
+use super::{Status, exposition};
 
 /// Rows of each kind at most.
 const TOP_MAX: usize = 1000;
@@ -54,11 +54,11 @@ pub(super) async fn index() -> Html<&'static str> {
 
 /// The connections with the most bytes waiting, the oldest, and those that are stuck the longest.
 pub(super) async fn connections(
-    State(panel): State<Arc<Panel>>,
+    State(status): State<Status>,
     Query(top): Query<Top>,
 ) -> Json<Value> {
     let top = top.rows();
-    let views = match panel.status.cores() {
+    let views = match status.cores() {
         Some(cores) => cores.connections(top).await,
         None => Vec::new(),
     };
@@ -92,9 +92,9 @@ fn connection(view: &ConnectionView) -> Value {
 }
 
 /// The rooms with the most subscribers, and those with the most messages since the last look.
-pub(super) async fn rooms(State(panel): State<Arc<Panel>>, Query(top): Query<Top>) -> Json<Value> {
+pub(super) async fn rooms(State(status): State<Status>, Query(top): Query<Top>) -> Json<Value> {
     let top = top.rows();
-    let views = match panel.status.cores() {
+    let views = match status.cores() {
         Some(cores) => cores.rooms(top).await,
         None => Vec::new(),
     };
@@ -127,8 +127,8 @@ fn room(seen: &Seen) -> Value {
 }
 
 /// Percentiles of all times since the start, exact to 1 %, in seconds.
-pub(super) async fn latency(State(panel): State<Arc<Panel>>) -> Json<Value> {
-    let standings = match panel.status.cores() {
+pub(super) async fn latency(State(status): State<Status>) -> Json<Value> {
+    let standings = match status.cores() {
         Some(cores) => cores.standings().await,
         None => Vec::new(),
     };

@@ -12,7 +12,7 @@ use runtime::{Ending, Frames, Payload, Snapshot, Tally, refusals};
 use tracing::error;
 
 use super::{
-    Panel, Phase,
+    Phase, Status,
     cores::{Cores, Standing},
     families::{Families, Label},
 };
@@ -27,14 +27,14 @@ pub struct Configured {
 }
 
 /// All series, in the text format.
-pub(super) async fn metrics(State(panel): State<Arc<Panel>>) -> Response {
-    let standings = match panel.status.cores() {
+pub(super) async fn metrics(State(status): State<Status>) -> Response {
+    let standings = match status.cores() {
         Some(cores) => Some((cores.standings().await, cores)),
         None => None,
     };
     let mut text = Vec::new();
     let encoder = TextEncoder::new();
-    match encoder.encode(&families(&panel, standings.as_ref()), &mut text) {
+    match encoder.encode(&families(&status, standings.as_ref()), &mut text) {
         Ok(()) => ([(CONTENT_TYPE, encoder.format_type())], text).into_response(),
         Err(error) => {
             error!(%error, "the metrics cannot be encoded");
@@ -59,15 +59,15 @@ fn snapshots(standings: &[Standing]) -> Vec<&Snapshot> {
 }
 
 fn families(
-    panel: &Panel,
+    status: &Status,
     cores: Option<&(Vec<Standing>, Arc<Cores>)>,
 ) -> Vec<prometheus::proto::MetricFamily> {
     let standings = cores.map_or(&[][..], |(standings, _)| standings);
     let cores = cores.map(|(_, cores)| &**cores);
     let mut families = Families::default();
     let total = total(standings);
-    described(&mut families, panel, cores);
-    now(&mut families, panel, standings, &total);
+    described(&mut families, status, cores);
+    now(&mut families, status, standings, &total);
     connections(&mut families, &total);
     traffic(&mut families, &total);
     by_core(&mut families, standings);
@@ -77,10 +77,10 @@ fn families(
     families
 }
 
-fn now(families: &mut Families, panel: &Panel, standings: &[Standing], total: &Tally) {
+fn now(families: &mut Families, status: &Status, standings: &[Standing], total: &Tally) {
     let snapshots = snapshots(standings);
     let sum = |of: fn(&Snapshot) -> usize| snapshots.iter().map(|it| of(it)).sum::<usize>() as f64;
-    let configured = &panel.configured;
+    let configured = status.configured();
     let open = total.open.iter().chain(std::iter::repeat(&0));
     let open: Vec<_> = configured.protocols.iter().zip(open).collect();
     let opened: u64 = open.iter().map(|(_, open)| **open).sum();
@@ -104,7 +104,7 @@ fn now(families: &mut Families, panel: &Panel, standings: &[Standing], total: &T
     );
 }
 
-fn described(families: &mut Families, panel: &Panel, cores: Option<&Cores>) {
+fn described(families: &mut Families, status: &Status, cores: Option<&Cores>) {
     families.gauge(
         "hubbub_rooms",
         "Rooms, those included that are empty and kept for a while.",
@@ -113,16 +113,18 @@ fn described(families: &mut Families, panel: &Panel, cores: Option<&Cores>) {
     families.gauge(
         "hubbub_draining",
         "1 from the signal to stop on.",
-        f64::from(u8::from(matches!(panel.status.phase(), Phase::Draining))),
+        f64::from(u8::from(matches!(status.phase(), Phase::Draining { .. }))),
     );
     families.gauges(
         "hubbub_limit",
         "What is configured, by key: bytes, seconds or a number.",
-        panel
-            .configured
+        status
+            .configured()
             .limits
             .iter()
-            .map(|(key, value)| (vec![("key", *key)], *value)),
+            .copied()
+            .chain(cores.map(|cores| ("max_connections", cores.connections_max())))
+            .map(|(key, value)| (vec![("key", key)], value)),
     );
     families.gauges(
         "hubbub_build_info",

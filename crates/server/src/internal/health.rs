@@ -1,19 +1,17 @@
 //! Whether the process is alive, and whether it wants connections.
 
-use std::sync::Arc;
-
 use axum::{
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 
-use super::{Panel, Phase};
+use super::{Phase, Status};
 
 /// 200 if every core answered within a second; else 503, naming those that did not. Before the
 /// cores run and while they drain the process is alive, too.
-pub(super) async fn healthz(State(panel): State<Arc<Panel>>) -> Response {
-    let silent = match panel.status.cores() {
+pub(super) async fn healthz(State(status): State<Status>) -> Response {
+    let silent = match status.cores() {
         Some(cores) => cores.silent().await,
         None => Vec::new(),
     };
@@ -26,18 +24,18 @@ pub(super) async fn healthz(State(panel): State<Arc<Panel>>) -> Response {
 }
 
 /// 200 only while connections are accepted; else 503 with the reason.
-pub(super) async fn readyz(State(panel): State<Arc<Panel>>) -> Response {
-    match unready(&panel) {
+pub(super) async fn readyz(State(status): State<Status>) -> Response {
+    match unready(&status) {
         None => "ready\n".into_response(),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 
-fn unready(panel: &Panel) -> Option<String> {
-    let cores = match (panel.status.phase(), panel.status.cores()) {
+fn unready(status: &Status) -> Option<String> {
+    let cores = match (status.phase(), status.cores()) {
         (Phase::Starting, _) | (_, None) => return Some("starting".to_owned()),
-        (Phase::Draining, _) => return Some("draining".to_owned()),
-        (Phase::Serving, Some(cores)) => cores,
+        (Phase::Draining { .. }, _) => return Some("draining".to_owned()),
+        (Phase::Ready, Some(cores)) => cores,
     };
     let (connections, most) = cores.monitor().connections_and_most();
     (connections >= most).then(|| format!("full: {connections} connections of at most {most}"))

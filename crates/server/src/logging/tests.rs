@@ -24,7 +24,7 @@ impl Write for Captured {
 fn capture(format: LogFormat, filter: &str, colours: bool, events: fn()) -> String {
     let captured = Captured::default();
     let writer = captured.clone();
-    let subscriber = subscriber(format, filter, colours, move || writer.clone()).unwrap();
+    let (subscriber, _) = subscriber(format, filter, colours, move || writer.clone()).unwrap();
     tracing::subscriber::with_default(subscriber, events);
     let bytes = captured.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
@@ -159,7 +159,33 @@ fn failed_write_is_survived() {
         }
     }
     for format in [LogFormat::Text, LogFormat::Json] {
-        let subscriber = subscriber(format, "info", false, || Broken).unwrap();
+        let (subscriber, _) = subscriber(format, "info", false, || Broken).unwrap();
         tracing::subscriber::with_default(subscriber, || tracing::info!("unheard"));
+    }
+}
+
+#[test]
+fn filter_that_is_set_later_decides_from_then_on() {
+    for format in [LogFormat::Text, LogFormat::Json] {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let (subscriber, filter) =
+            subscriber(format, "warn", false, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let say = |what| tracing::info!("{what}");
+            say("one");
+            filter.set("info").unwrap();
+            say("two");
+            assert!(filter.set("info,[").is_err());
+            say("three");
+            filter.set("warn").unwrap();
+            say("four");
+        });
+        let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        let said: Vec<_> = ["one", "two", "three", "four"]
+            .into_iter()
+            .filter(|word| log.contains(word))
+            .collect();
+        assert_eq!(said, ["two", "three"], "{log}");
     }
 }

@@ -90,8 +90,8 @@ fn read(key: &str, value: Value, command: &Command) -> Result<Vec<OsString>, Str
 }
 
 /// What a setting is written as.
-#[derive(Clone, Copy)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
     Text,
     List,
     Count,
@@ -99,7 +99,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(arg: &Arg) -> Self {
+    pub(super) fn of(arg: &Arg) -> Self {
         let parsed = arg.get_value_parser().type_id();
         let is = |wanted: &[TypeId]| wanted.iter().any(|wanted| parsed == *wanted);
         if matches!(arg.get_action(), ArgAction::Append) {

@@ -2,8 +2,8 @@
 
 use clap::{Arg, Command, CommandFactory};
 
-use super::Settings;
 use super::environment::variable;
+use super::{Settings, reload, task};
 
 pub(super) const ABOUT: &str = "Hubbub: a WebSocket server for rooms and echo";
 
@@ -19,12 +19,20 @@ default; a list replaces a list. An empty variable counts as not set.
 
 SIZE is a number of bytes or has a unit: 65536, 64KiB, 1MiB. DURATION has a unit, and is 1ms to 1day: \
 250ms, 10s, 5m. A list is separated by commas or its flag is repeated. What is out of range, \
-misspelt or contradictory is refused at start with exit code 2.";
+misspelt or contradictory is refused at start with exit code 2.
+
+SIGHUP reads the file again: what is marked [reload] changes at once, what is marked [restart] does \
+not. A file that would be refused at start changes nothing. SIGTERM and SIGINT shut down: see \
+drain_delay and drain_timeout.";
 
 pub(super) const AFTER: &str = "'server --help' tells more of each, and how to set it otherwise.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
+  A file with every setting, its explanation and its default; whether a file is good:
+      server config print > hubbub.toml
+      server config check hubbub.toml
+
   On this machine only, with the built-in page at http://127.0.0.1:8000/:
       server
 
@@ -33,10 +41,14 @@ Examples:
 
 /// The command, in which each argument tells its default, its variable and its key.
 pub(super) fn command() -> Command {
-    Settings::command().mut_args(describe)
+    Settings::command()
+        .mut_args(describe)
+        .subcommand(task::config())
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
 }
 
-fn describe(arg: Arg) -> Arg {
+pub(super) fn describe(arg: Arg) -> Arg {
     let key = arg.get_id().as_str().to_owned();
     let defaults: Vec<_> = arg
         .get_default_values()
@@ -48,6 +60,10 @@ fn describe(arg: Arg) -> Arg {
         false => format!(" [default: {}]", defaults.join(",")),
     };
     let env = variable(&key);
+    let change = match reload::is_at_run_time(&key) {
+        true => "[reload]",
+        false => "[restart]",
+    };
     let sources = match key.as_str() {
         "config" => format!("[env: {env}]"),
         _ => format!("[env: {env}] [key: {key}]"),
@@ -57,6 +73,6 @@ fn describe(arg: Arg) -> Arg {
         .get_long_help()
         .map_or_else(|| short.clone(), ToString::to_string);
     arg.help(format!("{short}{default}"))
-        .long_help(format!("{long}\n\n{sources}{default}"))
+        .long_help(format!("{long}\n\n{sources}\n{change}{default}"))
         .hide_default_value(true)
 }

@@ -144,6 +144,19 @@ pub enum Stop {
 }
 
 impl Stop {
+    /// All that is wrong, in one line for the log.
+    pub fn line(&self) -> String {
+        let text = match self {
+            Self::CommandLine(error) => error.to_string(),
+            Self::Refused(Refusal { faults }) => {
+                let faults = faults.iter();
+                let faults = faults.map(|Fault { subject, reason }| format!("{subject}: {reason}"));
+                faults.collect::<Vec<_>>().join("; ")
+            }
+        };
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// Prints what there is to say and tells the code to exit with: 0 after help, else 2.
     pub fn report(&self) -> ExitCode {
         match self {

@@ -1,6 +1,8 @@
 //! Every setting from every source, their order, and what is told about them.
 
+mod files;
 mod refusals;
+mod reload;
 
 use super::*;
 use std::ffi::OsString;
@@ -85,6 +87,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("close_timeout", "1s"),
     ("write_timeout", "1m"),
     ("pause_timeout", "90s"),
+    ("max_connection_age", "1h"),
+    ("drain_delay", "5s"),
     ("drain_timeout", "10s"),
     ("log_level", "warn,runtime=debug"),
     ("log_format", "json"),

@@ -88,6 +88,15 @@ pub(super) fn period(text: &str) -> Result<Period, String> {
     }
 }
 
+/// Reads a duration as [`period`] does, or none at all.
+pub(super) fn delay(text: &str) -> Result<Period, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Ok(Period(Duration::ZERO)),
+        Ok(delay) if delay > PERIOD_MAX => Err("out of range: 0s to 1day".to_owned()),
+        _ => period(text),
+    }
+}
+
 /// A parser of counts within a range.
 pub(super) fn count(
     min: usize,

@@ -26,6 +26,8 @@ on_both_drivers![
     listeners_close_at_once,
     second_signal_ends_the_process_at_once,
     answer_that_is_read_by_drips_does_not_hold_the_drain,
+    connections_come_and_are_served_while_the_drain_is_delayed,
+    drain_begins_after_its_delay,
 ];
 
 fn signal_with_nobody_there_ends_the_process_at_once(driver: Driver) {
@@ -191,4 +193,40 @@ fn answer_that_is_read_by_drips_does_not_hold_the_drain(driver: Driver) {
     });
     assert_eq!(server.wait().code(), Some(0));
     reading.join().unwrap();
+}
+
+fn connections_come_and_are_served_while_the_drain_is_delayed(driver: Driver) {
+    let flags = [
+        "--cores",
+        "2",
+        "--drain-delay",
+        "1h",
+        "--drain-timeout",
+        "1s",
+    ];
+    let mut server = Server::start(driver, &flags);
+    let mut before = Client::join(&server, "delayed");
+    server.signal(Signal::TERM);
+    eventually("the signal is taken", || server.log().contains("draining"));
+    for n in 0..8 {
+        let mut after = Client::join(&server, "delayed");
+        after.send(format!("{n}"));
+        assert_eq!(before.text(), format!("{n}"));
+        assert_eq!(after.text(), format!("{n}"));
+        after.leave();
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(128 + Signal::TERM.as_raw()));
+}
+
+fn drain_begins_after_its_delay(driver: Driver) {
+    let delay = Duration::from_millis(500);
+    let flags = ["--drain-delay", "500ms", "--drain-timeout", "1h"];
+    let mut server = Server::start(driver, &flags);
+    let mut client = Client::connect(&server, "/echo");
+    let begun = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(client.closed(), 1001);
+    assert!(begun.elapsed() >= delay, "after {:?}", begun.elapsed());
+    assert_eq!(server.wait().code(), Some(0));
 }

@@ -73,11 +73,17 @@ impl Server {
 
     /// Starts it by a command of one's own.
     pub fn launch(mut command: Command, flags: &[&str]) -> Self {
+        command.args(["--log-level", "debug"]);
+        Self::launch_quietly(command, flags)
+    }
+
+    /// The same, and it logs what its own settings say.
+    pub fn launch_quietly(mut command: Command, flags: &[&str]) -> Self {
         let listening = flags.iter().filter(|flag| **flag == "--listen").count();
         if listening == 0 {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        command.args(["--log-level", "debug"]).args(flags);
+        command.args(flags);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");
 

@@ -15,6 +15,7 @@ on_both_drivers![
     traffic_is_counted_exactly,
     ends_are_counted_by_code_initiator_and_reason,
     handshakes_refused_are_counted_by_reason,
+    limits_in_force_are_told_and_follow_a_reload,
     number_of_series_does_not_grow_with_what_peers_send,
     subscriber_that_does_not_read_stands_out_and_is_counted_when_it_is_closed,
     rooms_that_are_large_or_busy_stand_out,
@@ -216,6 +217,30 @@ fn handshakes_refused_are_counted_by_reason(driver: Driver) {
         let count =
             |reason| samples[&format!("hubbub_handshakes_rejected_total{{reason=\"{reason}\"}}")];
         ["upgrade_missing", "answered", "handshake_timeout"].map(count) == [1.0; 3]
+    });
+}
+
+fn limits_in_force_are_told_and_follow_a_reload(driver: Driver) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hubbub.toml");
+    std::fs::write(&file, "message_bytes_max = \"1KiB\"\nmax_connections = 9\n").unwrap();
+    let server = Server::start(driver, &["--config", file.to_str().unwrap()]);
+    let limit = |key| scrape(&server)[&format!("hubbub_limit{{key=\"{key}\"}}")];
+    assert_eq!(
+        (limit("message_bytes_max"), limit("max_connections")),
+        (1024.0, 9.0)
+    );
+    assert_eq!(limit("pong_timeout"), 10.0);
+    let text = "message_bytes_max = \"2KiB\"\nmax_connections = 8\npong_timeout = \"500ms\"\n";
+    std::fs::write(&file, text).unwrap();
+    server.signal(Signal::HUP);
+    eventually("the new limits are told", || {
+        let told = (
+            limit("message_bytes_max"),
+            limit("max_connections"),
+            limit("pong_timeout"),
+        );
+        told == (2048.0, 8.0, 0.5)
     });
 }
 

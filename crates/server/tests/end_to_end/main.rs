@@ -2,7 +2,7 @@
 //!
 //! Each test starts a server of its own on a free port and kills it when it ends. A test that
 //! fails shows the server's log. No test asserts how long something takes, other than by bounds
-//! that only a hang exceeds.
+//! that only a hang exceeds, and that nothing comes before its time or faster than its pace.
 
 #![allow(clippy::unwrap_used)]
 
@@ -29,6 +29,8 @@ mod harness;
 mod process;
 mod wire;
 
+mod age;
+mod config;
 mod drain;
 mod echo;
 mod fallback;
@@ -44,8 +46,10 @@ mod limits;
 mod lws_minimal;
 mod order;
 mod origin;
+mod pace;
 mod pressure;
 mod protocol;
+mod reload;
 mod rooms;
 mod slow;
 mod start;

@@ -84,6 +84,12 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
         ("mailbox_batches = 0", &["out of range"]),
         ("ping_interval = \"0s\"", &["out of range: 1ms to 1day"]),
         ("ping_interval = \"25h\"", &["out of range"]),
+        (
+            "max_connection_age = \"0s\"",
+            &["out of range: 1ms to 1day"],
+        ),
+        ("drain_delay = \"25h\"", &["out of range: 0s to 1day"]),
+        ("drain_delay = 5", &["needs a unit"]),
         // Not TOML.
         (
             "rooms_max = 1\nrooms_max = 2",

@@ -1,0 +1,70 @@
+//! Which settings can change while the server runs, and what becomes of new ones.
+
+use super::Settings;
+
+/// A setting, as far as a reload is concerned with it.
+pub struct Reload {
+    /// Its key.
+    pub key: &'static str,
+    differs: fn(&Settings, &Settings) -> bool,
+    keep: fn(&mut Settings, &Settings),
+}
+
+macro_rules! declare {
+    (
+        $(#[doc = $start:literal])+ at start: $($fixed:ident),+;
+        $(#[doc = $run:literal])+ at run time: $($live:ident),+;
+    ) => {
+        $(#[doc = $start])+
+        pub const AT_START: &[Reload] = &[$(declare!(one $fixed)),+];
+        $(#[doc = $run])+
+        pub const AT_RUN_TIME: &[Reload] = &[$(declare!(one $live)),+];
+        // Does not compile while a setting is in neither list, or in both.
+        const _: fn(Settings) = |settings| {
+            let Settings { $($fixed: _,)+ $($live: _,)+ } = settings;
+        };
+    };
+    (one $key:ident) => {
+        Reload {
+            key: stringify!($key),
+            differs: |one, other| one.$key != other.$key,
+            keep: |new, old| new.$key = old.$key.clone(),
+        }
+    };
+}
+
+declare! {
+    /// What is opened, allotted or read once, at start: a change needs a restart.
+    at start:
+        listen, internal_listen, cores, driver, config, static_dir, static_bytes_max, mailbox_batches,
+        receive_buffer_bytes, log_format;
+    /// What a reload changes, for connections that are open too. A deadline that runs already is
+    /// kept, and so is the pace of a drain.
+    at run time:
+        max_connections, allow_origin, head_bytes_max, head_fields_max, request_line_bytes_max,
+        message_bytes_max, message_fragments_max, send_queue_bytes_max, publish_window_bytes,
+        outbox_bytes_max, rooms_max, room_idle_timeout, handshake_timeout, ping_interval,
+        pong_timeout, close_timeout, write_timeout, pause_timeout, max_connection_age,
+        drain_delay, drain_timeout, log_level;
+}
+
+/// Whether a reload changes the setting of this key.
+pub(super) fn is_at_run_time(key: &str) -> bool {
+    AT_RUN_TIME.iter().any(|setting| setting.key == key)
+}
+
+impl Settings {
+    /// Takes over from `new` what can change while the server runs. Returns the keys that have
+    /// changed, and those that differ but need a restart.
+    pub fn reload(&mut self, mut new: Self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let differing = |settings: &[Reload], new: &Self| -> Vec<_> {
+            let differing = settings.iter().filter(|s| (s.differs)(self, new));
+            differing.map(|setting| setting.key).collect()
+        };
+        let changed = differing(AT_RUN_TIME, &new);
+        let waiting = differing(AT_START, &new);
+        AT_START.iter().for_each(|s| (s.keep)(&mut new, self));
+        *self = new;
+        (changed, waiting)
+    }
+}

@@ -1,0 +1,85 @@
+//! What a command line asks for: to serve, or to print or check settings.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, Command, CommandFactory, value_parser};
+
+use super::report::{Stop, Warning};
+use super::{Settings, Sources, help, print};
+
+/// The task of one run of the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Serve.
+    Serve,
+    /// Print the settings that would be in force with these arguments.
+    Print(Vec<OsString>),
+    /// Say whether this file could be served with.
+    Check(PathBuf),
+}
+
+impl Task {
+    /// Reads the task off a command line, which begins with the program's name.
+    ///
+    /// # Errors
+    /// When help is asked for, or there is no such task.
+    pub fn of(args: &[OsString]) -> Result<Self, Stop> {
+        if args.get(1).is_none_or(|word| word != "config") {
+            return Ok(Self::Serve);
+        }
+        let command = Command::new("server").subcommand(config());
+        let matches = command.try_get_matches_from(args);
+        let matches = matches.map_err(Stop::CommandLine)?;
+        let task = matches.subcommand_matches("config");
+        let check = task.and_then(|task| task.subcommand_matches("check"));
+        Ok(match check.and_then(|check| check.get_one("FILE")) {
+            Some(file) => Self::Check(PathBuf::clone(file)),
+            // What stands behind `config print` is what would stand behind `server`.
+            None => {
+                let flags = args.iter().skip(3);
+                Self::Print(args.iter().take(1).chain(flags).cloned().collect())
+            }
+        })
+    }
+}
+
+/// The command `server config`.
+pub(super) fn config() -> Command {
+    let file = Arg::new("FILE").required(true);
+    let check = Command::new("check")
+        .about("Check FILE as --config reads it at start; exit with 0 if it is good, else with 2")
+        .arg(file.value_parser(value_parser!(PathBuf)));
+    let print = Command::new("print")
+        .about("Print all settings that would be in force, as a file that explains each")
+        .args(Settings::command().mut_args(help::describe).get_arguments());
+    Command::new("config")
+        .about("Print all settings as a documented file, or check such a file")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands([print, check])
+}
+
+impl Settings {
+    /// The settings in force, as a file that sets all of them and explains each.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn print(sources: &Sources<'_>) -> Result<String, Stop> {
+        let loaded = Self::load(sources)?;
+        Ok(print::file(&loaded.overrides))
+    }
+
+    /// Whether `file` could be served with where these variables are set; what should be known.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn check(file: &Path, sources: Sources<'_>) -> Result<Vec<Warning>, Stop> {
+        let mut config = OsString::from("--config=");
+        config.push(file);
+        let args = vec!["server".into(), config];
+        let loaded = Self::load(&Sources { args, ..sources })?;
+        Ok(loaded.warnings)
+    }
+}

@@ -1,0 +1,123 @@
+//! The pace of a drain with many connections, seen from outside.
+
+use std::{
+    io::Read,
+    net::TcpStream,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    buffer::spare_capacity,
+    event::{
+        Timespec,
+        epoll::{self as set, CreateFlags, EventData, EventFlags},
+    },
+    process::{Resource, Rlimit, Signal, getrlimit, setrlimit},
+};
+
+use crate::{
+    harness::{Driver, PATIENCE, Server},
+    wire::Raw,
+};
+
+on_both_drivers![closes_of_5000_connections_never_come_faster_than_their_pace];
+
+const CLIENTS: usize = 5_000;
+const DRAIN: Duration = Duration::from_secs(5);
+const WINDOW: Duration = Duration::from_millis(500);
+
+/// A close that came at some time between these two.
+#[derive(Clone, Copy)]
+struct Close {
+    after: Duration,
+    before: Duration,
+}
+
+fn closes_of_5000_connections_never_come_faster_than_their_pace(driver: Driver) {
+    // Not beside each other: this is about time.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    allow_descriptors();
+    let flags = [
+        "--cores",
+        "2",
+        "--drain-timeout",
+        "5s",
+        "--ping-interval",
+        "1h",
+    ];
+    let mut server = Server::start(driver, &flags);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| Raw::open(&server, "/echo").stream)
+        .collect();
+    let begun = Instant::now();
+    server.signal(Signal::TERM);
+    let closes = watch(clients, begun);
+    assert_eq!(server.wait().code(), Some(0));
+
+    // The first of each core comes at once, beside the pace.
+    let permitted = CLIENTS as f64 * WINDOW.as_secs_f64() / DRAIN.as_secs_f64() * 1.2 + 2.0;
+    for first in &closes {
+        let until = first.after + WINDOW;
+        // However late this test looked: these certainly came within the window.
+        let within = |close: &&Close| close.after >= first.after && close.before <= until;
+        let count = closes.iter().filter(within).count();
+        assert!(
+            count as f64 <= permitted,
+            "{count} closes in the {WINDOW:?} after {:?}, more than {permitted}",
+            first.after
+        );
+    }
+}
+
+/// This process and the server, which inherits the limit, need one for each client.
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let needed = Some(CLIENTS as u64 + 1_000);
+    assert!(
+        limit.maximum.is_none() || limit.maximum >= needed,
+        "raise the hard limit of descriptors (ulimit -Hn) to {needed:?}"
+    );
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, most).unwrap();
+}
+
+/// Waits for the close of every client, which must be 1001.
+fn watch(clients: Vec<TcpStream>, begun: Instant) -> Vec<Close> {
+    let all = set::create(CreateFlags::CLOEXEC).unwrap();
+    // Once each: a process that another test starts may hold a closed one for a moment.
+    let interest = EventFlags::IN | EventFlags::ONESHOT;
+    for (at, client) in (0u64..).zip(&clients) {
+        set::add(&all, client, EventData::new_u64(at), interest).unwrap();
+    }
+    let mut clients: Vec<_> = clients.into_iter().map(Some).collect();
+    let mut closes = Vec::new();
+    // Room for all, so that what one look does not show came after it.
+    let mut events = Vec::with_capacity(CLIENTS);
+    let mut after = begun.elapsed();
+    while closes.len() < CLIENTS {
+        let began = begun.elapsed();
+        assert!(began < DRAIN + PATIENCE, "{} were closed", closes.len());
+        events.clear();
+        let most = Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        set::wait(&all, spare_capacity(&mut events), Some(&most)).unwrap();
+        let before = begun.elapsed();
+        for event in &events {
+            let data = event.data;
+            let mut client = clients[data.u64() as usize].take().unwrap();
+            let mut frame = [0; 4];
+            client.read_exact(&mut frame).unwrap();
+            assert_eq!((frame[0], &frame[2..]), (0x88, &1001u16.to_be_bytes()[..]));
+            closes.push(Close { after, before });
+        }
+        after = began;
+    }
+    closes
+}
