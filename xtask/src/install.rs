@@ -103,6 +103,36 @@ fn is_python27(path: &Path) -> bool {
     )
 }
 
+/// Prometheus' own tool, which judges rules and runs their tests.
+pub fn promtool() -> Result<PathBuf> {
+    find_or_install(
+        &["promtool"],
+        |promtool| answers(promtool, &["--version"], |_| true),
+        &["prometheus"],
+    )
+    .context("the checks of deploy/ need promtool, which comes with Prometheus")
+}
+
+/// Prometheus, which scrapes a server under load.
+pub fn prometheus() -> Result<PathBuf> {
+    find_or_install(
+        &["prometheus"],
+        |prometheus| answers(prometheus, &["--version"], |_| true),
+        &["prometheus"],
+    )
+    .context("the checks of deploy/ need Prometheus")
+}
+
+/// HAProxy, which judges settings of a router.
+pub fn haproxy() -> Result<PathBuf> {
+    find_or_install(
+        &["haproxy"],
+        |haproxy| answers(haproxy, &["-v"], |version| version.contains("HAProxy")),
+        &["haproxy"],
+    )
+    .context("the checks of deploy/ need HAProxy")
+}
+
 fn find_or_install(
     names: &[&str],
     works: impl Fn(&Path) -> bool,
@@ -117,10 +147,12 @@ fn find_or_install(
     find().with_context(|| format!("apt installed {packages:?}, but none of {names:?} works"))
 }
 
-/// The files of this name in the directories of PATH, in its order.
+/// The files of this name in the directories of PATH, in its order, and where Debian puts servers,
+/// which the PATH of users leaves out.
 fn on_path(name: &str) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let files = std::env::split_paths(&path).map(|directory| directory.join(name));
+    let directories = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    let files = directories.map(|directory| directory.join(name));
     files.filter(|file| file.is_file()).collect()
 }
 

@@ -5,6 +5,7 @@
 //!                        │  ├───▶ build                             (release server)
 //!                        │  ├───▶ autobahn-io_uring, autobahn-epoll (autobahn/)
 //!                        │  ├───▶ browser                           (browser.rs)
+//!                        │  ├───▶ deploy                            (deploy.rs)
 //!                        │  └───▶ fuzz                              (fuzz.rs, only when asked)
 //!                        ▼
 //!                     summary: a table, then `N passed, N failed`
@@ -14,9 +15,11 @@ mod autobahn;
 mod bench;
 mod browser;
 mod cargo;
+mod deploy;
 mod fuzz;
 mod install;
 mod process;
+mod python;
 mod report;
 mod steps;
 mod tidy;
@@ -35,7 +38,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Everything: format, lints, tidy, tests, docs, Autobahn on both drivers, the browser
+    /// Everything: format, lints, tidy, tests, docs, Autobahn on both drivers, the browser, deploy/
     Test(steps::TestArguments),
     /// The quick ones: format, lints, tidy, tests
     Check,

@@ -142,6 +142,20 @@ pub fn node_counts(output: &str) -> Counts {
     }
 }
 
+/// Reads the closing line of pytest: `1 failed, 41 passed, 2 skipped, 1 error in 3.21s`.
+pub fn pytest_counts(output: &str) -> Counts {
+    let mut lines = output.lines().rev();
+    let closing = lines.find(|line| {
+        let outcomes = [" passed", " failed", " error"];
+        line.contains(" in ") && outcomes.iter().any(|outcome| line.contains(outcome))
+    });
+    let closing = closing.unwrap_or_default();
+    Counts {
+        passed: number_before(closing, " passed"),
+        failed: number_before(closing, " failed") + number_before(closing, " error"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +187,17 @@ mod tests {
             }
         );
         assert_eq!(node_counts(""), Counts::default());
+    }
+
+    #[test]
+    fn pytest_counts_closing_line_is_read() {
+        let counts = |passed, failed| Counts { passed, failed };
+        let quiet = "..F\n1 failed, 41 passed, 2 skipped in 3.21s\n";
+        assert_eq!(pytest_counts(quiet), counts(41, 1));
+        let long = "2 passed, 2 errors in 63.10s (0:01:03)\n";
+        assert_eq!(pytest_counts(long), counts(2, 2));
+        assert_eq!(pytest_counts("no tests ran in 0.01s\n"), counts(0, 0));
+        assert_eq!(pytest_counts(""), Counts::default());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::autobahn::{self, Driver};
 use crate::report::{Counts, Outcome, summary};
-use crate::{bench, browser, cargo, fuzz, tidy};
+use crate::{bench, browser, cargo, deploy, fuzz, tidy};
 use anyhow::{Result, bail};
 use clap::Args;
 use std::time::Instant;
@@ -13,7 +13,7 @@ const FUZZ_SECONDS_FULL: u64 = 60;
 #[derive(Args, Default)]
 #[command(
     after_help = "Steps: fmt, clippy, tidy, test, docs, build, autobahn-io_uring, autobahn-epoll \
-                  (`autobahn` stands for both), browser, bench, fuzz (only when asked for)."
+                  (`autobahn` stands for both), browser, deploy, bench, fuzz (only when asked for)."
 )]
 pub struct TestArguments {
     /// Run only these steps
@@ -69,6 +69,7 @@ fn all(arguments: &TestArguments) -> Vec<Step> {
         step("autobahn-io_uring", || autobahn::step(Driver::IoUring)),
         step("autobahn-epoll", || autobahn::step(Driver::Epoll)),
         step("browser", browser::step),
+        step("deploy", deploy::step),
         step("bench", bench::step),
     ]);
     let seconds = arguments.fuzz_seconds.unwrap_or(FUZZ_SECONDS_FULL);

@@ -13,6 +13,7 @@
 //! This crate alone reads the environment and ends the process. *Never* here: RFC 6455.
 
 pub mod application;
+pub mod descriptors;
 pub mod internal;
 pub mod logging;
 pub mod origin;

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use runtime::{Drainer, Driver, Server, StartError};
 use server::{
+    descriptors,
     internal::{self, Status},
     logging,
     reload::Reloader,
@@ -57,6 +58,7 @@ fn serve(loaded: Loaded) -> anyhow::Result<()> {
     warnings.for_each(|warning| warn!("{warning}"));
     loaded.overrides.iter().for_each(|set| info!("{set}"));
 
+    descriptors::raise();
     let application = wiring::application(&settings)?;
     let status = Status::new(wiring::configured(&settings));
     let internal = open_internal(&settings, &status)?;

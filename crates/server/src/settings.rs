@@ -99,7 +99,7 @@ pub struct Settings {
     /// Most connections at a time, over all cores
     ///
     /// Beyond it, a peer is answered 503 with Retry-After. Without it, as many as there are file
-    /// descriptors: RLIMIT_NOFILE (`ulimit -n`) less those that are open at start, and less a
+    /// descriptors: RLIMIT_NOFILE (`ulimit -Hn`) less those that are open at start, and less a
     /// reserve of 64 or a quarter, whichever is smaller.
     #[arg(long, value_name = "COUNT", value_parser = count(1, 10_000_000))]
     #[arg(help_heading = LISTENING)]

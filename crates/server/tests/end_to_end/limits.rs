@@ -19,6 +19,7 @@ use crate::{
 };
 
 on_both_drivers![
+    soft_limit_of_descriptors_is_raised_to_the_hard_one,
     connection_beyond_the_most_is_answered_503_until_one_leaves,
     connection_beyond_the_most_that_asks_nothing_is_let_go,
     descriptors_that_run_out_are_survived,
@@ -97,6 +98,18 @@ fn descriptors_that_run_out_are_survived(driver: Driver) {
 }
 
 /// They come before the last core has begun to listen.
+fn soft_limit_of_descriptors_is_raised_to_the_hard_one(driver: Driver) {
+    let mut shell = Command::new("/bin/sh");
+    let script = "ulimit -Hn 400; ulimit -Sn 64; exec \"$0\" \"$@\"";
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_server")]);
+    let server = Server::launch(with_own_port(shell), &["--driver", driver.name()]);
+    let clients: Vec<_> = (0..200)
+        .map(|_| Client::connect(&server, "/echo"))
+        .collect();
+    assert!(server.log().contains("soft limit raised"));
+    clients.into_iter().for_each(Client::leave);
+}
+
 fn descriptors_that_run_out_during_the_start_are_survived(driver: Driver) {
     for _ in 0..10 {
         let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();

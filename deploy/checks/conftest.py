@@ -1,0 +1,36 @@
+"""What all checks share: the repository, its documents, the tools, the server."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+
+def run(*command, input=""):
+    """Runs a command; anything but success fails with what it printed."""
+    done = subprocess.run(
+        [str(part) for part in command], input=input, capture_output=True, text=True
+    )
+    line = " ".join(str(part) for part in command)
+    assert done.returncode == 0, f"`{line}` ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def server():
+    """The built server, as `cargo xtask test` names it."""
+    named = os.environ.get("SERVER_BIN")
+    path = Path(named) if named else ROOT / "target/release/server"
+    assert path.exists(), f"{path} is missing: cargo build --release --package server"
+    return path
+
+
+@pytest.fixture(scope="session")
+def operations():
+    return (ROOT / "docs/operations.md").read_text()

@@ -1,0 +1,57 @@
+"""The unit: valid, hardened, and patient enough for the drain."""
+
+import configparser
+import shutil
+import tomllib
+
+import pytest
+import render
+from conftest import DEPLOY, run
+
+HOME = DEPLOY / "systemd"
+# What `systemd-analyze security` gives: 0 is a locked box, 10 a process with all rights.
+EXPOSURE_MAX = 20
+
+needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
+
+
+def settings():
+    return tomllib.loads((HOME / "hubbub.toml").read_text())
+
+
+def service():
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str
+    unit.read(HOME / "hubbub.service")
+    return unit["Service"]
+
+
+@needs_systemd
+def test_unit_is_valid(server, tmp_path):
+    # It names the installed binary, which must exist to be found valid.
+    unit = tmp_path / "hubbub.service"
+    unit.write_text((HOME / "hubbub.service").read_text().replace("/usr/local/bin/hubbub", str(server)))
+    # A misspelt key is only a warning, on the other stream.
+    said = run("sh", "-c", 'systemd-analyze verify --man=no "$1" 2>&1', "sh", unit)
+    assert unit.name not in said, said
+
+
+@needs_systemd
+def test_unit_is_hardened():
+    run("systemd-analyze", "security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE_MAX}", HOME / "hubbub.service")
+
+
+def test_stop_covers_the_drain():
+    drain = render.seconds(settings()["drain_delay"]) + render.seconds(settings()["drain_timeout"])
+    assert render.seconds(service()["TimeoutStopSec"]) >= drain + 10
+
+
+def test_unit_does_what_the_documents_say():
+    unit = service()
+    assert unit["Type"] == "exec"
+    assert unit["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert int(unit["LimitNOFILE"]) > settings()["max_connections"]
+
+
+def test_settings_are_accepted(server):
+    run(server, "config", "check", HOME / "hubbub.toml")

@@ -1,0 +1,56 @@
+//! Checks `deploy/`: manifests, rules, dashboard, unit, profiles. The checks are pytest's, in
+//! `deploy/checks`; here are their tools.
+
+use crate::process::{run, run_and_keep};
+use crate::python::{environment, new_venv, pip};
+use crate::report::{Counts, pytest_counts};
+use crate::{install, workspace};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Installs what is missing, then runs the checks against the release server.
+pub fn step() -> Result<Counts> {
+    let checks = workspace::root().join("deploy/checks");
+    let server = workspace::release_server()?;
+    let programs = [
+        install::prometheus()?,
+        install::promtool()?,
+        install::haproxy()?,
+    ];
+    let home = workspace::target_directory()?.join("deploy");
+    let tools = tools(&home, &checks.join("requirements.txt"))?;
+
+    let mut tests = Command::new(tools.join("python"));
+    tests.args(["-B", "-m", "pytest", "-q", "--tb=short"]);
+    tests.args(["-p", "no:cacheprovider"]);
+    tests.arg(&checks);
+    tests.current_dir(workspace::root());
+    tests.env("SERVER_BIN", server);
+    tests.env("PATH", path(&tools, &programs)?);
+    // Colours would end up inside the line that is counted.
+    tests.env("PY_COLORS", "0");
+    let (status, output) = run_and_keep(&mut tests)?;
+    pytest_counts(&output).judged("pytest", status.success())
+}
+
+/// The environment of the pinned Python tools, kubectl and hadolint among them.
+fn tools(home: &Path, requirements: &Path) -> Result<PathBuf> {
+    let directory = home.join("tools");
+    environment(&directory, requirements, |directory| {
+        new_venv(directory)?;
+        let only_wheels = ["install", "--only-binary", ":all:", "--requirement"];
+        run(pip(directory, &only_wheels).arg(requirements))
+    })
+    .context("the tools of deploy/checks/requirements.txt cannot be installed")?;
+    Ok(directory.join("bin"))
+}
+
+/// PATH with the tools first, and with the directories of programs that may lie off it.
+fn path(tools: &Path, programs: &[PathBuf]) -> Result<std::ffi::OsString> {
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let mut directories = vec![tools.to_owned()];
+    directories.extend(programs.iter().filter_map(|p| Some(p.parent()?.to_owned())));
+    directories.extend(std::env::split_paths(&inherited));
+    std::env::join_paths(directories).context("PATH cannot be put together")
+}
