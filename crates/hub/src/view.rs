@@ -4,15 +4,15 @@ use std::cmp::Reverse;
 
 use crate::name::RoomName;
 
-/// How many rooms one look takes in at most, so that it takes a core well under a millisecond.
-pub const LOOKED_AT_MAX: usize = 20_000;
+/// How many rooms one look takes in at most, so that it takes a core about a millisecond.
+pub const LOOKED_AT_MAX: usize = 10_000;
 
 /// The rooms of one home that stand out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomView {
     /// How many rooms the home has.
     pub of: usize,
-    /// How many of them were looked at, at most [`LOOKED_AT_MAX`].
+    /// How many of them were looked at: 10,000 at most.
     pub looked_at: usize,
     /// Milliseconds since the look before this one, or since the start.
     pub window_ms: u64,

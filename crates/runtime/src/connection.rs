@@ -188,7 +188,13 @@ impl Stage {
             Heartbeat::PongBy { payload, .. } if payload == received => {
                 let sent_us = u32::from_be_bytes(*payload);
                 *heartbeat = Heartbeat::PingAt(next_ms);
-                Some(((now_ns / 1000) as u32).wrapping_sub(sent_us))
+                let took_us = ((now_ns / 1000) as u32).wrapping_sub(sent_us);
+                // The turn may have begun just before the ping left: then it took no time.
+                Some(if took_us > i32::MAX as u32 {
+                    0
+                } else {
+                    took_us
+                })
             }
             _ => None,
         }

@@ -1,6 +1,6 @@
 //! One core: what its tasks share. Everything here belongs to one thread.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::RefCell, mem, rc::Rc, sync::Arc, time::Instant};
 
 use flume::Sender;
 use hub::{ConnectionId, CoreId, Delivery, Request};
@@ -66,6 +66,16 @@ pub(crate) struct State {
     pub(crate) received_ns: u64,
     /// When the messages were received that were added to logs since the flusher last looked.
     pub(crate) unsent: Vec<u64>,
+    /// When the age of connections was last configured, in milliseconds since the process started.
+    pub(crate) age_set_ms: u64,
+}
+
+/// A turn whose sends are leaving.
+pub(crate) struct Turn {
+    /// When it began, if something woke the core; not if it only looked at deadlines.
+    began_ns: Option<u64>,
+    /// When the messages were received that it sends to subscribers.
+    received_ns: Vec<u64>,
 }
 
 /// This core's own mailboxes, from the senders' side, to see how much waits in them.
@@ -114,6 +124,7 @@ impl Core {
             turn_ns: None,
             received_ns: 0,
             unsent: Vec::new(),
+            age_set_ms: 0,
         };
         Rc::new(Self {
             id,
@@ -161,18 +172,27 @@ impl State {
         self.dirty.flush.raise();
     }
 
-    /// The turn's sends have left: what was received at these times reached its subscribers here.
-    pub(crate) fn end_turn(&mut self, sent: &mut Vec<u64>) {
-        let Some(turn_ns) = self.turn_ns.take() else {
+    /// The flusher begins to send: what comes while it does belongs to the next turn.
+    pub(crate) fn take_turn(&mut self) -> Turn {
+        Turn {
+            began_ns: self.turn_ns.take(),
+            received_ns: mem::take(&mut self.unsent),
+        }
+    }
+
+    /// The turn's sends have left.
+    pub(crate) fn end_turn(&mut self, turn: Turn) {
+        if turn.began_ns.is_none() && turn.received_ns.is_empty() {
             return;
-        };
+        }
         let now_ns = self.shared.now_ns();
-        self.tally.turns += 1;
-        self.tally.turn.record(now_ns.saturating_sub(turn_ns), 1);
-        for received_ns in sent.drain(..) {
-            self.tally
-                .fanout
-                .record(now_ns.saturating_sub(received_ns), 1);
+        if let Some(began_ns) = turn.began_ns {
+            self.tally.turns += 1;
+            self.tally.turn.record(now_ns.saturating_sub(began_ns), 1);
+        }
+        for received_ns in turn.received_ns {
+            let took_ns = now_ns.saturating_sub(received_ns);
+            self.tally.fanout.record(took_ns, 1);
         }
     }
 
@@ -180,6 +200,9 @@ impl State {
     /// deadline already keeps it.
     pub(crate) fn configure(&mut self, config: Arc<Config>, application: Arc<dyn Application>) {
         self.outboxes.allow(config.outbox_bytes_max);
+        if config.timeouts.connection_age != self.shared.config.timeouts.connection_age {
+            self.age_set_ms = self.shared.now_ms();
+        }
         self.shared.config = config;
         self.shared.application = application;
     }

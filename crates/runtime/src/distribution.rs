@@ -18,7 +18,7 @@ const BUCKET_LAST_EXPONENT: i32 = 4;
 #[derive(Clone, Debug)]
 pub struct Timing {
     recorded: Histogram<u64>,
-    sum_ns: u64,
+    sum_ns: u128,
 }
 
 impl Default for Timing {
@@ -35,7 +35,8 @@ impl Timing {
     /// Records a time in nanoseconds, `count` times.
     pub(crate) fn record(&mut self, ns: u64, count: u64) {
         self.recorded.saturating_record_n(ns, count);
-        self.sum_ns += ns * count;
+        // Where thousands of messages are always under way, their times add up to centuries.
+        self.sum_ns += u128::from(ns) * u128::from(count);
     }
 
     /// Adds what another core recorded.
@@ -182,6 +183,17 @@ mod tests {
         timing.record(u64::MAX / 4, 1);
         assert_eq!((timing.count(), timing.buckets()[21].1), (1, 0));
         assert!(timing.quantile(0.5) >= 63.0);
+    }
+
+    #[test]
+    fn sum_of_the_longest_times_does_not_overflow() {
+        let mut timing = Timing::default();
+        for _ in 0..4 {
+            timing.record(u64::MAX, u64::from(u32::MAX));
+        }
+        let other = timing.clone();
+        timing.add(&other);
+        assert!(timing.sum_seconds() > 1e20);
     }
 
     #[test]

@@ -22,12 +22,11 @@ const SENDS_PER_TURN: usize = 256;
 /// Flushes at the end of every turn in which somebody asked for it.
 pub(crate) async fn run(core: Rc<Core>) {
     let mut dirty = Vec::new();
-    let mut sent = Vec::new();
     loop {
         core.flush.wait().await;
         core.send_requests();
         core.take_dirty(&mut dirty);
-        sent.append(&mut core.state.borrow_mut().unsent);
+        let sending = core.state.borrow_mut().take_turn();
         let mut turns = dirty.chunks(SENDS_PER_TURN).peekable();
         while let Some(turn) = turns.next() {
             core.send_bytes(turn);
@@ -37,7 +36,7 @@ pub(crate) async fn run(core: Rc<Core>) {
         }
         let mut state = core.state.borrow_mut();
         state.shards.trim();
-        state.end_turn(&mut sent);
+        state.end_turn(sending);
     }
 }
 
@@ -122,7 +121,10 @@ impl State {
             connection.queue.sending = Sending::Blocked { progress_ms };
         }
         match transmitted.is_empty {
-            true => self.emptied(key),
+            true => {
+                connection.queue.sending = Sending::Idle;
+                self.emptied(key);
+            }
             false => self.resume_if_room(key),
         }
     }

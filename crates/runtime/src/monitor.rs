@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// How many connections, and how many rooms, one question looks at on a core at most, so that the
-/// answer takes a core well under a millisecond.
-const LOOKED_AT_MAX: usize = 20_000;
+/// answer takes a core about a millisecond.
+const LOOKED_AT_MAX: usize = 10_000;
 
 /// Asks the cores of a server; from any thread.
 #[derive(Clone)]

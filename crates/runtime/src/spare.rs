@@ -10,6 +10,10 @@ const SPARE_BYTES_MAX: usize = 4 << 20;
 /// A buffer that is larger is not kept.
 const BUFFER_BYTES_MAX: usize = 128 << 10;
 
+/// Nor is a smaller one, such as a pong leaves behind: it spares nothing, and of the least ones half
+/// a million would be kept.
+const BUFFER_BYTES_MIN: usize = 1 << 10;
+
 /// A core's spare buffers, all empty.
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
@@ -36,7 +40,8 @@ impl Spare {
         }
         let buffer = std::mem::take(buffer);
         let bytes = buffer.capacity();
-        if bytes <= BUFFER_BYTES_MAX && self.bytes + bytes <= SPARE_BYTES_MAX {
+        let is_worth_it = (BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&bytes);
+        if is_worth_it && self.bytes + bytes <= SPARE_BYTES_MAX {
             self.bytes += bytes;
             self.buffers.push(buffer);
         }
@@ -50,24 +55,25 @@ mod tests {
     #[test]
     fn emptied_buffer_is_lent_to_the_next_who_has_none() {
         let mut spare = Spare::default();
-        let mut one = vec![1; 1000];
+        let mut one = vec![1; 2000];
         spare.take_back(&mut one);
-        assert_eq!(one.len(), 1000, "what is not empty stays");
+        assert_eq!(one.len(), 2000, "what is not empty stays");
         one.clear();
         spare.take_back(&mut one);
-        assert_eq!((one.capacity(), spare.bytes), (0, 1000));
+        assert_eq!((one.capacity(), spare.bytes), (0, 2000));
         let mut other = vec![2; 3];
         spare.lend(&mut other);
         assert_eq!(other, [2; 3]);
         let mut none = Vec::new();
         spare.lend(&mut none);
-        assert_eq!((none.len(), none.capacity(), spare.bytes), (0, 1000, 0));
+        assert_eq!((none.len(), none.capacity(), spare.bytes), (0, 2000, 0));
     }
 
     #[test]
     fn no_more_is_kept_than_is_allowed() {
         let mut spare = Spare::default();
         spare.take_back(&mut Vec::with_capacity(BUFFER_BYTES_MAX + 1));
+        spare.take_back(&mut Vec::with_capacity(BUFFER_BYTES_MIN - 1));
         assert_eq!(spare.buffers.len(), 0);
         for _ in 0..1000 {
             spare.take_back(&mut Vec::with_capacity(BUFFER_BYTES_MAX));

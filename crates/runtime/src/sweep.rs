@@ -41,13 +41,14 @@ impl State {
         let now_ms = self.shared.now_ms();
         let timeouts = &self.shared.config.timeouts;
         let shards = &self.shards;
+        let age_set_ms = self.age_set_ms;
         let mut queued_bytes = 0;
         let due: Vec<_> = self
             .connections
             .iter_mut()
             .filter_map(|(key, connection)| {
                 queued_bytes += connection.queue.bytes(&connection.subscriptions, shards);
-                Some((key, due(key, connection, timeouts, now_ms)?))
+                Some((key, due(key, connection, timeouts, age_set_ms, now_ms)?))
             })
             .collect();
         self.queued_bytes = queued_bytes;
@@ -90,6 +91,7 @@ fn due(
     key: ConnectionKey,
     connection: &mut Connection,
     timeouts: &Timeouts,
+    age_set_ms: u64,
     now_ms: u64,
 ) -> Option<Due> {
     let passed = |deadline_ms: u64| now_ms >= deadline_ms;
@@ -102,7 +104,13 @@ fn due(
             passed(*deadline_ms).then_some(Due::Close(EndReason::JoinRefused))
         }
         Stage::Open { .. }
-            if is_aged(key, connection.accepted_ns / 1_000_000, timeouts, now_ms) =>
+            if is_aged(
+                key,
+                connection.accepted_ns / 1_000_000,
+                timeouts,
+                age_set_ms,
+                now_ms,
+            ) =>
         {
             Some(Due::Close(EndReason::Aged))
         }
@@ -126,12 +134,20 @@ fn due(
 }
 
 /// Whether a connection has reached its age: the configured one, less a tenth, plus up to a fifth
-/// by its token, so that connections that came together do not go together.
-fn is_aged(key: ConnectionKey, accepted_ms: u64, timeouts: &Timeouts, now_ms: u64) -> bool {
+/// by its token, so that connections that came together do not go together. Those that were past it
+/// when it was set, `age_set_ms`, go within a fifth of it from then.
+fn is_aged(
+    key: ConnectionKey,
+    accepted_ms: u64,
+    timeouts: &Timeouts,
+    age_set_ms: u64,
+    now_ms: u64,
+) -> bool {
     timeouts.connection_age.is_some_and(|age| {
         let age_ms = ms(age);
         let spread_ms = jitter::part(age_ms / 5, key.data().as_ffi());
-        now_ms >= accepted_ms + age_ms - age_ms / 10 + spread_ms
+        let least_ms = (accepted_ms + age_ms - age_ms / 10).max(age_set_ms);
+        now_ms >= least_ms + spread_ms
     })
 }
 
@@ -180,7 +196,7 @@ mod tests {
         let mut slots = SlotMap::<ConnectionKey, ()>::with_key();
         let keys: Vec<_> = (0..1_000).map(|_| slots.insert(())).collect();
         let aged = |accepted_ms: u64, age_ms: u64| {
-            let aged = |key: &&_| is_aged(**key, accepted_ms, &timeouts, accepted_ms + age_ms);
+            let aged = |key: &&_| is_aged(**key, accepted_ms, &timeouts, 0, accepted_ms + age_ms);
             keys.iter().filter(aged).count()
         };
         for accepted_ms in [0, 12_345] {
@@ -194,9 +210,26 @@ mod tests {
     }
 
     #[test]
+    fn age_that_is_set_late_is_spread_from_then_on() {
+        let timeouts = Timeouts {
+            connection_age: Some(Duration::from_secs(10)),
+            ..Timeouts::default()
+        };
+        let mut slots = SlotMap::<ConnectionKey, ()>::with_key();
+        let keys: Vec<_> = (0..1_000).map(|_| slots.insert(())).collect();
+        let aged = |now_ms| {
+            let aged = |key: &&_| is_aged(**key, 0, &timeouts, 60_000, now_ms);
+            keys.iter().filter(aged).count()
+        };
+        assert!(aged(60_010) < 50, "{} at once", aged(60_010));
+        assert!(aged(61_000).abs_diff(500) < 100);
+        assert_eq!(aged(62_000), 1_000);
+    }
+
+    #[test]
     fn age_is_no_reason_unless_it_is_configured() {
         let mut slots = SlotMap::<ConnectionKey, ()>::with_key();
         let key = slots.insert(());
-        assert!(!is_aged(key, 0, &Timeouts::default(), u64::MAX));
+        assert!(!is_aged(key, 0, &Timeouts::default(), 0, u64::MAX));
     }
 }

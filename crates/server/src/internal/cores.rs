@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use flume::Receiver;
+use flume::{Receiver, TryRecvError};
 use futures_util::future::join_all;
 use runtime::{ConnectionsView, Monitor, RoomView, Snapshot};
 use tokio::{sync::Mutex, time};
@@ -44,14 +44,18 @@ impl<T> Asked<T> {
     async fn answer(&self, ask: impl FnOnce() -> Receiver<T>) -> Option<T> {
         // Two who ask at once wait for two answers in turn, but for no more than a second each.
         let mut open = time::timeout(PATIENCE, self.0.lock()).await.ok()?;
-        let answer = open.take().unwrap_or_else(ask);
-        match time::timeout(PATIENCE, answer.recv_async()).await {
-            Ok(answered) => answered.ok(),
-            Err(_) => {
-                *open = Some(answer);
-                None
-            }
+        // An answer that is there already tells how things were when nobody waited for it.
+        if open
+            .as_ref()
+            .is_some_and(|answer| !matches!(answer.try_recv(), Err(TryRecvError::Empty)))
+        {
+            *open = None;
         }
+        // It stays here until it is answered, also if whoever waits for it goes away.
+        let answer = open.get_or_insert_with(ask);
+        let answered = time::timeout(PATIENCE, answer.recv_async()).await.ok()?;
+        *open = None;
+        answered.ok()
     }
 }
 

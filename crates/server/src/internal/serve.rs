@@ -9,8 +9,9 @@ use tokio::{net::TcpStream, sync::Semaphore, time};
 use tower_service::Service;
 use tracing::{debug, warn};
 
-/// At a time; others wait in the backlog. Far more than probes and scrapers need.
-const CONNECTIONS_MAX: usize = 64;
+/// At a time; others wait in the backlog. Far more than probes and scrapers need, and half of the
+/// descriptors that `max_connections` leaves in reserve.
+const CONNECTIONS_MAX: usize = 32;
 /// For a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// For a connection: one that is stuck, or reads an answer by drips, makes room for the next.

@@ -20,6 +20,7 @@ on_both_drivers![
     subscriber_that_does_not_read_stands_out_and_is_counted_when_it_is_closed,
     rooms_that_are_large_or_busy_stand_out,
     latencies_are_shown_as_percentiles,
+    fan_outs_that_take_several_turns_are_counted_when_they_end,
     readiness_follows_the_servers_life,
     full_server_is_not_ready,
     public_port_serves_nothing_of_it,
@@ -344,6 +345,22 @@ fn latencies_are_shown_as_percentiles(driver: Driver) {
         let (p50, max) = (row["p50"].as_f64().unwrap(), row["max"].as_f64().unwrap());
         assert!(0.0 < p50 && p50 <= max && max < 30.0, "{row}");
     }
+}
+
+fn fan_outs_that_take_several_turns_are_counted_when_they_end(driver: Driver) {
+    // Nothing else is to wake the core.
+    let server = Server::start(driver, &["--cores", "1", "--ping-interval", "1h"]);
+    let mut members: Vec<_> = (0..600).map(|_| Client::join(&server, "r")).collect();
+    for _ in 0..40 {
+        members[0].write("x");
+        members[0].flush();
+    }
+    for member in &mut members {
+        (0..40).for_each(|_| drop(member.text()));
+    }
+    eventually("all are counted", || {
+        scrape(&server)["hubbub_fanout_seconds_count"] == 40.0
+    });
 }
 
 fn readiness_follows_the_servers_life(driver: Driver) {
