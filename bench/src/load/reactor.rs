@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const EVENTS: usize = 1024;
 const RECEIVE_BYTES: usize = 256 * 1024;
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Nor is it silence if we have hardly looked: a machine that stands still takes everybody along.
+const SILENT_LOOKS_MIN: u32 = 50;
 const TIMER: u64 = u64::MAX;
 /// For what is still on its way when the measured part is over.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -147,6 +149,7 @@ pub fn drive(mut io: Io, driver: &mut dyn Driver) -> Result<Measured> {
     let mut events = Vec::with_capacity(EVENTS);
     let mut progress = Progress {
         last: Instant::now(),
+        silent_looks: 0,
         over: None,
     };
     driver.start(&mut io, progress.last)?;
@@ -168,9 +171,7 @@ pub fn drive(mut io: Io, driver: &mut dyn Driver) -> Result<Measured> {
                 .with_context(|| format!("connection {index}"))?;
             replies = true;
         }
-        if replies {
-            progress.last = Instant::now();
-        }
+        progress.note(replies);
     }
     conclude(io, driver)
 }
@@ -190,11 +191,22 @@ fn start_timer(io: &mut Io, pace: Pace) -> Result<Option<OwnedFd>> {
 struct Progress {
     /// When a reply last came.
     last: Instant,
+    /// How often there was none since.
+    silent_looks: u32,
     /// Since when nothing new is sent.
     over: Option<Instant>,
 }
 
 impl Progress {
+    fn note(&mut self, replies: bool) {
+        if replies {
+            self.last = Instant::now();
+            self.silent_looks = 0;
+        } else {
+            self.silent_looks = self.silent_looks.saturating_add(1);
+        }
+    }
+
     fn goes_on(&mut self, io: &mut Io, driver: &dyn Driver) -> Result<bool> {
         let now = Instant::now();
         if self.over.is_none() && io.meter.is_over(now)? {
@@ -205,7 +217,7 @@ impl Progress {
         {
             return Ok(false);
         }
-        if now > self.last + SILENCE_MAX {
+        if now > self.last + SILENCE_MAX && self.silent_looks >= SILENT_LOOKS_MIN {
             let missing = driver.outstanding();
             bail!(
                 "no reply for {} s, {missing} are missing",
