@@ -38,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) poller: Poller,
     /// Raised when something is to leave at the end of the turn: requests or bytes.
     pub(crate) flush: Rc<Signal>,
+    /// Raised when the flusher takes what has been queued: deliveries may go on.
+    pub(crate) flush_begun: Signal,
     /// What every connection receives into, so that an idle one holds no buffer.
     pub(crate) buffer: RefCell<Vec<u8>>,
     /// Borrowed for short synchronous work, never across an await.
@@ -66,6 +68,8 @@ pub(crate) struct State {
     pub(crate) received_ns: u64,
     /// When the messages were received that were added to logs since the flusher last looked.
     pub(crate) unsent: Vec<u64>,
+    /// Bytes of deliveries since the flusher last took what has been queued.
+    pub(crate) unflushed_bytes: usize,
     /// When the age of connections was last configured, in milliseconds since the process started.
     pub(crate) age_set_ms: u64,
 }
@@ -124,6 +128,7 @@ impl Core {
             turn_ns: None,
             received_ns: 0,
             unsent: Vec::new(),
+            unflushed_bytes: 0,
             age_set_ms: 0,
         };
         Rc::new(Self {
@@ -133,6 +138,7 @@ impl Core {
             turnstile,
             poller,
             flush,
+            flush_begun: Signal::default(),
             buffer,
             state: RefCell::new(state),
         })
@@ -174,6 +180,7 @@ impl State {
 
     /// The flusher begins to send: what comes while it does belongs to the next turn.
     pub(crate) fn take_turn(&mut self) -> Turn {
+        self.unflushed_bytes = 0;
         Turn {
             began_ns: self.turn_ns.take(),
             received_ns: mem::take(&mut self.unsent),

@@ -16,48 +16,50 @@ use crate::{
     session::{kind_of, publication_bytes},
 };
 
-/// How much one turn takes before it is sent on: far below what a subscriber may lag behind, so
-/// that one who keeps up is never found too far behind for a burst's sake.
-const TURN_BYTES: usize = 256 << 10;
+/// How much is taken before the flusher has it: far below what a subscriber may lag behind, so that
+/// one who keeps up is never found too far behind for a burst's sake. While the flusher works through
+/// its list as much again may come.
+const UNFLUSHED_BYTES_MAX: usize = 256 << 10;
 
 /// Takes deliveries until every home is gone.
 pub(crate) async fn run(core: Rc<Core>, deliveries: Receiver<Vec<Delivery>>) {
-    let mut left = TURN_BYTES;
     while let Ok(batch) = deliveries.recv_async().await {
-        core.begin_delivery(batch.len());
+        core.state.borrow_mut().tally.deliveries.count(batch.len());
         let mut batch = batch.into_iter();
-        core.deliver(&mut batch, &mut left);
-        while left == 0 {
+        while core.deliver(&mut batch) == Delivered::AsMuchAsMayWait {
+            // The flusher waits for nobody either, so this is no circle.
+            core.flush_begun.wait().await;
             core.turnstile.pass().await;
-            left = TURN_BYTES;
-            core.state.borrow_mut().need_turn();
-            core.deliver(&mut batch, &mut left);
-        }
-        if deliveries.is_empty() {
-            left = TURN_BYTES;
         }
     }
 }
 
-impl Core {
-    fn begin_delivery(&self, items: usize) {
-        let mut state = self.state.borrow_mut();
-        state.tally.deliveries.count(items);
-        state.need_turn();
-    }
+/// How far a batch was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivered {
+    All,
+    /// The rest must wait until the flusher has had what was taken.
+    AsMuchAsMayWait,
+}
 
-    /// Takes deliveries of a batch until `left` is 0 or the batch is empty.
-    fn deliver(&self, batch: &mut std::vec::IntoIter<Delivery>, left: &mut usize) {
+impl Core {
+    fn deliver(&self, batch: &mut std::vec::IntoIter<Delivery>) -> Delivered {
         let mut state = self.state.borrow_mut();
-        while *left > 0
-            && let Some(delivery) = batch.next()
-        {
+        state.need_turn();
+        while state.unflushed_bytes < UNFLUSHED_BYTES_MAX {
+            let Some(delivery) = batch.next() else {
+                return Delivered::All;
+            };
             let bytes = match &delivery {
                 Delivery::Message { publication, .. } => publication.payload.len(),
                 _ => 0,
             };
-            *left = left.saturating_sub(publication_bytes(bytes));
+            state.unflushed_bytes += publication_bytes(bytes);
             state.deliver(delivery);
+        }
+        match batch.as_slice() {
+            [] => Delivered::All,
+            _ => Delivered::AsMuchAsMayWait,
         }
     }
 }

@@ -27,6 +27,7 @@ pub(crate) async fn run(core: Rc<Core>) {
         core.send_requests();
         core.take_dirty(&mut dirty);
         let sending = core.state.borrow_mut().take_turn();
+        core.flush_begun.raise();
         let mut turns = dirty.chunks(SENDS_PER_TURN).peekable();
         while let Some(turn) = turns.next() {
             core.send_bytes(turn);
