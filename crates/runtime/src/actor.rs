@@ -134,6 +134,7 @@ impl Core {
 
     fn receive(&self, key: ConnectionKey) -> Flow {
         let mut state = self.state.borrow_mut();
+        state.need_turn();
         let Some(connection) = state.connections.get_mut(key) else {
             return Flow::End;
         };
@@ -143,10 +144,6 @@ impl Core {
         if !connection.arrival.is_readable {
             return Flow::Wait;
         }
-        state.need_turn();
-        let Some(connection) = state.connections.get_mut(key) else {
-            return Flow::End;
-        };
         let mut buffer = self.buffer.borrow_mut();
         let moved = connection.socket.receive(&mut buffer);
         // Less than there was room for: that was all, and what comes next is reported anew.

@@ -190,11 +190,7 @@ impl Stage {
                 *heartbeat = Heartbeat::PingAt(next_ms);
                 let took_us = ((now_ns / 1000) as u32).wrapping_sub(sent_us);
                 // The turn may have begun just before the ping left: then it took no time.
-                Some(if took_us > i32::MAX as u32 {
-                    0
-                } else {
-                    took_us
-                })
+                Some(took_us.cast_signed().max(0).cast_unsigned())
             }
             _ => None,
         }

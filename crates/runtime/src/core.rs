@@ -195,11 +195,11 @@ impl State {
         let now_ns = self.shared.now_ns();
         if let Some(began_ns) = turn.began_ns {
             self.tally.turns += 1;
-            self.tally.turn.record(now_ns.saturating_sub(began_ns), 1);
+            self.tally.turn.record(now_ns.saturating_sub(began_ns));
         }
         for received_ns in turn.received_ns {
             let took_ns = now_ns.saturating_sub(received_ns);
-            self.tally.fanout.record(took_ns, 1);
+            self.tally.fanout.record(took_ns);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Deliveries: takes what homes send to this core, into the rooms' logs and to waiting joins.
 //!
-//! Never waits for anything but the mailbox: a core that always takes its deliveries is what
-//! keeps the waiting between cores free of circles.
+//! Waits for the mailbox, and for the core's own flusher, which waits for nobody: a core that goes on
+//! taking its deliveries is what keeps the waiting between cores free of circles.
 
 use std::rc::Rc;
 
@@ -21,7 +21,7 @@ use crate::{
 /// its list as much again may come.
 const UNFLUSHED_BYTES_MAX: usize = 256 << 10;
 
-/// Takes deliveries until every home is gone.
+/// Takes deliveries for as long as the core runs.
 pub(crate) async fn run(core: Rc<Core>, deliveries: Receiver<Vec<Delivery>>) {
     while let Ok(batch) = deliveries.recv_async().await {
         core.state.borrow_mut().tally.deliveries.count(batch.len());
@@ -46,6 +46,7 @@ impl Core {
     fn deliver(&self, batch: &mut std::vec::IntoIter<Delivery>) -> Delivered {
         let mut state = self.state.borrow_mut();
         state.need_turn();
+        let now_ns = state.shared.now_ns();
         while state.unflushed_bytes < UNFLUSHED_BYTES_MAX {
             let Some(delivery) = batch.next() else {
                 return Delivered::All;
@@ -55,7 +56,7 @@ impl Core {
                 _ => 0,
             };
             state.unflushed_bytes += publication_bytes(bytes);
-            state.deliver(delivery);
+            state.deliver(delivery, now_ns);
         }
         match batch.as_slice() {
             [] => Delivered::All,
@@ -65,7 +66,7 @@ impl Core {
 }
 
 impl State {
-    fn deliver(&mut self, delivery: Delivery) {
+    fn deliver(&mut self, delivery: Delivery, now_ns: u64) {
         match delivery {
             Delivery::Joined {
                 subscriber, room, ..
@@ -81,7 +82,9 @@ impl State {
             } => {
                 self.append(room, &publication);
                 if publisher.core == self.id {
-                    self.taken(publisher, &publication);
+                    let took_ns = now_ns.saturating_sub(publication.stamp);
+                    self.tally.publish.record(took_ns);
+                    self.taken(publisher, publication.payload.len());
                 }
             }
             Delivery::Unpublished { publisher } => {
@@ -120,18 +123,119 @@ impl State {
     }
 
     /// One of this core's connections learns that its room has taken a publication.
-    fn taken(&mut self, publisher: ConnectionId, publication: &Publication) {
-        let took_ns = self.shared.now_ns().saturating_sub(publication.stamp);
-        self.tally.publish.record(took_ns, 1);
+    fn taken(&mut self, publisher: ConnectionId, payload_bytes: usize) {
         let window_bytes_max = self.shared.config.publish_window_bytes;
         let Some(connection) = self.connections.get_mut(key_of(publisher)) else {
             return;
         };
-        let bytes = publication_bytes(publication.payload.len());
+        let bytes = publication_bytes(payload_bytes);
         connection.window_bytes = connection.window_bytes.saturating_sub(bytes);
         let waits = connection.pause.is_some_and(|p| p.wait == Wait::Window);
         if waits && connection.window_bytes < window_bytes_max {
             connection.attention.raise();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{hash::RandomState, sync::Arc, time::Instant};
+
+    use bytes::Bytes;
+    use codec::{Kind, Request as HttpRequest};
+    use hub::{CoreId, RoomId};
+
+    use super::*;
+    use crate::{
+        config::{Config, DriverChoice},
+        core::{Depths, Shared},
+        driver::CoreRuntime,
+        outbox::Outboxes,
+        poller::Poller,
+        session::{Answer, Application, Route, tag_of},
+        signal::Signal,
+        turnstile::Turnstile,
+    };
+
+    struct Nobody;
+
+    impl Application for Nobody {
+        fn route(&self, _: &HttpRequest<'_>) -> Route {
+            Route::Answer(Answer::text(404, "nobody"))
+        }
+
+        fn protocols(&self) -> Vec<&'static str> {
+            Vec::new()
+        }
+    }
+
+    /// A core without a flusher: the test is it.
+    fn core() -> Rc<Core> {
+        let (requests, _) = flume::unbounded();
+        let (deliveries, _) = flume::unbounded();
+        let shared = Shared {
+            config: Arc::new(Config::default()),
+            application: Arc::new(Nobody),
+            admission: Arc::default(),
+            started: Instant::now(),
+        };
+        let flush = Rc::new(Signal::default());
+        let id = CoreId(0);
+        let outboxes = Outboxes::new(id, Vec::new(), RandomState::new(), 0, flush.clone());
+        let (turnstile, poller) = (Turnstile::new().unwrap(), Poller::new().unwrap());
+        let depths = Depths {
+            requests,
+            deliveries,
+        };
+        Core::new(id, shared, outboxes, flush, turnstile, poller, depths)
+    }
+
+    fn message() -> Delivery {
+        let home = CoreId(1);
+        Delivery::Message {
+            room: RoomId { home, token: 1 },
+            number: 1,
+            publisher: ConnectionId {
+                core: home,
+                token: 1,
+            },
+            publication: Publication {
+                tag: tag_of(Kind::Binary),
+                stamp: 0,
+                payload: Bytes::from(vec![0; 1 << 10]),
+            },
+        }
+    }
+
+    #[test]
+    fn deliveries_wait_until_the_flusher_has_those_before() {
+        for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+            let (mut runtime, _) = CoreRuntime::build(driver).unwrap();
+            runtime.block_on(async {
+                let core = core();
+                let turnstile = core.clone();
+                monoio::spawn(async move { turnstile.turnstile.run().await });
+                let (mailbox, deliveries) = flume::unbounded();
+                monoio::spawn(run(core.clone(), deliveries));
+                for _ in 0..100 {
+                    mailbox.send((0..10).map(|_| message()).collect()).unwrap();
+                }
+                let mut taken = 0;
+                while taken < 1000 {
+                    // Time enough for all of them, if nothing held them.
+                    for _ in 0..300 {
+                        core.turnstile.pass().await;
+                    }
+                    let mut state = core.state.borrow_mut();
+                    let unflushed = state.unflushed_bytes;
+                    assert!(unflushed > 0, "it goes on when the flusher has begun");
+                    assert!(unflushed < UNFLUSHED_BYTES_MAX + (2 << 10), "{unflushed}");
+                    taken += state.unsent.len();
+                    state.take_turn();
+                    core.flush_begun.raise();
+                }
+                assert_eq!(taken, 1000);
+            });
         }
     }
 }

@@ -32,11 +32,11 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// Records a time in nanoseconds, `count` times.
-    pub(crate) fn record(&mut self, ns: u64, count: u64) {
-        self.recorded.saturating_record_n(ns, count);
+    /// Records a time in nanoseconds.
+    pub(crate) fn record(&mut self, ns: u64) {
+        self.recorded.saturating_record(ns);
         // Where thousands of messages are always under way, their times add up to centuries.
-        self.sum_ns += u128::from(ns) * u128::from(count);
+        self.sum_ns += u128::from(ns);
     }
 
     /// Adds what another core recorded.
@@ -157,30 +157,24 @@ mod tests {
     #[test]
     fn times_fall_into_the_first_bucket_that_they_do_not_exceed() {
         let mut timing = Timing::default();
-        for (ns, count) in [
-            (0, 1),
-            (7_000, 2),
-            (9_000, 3),
-            (1_100_000_000, 4),
-            (60_000_000_000, 5),
-        ] {
-            timing.record(ns, count);
+        for ns in [0, 7_000, 7_000, 9_000, 1_100_000_000, 60_000_000_000] {
+            timing.record(ns);
         }
         let buckets = timing.buckets();
         assert_eq!(buckets.len(), 22);
         assert_eq!(buckets[0], (1.0 / 131_072.0, 3));
-        assert_eq!(buckets[1].1, 6);
-        assert_eq!(buckets[17], (1.0, 6));
-        assert_eq!(buckets[18], (2.0, 10));
-        assert_eq!(buckets[21], (16.0, 10));
-        assert_eq!(timing.count(), 15);
-        assert!((timing.sum_seconds() - 304.400_041).abs() < 1e-9);
+        assert_eq!(buckets[1].1, 4);
+        assert_eq!(buckets[17], (1.0, 4));
+        assert_eq!(buckets[18], (2.0, 5));
+        assert_eq!(buckets[21], (16.0, 5));
+        assert_eq!(timing.count(), 6);
+        assert!((timing.sum_seconds() - 61.100_023).abs() < 1e-9);
     }
 
     #[test]
     fn time_that_is_longer_than_all_bounds_is_counted() {
         let mut timing = Timing::default();
-        timing.record(u64::MAX / 4, 1);
+        timing.record(u64::MAX);
         assert_eq!((timing.count(), timing.buckets()[21].1), (1, 0));
         assert!(timing.quantile(0.5) >= 63.0);
     }
@@ -189,17 +183,17 @@ mod tests {
     fn sum_of_the_longest_times_does_not_overflow() {
         let mut timing = Timing::default();
         for _ in 0..4 {
-            timing.record(u64::MAX, u64::from(u32::MAX));
+            timing.record(u64::MAX);
         }
         let other = timing.clone();
         timing.add(&other);
-        assert!(timing.sum_seconds() > 1e20);
+        assert!(timing.sum_seconds() > 1e11);
     }
 
     #[test]
     fn quantiles_are_exact_to_one_per_cent() {
         let mut timing = Timing::default();
-        (1..=1000).for_each(|n| timing.record(n * 1_000_000, 1));
+        (1..=1000).for_each(|n| timing.record(n * 1_000_000));
         assert!((timing.quantile(0.99) - 0.990).abs() < 0.0099);
         assert!((timing.max() - 1.0).abs() < 0.01);
     }
@@ -224,8 +218,9 @@ mod tests {
         one.add(&other);
         assert_eq!((one.count(), one.sum()), (2, 303));
         let (mut one, mut other) = (Timing::default(), Timing::default());
-        one.record(10_000, 1);
-        other.record(20_000, 2);
+        one.record(10_000);
+        other.record(20_000);
+        other.record(20_000);
         one.add(&other);
         assert_eq!(one.count(), 3);
         assert!((one.sum_seconds() - 50e-6).abs() < 1e-9);

@@ -136,7 +136,7 @@ pub(crate) fn publication_bytes(payload: usize) -> usize {
     payload + size_of::<HubRequest>()
 }
 
-fn tag_of(kind: Kind) -> u8 {
+pub(crate) fn tag_of(kind: Kind) -> u8 {
     match kind {
         Kind::Text => 0,
         Kind::Binary => 1,

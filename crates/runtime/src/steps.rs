@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use codec::{AcceptKey, CloseCode, Event, HandshakeError, Message, Request};
+use codec::{AcceptKey, CloseCode, Event, HandshakeError, Request};
 use hub::Request as HubRequest;
 use slotmap::Key;
 use tracing::debug;
@@ -42,6 +42,9 @@ impl State {
         let limits = &self.shared.config.limits;
         let step = connection.protocol.receive(input, limits);
         let consumed = step.consumed;
+        if let Some(event) = &step.event {
+            self.tally.took(event);
+        }
         match step.event {
             None => return Progress::Exhausted,
             Some(Event::Request(request)) => {
@@ -49,12 +52,6 @@ impl State {
                 self.follow(key, routed);
             }
             Some(Event::Message(message)) => {
-                let Message {
-                    kind,
-                    payload,
-                    fragments,
-                } = message;
-                self.tally.received(kind, payload.len(), fragments);
                 self.spare.lend(&mut connection.queue.direct);
                 let mut outlet = Outlet {
                     publisher,
@@ -74,19 +71,14 @@ impl State {
                 self.spare.take_back(&mut connection.queue.direct);
                 self.after_message(key, close);
             }
-            Some(Event::Ping(_)) => {
-                self.tally.frames_received.ping += 1;
-                self.owe_pong(key);
-            }
+            Some(Event::Ping(_)) => self.owe_pong(key),
             Some(Event::Pong(payload)) => {
                 let next_ms = self.shared.now_ms() + ms(self.shared.config.timeouts.ping_interval);
-                self.tally.frames_received.pong += 1;
                 if let Some(us) = connection.stage.pong(payload, self.received_ns, next_ms) {
-                    self.tally.ping.record(u64::from(us) * 1000, 1);
+                    self.tally.ping.record(u64::from(us) * 1000);
                 }
             }
             Some(Event::Close(code)) => {
-                self.tally.frames_received.close += 1;
                 self.finish(key, Last::Nothing, EndReason::PeerClosed(code));
             }
             Some(Event::Failed(error)) => {
@@ -208,7 +200,7 @@ impl State {
             *open += 1;
         }
         let took_ns = self.shared.now_ns().saturating_sub(connection.accepted_ns);
-        self.tally.handshake.record(took_ns, 1);
+        self.tally.handshake.record(took_ns);
         connection.attention.raise();
         connection.mark_dirty(key, &mut self.dirty);
         debug!(peer = %connection.peer, protocol = opening.protocol, "connection opened");

@@ -187,14 +187,20 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn age_is_reached_from_nine_to_eleven_tenths_spread_over_connections() {
+    /// A thousand connections, and the age of ten seconds.
+    fn thousand_of_ten_seconds() -> (Vec<ConnectionKey>, Timeouts) {
         let timeouts = Timeouts {
             connection_age: Some(Duration::from_secs(10)),
             ..Timeouts::default()
         };
         let mut slots = SlotMap::<ConnectionKey, ()>::with_key();
-        let keys: Vec<_> = (0..1_000).map(|_| slots.insert(())).collect();
+        let keys = (0..1_000).map(|_| slots.insert(())).collect();
+        (keys, timeouts)
+    }
+
+    #[test]
+    fn age_is_reached_from_nine_to_eleven_tenths_spread_over_connections() {
+        let (keys, timeouts) = thousand_of_ten_seconds();
         let aged = |accepted_ms: u64, age_ms: u64| {
             let aged = |key: &&_| is_aged(**key, accepted_ms, &timeouts, 0, accepted_ms + age_ms);
             keys.iter().filter(aged).count()
@@ -211,12 +217,7 @@ mod tests {
 
     #[test]
     fn age_that_is_set_late_is_spread_from_then_on() {
-        let timeouts = Timeouts {
-            connection_age: Some(Duration::from_secs(10)),
-            ..Timeouts::default()
-        };
-        let mut slots = SlotMap::<ConnectionKey, ()>::with_key();
-        let keys: Vec<_> = (0..1_000).map(|_| slots.insert(())).collect();
+        let (keys, timeouts) = thousand_of_ten_seconds();
         let aged = |now_ms| {
             let aged = |key: &&_| is_aged(**key, 0, &timeouts, 60_000, now_ms);
             keys.iter().filter(aged).count()

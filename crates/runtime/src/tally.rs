@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use codec::{Kind, Transmitted};
+use codec::{Event, Kind, Transmitted};
 
 use crate::{
     distribution::{Sizes, Timing},
@@ -179,12 +179,21 @@ impl Tally {
         self.recipients.add(&other.recipients);
     }
 
-    /// A message was taken, which came in so many frames.
-    pub(crate) fn received(&mut self, kind: Kind, payload_bytes: usize, fragments: u32) {
-        self.frames_received.count(kind, 1);
-        self.frames_received.continuation += u64::from(fragments) - 1;
-        self.payload_received.count(kind, payload_bytes, 1);
-        self.message_bytes.record(payload_bytes);
+    /// The protocol took this.
+    pub(crate) fn took(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Message(message) => {
+                let bytes = message.payload.len();
+                self.frames_received.count(message.kind, 1);
+                self.frames_received.continuation += u64::from(message.fragments) - 1;
+                self.payload_received.count(message.kind, bytes, 1);
+                self.message_bytes.record(bytes);
+            }
+            Event::Ping(_) => self.frames_received.ping += 1,
+            Event::Pong(_) => self.frames_received.pong += 1,
+            Event::Close(_) => self.frames_received.close += 1,
+            Event::Request(_) | Event::Failed(_) => {}
+        }
     }
 
     /// A message was queued for so many connections.

@@ -18,13 +18,12 @@ mod serve;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
 };
 
 use axum::{Router, routing::get};
 use runtime::{Monitor, Phase, Readiness};
-use tokio::sync::watch;
 
 use cores::Cores;
 pub use exposition::Configured;
@@ -33,8 +32,8 @@ pub use exposition::Configured;
 #[derive(Clone)]
 pub struct Status {
     readiness: Readiness,
-    configured: watch::Sender<Configured>,
-    cores: watch::Sender<Option<Arc<Cores>>>,
+    configured: Arc<Mutex<Arc<Configured>>>,
+    cores: Arc<OnceLock<Cores>>,
 }
 
 impl Status {
@@ -42,8 +41,8 @@ impl Status {
     pub fn new(configured: Configured) -> Self {
         Self {
             readiness: Readiness::default(),
-            configured: watch::Sender::new(configured),
-            cores: watch::Sender::new(None),
+            configured: Arc::new(Mutex::new(Arc::new(configured))),
+            cores: Arc::default(),
         }
     }
 
@@ -54,25 +53,31 @@ impl Status {
 
     /// The configuration has changed.
     pub fn reconfigured(&self, configured: Configured) {
-        self.configured.send_replace(configured);
+        *self.lock_configured() = Arc::new(configured);
     }
 
-    /// The cores run on this driver, and accept connections.
+    /// The cores run on this driver, and accept connections. Only the first call counts.
     pub fn serving(&self, monitor: Monitor, driver: String) {
-        let cores = Cores::new(monitor, driver);
-        self.cores.send_replace(Some(Arc::new(cores)));
+        self.cores.get_or_init(|| Cores::new(monitor, driver));
     }
 
     fn phase(&self) -> Phase {
         self.readiness.phase()
     }
 
-    fn configured(&self) -> Configured {
-        self.configured.borrow().clone()
+    fn configured(&self) -> Arc<Configured> {
+        self.lock_configured().clone()
     }
 
-    fn cores(&self) -> Option<Arc<Cores>> {
-        self.cores.borrow().clone()
+    fn lock_configured(&self) -> MutexGuard<'_, Arc<Configured>> {
+        // Nothing can panic while it is held.
+        self.configured
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cores(&self) -> Option<&Cores> {
+        self.cores.get()
     }
 }
 

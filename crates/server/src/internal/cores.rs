@@ -3,7 +3,7 @@
 //! *Invariant:* however many ask, a core that stands still has at most one unanswered question of
 //! each kind in its mailbox. Who comes later waits for the same answer.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use flume::{Receiver, TryRecvError};
 use futures_util::future::join_all;
@@ -22,12 +22,12 @@ pub(super) struct Cores {
     connections: Vec<Asked<ConnectionsView>>,
     rooms: Vec<Asked<RoomView>>,
     /// What each core answered last.
-    latest: Vec<Mutex<Option<Snapshot>>>,
+    latest: Vec<Mutex<Option<Arc<Snapshot>>>>,
 }
 
 /// How a core stands, or stood when it last answered.
 pub(super) struct Standing {
-    pub(super) snapshot: Option<Snapshot>,
+    pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Whether it answered now.
     pub(super) is_up: bool,
 }
@@ -105,7 +105,7 @@ impl Cores {
             let is_up = answer.is_some();
             let mut latest = latest.lock().await;
             if let Some(answer) = answer {
-                *latest = Some(*answer);
+                *latest = Some(answer.into());
             }
             let snapshot = latest.clone();
             Standing { snapshot, is_up }

@@ -1,6 +1,6 @@
 //! `/metrics`: every series of `docs/metrics.md`, from copies of what the cores counted.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::LazyLock, time::Duration};
 
 use axum::{
     extract::State,
@@ -17,7 +17,7 @@ use super::{
     families::{Families, Label},
 };
 
-/// What does not change while the process runs.
+/// What the metrics tell of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Configured {
     /// The entries of the table of protocols.
@@ -26,15 +26,18 @@ pub struct Configured {
     pub limits: Vec<(&'static str, f64)>,
 }
 
+/// All endings that there can be: a few dozen, found among thousands of codes, so found once.
+static ENDINGS: LazyLock<Vec<Ending>> = LazyLock::new(Ending::all);
+
 /// All series, in the text format.
 pub(super) async fn metrics(State(status): State<Status>) -> Response {
     let standings = match status.cores() {
-        Some(cores) => Some((cores.standings().await, cores)),
-        None => None,
+        Some(cores) => cores.standings().await,
+        None => Vec::new(),
     };
     let mut text = Vec::new();
     let encoder = TextEncoder::new();
-    match encoder.encode(&families(&status, standings.as_ref()), &mut text) {
+    match encoder.encode(&families(&status, &standings), &mut text) {
         Ok(()) => ([(CONTENT_TYPE, encoder.format_type())], text).into_response(),
         Err(error) => {
             error!(%error, "the metrics cannot be encoded");
@@ -54,19 +57,14 @@ pub(super) fn total(standings: &[Standing]) -> Tally {
 fn snapshots(standings: &[Standing]) -> Vec<&Snapshot> {
     standings
         .iter()
-        .filter_map(|it| it.snapshot.as_ref())
+        .filter_map(|it| it.snapshot.as_deref())
         .collect()
 }
 
-fn families(
-    status: &Status,
-    cores: Option<&(Vec<Standing>, Arc<Cores>)>,
-) -> Vec<prometheus::proto::MetricFamily> {
-    let standings = cores.map_or(&[][..], |(standings, _)| standings);
-    let cores = cores.map(|(_, cores)| &**cores);
+fn families(status: &Status, standings: &[Standing]) -> Vec<prometheus::proto::MetricFamily> {
     let mut families = Families::default();
     let total = total(standings);
-    described(&mut families, status, cores);
+    described(&mut families, status);
     now(&mut families, status, standings, &total);
     connections(&mut families, &total);
     traffic(&mut families, &total);
@@ -104,7 +102,8 @@ fn now(families: &mut Families, status: &Status, standings: &[Standing], total: 
     );
 }
 
-fn described(families: &mut Families, status: &Status, cores: Option<&Cores>) {
+fn described(families: &mut Families, status: &Status) {
+    let cores = status.cores();
     families.gauge(
         "hubbub_rooms",
         "Rooms, those included that are empty and kept for a while.",
@@ -149,13 +148,13 @@ fn connections(families: &mut Families, total: &Tally) {
     families.counters(
         "hubbub_connections_ended_total",
         "Connections ended, each for its one reason.",
-        Ending::all().into_iter().map(|ending| {
+        ENDINGS.iter().map(|ending| {
             let labels = vec![
                 ("code", ending.code),
                 ("initiator", ending.initiator),
                 ("reason", ending.reason),
             ];
-            (labels, count(&ending) as f64)
+            (labels, count(ending) as f64)
         }),
     );
     families.counters(
@@ -265,11 +264,12 @@ fn by_core(families: &mut Families, standings: &[Standing]) {
     let names: Vec<_> = (0..standings.len()).map(|core| core.to_string()).collect();
     let cores = || names.iter().map(String::as_str).zip(standings);
     let each = |of: fn(&Snapshot) -> f64| {
-        cores().map(move |(core, it)| (vec![("core", core)], it.snapshot.as_ref().map_or(0.0, of)))
+        cores()
+            .map(move |(core, it)| (vec![("core", core)], it.snapshot.as_deref().map_or(0.0, of)))
     };
     let mailboxes = |requests: fn(&Snapshot) -> u64, deliveries: fn(&Snapshot) -> u64| {
         cores().flat_map(move |(core, it)| {
-            let count = |of: fn(&Snapshot) -> u64| it.snapshot.as_ref().map_or(0, of) as f64;
+            let count = |of: fn(&Snapshot) -> u64| it.snapshot.as_deref().map_or(0, of) as f64;
             [("requests", requests), ("deliveries", deliveries)]
                 .map(|(mailbox, of)| (vec![("core", core), ("mailbox", mailbox)], count(of)))
         })

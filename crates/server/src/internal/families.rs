@@ -25,14 +25,11 @@ impl Families {
         help: &str,
         series: impl IntoIterator<Item = (Vec<Label<'a>>, f64)>,
     ) {
-        let series = series.into_iter().map(|(labels, value)| {
+        self.numbers(name, help, MetricType::GAUGE, series, |metric, value| {
             let mut gauge = Gauge::default();
             gauge.set_value(value);
-            let mut metric = labelled(&labels);
             metric.set_gauge(gauge);
-            metric
         });
-        self.push(name, help, MetricType::GAUGE, series.collect());
     }
 
     /// A counter without labels.
@@ -47,14 +44,28 @@ impl Families {
         help: &str,
         series: impl IntoIterator<Item = (Vec<Label<'a>>, f64)>,
     ) {
-        let series = series.into_iter().map(|(labels, value)| {
+        self.numbers(name, help, MetricType::COUNTER, series, |metric, value| {
             let mut counter = Counter::default();
             counter.set_value(value);
-            let mut metric = labelled(&labels);
             metric.set_counter(counter);
+        });
+    }
+
+    /// A series of one number for each set of labels.
+    fn numbers<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        series: impl IntoIterator<Item = (Vec<Label<'a>>, f64)>,
+        set: fn(&mut Metric, f64),
+    ) {
+        let series = series.into_iter().map(|(labels, value)| {
+            let mut metric = labelled(&labels);
+            set(&mut metric, value);
             metric
         });
-        self.push(name, help, MetricType::COUNTER, series.collect());
+        self.push(name, help, kind, series.collect());
     }
 
     /// A histogram of times.
