@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, mem, rc::Rc, sync::Arc, time::Instant};
 
+use codec::Inflater;
 use flume::Sender;
 use hub::{ConnectionId, CoreId, Delivery, Request};
 use slotmap::{Key, KeyData, SlotMap};
@@ -59,6 +60,7 @@ pub(crate) struct State {
     pub(crate) protocols: Vec<&'static str>,
     pub(crate) tally: Tally,
     pub(crate) spare: Spare,
+    pub(crate) inflater: Inflater,
     pub(crate) depths: Depths,
     /// Bytes that wait for all connections, as of the latest sweep.
     pub(crate) queued_bytes: usize,
@@ -122,6 +124,7 @@ impl Core {
             is_draining: false,
             tally: Tally::new(protocols.len()),
             spare: Spare::default(),
+            inflater: Inflater::default(),
             protocols,
             depths,
             queued_bytes: 0,

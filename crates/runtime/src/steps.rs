@@ -40,7 +40,9 @@ impl State {
         }
         connection.pause = None;
         let limits = &self.shared.config.limits;
-        let step = connection.protocol.receive(input, limits);
+        let step = connection
+            .protocol
+            .receive(input, limits, &mut self.inflater);
         let consumed = step.consumed;
         if let Some(event) = &step.event {
             self.tally.took(event);
@@ -192,7 +194,7 @@ impl State {
         let out = &mut connection.queue.direct;
         connection
             .protocol
-            .accept(&accept, opening.subprotocol, out);
+            .accept(&accept, opening.subprotocol, None, out);
         connection.session = Some(opening.session);
         let entry = self.protocols.iter().position(|p| *p == opening.protocol);
         connection.entry = entry.and_then(|entry| u8::try_from(entry).ok());
