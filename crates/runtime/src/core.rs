@@ -11,6 +11,7 @@ use crate::{
     admission::Admission,
     config::Config,
     connection::{Connection, ConnectionKey, Dirty},
+    encoder::Encoder,
     outbox::Outboxes,
     poller::Poller,
     session::Application,
@@ -54,13 +55,15 @@ pub(crate) struct State {
     pub(crate) connections: SlotMap<ConnectionKey, Connection>,
     pub(crate) shards: Shards,
     pub(crate) outboxes: Outboxes,
+    pub(crate) encoder: Encoder,
+    /// Decompresses what connections receive, one message at a time.
+    pub(crate) inflater: Inflater,
     pub(crate) dirty: Dirty,
     pub(crate) is_draining: bool,
     /// The application's table.
     pub(crate) protocols: Vec<&'static str>,
     pub(crate) tally: Tally,
     pub(crate) spare: Spare,
-    pub(crate) inflater: Inflater,
     pub(crate) depths: Depths,
     /// Bytes that wait for all connections, as of the latest sweep.
     pub(crate) queued_bytes: usize,
@@ -113,6 +116,8 @@ impl Core {
         let buffer = RefCell::new(vec![0; shared.config.receive_buffer_bytes]);
         let state = State {
             id,
+            encoder: Encoder::new(shared.config.compression),
+            inflater: Inflater::default(),
             shared,
             connections: SlotMap::with_key(),
             shards: Shards::default(),
@@ -124,7 +129,6 @@ impl Core {
             is_draining: false,
             tally: Tally::new(protocols.len()),
             spare: Spare::default(),
-            inflater: Inflater::default(),
             protocols,
             depths,
             queued_bytes: 0,
@@ -210,6 +214,7 @@ impl State {
     /// deadline already keeps it.
     pub(crate) fn configure(&mut self, config: Arc<Config>, application: Arc<dyn Application>) {
         self.outboxes.allow(config.outbox_bytes_max);
+        self.encoder.configure(config.compression);
         if config.timeouts.connection_age != self.shared.config.timeouts.connection_age {
             self.age_set_ms = self.shared.now_ms();
         }
