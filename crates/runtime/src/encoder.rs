@@ -208,3 +208,79 @@ impl Context {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use codec::DeflatePolicy;
+
+    use super::*;
+
+    const TWELVE: WireForm = WireForm::Deflate { window_bits: 12 };
+
+    fn encoder() -> Encoder {
+        Encoder::new(Some(Compression {
+            level: 1,
+            bytes_min: 100,
+            policy: DeflatePolicy {
+                window_bits: 12,
+                server_takeover: true,
+                client_takeover: false,
+            },
+        }))
+    }
+
+    fn is_compressed(encoded: &Encoded<'_>) -> bool {
+        matches!(encoded, Encoded::Compressed(_))
+    }
+
+    #[test]
+    fn compressor_is_made_when_a_message_first_needs_its_window() {
+        let mut encoder = encoder();
+        let made = |encoder: &Encoder| encoder.deflaters.iter().flatten().count();
+        for (form, bytes, expected, count) in [
+            (WireForm::Plain, 1000, false, 0),
+            (TWELVE, 99, false, 0),
+            (TWELVE, 100, true, 1),
+            (TWELVE, 1000, true, 1),
+            (WireForm::Deflate { window_bits: 9 }, 1000, true, 2),
+            (WireForm::Deflate { window_bits: 15 }, 1000, true, 3),
+        ] {
+            let payload = vec![b'x'; bytes];
+            let encoded = encoder.encode(form, Kind::Text, &payload);
+            assert_eq!(is_compressed(&encoded), expected, "{form:?}, {bytes}");
+            assert_eq!(made(&encoder), count);
+        }
+        assert_eq!(encoder.compressed().messages, 4);
+    }
+
+    #[test]
+    fn context_is_kept_from_the_first_message_until_compression_is_turned_off() {
+        let mut encoder = encoder();
+        let mut context = Context::Fresh;
+        let append = |encoder: &mut Encoder, context: &mut Context| {
+            let mut out = Vec::new();
+            encoder.append(TWELVE, context, Kind::Text, &[b'x'; 300], &mut out);
+            out.len()
+        };
+        assert!(append(&mut encoder, &mut context) < 300);
+        assert!(matches!(context, Context::Kept(_)));
+        encoder.configure(None);
+        assert_eq!(append(&mut encoder, &mut context), 4 + 300);
+        assert!(matches!(context, Context::Fresh));
+    }
+
+    #[test]
+    fn memory_of_a_large_frame_is_given_back() {
+        let mut encoder = encoder();
+        let mut state = 1u32;
+        let noise = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b'a' + (state >> 28) as u8
+        });
+        let large: Vec<_> = noise.take(1 << 20).collect();
+        assert!(is_compressed(&encoder.encode(TWELVE, Kind::Text, &large)));
+        assert!(encoder.frame.capacity() > SCRATCH_BYTES_MAX);
+        encoder.encode(WireForm::Plain, Kind::Text, b"");
+        assert!(encoder.frame.capacity() <= SCRATCH_BYTES_MAX);
+    }
+}
