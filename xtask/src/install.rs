@@ -133,6 +133,16 @@ pub fn haproxy() -> Result<PathBuf> {
     .context("the checks of deploy/ need HAProxy")
 }
 
+/// A C++ compiler, with which libFuzzer is built.
+pub fn cxx() -> Result<PathBuf> {
+    find_or_install(
+        &["c++", "g++", "clang++"],
+        |compiler| answers(compiler, &["--version"], |_| true),
+        &["g++"],
+    )
+    .context("fuzzing needs a C++ compiler")
+}
+
 fn find_or_install(
     names: &[&str],
     works: impl Fn(&Path) -> bool,

@@ -6,7 +6,8 @@
 //!                        │  ├───▶ autobahn-io_uring, autobahn-epoll (autobahn/)
 //!                        │  ├───▶ browser                           (browser.rs)
 //!                        │  ├───▶ deploy                            (deploy.rs)
-//!                        │  └───▶ fuzz                              (fuzz.rs, only when asked)
+//!                        │  ├───▶ bench                             (bench.rs)
+//!                        │  └───▶ fuzz                              (fuzz.rs)
 //!                        ▼
 //!                     summary: a table, then `N passed, N failed`
 //! ```
@@ -38,7 +39,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Everything: format, lints, tidy, tests, docs, Autobahn on both drivers, the browser, deploy/
+    /// Everything: format, lints, tidy, tests, docs, Autobahn on both drivers, the browser, deploy/, fuzzing
     Test(steps::TestArguments),
     /// The quick ones: format, lints, tidy, tests
     Check,

@@ -1,6 +1,7 @@
 //! Runs other programs: stream their output, keep it, or stop them at a deadline.
 
 use anyhow::{Context, Result, bail};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -46,6 +47,18 @@ pub fn run_and_keep(command: &mut Command) -> Result<(ExitStatus, String)> {
     let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
     let kept = tee(BufReader::new(stdout))?;
     Ok((child.wait()?, kept))
+}
+
+/// Runs a command with both its outputs, in their order, going to `log`; the status is the caller's
+/// to judge.
+pub fn run_into(command: &mut Command, log: &Path) -> Result<ExitStatus> {
+    let output = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
+    command
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .status()
+        .with_context(|| format!("cannot start `{}`", line_of(command)))
 }
 
 fn tee(mut from: impl BufRead) -> Result<String> {
@@ -148,6 +161,15 @@ mod tests {
         let (status, kept) = run_and_keep(&mut sh("echo one; echo two; exit 4")).unwrap();
         assert_eq!(status.code(), Some(4));
         assert_eq!(kept, "one\ntwo\n");
+    }
+
+    #[test]
+    fn run_into_keeps_both_outputs_and_the_status() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        let status = run_into(&mut sh("echo one; echo two >&2; exit 4"), &log).unwrap();
+        assert_eq!(status.code(), Some(4));
+        assert_eq!(std::fs::read_to_string(log).unwrap(), "one\ntwo\n");
     }
 
     #[test]

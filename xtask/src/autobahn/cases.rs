@@ -4,17 +4,65 @@ use anyhow::{Context, Result, bail};
 
 const TABLE: &str = include_str!("../../../tests/autobahn/cases.txt");
 
-/// The names of all cases that one of the comma-separated globs matches, in the suite's order.
-pub fn matching(globs: &str) -> Result<Vec<String>> {
-    let all = all()?;
-    let globs: Vec<_> = globs.split(',').map(str::trim).collect();
-    for glob in &globs {
-        if !all.iter().any(|case| matches(glob, case)) {
-            bail!("no Autobahn case matches `{glob}`");
+/// The fast selection; also what `cargo xtask test` runs on each driver.
+pub const FAST: &str = "fast";
+/// All 517.
+pub const ALL: &str = "all";
+/// The cases of each compression group that `fast` takes. Each is a thousand messages; these are the
+/// smallest ones, 16 B to 4 KiB whole, and 8 KiB in fragments.
+const FAST_COMPRESSION_NUMBERS: [&str; 6] = ["1", "2", "3", "4", "5", "11"];
+
+/// One part of what was asked for: a named selection, or a glob.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    All,
+    Plain,
+    Fast,
+    Glob(&'a str),
+}
+
+impl<'a> Part<'a> {
+    fn new(text: &'a str) -> Self {
+        match text {
+            ALL => Self::All,
+            "plain" => Self::Plain,
+            FAST => Self::Fast,
+            glob => Self::Glob(glob),
         }
     }
-    let chosen = |case: &String| globs.iter().any(|glob| matches(glob, case));
-    Ok(all.into_iter().filter(chosen).collect())
+
+    fn has(self, case: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Plain => !is_compression(case),
+            Self::Fast => !is_compression(case) || is_fast(case),
+            Self::Glob(glob) => matches(glob, case),
+        }
+    }
+}
+
+/// The names of all cases that one of the comma-separated parts has, in the suite's order.
+pub fn chosen(parts: &str) -> Result<Vec<String>> {
+    let all = all()?;
+    let names: Vec<_> = parts.split(',').map(str::trim).collect();
+    for name in &names {
+        if !all.iter().any(|case| Part::new(name).has(case)) {
+            bail!("no Autobahn case matches `{name}`");
+        }
+    }
+    let has = |case: &String| names.iter().any(|name| Part::new(name).has(case));
+    Ok(all.into_iter().filter(has).collect())
+}
+
+/// Whether a case is about permessage-deflate: groups 12 and 13.
+pub fn is_compression(case: &str) -> bool {
+    case.starts_with("12.") || case.starts_with("13.")
+}
+
+/// Of a case of compression.
+fn is_fast(case: &str) -> bool {
+    let number = case.rsplit('.').next();
+    number.is_some_and(|number| FAST_COMPRESSION_NUMBERS.contains(&number))
 }
 
 fn all() -> Result<Vec<String>> {
@@ -55,9 +103,26 @@ mod tests {
     }
 
     #[test]
-    fn matching_glob_stays_within_its_group() {
-        let check =
-            |globs, expected| assert_eq!(matching(globs).unwrap().len(), expected, "{globs}");
+    fn chosen_by_name_are_as_many_as_they_should_be() {
+        let check = |parts, expected| assert_eq!(chosen(parts).unwrap().len(), expected, "{parts}");
+        check("plain", 301);
+        // Twelve groups of compression, six cases of each.
+        check("fast", 301 + 12 * 6);
+        check("all", 517);
+        check("plain, 12.1.12, 1.1.1", 302);
+    }
+
+    #[test]
+    fn chosen_fast_takes_the_same_of_each_compression_group() {
+        let fast = chosen(FAST).unwrap();
+        let of_group: Vec<_> = fast.iter().filter(|case| matches("13.7.*", case)).collect();
+        let expected = ["13.7.1", "13.7.2", "13.7.3", "13.7.4", "13.7.5", "13.7.11"];
+        assert_eq!(of_group, expected);
+    }
+
+    #[test]
+    fn chosen_glob_stays_within_its_group() {
+        let check = |globs, expected| assert_eq!(chosen(globs).unwrap().len(), expected, "{globs}");
         check("1.*", 16);
         check("2.*,10.*", 12);
         check("6.22.20", 1);
@@ -66,9 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn matching_nothing_is_an_error() {
-        for globs in ["8.*", "1.*,14.*", "", "1.1"] {
-            assert!(matching(globs).is_err(), "{globs}");
+    fn chosen_nothing_is_an_error() {
+        for globs in ["8.*", "1.*,14.*", "", "1.1", "fas"] {
+            assert!(chosen(globs).is_err(), "{globs}");
         }
     }
 }

@@ -13,7 +13,8 @@ const START_LIMIT: Duration = Duration::from_secs(15);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Group 9 sends 16 MiB messages in fragments of 64 bytes, and the suite never answers some pings.
-const LIMITS: [&str; 12] = [
+/// Groups 12 and 13 must find compression, with a context on both sides and the largest window.
+const SETTINGS: [&str; 18] = [
     "--cores",
     "1",
     "--message-bytes-max",
@@ -26,6 +27,12 @@ const LIMITS: [&str; 12] = [
     "60s",
     "--ping-interval",
     "10m",
+    "--compression",
+    "on",
+    "--compression-takeover",
+    "both",
+    "--compression-window-bits",
+    "15",
 ];
 
 /// A running server; dropped, it is killed.
@@ -45,7 +52,7 @@ impl Server {
         let mut command = Command::new(program);
         command.args(["--listen", &address.to_string(), "--driver", driver]);
         command.args(["--internal-listen", "off"]);
-        command.args(LIMITS);
+        command.args(SETTINGS);
         command
             .stdin(Stdio::null())
             .stderr(output.try_clone()?)

@@ -1,5 +1,6 @@
 //! Installs and runs the program that plays the client: wstest on Python 2.7, else kosoku.
 
+use super::cases::is_compression;
 use super::server::Server;
 use crate::install;
 use crate::process::{Guarded, run};
@@ -112,9 +113,9 @@ fn supervise(
 }
 
 fn limit(cases: &[String]) -> Duration {
-    let seconds = cases.iter().map(|case| match case.split('.').next() {
-        Some("12" | "13") => SECONDS_PER_COMPRESSION_CASE,
-        _ => SECONDS_PER_PLAIN_CASE,
+    let seconds = cases.iter().map(|case| match is_compression(case) {
+        true => SECONDS_PER_COMPRESSION_CASE,
+        false => SECONDS_PER_PLAIN_CASE,
     });
     Duration::from_secs(SECONDS_MIN.max(seconds.sum()))
 }
