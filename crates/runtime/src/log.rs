@@ -27,6 +27,11 @@ impl Log {
         self.bytes.is_empty()
     }
 
+    /// Bytes of memory that it takes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.frame_ends.capacity() * size_of::<u64>()
+    }
+
     /// Appends one frame: its header, then its payload.
     pub(crate) fn append(&mut self, header: &[u8], payload: &[u8]) {
         self.bytes.reserve(header.len() + payload.len());
@@ -76,6 +81,12 @@ impl Log {
         self.tail = position;
         let gone = self.frame_ends.partition_point(|end| *end <= position);
         self.frame_ends.drain(..gone);
+        // What one slow peer made it grow to is not kept for the sake of others who lag a little.
+        // Half of what is left to grow into: a byte is moved at most once for each that is gone.
+        if self.bytes.capacity() > 4 * self.bytes.len() {
+            self.bytes.shrink_to(2 * self.bytes.len());
+            self.frame_ends.shrink_to(2 * self.frame_ends.len());
+        }
     }
 }
 

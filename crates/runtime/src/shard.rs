@@ -50,6 +50,8 @@ pub(crate) struct Shards {
     untrimmed: Vec<ShardKey>,
     /// Subscribers of all shards.
     subscriptions: usize,
+    /// Bytes of memory that all logs take.
+    held_bytes: usize,
 }
 
 impl Shards {
@@ -81,6 +83,7 @@ impl Shards {
         self.subscriptions -= 1;
         shard.subscribers.remove(subscription.subscriber);
         if shard.subscribers.is_empty() {
+            self.held_bytes -= shard.log.held_bytes();
             self.shards.remove(subscription.shard);
             self.by_room.remove(&room);
         } else {
@@ -94,13 +97,20 @@ impl Shards {
         self.subscriptions
     }
 
+    /// Bytes of memory that all logs take.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Appends one frame to the room's log, if anybody here is subscribed; returns how many are.
     pub(crate) fn append(&mut self, room: RoomId, header: &[u8], payload: &[u8]) -> usize {
         let Some(key) = self.by_room.get(&room) else {
             return 0;
         };
         let shard = &mut self.shards[*key];
+        self.held_bytes -= shard.log.held_bytes();
         shard.log.append(header, payload);
+        self.held_bytes += shard.log.held_bytes();
         if !std::mem::replace(&mut shard.has_news, true) {
             self.news.push(*key);
         }
@@ -139,7 +149,9 @@ impl Shards {
             shard.is_untrimmed = false;
             let cursors = shard.subscribers.values().map(|s| s.cursor);
             let slowest = cursors.min().unwrap_or(shard.log.head());
+            self.held_bytes -= shard.log.held_bytes();
             shard.log.trim(slowest);
+            self.held_bytes += shard.log.held_bytes();
         }
     }
 
