@@ -29,7 +29,10 @@ mod harness;
 mod process;
 mod wire;
 
+mod addresses;
 mod age;
+mod bounds;
+mod budget;
 mod config;
 mod drain;
 mod echo;
@@ -49,6 +52,7 @@ mod origin;
 mod pace;
 mod pressure;
 mod protocol;
+mod proxies;
 mod reload;
 mod rooms;
 mod slow;
