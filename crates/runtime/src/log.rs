@@ -126,6 +126,19 @@ mod tests {
     }
 
     #[test]
+    fn log_that_has_become_short_gives_most_of_its_memory_back() {
+        let mut log = Log::default();
+        for _ in 0..1_000 {
+            log.append(&[0, 0], &[4; 998]);
+        }
+        let all = log.held_bytes();
+        assert!((1_000_000..3_000_000).contains(&all), "{all}");
+        log.trim(990_000);
+        assert!(log.held_bytes() <= 4 * 10_000, "{}", log.held_bytes());
+        assert_eq!(bytes(&log, 990_000).len(), 10_000);
+    }
+
+    #[test]
     fn frame_end_of_a_half_sent_frame_is_that_frames_end() {
         let mut log = Log::default();
         log.append(&[0, 0], &[1; 8]);

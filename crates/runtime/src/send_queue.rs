@@ -362,6 +362,37 @@ mod tests {
     }
 
     #[test]
+    fn queue_is_over_its_bound_from_the_first_byte_beyond() {
+        let room = hub::RoomId {
+            home: hub::CoreId(0),
+            token: 1,
+        };
+        let mut shards = Shards::default();
+        let subscriptions = [shards.subscribe(room, slotmap::Key::null())];
+        let mut queue = SendQueue::default();
+        for _ in 0..2 {
+            shards.append(room, &[0x82, 98], &[0; 98]);
+        }
+        let is_over = |queue: &SendQueue, shards: &Shards, bytes_max| {
+            queue.is_over(bytes_max, &subscriptions, shards)
+        };
+        for (bytes_max, expected) in [(199, true), (200, false), (201, false)] {
+            assert_eq!(is_over(&queue, &shards, bytes_max), expected, "{bytes_max}");
+        }
+        // What is for the connection alone counts with it.
+        queue.direct = vec![0x8a, 0];
+        for (bytes_max, expected) in [(201, true), (202, false), (203, false)] {
+            assert_eq!(is_over(&queue, &shards, bytes_max), expected, "{bytes_max}");
+        }
+        // A single message may be longer than the bound.
+        let mut shards = Shards::default();
+        let subscriptions = [shards.subscribe(room, slotmap::Key::null())];
+        shards.append(room, &[0x82, 98], &[0; 98]);
+        let queue = SendQueue::default();
+        assert!(!queue.is_over(1, &subscriptions, &shards));
+    }
+
+    #[test]
     fn queue_that_never_empties_keeps_only_what_waits() {
         let mut queue = SendQueue::default();
         let mut number = 0u32;

@@ -181,3 +181,61 @@ impl Shards {
         (log.head() - cursor) as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hub::CoreId;
+    use slotmap::Key;
+
+    use super::*;
+
+    /// A fixed sequence that looks random, so that a failure can be repeated.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 % bound as u64) as usize
+        }
+    }
+
+    #[test]
+    fn bytes_held_are_those_of_all_logs_whatever_happens() {
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut shards = Shards::default();
+        let mut subscriptions = Vec::new();
+        for step in 0..20_000 {
+            let home = CoreId(0);
+            let token = random.below(4) as u64;
+            let room = RoomId { home, token };
+            match random.below(8) {
+                0 if subscriptions.len() < 20 => {
+                    subscriptions.push(shards.subscribe(room, ConnectionKey::null()));
+                }
+                1 if !subscriptions.is_empty() => {
+                    let at = random.below(subscriptions.len());
+                    shards.unsubscribe(subscriptions.swap_remove(at));
+                }
+                2..5 => {
+                    shards.append(room, &[0, 0], &vec![1; random.below(1_000)]);
+                }
+                _ if !subscriptions.is_empty() => {
+                    let one = subscriptions[random.below(subscriptions.len())];
+                    let bytes = random.below(shards.lag(one) + 1);
+                    shards.advance(one, bytes);
+                    shards.note_progress(&[one]);
+                    shards.trim();
+                }
+                _ => {}
+            }
+            let held = shards.shards.values().map(|it| it.log.held_bytes());
+            assert_eq!(shards.held_bytes(), held.sum::<usize>(), "step {step}");
+        }
+        for subscription in subscriptions {
+            shards.unsubscribe(subscription);
+        }
+        assert_eq!(shards.held_bytes(), 0);
+    }
+}
