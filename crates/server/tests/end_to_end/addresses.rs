@@ -3,7 +3,7 @@
 
 use std::{
     io::{ErrorKind, Read},
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket},
     thread,
     time::{Duration, Instant},
 };
@@ -11,6 +11,7 @@ use std::{
 use crate::{
     client::{Client, Response, ask, scrape},
     harness::{Driver, Server, eventually},
+    process,
     wire::{self, UPGRADE},
 };
 
@@ -20,6 +21,8 @@ on_both_drivers![
     connections_of_this_machine_are_not_counted,
     connections_beyond_those_who_are_told_are_reset,
     addresses_beyond_the_most_are_let_in_uncounted,
+    sixty_thousand_addresses_take_a_bounded_table,
+    client_without_a_proxy_is_counted_by_the_address_of_its_socket,
 ];
 
 const TRUSTED: [&str; 2] = ["--trusted-proxies", "127.0.0.0/8"];
@@ -174,4 +177,79 @@ fn addresses_beyond_the_most_are_let_in_uncounted(driver: Driver) {
     });
     thread::sleep(Duration::from_millis(10));
     open(&server, "203.0.113.7").expect("101").leave();
+}
+
+/// One after the other, in several threads, each from an address of its own on this machine so that
+/// ports do not run out.
+fn sixty_thousand_addresses_take_a_bounded_table(driver: Driver) {
+    const THREADS: usize = 6;
+    const EACH: usize = 10_000;
+    let bounds = ["--addresses-max", "1600", "--address-rate", "1"];
+    let server = start(driver, &[&bounds, &["--cores", "2"]]);
+    let address = server.address();
+    let asking: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            thread::spawn(move || {
+                for n in 0..EACH {
+                    let client = Ipv4Addr::from_bits(0xc612_0000 + (thread * EACH + n) as u32);
+                    let source = [127, 0, 1, thread as u8 + 1];
+                    let mut stream = wire::connect_from(source, address);
+                    let told = format!("X-Forwarded-For: {client}");
+                    let request = wire::request("HEAD", "/", &[&told]);
+                    wire::send(&mut stream, request.as_bytes());
+                    assert_eq!(Response::read_from(&mut stream).status, 200, "{client}");
+                    wire::reset(stream);
+                }
+            })
+        })
+        .collect();
+    let before = process::memory_peak(server.pid());
+    let mut most = 0.0_f64;
+    while asking.iter().any(|thread| !thread.is_finished()) {
+        most = most.max(scrape(&server)["hubbub_addresses"]);
+        thread::sleep(Duration::from_millis(50));
+    }
+    asking.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!((1_000.0..=1_600.0).contains(&most), "{most} addresses");
+    let grown = process::memory_peak(server.pid()) - before;
+    assert!(grown < 16 << 20, "{grown} bytes more");
+}
+
+/// Where this machine has an address beside its loopback, of which there is none in some sandboxes.
+fn client_without_a_proxy_is_counted_by_the_address_of_its_socket(driver: Driver) {
+    let Some(own) = own_address() else {
+        eprintln!("this machine has only its loopback");
+        return;
+    };
+    let listen = format!("{own}:0");
+    let most = ["--address-connections-max", "2", "--close-timeout", "60s"];
+    let server = Server::start(
+        driver,
+        &[&["--listen", &listen][..], &most, &ANY_RATE].concat(),
+    );
+    let inside: Vec<_> = (0..2).map(|_| Client::connect(&server, "/echo")).collect();
+    let refused = ask(&server, wire::upgrade("/echo"));
+    assert_eq!(refused.status, 429);
+    // What it says of others is not believed.
+    assert_eq!(answer(&server, "203.0.113.7").status, 429);
+    let silent: Vec<_> = (0..30).map(|_| wire::connect(server.address())).collect();
+    eventually("those beyond who are told are reset", || {
+        server.log().contains("reason=\"address_connections\"")
+            && silent
+                .iter()
+                .any(|stream| stream.take_error().unwrap().is_some())
+    });
+    drop(silent);
+    inside.into_iter().for_each(Client::leave);
+    eventually("there is room again", || {
+        Client::with_fields(&server, "/echo", &[]).is_ok()
+    });
+}
+
+/// The address that this machine would send from; nothing is sent.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    socket.connect(("198.51.100.1", 9)).ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    (!own.is_loopback() && !own.is_unspecified()).then_some(own)
 }

@@ -22,6 +22,7 @@ use crate::{
 on_both_drivers![
     peers_that_do_not_read_are_closed_before_all_queues_take_too_much,
     peers_that_wait_for_less_than_the_budget_stay,
+    peer_for_whom_the_most_waits_is_closed_and_others_stay,
 ];
 
 const MESSAGE: usize = 32 << 10;
@@ -165,4 +166,34 @@ fn peers_that_wait_for_less_than_the_budget_stay(driver: Driver) {
     eventually("nothing is held", || {
         scrape(&server)["hubbub_send_queues_held_bytes"] == 0.0
     });
+}
+
+fn peer_for_whom_the_most_waits_is_closed_and_others_stay(driver: Driver) {
+    let bounds = [
+        "--send-queue-bytes-max",
+        "8MiB",
+        "--send-queues-bytes-max",
+        "8MiB",
+    ];
+    let times = [
+        "--cores",
+        "1",
+        "--write-timeout",
+        "10m",
+        "--close-timeout",
+        "10m",
+    ];
+    let server = Server::start(driver, &[&bounds[..], &times].concat());
+    let mut others: Vec<_> = (0..3).map(|_| narrow(&server, "/echo")).collect();
+    let floods: Vec<_> = others.iter().map(|raw| flood(raw, 30)).collect();
+    floods.into_iter().for_each(|thread| thread.join().unwrap());
+    let greedy = narrow(&server, "/echo");
+    flood(&greedy, 400).join().unwrap();
+    assert_eq!(hear_out(greedy), Some(()));
+    for raw in &mut others {
+        for _ in 0..30 {
+            assert!(raw.message().payload == [7; MESSAGE]);
+        }
+    }
+    assert_eq!(ended(&server), 1.0);
 }
