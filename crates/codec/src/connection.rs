@@ -292,6 +292,12 @@ impl Connection {
         unfinished + self.lent.capacity() + self.pong.as_ref().map_or(0, |pong| pong.len())
     }
 
+    /// Whether a message or a frame has begun that is not whole yet: its next byte is awaited.
+    #[must_use]
+    pub fn is_within_message(&self) -> bool {
+        matches!(&self.state, State::Open(reader) if reader.is_within_message())
+    }
+
     fn step_in_handshake<'a>(
         &'a mut self,
         found: Result<Option<Place>, HandshakeError>,

@@ -174,6 +174,13 @@ impl Reader {
         control + message + window
     }
 
+    /// Whether a message or a frame is not whole yet.
+    pub(crate) fn is_within_message(&self) -> bool {
+        let is_between_frames =
+            matches!(&self.frame, Frame::Header(partial) if partial.length == 0);
+        !is_between_frames || matches!(self.message, Message::Within(_))
+    }
+
     fn read_header(
         &mut self,
         mut partial: PartialHeader,

@@ -101,6 +101,7 @@ impl Core {
         self.poller
             .watch(&connections[key].socket, key)
             .inspect_err(|_| drop(connections.remove(key)))?;
+        state.meet(key);
         Ok(key)
     }
 
@@ -157,8 +158,9 @@ impl Core {
             Ok(Moved::Bytes(0)) => state.peer_ended(key),
             Ok(Moved::Bytes(received)) => {
                 state.tally.received_bytes += received as u64;
+                let begun = state.take_proxy_header(key, &buffer[..received]);
                 drop(state);
-                self.take(key, &mut buffer[..received])
+                self.take(key, &mut buffer[begun..received])
             }
             Err(error) => {
                 debug!(peer = %connection.peer, %error, "receiving failed");

@@ -1,4 +1,4 @@
-//! How many connections there may be, counted over all cores.
+//! How many connections there may be, counted over all cores: together, and of each address.
 
 use std::{
     io,
@@ -9,18 +9,26 @@ use std::{
 use rustix::process::{Resource, getrlimit};
 use tracing::warn;
 
+use crate::{
+    addresses::{Addresses, Excess},
+    end::EndReason,
+};
+
 /// Connections beyond the bound that are taken in only to be told so (503). When as many are
-/// being told, others wait in the listen backlog.
+/// being told, others wait in the listen backlog. So many more are told that there is too much of
+/// their address (429); others of such addresses are reset.
 const REFUSALS_MAX: usize = 8;
 
 /// How long each of the stages of a refusal may take, so that there is room for the next.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// The counts and their bound. Touched when a connection comes or goes, never in between.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Admission {
+    pub(crate) addresses: Addresses,
     connections: AtomicUsize,
     refusals: AtomicUsize,
+    address_refusals: AtomicUsize,
     /// 0 until [`open`](Self::open).
     connections_max: AtomicUsize,
 }
@@ -31,9 +39,28 @@ pub(crate) enum Admitted {
     /// Come in.
     Yes,
     /// Come in only to be refused.
-    ToRefuse,
+    ToRefuse(Refusal),
     /// Wait outside.
     Wait,
+}
+
+/// Why a connection is only told that it is one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Of all.
+    Full,
+    /// Of its address.
+    Address(Excess),
+}
+
+impl Refusal {
+    pub(crate) fn reason(self) -> EndReason {
+        match self {
+            Self::Full => EndReason::TooManyConnections,
+            Self::Address(Excess::Connections) => EndReason::AddressConnections,
+            Self::Address(Excess::Rate) => EndReason::AddressRate,
+        }
+    }
 }
 
 impl Admitted {
@@ -41,7 +68,7 @@ impl Admitted {
     pub(crate) fn time(self, usual: Duration) -> Duration {
         match self {
             Self::Yes => usual,
-            Self::ToRefuse | Self::Wait => usual.min(REFUSAL_TIME),
+            Self::ToRefuse(_) | Self::Wait => usual.min(REFUSAL_TIME),
         }
     }
 }
@@ -73,17 +100,29 @@ impl Admission {
         if take(&self.connections, connections_max) {
             Admitted::Yes
         } else if take(&self.refusals, REFUSALS_MAX) {
-            Admitted::ToRefuse
+            Admitted::ToRefuse(Refusal::Full)
         } else {
             Admitted::Wait
         }
+    }
+
+    /// Makes of a connection that was let in one that is only told that there is too much of its
+    /// address; `None` if too many are being told.
+    pub(crate) fn turn_away(&self, excess: Excess) -> Option<Admitted> {
+        take(&self.address_refusals, REFUSALS_MAX).then(|| {
+            self.leave(Admitted::Yes);
+            Admitted::ToRefuse(Refusal::Address(excess))
+        })
     }
 
     /// Counts one connection less, by the answer it had.
     pub(crate) fn leave(&self, admitted: Admitted) {
         match admitted {
             Admitted::Yes => self.connections.fetch_sub(1, Ordering::Relaxed),
-            Admitted::ToRefuse => self.refusals.fetch_sub(1, Ordering::Relaxed),
+            Admitted::ToRefuse(Refusal::Full) => self.refusals.fetch_sub(1, Ordering::Relaxed),
+            Admitted::ToRefuse(Refusal::Address(_)) => {
+                self.address_refusals.fetch_sub(1, Ordering::Relaxed)
+            }
             Admitted::Wait => 0,
         };
     }
@@ -127,7 +166,10 @@ mod tests {
         let all = 2 + REFUSALS_MAX;
         let answers: Vec<_> = (0..all + 2).map(|_| admission.enter()).collect();
         assert_eq!(answers[..2], [Admitted::Yes; 2]);
-        assert_eq!(answers[2..all], [Admitted::ToRefuse; REFUSALS_MAX]);
+        assert_eq!(
+            answers[2..all],
+            [Admitted::ToRefuse(Refusal::Full); REFUSALS_MAX]
+        );
         assert_eq!(answers[all..], [Admitted::Wait; 2]);
         assert_eq!(admission.connections(), 2);
     }
@@ -137,9 +179,26 @@ mod tests {
         let admission = Admission::default();
         admission.open_to(1);
         assert_eq!(admission.enter(), Admitted::Yes);
-        assert_eq!(admission.enter(), Admitted::ToRefuse);
+        assert_eq!(admission.enter(), Admitted::ToRefuse(Refusal::Full));
         admission.leave(Admitted::Yes);
         assert_eq!(admission.enter(), Admitted::Yes);
+    }
+
+    #[test]
+    fn connection_that_is_turned_away_makes_room_and_no_more_than_a_few_are_told() {
+        let admission = Admission::default();
+        admission.open_to(1);
+        let told = Admitted::ToRefuse(Refusal::Address(Excess::Rate));
+        for _ in 0..REFUSALS_MAX {
+            assert_eq!(admission.enter(), Admitted::Yes);
+            assert_eq!(admission.turn_away(Excess::Rate), Some(told));
+        }
+        assert_eq!(admission.enter(), Admitted::Yes);
+        assert_eq!(admission.turn_away(Excess::Rate), None);
+        assert_eq!(admission.connections(), 1);
+        admission.leave(told);
+        assert_eq!(admission.turn_away(Excess::Rate), Some(told));
+        assert_eq!(admission.connections(), 0);
     }
 
     #[test]

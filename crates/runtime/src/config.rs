@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use crate::{addresses::AddressLimits, forwarded::Proxies, rates::Rate};
+
 /// Which of monoio's drivers the cores run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriverChoice {
@@ -28,11 +30,22 @@ pub struct Config {
     /// Connections at the same time, on all cores together. `None`: as many as descriptors are
     /// allowed, less a reserve of min(64, a quarter of them) and those open at start.
     pub connections_max: Option<usize>,
+    /// Bounds on the connections of one address.
+    pub addresses: AddressLimits,
+    /// Whose word is taken for the address of a client.
+    pub proxies: Proxies,
+    /// Messages of one connection. `None` is no bound.
+    pub message_rate: Option<Rate>,
+    /// Pings and pongs of one connection. `None` is no bound.
+    pub control_rate: Option<Rate>,
     /// Rooms at the same time, on all cores together.
     pub rooms_max: usize,
     /// Bytes queued for one connection: what is for it alone and its lag in all its rooms. A
     /// queue that is empty takes one message of any permitted size.
     pub send_queue_bytes_max: usize,
+    /// Bytes of memory that are held for peers that do not read as fast as they are sent to: what
+    /// waits for each alone, and their rooms' logs. Each core has an even share.
+    pub send_queues_bytes_max: usize,
     /// Bytes of a connection's publications that its rooms have not yet taken. Above it the
     /// connection is not read.
     pub publish_window_bytes: usize,
@@ -75,6 +88,8 @@ pub struct Timeouts {
     pub close: Duration,
     /// Sending without any progress.
     pub write: Duration,
+    /// From the first byte of a message to its last.
+    pub message: Duration,
     /// Not reading because a room cannot take more.
     pub pause: Duration,
     /// From being told to drain until a drain begins; the only one that may be zero.
@@ -96,9 +111,16 @@ impl Default for Config {
             driver: DriverChoice::Auto,
             limits: codec::Limits::default(),
             connections_max: None,
+            addresses: AddressLimits::default(),
+            proxies: Proxies::default(),
+            // What is normal differs from one application to the next by orders of magnitude.
+            message_rate: None,
+            control_rate: None,
             rooms_max: 1_000_000,
             // A second of a busy room at full rate; slower peers are better off reconnecting.
             send_queue_bytes_max: 1 << 20,
+            // A quarter of a small machine's 4 GiB.
+            send_queues_bytes_max: 1 << 30,
             // One receive's worth: the next receive waits until the rooms have taken this one.
             publish_window_bytes: 64 << 10,
             // Some sixty connections' windows before anyone on the core waits.
@@ -123,6 +145,8 @@ impl Default for Timeouts {
             pong: Duration::from_secs(10),
             close: Duration::from_secs(5),
             write: Duration::from_secs(5),
+            // A message of the permitted size at 7 KiB a second.
+            message: Duration::from_secs(10),
             pause: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             drain: Duration::from_secs(30),
@@ -141,6 +165,7 @@ impl Timeouts {
             self.pong,
             self.close,
             self.write,
+            self.message,
             self.pause,
             self.room_idle,
         ]

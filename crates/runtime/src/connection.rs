@@ -7,10 +7,12 @@ use slotmap::new_key_type;
 use smallvec::SmallVec;
 
 use crate::{
+    addresses::Network,
     admission::Admitted,
     encoder::{Context, WireForm},
     end::EndReason,
-    jitter,
+    jitter, proxy_protocol,
+    rates::Bucket,
     send_queue::{SendQueue, Sending},
     session::{Opening, Session},
     shard::Subscription,
@@ -26,7 +28,10 @@ new_key_type! {
 /// A connection. Times are in milliseconds since the process started.
 pub(crate) struct Connection {
     pub(crate) socket: Socket,
+    /// Its client's address, as far as it is known: its socket's peer, or for whom a trusted proxy
+    /// speaks.
     pub(crate) peer: SocketAddr,
+    pub(crate) client: Client,
     /// When it was accepted, in nanoseconds since the process started.
     pub(crate) accepted_ns: u64,
     /// Its entry in the application's table, once it is open.
@@ -42,6 +47,14 @@ pub(crate) struct Connection {
     /// What messages to it alone refer to.
     pub(crate) context: Context,
     pub(crate) queue: SendQueue,
+    /// Bytes of memory that its queue holds, as they are counted in those of its core.
+    pub(crate) held_bytes: usize,
+    /// Messages that it may still send now, if that is bounded.
+    pub(crate) messages: Bucket,
+    /// Pings and pongs that it may still send now, if that is bounded.
+    pub(crate) controls: Bucket,
+    /// When the message must be whole of which a part has come.
+    pub(crate) message_by_ms: Option<u64>,
     /// Bytes of its publications that no home has ordered yet.
     pub(crate) window_bytes: usize,
     /// Received, but not yet taken by the protocol: at most one receive's worth.
@@ -54,6 +67,16 @@ pub(crate) struct Connection {
     pub(crate) attention: Signal,
     /// The first reason there was for the connection to end.
     pub(crate) end: Option<EndReason>,
+}
+
+/// Where the address of a connection's client is to be found.
+pub(crate) enum Client {
+    /// It is known, and counted for this network if it is counted at all.
+    Known(Option<Network>),
+    /// A trusted proxy will tell it in the request.
+    InRequest,
+    /// A trusted proxy tells it in a header before everything else, which is awaited.
+    InHeader(Box<proxy_protocol::Header>),
 }
 
 /// What a socket has reported of its peer's stream and has not been used up.
@@ -145,6 +168,7 @@ impl Connection {
         Self {
             socket,
             peer,
+            client: Client::Known(None),
             accepted_ns,
             entry: None,
             admitted,
@@ -155,6 +179,10 @@ impl Connection {
             form: WireForm::Plain,
             context: Context::None,
             queue: SendQueue::default(),
+            held_bytes: 0,
+            messages: Bucket::default(),
+            controls: Bucket::default(),
+            message_by_ms: None,
             window_bytes: 0,
             kept: Vec::new(),
             pause: None,
@@ -176,6 +204,13 @@ impl Connection {
     pub(crate) fn begin_pause(&mut self, wait: Wait, now_ms: u64) {
         let since_ms = self.pause.map_or(now_ms, |pause| pause.since_ms);
         self.pause = Some(Pause { wait, since_ms });
+    }
+
+    /// All that has come was taken: a message of which a part has come must be whole by then,
+    /// unless it had to be sooner.
+    pub(crate) fn note_unfinished(&mut self, by_ms: u64) {
+        let is_unfinished = self.protocol.is_within_message();
+        self.message_by_ms = is_unfinished.then(|| self.message_by_ms.unwrap_or(by_ms));
     }
 
     /// Records why the connection ends, if nothing was recorded before.

@@ -67,6 +67,9 @@ pub(crate) struct State {
     pub(crate) depths: Depths,
     /// Bytes that wait for all connections, as of the latest sweep.
     pub(crate) queued_bytes: usize,
+    /// Bytes of memory that the queues hold that did not empty in their turn; those of the rooms'
+    /// logs are counted there.
+    pub(crate) direct_held_bytes: usize,
     /// When the turn under way began, in nanoseconds since the process started.
     turn_ns: Option<u64>,
     /// When the core last looked what its sockets have: what is received now came before that.
@@ -132,6 +135,7 @@ impl Core {
             protocols,
             depths,
             queued_bytes: 0,
+            direct_held_bytes: 0,
             turn_ns: None,
             received_ns: 0,
             unsent: Vec::new(),

@@ -15,6 +15,12 @@ pub enum EndReason {
     Answered,
     /// There are as many connections as are allowed (503).
     TooManyConnections,
+    /// There are as many connections of its address as are allowed (429).
+    AddressConnections,
+    /// Connections of its address come faster than is allowed (429).
+    AddressRate,
+    /// A trusted proxy did not begin with the header that it must begin with (400, or nothing).
+    ProxyHeader,
     /// A room of the request cannot be joined now (503).
     JoinRefused,
     /// No whole request within the handshake's time (408).
@@ -25,6 +31,14 @@ pub enum EndReason {
     PongTimeout,
     /// More was queued for the peer than is allowed.
     SendQueueFull,
+    /// More was queued for all peers together than is allowed, and most of it for this one.
+    QueuesFull,
+    /// It sent more messages than is allowed.
+    MessageRate,
+    /// It sent more pings and pongs than is allowed.
+    ControlRate,
+    /// A message was not whole in time.
+    MessageTimeout,
     /// Sending made no progress for too long.
     WriteStalled,
     /// A room could not take the peer's messages for too long.
@@ -50,11 +64,18 @@ impl EndReason {
             Self::SocketFailed => "socket_failed",
             Self::Answered => "answered",
             Self::TooManyConnections => "too_many_connections",
+            Self::AddressConnections => "address_connections",
+            Self::AddressRate => "address_rate",
+            Self::ProxyHeader => "proxy_header",
             Self::JoinRefused => "join_refused",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::Protocol(error) => error.name(),
             Self::PongTimeout => "pong_timeout",
             Self::SendQueueFull => "send_queue_full",
+            Self::QueuesFull => "queues_full",
+            Self::MessageRate => "message_rate",
+            Self::ControlRate => "control_rate",
+            Self::MessageTimeout => "message_timeout",
             Self::WriteStalled => "write_stalled",
             Self::RoomBusy => "room_busy",
             Self::RoomGone => "room_gone",
@@ -69,9 +90,11 @@ impl EndReason {
     pub fn close_code(&self) -> Option<CloseCode> {
         match self {
             Self::PeerClosed(_) | Self::PeerGone | Self::SocketFailed | Self::Answered => None,
-            Self::TooManyConnections | Self::JoinRefused | Self::HandshakeTimeout => None,
+            Self::TooManyConnections | Self::AddressConnections | Self::AddressRate => None,
+            Self::ProxyHeader | Self::JoinRefused | Self::HandshakeTimeout => None,
             Self::Protocol(error) => error.close_code(),
-            Self::SendQueueFull | Self::WriteStalled | Self::RoomBusy => {
+            Self::MessageRate | Self::ControlRate | Self::MessageTimeout => Some(CloseCode::POLICY),
+            Self::SendQueueFull | Self::QueuesFull | Self::WriteStalled | Self::RoomBusy => {
                 Some(CloseCode::TRY_AGAIN_LATER)
             }
             // For a missed pong no code fits well; this one makes clients come back.
@@ -88,6 +111,9 @@ impl EndReason {
             self,
             Self::Protocol(Error::Handshake(_))
                 | Self::TooManyConnections
+                | Self::AddressConnections
+                | Self::AddressRate
+                | Self::ProxyHeader
                 | Self::JoinRefused
                 | Self::HandshakeTimeout
                 | Self::Panicked
@@ -114,6 +140,10 @@ impl EndReason {
         match self {
             Self::PongTimeout => "no pong in time",
             Self::SendQueueFull => "too slow: the queue of this connection is full",
+            Self::QueuesFull => "too slow: the queues of all connections are full",
+            Self::MessageRate => "too many messages a second",
+            Self::ControlRate => "too many pings or pongs a second",
+            Self::MessageTimeout => "the message did not come in time",
             Self::WriteStalled => "too slow: nothing could be sent for too long",
             Self::RoomBusy => "the room cannot take more for now",
             Self::RoomGone => "the room is no more",
@@ -138,15 +168,22 @@ pub struct Ending {
 }
 
 /// Reasons that are one each; the others carry a code or a rule.
-const PLAIN: [EndReason; 14] = [
+const PLAIN: [EndReason; 21] = [
     EndReason::PeerGone,
     EndReason::SocketFailed,
     EndReason::Answered,
     EndReason::TooManyConnections,
+    EndReason::AddressConnections,
+    EndReason::AddressRate,
+    EndReason::ProxyHeader,
     EndReason::JoinRefused,
     EndReason::HandshakeTimeout,
     EndReason::PongTimeout,
     EndReason::SendQueueFull,
+    EndReason::QueuesFull,
+    EndReason::MessageRate,
+    EndReason::ControlRate,
+    EndReason::MessageTimeout,
     EndReason::WriteStalled,
     EndReason::RoomBusy,
     EndReason::RoomGone,

@@ -37,6 +37,7 @@ pub(crate) async fn run(core: Rc<Core>) {
         }
         let mut state = core.state.borrow_mut();
         state.shards.trim();
+        state.keep_within_budget();
         state.end_turn(sending);
     }
 }
@@ -87,6 +88,7 @@ impl State {
         };
         let before = connection.queue.sending;
         if before.is_blocked() {
+            self.count_held(key);
             return self.fell_behind(key);
         }
         let owed = connection.protocol.transmit(&mut connection.queue.direct);
@@ -105,6 +107,7 @@ impl State {
         };
         connection.queue.sending = Sending::Blocked { progress_ms };
         connection.queue.shrink();
+        self.count_held(key);
         self.fell_behind(key);
     }
 
@@ -126,7 +129,10 @@ impl State {
                 connection.queue.sending = Sending::Idle;
                 self.emptied(key);
             }
-            false => self.resume_if_room(key),
+            false => {
+                self.count_held(key);
+                self.resume_if_room(key);
+            }
         }
     }
 
@@ -136,6 +142,7 @@ impl State {
             return;
         };
         self.spare.take_back(&mut connection.queue.direct);
+        self.direct_held_bytes -= std::mem::take(&mut connection.held_bytes);
         if let Stage::Closing { deadline_ms, last } = &mut connection.stage {
             match last {
                 Last::Nothing => connection.shut(),

@@ -10,7 +10,7 @@
 //!  beside them: sweep (deadlines), drain (paced closes), turnstile (a fair yield)
 //! ```
 //!
-//! Everything of a core belongs to its thread; cores share only mailboxes and two counters.
+//! Everything of a core belongs to its thread; cores share only mailboxes, counters and the table of addresses.
 //! An [`Application`] says what becomes of requests; a [`Session`] is one connection's protocol.
 //!
 //! *Never* here: environment variables, rules of rooms, exporters of metrics, HTTP beyond one
@@ -24,8 +24,10 @@
 
 mod accept;
 mod actor;
+mod addresses;
 mod admission;
 mod affinity;
+mod budget;
 mod config;
 mod configure;
 mod connection;
@@ -37,12 +39,16 @@ mod driver;
 mod encoder;
 mod end;
 mod flusher;
+mod forwarded;
+mod identify;
 mod jitter;
 mod lifecycle;
 mod log;
 mod monitor;
 mod outbox;
 mod poller;
+mod proxy_protocol;
+mod rates;
 mod readiness;
 mod send_queue;
 mod server;
@@ -56,13 +62,16 @@ mod sweep;
 mod tally;
 mod turnstile;
 
+pub use addresses::AddressLimits;
 pub use config::{Compression, Config, DriverChoice, Timeouts};
 pub use configure::Configurer;
 pub use distribution::{Sizes, Timing};
 pub use driver::Driver;
 pub use end::{EndReason, Ending, refusals};
+pub use forwarded::{Proxies, ProxyHeader};
 pub use hub::{RoomView, Seen};
 pub use monitor::{ConnectionView, ConnectionsView, Monitor, Snapshot};
+pub use rates::Rate;
 pub use readiness::{Phase, Readiness};
 pub use server::{Drainer, Server, StartError};
 pub use session::{Answer, Application, Opening, Outlet, Route, Session};

@@ -6,9 +6,10 @@ use hub::Request;
 use tracing::debug;
 
 use crate::{
-    connection::{Connection, ConnectionKey, Last, Stage},
+    connection::{Client, Connection, ConnectionKey, Last, Stage},
     core::{State, ms},
     end::EndReason,
+    send_queue::Kept,
     session::Answer,
 };
 
@@ -76,18 +77,23 @@ impl State {
         connection.stage = Stage::Closing { deadline_ms, last };
         connection.attention.raise();
         connection.mark_dirty(key, &mut self.dirty);
+        self.count_held(key);
     }
 
     /// What a leaving subscriber has not had yet is still sent, unless that is the very reason.
     fn keep_lag(&mut self, key: ConnectionKey, reason: &EndReason) {
-        let is_slow = matches!(reason, EndReason::SendQueueFull | EndReason::WriteStalled);
+        let kept = match reason {
+            EndReason::QueuesFull => Kept::Begun,
+            EndReason::SendQueueFull | EndReason::WriteStalled => Kept::Own,
+            _ => Kept::All,
+        };
         if let Some(connection) = self.connections.get_mut(key) {
             let Connection {
                 queue,
                 subscriptions,
                 ..
             } = connection;
-            queue.detach(subscriptions, &self.shards, !is_slow);
+            queue.detach(subscriptions, &self.shards, kept);
         }
     }
 
@@ -105,6 +111,7 @@ impl State {
         connection.end(reason);
         connection.stage = Stage::Closing { deadline_ms, last };
         connection.mark_dirty(key, &mut self.dirty);
+        self.count_held(key);
     }
 
     /// Ends a connection at once, with a reset.
@@ -121,7 +128,12 @@ impl State {
     pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
         self.leave_rooms(key);
         let connection = self.connections.remove(key)?;
+        self.direct_held_bytes -= connection.held_bytes;
         self.shared.admission.leave(connection.admitted);
+        if let Client::Known(Some(network)) = connection.client {
+            let now_ns = self.shared.now_ns();
+            self.shared.admission.addresses.leave(network, now_ns);
+        }
         let reason = connection.end.unwrap_or(EndReason::PeerGone);
         self.count_end(&connection, reason);
         debug!(peer = %connection.peer, reason = reason.name(), "connection ended");
@@ -175,6 +187,20 @@ fn refusal(reason: &EndReason) -> Answer {
             "There are as many connections as are allowed; try again later.",
         )
         .with(retry_after, "1"),
+        EndReason::AddressConnections => Answer::text(
+            429,
+            "There are as many connections of your address as are allowed; close some.",
+        )
+        .with(retry_after, "1"),
+        EndReason::AddressRate => Answer::text(
+            429,
+            "Connections of your address come too fast; try again later.",
+        )
+        .with(retry_after, "1"),
+        EndReason::ProxyHeader => Answer::text(
+            400,
+            "A proxy must begin with a header of the PROXY protocol, version 2.",
+        ),
         EndReason::JoinRefused => {
             Answer::text(503, "The room cannot be joined now; try again later.")
                 .with(retry_after, "1")

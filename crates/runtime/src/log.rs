@@ -27,6 +27,11 @@ impl Log {
         self.bytes.is_empty()
     }
 
+    /// Bytes of memory that it takes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.frame_ends.capacity() * size_of::<u64>()
+    }
+
     /// Appends one frame, of which these are the parts.
     pub(crate) fn append(&mut self, parts: [&[u8]; 2]) {
         self.bytes.reserve(parts[0].len() + parts[1].len());
@@ -76,6 +81,12 @@ impl Log {
         self.tail = position;
         let gone = self.frame_ends.partition_point(|end| *end <= position);
         self.frame_ends.drain(..gone);
+        // What one slow peer made it grow to is not kept for the sake of others who lag a little.
+        // Half of what is left to grow into: a byte is moved at most once for each that is gone.
+        if self.bytes.capacity() > 4 * self.bytes.len() {
+            self.bytes.shrink_to(2 * self.bytes.len());
+            self.frame_ends.shrink_to(2 * self.frame_ends.len());
+        }
     }
 }
 
@@ -112,6 +123,19 @@ mod tests {
         log.trim(log.head());
         assert_eq!((log.bytes.capacity(), log.frame_ends.capacity()), (0, 0));
         assert_eq!(log.head(), 1002);
+    }
+
+    #[test]
+    fn log_that_has_become_short_gives_most_of_its_memory_back() {
+        let mut log = Log::default();
+        for _ in 0..1_000 {
+            log.append([&[0, 0], &[4; 998]]);
+        }
+        let all = log.held_bytes();
+        assert!((1_000_000..3_000_000).contains(&all), "{all}");
+        log.trim(990_000);
+        assert!(log.held_bytes() <= 4 * 10_000, "{}", log.held_bytes());
+        assert_eq!(bytes(&log, 990_000).len(), 10_000);
     }
 
     #[test]

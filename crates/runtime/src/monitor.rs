@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub subscriptions: usize,
     /// Bytes that wait for its connections, at the latest sweep.
     pub send_queue_bytes: usize,
+    /// Bytes of memory that are held for peers that do not read as fast as they are sent to.
+    pub held_bytes: usize,
     /// Batches that wait in its mailbox of requests.
     pub requests_waiting: usize,
     /// Batches that wait in its mailbox of deliveries.
@@ -123,6 +125,11 @@ impl Monitor {
         self.rooms.rooms()
     }
 
+    /// How many addresses connections are counted for, over all cores.
+    pub fn addresses(&self) -> usize {
+        self.admission.addresses.len()
+    }
+
     /// How many connections there are, over all cores, and how many there may be.
     pub fn connections_and_most(&self) -> (usize, usize) {
         (
@@ -184,6 +191,7 @@ impl State {
             connections: self.connections.len(),
             subscriptions: self.shards.subscriptions(),
             send_queue_bytes: self.queued_bytes,
+            held_bytes: self.held_bytes(),
             requests_waiting,
             deliveries_waiting,
             busy: thread_time(),

@@ -23,6 +23,9 @@ pub(crate) struct SendQueue {
     /// Frames for this connection alone; the first `direct_sent` bytes have left.
     pub(crate) direct: Vec<u8>,
     direct_sent: usize,
+    /// Of the bytes in `direct` that have not left, so many at the front end a frame of which a
+    /// part has.
+    begun_bytes: usize,
     /// The body of an HTTP answer; follows `direct`. Boxed: few connections have one.
     body: Option<Box<Bytes>>,
     half_sent: Option<HalfSent>,
@@ -36,6 +39,17 @@ struct HalfSent {
     subscription: usize,
     /// The position in that room's log where the frame ends.
     end: u64,
+}
+
+/// What a queue keeps when its connection leaves its rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// All that waits, the lag in its rooms included.
+    All,
+    /// What is for this connection alone.
+    Own,
+    /// The rest of a frame that has begun to leave.
+    Begun,
 }
 
 /// Where a queue stands with its core's flusher. Times are when bytes last left, in milliseconds
@@ -87,6 +101,11 @@ impl SendQueue {
         self.direct.len() - self.direct_sent + body
     }
 
+    /// Bytes of memory held for this connection alone. The body of an answer is the site's.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.direct.capacity()
+    }
+
     /// All bytes that wait, the lag in its rooms included.
     pub(crate) fn bytes(&self, subscriptions: &[Subscription], shards: &Shards) -> usize {
         let lag = subscriptions.iter().map(|s| shards.lag(*s)).sum::<usize>();
@@ -124,23 +143,27 @@ impl SendQueue {
     }
 
     /// Before its subscriptions are taken away: moves what is to be sent of their logs into the
-    /// connection's own bytes. The rest of a half-sent frame always, so that what follows begins
-    /// at a frame's boundary; the whole lag if `keep_lag`.
-    pub(crate) fn detach(
-        &mut self,
-        subscriptions: &[Subscription],
-        shards: &Shards,
-        keep_lag: bool,
-    ) {
+    /// connection's own bytes, and gives up what is not to be `kept`. The rest of a half-sent frame
+    /// is, always, so that what follows begins at a frame's boundary.
+    pub(crate) fn detach(&mut self, subscriptions: &[Subscription], shards: &Shards, kept: Kept) {
+        if kept == Kept::Begun {
+            self.direct.truncate(self.direct_sent + self.begun_bytes);
+        }
         let half = self.half_sent.take();
         if let Some(half) = half {
             let (log, cursor) = shards.position(subscriptions[half.subscription]);
             let mut rest = log.run(cursor, half.end).concat();
+            self.begun_bytes = rest.len();
             rest.extend_from_slice(&self.direct[self.direct_sent..]);
             self.direct = rest;
             self.direct_sent = 0;
         }
-        if !keep_lag {
+        if kept == Kept::Begun {
+            self.direct.drain(..self.direct_sent);
+            self.direct_sent = 0;
+            self.direct.shrink_to_fit();
+        }
+        if kept != Kept::All {
             return;
         }
         for (at, subscription) in subscriptions.iter().enumerate() {
@@ -247,16 +270,32 @@ impl SendQueue {
     }
 
     fn advance_direct(&mut self, bytes: usize) {
-        self.direct_sent += bytes;
-        if self.direct_sent == self.direct.len() {
+        if self.direct_sent + bytes == self.direct.len() {
             self.direct.clear();
             self.direct_sent = 0;
-        } else if self.direct_sent >= self.direct.len() / 2 {
+            self.begun_bytes = 0;
+            return;
+        }
+        let mut end = self.begun_bytes;
+        while end < bytes {
+            end += next_bytes(&self.direct[self.direct_sent + end..]);
+        }
+        self.begun_bytes = end - bytes;
+        self.direct_sent += bytes;
+        if self.direct_sent >= self.direct.len() / 2 {
             // A peer that never quite catches up must not keep what it has had in memory.
             // Half is moved at most once for every byte that left.
             self.direct.drain(..self.direct_sent);
             self.direct_sent = 0;
         }
+    }
+
+    /// Gives up what waits for this connection alone, and the memory.
+    pub(crate) fn clear(&mut self) {
+        self.direct = Vec::new();
+        self.direct_sent = 0;
+        self.begun_bytes = 0;
+        self.body = None;
     }
 
     /// Its socket is full: what waits now may wait long, in no more memory than it needs.
@@ -276,9 +315,83 @@ impl SendQueue {
     }
 }
 
+/// How many bytes the first whole thing in `direct` has: a frame, or the head of the 101 before all
+/// frames, which begins with a letter where every frame of this server begins with a set bit.
+fn next_bytes(direct: &[u8]) -> usize {
+    match direct[0] & 0x80 {
+        0 => {
+            let end = direct.windows(4).position(|four| four == b"\r\n\r\n");
+            end.map_or(direct.len(), |end| end + 4)
+        }
+        _ => codec::frame::encoded_bytes(direct),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use codec::Kind;
+
     use super::*;
+    use crate::encoder::WireForm;
+
+    #[test]
+    fn rest_of_a_frame_that_has_begun_is_all_that_is_kept() {
+        let head = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+        let mut all = head.to_vec();
+        let mut ends = vec![head.len()];
+        for bytes in [0, 1, 125, 126, 300, 65_536, 7] {
+            codec::encode_message(Kind::Binary, &vec![0xff; bytes], &mut all);
+            ends.push(all.len());
+        }
+        for step in [1, 2, 3, 127, 1_000, 50_000] {
+            let mut queue = SendQueue::default();
+            queue.direct.extend_from_slice(&all);
+            let mut sent = 0;
+            while sent + step < all.len() {
+                queue.advance_direct(step);
+                sent += step;
+                if step < 100 && sent > 1_000 {
+                    break;
+                }
+            }
+            let end = *ends.iter().find(|end| **end >= sent).unwrap();
+            let waited = queue.direct.capacity();
+            queue.detach(&[], &Shards::default(), Kept::Begun);
+            assert_eq!(queue.direct, all[sent..end], "after {sent}");
+            assert!(queue.held_bytes() <= waited.min(end - sent + 64));
+        }
+    }
+
+    #[test]
+    fn queue_is_over_its_bound_from_the_first_byte_beyond() {
+        let room = hub::RoomId {
+            home: hub::CoreId(0),
+            token: 1,
+        };
+        let mut shards = Shards::default();
+        let subscriptions = [shards.subscribe(room, WireForm::Plain, slotmap::Key::null())];
+        let mut queue = SendQueue::default();
+        for _ in 0..2 {
+            shards.append(room, |_, log| log.append([&[0x82, 98], &[0; 98]]));
+        }
+        let is_over = |queue: &SendQueue, shards: &Shards, bytes_max| {
+            queue.is_over(bytes_max, &subscriptions, shards)
+        };
+        for (bytes_max, expected) in [(199, true), (200, false), (201, false)] {
+            assert_eq!(is_over(&queue, &shards, bytes_max), expected, "{bytes_max}");
+        }
+        // What is for the connection alone counts with it.
+        queue.direct = vec![0x8a, 0];
+        for (bytes_max, expected) in [(201, true), (202, false), (203, false)] {
+            assert_eq!(is_over(&queue, &shards, bytes_max), expected, "{bytes_max}");
+        }
+        // A single message may be longer than the bound.
+        let mut shards = Shards::default();
+        let subscriptions = [shards.subscribe(room, WireForm::Plain, slotmap::Key::null())];
+        shards.append(room, |_, log| log.append([&[0x82, 98], &[0; 98]]));
+        let queue = SendQueue::default();
+        assert!(!queue.is_over(1, &subscriptions, &shards));
+    }
 
     #[test]
     fn queue_that_never_empties_keeps_only_what_waits() {

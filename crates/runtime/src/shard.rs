@@ -54,6 +54,8 @@ pub(crate) struct Shards {
     untrimmed: Vec<ShardKey>,
     /// Subscribers of all shards.
     subscriptions: usize,
+    /// Bytes of memory that all logs take.
+    held_bytes: usize,
 }
 
 impl Shards {
@@ -99,6 +101,7 @@ impl Shards {
         self.subscriptions -= 1;
         shard.subscribers.remove(subscription.subscriber);
         if shard.subscribers.is_empty() {
+            self.held_bytes -= shard.log.held_bytes();
             self.shards.remove(subscription.shard);
             if let Entry::Occupied(mut forms) = self.by_room.entry(room) {
                 forms.get_mut().retain(|key| *key != subscription.shard);
@@ -117,6 +120,11 @@ impl Shards {
         self.subscriptions
     }
 
+    /// Bytes of memory that all logs take.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Appends one frame to the room's log in each form that anybody here has, by `append`;
     /// returns how many are subscribed.
     pub(crate) fn append(
@@ -128,7 +136,9 @@ impl Shards {
         let mut subscribers = 0;
         for key in forms {
             let shard = &mut self.shards[*key];
+            self.held_bytes -= shard.log.held_bytes();
             append(shard.form, &mut shard.log);
+            self.held_bytes += shard.log.held_bytes();
             if !std::mem::replace(&mut shard.has_news, true) {
                 self.news.push(*key);
             }
@@ -169,7 +179,9 @@ impl Shards {
             shard.is_untrimmed = false;
             let cursors = shard.subscribers.values().map(|s| s.cursor);
             let slowest = cursors.min().unwrap_or(shard.log.head());
+            self.held_bytes -= shard.log.held_bytes();
             shard.log.trim(slowest);
+            self.held_bytes += shard.log.held_bytes();
         }
     }
 
@@ -203,6 +215,7 @@ impl Shards {
 #[cfg(test)]
 mod tests {
     use hub::CoreId;
+    use slotmap::Key;
 
     use super::*;
 
@@ -253,5 +266,57 @@ mod tests {
         assert!(shards.by_room.is_empty() && shards.shards.is_empty());
         shards.subscribe(ROOM, WireForm::Plain, nobody);
         assert_eq!(append(&mut shards), (1, vec![WireForm::Plain]));
+    }
+
+    /// A fixed sequence that looks random, so that a failure can be repeated.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 % bound as u64) as usize
+        }
+    }
+
+    #[test]
+    fn bytes_held_are_those_of_all_logs_whatever_happens() {
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut shards = Shards::default();
+        let mut subscriptions = Vec::new();
+        for step in 0..20_000 {
+            let home = CoreId(0);
+            let token = random.below(4) as u64;
+            let room = RoomId { home, token };
+            match random.below(8) {
+                0 if subscriptions.len() < 20 => {
+                    let form = [WireForm::Plain, DEFLATE][random.below(2)];
+                    subscriptions.push(shards.subscribe(room, form, ConnectionKey::null()));
+                }
+                1 if !subscriptions.is_empty() => {
+                    let at = random.below(subscriptions.len());
+                    shards.unsubscribe(subscriptions.swap_remove(at));
+                }
+                2..5 => {
+                    let payload = vec![1; random.below(1_000)];
+                    shards.append(room, |_, log| log.append([&[0, 0], &payload]));
+                }
+                _ if !subscriptions.is_empty() => {
+                    let one = subscriptions[random.below(subscriptions.len())];
+                    let bytes = random.below(shards.lag(one) + 1);
+                    shards.advance(one, bytes);
+                    shards.note_progress(&[one]);
+                    shards.trim();
+                }
+                _ => {}
+            }
+            let held = shards.shards.values().map(|it| it.log.held_bytes());
+            assert_eq!(shards.held_bytes(), held.sum::<usize>(), "step {step}");
+        }
+        for subscription in subscriptions {
+            shards.unsubscribe(subscription);
+        }
+        assert_eq!(shards.held_bytes(), 0);
     }
 }

@@ -41,20 +41,46 @@ impl State {
             return Progress::Exhausted;
         }
         connection.pause = None;
-        let limits = &self.shared.config.limits;
+        if !connection.protocol.is_within_message() {
+            connection.message_by_ms = None;
+        }
+        let config = &self.shared.config;
         let step = connection
             .protocol
-            .receive(input, limits, &mut self.inflater);
+            .receive(input, &config.limits, &mut self.inflater);
         let consumed = step.consumed;
         if let Some(event) = &step.event {
             self.tally.took(event);
         }
         match step.event {
-            None => return Progress::Exhausted,
+            None => {
+                let now_ms = self.received_ns / 1_000_000;
+                connection.note_unfinished(now_ms + ms(config.timeouts.message));
+                return Progress::Exhausted;
+            }
             Some(Event::Request(request)) => {
-                let compression = self.shared.config.compression.as_ref();
+                let told = connection
+                    .client
+                    .told(connection.peer, &request, &config.proxies);
+                let compression = config.compression.as_ref();
                 let routed = route(&request, &*self.shared.application, compression);
-                self.follow(key, routed);
+                if told.is_none_or(|client| self.identify(key, client)) {
+                    self.follow(key, routed);
+                }
+            }
+            Some(Event::Message(_))
+                if !connection
+                    .messages
+                    .allows(config.message_rate, self.received_ns) =>
+            {
+                self.close(key, EndReason::MessageRate);
+            }
+            Some(Event::Ping(_) | Event::Pong(_))
+                if !connection
+                    .controls
+                    .allows(config.control_rate, self.received_ns) =>
+            {
+                self.close(key, EndReason::ControlRate);
             }
             Some(Event::Message(message)) => {
                 self.spare.lend(&mut connection.queue.direct);
@@ -137,8 +163,8 @@ impl State {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if connection.admitted != Admitted::Yes {
-            return self.close(key, EndReason::TooManyConnections);
+        if let Admitted::ToRefuse(refusal) = connection.admitted {
+            return self.close(key, refusal.reason());
         }
         match routed {
             Routed::Answer(answer, wanted) => {
@@ -226,7 +252,11 @@ impl State {
         } else if let Some(connection) = self.connections.get_mut(key)
             && connection.queue.direct_bytes() > 0
         {
+            let is_blocked = connection.queue.sending.is_blocked();
             connection.mark_dirty(key, &mut self.dirty);
+            if is_blocked {
+                self.count_held(key);
+            }
         }
     }
 

@@ -52,6 +52,8 @@ impl State {
             })
             .collect();
         self.queued_bytes = queued_bytes;
+        let now_ns = self.shared.now_ns();
+        self.shared.admission.addresses.clear_next(now_ns);
         for (key, due) in due {
             self.carry_out(key, due, now_ms);
         }
@@ -96,6 +98,7 @@ fn due(
 ) -> Option<Due> {
     let passed = |deadline_ms: u64| now_ms >= deadline_ms;
     let sending = sending_due(connection, timeouts, now_ms);
+    let message = message_due(connection, timeouts, now_ms);
     match &mut connection.stage {
         Stage::Handshake { deadline_ms } => {
             passed(*deadline_ms).then_some(Due::Close(EndReason::HandshakeTimeout))
@@ -114,6 +117,7 @@ fn due(
         {
             Some(Due::Close(EndReason::Aged))
         }
+        Stage::Open { .. } if message.is_some() => message,
         Stage::Open { heartbeat } => {
             if connection.pause.is_none() && sending.is_none() {
                 return heartbeat_due(heartbeat, now_ms);
@@ -160,6 +164,15 @@ fn sending_due(connection: &Connection, timeouts: &Timeouts, now_ms: u64) -> Opt
         }
         Sending::Blocked { .. } => Some(Due::Nudge),
     }
+}
+
+/// While the peer is not read, the time of its message stands still.
+fn message_due(connection: &mut Connection, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
+    let by_ms = connection.message_by_ms.as_mut()?;
+    if connection.pause.is_some() {
+        *by_ms = now_ms + ms(timeouts.message);
+    }
+    (now_ms >= *by_ms).then_some(Due::Close(EndReason::MessageTimeout))
 }
 
 /// Only rooms have a time for a pause; one for the connection's own queue ends when that has room

@@ -14,6 +14,8 @@ use crate::{
 pub struct Tally {
     /// Connections accepted.
     pub opened: u64,
+    /// Connections that were not counted for their address, since too many addresses are in use.
+    pub addresses_uncounted: u64,
     /// Connections that are open, by their entry in the application's table.
     pub open: Vec<u64>,
     /// Connections ended.
@@ -128,6 +130,7 @@ impl Tally {
     pub fn new(protocols: usize) -> Self {
         Self {
             opened: 0,
+            addresses_uncounted: 0,
             open: vec![0; protocols],
             ended: HashMap::new(),
             rejected: HashMap::new(),
@@ -161,6 +164,7 @@ impl Tally {
     /// Adds what another core counted.
     pub fn add(&mut self, other: &Self) {
         self.opened += other.opened;
+        self.addresses_uncounted += other.addresses_uncounted;
         for (open, more) in self.open.iter_mut().zip(&other.open) {
             *open += more;
         }

@@ -16,6 +16,7 @@ pub mod application;
 pub mod descriptors;
 pub mod internal;
 pub mod logging;
+pub mod memory;
 pub mod origin;
 pub mod protocols;
 pub mod reload;

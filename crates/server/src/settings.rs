@@ -32,6 +32,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
 
 use crate::logging::{self, LogFormat};
 use crate::origin::{AllowList, Permit};
@@ -42,7 +43,9 @@ pub use report::{Override, Place, Refusal, Stop, Warning};
 pub use task::Task;
 pub use units::{Internal, Period, Size};
 
-use units::{GIB, KIB, MIB, address, cores, count, delay, internal, period, permit, size};
+use units::{
+    GIB, KIB, MIB, TIB, address, cores, count, delay, internal, network, period, permit, size,
+};
 
 /// How the cores wait for sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -93,7 +96,18 @@ impl Takeover {
     }
 }
 
+/// How a trusted proxy tells whom it speaks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProxyHeader {
+    /// In the request's fields X-Forwarded-For.
+    #[default]
+    XForwardedFor,
+    /// In a header of the PROXY protocol, version 2, before anything else.
+    ProxyV2,
+}
+
 const LISTENING: &str = "Listening";
+const ADDRESSES: &str = "Limits of addresses, and proxies";
 const PAGE: &str = "Page and origins";
 const HANDSHAKE: &str = "Limits of a handshake";
 const MESSAGES: &str = "Limits of messages and queues";
@@ -141,6 +155,53 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT", value_parser = count(1, 10_000_000))]
     #[arg(help_heading = LISTENING)]
     pub max_connections: Option<usize>,
+
+    /// Most connections of one address at a time; 0 for any number
+    ///
+    /// Of an IPv4 address, or of an IPv6 network of 64 bits; this machine's own (127.0.0.0/8, ::1)
+    /// are not counted. Beyond it, a peer is answered 429 with Retry-After; eight are told so at a
+    /// time, others are reset. 0 is logged as a warning. Behind a proxy, see trusted_proxies.
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 10_000_000))]
+    #[arg(default_value = "100", help_heading = ADDRESSES)]
+    pub address_connections_max: usize,
+
+    /// New connections of one address a second; 0 for any number
+    ///
+    /// Counted as address_connections_max does, and answered like it. 0 is logged as a warning.
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 1_000_000))]
+    #[arg(default_value = "20", help_heading = ADDRESSES)]
+    pub address_rate: usize,
+
+    /// New connections of one address at once, before address_rate holds
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 1_000_000))]
+    #[arg(default_value = "40", help_heading = ADDRESSES)]
+    pub address_burst: usize,
+
+    /// Most addresses whose connections are counted, over all cores
+    ///
+    /// 16 to 10000000. An address is forgotten when it has no connection and its burst is whole
+    /// again. While all are in use, connections of further addresses are let in uncounted, which a
+    /// metric shows: to refuse them would let one who has many addresses shut all others out.
+    #[arg(long, value_name = "COUNT", value_parser = count(16, 10_000_000))]
+    #[arg(default_value = "65536", help_heading = ADDRESSES)]
+    pub addresses_max: usize,
+
+    /// Networks of proxies that may speak for their clients
+    ///
+    /// A list of networks, such as 10.0.0.0/8 or fd00::/8, and single addresses. What such a peer
+    /// says of its client, in the way of proxy_header, is what limits of addresses count and the
+    /// log shows. From anyone else it is not believed.
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = network)]
+    #[arg(help_heading = ADDRESSES)]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// How a trusted proxy tells whom it speaks for
+    ///
+    /// With x-forwarded-for, the client is the last address of all these fields that is no trusted
+    /// proxy's. With proxy-v2, every connection of a trusted proxy must begin with a header of the
+    /// PROXY protocol, version 2: without one it is refused, with 400 if it is a request.
+    #[arg(long, value_name = "NAME", default_value = "x-forwarded-for", help_heading = ADDRESSES)]
+    pub proxy_header: ProxyHeader,
 
     /// File in TOML to read settings from
     ///
@@ -209,6 +270,30 @@ pub struct Settings {
     #[arg(default_value = "1024", help_heading = MESSAGES)]
     pub message_fragments_max: usize,
 
+    /// Messages that a peer may send a second; 0 for any number
+    ///
+    /// Beyond it, the peer is closed with 1008.
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 1_000_000))]
+    #[arg(default_value = "0", help_heading = MESSAGES)]
+    pub message_rate: usize,
+
+    /// Messages that a peer may send at once, before message_rate holds
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 1_000_000))]
+    #[arg(default_value = "200", help_heading = MESSAGES)]
+    pub message_burst: usize,
+
+    /// Pings and pongs that a peer may send a second; 0 for any number
+    ///
+    /// Beyond it, the peer is closed with 1008. Answers to the server's own pings count too.
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 1_000_000))]
+    #[arg(default_value = "0", help_heading = MESSAGES)]
+    pub control_rate: usize,
+
+    /// Pings and pongs that a peer may send at once, before control_rate holds
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 1_000_000))]
+    #[arg(default_value = "50", help_heading = MESSAGES)]
+    pub control_burst: usize,
+
     /// Most bytes waiting to be sent to one connection
     ///
     /// A peer that reads too slowly and exceeds it is closed with 1013 ("try again later"), so that
@@ -216,6 +301,15 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE", value_parser = size(KIB, GIB))]
     #[arg(default_value = "1MiB", help_heading = MESSAGES)]
     pub send_queue_bytes_max: Size,
+
+    /// Most bytes of memory for what waits to be sent, to all connections together
+    ///
+    /// Each core has an even share of it. When a core has more, the peers for whom the most waits
+    /// are closed with 1013 ("try again later") until it has not. Without it, a quarter of the
+    /// memory that this process may use.
+    #[arg(long, value_name = "SIZE", value_parser = size(MIB, 64 * TIB))]
+    #[arg(help_heading = MESSAGES)]
+    pub send_queues_bytes_max: Option<Size>,
 
     /// Most bytes of a connection's own messages on their way to their rooms
     ///
@@ -301,6 +395,13 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", value_parser = period)]
     #[arg(default_value = "10s", help_heading = TIMEOUTS)]
     pub handshake_timeout: Period,
+
+    /// Time for a message, from its first byte to its last, all its fragments together
+    ///
+    /// After it, the peer is closed with 1008. It stands still while the server does not read.
+    #[arg(long, value_name = "DURATION", value_parser = period)]
+    #[arg(default_value = "10s", help_heading = TIMEOUTS)]
+    pub message_timeout: Period,
 
     /// Time between two pings to a peer
     #[arg(long, value_name = "DURATION", value_parser = period)]

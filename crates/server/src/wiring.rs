@@ -3,13 +3,13 @@
 use std::{num::NonZeroUsize, sync::Arc, thread};
 
 use anyhow::Context;
-use runtime::{Compression, Config, DriverChoice, Timeouts};
+use runtime::{AddressLimits, Compression, Config, DriverChoice, Proxies, Rate, Timeouts};
 
 use crate::{
     application::Hubbub,
     internal::Configured,
-    protocols,
-    settings::{self, Driver, Period, Settings},
+    memory, protocols,
+    settings::{self, Driver, Period, ProxyHeader, Settings, Size},
     site::Site,
 };
 
@@ -33,8 +33,25 @@ pub fn config(settings: &Settings) -> Config {
                 .unwrap_or(u32::MAX),
         },
         connections_max: settings.max_connections,
+        addresses: AddressLimits {
+            connections_max: settings.address_connections_max,
+            rate: rate(settings.address_rate, settings.address_burst),
+            addresses_max: settings.addresses_max,
+        },
+        proxies: Proxies {
+            trusted: settings.trusted_proxies.clone(),
+            header: match settings.proxy_header {
+                ProxyHeader::XForwardedFor => runtime::ProxyHeader::XForwardedFor,
+                ProxyHeader::ProxyV2 => runtime::ProxyHeader::ProxyV2,
+            },
+        },
+        message_rate: rate(settings.message_rate, settings.message_burst),
+        control_rate: rate(settings.control_rate, settings.control_burst),
         rooms_max: settings.rooms_max,
         send_queue_bytes_max: settings.send_queue_bytes_max.bytes(),
+        send_queues_bytes_max: settings
+            .send_queues_bytes_max
+            .map_or_else(send_queues_by_memory, Size::bytes),
         publish_window_bytes: settings.publish_window_bytes.bytes(),
         outbox_bytes_max: settings.outbox_bytes_max.bytes(),
         mailbox_batches: settings.mailbox_batches,
@@ -46,6 +63,7 @@ pub fn config(settings: &Settings) -> Config {
             pong: settings.pong_timeout.duration(),
             close: settings.close_timeout.duration(),
             write: settings.write_timeout.duration(),
+            message: settings.message_timeout.duration(),
             pause: settings.pause_timeout.duration(),
             drain_delay: settings.drain_delay.duration(),
             drain: settings.drain_timeout.duration(),
@@ -69,6 +87,18 @@ fn compression(settings: &Settings) -> Option<Compression> {
     (settings.compression == settings::Compression::On).then_some(compression)
 }
 
+/// So many a second with this burst; a rate of 0 is no bound.
+fn rate(per_second: usize, burst: usize) -> Option<Rate> {
+    let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    Rate::new(number(per_second), number(burst))
+}
+
+/// A quarter of the memory that this process may use: with another quarter that queues take while
+/// they grow, half of it is left for everything else.
+fn send_queues_by_memory() -> usize {
+    memory::limit().map_or(Config::default().send_queues_bytes_max, |bytes| bytes / 4)
+}
+
 /// What the internal listener tells of the configuration.
 pub fn configured(settings: &Settings) -> Configured {
     let config = config(settings);
@@ -79,7 +109,16 @@ pub fn configured(settings: &Settings) -> Configured {
         ("request_line_bytes_max", limits.request_line_bytes_max),
         ("message_bytes_max", limits.message_bytes_max),
         ("message_fragments_max", settings.message_fragments_max),
+        ("address_connections_max", settings.address_connections_max),
+        ("address_rate", settings.address_rate),
+        ("address_burst", settings.address_burst),
+        ("addresses_max", settings.addresses_max),
+        ("message_rate", settings.message_rate),
+        ("message_burst", settings.message_burst),
+        ("control_rate", settings.control_rate),
+        ("control_burst", settings.control_burst),
         ("send_queue_bytes_max", config.send_queue_bytes_max),
+        ("send_queues_bytes_max", config.send_queues_bytes_max),
         ("publish_window_bytes", config.publish_window_bytes),
         ("outbox_bytes_max", config.outbox_bytes_max),
         ("mailbox_batches", config.mailbox_batches),
@@ -93,6 +132,7 @@ pub fn configured(settings: &Settings) -> Configured {
         ("pong_timeout", timeouts.pong),
         ("close_timeout", timeouts.close),
         ("write_timeout", timeouts.write),
+        ("message_timeout", timeouts.message),
         ("pause_timeout", timeouts.pause),
         ("drain_delay", timeouts.drain_delay),
         ("drain_timeout", timeouts.drain),

@@ -1,5 +1,10 @@
 //! Holds the documents against the code they speak of.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
 use clap::CommandFactory;
 use server::settings::{AT_RUN_TIME, AT_START, Settings};
 
@@ -19,7 +24,9 @@ const NO_LIMITS: &[&str] = &[
     "listen",
     "log_format",
     "log_level",
+    "proxy_header",
     "static_dir",
+    "trusted_proxies",
     "version",
 ];
 
@@ -62,6 +69,50 @@ fn limits_document_names_every_bound_with_its_default() {
             "{} is no setting",
             row[1]
         );
+    }
+}
+
+/// All sources of the workspace's crates, with their paths.
+fn sources(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            let text = fs::read_to_string(&path).expect("a source");
+            found.push((path, text));
+        }
+    }
+}
+
+#[test]
+fn limits_document_names_a_test_beside_every_bound_that_exists() {
+    let mut found = Vec::new();
+    sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
+        &mut found,
+    );
+    let exists = |test: &str| {
+        let (module, name) = test.split_once("::").expect("module::name");
+        let definition = format!("fn {name}(");
+        let mut of_module = found.iter().filter(|(path, _)| {
+            let mut parts = path.iter().filter_map(|part| part.to_str());
+            parts.any(|part| part.trim_end_matches(".rs") == module)
+        });
+        of_module.any(|(_, text)| text.contains(&definition))
+    };
+    let (limits, _) = tables();
+    let is_row = |line: &&str| line.starts_with("| ") && !line.ends_with("| Test |");
+    let rows: Vec<_> = limits.lines().filter(is_row).collect();
+    assert!(rows.len() > 30, "{} rows", rows.len());
+    for row in rows {
+        let tests = row.trim_end_matches('|').rsplit('|').next();
+        let tests: Vec<_> = tests.unwrap_or_default().split('`').collect();
+        let tests: Vec<_> = tests.iter().skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test beside {row}");
+        for test in tests {
+            assert!(exists(test), "there is no {test}, beside {row}");
+        }
     }
 }
 

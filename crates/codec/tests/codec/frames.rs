@@ -54,6 +54,44 @@ fn check(vector: &Frames) {
     }
 }
 
+/// A ping between two fragments does not end the message.
+#[test]
+fn connection_is_within_a_message_until_its_last_byte() {
+    let whole = short(0x82, b"whole");
+    let fragmented = [short(0x01, b"fr"), short(0x89, b"!"), short(0x80, b"ag")].concat();
+    for wire in [whole, fragmented] {
+        let mut driver = Driver::open(Limits::default());
+        assert!(!driver.connection.is_within_message());
+        for (at, byte) in wire.iter().enumerate() {
+            driver.feed(&[*byte]);
+            let is_whole = at + 1 == wire.len();
+            assert_eq!(
+                driver.connection.is_within_message(),
+                !is_whole,
+                "after {at}"
+            );
+        }
+    }
+    let mut driver = Driver::open(Limits::default());
+    let ping = short(0x89, b"half");
+    driver.feed(&ping[..5]);
+    assert!(driver.connection.is_within_message());
+    driver.feed(&ping[5..]);
+    assert!(!driver.connection.is_within_message());
+    assert!(!Connection::new().is_within_message());
+}
+
+#[test]
+fn encoded_frame_is_as_long_as_its_header_says() {
+    for bytes in [0, 1, 125, 126, 127, 65_535, 65_536, 100_000] {
+        let mut wire = Vec::new();
+        encode_message(Kind::Binary, &vec![1; bytes], &mut wire);
+        let length = wire.len();
+        wire.extend([0xff; 20]);
+        assert_eq!(wire_frame::encoded_bytes(&wire), length, "{bytes}");
+    }
+}
+
 #[test]
 fn good_frames_however_cut_give_their_events() {
     good_frames().iter().for_each(check);

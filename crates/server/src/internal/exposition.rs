@@ -100,6 +100,11 @@ fn now(families: &mut Families, status: &Status, standings: &[Standing], total: 
         "Bytes that wait for all connections together.",
         sum(|it| it.send_queue_bytes),
     );
+    families.gauge(
+        "hubbub_send_queues_held_bytes",
+        "Bytes of memory held for peers that do not read as fast as they are sent to.",
+        sum(|it| it.held_bytes),
+    );
 }
 
 fn described(families: &mut Families, status: &Status) {
@@ -108,6 +113,11 @@ fn described(families: &mut Families, status: &Status) {
         "hubbub_rooms",
         "Rooms, those included that are empty and kept for a while.",
         cores.map_or(0, |cores| cores.monitor().rooms()) as f64,
+    );
+    families.gauge(
+        "hubbub_addresses",
+        "Addresses whose connections are counted.",
+        cores.map_or(0, |cores| cores.monitor().addresses()) as f64,
     );
     families.gauge(
         "hubbub_draining",
@@ -144,6 +154,11 @@ fn connections(families: &mut Families, total: &Tally) {
         "Connections accepted.",
         total.opened,
     );
+    families.counter(
+        "hubbub_connections_uncounted_total",
+        "Connections let in uncounted, since as many addresses as are counted were in use.",
+        total.addresses_uncounted,
+    );
     let count = |ending: &Ending| total.ended.get(ending).copied().unwrap_or(0);
     families.counters(
         "hubbub_connections_ended_total",
@@ -178,7 +193,7 @@ fn connections(families: &mut Families, total: &Tally) {
     families.counters(
         "hubbub_evictions_total",
         "Connections closed for being slow.",
-        ["send_queue_full", "write_stalled"]
+        ["send_queue_full", "queues_full", "write_stalled"]
             .map(|policy| (vec![("policy", policy)], ended_by(policy) as f64)),
     );
     let errors = total.accept_errors;

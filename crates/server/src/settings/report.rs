@@ -74,6 +74,13 @@ pub enum Warning {
     AnyOrigin,
     /// `message_fragments_max` is 0.
     FragmentsUnbounded,
+    /// A bound on the connections of an address is 0.
+    AddressUnbounded {
+        /// Its key.
+        key: &'static str,
+    },
+    /// `trusted_proxies` has a network that everybody is in.
+    AnyProxy,
 }
 
 impl fmt::Display for Warning {
@@ -89,6 +96,15 @@ impl fmt::Display for Warning {
             ),
             Self::FragmentsUnbounded => f.write_str(
                 "message_fragments_max is 0: a peer may send a message in any number of fragments",
+            ),
+            Self::AddressUnbounded { key } => {
+                write!(
+                    f,
+                    "{key} is 0: one address may take all connections there are"
+                )
+            }
+            Self::AnyProxy => f.write_str(
+                "trusted_proxies has a network that everybody is in: any peer may pass for another",
             ),
         }
     }

@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 
-use super::Settings;
 use super::layers::Sourced;
 use super::report::{Fault, Warning};
+use super::{ProxyHeader, Settings};
 use crate::origin::Permit;
 
 /// The faults that only show when all values are known.
@@ -16,7 +16,14 @@ pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
         "the request line is part of the head",
     )];
     let sizes = sizes.iter().filter_map(|rule| at_most(rule, sourced));
-    sizes.chain(listen(settings)).collect()
+    let rates = rates(settings, sourced);
+    let proxies = proxies(settings, sourced);
+    sizes
+        .chain(queues(settings, sourced))
+        .chain(rates)
+        .chain(proxies)
+        .chain(listen(settings))
+        .collect()
 }
 
 /// The lower setting, the upper one, and why the one may not exceed the other.
@@ -31,6 +38,66 @@ fn at_most<T: PartialOrd + Display>(rule: &Rule<T>, sourced: &Sourced) -> Option
             sourced.describe(upper, upper_value)
         ),
         reason: format!("{why}: lower {lower} or raise {upper}"),
+    })
+}
+
+/// One queue must fit into what there is for all, if that is set.
+fn queues(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
+    let rule = (
+        ("send_queue_bytes_max", settings.send_queue_bytes_max),
+        ("send_queues_bytes_max", settings.send_queues_bytes_max?),
+        "the queue of one connection is part of those of all",
+    );
+    at_most(&rule, sourced)
+}
+
+fn rates(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
+    let s = settings;
+    let rates = [
+        (
+            "address_rate",
+            s.address_rate,
+            "address_burst",
+            s.address_burst,
+        ),
+        (
+            "message_rate",
+            s.message_rate,
+            "message_burst",
+            s.message_burst,
+        ),
+        (
+            "control_rate",
+            s.control_rate,
+            "control_burst",
+            s.control_burst,
+        ),
+    ];
+    let wrong = rates
+        .iter()
+        .filter(|(_, rate, _, burst)| *rate > 0 && *burst == 0);
+    let faults = wrong.map(|(rate, rate_value, burst, burst_value)| Fault {
+        subject: format!(
+            "{} leaves nothing of {}",
+            sourced.describe(burst, burst_value),
+            sourced.describe(rate, rate_value)
+        ),
+        reason: format!("raise {burst} to 1 or more, or write 0 for {rate} to have no bound"),
+    });
+    faults.collect()
+}
+
+fn proxies(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
+    let is_nobody_trusted = settings.trusted_proxies.is_empty();
+    let is_wrong = settings.proxy_header == ProxyHeader::ProxyV2 && is_nobody_trusted;
+    is_wrong.then(|| Fault {
+        subject: format!(
+            "{} without trusted_proxies",
+            sourced.describe("proxy_header", &"proxy-v2")
+        ),
+        reason: "no peer may send such a header: list the proxies' networks in trusted_proxies, \
+                 or leave proxy_header out"
+            .to_owned(),
     })
 }
 
@@ -57,6 +124,21 @@ pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
     }
     if settings.message_fragments_max == 0 {
         warnings.push(Warning::FragmentsUnbounded);
+    }
+    for (key, value) in [
+        ("address_connections_max", settings.address_connections_max),
+        ("address_rate", settings.address_rate),
+    ] {
+        if value == 0 {
+            warnings.push(Warning::AddressUnbounded { key });
+        }
+    }
+    if settings
+        .trusted_proxies
+        .iter()
+        .any(|it| it.prefix_len() == 0)
+    {
+        warnings.push(Warning::AnyProxy);
     }
     warnings
 }

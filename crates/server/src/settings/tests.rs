@@ -66,6 +66,18 @@ const SAMPLES: &[(&str, &str)] = &[
     ("cores", "3"),
     ("driver", "io_uring"),
     ("max_connections", "77"),
+    ("address_connections_max", "7"),
+    ("address_rate", "3"),
+    ("address_burst", "9"),
+    ("addresses_max", "1000"),
+    ("trusted_proxies", "10.0.0.0/8"),
+    ("proxy_header", "proxy-v2"),
+    ("message_rate", "100"),
+    ("message_burst", "20"),
+    ("control_rate", "10"),
+    ("control_burst", "5"),
+    ("send_queues_bytes_max", "2GiB"),
+    ("message_timeout", "3s"),
     ("static_dir", "public"),
     ("static_bytes_max", "1MiB"),
     ("allow_origin", "https://example.com"),
@@ -114,6 +126,14 @@ fn in_toml(arg: &Arg, value: &str) -> String {
     }
 }
 
+/// What is refused alone is tried in the company that it needs.
+fn company_of(key: &str) -> &'static [&'static str] {
+    match key {
+        "proxy_header" => &["--trusted-proxies=192.0.2.1"],
+        _ => &[],
+    }
+}
+
 #[test]
 fn every_setting_is_reached_from_every_source() {
     for arg in arguments().iter().filter(|arg| arg.get_id() != "config") {
@@ -123,11 +143,12 @@ fn every_setting_is_reached_from_every_source() {
         let flag = format!("{}={value}", report::flag(key));
         let variable = environment::variable(key);
 
-        let by_flag = accepted(&[&flag], &[], None);
-        assert_ne!(by_flag, Settings::default(), "{key}");
-        let by_variable = accepted(&[], &[(&variable, value)], None);
+        let company = company_of(key);
+        let by_flag = accepted(&[&[flag.as_str()], company].concat(), &[], None);
+        assert_ne!(by_flag, accepted(company, &[], None), "{key}");
+        let by_variable = accepted(company, &[(&variable, value)], None);
         assert_eq!(by_variable, by_flag, "{key}");
-        let by_file = accepted(&[], &[], Some(&in_toml(arg, value)));
+        let by_file = accepted(company, &[], Some(&in_toml(arg, value)));
         let config = by_file.config.clone();
         assert_eq!(by_file, Settings { config, ..by_flag }, "{key}");
     }
@@ -241,11 +262,21 @@ fn settings_that_are_risky_are_reported() {
     let flags = [
         "--allow-origin=https://a.example,*",
         "--message-fragments-max=0",
+        "--address-connections-max=0",
+        "--address-rate=0",
+        "--trusted-proxies=::/0",
     ];
     let loaded = load(&flags, &[], None).unwrap();
+    let unbounded = |key| Warning::AddressUnbounded { key };
     assert_eq!(
         loaded.warnings,
-        [Warning::AnyOrigin, Warning::FragmentsUnbounded]
+        [
+            Warning::AnyOrigin,
+            Warning::FragmentsUnbounded,
+            unbounded("address_connections_max"),
+            unbounded("address_rate"),
+            Warning::AnyProxy,
+        ]
     );
     assert!(loaded.settings.allow_list().accepts_any());
 }

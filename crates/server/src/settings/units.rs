@@ -1,17 +1,19 @@
 //! Sizes, durations and counts: how they are written, within which range, and written back.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 
 use crate::origin::{Permit, PermitError};
 
 pub(super) const KIB: usize = 1 << 10;
 pub(super) const MIB: usize = 1 << 20;
 pub(super) const GIB: usize = 1 << 30;
+pub(super) const TIB: usize = 1 << 40;
 
 const PERIOD_MIN: Duration = Duration::from_millis(1);
 const PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -30,7 +32,7 @@ impl Size {
 impl fmt::Display for Size {
     /// In the largest unit that leaves no fraction, so that reading it back gives the same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (unit, name) in [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")] {
+        for (unit, name) in [(TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")] {
             if self.0 >= unit && self.0.is_multiple_of(unit) {
                 return write!(f, "{}{name}", self.0 / unit);
             }
@@ -160,6 +162,23 @@ pub(super) fn internal(text: &str) -> Result<Internal, String> {
             .map(Internal::At)
             .map_err(|problem| format!("{problem}; or off")),
     }
+}
+
+/// Reads a network, or a single address; around it there may be the blanks of a list. What lies
+/// within IPv4 is told as IPv4.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let network = text
+        .parse()
+        .or_else(|_| text.parse::<IpAddr>().map(|ip| ip.to_canonical().into()));
+    let network: IpNet = network.map_err(|_| {
+        "not a network: write 10.0.0.0/8, fd00::/8, or a single address without a port".to_owned()
+    })?;
+    if network.trunc() != network {
+        let network = network.trunc();
+        return Err(format!("it has bits beyond its prefix: write {network}"));
+    }
+    Ok(network)
 }
 
 /// Reads an entry of the list of origins; around it there may be the blanks of a list.

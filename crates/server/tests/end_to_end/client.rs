@@ -1,6 +1,7 @@
 //! A WebSocket client that keeps the rules, and one request over HTTP.
 
 use std::{
+    collections::HashMap,
     io::Read,
     net::{SocketAddr, TcpStream},
 };
@@ -221,6 +222,19 @@ pub fn get_internal(server: &Server, path: &str) -> Response {
     let request = wire::request("GET", path, &["Connection: close"]);
     wire::send(&mut stream, request.as_bytes());
     Response::read_from(&mut stream)
+}
+
+/// All samples of a scrape, by their name and labels as written.
+pub fn scrape(server: &Server) -> HashMap<String, f64> {
+    let page = get_internal(server, "/metrics");
+    assert_eq!(page.status, 200);
+    let text = String::from_utf8(page.body).unwrap();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let samples = samples.map(|line| {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        (name.to_owned(), value.parse().unwrap())
+    });
+    samples.collect()
 }
 
 /// Whether the server answers now: a new connection is opened and echoes.

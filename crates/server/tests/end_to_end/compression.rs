@@ -6,9 +6,9 @@
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
 use crate::{
-    client::Client,
+    client::{Client, scrape},
     harness::{Driver, Server, eventually},
-    internal::{check, scrape},
+    internal::check,
     reload::Reloading,
     wire::{self, BINARY, Frame, PING, Raw, TEXT, UPGRADE},
 };

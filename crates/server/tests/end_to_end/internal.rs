@@ -5,7 +5,7 @@ use std::{collections::HashMap, thread, time::Duration};
 use rustix::process::Signal;
 
 use crate::{
-    client::{Client, binary, get, get_internal},
+    client::{Client, binary, get, get_internal, scrape},
     harness::{Driver, Server, command, eventually, run},
     wire::{self, BINARY, Raw},
 };
@@ -26,19 +26,6 @@ on_both_drivers![
     public_port_serves_nothing_of_it,
     scrapers_that_are_stuck_keep_nobody_out,
 ];
-
-/// All samples of a scrape, by their name and labels as written.
-pub fn scrape(server: &Server) -> HashMap<String, f64> {
-    let page = get_internal(server, "/metrics");
-    assert_eq!(page.status, 200);
-    let text = String::from_utf8(page.body).unwrap();
-    let samples = text.lines().filter(|line| !line.starts_with('#'));
-    let samples = samples.map(|line| {
-        let (name, value) = line.rsplit_once(' ').unwrap();
-        (name.to_owned(), value.parse().unwrap())
-    });
-    samples.collect()
-}
 
 #[track_caller]
 pub fn check(samples: &HashMap<String, f64>, expected: &[(&str, f64)]) {

@@ -29,7 +29,10 @@ mod harness;
 mod process;
 mod wire;
 
+mod addresses;
 mod age;
+mod bounds;
+mod budget;
 mod compression;
 mod config;
 mod drain;
@@ -50,6 +53,7 @@ mod origin;
 mod pace;
 mod pressure;
 mod protocol;
+mod proxies;
 mod reload;
 mod rooms;
 mod slow;

@@ -14,6 +14,8 @@ use crate::{
 on_both_drivers![
     limit_that_changes_holds_for_connections_that_are_open,
     bounds_of_connections_and_rooms_change,
+    bounds_of_addresses_and_the_proxies_that_are_trusted_change,
+    rates_change_for_connections_that_are_open,
     time_that_an_empty_room_is_kept_changes,
     origins_change_and_the_page_stays,
     timeouts_change_for_those_who_come,
@@ -115,6 +117,44 @@ fn bounds_of_connections_and_rooms_change(driver: Driver) {
     });
     reloading.reload("");
     assert_eq!(opens(&reloading, "/echo"), Ok(()));
+}
+
+fn bounds_of_addresses_and_the_proxies_that_are_trusted_change(driver: Driver) {
+    let trusted = "trusted_proxies = [\"127.0.0.0/8\"]\n";
+    let mut reloading = Reloading::start(driver, "address_connections_max = 1");
+    let opens = |reloading: &Reloading| {
+        let told = [("x-forwarded-for", "203.0.113.7")];
+        Client::with_fields(&reloading.server, "/echo", &told)
+    };
+    let mut inside = vec![opens(&reloading).expect("nobody is trusted")];
+    let most = |count: usize| format!("{trusted}address_connections_max = {count}");
+    reloading.reload(&most(1));
+    eventually("the proxy is trusted", || {
+        inside.extend(opens(&reloading).ok());
+        opens(&reloading).err() == Some(429)
+    });
+    let most_before = inside.len();
+    reloading.reload(&most(10_000));
+    eventually("more are let in", || {
+        inside.extend(opens(&reloading).ok());
+        inside.len() > most_before
+    });
+    reloading.reload(&most(1));
+    eventually("no more are let in", || {
+        opens(&reloading).err() == Some(429)
+    });
+    reloading.reload("address_connections_max = 1");
+    eventually("nobody is trusted again", || opens(&reloading).is_ok());
+    inside.into_iter().for_each(Client::leave);
+}
+
+fn rates_change_for_connections_that_are_open(driver: Driver) {
+    let mut reloading = Reloading::start(driver, "");
+    let mut client = Raw::open(&reloading.server, "/echo");
+    client.send(wire::frame(TEXT, b"x").repeat(300));
+    (0..300).for_each(|_| assert_eq!(client.message().payload, b"x"));
+    reloading.reload("message_rate = 1\nmessage_burst = 5");
+    assert_eq!(closed_by(&mut client, b"x"), 1008);
 }
 
 fn time_that_an_empty_room_is_kept_changes(driver: Driver) {

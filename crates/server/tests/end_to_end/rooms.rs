@@ -103,6 +103,7 @@ fn name_does_not_include_the_query(driver: Driver) {
 
 fn name_of_255_bytes_is_good_and_of_256_is_404(driver: Driver) {
     let server = Server::start(driver, &[]);
+    Client::join(&server, &"x".repeat(254)).leave();
     let mut member = Client::join(&server, &"x".repeat(255));
     member.send("heard");
     assert_eq!(member.text(), "heard");

@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, SocketAddrV4, TcpStream},
     time::Duration,
 };
 
@@ -40,6 +40,34 @@ pub fn connect_narrow(address: SocketAddr, receive_buffer: usize) -> TcpStream {
     let stream = TcpStream::from(socket);
     prepare(&stream);
     stream
+}
+
+/// Connects from an address of this machine of one's own choice.
+pub fn connect_from(source: [u8; 4], address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    prepare(&stream);
+    stream
+}
+
+/// A header of the PROXY protocol, version 2: its command, its family, and what follows.
+pub fn proxy_header(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    header.extend([command, family]);
+    header.extend((rest.len() as u16).to_be_bytes());
+    header.extend(rest);
+    header
+}
+
+/// A header that speaks for this client, who connects to 192.0.2.1:443.
+pub fn proxy_for(client: SocketAddrV4) -> Vec<u8> {
+    let mut rest = client.ip().octets().to_vec();
+    rest.extend([192, 0, 2, 1]);
+    rest.extend(client.port().to_be_bytes());
+    rest.extend(443_u16.to_be_bytes());
+    proxy_header(0x21, 0x11, &rest)
 }
 
 /// Closes the stream by a reset.

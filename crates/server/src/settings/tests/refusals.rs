@@ -21,7 +21,10 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
         ),
         (
             "frobnicate = 1",
-            &["no such setting; there are: allow_origin, close_timeout"],
+            &[
+                "no such setting; there are: address_burst,",
+                "allow_origin, close_timeout",
+            ],
         ),
         (
             "[limits]\nrooms_max = 1",
@@ -72,7 +75,30 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
             &["without a path"],
         ),
         ("allow_origin = [\"null\"]", &["cannot be listed"]),
+        (
+            "trusted_proxies = [\"10.0.0.0/33\"]",
+            &["not a network", "10.0.0.0/8"],
+        ),
+        ("trusted_proxies = [\"proxy\"]", &["not a network"]),
+        (
+            "trusted_proxies = [\"192.0.2.1:80\"]",
+            &["not a network", "without a port"],
+        ),
+        (
+            "trusted_proxies = [\"10.1.2.3/8\"]",
+            &["beyond its prefix", "write 10.0.0.0/8"],
+        ),
+        (
+            "proxy_header = \"forwarded\"",
+            &["there are: x-forwarded-for, proxy-v2"],
+        ),
         // Out of range.
+        ("addresses_max = 15", &["out of range: 16 to 10000000"]),
+        ("message_rate = 1000001", &["out of range: 0 to 1000000"]),
+        (
+            "send_queues_bytes_max = \"1KiB\"",
+            &["out of range: 1MiB to 64TiB"],
+        ),
         ("message_bytes_max = 0", &["out of range: 1 to 1GiB"]),
         ("message_bytes_max = \"2GiB\"", &["out of range"]),
         ("message_bytes_max = -1", &["not a size"]),
@@ -269,6 +295,39 @@ fn settings_that_disagree_are_refused_with_both_places() {
         &[
             "request_line_bytes_max (9KiB, HUBBUB_REQUEST_LINE_BYTES_MAX)",
             "head_bytes_max (8KiB, hubbub.toml line 2)",
+        ],
+    );
+    refused(
+        &["--send-queues-bytes-max=1MiB"],
+        &[],
+        Some("send_queue_bytes_max = \"2MiB\""),
+        &[
+            "send_queue_bytes_max (2MiB, hubbub.toml line 1)",
+            "send_queues_bytes_max (1MiB, --send-queues-bytes-max)",
+            "part of those of all",
+        ],
+    );
+    for rate in ["address", "message", "control"] {
+        refused(
+            &[],
+            &[],
+            Some(&format!("{rate}_rate = 5\n{rate}_burst = 0")),
+            &[
+                &format!("{rate}_burst (0, hubbub.toml line 2)"),
+                &format!("{rate}_rate (5, hubbub.toml line 1)"),
+                &format!("raise {rate}_burst to 1"),
+            ],
+        );
+        let unbounded = format!("{rate}_rate = 0\n{rate}_burst = 0");
+        accepted(&[], &[], Some(&unbounded));
+    }
+    refused(
+        &["--proxy-header=proxy-v2"],
+        &[],
+        None,
+        &[
+            "proxy_header (proxy-v2, --proxy-header) without trusted_proxies",
+            "list the proxies' networks",
         ],
     );
     let twice = ["--listen=127.0.0.1:1,127.0.0.1:1"];

@@ -5,12 +5,14 @@ use super::*;
 #[test]
 fn reload_changes_what_can_change_and_tells_of_the_rest() {
     for (key, value) in SAMPLES {
-        let mut settings = Settings::default();
-        let new = accepted(&[&format!("{}={value}", report::flag(key))], &[], None);
+        let old = accepted(company_of(key), &[], None);
+        let mut settings = old.clone();
+        let flag = format!("{}={value}", report::flag(key));
+        let new = accepted(&[&[flag.as_str()], company_of(key)].concat(), &[], None);
         let (changed, waiting) = settings.reload(new.clone());
         if AT_START.iter().any(|setting| setting.key == *key) {
             assert_eq!((changed, waiting), (vec![], vec![*key]));
-            assert_eq!(settings, Settings::default());
+            assert_eq!(settings, old);
         } else {
             assert_eq!((changed, waiting), (vec![*key], vec![]));
             assert_eq!(settings, new);

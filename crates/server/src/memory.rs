@@ -1,0 +1,111 @@
+//! How much memory this process may use: the machine's, or less where its control group says so.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// In bytes; `None` if the kernel does not tell.
+pub fn limit() -> Option<usize> {
+    limit_under(Path::new("/"))
+}
+
+/// The same, of the machine whose `proc` and `sys` lie here.
+fn limit_under(root: &Path) -> Option<usize> {
+    let machine = machine(&root.join("proc/meminfo"));
+    groups(root).into_iter().chain(machine).min()
+}
+
+/// The line `MemTotal` of proc_meminfo(5), in KiB.
+fn machine(meminfo: &Path) -> Option<usize> {
+    let text = fs::read_to_string(meminfo).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: usize = line.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// The limits of this process's control group and of all above it (cgroups(7)), of whichever
+/// version has the controller. In a container the path may be one that only the host sees; then
+/// the mount's own root is this group.
+fn groups(root: &Path) -> Vec<usize> {
+    let text = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    let mut limits = Vec::new();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        let (mount, file) = match controllers {
+            "" => ("sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|it| it == "memory") => {
+                ("sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let mount = root.join(mount);
+        let group: PathBuf = mount.join(path.trim_start_matches('/'));
+        let up = group.ancestors().take_while(|at| at.starts_with(&mount));
+        limits.extend(up.filter_map(|at| {
+            // `max`, for no limit, is no number.
+            let text = fs::read_to_string(at.join(file)).ok()?;
+            text.trim().parse::<usize>().ok()
+        }));
+    }
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: usize = 1 << 30;
+
+    #[track_caller]
+    fn check(files: &[(&str, &str)], expected: Option<usize>) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        assert_eq!(limit_under(root.path()), expected, "{files:?}");
+    }
+
+    const MEMINFO: (&str, &str) = (
+        "proc/meminfo",
+        "MemTotal:        4194304 kB\nMemFree:          100 kB\n",
+    );
+
+    #[test]
+    fn memory_is_the_machines_where_no_group_has_less() {
+        check(&[], None);
+        check(&[MEMINFO], Some(4 * GIB));
+        let v2 = ("proc/self/cgroup", "0::/a.slice/b.service\n");
+        check(&[MEMINFO, v2], Some(4 * GIB));
+        let unlimited = ("sys/fs/cgroup/a.slice/b.service/memory.max", "max\n");
+        check(&[MEMINFO, v2, unlimited], Some(4 * GIB));
+        let v1 = ("proc/self/cgroup", "4:memory:/x\n0::/x\n");
+        let unlimited = (
+            "sys/fs/cgroup/memory/x/memory.limit_in_bytes",
+            "9223372036854771712\n",
+        );
+        check(&[MEMINFO, v1, unlimited], Some(4 * GIB));
+    }
+
+    #[test]
+    fn memory_is_the_least_that_a_group_on_the_way_up_allows() {
+        let v2 = ("proc/self/cgroup", "0::/a.slice/b.service\n");
+        let own = ("sys/fs/cgroup/a.slice/b.service/memory.max", "2147483648\n");
+        let above = ("sys/fs/cgroup/a.slice/memory.max", "1073741824\n");
+        check(&[MEMINFO, v2, own], Some(2 * GIB));
+        check(&[MEMINFO, v2, own, above], Some(GIB));
+        // In a container that sees its own group as the root.
+        let root = ("sys/fs/cgroup/memory.max", "1073741824\n");
+        check(&[MEMINFO, v2, root], Some(GIB));
+        let v1 = ("proc/self/cgroup", "5:cpu,cpuacct:/y\n4:memory:/docker/x\n");
+        let root = ("sys/fs/cgroup/memory/memory.limit_in_bytes", "1073741824\n");
+        check(&[MEMINFO, v1, root], Some(GIB));
+    }
+}

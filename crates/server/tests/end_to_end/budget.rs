@@ -1,0 +1,199 @@
+//! What waits for all connections together: when it takes too much memory, those who read too
+//! slowly go, and nobody else notices.
+
+use std::{
+    io::Write,
+    net::Shutdown,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crate::{
+    client::{Client, binary, scrape},
+    harness::{Driver, Server, eventually},
+    process,
+    wire::{self, BINARY, CLOSE, Heard, Raw},
+};
+
+on_both_drivers![
+    peers_that_do_not_read_are_closed_before_all_queues_take_too_much,
+    peers_that_wait_for_less_than_the_budget_stay,
+    peer_for_whom_the_most_waits_is_closed_and_others_stay,
+];
+
+const MESSAGE: usize = 32 << 10;
+const BUDGET: usize = 16 << 20;
+
+/// Nothing but the budget ends a slow peer here, and it leaves at once.
+const FLAGS: [&str; 10] = [
+    "--cores",
+    "2",
+    "--send-queue-bytes-max",
+    "2MiB",
+    "--send-queues-bytes-max",
+    "16MiB",
+    "--write-timeout",
+    "10m",
+    "--close-timeout",
+    "10m",
+];
+
+fn narrow(server: &Server, path: &str) -> Raw {
+    let stream = wire::connect_narrow(server.address(), 4096);
+    Raw::over(stream, wire::upgrade(path))
+}
+
+/// Sends until the server takes no more, or has closed.
+fn flood(raw: &Raw, messages: usize) -> JoinHandle<()> {
+    let mut stream = raw.stream.try_clone().unwrap();
+    stream
+        .set_write_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    let frame = wire::frame(BINARY, &[7; MESSAGE]);
+    thread::spawn(move || {
+        for _ in 0..messages {
+            if stream.write_all(&frame).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// A room that talks all the time; what it says must reach all members in order. Returns how many
+/// messages did.
+fn healthy(server: &Server, until: Arc<AtomicBool>) -> JoinHandle<usize> {
+    let mut members: Vec<_> = (0..3).map(|_| Client::join(server, "healthy")).collect();
+    thread::spawn(move || {
+        let mut messages = 0;
+        while !until.load(Ordering::Relaxed) {
+            members[0].send(binary(vec![messages as u8; 1000]));
+            for member in &mut members {
+                assert!(member.receive() == binary(vec![messages as u8; 1000]));
+            }
+            messages += 1;
+            thread::sleep(Duration::from_millis(1));
+        }
+        messages
+    })
+}
+
+/// All that still comes to a peer that says nothing any more: whole messages, and perhaps a close
+/// frame, whose code must be 1013.
+fn hear_out(mut raw: Raw) -> Option<()> {
+    raw.stream.shutdown(Shutdown::Write).unwrap();
+    loop {
+        match raw.next() {
+            Heard::Frame(frame) if frame.opcode() == CLOSE => {
+                assert_eq!(frame.close_code(), 1013);
+                return Some(());
+            }
+            Heard::Frame(frame) => {
+                assert_eq!(frame.first, 0x80 | BINARY);
+                assert_eq!(frame.payload.len(), MESSAGE);
+            }
+            Heard::End | Heard::Cut => return None,
+        }
+    }
+}
+
+fn ended(server: &Server) -> f64 {
+    let name =
+        "hubbub_connections_ended_total{code=\"1013\",initiator=\"server\",reason=\"queues_full\"}";
+    scrape(server)[name]
+}
+
+fn peers_that_do_not_read_are_closed_before_all_queues_take_too_much(driver: Driver) {
+    let server = Server::start(driver, &FLAGS);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let room = healthy(&server, is_over.clone());
+    let before = process::memory_peak(server.pid());
+
+    // Own bytes: echoes of up to 2 MiB for each. Logs: rooms with one who does not read.
+    let echoes: Vec<_> = (0..60).map(|_| narrow(&server, "/echo")).collect();
+    let deaf: Vec<_> = (0..30)
+        .map(|n| narrow(&server, &format!("/rooms/deaf-{n}")))
+        .collect();
+    let mut floods: Vec<_> = echoes.iter().map(|raw| flood(raw, 200)).collect();
+    floods.extend((0..30).map(|n| {
+        let mut publisher = Client::join(&server, &format!("deaf-{n}"));
+        thread::spawn(move || {
+            for _ in 0..100 {
+                publisher.send(binary(vec![9; MESSAGE]));
+                assert!(publisher.receive() == binary(vec![9; MESSAGE]));
+            }
+        })
+    }));
+    let mut held_most = 0.0_f64;
+    while floods.iter().any(|thread| !thread.is_finished()) {
+        held_most = held_most.max(scrape(&server)["hubbub_send_queues_held_bytes"]);
+        thread::sleep(Duration::from_millis(20));
+    }
+    floods.into_iter().for_each(|thread| thread.join().unwrap());
+    is_over.store(true, Ordering::Relaxed);
+    assert!(room.join().unwrap() > 0);
+
+    // What a turn adds before it is looked at: a receive's answers, and deliveries.
+    let slack = (4 << 20) as f64;
+    assert!(held_most > BUDGET as f64 / 8.0, "{held_most}: no attack");
+    assert!(held_most <= BUDGET as f64 + slack, "{held_most} held");
+    let grown = process::memory_peak(server.pid()) - before;
+    assert!(grown < 3 * BUDGET, "{grown} bytes more");
+    let slow = echoes.into_iter().chain(deaf);
+    assert!(slow.filter_map(hear_out).count() >= 20);
+    eventually("those who did not read are counted", || {
+        ended(&server) >= 20.0
+    });
+    eventually("all memory is free again", || {
+        scrape(&server)["hubbub_send_queues_held_bytes"] == 0.0
+    });
+}
+
+fn peers_that_wait_for_less_than_the_budget_stay(driver: Driver) {
+    let server = Server::start(driver, &FLAGS);
+    let mut echoes: Vec<_> = (0..3).map(|_| narrow(&server, "/echo")).collect();
+    let floods: Vec<_> = echoes.iter().map(|raw| flood(raw, 30)).collect();
+    floods.into_iter().for_each(|thread| thread.join().unwrap());
+    for raw in &mut echoes {
+        for _ in 0..30 {
+            assert!(raw.message().payload == [7; MESSAGE]);
+        }
+    }
+    assert_eq!(ended(&server), 0.0);
+    eventually("nothing is held", || {
+        scrape(&server)["hubbub_send_queues_held_bytes"] == 0.0
+    });
+}
+
+fn peer_for_whom_the_most_waits_is_closed_and_others_stay(driver: Driver) {
+    let bounds = [
+        "--send-queue-bytes-max",
+        "8MiB",
+        "--send-queues-bytes-max",
+        "8MiB",
+    ];
+    let times = [
+        "--cores",
+        "1",
+        "--write-timeout",
+        "10m",
+        "--close-timeout",
+        "10m",
+    ];
+    let server = Server::start(driver, &[&bounds[..], &times].concat());
+    let mut others: Vec<_> = (0..3).map(|_| narrow(&server, "/echo")).collect();
+    let floods: Vec<_> = others.iter().map(|raw| flood(raw, 30)).collect();
+    floods.into_iter().for_each(|thread| thread.join().unwrap());
+    let greedy = narrow(&server, "/echo");
+    flood(&greedy, 400).join().unwrap();
+    assert_eq!(hear_out(greedy), Some(()));
+    for raw in &mut others {
+        for _ in 0..30 {
+            assert!(raw.message().payload == [7; MESSAGE]);
+        }
+    }
+    assert_eq!(ended(&server), 1.0);
+}
