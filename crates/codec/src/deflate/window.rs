@@ -5,6 +5,10 @@ use std::collections::VecDeque;
 /// The last plain bytes of the messages that came compressed. Without heap until there are any.
 #[derive(Default)]
 pub(crate) struct Window {
+    #[expect(
+        clippy::box_collection,
+        reason = "one word in every connection, of which most keep nothing"
+    )]
     bytes: Option<Box<VecDeque<u8>>>,
 }
 
