@@ -13,8 +13,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Adds a message and keeps the last `bytes_max` bytes of all. Grows with what came, by
-    /// doubling, up to exactly that.
+    /// Adds a message and keeps the last `bytes_max` bytes of all, which is a power of two or 0.
+    /// Grows with what came, by doubling, up to exactly that.
     pub(crate) fn push(&mut self, plain: &[u8], bytes_max: usize) {
         let plain = &plain[plain.len().saturating_sub(bytes_max)..];
         if plain.is_empty() {
@@ -25,8 +25,7 @@ impl Window {
         bytes.drain(..excess);
         let needed = bytes.len() + plain.len();
         if needed > bytes.capacity() {
-            let capacity = needed.next_power_of_two().min(bytes_max);
-            bytes.reserve_exact(capacity - bytes.len());
+            bytes.reserve_exact(needed.next_power_of_two() - bytes.len());
         }
         bytes.extend(plain);
     }
