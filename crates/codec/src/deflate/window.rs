@@ -5,12 +5,16 @@ use std::collections::VecDeque;
 /// The last plain bytes of the messages that came compressed. Without heap until there are any.
 #[derive(Default)]
 pub(crate) struct Window {
+    #[expect(
+        clippy::box_collection,
+        reason = "one word in every connection, of which most keep nothing"
+    )]
     bytes: Option<Box<VecDeque<u8>>>,
 }
 
 impl Window {
-    /// Adds a message and keeps the last `bytes_max` bytes of all. Grows with what came, by
-    /// doubling, up to exactly that.
+    /// Adds a message and keeps the last `bytes_max` bytes of all, which is a power of two or 0.
+    /// Grows with what came, by doubling, up to exactly that.
     pub(crate) fn push(&mut self, plain: &[u8], bytes_max: usize) {
         let plain = &plain[plain.len().saturating_sub(bytes_max)..];
         if plain.is_empty() {
@@ -21,8 +25,7 @@ impl Window {
         bytes.drain(..excess);
         let needed = bytes.len() + plain.len();
         if needed > bytes.capacity() {
-            let capacity = needed.next_power_of_two().min(bytes_max);
-            bytes.reserve_exact(capacity - bytes.len());
+            bytes.reserve_exact(needed.next_power_of_two() - bytes.len());
         }
         bytes.extend(plain);
     }

@@ -42,6 +42,8 @@ pub struct Driver {
     pub policy: Option<DeflatePolicy>,
     inflater: Inflater,
     fed_bytes: usize,
+    /// Of all messages, before compression.
+    message_bytes: usize,
 }
 
 /// Agrees to all there is.
@@ -67,6 +69,7 @@ impl Driver {
             policy: None,
             inflater: Inflater::default(),
             fed_bytes: 0,
+            message_bytes: 0,
         }
     }
 
@@ -113,6 +116,9 @@ impl Driver {
                     Some(judge(&request, self.policy.as_ref(), &mut self.seen))
                 }
                 Some(event) => {
+                    if let Event::Message(message) = &event {
+                        self.message_bytes += message.payload.len();
+                    }
                     self.seen.push(Seen::from(&event));
                     None
                 }
@@ -153,14 +159,8 @@ impl Driver {
     /// before compression is held for later ones, up to the largest window.
     fn check_memory(&self) {
         let held = self.connection.buffered_bytes();
-        let plain = |seen: &Seen| match seen {
-            Seen::Message(_, payload) => payload.len(),
-            _ => 0,
-        };
         let window = match self.connection.deflate() {
-            Some(agreed) if agreed.client_takeover => {
-                (2 * self.seen.iter().map(plain).sum::<usize>()).min(1 << 15)
-            }
+            Some(agreed) if agreed.client_takeover => (2 * self.message_bytes).min(1 << 15),
             _ => 0,
         };
         assert!(

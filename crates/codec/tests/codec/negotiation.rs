@@ -24,7 +24,7 @@ fn answered(offer: &str, policy: &DeflatePolicy) -> Vec<String> {
     driver.policy = Some(*policy);
     driver.feed(offering(offer).as_bytes());
     assert_eq!(driver.connection.phase(), Phase::Open, "{offer}");
-    let sent = String::from_utf8(driver.sent).unwrap();
+    let sent = String::from_utf8(driver.sent).expect("a head is ASCII");
     let fields = sent.split("\r\n");
     let values = fields.filter_map(|field| field.strip_prefix("Sec-WebSocket-Extensions: "));
     values.map(str::to_owned).collect()

@@ -47,7 +47,7 @@ impl Peer {
         let before = self.stream.total_in();
         self.stream
             .compress_vec(plain, &mut payload, flush)
-            .unwrap();
+            .expect("a stream that has not ended");
         assert_eq!(self.stream.total_in() - before, plain.len() as u64);
         payload
     }
@@ -81,7 +81,7 @@ impl Reading {
             let before = self.stream.total_out();
             self.stream
                 .decompress(&compressed[used..], &mut byte, FlushDecompress::Sync)
-                .unwrap();
+                .expect("within the window");
             if self.stream.total_out() == before {
                 assert_eq!(self.stream.total_in() - start, compressed.len() as u64);
                 return plain;
