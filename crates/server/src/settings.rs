@@ -348,7 +348,8 @@ pub struct Settings {
 
     /// How hard to compress
     ///
-    /// From 1, the fastest, to 9, the shortest.
+    /// From 1, the fastest, to 9, the shortest. 3 takes three to four times as long as 1 and makes
+    /// a kilobyte of chat a quarter shorter: worth it where rooms are large.
     #[arg(long, value_name = "LEVEL", value_parser = count(1, 9))]
     #[arg(default_value = "1", help_heading = COMPRESSION)]
     pub compression_level: usize,
@@ -370,9 +371,10 @@ pub struct Settings {
 
     /// Window of the server's messages, as a power of two of bytes
     ///
-    /// 9 (512 bytes) to 15 (32 KiB); a peer may ask for a smaller one.
+    /// 9 (512 bytes) to 15 (32 KiB); a peer may ask for a smaller one. With compression_takeover
+    /// for the client it bounds the memory of its earlier messages, too, if it offers that.
     #[arg(long, value_name = "BITS", value_parser = count(9, 15))]
-    #[arg(default_value = "12", help_heading = COMPRESSION)]
+    #[arg(default_value = "15", help_heading = COMPRESSION)]
     pub compression_window_bits: usize,
 
     /// Most rooms at a time

@@ -57,6 +57,10 @@ impl Inflater {
                 if out.len() > bytes_max {
                     return Err(FrameError::MessageTooBig);
                 }
+                // With input and room there always is progress; a core must not hang on it.
+                if status == Status::BufError {
+                    return Err(FrameError::DeflateInvalid);
+                }
                 if status == Status::StreamEnd {
                     if is_end && rest.is_empty() {
                         return Ok(());
