@@ -1,10 +1,10 @@
 //! Any bytes, in any pieces: the events and what is owed for them stay the same.
 //!
-//! `cargo +nightly fuzz run connection`, from the root of the repository.
+//! `RUSTC_BOOTSTRAP=1 cargo fuzz run connection`, from the root of the repository.
 
 #![no_main]
 
-#[allow(dead_code, reason = "the other target's body")]
+#[allow(dead_code, reason = "the other targets' bodies")]
 #[path = "../../crates/codec/tests/codec/driver.rs"]
 mod driver;
 

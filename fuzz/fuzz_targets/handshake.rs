@@ -1,11 +1,11 @@
 //! Any bytes as a request head: the same verdict in any pieces, and no head that others would
 //! read otherwise.
 //!
-//! `cargo +nightly fuzz run handshake`, from the root of the repository.
+//! `RUSTC_BOOTSTRAP=1 cargo fuzz run handshake`, from the root of the repository.
 
 #![no_main]
 
-#[allow(dead_code, reason = "the other target's body")]
+#[allow(dead_code, reason = "the other targets' bodies")]
 #[path = "../../crates/codec/tests/codec/driver.rs"]
 mod driver;
 

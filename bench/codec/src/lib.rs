@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use codec::frame::encode_masked;
-use codec::{Connection, Event, Kind, Limits};
+use codec::{Connection, Event, Inflater, Kind, Limits};
 
 /// How often each benchmark does its work, so that what surrounds it is spread thin.
 pub const TIMES: usize = 32;
@@ -42,6 +42,7 @@ pub const REQUEST_BROWSER: &str = "GET /room/lobby HTTP/1.1\r\n\
 pub struct Arriving {
     connection: Connection,
     limits: Limits,
+    inflater: Inflater,
     /// The bytes of one receive each.
     receives: Vec<Vec<u8>>,
     out: Vec<u8>,
@@ -122,6 +123,7 @@ impl Arriving {
         Self {
             connection: asking.connections.remove(0),
             limits: Limits::default(),
+            inflater: Inflater::default(),
             receives,
             out: Vec::with_capacity(1024),
             events: 0,
@@ -135,7 +137,9 @@ impl Arriving {
         for receive in &mut self.receives {
             let mut rest = receive.as_mut_slice();
             loop {
-                let step = self.connection.receive(rest, &self.limits);
+                let step = self
+                    .connection
+                    .receive(rest, &self.limits, &mut self.inflater);
                 let consumed = step.consumed;
                 match black_box(step.event) {
                     None => break,
@@ -166,6 +170,7 @@ pub struct Asking {
     connections: Vec<Connection>,
     requests: Vec<Vec<u8>>,
     limits: Limits,
+    inflater: Inflater,
     out: Vec<u8>,
     accepted: usize,
 }
@@ -188,6 +193,7 @@ impl Asking {
             connections: (0..connections).map(|_| Connection::new()).collect(),
             requests: vec![request.as_bytes().to_vec(); connections],
             limits: Limits::default(),
+            inflater: Inflater::default(),
             out: Vec::with_capacity(1024),
             accepted: 0,
         }
@@ -197,14 +203,14 @@ impl Asking {
     pub fn answer(&mut self) {
         for (connection, request) in self.connections.iter_mut().zip(&mut self.requests) {
             self.out.clear();
-            let step = connection.receive(request, &self.limits);
+            let step = connection.receive(request, &self.limits, &mut self.inflater);
             let Some(Event::Request(request)) = black_box(step.event) else {
                 return;
             };
             let Ok(upgrade) = request.upgrade() else {
                 return;
             };
-            connection.accept(&upgrade.accept, None, &mut self.out);
+            connection.accept(&upgrade.accept, None, None, &mut self.out);
             self.accepted += 1;
         }
     }

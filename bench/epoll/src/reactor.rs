@@ -2,7 +2,7 @@
 
 use std::{ops::Range, os::fd::AsRawFd, time::Instant};
 
-use codec::{Event, Limits, Request, ResponseHead, encode_message};
+use codec::{Event, Inflater, Limits, Request, ResponseHead, encode_message};
 use rustix::{
     buffer::spare_capacity,
     event::{Timespec, epoll},
@@ -41,6 +41,8 @@ pub struct Reactor {
     paused: Option<Instant>,
     coalesces: bool,
     limits: Limits,
+    /// What the codec asks for; nothing is compressed here.
+    inflater: Inflater,
     /// Each at the index of its descriptor, which the kernel chooses as low as it can.
     items: Vec<Option<Item>>,
     rooms: Rooms,
@@ -60,6 +62,7 @@ impl Reactor {
             listener,
             paused: None,
             coalesces,
+            inflater: Inflater::default(),
             limits: Limits {
                 message_bytes_max: MESSAGE_BYTES_MAX,
                 ..Limits::default()
@@ -180,7 +183,9 @@ impl Reactor {
             return false;
         };
         let input = &mut self.received[unread.clone()];
-        let step = item.connection.receive(input, &self.limits);
+        let step = item
+            .connection
+            .receive(input, &self.limits, &mut self.inflater);
         unread.start += step.consumed;
         match step.event {
             None => return false,
@@ -210,11 +215,11 @@ impl Reactor {
         };
         item.stage = match answer {
             Answer::Echo(accept) => {
-                item.connection.accept(&accept, None, &mut self.reply);
+                item.connection.accept(&accept, None, None, &mut self.reply);
                 Stage::Echo
             }
             Answer::Join(accept, name) => {
-                item.connection.accept(&accept, None, &mut self.reply);
+                item.connection.accept(&accept, None, None, &mut self.reply);
                 Stage::Room(self.rooms.join(&name, fd))
             }
             Answer::Refuse(error) => {

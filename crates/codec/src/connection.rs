@@ -3,19 +3,21 @@
 use std::{fmt, mem};
 
 use crate::close::CloseCode;
+use crate::deflate::{Deflate, Inflater};
 use crate::error::{Error, FrameError, HandshakeError};
 use crate::frame::{self, Kind, Opcode};
 use crate::head::Head;
 use crate::input::{Cursor, Place};
 use crate::limits::Limits;
-use crate::reader::{Found, Reader};
+use crate::reader::{Call, Found, Reader};
 use crate::request::{AcceptKey, Request};
 use crate::response::{self, ResponseHead};
 
 /// The server's side of one WebSocket connection. It does no I/O: what was read goes into
 /// [`Connection::receive`], what [`Connection::transmit`] and others append is to be written.
 ///
-/// Small, and without heap while it is open and idle.
+/// Small, and without heap while it is open and idle, unless the client's compressed messages may
+/// refer to earlier ones: then these are kept, as far as its window reaches.
 #[derive(Default)]
 pub struct Connection {
     state: State,
@@ -128,10 +130,16 @@ impl Connection {
     /// consumes something or yields an event, unless `input` is empty or the phase is
     /// [`Phase::Answering`], in which nothing is read.
     ///
-    /// Payloads are unmasked where they lie, which is why `input` is mutable. When an event is
+    /// Payloads are unmasked where they lie, which is why `input` is mutable. A compressed message
+    /// goes through `inflater` once it is whole; nothing of it stays there. When an event is
     /// [`Event::Close`] or [`Event::Failed`], the phase is [`Phase::Closed`], in which all input
     /// is consumed and ignored.
-    pub fn receive<'a>(&'a mut self, input: &'a mut [u8], limits: &Limits) -> Step<'a> {
+    pub fn receive<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        limits: &Limits,
+        inflater: &mut Inflater,
+    ) -> Step<'a> {
         self.lent = Vec::new();
         let mut cursor = Cursor::new(input);
         match &mut self.state {
@@ -141,7 +149,12 @@ impl Connection {
                 self.step_in_handshake(found, consumed, input)
             }
             State::Open(reader) | State::Closing(reader) => {
-                let found = reader.advance(&mut cursor, limits, &mut self.lent);
+                let mut call = Call {
+                    limits,
+                    inflater,
+                    lent: &mut self.lent,
+                };
+                let found = reader.advance(&mut cursor, &mut call);
                 let consumed = cursor.consumed();
                 self.step_in_frames(found, consumed, input)
             }
@@ -157,12 +170,19 @@ impl Connection {
     }
 
     /// Answering → Open: appends the 101. `accept` is from [`Request::upgrade`]; `subprotocol`
-    /// must be one the client offered (RFC 6455 section 4.2.2). No-op in another phase.
-    pub fn accept(&mut self, accept: &AcceptKey, subprotocol: Option<&str>, out: &mut Vec<u8>) {
+    /// must be one the client offered (RFC 6455 section 4.2.2), `deflate` what
+    /// [`Request::deflate`] made of its offers. No-op in another phase.
+    pub fn accept(
+        &mut self,
+        accept: &AcceptKey,
+        subprotocol: Option<&str>,
+        deflate: Option<Deflate>,
+        out: &mut Vec<u8>,
+    ) {
         if matches!(self.state, State::Answering) {
             self.lent = Vec::new();
-            self.state = State::Open(Reader::default());
-            response::encode_switching_protocols(accept, subprotocol, out);
+            self.state = State::Open(Reader::new(deflate));
+            response::encode_switching_protocols(accept, subprotocol, deflate, out);
         }
     }
 
@@ -236,6 +256,16 @@ impl Connection {
         true
     }
 
+    /// The compression that was agreed on, in [`Phase::Open`] and [`Phase::Closing`]; `None` in
+    /// others, or without.
+    #[must_use]
+    pub fn deflate(&self) -> Option<Deflate> {
+        match &self.state {
+            State::Open(reader) | State::Closing(reader) => reader.deflate(),
+            State::Handshake(_) | State::Answering | State::Closed(_) => None,
+        }
+    }
+
     /// Where the connection is in its life.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -249,8 +279,9 @@ impl Connection {
     }
 
     /// Heap held for input, in bytes: what is not whole yet, the bytes of the last event until
-    /// the next call of `receive`, an owed pong. At most about twice what was received, since
-    /// buffers grow by doubling.
+    /// the next call of `receive`, an owed pong; with context takeover of the client, its window.
+    /// At most about twice what was received, or what it was before compression, since buffers
+    /// grow by doubling.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
         let unfinished = match &self.state {

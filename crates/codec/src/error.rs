@@ -104,6 +104,8 @@ pub enum HandshakeError {
     VersionRepeated,
     #[error("The only WebSocket version spoken here is 13.")]
     VersionUnsupported,
+    #[error("Sec-WebSocket-Extensions must be a list of extensions with their parameters.")]
+    ExtensionsMalformed,
 }
 
 impl HandshakeError {
@@ -127,7 +129,8 @@ impl HandshakeError {
             | Self::KeyMissing
             | Self::KeyRepeated
             | Self::KeyInvalid
-            | Self::VersionRepeated => 400,
+            | Self::VersionRepeated
+            | Self::ExtensionsMalformed => 400,
             Self::UpgradeMethod => 405,
             Self::RequestLineTooLong => 414,
             Self::UpgradeMissing | Self::VersionMissing | Self::VersionUnsupported => 426,
@@ -181,15 +184,17 @@ impl HandshakeError {
             Self::VersionMissing => "version_missing",
             Self::VersionRepeated => "version_repeated",
             Self::VersionUnsupported => "version_unsupported",
+            Self::ExtensionsMalformed => "extensions_malformed",
         }
     }
 }
 
-/// A rule for frames that was broken (RFC 6455 sections 5 and 8.1, and our limits).
+/// A rule for frames that was broken (RFC 6455 sections 5 and 8.1, RFC 7692 section 7.2.2, and our
+/// limits).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, ThisError, VariantArray)]
 #[expect(missing_docs, reason = "the sentence of each variant says it")]
 pub enum FrameError {
-    #[error("a reserved bit is set, and no extension was negotiated")]
+    #[error("a reserved bit is set that no extension agreed on gives a meaning")]
     ReservedBits,
     #[error("the opcode is reserved")]
     ReservedOpcode,
@@ -211,6 +216,8 @@ pub enum FrameError {
     MessageTooBig,
     #[error("a message has more fragments than are accepted here")]
     TooManyFragments,
+    #[error("a compressed message is not DEFLATE")]
+    DeflateInvalid,
     #[error("a text message is not UTF-8")]
     TextUtf8,
     #[error("a close frame has a payload of one byte")]
@@ -237,7 +244,11 @@ impl FrameError {
             | Self::LengthHighestBit
             | Self::CloseTruncated
             | Self::CloseCodeInvalid => CloseCode::PROTOCOL_ERROR,
-            Self::TextUtf8 | Self::CloseReasonUtf8 => CloseCode::INVALID_DATA,
+            // RFC 7692 names no code. Its frames keep every rule; what they carry is not what
+            // RSV1 says of it, which is what 1007 is for (RFC 6455 section 7.4.1).
+            Self::DeflateInvalid | Self::TextUtf8 | Self::CloseReasonUtf8 => {
+                CloseCode::INVALID_DATA
+            }
             Self::TooManyFragments => CloseCode::POLICY,
             Self::MessageTooBig => CloseCode::TOO_BIG,
         }
@@ -258,6 +269,7 @@ impl FrameError {
             Self::LengthHighestBit => "length_highest_bit",
             Self::MessageTooBig => "message_too_big",
             Self::TooManyFragments => "too_many_fragments",
+            Self::DeflateInvalid => "deflate_invalid",
             Self::TextUtf8 => "text_utf8",
             Self::CloseTruncated => "close_truncated",
             Self::CloseCodeInvalid => "close_code_invalid",

@@ -7,7 +7,9 @@ use crate::error::FrameError;
 use crate::mask;
 
 const FIN: u8 = 0x80;
-const RESERVED_BITS: u8 = 0x70;
+/// "This message is compressed" (RFC 7692 section 6).
+const RSV1: u8 = 0x40;
+const RSV2_RSV3: u8 = 0x30;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 
@@ -67,8 +69,13 @@ impl From<Kind> for Opcode {
 /// For messages whose payload is shared by many connections: the header is sent before it.
 #[derive(Clone, Copy, Debug)]
 pub struct HeaderBytes {
-    bytes: [u8; 10],
+    bytes: [u8; Self::BYTES_MAX],
     length: u8,
+}
+
+impl HeaderBytes {
+    /// Longest header of the server: two bytes and a 64-bit length.
+    pub(crate) const BYTES_MAX: usize = 10;
 }
 
 impl Deref for HeaderBytes {
@@ -83,6 +90,12 @@ impl Deref for HeaderBytes {
 #[must_use]
 pub fn header(opcode: Opcode, payload_bytes: usize) -> HeaderBytes {
     encode_header(FIN | opcode.to_wire(), 0, payload_bytes)
+}
+
+/// The header of an unmasked, unfragmented frame that carries a whole compressed message.
+pub(crate) fn compressed_header(kind: Kind, payload_bytes: usize) -> HeaderBytes {
+    let opcode = Opcode::from(kind).to_wire();
+    encode_header(FIN | RSV1 | opcode, 0, payload_bytes)
 }
 
 /// Appends a message as one unmasked frame.
@@ -138,7 +151,7 @@ pub(crate) fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
 }
 
 fn encode_header(first: u8, masked: u8, payload_bytes: usize) -> HeaderBytes {
-    let mut bytes = [0; 10];
+    let mut bytes = [0; HeaderBytes::BYTES_MAX];
     bytes[0] = first;
     let length = if payload_bytes <= CONTROL_BYTES_MAX {
         bytes[1] = masked | payload_bytes as u8;
@@ -210,6 +223,8 @@ impl Sequence {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Header {
     pub(crate) fin: bool,
+    /// RSV1 is set: only where it may be.
+    pub(crate) compressed: bool,
     pub(crate) role: Role,
     pub(crate) key: mask::Key,
     /// As announced, at most 2⁶³ − 1: nothing of it may have arrived.
@@ -223,16 +238,25 @@ impl Header {
 
     /// Decodes the header at the beginning of `bytes`; `None` if they end inside it. Each rule is
     /// judged as soon as its byte is there, in the order of the bytes, so the verdict does not
-    /// depend on how many follow.
-    pub(crate) fn decode(bytes: &[u8], sequence: Sequence) -> Result<Option<Self>, FrameError> {
+    /// depend on how many follow. With `deflate`, messages may be compressed.
+    pub(crate) fn decode(
+        bytes: &[u8],
+        sequence: Sequence,
+        deflate: bool,
+    ) -> Result<Option<Self>, FrameError> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
         let fin = first & FIN != 0;
-        if first & RESERVED_BITS != 0 {
+        let compressed = first & RSV1 != 0;
+        if first & RSV2_RSV3 != 0 || (compressed && !deflate) {
             return Err(FrameError::ReservedBits);
         }
         let role = Role::from_wire(first & OPCODE)?;
+        // RFC 7692 section 6.1: of a message on its first frame alone, of control frames on none.
+        if compressed && !matches!(role, Role::Start(_)) {
+            return Err(FrameError::ReservedBits);
+        }
         let control = matches!(role, Role::Control(_));
         if control && !fin {
             return Err(FrameError::ControlFragmented);
@@ -259,6 +283,7 @@ impl Header {
         let header_bytes = bytes.len() - rest.len();
         Ok(Some(Self {
             fin,
+            compressed,
             role,
             key,
             payload_bytes,

@@ -170,7 +170,7 @@ fn run_bytes(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Connection, Event, Limits, work};
+    use crate::{Connection, Event, Inflater, Limits, work};
 
     /// Bytes looked at until the head, cut into pieces of this length, was judged for an upgrade.
     fn work_bytes(head: &str, piece_bytes: usize) -> usize {
@@ -183,7 +183,9 @@ mod tests {
         let work = work::bytes_of(|| {
             for piece in head.as_bytes().chunks(piece_bytes) {
                 let mut input = piece.to_vec();
-                let event = connection.receive(&mut input, &limits).event;
+                let event = connection
+                    .receive(&mut input, &limits, &mut Inflater::default())
+                    .event;
                 if let Some(Event::Request(request)) = event {
                     upgrades += usize::from(request.upgrade().is_ok());
                 }

@@ -1,11 +1,12 @@
-//! RFC 6455, server side, without I/O: bytes go in, events and bytes to send come out.
+//! RFC 6455 and RFC 7692, server side, without I/O: bytes go in, events and bytes to send come
+//! out.
 //!
 //! ```text
 //!                    Connection (one per socket)
 //!            ┌───────────────────────────────────────────────┐
-//!  receive   │ head ──▶ request ─────────────┐               │
-//!  ────────▶ │   (Handshake)                 ├──▶ Event ─────┼──▶ caller
-//!  bytes     │ reader ──▶ mask ──▶ utf8 ─────┘               │      │
+//!  receive   │ head ──▶ request ─────────────────┐           │
+//!  ────────▶ │   (Handshake)                     ├──▶ Event ─┼──▶ caller
+//!  bytes     │ reader ─▶ mask ─▶ inflate ─▶ utf8 ┘           │      │
 //!            │   (Open, Closing)                             │      │ accept, respond,
 //!            │            owed pong, close, error response   │      │ close
 //!  ◀──────── │ transmit ◀── frame, response ◀────────────────┼──────┘
@@ -13,6 +14,8 @@
 //!
 //!  caller ──▶ frame::encode_message, frame::header ──▶ bytes   (no connection needed: encoded
 //!                                                               once, sent to many)
+//!         ──▶ Deflater::encode_message ──▶ bytes              (the same, compressed)
+//!         ──▶ Deflater::encode_next ──▶ bytes                 (for one, referring to what it had)
 //! ```
 //!
 //! *Never* here: sockets, async, clocks, randomness (a masking key is an argument). *Invariants*:
@@ -21,6 +24,7 @@
 
 mod close;
 mod connection;
+mod deflate;
 mod error;
 pub mod frame;
 mod head;
@@ -36,6 +40,7 @@ mod work;
 
 pub use close::CloseCode;
 pub use connection::{Connection, Event, Message, Phase, Step, Transmitted};
+pub use deflate::{Deflate, DeflatePolicy, Deflater, Inflater};
 pub use error::{Error, FrameError, HandshakeError};
 pub use frame::{Kind, Opcode, encode_close, encode_message, encode_ping};
 pub use limits::Limits;

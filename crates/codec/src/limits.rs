@@ -11,7 +11,9 @@ pub struct Limits {
     pub head_fields_max: usize,
     /// Longest request line in bytes, without its line ending; beyond it 414.
     pub request_line_bytes_max: usize,
-    /// Longest message in bytes, all its fragments together; beyond it close code 1009.
+    /// Longest message in bytes, all its fragments together, before compression; beyond it close
+    /// code 1009. Compressed it may be a quarter and 64 bytes longer than that, which is more than
+    /// a poor compressor adds to what cannot be compressed.
     pub message_bytes_max: usize,
     /// Most frames in one message, empty ones included; beyond it close code 1008. 0 means no
     /// bound.
@@ -22,6 +24,15 @@ impl Limits {
     /// What `head_fields_max` can be at most: heads are parsed into an array of this length on
     /// the stack (8 KiB).
     pub const HEAD_FIELDS_CEILING: usize = 256;
+
+    /// Most bytes of a message on the wire.
+    pub(crate) fn wire_bytes_max(&self, compressed: bool) -> usize {
+        let plain = self.message_bytes_max;
+        match compressed {
+            true => plain.saturating_add(plain / 4).saturating_add(64),
+            false => plain,
+        }
+    }
 }
 
 impl Default for Limits {

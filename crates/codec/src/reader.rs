@@ -1,8 +1,9 @@
-//! Frames in, messages and control frames out (RFC 6455 sections 5.4 and 5.5).
+//! Frames in, messages and control frames out (RFC 6455 sections 5.4 and 5.5, RFC 7692).
 
 use std::mem;
 
 use crate::close::{self, CloseCode};
+use crate::deflate::{Deflate, Inflater, Window};
 use crate::error::FrameError;
 use crate::frame::{Control, Header, Kind, Role, Sequence};
 use crate::input::{Cursor, Place};
@@ -21,11 +22,26 @@ pub(crate) enum Found {
     Close(Option<CloseCode>),
 }
 
-/// Reads the frames of one connection. Between messages it owns no heap.
+/// What one call lends the reader.
+pub(crate) struct Call<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) inflater: &'a mut Inflater,
+    /// Receives the bytes of what is found that do not lie in the input.
+    pub(crate) lent: &'a mut Vec<u8>,
+}
+
+/// Reads the frames of one connection. Between messages it owns no heap but the client's window.
 #[derive(Default)]
 pub(crate) struct Reader {
     frame: Frame,
     message: Message,
+    compression: Option<Compression>,
+}
+
+/// What was agreed, and what messages of the client may refer to.
+struct Compression {
+    deflate: Deflate,
+    window: Window,
 }
 
 /// Where in a frame the next byte belongs.
@@ -75,26 +91,42 @@ enum Message {
 
 struct PartialMessage {
     kind: Kind,
+    compressed: bool,
     fragments: u32,
-    /// Unmasked. Grows with what arrives, not with what is announced.
+    /// Unmasked, compressed if it came so. Grows with what arrives, not with what is announced.
     payload: Vec<u8>,
     utf8: utf8::Progress,
 }
 
 impl Reader {
+    pub(crate) fn new(deflate: Option<Deflate>) -> Self {
+        Self {
+            compression: deflate.map(|deflate| Compression {
+                deflate,
+                window: Window::default(),
+            }),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn deflate(&self) -> Option<Deflate> {
+        self.compression
+            .as_ref()
+            .map(|compression| compression.deflate)
+    }
+
     /// Reads until something is whole or the input ends. Bytes that came in several pieces are
     /// moved to `lent` once they are whole.
     pub(crate) fn advance(
         &mut self,
         cursor: &mut Cursor<'_>,
-        limits: &Limits,
-        lent: &mut Vec<u8>,
+        call: &mut Call<'_>,
     ) -> Result<Option<Found>, FrameError> {
         while !cursor.rest().is_empty() {
             let found = match mem::take(&mut self.frame) {
-                Frame::Header(partial) => self.read_header(partial, cursor, limits, lent)?,
-                Frame::Payload(payload) => self.read_payload(payload, cursor, lent)?,
-                Frame::Control(partial) => self.read_control(partial, cursor, lent)?,
+                Frame::Header(partial) => self.read_header(partial, cursor, call)?,
+                Frame::Payload(payload) => self.read_payload(payload, cursor, call)?,
+                Frame::Control(partial) => self.read_control(partial, cursor, call.lent)?,
                 Frame::Skip(remaining) => {
                     self.skip(remaining, cursor);
                     None
@@ -107,10 +139,13 @@ impl Reader {
         Ok(None)
     }
 
-    /// From now on only a close frame is found. Frees what was collected of a message; a frame
-    /// that has begun keeps its boundaries.
+    /// From now on only a close frame is found. Frees what was collected of a message and what
+    /// messages may refer to; a frame that has begun keeps its boundaries.
     pub(crate) fn discard(&mut self) {
         self.message = Message::Discarding;
+        if let Some(compression) = &mut self.compression {
+            compression.window = Window::default();
+        }
         match &self.frame {
             Frame::Payload(Payload { remaining, .. })
             | Frame::Control(PartialControl {
@@ -122,7 +157,7 @@ impl Reader {
         }
     }
 
-    /// Heap held for what is not whole yet, in bytes.
+    /// Heap held for what is not whole yet and for what it may refer to, in bytes.
     pub(crate) fn buffered_bytes(&self) -> usize {
         let control = match &self.frame {
             Frame::Control(partial) => partial.payload.capacity(),
@@ -132,17 +167,21 @@ impl Reader {
             Message::Within(partial) => size_of::<PartialMessage>() + partial.payload.capacity(),
             Message::Between | Message::Discarding => 0,
         };
-        control + message
+        let window = match &self.compression {
+            Some(compression) => compression.window.buffered_bytes(),
+            None => 0,
+        };
+        control + message + window
     }
 
     fn read_header(
         &mut self,
         mut partial: PartialHeader,
         cursor: &mut Cursor<'_>,
-        limits: &Limits,
-        lent: &mut Vec<u8>,
+        call: &mut Call<'_>,
     ) -> Result<Option<Found>, FrameError> {
-        let Some(header) = partial.complete(cursor, self.message.sequence())? else {
+        let sequence = self.message.sequence();
+        let Some(header) = partial.complete(cursor, sequence, self.compression.is_some())? else {
             self.frame = Frame::Header(partial);
             return Ok(None);
         };
@@ -156,13 +195,13 @@ impl Reader {
                 Ok(None)
             }
             (Message::Between, Role::Start(kind)) => {
-                let mut partial = PartialMessage::new(kind);
-                partial.admit(&header, limits)?;
-                self.begin_message(partial, &header, cursor, lent)
+                let mut partial = PartialMessage::new(kind, header.compressed);
+                partial.admit(&header, call.limits)?;
+                self.begin_message(partial, &header, cursor, call)
             }
             (Message::Within(partial), Role::Continuation) => {
-                partial.admit(&header, limits)?;
-                self.read_payload(Payload::new(&header), cursor, lent)
+                partial.admit(&header, call.limits)?;
+                self.read_payload(Payload::new(&header), cursor, call)
             }
             (Message::Between, Role::Continuation) | (Message::Within(_), Role::Start(_)) => {
                 unreachable!("the header was decoded for the sequence of this message")
@@ -195,7 +234,7 @@ impl Reader {
         partial: PartialMessage,
         header: &Header,
         cursor: &mut Cursor<'_>,
-        lent: &mut Vec<u8>,
+        call: &mut Call<'_>,
     ) -> Result<Option<Found>, FrameError> {
         // The common case, without a copy: a message in one frame in one piece.
         if header.fin
@@ -203,10 +242,13 @@ impl Reader {
         {
             let payload = cursor.bytes_mut(range.clone());
             mask::apply(header.key, payload);
-            if partial.kind == Kind::Text {
-                simdutf8::basic::from_utf8(payload).map_err(|_| FrameError::TextUtf8)?;
-            }
-            let payload = Place::Input(range);
+            let payload = if partial.compressed {
+                self.inflate(partial.kind, payload, call)?;
+                Place::Lent
+            } else {
+                check_text(partial.kind, payload)?;
+                Place::Input(range)
+            };
             return Ok(Some(Found::Message {
                 kind: partial.kind,
                 payload,
@@ -214,14 +256,14 @@ impl Reader {
             }));
         }
         self.message = Message::Within(Box::new(partial));
-        self.read_payload(Payload::new(header), cursor, lent)
+        self.read_payload(Payload::new(header), cursor, call)
     }
 
     fn read_payload(
         &mut self,
         mut frame: Payload,
         cursor: &mut Cursor<'_>,
-        lent: &mut Vec<u8>,
+        call: &mut Call<'_>,
     ) -> Result<Option<Found>, FrameError> {
         let Message::Within(partial) = &mut self.message else {
             unreachable!("a payload is read only within a message")
@@ -238,14 +280,37 @@ impl Reader {
             return Ok(None);
         }
         partial.finish()?;
-        *lent = mem::take(&mut partial.payload);
+        let payload = mem::take(&mut partial.payload);
         let (kind, fragments) = (partial.kind, partial.fragments);
+        if partial.compressed {
+            self.inflate(kind, &payload, call)?;
+        } else {
+            *call.lent = payload;
+        }
         self.message = Message::Between;
         Ok(Some(Found::Message {
             kind,
             payload: Place::Lent,
             fragments,
         }))
+    }
+
+    /// Makes a whole compressed message plain, in `lent`.
+    fn inflate(
+        &mut self,
+        kind: Kind,
+        compressed: &[u8],
+        call: &mut Call<'_>,
+    ) -> Result<(), FrameError> {
+        let Some(Compression { deflate, window }) = &mut self.compression else {
+            unreachable!("without an agreement no header says that a message is compressed")
+        };
+        let bytes_max = call.limits.message_bytes_max;
+        call.inflater
+            .inflate(compressed, window, bytes_max, call.lent)?;
+        check_text(kind, call.lent)?;
+        window.push(call.lent, deflate.kept_bytes_max());
+        Ok(())
     }
 
     fn read_control(
@@ -280,9 +345,10 @@ impl PartialHeader {
         &mut self,
         cursor: &mut Cursor<'_>,
         sequence: Sequence,
+        deflate: bool,
     ) -> Result<Option<Header>, FrameError> {
         if self.length == 0
-            && let Some(header) = Header::decode(cursor.rest(), sequence)?
+            && let Some(header) = Header::decode(cursor.rest(), sequence, deflate)?
         {
             cursor.take(header.header_bytes as u64);
             return Ok(Some(header));
@@ -290,7 +356,8 @@ impl PartialHeader {
         while let [byte] = cursor.take(1) {
             self.bytes[usize::from(self.length)] = *byte;
             self.length += 1;
-            let header = Header::decode(&self.bytes[..usize::from(self.length)], sequence)?;
+            let bytes = &self.bytes[..usize::from(self.length)];
+            let header = Header::decode(bytes, sequence, deflate)?;
             if header.is_some() {
                 return Ok(header);
             }
@@ -320,9 +387,10 @@ impl Message {
 }
 
 impl PartialMessage {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: Kind, compressed: bool) -> Self {
         Self {
             kind,
+            compressed,
             fragments: 0,
             payload: Vec::new(),
             utf8: utf8::Progress::default(),
@@ -332,7 +400,7 @@ impl PartialMessage {
     /// Judges a further frame by its header, before any of its payload.
     fn admit(&mut self, header: &Header, limits: &Limits) -> Result<(), FrameError> {
         let message_bytes = self.payload.len() as u64 + header.payload_bytes;
-        if message_bytes > limits.message_bytes_max as u64 {
+        if message_bytes > limits.wire_bytes_max(self.compressed) as u64 {
             return Err(FrameError::MessageTooBig);
         }
         if limits.message_fragments_max > 0 && self.fragments >= limits.message_fragments_max {
@@ -345,16 +413,26 @@ impl PartialMessage {
     fn append(&mut self, piece: &[u8]) -> Result<(), FrameError> {
         self.payload.extend_from_slice(piece);
         match self.kind {
-            Kind::Text => self.utf8.advance(&self.payload),
-            Kind::Binary => Ok(()),
+            Kind::Text if !self.compressed => self.utf8.advance(&self.payload),
+            Kind::Text | Kind::Binary => Ok(()),
         }
     }
 
     fn finish(&self) -> Result<(), FrameError> {
         match self.kind {
-            Kind::Text => self.utf8.finish(&self.payload),
-            Kind::Binary => Ok(()),
+            Kind::Text if !self.compressed => self.utf8.finish(&self.payload),
+            Kind::Text | Kind::Binary => Ok(()),
         }
+    }
+}
+
+fn check_text(kind: Kind, payload: &[u8]) -> Result<(), FrameError> {
+    match kind {
+        Kind::Text => match simdutf8::basic::from_utf8(payload) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(FrameError::TextUtf8),
+        },
+        Kind::Binary => Ok(()),
     }
 }
 

@@ -7,8 +7,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest as _, Sha1};
 
+use crate::deflate::{self, Deflate, DeflatePolicy};
 use crate::error::HandshakeError;
 use crate::limits::Limits;
+
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
 /// A request whose head kept every rule of HTTP. It has no body.
 #[derive(Clone, PartialEq, Eq)]
@@ -165,11 +168,23 @@ impl<'a> Request<'a> {
         // Exactly 16 bytes are 24 characters, of which two are padding.
         let mut nonce = [0; 18];
         match BASE64.decode_slice(key, &mut nonce) {
-            Ok(16) => Ok(Upgrade {
-                accept: AcceptKey::of(key),
-            }),
-            _ => Err(HandshakeError::KeyInvalid),
+            Ok(16) => {}
+            _ => return Err(HandshakeError::KeyInvalid),
         }
+        // RFC 6455 section 9.1: a malformed offer must not be passed over.
+        if !deflate::is_well_formed(self.fields(EXTENSIONS)) {
+            return Err(HandshakeError::ExtensionsMalformed);
+        }
+        Ok(Upgrade {
+            accept: AcceptKey::of(key),
+        })
+    }
+
+    /// The first of the client's offers of permessage-deflate that can be accepted under the
+    /// policy (RFC 7692 section 7.1). For a request that [`Request::upgrade`] accepts.
+    #[must_use]
+    pub fn deflate(&self, policy: &DeflatePolicy) -> Option<Deflate> {
+        deflate::negotiate(self.fields(EXTENSIONS), policy)
     }
 
     /// The subprotocols the client offers, in its order of preference, over all fields. What is
@@ -345,9 +360,11 @@ fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// RFC 9110 section 5.6.2.
 fn is_token(item: &[u8]) -> bool {
-    let is_token_byte =
-        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !item.is_empty() && item.iter().all(is_token_byte)
+}
+
+pub(crate) fn is_token_byte(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
 /// What a host and port consist of (RFC 3986 section 3.2). Not `@`: user information has no

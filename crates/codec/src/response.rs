@@ -1,5 +1,6 @@
 //! HTTP responses: the 101 that opens a connection, and those that refuse it.
 
+use crate::deflate::Deflate;
 use crate::error::HandshakeError;
 use crate::request::AcceptKey;
 
@@ -54,6 +55,7 @@ pub(crate) fn encode_error(error: HandshakeError, out: &mut Vec<u8>) {
 pub(crate) fn encode_switching_protocols(
     accept: &AcceptKey,
     subprotocol: Option<&str>,
+    deflate: Option<Deflate>,
     out: &mut Vec<u8>,
 ) {
     out.extend_from_slice(
@@ -66,6 +68,9 @@ pub(crate) fn encode_switching_protocols(
     out.extend_from_slice(b"\r\n");
     if let Some(subprotocol) = subprotocol {
         encode_field("Sec-WebSocket-Protocol", subprotocol, out);
+    }
+    if let Some(deflate) = deflate {
+        encode_field("Sec-WebSocket-Extensions", &deflate.to_string(), out);
     }
     out.extend_from_slice(b"\r\n");
 }

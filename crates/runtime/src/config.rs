@@ -44,8 +44,22 @@ pub struct Config {
     /// The buffer that a core receives into, in bytes: the most that one receive brings.
     /// *At start.*
     pub receive_buffer_bytes: usize,
+    /// How messages are compressed for peers that can take it. `None`: not at all.
+    pub compression: Option<Compression>,
     /// Deadlines and intervals.
     pub timeouts: Timeouts,
+}
+
+/// How messages are compressed (RFC 7692).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// From 1, the fastest, to 9, the shortest.
+    pub level: u32,
+    /// Messages to peers that are shorter, in bytes, are sent as they are.
+    pub bytes_min: usize,
+    /// What is agreed on with a peer. Connections in rooms never keep a context for what is sent to
+    /// them, since what a room is told is compressed once for all.
+    pub policy: codec::DeflatePolicy,
 }
 
 /// The runtime's deadlines and intervals, all above zero unless they say otherwise.
@@ -93,6 +107,8 @@ impl Default for Config {
             mailbox_batches: 64,
             // A socket's usual receive buffer is not larger when it is first read.
             receive_buffer_bytes: 64 << 10,
+            // Most chat is too short to gain, and deflate costs more than all the rest of a message.
+            compression: None,
             timeouts: Timeouts::default(),
         }
     }

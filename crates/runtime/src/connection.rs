@@ -2,12 +2,13 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
-use codec::AcceptKey;
+use codec::{AcceptKey, Deflate};
 use slotmap::new_key_type;
 use smallvec::SmallVec;
 
 use crate::{
     admission::Admitted,
+    encoder::{Context, WireForm},
     end::EndReason,
     jitter,
     send_queue::{SendQueue, Sending},
@@ -36,6 +37,10 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
     pub(crate) session: Option<Box<dyn Session>>,
     pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
+    /// What messages to it look like.
+    pub(crate) form: WireForm,
+    /// What messages to it alone refer to.
+    pub(crate) context: Context,
     pub(crate) queue: SendQueue,
     /// Bytes of its publications that no home has ordered yet.
     pub(crate) window_bytes: usize,
@@ -83,6 +88,7 @@ pub(crate) enum Stage {
 pub(crate) struct Joining {
     pub(crate) opening: Opening,
     pub(crate) accept: AcceptKey,
+    pub(crate) deflate: Option<Deflate>,
 }
 
 /// The application's heartbeat (RFC 6455 section 5.5.2).
@@ -146,6 +152,8 @@ impl Connection {
             stage: Stage::Handshake { deadline_ms },
             session: None,
             subscriptions: SmallVec::new(),
+            form: WireForm::Plain,
+            context: Context::None,
             queue: SendQueue::default(),
             window_bytes: 0,
             kept: Vec::new(),

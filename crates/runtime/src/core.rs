@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, mem, rc::Rc, sync::Arc, time::Instant};
 
+use codec::Inflater;
 use flume::Sender;
 use hub::{ConnectionId, CoreId, Delivery, Request};
 use slotmap::{Key, KeyData, SlotMap};
@@ -10,6 +11,7 @@ use crate::{
     admission::Admission,
     config::Config,
     connection::{Connection, ConnectionKey, Dirty},
+    encoder::Encoder,
     outbox::Outboxes,
     poller::Poller,
     session::Application,
@@ -53,6 +55,9 @@ pub(crate) struct State {
     pub(crate) connections: SlotMap<ConnectionKey, Connection>,
     pub(crate) shards: Shards,
     pub(crate) outboxes: Outboxes,
+    pub(crate) encoder: Encoder,
+    /// Decompresses what connections receive, one message at a time.
+    pub(crate) inflater: Inflater,
     pub(crate) dirty: Dirty,
     pub(crate) is_draining: bool,
     /// The application's table.
@@ -111,6 +116,8 @@ impl Core {
         let buffer = RefCell::new(vec![0; shared.config.receive_buffer_bytes]);
         let state = State {
             id,
+            encoder: Encoder::new(shared.config.compression),
+            inflater: Inflater::default(),
             shared,
             connections: SlotMap::with_key(),
             shards: Shards::default(),
@@ -207,6 +214,7 @@ impl State {
     /// deadline already keeps it.
     pub(crate) fn configure(&mut self, config: Arc<Config>, application: Arc<dyn Application>) {
         self.outboxes.allow(config.outbox_bytes_max);
+        self.encoder.configure(config.compression);
         if config.timeouts.connection_age != self.shared.config.timeouts.connection_age {
             self.age_set_ms = self.shared.now_ms();
         }

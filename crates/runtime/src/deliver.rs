@@ -5,7 +5,6 @@
 
 use std::rc::Rc;
 
-use codec::frame;
 use flume::Receiver;
 use hub::{ConnectionId, Delivery, Publication, Request, RoomId};
 
@@ -99,7 +98,8 @@ impl State {
         let key = key_of(subscriber);
         match self.connections.get_mut(key) {
             Some(connection) if matches!(connection.stage, Stage::Joining { .. }) => {
-                let subscription = self.shards.subscribe(room, key);
+                let form = connection.form;
+                let subscription = self.shards.subscribe(room, form, key);
                 connection.subscriptions.push(subscription);
                 self.open(key);
             }
@@ -110,11 +110,13 @@ impl State {
         }
     }
 
-    /// Encodes a message once, for all subscribers on this core.
+    /// Encodes a message once, for all subscribers on this core that take the same form.
     fn append(&mut self, room: RoomId, publication: &Publication) {
         let kind = kind_of(publication.tag);
-        let header = frame::header(kind.into(), publication.payload.len());
-        let recipients = self.shards.append(room, &header, &publication.payload);
+        let recipients = self.shards.append(room, |form, log| {
+            let encoded = self.encoder.encode(form, kind, &publication.payload);
+            log.append(encoded.parts());
+        });
         self.unsent.push(publication.stamp);
         let tally = &mut self.tally;
         tally.delivered += recipients as u64;

@@ -27,11 +27,11 @@ impl Log {
         self.bytes.is_empty()
     }
 
-    /// Appends one frame: its header, then its payload.
-    pub(crate) fn append(&mut self, header: &[u8], payload: &[u8]) {
-        self.bytes.reserve(header.len() + payload.len());
-        self.bytes.extend(header);
-        self.bytes.extend(payload);
+    /// Appends one frame, of which these are the parts.
+    pub(crate) fn append(&mut self, parts: [&[u8]; 2]) {
+        self.bytes.reserve(parts[0].len() + parts[1].len());
+        self.bytes.extend(parts[0]);
+        self.bytes.extend(parts[1]);
         self.frame_ends.push_back(self.head());
     }
 
@@ -93,7 +93,7 @@ mod tests {
         let mut expected = Vec::new();
         for n in 0..200u8 {
             let payload = vec![n; usize::from(n % 7)];
-            log.append(&[0x81, n % 7], &payload);
+            log.append([&[0x81, n % 7], &payload]);
             expected.extend([0x81, n % 7]);
             expected.extend(&payload);
             if n % 3 == 0 {
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn log_that_nobody_needs_holds_no_memory() {
         let mut log = Log::default();
-        log.append(&[1, 2], &[3; 1000]);
+        log.append([&[1, 2], &[3; 1000]]);
         log.trim(log.head());
         assert_eq!((log.bytes.capacity(), log.frame_ends.capacity()), (0, 0));
         assert_eq!(log.head(), 1002);
@@ -117,9 +117,9 @@ mod tests {
     #[test]
     fn frame_end_of_a_half_sent_frame_is_that_frames_end() {
         let mut log = Log::default();
-        log.append(&[0, 0], &[1; 8]);
-        log.append(&[0, 0], &[2; 8]);
-        log.append(&[0, 0], &[3; 8]);
+        log.append([&[0, 0], &[1; 8]]);
+        log.append([&[0, 0], &[2; 8]]);
+        log.append([&[0, 0], &[3; 8]]);
         assert_eq!(log.frame_end(1), 10);
         assert_eq!(log.frame_end(10), 10);
         assert_eq!(log.frame_end(11), 20);
@@ -132,9 +132,9 @@ mod tests {
     fn last_frame_is_recognised_from_its_first_byte_on() {
         let mut log = Log::default();
         assert!(log.is_last_frame(0));
-        log.append(&[0, 0], &[1; 8]);
+        log.append([&[0, 0], &[1; 8]]);
         assert!(log.is_last_frame(0));
-        log.append(&[0, 0], &[2; 8]);
+        log.append([&[0, 0], &[2; 8]]);
         assert!(!log.is_last_frame(9));
         assert!(log.is_last_frame(10));
         assert!(log.is_last_frame(15));

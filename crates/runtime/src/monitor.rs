@@ -176,6 +176,7 @@ impl State {
     fn snapshot(&self) -> Snapshot {
         let mut tally = self.tally.clone();
         tally.requests = self.outboxes.sent();
+        tally.compressed = self.encoder.compressed();
         let (requests_waiting, deliveries_waiting) = self.depths.batches();
         Snapshot {
             core: self.id.0,

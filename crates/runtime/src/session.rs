@@ -8,6 +8,7 @@ use codec::{CloseCode, Kind, Message, Request};
 use hub::{ConnectionId, Publication, Request as HubRequest, RoomName};
 
 use crate::{
+    encoder::{Context, Encoder, WireForm},
     outbox::Outboxes,
     shard::{Shards, Subscription},
     tally::Tally,
@@ -88,6 +89,9 @@ pub trait Session {
 pub struct Outlet<'a> {
     pub(crate) publisher: ConnectionId,
     pub(crate) direct: &'a mut Vec<u8>,
+    pub(crate) encoder: &'a mut Encoder,
+    pub(crate) form: WireForm,
+    pub(crate) context: &'a mut Context,
     pub(crate) subscriptions: &'a [Subscription],
     pub(crate) shards: &'a Shards,
     pub(crate) outboxes: &'a mut Outboxes,
@@ -100,7 +104,8 @@ pub struct Outlet<'a> {
 impl Outlet<'_> {
     /// Sends a message to this connection alone.
     pub fn send(&mut self, kind: Kind, payload: &[u8]) {
-        codec::encode_message(kind, payload, self.direct);
+        self.encoder
+            .append(self.form, self.context, kind, payload, self.direct);
         self.tally.sent(kind, payload.len(), 1);
     }
 

@@ -2,15 +2,17 @@
 
 use std::mem;
 
-use codec::{AcceptKey, CloseCode, Event, HandshakeError, Request};
+use codec::{CloseCode, Deflate, Event, HandshakeError, Request};
 use hub::Request as HubRequest;
 use slotmap::Key;
 use tracing::debug;
 
 use crate::{
     admission::Admitted,
+    config::Compression,
     connection::{ConnectionKey, Heartbeat, Joining, Last, Stage, Wait},
     core::{State, ms},
+    encoder::{Context, WireForm},
     end::EndReason,
     session::{Answer, Application, Opening, Outlet, Route},
 };
@@ -40,7 +42,9 @@ impl State {
         }
         connection.pause = None;
         let limits = &self.shared.config.limits;
-        let step = connection.protocol.receive(input, limits);
+        let step = connection
+            .protocol
+            .receive(input, limits, &mut self.inflater);
         let consumed = step.consumed;
         if let Some(event) = &step.event {
             self.tally.took(event);
@@ -48,7 +52,8 @@ impl State {
         match step.event {
             None => return Progress::Exhausted,
             Some(Event::Request(request)) => {
-                let routed = route(&request, &*self.shared.application);
+                let compression = self.shared.config.compression.as_ref();
+                let routed = route(&request, &*self.shared.application, compression);
                 self.follow(key, routed);
             }
             Some(Event::Message(message)) => {
@@ -56,6 +61,9 @@ impl State {
                 let mut outlet = Outlet {
                     publisher,
                     direct: &mut connection.queue.direct,
+                    encoder: &mut self.encoder,
+                    form: connection.form,
+                    context: &mut connection.context,
                     subscriptions: &connection.subscriptions,
                     shards: &self.shards,
                     outboxes: &mut self.outboxes,
@@ -146,13 +154,13 @@ impl State {
                     .refuse(error, &mut connection.queue.direct);
                 self.finish(key, Last::PeerEnd, EndReason::Protocol(error.into()));
             }
-            Routed::Open(_, _) if self.is_draining => self.close(key, EndReason::Drained),
-            Routed::Open(opening, accept) => self.join(key, opening, accept),
+            Routed::Open(..) if self.is_draining => self.close(key, EndReason::Drained),
+            Routed::Open(joining) => self.join(key, joining),
         }
     }
 
     /// Asks the session's room to take the connection in; without a room it opens at once.
-    fn join(&mut self, key: ConnectionKey, opening: Opening, accept: AcceptKey) {
+    fn join(&mut self, key: ConnectionKey, joining: Box<Joining>) {
         let subscriber = self.id_of(key);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -160,8 +168,9 @@ impl State {
         let Stage::Handshake { deadline_ms } = connection.stage else {
             return;
         };
-        let room = opening.room.clone();
-        let joining = Box::new(Joining { opening, accept });
+        let room = joining.opening.room.clone();
+        connection.form = WireForm::agreed(joining.deflate);
+        connection.context = Context::agreed(joining.deflate);
         connection.stage = Stage::Joining {
             deadline_ms,
             joining,
@@ -188,11 +197,16 @@ impl State {
             connection.stage = stage;
             return;
         };
-        let Joining { opening, accept } = *joining;
+        let Joining {
+            opening,
+            accept,
+            deflate,
+        } = *joining;
         let out = &mut connection.queue.direct;
         connection
             .protocol
-            .accept(&accept, opening.subprotocol, out);
+            .accept(&accept, opening.subprotocol, deflate, out);
+        self.tally.deflate_agreed += u64::from(deflate.is_some());
         connection.session = Some(opening.session);
         let entry = self.protocols.iter().position(|p| *p == opening.protocol);
         connection.entry = entry.and_then(|entry| u8::try_from(entry).ok());
@@ -238,12 +252,16 @@ enum Wanted {
 
 /// A route whose upgrade was checked.
 enum Routed {
-    Open(Opening, AcceptKey),
+    Open(Box<Joining>),
     Answer(Answer, Wanted),
     Refuse(HandshakeError),
 }
 
-fn route(request: &Request<'_>, application: &dyn Application) -> Routed {
+fn route(
+    request: &Request<'_>,
+    application: &dyn Application,
+    compression: Option<&Compression>,
+) -> Routed {
     match application.route(request) {
         Route::Answer(answer) => {
             let wanted = match request.wants_upgrade() {
@@ -253,8 +271,24 @@ fn route(request: &Request<'_>, application: &dyn Application) -> Routed {
             Routed::Answer(answer, wanted)
         }
         Route::Open(opening) => match request.upgrade() {
-            Ok(upgrade) => Routed::Open(opening, upgrade.accept),
+            Ok(upgrade) => Routed::Open(Box::new(Joining {
+                deflate: agree(request, &opening, compression),
+                accept: upgrade.accept,
+                opening,
+            })),
             Err(error) => Routed::Refuse(error),
         },
     }
+}
+
+/// What is agreed on compression. A connection in a room keeps no context for what is sent to it:
+/// what a room is told is compressed once for all who take it, and would not be in that context.
+fn agree(
+    request: &Request<'_>,
+    opening: &Opening,
+    compression: Option<&Compression>,
+) -> Option<Deflate> {
+    let mut policy = compression?.policy;
+    policy.server_takeover &= opening.room.is_none();
+    request.deflate(&policy)
 }

@@ -36,6 +36,10 @@ pub struct Tally {
     pub received_bytes: u64,
     /// Bytes that sockets took.
     pub sent_bytes: u64,
+    /// WebSockets opened with permessage-deflate.
+    pub deflate_agreed: u64,
+    /// What left compressed.
+    pub compressed: Compressed,
     /// Messages handed to rooms.
     pub published: u64,
     /// Messages queued for subscribers.
@@ -88,6 +92,17 @@ pub struct Payload {
     pub binary: u64,
 }
 
+/// What compression came to, each message once however many it is sent to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compressed {
+    /// Messages that left compressed.
+    pub messages: u64,
+    /// Their payload.
+    pub payload_bytes: u64,
+    /// Their frames.
+    pub frame_bytes: u64,
+}
+
 /// Batches through mailboxes, and what was in them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Batches {
@@ -124,6 +139,8 @@ impl Tally {
             payload_sent: Payload::default(),
             received_bytes: 0,
             sent_bytes: 0,
+            deflate_agreed: 0,
+            compressed: Compressed::default(),
             published: 0,
             delivered: 0,
             requests: Batches::default(),
@@ -161,6 +178,8 @@ impl Tally {
         self.payload_sent.add(other.payload_sent);
         self.received_bytes += other.received_bytes;
         self.sent_bytes += other.sent_bytes;
+        self.deflate_agreed += other.deflate_agreed;
+        self.compressed.add(other.compressed);
         self.published += other.published;
         self.delivered += other.delivered;
         self.requests.add(other.requests);
@@ -238,6 +257,21 @@ impl Payload {
     fn add(&mut self, other: Self) {
         self.text += other.text;
         self.binary += other.binary;
+    }
+}
+
+impl Compressed {
+    /// One more message.
+    pub(crate) fn count(&mut self, payload_bytes: usize, frame_bytes: usize) {
+        self.messages += 1;
+        self.payload_bytes += payload_bytes as u64;
+        self.frame_bytes += frame_bytes as u64;
+    }
+
+    fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.payload_bytes += other.payload_bytes;
+        self.frame_bytes += other.frame_bytes;
     }
 }
 

@@ -57,10 +57,47 @@ pub enum Driver {
     Epoll,
 }
 
+/// Whether messages are compressed for peers that ask for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Compression {
+    /// Never.
+    #[default]
+    Off,
+    /// For every peer that offers permessage-deflate, as browsers do.
+    On,
+}
+
+/// Whose messages may refer to earlier ones of the same connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Takeover {
+    /// Nobody's: an idle connection holds no memory for compression.
+    #[default]
+    None,
+    /// The peer's.
+    Client,
+    /// The server's.
+    Server,
+    /// Both.
+    Both,
+}
+
+impl Takeover {
+    /// Whether the server's messages may.
+    pub fn is_for_server(self) -> bool {
+        matches!(self, Self::Server | Self::Both)
+    }
+
+    /// Whether the peer's messages may.
+    pub fn is_for_client(self) -> bool {
+        matches!(self, Self::Client | Self::Both)
+    }
+}
+
 const LISTENING: &str = "Listening";
 const PAGE: &str = "Page and origins";
 const HANDSHAKE: &str = "Limits of a handshake";
 const MESSAGES: &str = "Limits of messages and queues";
+const COMPRESSION: &str = "Compression";
 const ROOMS: &str = "Rooms";
 const TIMEOUTS: &str = "Timeouts";
 const LOGGING: &str = "Logging";
@@ -207,6 +244,42 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE", value_parser = size(KIB, 16 * MIB))]
     #[arg(default_value = "64KiB", help_heading = MESSAGES)]
     pub receive_buffer_bytes: Size,
+
+    /// Whether messages are compressed (RFC 7692) for peers that ask for it
+    ///
+    /// It saves bytes and costs processor time, much more than everything else that is done for a
+    /// message. What a room is told is compressed once on each core, however many hear it.
+    #[arg(long, value_name = "CHOICE", default_value = "off", help_heading = COMPRESSION)]
+    pub compression: Compression,
+
+    /// How hard to compress
+    ///
+    /// From 1, the fastest, to 9, the shortest.
+    #[arg(long, value_name = "LEVEL", value_parser = count(1, 9))]
+    #[arg(default_value = "1", help_heading = COMPRESSION)]
+    pub compression_level: usize,
+
+    /// Fewest bytes of a message that is compressed
+    ///
+    /// Shorter ones are sent as they are, and so are those that compressing would not shorten.
+    #[arg(long, value_name = "SIZE", value_parser = size(0, GIB))]
+    #[arg(default_value = "256", help_heading = COMPRESSION)]
+    pub compression_bytes_min: Size,
+
+    /// Whose messages may refer to earlier ones of the same connection
+    ///
+    /// Shorter messages, for memory that each connection holds on to: docs/limits.md says how much.
+    /// Connections in rooms never need it for what is sent to them. Where a page can make a peer
+    /// send secrets beside its own text, lengths tell them: then leave it off.
+    #[arg(long, value_name = "CHOICE", default_value = "none", help_heading = COMPRESSION)]
+    pub compression_takeover: Takeover,
+
+    /// Window of the server's messages, as a power of two of bytes
+    ///
+    /// 9 (512 bytes) to 15 (32 KiB); a peer may ask for a smaller one.
+    #[arg(long, value_name = "BITS", value_parser = count(9, 15))]
+    #[arg(default_value = "12", help_heading = COMPRESSION)]
+    pub compression_window_bits: usize,
 
     /// Most rooms at a time
     ///

@@ -3,13 +3,13 @@
 use std::{num::NonZeroUsize, sync::Arc, thread};
 
 use anyhow::Context;
-use runtime::{Config, DriverChoice, Timeouts};
+use runtime::{Compression, Config, DriverChoice, Timeouts};
 
 use crate::{
     application::Hubbub,
     internal::Configured,
     protocols,
-    settings::{Driver, Period, Settings},
+    settings::{self, Driver, Period, Settings},
     site::Site,
 };
 
@@ -39,6 +39,7 @@ pub fn config(settings: &Settings) -> Config {
         outbox_bytes_max: settings.outbox_bytes_max.bytes(),
         mailbox_batches: settings.mailbox_batches,
         receive_buffer_bytes: settings.receive_buffer_bytes.bytes(),
+        compression: compression(settings),
         timeouts: Timeouts {
             handshake: settings.handshake_timeout.duration(),
             ping_interval: settings.ping_interval.duration(),
@@ -52,6 +53,20 @@ pub fn config(settings: &Settings) -> Config {
             connection_age: settings.max_connection_age.map(Period::duration),
         },
     }
+}
+
+fn compression(settings: &Settings) -> Option<Compression> {
+    let takeover = settings.compression_takeover;
+    let compression = Compression {
+        level: settings.compression_level as u32,
+        bytes_min: settings.compression_bytes_min.bytes(),
+        policy: codec::DeflatePolicy {
+            window_bits: settings.compression_window_bits as u8,
+            server_takeover: takeover.is_for_server(),
+            client_takeover: takeover.is_for_client(),
+        },
+    };
+    (settings.compression == settings::Compression::On).then_some(compression)
 }
 
 /// What the internal listener tells of the configuration.

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::driver::{HANDSHAKE, fuzz_connection, fuzz_handshake};
+use codec::Kind;
+
+use crate::driver::{HANDSHAKE, fuzz_connection, fuzz_deflate, fuzz_handshake, offering};
+use crate::peer::{Peer, compressed, in_fragments, masked};
 use crate::vectors::{bad_frames, good_frames, heads, short};
 
 fn directory(target: &str) -> PathBuf {
@@ -33,12 +36,79 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         [&[0, 7][..], &conversation].concat(),
     ));
     let closing = [short(0x89, ""), short(0x81, b"\xff"), short(0x88, "")].concat();
+    let conversation = [
+        offering("permessage-deflate; client_max_window_bits").into_bytes(),
+        compressed(Kind::Text, &Peer::new(15, true).payload(b"hello hello")),
+        short(0x88, ""),
+    ];
+    seeds.push((
+        "connection",
+        "handshake_with_an_offer_and_frames",
+        [&[0, 7][..], &conversation.concat()].concat(),
+    ));
     seeds.push((
         "connection",
         "close_sent_then_frames",
         [&[3, 7][..], &closing].concat(),
     ));
+    seeds.extend(compressed_seeds());
     seeds
+}
+
+/// Frames with compression: windows, limits and takeover chosen by the first two bytes.
+fn compressed_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let mut peer = Peer::new(15, true);
+    let mut alone = Peer::new(15, false);
+    let first = peer.payload(b"hubbub, hubbub and hubbub");
+    let second = peer.payload(b"hubbub and more");
+    let last = alone.last_payload(b"an ended stream");
+    let bomb = alone.payload(&[7; 5000]);
+    let taken_over = [
+        compressed(Kind::Text, &first),
+        masked(0x81, b"plain"),
+        compressed(Kind::Text, &second),
+    ];
+    let fragments = in_fragments(Kind::Binary, &first, 10, &short(0x89, "p"));
+    let ended = [compressed(Kind::Text, &last), compressed(Kind::Text, &[0])];
+    let seeds = [
+        ("takeover", 7, 0xf6, taken_over.concat()),
+        ("takeover_small_window", 1, 0xf6, taken_over.concat()),
+        ("alone_refers_to_earlier", 15, 0xf6, taken_over.concat()),
+        ("fragments_with_controls", 7, 0xf6, fragments),
+        ("ended_streams", 7, 0xf6, ended.concat()),
+        (
+            "bomb_above_the_limit",
+            7,
+            0xf2,
+            compressed(Kind::Binary, &bomb),
+        ),
+        (
+            "bomb_below_the_limit",
+            7,
+            0xff,
+            compressed(Kind::Binary, &bomb),
+        ),
+        (
+            "stored",
+            7,
+            0xf6,
+            masked(0xc1, b"\x00\x05\x00\xfa\xffHello\x00"),
+        ),
+        ("cut_short", 7, 0xf6, compressed(Kind::Text, &first[..9])),
+        ("rsv1_on_ping", 7, 0xf6, short(0xc9, "")),
+        (
+            "close_sent_then_compressed",
+            0x17,
+            0xf6,
+            taken_over.concat(),
+        ),
+    ];
+    seeds
+        .into_iter()
+        .map(|(name, agreed, limit, wire)| {
+            ("deflate", name, [&[agreed, limit, 7][..], &wire].concat())
+        })
+        .collect()
 }
 
 fn run_directory(target: &str, body: fn(&[u8])) {
@@ -58,6 +128,11 @@ fn corpus_connection_keeps_the_invariants() {
 #[test]
 fn corpus_handshake_keeps_the_invariants() {
     run_directory("handshake", fuzz_handshake);
+}
+
+#[test]
+fn corpus_deflate_keeps_the_invariants() {
+    run_directory("deflate", fuzz_deflate);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! Also the bodies of the fuzz targets, which the corpus test runs too.
 
 use codec::{
-    CloseCode, Connection, Error, Event, Kind, Limits, Message, Phase, Request, ResponseHead,
-    negotiate,
+    CloseCode, Connection, Deflate, DeflatePolicy, Error, Event, Inflater, Kind, Limits, Message,
+    Phase, Request, ResponseHead, negotiate,
 };
 
 /// An event that outlives the input.
@@ -38,8 +38,18 @@ pub struct Driver {
     pub sent: Vec<u8>,
     /// Call `close` once this many events were seen.
     pub close_after: Option<usize>,
+    /// What to agree to of what is offered.
+    pub policy: Option<DeflatePolicy>,
+    inflater: Inflater,
     fed_bytes: usize,
 }
+
+/// Agrees to all there is.
+pub const TAKEOVER: DeflatePolicy = DeflatePolicy {
+    window_bits: 15,
+    server_takeover: true,
+    client_takeover: true,
+};
 
 /// A head that may be answered with a 101.
 pub const HANDSHAKE: &str = "GET /room?a=b HTTP/1.1\r\nHost: example.com:80\r\nUpgrade: websocket\r\n\
@@ -54,14 +64,28 @@ impl Driver {
             seen: Vec::new(),
             sent: Vec::new(),
             close_after: None,
+            policy: None,
+            inflater: Inflater::default(),
             fed_bytes: 0,
         }
     }
 
     /// Already in the phase Open.
     pub fn open(limits: Limits) -> Self {
+        Self::open_after(HANDSHAKE, None, limits)
+    }
+
+    /// Already in the phase Open, with what this offer comes to.
+    pub fn compressed(offer: &str, policy: DeflatePolicy, limits: Limits) -> Self {
+        let driver = Self::open_after(&offering(offer), Some(policy), limits);
+        assert!(driver.connection.deflate().is_some(), "{offer}");
+        driver
+    }
+
+    fn open_after(head: &str, policy: Option<DeflatePolicy>, limits: Limits) -> Self {
         let mut driver = Self::new(Limits::default());
-        driver.feed(HANDSHAKE.as_bytes());
+        driver.policy = policy;
+        driver.feed(head.as_bytes());
         assert_eq!(driver.connection.phase(), Phase::Open);
         Self {
             connection: driver.connection,
@@ -76,14 +100,18 @@ impl Driver {
         loop {
             let before = rest.len();
             let phase = self.connection.phase();
-            let step = self.connection.receive(rest, &self.limits);
+            let step = self
+                .connection
+                .receive(rest, &self.limits, &mut self.inflater);
             let consumed = step.consumed;
             assert!(consumed <= before);
             assert!(phase != Phase::Closed || (consumed == before && step.event.is_none()));
             let request = match step.event {
                 None if consumed == before => break,
                 None => panic!("neither everything was consumed nor an event came"),
-                Some(Event::Request(request)) => Some(judge(&request, &mut self.seen)),
+                Some(Event::Request(request)) => {
+                    Some(judge(&request, self.policy.as_ref(), &mut self.seen))
+                }
                 Some(event) => {
                     self.seen.push(Seen::from(&event));
                     None
@@ -121,18 +149,35 @@ impl Driver {
         }
     }
 
-    /// Memory follows what arrived. Vectors double, and start with 8 bytes.
+    /// Memory follows what arrived. Vectors double, and start with 8 bytes. What messages were
+    /// before compression is held for later ones, up to the largest window.
     fn check_memory(&self) {
         let held = self.connection.buffered_bytes();
+        let plain = |seen: &Seen| match seen {
+            Seen::Message(_, payload) => payload.len(),
+            _ => 0,
+        };
+        let window = match self.connection.deflate() {
+            Some(agreed) if agreed.client_takeover => {
+                (2 * self.seen.iter().map(plain).sum::<usize>()).min(1 << 15)
+            }
+            _ => 0,
+        };
         assert!(
-            held <= 2 * self.fed_bytes + 128,
+            held <= 2 * self.fed_bytes + window + 128,
             "{held} bytes held of {}",
             self.fed_bytes
         );
     }
 }
 
-fn judge(request: &Request<'_>, seen: &mut Vec<Seen>) -> Verdict {
+/// [`HANDSHAKE`] with an offer of extensions.
+pub fn offering(offer: &str) -> String {
+    let field = format!("\r\nSec-WebSocket-Extensions: {offer}\r\n\r\n");
+    HANDSHAKE.replacen("\r\n\r\n", &field, 1)
+}
+
+fn judge(request: &Request<'_>, policy: Option<&DeflatePolicy>, seen: &mut Vec<Seen>) -> Verdict {
     assert!(request.host().bytes().all(|byte| byte.is_ascii_graphic()));
     assert!(request.path() == "*" || request.path().starts_with('/'));
     assert!(!request.path().contains('?'));
@@ -145,7 +190,8 @@ fn judge(request: &Request<'_>, seen: &mut Vec<Seen>) -> Verdict {
     match request.upgrade() {
         Ok(upgrade) => {
             assert!(request.wants_upgrade());
-            Verdict::Accept(upgrade.accept, negotiate(request, &["chat", "a"]))
+            let deflate = policy.and_then(|policy| request.deflate(policy));
+            Verdict::Accept(upgrade.accept, negotiate(request, &["chat", "a"]), deflate)
         }
         Err(error) if request.wants_upgrade() => Verdict::Refuse(error),
         Err(_) => Verdict::Respond,
@@ -153,7 +199,7 @@ fn judge(request: &Request<'_>, seen: &mut Vec<Seen>) -> Verdict {
 }
 
 enum Verdict {
-    Accept(codec::AcceptKey, Option<&'static str>),
+    Accept(codec::AcceptKey, Option<&'static str>, Option<Deflate>),
     Refuse(codec::HandshakeError),
     Respond,
 }
@@ -162,7 +208,10 @@ impl Verdict {
     fn answer(self, connection: &mut Connection, out: &mut Vec<u8>) {
         assert_eq!(connection.phase(), Phase::Answering);
         match self {
-            Self::Accept(accept, subprotocol) => connection.accept(&accept, subprotocol, out),
+            Self::Accept(accept, subprotocol, deflate) => {
+                connection.accept(&accept, subprotocol, deflate, out);
+                assert_eq!(connection.deflate(), deflate);
+            }
             Self::Refuse(error) => connection.refuse(error, out),
             Self::Respond => connection.respond(
                 &ResponseHead {
@@ -204,6 +253,7 @@ pub fn fuzz_connection(bytes: &[u8]) {
         } else {
             Driver::new(tight())
         };
+        driver.policy = Some(TAKEOVER);
         driver.close_after = Some(usize::from(mode >> 1)).filter(|events| *events > 0);
         pieces.for_each(|piece| driver.feed(piece));
         driver.outcome()
@@ -213,11 +263,45 @@ pub fn fuzz_connection(bytes: &[u8]) {
     assert_eq!(run(&mut wire.chunks(1)), whole);
 }
 
+/// Body of the fuzz target `deflate`: frames for a connection with compression. The first byte
+/// says what is agreed, the second the limits, the third how to cut the rest into pieces.
+pub fn fuzz_deflate(bytes: &[u8]) {
+    let [agreed, limit, seed, wire @ ..] = bytes else {
+        return;
+    };
+    let bits = 8 + (agreed & 7);
+    let offer = format!("permessage-deflate; client_max_window_bits={bits}");
+    let policy = DeflatePolicy {
+        client_takeover: agreed & 8 == 0,
+        ..TAKEOVER
+    };
+    let limits = Limits {
+        message_bytes_max: 16 << (limit & 15),
+        message_fragments_max: 1 + u32::from(limit >> 4),
+        ..Limits::default()
+    };
+    let run = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let mut driver = Driver::compressed(&offer, policy, limits.clone());
+        driver.close_after = Some(usize::from(agreed >> 4)).filter(|events| *events > 0);
+        pieces.for_each(|piece| driver.feed(piece));
+        driver.outcome()
+    };
+    let whole = run(&mut std::iter::once(wire));
+    for seen in &whole.seen {
+        if let Seen::Message(_, payload) = seen {
+            assert!(payload.len() <= limits.message_bytes_max);
+        }
+    }
+    assert_eq!(run(&mut pieces(wire, *seed)), whole);
+    assert_eq!(run(&mut wire.chunks(1)), whole);
+}
+
 /// Body of the fuzz target `handshake`: the first byte says how to cut the rest into pieces.
 pub fn fuzz_handshake(bytes: &[u8]) {
     let [seed, head @ ..] = bytes else { return };
     let run = |pieces: &mut dyn Iterator<Item = &[u8]>| {
         let mut driver = Driver::new(Limits::default());
+        driver.policy = Some(TAKEOVER);
         pieces.for_each(|piece| driver.feed(piece));
         driver.outcome()
     };

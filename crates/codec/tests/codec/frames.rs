@@ -1,8 +1,8 @@
 //! Frames and messages: every vector, however it is cut, and what is owed for it.
 
 use codec::{
-    CloseCode, Connection, Error, FrameError, Kind, Limits, Phase, encode_close, encode_message,
-    encode_ping, frame as wire_frame,
+    CloseCode, Connection, Error, FrameError, Inflater, Kind, Limits, Phase, Step, encode_close,
+    encode_message, encode_ping, frame as wire_frame,
 };
 
 use crate::driver::{Driver, Outcome, Seen};
@@ -12,6 +12,10 @@ fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
     let mut driver = Driver::open(Limits::default());
     pieces.into_iter().for_each(|piece| driver.feed(piece));
     driver.outcome()
+}
+
+fn receive<'a>(connection: &'a mut Connection, input: &'a mut [u8]) -> Step<'a> {
+    connection.receive(input, &Limits::default(), &mut Inflater::default())
 }
 
 /// What a server that transmits after each event must have sent.
@@ -173,7 +177,7 @@ fn pings_many_before_transmit_owe_one_pong_to_the_latest() {
     .concat();
     let mut rest = &mut input[..];
     while !rest.is_empty() {
-        let consumed = connection.receive(rest, &Limits::default()).consumed;
+        let consumed = receive(&mut connection, rest).consumed;
         rest = &mut rest[consumed..];
     }
     let mut sent = Vec::new();
@@ -187,8 +191,8 @@ fn pings_many_before_transmit_owe_one_pong_to_the_latest() {
 fn ping_then_close_before_transmit_owe_pong_then_close() {
     let mut connection = Driver::open(Limits::default()).connection;
     let mut input = [short(0x89, "p"), short(0x88, b"\x03\xe8")].concat();
-    let consumed = connection.receive(&mut input, &Limits::default()).consumed;
-    connection.receive(&mut input[consumed..], &Limits::default());
+    let consumed = receive(&mut connection, &mut input).consumed;
+    receive(&mut connection, &mut input[consumed..]);
     let mut sent = Vec::new();
     connection.transmit(&mut sent);
     assert_eq!(sent, b"\x8a\x01p\x88\x02\x03\xe8");
@@ -197,7 +201,7 @@ fn ping_then_close_before_transmit_owe_pong_then_close() {
 #[test]
 fn close_with_a_pong_owed_sends_the_pong_first() {
     let mut connection = Driver::open(Limits::default()).connection;
-    connection.receive(&mut short(0x89, "p"), &Limits::default());
+    receive(&mut connection, &mut short(0x89, "p"));
     let mut sent = Vec::new();
     connection.close(CloseCode::NORMAL, "", &mut sent);
     assert_eq!(sent, b"\x8a\x01p\x88\x02\x03\xe8");

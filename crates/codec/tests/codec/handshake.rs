@@ -1,7 +1,8 @@
 //! Request heads: every vector, however it is cut, the limits, and the answers.
 
 use codec::{
-    Connection, Error, Event, HandshakeError, Limits, Phase, Request, ResponseHead, negotiate,
+    Connection, Error, Event, HandshakeError, Inflater, Limits, Phase, Request, ResponseHead,
+    negotiate,
 };
 
 use crate::driver::{Driver, HANDSHAKE, Outcome, Seen};
@@ -20,7 +21,10 @@ fn with_request<T>(
 ) -> Result<T, HandshakeError> {
     let mut connection = Connection::new();
     let mut input = head.to_vec();
-    match connection.receive(&mut input, &Limits::default()).event {
+    match connection
+        .receive(&mut input, &Limits::default(), &mut Inflater::default())
+        .event
+    {
         Some(Event::Request(request)) => Ok(judge(&request)),
         Some(Event::Failed(Error::Handshake(error))) => Err(error),
         other => panic!("{other:?}"),
@@ -79,7 +83,7 @@ fn heads_refused_each_rule_has_a_vector_or_a_limit() {
         .collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 25);
+    assert_eq!(names.len(), 26);
     for error in refused {
         assert_eq!(
             error.name().replace('_', ""),
@@ -115,9 +119,12 @@ fn answering_consumes_nothing_until_answered() {
     let mut connection = Connection::new();
     let mut input = [HANDSHAKE.as_bytes(), &short(0x89, "")].concat();
     let limits = Limits::default();
-    let consumed = connection.receive(&mut input, &limits).consumed;
+    let mut inflater = Inflater::default();
+    let consumed = connection
+        .receive(&mut input, &limits, &mut inflater)
+        .consumed;
     assert_eq!(consumed, HANDSHAKE.len());
-    let step = connection.receive(&mut input[consumed..], &limits);
+    let step = connection.receive(&mut input[consumed..], &limits, &mut inflater);
     assert_eq!((step.consumed, step.event), (0, None));
     assert_eq!(connection.phase(), Phase::Answering);
 }
@@ -134,7 +141,7 @@ fn answers_in_other_phases_do_nothing() {
     };
     let mut connection = Driver::open(Limits::default()).connection;
     let mut out = Vec::new();
-    connection.accept(&accept.unwrap(), None, &mut out);
+    connection.accept(&accept.unwrap(), None, None, &mut out);
     connection.respond(&head, &mut out);
     connection.refuse(HandshakeError::KeyInvalid, &mut out);
     assert_eq!((out.len(), connection.phase()), (0, Phase::Open));

@@ -556,6 +556,16 @@ fn accepted_heads() -> Vec<Row> {
             None,
         ),
         ("value_latin1_accepted", plus("X: \u{e9}"), None),
+        (
+            "extensions_unknown_accepted",
+            plus("Sec-WebSocket-Extensions: x-webkit; mode=\"a\\b\", , y"),
+            None,
+        ),
+        (
+            "extensions_deflate_accepted",
+            plus("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
+            None,
+        ),
     ]
 }
 
@@ -845,6 +855,26 @@ fn refused_upgrades() -> Vec<Row> {
             E::KeyInvalid,
         ),
         no("key_long_refused", key(&"A".repeat(4096)), E::KeyInvalid),
+        no(
+            "extensions_empty_refused",
+            plus("Sec-WebSocket-Extensions: ,"),
+            E::ExtensionsMalformed,
+        ),
+        no(
+            "extensions_quote_open_refused",
+            plus("Sec-WebSocket-Extensions: a; b=\"c"),
+            E::ExtensionsMalformed,
+        ),
+        no(
+            "extensions_quoted_space_refused",
+            plus("Sec-WebSocket-Extensions: a; b=\"c d\""),
+            E::ExtensionsMalformed,
+        ),
+        no(
+            "extensions_second_field_refused",
+            plus("Sec-WebSocket-Extensions: a\r\nSec-WebSocket-Extensions: b;"),
+            E::ExtensionsMalformed,
+        ),
         no("version_missing_refused", version(""), E::VersionMissing),
         no(
             "version_8_refused",

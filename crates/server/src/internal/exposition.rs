@@ -157,6 +157,11 @@ fn connections(families: &mut Families, total: &Tally) {
             (labels, count(ending) as f64)
         }),
     );
+    families.counter(
+        "hubbub_deflate_agreed_total",
+        "WebSockets opened with permessage-deflate.",
+        total.deflate_agreed,
+    );
     families.counters(
         "hubbub_handshakes_rejected_total",
         "Upgrades that got another answer than 101.",
@@ -230,6 +235,21 @@ fn traffic(families: &mut Families, total: &Tally) {
         "hubbub_sent_bytes_total",
         "Bytes that sockets took.",
         total.sent_bytes,
+    );
+    let compressed = total.compressed;
+    families.counter(
+        "hubbub_compressed_messages_total",
+        "Messages that left compressed, each once however many it is sent to.",
+        compressed.messages,
+    );
+    families.counters(
+        "hubbub_compressed_bytes_total",
+        "Bytes of messages that left compressed: before, and after.",
+        [
+            ("payload", compressed.payload_bytes),
+            ("frame", compressed.frame_bytes),
+        ]
+        .map(|(of, bytes)| (vec![("of", of)], bytes as f64)),
     );
     families.counter(
         "hubbub_messages_published_total",

@@ -45,7 +45,8 @@ declare! {
         message_bytes_max, message_fragments_max, send_queue_bytes_max, publish_window_bytes,
         outbox_bytes_max, rooms_max, room_idle_timeout, handshake_timeout, ping_interval,
         pong_timeout, close_timeout, write_timeout, pause_timeout, max_connection_age,
-        drain_delay, drain_timeout, log_level;
+        drain_delay, drain_timeout, log_level, compression, compression_level,
+        compression_bytes_min, compression_takeover, compression_window_bits;
 }
 
 /// Whether a reload changes the setting of this key.

@@ -90,6 +90,11 @@ const SAMPLES: &[(&str, &str)] = &[
     ("max_connection_age", "1h"),
     ("drain_delay", "5s"),
     ("drain_timeout", "10s"),
+    ("compression", "on"),
+    ("compression_level", "6"),
+    ("compression_bytes_min", "1KiB"),
+    ("compression_takeover", "client"),
+    ("compression_window_bits", "9"),
     ("log_level", "warn,runtime=debug"),
     ("log_format", "json"),
 ];

@@ -28,7 +28,7 @@ on_both_drivers![
 ];
 
 /// All samples of a scrape, by their name and labels as written.
-fn scrape(server: &Server) -> HashMap<String, f64> {
+pub fn scrape(server: &Server) -> HashMap<String, f64> {
     let page = get_internal(server, "/metrics");
     assert_eq!(page.status, 200);
     let text = String::from_utf8(page.body).unwrap();
@@ -41,7 +41,7 @@ fn scrape(server: &Server) -> HashMap<String, f64> {
 }
 
 #[track_caller]
-fn check(samples: &HashMap<String, f64>, expected: &[(&str, f64)]) {
+pub fn check(samples: &HashMap<String, f64>, expected: &[(&str, f64)]) {
     for (name, value) in expected {
         let found = samples.get(*name);
         assert_eq!(found, Some(value), "{name}");

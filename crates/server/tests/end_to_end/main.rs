@@ -30,6 +30,7 @@ mod process;
 mod wire;
 
 mod age;
+mod compression;
 mod config;
 mod drain;
 mod echo;

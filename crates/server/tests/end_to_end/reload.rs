@@ -24,15 +24,15 @@ on_both_drivers![
 ];
 
 /// A server with a file that can be written anew.
-struct Reloading {
-    server: Server,
+pub struct Reloading {
+    pub server: Server,
     file: PathBuf,
     _dir: TempDir,
     reloads: usize,
 }
 
 impl Reloading {
-    fn start(driver: Driver, text: &str) -> Self {
+    pub fn start(driver: Driver, text: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("hubbub.toml");
         fs::write(&file, text).unwrap();
@@ -49,7 +49,7 @@ impl Reloading {
 
     /// Writes the file and waits until the server says that it has read it. A core may obey a
     /// moment later.
-    fn reload(&mut self, text: &str) {
+    pub fn reload(&mut self, text: &str) {
         self.reload_until(text, " reloaded changed=");
     }
 

@@ -192,6 +192,8 @@ impl Heard {
 /// An open WebSocket whose owner decides about every byte.
 pub struct Raw {
     pub stream: TcpStream,
+    /// The head of the 101.
+    pub head: String,
     received: Vec<u8>,
 }
 
@@ -205,6 +207,7 @@ impl Raw {
     pub fn over(stream: TcpStream, request: impl AsRef<[u8]>) -> Self {
         let mut raw = Self {
             stream,
+            head: String::new(),
             received: Vec::new(),
         };
         raw.send(request);
@@ -222,8 +225,8 @@ impl Raw {
             assert!(self.read().is_some_and(|bytes| bytes > 0), "no head");
         };
         let head: Vec<_> = self.received.drain(..end).collect();
-        let head = String::from_utf8(head).unwrap();
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        self.head = String::from_utf8(head).unwrap();
+        assert!(self.head.starts_with("HTTP/1.1 101 "), "{}", self.head);
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {

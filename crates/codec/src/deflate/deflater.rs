@@ -1,0 +1,90 @@
+//! Messages in, compressed frames out (RFC 7692 section 7.2.1).
+
+use std::fmt;
+
+use flate2::{Compress, Compression, FlushCompress};
+
+use super::{FLUSH_TAIL, WINDOW_BITS_MAX};
+use crate::frame::{self, HeaderBytes, Kind};
+
+/// What an empty message is compressed to (RFC 7692 section 7.2.3.6).
+const EMPTY: u8 = 0x00;
+
+/// Smallest step by which the output grows, in bytes. With more than six left, zlib does not
+/// repeat the end of a flush.
+const GROWTH_BYTES_MIN: usize = 64;
+
+/// Compresses messages with one zlib stream: of all connections, each message by itself, or of one
+/// connection with context takeover.
+pub struct Deflater {
+    stream: Compress,
+}
+
+impl Deflater {
+    /// `level` is 1 (fastest) to 9 (smallest), `window_bits` 9 to 15; what lies outside counts as
+    /// the nearest of them.
+    #[must_use]
+    pub fn new(level: u32, window_bits: u8) -> Self {
+        let level = Compression::new(level.clamp(1, 9));
+        let window_bits = window_bits.clamp(9, WINDOW_BITS_MAX);
+        Self {
+            stream: Compress::new_with_window_bits(level, false, window_bits),
+        }
+    }
+
+    /// Appends the message as one compressed frame (RSV1), compressed by itself: no earlier
+    /// message is referred to. Returns false, having appended nothing, if that would not be
+    /// shorter than the plain frame.
+    pub fn encode_message(&mut self, kind: Kind, payload: &[u8], out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        self.stream.reset();
+        self.encode_next(kind, payload, out);
+        let plain_bytes = frame::header(kind.into(), payload.len()).len() + payload.len();
+        let is_shorter = out.len() - start < plain_bytes;
+        if !is_shorter {
+            out.truncate(start);
+        }
+        is_shorter
+    }
+
+    /// The same, referring to the messages before it (context takeover): always appended, since
+    /// the peer's window must follow.
+    pub fn encode_next(&mut self, kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        // Where the payload begins is known once its length is.
+        let content = start + HeaderBytes::BYTES_MAX;
+        out.resize(content, 0);
+        if payload.is_empty() {
+            // Not by the stream: flushed twice without input, it says nothing.
+            out.push(EMPTY);
+        } else {
+            self.flush(payload, out);
+            debug_assert!(out.ends_with(&FLUSH_TAIL), "a flush ends so");
+            out.truncate(out.len() - FLUSH_TAIL.len());
+        }
+        let header = frame::compressed_header(kind, out.len() - content);
+        let header_end = start + header.len();
+        out[start..header_end].copy_from_slice(&header);
+        out.drain(header_end..content);
+    }
+
+    /// Appends the payload compressed, to the end of a flush.
+    fn flush(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        let mut rest = payload;
+        // A flush is over when it leaves room.
+        while !rest.is_empty() || out.len() == out.capacity() {
+            out.reserve(payload.len() / 2 + GROWTH_BYTES_MIN);
+            let before = self.stream.total_in();
+            self.stream
+                .compress_vec(rest, out, FlushCompress::Sync)
+                .expect("a stream that is not finished takes input");
+            rest = &rest[(self.stream.total_in() - before) as usize..];
+        }
+    }
+}
+
+impl fmt::Debug for Deflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deflater").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,95 @@
+//! permessage-deflate (RFC 7692): what was agreed, and the two directions.
+//!
+//! ```text
+//!  request  ──▶ extensions ──▶ Deflate (agreed) ──▶ the 101, and the reader
+//!  received ──▶ inflater (one per core) ◀──▶ window (per connection, only with takeover)
+//!  message  ──▶ deflater ──▶ one compressed frame
+//! ```
+//!
+//! *Invariants*: no zlib state belongs to a receiving connection; what is inflated stops at the
+//! limit for messages, whatever its compressed form promises.
+
+mod deflater;
+mod extensions;
+mod inflater;
+mod window;
+
+use std::fmt;
+
+pub use deflater::Deflater;
+pub(crate) use extensions::{is_well_formed, negotiate};
+pub use inflater::Inflater;
+pub(crate) use window::Window;
+
+/// The name of the extension (RFC 7692 section 7).
+const NAME: &str = "permessage-deflate";
+const SERVER_NO_CONTEXT_TAKEOVER: &str = "server_no_context_takeover";
+const CLIENT_NO_CONTEXT_TAKEOVER: &str = "client_no_context_takeover";
+const SERVER_MAX_WINDOW_BITS: &str = "server_max_window_bits";
+const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
+
+/// What a flush leaves at the end of a message, and what does not travel (RFC 7692 section 7.2.1):
+/// the rest of an empty stored block.
+const FLUSH_TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
+
+/// The largest window of DEFLATE, 32 KiB, which nobody needs to name.
+const WINDOW_BITS_MAX: u8 = 15;
+
+/// What this side is willing to agree to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeflatePolicy {
+    /// The largest window of what the server sends, 9 to 15: 2 to the power of it in bytes. With
+    /// context takeover of the client also the largest that it is asked to use, if it lets itself
+    /// be asked, as the server must then keep that window for it.
+    pub window_bits: u8,
+    /// Whether messages of the server may refer to earlier ones.
+    pub server_takeover: bool,
+    /// Whether messages of the client may refer to earlier ones.
+    pub client_takeover: bool,
+}
+
+/// What was agreed: the extension of one connection (RFC 7692 section 7.1). Displays as the
+/// response says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Deflate {
+    /// Whether messages of the server may refer to earlier ones.
+    pub server_takeover: bool,
+    /// Whether messages of the client may refer to earlier ones.
+    pub client_takeover: bool,
+    /// The window of what the server sends, 9 to 15: at most 2 to the power of it in bytes.
+    pub server_window_bits: u8,
+    /// The same of what the client sends, 8 to 15.
+    client_window_bits: u8,
+    names_server_window: bool,
+    names_client_window: bool,
+}
+
+impl Deflate {
+    /// What must be kept of the client's messages for its next one, in bytes.
+    pub(crate) fn kept_bytes_max(self) -> usize {
+        match self.client_takeover {
+            // Compressors by zlib take 9 for 8.
+            true => 1 << self.client_window_bits.max(9),
+            false => 0,
+        }
+    }
+}
+
+impl fmt::Display for Deflate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(NAME)?;
+        if !self.server_takeover {
+            write!(f, "; {SERVER_NO_CONTEXT_TAKEOVER}")?;
+        }
+        if !self.client_takeover {
+            write!(f, "; {CLIENT_NO_CONTEXT_TAKEOVER}")?;
+        }
+        if self.names_server_window {
+            write!(f, "; {SERVER_MAX_WINDOW_BITS}={}", self.server_window_bits)?;
+        }
+        if self.names_client_window {
+            write!(f, "; {CLIENT_MAX_WINDOW_BITS}={}", self.client_window_bits)?;
+        }
+        Ok(())
+    }
+}
