@@ -250,15 +250,16 @@ pub fn catalogue(open_files_max: u64) -> Vec<Workload> {
 }
 
 fn connecting(all: &mut Vec<Workload>) {
-    let one = |name, about| workload(name, Family::Connects, about, Work::Connects).tiny();
+    let one = |name, about| workload(name, Family::Connects, about, Work::Connects);
     all.extend([
-        one("connects", "open, upgrade, close").quick(),
+        one("connects", "open, upgrade, close").quick().tiny(),
         one("connects-tls", "open, TLS, upgrade, close").over(Transport::TLS),
         one(
             "connects-tls-resumed",
             "open, TLS with the session of a connection before, upgrade, close",
         )
-        .over(Transport::RESUMED),
+        .over(Transport::RESUMED)
+        .tiny(),
     ]);
 }
 
@@ -293,8 +294,8 @@ fn idle(all: &mut Vec<Workload>, open_files_max: u64) {
         let one = one.over(transport);
         all.push(match name {
             "idle-10000" => one.quick().tiny(),
-            "idle-19000" => one,
-            _ => one.tiny(),
+            "idle-10000-tls" | "idle-10000-deflate-takeover" => one.tiny(),
+            _ => one,
         });
     }
 }
@@ -452,15 +453,17 @@ fn encrypted(all: &mut Vec<Workload>) {
         let name = format!("echo-100x{size}-tls");
         let about =
             format!("echo over TLS, 100 connections, {size}, one message in flight for each");
-        let one = echo(&name, &about, 100, payload_bytes, pace).tiny();
-        let one = if size == "1KiB" { one.quick() } else { one };
-        all.push(one.over(Transport::TLS));
+        let one = echo(&name, &about, 100, payload_bytes, pace).over(Transport::TLS);
+        all.push(match size {
+            "1KiB" => one.quick(),
+            _ => one.tiny(),
+        });
     }
     for at_once in [1, 32] {
         let name = format!("room-1000-deep{at_once}-tls");
         let about = format!("one room over TLS, 1,000 subscribers, 128 B, {at_once} in flight");
-        let one = room(&name, &about, 1_000, Pace::Closed { at_once });
-        all.push(one.tiny().over(Transport::TLS));
+        let one = room(&name, &about, 1_000, Pace::Closed { at_once }).over(Transport::TLS);
+        all.push(if at_once == 32 { one.tiny() } else { one });
     }
 }
 
@@ -480,8 +483,8 @@ fn compressed(all: &mut Vec<Workload>) {
             payload_bytes: 1024,
             pace: Pace::Closed { at_once },
         };
-        let one = workload(&name, Family::Room, &about, work);
-        all.push(one.tiny().over(Transport::DEFLATE));
+        let one = workload(&name, Family::Room, &about, work).over(Transport::DEFLATE);
+        all.push(if at_once == 32 { one.tiny() } else { one });
     }
 }
 
