@@ -161,13 +161,17 @@ impl CompareArguments {
 /// Of `run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
-    /// Where the server listens: ws://HOST:PORT. It must have /echo and /rooms/NAME.
+    /// Where the server listens: ws://HOST:PORT or wss://HOST:PORT. It must have /echo and
+    /// /rooms/NAME.
     #[arg(long)]
     server: String,
     /// Its process, for processor time and memory.
     #[arg(long)]
     pub pid: Option<u32>,
-    /// Workloads, parted by commas; `*` stands for anything.
+    /// Who issued its certificate, which must be for `localhost`: PEM. For workloads over TLS.
+    #[arg(long, value_name = "FILE")]
+    pub authority: Option<PathBuf>,
+    /// Workloads, parted by commas; `*` stands for anything. TLS and compression are the workload's.
     #[arg(long)]
     pub workload: String,
     /// Seconds to measure.
@@ -178,7 +182,9 @@ pub struct RunArguments {
 impl RunArguments {
     /// The address that the URL names.
     pub fn address(&self) -> Result<SocketAddrV4> {
-        let host = self.server.strip_prefix("ws://").unwrap_or(&self.server);
+        let schemes = ["ws://", "wss://"];
+        let host = schemes.iter().find_map(|it| self.server.strip_prefix(it));
+        let host = host.unwrap_or(&self.server);
         let host = host.trim_end_matches('/');
         let addresses = host
             .to_socket_addrs()

@@ -1,14 +1,14 @@
 //! The comparison: every server in every workload, in rounds that take turns.
 
 use crate::hlog::{self, Interval};
-use crate::load::dial::Target;
 use crate::load::meter::{Measured, Window, histogram};
 use crate::load::preflight;
+use crate::load::tls::Certificates;
 use crate::load::wire::Framing;
 use crate::machine::Machine;
 use crate::pin::{Processors, stay_on};
 use crate::results::{Cell, Figure, Results, Sample, ServerInfo, Status, WorkloadInfo};
-use crate::servers::{Server, StartError, start, version};
+use crate::servers::{Server, StartError, Terms, start, version};
 use crate::workload::{Outcome, Work, Workload, perform};
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -38,6 +38,7 @@ pub struct Plan {
 struct Comparison<'a> {
     plan: &'a Plan,
     processors: Processors,
+    certificates: Certificates,
     bar: ProgressBar,
     /// By name, why a server takes no part any more.
     absent: HashMap<String, String>,
@@ -63,6 +64,7 @@ pub fn compare(plan: &Plan) -> Result<Results> {
     let mut comparison = Comparison {
         plan,
         processors,
+        certificates: Certificates::make(&plan.out.join("tls"))?,
         bar: progress_bar(runs),
         absent: HashMap::new(),
     };
@@ -120,6 +122,10 @@ fn unable(server: &Server, workload: &Workload) -> Option<&'static str> {
         Some("has fewer rooms")
     } else if workload.cores > 1 && !server.shares_rooms {
         Some("keeps a room on one thread")
+    } else if workload.transport.is_encrypted() && !server.tls {
+        Some("speaks no TLS")
+    } else if workload.transport.is_compressed() && !server.compression {
+        Some("does not compress")
     } else {
         None
     }
@@ -152,15 +158,14 @@ impl Comparison<'_> {
             }
         }
         all.into_iter()
-            .filter(|(_, rounds)| !matches!(&rounds.status, Some(Status::Skipped { reason }) if reason.is_empty()))
             .map(|(index, rounds)| self.cell(&self.plan.servers[index], workload, rounds))
             .collect()
     }
 
     fn run_once(&mut self, server: &Server, workload: &Workload, rounds: &mut Rounds) {
-        if unable(server, workload).is_some() {
-            rounds.status = Some(Status::Skipped {
-                reason: String::new(),
+        if let Some(reason) = unable(server, workload) {
+            rounds.status = Some(Status::Unable {
+                reason: reason.to_owned(),
             });
             return;
         }
@@ -198,18 +203,19 @@ impl Comparison<'_> {
 
     fn measure(&self, server: &Server, workload: &Workload) -> Result<Outcome, StartError> {
         let logs = self.plan.out.join("logs");
-        let mut running = start(server, workload.cores, &self.processors, &logs)?;
-        let target = Target {
-            address: running.address,
-            framing: server.framing,
+        let terms = Terms {
+            threads: workload.cores,
+            transport: workload.transport,
+            certificates: &self.certificates,
         };
+        let mut running = start(server, terms, &self.processors, &logs)?;
         if workload.work.needs_echo() && server.framing == Framing::WebSocket {
-            preflight::check(target)?;
+            preflight::check(&running.target)?;
         }
         let process = Some(running.process());
         let outcome = perform(
             &workload.work,
-            target,
+            &running.target,
             process,
             self.window(workload),
             server.echo,

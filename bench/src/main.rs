@@ -27,6 +27,8 @@ use clap::Parser as _;
 use compare::{Plan, compare, sample};
 use load::dial::Target;
 use load::meter::Window;
+use load::tls::Client;
+use load::transport::Security;
 use load::wire::Framing;
 use proc::Process;
 use results::Status;
@@ -127,15 +129,13 @@ fn verdict(results: &results::Results, chosen: Chosen) -> ExitCode {
     };
     let failed = count(|status| matches!(status, Status::Failed { .. }));
     let skipped = count(|status| matches!(status, Status::Skipped { .. }));
+    let able = count(|status| !matches!(status, Status::Unable { .. }));
     let measured = count(|status| matches!(status, Status::Measured));
     if failed > 0 {
-        eprintln!("{failed} of {} failed; see above", results.cells.len());
+        eprintln!("{failed} of {able} failed; see above");
     }
     if measured == 0 || chosen == Chosen::Tiny && skipped > 0 {
-        eprintln!(
-            "{skipped} of {} were skipped; see above",
-            results.cells.len()
-        );
+        eprintln!("{skipped} of {able} were skipped; see above");
         return ExitCode::FAILURE;
     }
     if failed > 0 {
@@ -223,14 +223,16 @@ fn run_one(arguments: &RunArguments) -> Result<ExitCode> {
         // Perhaps the server runs on the same processor.
         stays_awake: false,
     };
-    let target = Target {
-        address,
-        framing: Framing::WebSocket,
-    };
     let process = arguments.pid.map(Process::new);
     for one in chosen {
         println!("{}: {}", one.name, one.about);
-        match perform(&one.work, target, process, window, true)? {
+        let target = Target {
+            address,
+            framing: Framing::WebSocket,
+            tls: client(arguments, one.transport.security)?,
+            compression: one.transport.compression,
+        };
+        match perform(&one.work, &target, process, window, true)? {
             Outcome::Measured(measured) => {
                 let text = serde_json::to_string_pretty(&sample(&measured))?;
                 writeln!(std::io::stdout(), "{text}")?;
@@ -239,4 +241,13 @@ fn run_one(arguments: &RunArguments) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn client(arguments: &RunArguments, security: Security) -> Result<Option<Client>> {
+    if security == Security::Plain {
+        return Ok(None);
+    }
+    let authority = arguments.authority.as_deref();
+    let authority = authority.context("a workload over TLS needs --authority")?;
+    Client::trusting(authority, security == Security::Resumed).map(Some)
 }

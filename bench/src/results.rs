@@ -105,7 +105,12 @@ impl Spread {
 pub enum Status {
     /// It was measured.
     Measured,
-    /// It was not there, or cannot do this.
+    /// It cannot do this.
+    Unable {
+        /// What it lacks.
+        reason: String,
+    },
+    /// It was not there.
     Skipped {
         /// Why.
         reason: String,
@@ -257,6 +262,22 @@ impl Results {
         cells
     }
 
+    /// Who cannot do a workload: what each lacks, and the servers that do.
+    #[must_use]
+    pub fn unable(&self, workload: &WorkloadInfo) -> BTreeMap<&str, Vec<&str>> {
+        let mut unable: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for cell in self
+            .cells
+            .iter()
+            .filter(|cell| cell.workload == workload.name)
+        {
+            if let Status::Unable { reason } = &cell.status {
+                unable.entry(reason).or_default().push(&cell.server);
+            }
+        }
+        unable
+    }
+
     /// A server by its name.
     #[must_use]
     pub fn server(&self, name: &str) -> Option<&ServerInfo> {
@@ -284,6 +305,8 @@ impl WorkloadInfo {
     #[must_use]
     pub fn ranking(&self) -> Figure {
         match self.family {
+            // A context exists from the first message on.
+            Family::Idle if self.name.contains("-deflate") => Figure::TalkedBytes,
             Family::Idle => Figure::IdleBytes,
             _ if self.compares_latency() => Figure::P99Us,
             _ => Figure::CpuNs,

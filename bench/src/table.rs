@@ -13,19 +13,21 @@ pub fn render(results: &Results, workload: &WorkloadInfo) -> String {
     let _ = writeln!(text, "{}", if idle { IDLE_HEAD } else { HEAD });
     let cells = results.ranked(workload);
     let best = best(results, &cells);
-    let skipped = |cell: &&Cell| matches!(cell.status, Status::Skipped { .. });
-    for cell in cells.into_iter().filter(|cell| !skipped(cell)) {
+    for cell in cells {
         let place = place(results, cell, best, workload.ranking());
         let line = match &cell.status {
             Status::Measured if idle => idle_line(cell, &place),
             Status::Measured => line(cell, &place),
-            Status::Skipped { .. } => continue,
+            Status::Unable { .. } | Status::Skipped { .. } => continue,
             Status::Failed { reason } => format!("  {:<18} FAILED: {reason}", cell.server),
         };
         let _ = writeln!(text, "{}", line.trim_end());
         for note in cell.notes() {
             let _ = writeln!(text, "  {:<18}   note: {note}", "");
         }
+    }
+    for (reason, servers) in results.unable(workload) {
+        let _ = writeln!(text, "  {reason}: {}", servers.join(", "));
     }
     text
 }

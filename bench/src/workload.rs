@@ -4,16 +4,17 @@ use crate::load::connects;
 use crate::load::dial::{Target, dial_all};
 use crate::load::echo::Echo;
 use crate::load::idle::{self, Memory};
+use crate::load::link::Link;
 use crate::load::meter::{Measured, Meter, Window};
 use crate::load::pace::Pace;
 use crate::load::reactor::{Driver, Io, drive};
 use crate::load::rooms::{Rooms, Shape};
+use crate::load::transport::{Compression, Transport};
 use crate::load::wire::Template;
 use crate::proc::Process;
 use crate::table::grouped;
 use anyhow::{Context as _, Result};
 use codec::Kind;
-use rustix::fd::OwnedFd;
 use rustix::net::sockopt;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -25,6 +26,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 const CONNECTS_AT_ONCE: usize = 64;
 /// Payload of the one message with which an idle connection talks.
 const TALK_BYTES: usize = 128;
+/// The same if it is to be compressed: long enough that every server does.
+const TALK_COMPRESSED_BYTES: usize = 1024;
 
 /// What a workload does.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +94,8 @@ pub struct Workload {
     pub quick: bool,
     /// Whether it is in `--tiny`.
     pub tiny: bool,
+    /// TLS and compression.
+    pub transport: Transport,
     /// What it does.
     pub work: Work,
 }
@@ -149,21 +154,25 @@ pub enum Outcome {
 /// Drives a server that is ready. `echo` says whether it has `/echo`.
 pub fn perform(
     work: &Work,
-    target: Target,
+    target: &Target,
     process: Option<Process>,
     window: Window,
     echo: bool,
 ) -> Result<Outcome> {
-    let template = |payload_bytes| Template::new(target.framing, Kind::Text, payload_bytes);
+    let is_compressed = target.compression != Compression::Off;
+    let template = |payload_bytes| match is_compressed {
+        true => Template::compressed(payload_bytes),
+        false => Template::new(target.framing, Kind::Text, payload_bytes),
+    };
     match *work {
         Work::Echo {
             connections,
             payload_bytes,
             pace,
         } => {
-            let sockets = dial_all(target, 0..connections, |_| "/echo".to_owned())?;
+            let links = dial_all(target, 0..connections, |_| "/echo".to_owned())?;
             let mut driver = Echo::new(template(payload_bytes), connections, pace);
-            let io = Io::new(sockets, Meter::new(window, process), |_| true)?;
+            let io = Io::new(links, Meter::new(window, process), |_| true)?;
             measure(io, &mut driver)
         }
         Work::Rooms {
@@ -171,9 +180,9 @@ pub fn perform(
             payload_bytes,
             pace,
         } => {
-            let sockets = join(target, shape)?;
+            let links = join(target, shape)?;
             let mut driver = Rooms::new(template(payload_bytes), shape, pace);
-            let io = Io::new(sockets, Meter::new(window, process), |index| {
+            let io = Io::new(links, Meter::new(window, process), |index| {
                 shape.reads(index)
             })?;
             measure(io, &mut driver)
@@ -184,7 +193,10 @@ pub fn perform(
                 true => "/echo".to_owned(),
                 false => format!("/rooms/idle{index}"),
             };
-            let mut template = template(TALK_BYTES);
+            let mut template = template(match is_compressed {
+                true => TALK_COMPRESSED_BYTES,
+                false => TALK_BYTES,
+            });
             idle::measure(
                 target,
                 process,
@@ -203,18 +215,18 @@ pub fn perform(
     }
 }
 
-fn join(target: Target, shape: Shape) -> Result<Vec<OwnedFd>> {
+fn join(target: &Target, shape: Shape) -> Result<Vec<Link>> {
     let path = |index: usize| format!("/rooms/r{}", index / shape.members);
-    let sockets = dial_all(target, 0..shape.connections(), path)?;
-    for (_, socket) in sockets
+    let links = dial_all(target, 0..shape.connections(), path)?;
+    for (_, link) in links
         .iter()
         .enumerate()
         .filter(|(index, _)| !shape.reads(*index))
     {
-        sockopt::set_socket_recv_buffer_size(socket, STALLED_RECEIVE_BYTES)?;
+        sockopt::set_socket_recv_buffer_size(link.socket(), STALLED_RECEIVE_BYTES)?;
     }
     std::thread::sleep(SETTLE);
-    Ok(sockets)
+    Ok(links)
 }
 
 fn measure(io: Io, driver: &mut dyn Driver) -> Result<Outcome> {
@@ -228,35 +240,64 @@ pub fn catalogue(open_files_max: u64) -> Vec<Workload> {
     echoes(&mut all);
     one_room(&mut all);
     many_rooms(&mut all);
+    encrypted(&mut all);
+    compressed(&mut all);
     stalled(&mut all);
     cores(&mut all);
-    all.push(
-        workload(
-            "connects",
-            Family::Connects,
-            "open, upgrade, close",
-            Work::Connects,
+    connecting(&mut all);
+    idle(&mut all, open_files_max);
+    all
+}
+
+fn connecting(all: &mut Vec<Workload>) {
+    let one = |name, about| workload(name, Family::Connects, about, Work::Connects);
+    all.extend([
+        one("connects", "open, upgrade, close").quick().tiny(),
+        one("connects-tls", "open, TLS, upgrade, close").over(Transport::TLS),
+        one(
+            "connects-tls-resumed",
+            "open, TLS with the session of a connection before, upgrade, close",
         )
-        .quick()
+        .over(Transport::RESUMED)
         .tiny(),
-    );
+    ]);
+}
+
+fn idle(all: &mut Vec<Workload>, open_files_max: u64) {
     let most = usize::try_from(open_files_max)
         .unwrap_or(usize::MAX)
         .saturating_sub(500);
-    for (name, wanted) in [("idle-10000", 10_000), ("idle-19000", 19_000)] {
+    let forms = [
+        ("idle-10000", 10_000, "", Transport::default()),
+        ("idle-10000-tls", 10_000, " over TLS", Transport::TLS),
+        (
+            "idle-10000-deflate",
+            10_000,
+            " with compression that keeps no context",
+            Transport::DEFLATE,
+        ),
+        (
+            "idle-10000-deflate-takeover",
+            10_000,
+            " with compression that keeps its contexts",
+            Transport::TAKEOVER,
+        ),
+        ("idle-19000", 19_000, "", Transport::default()),
+    ];
+    for (name, wanted, form, transport) in forms {
         let connections = most.min(wanted);
         let about = format!(
-            "memory of {} idle connections, before and after a message",
+            "memory of {} idle connections{form}, before and after a message",
             grouped(connections as f64)
         );
-        let idle = workload(name, Family::Idle, &about, Work::Idle { connections });
-        all.push(if wanted == 10_000 {
-            idle.quick().tiny()
-        } else {
-            idle
+        let one = workload(name, Family::Idle, &about, Work::Idle { connections });
+        let one = one.over(transport);
+        all.push(match name {
+            "idle-10000" => one.quick().tiny(),
+            "idle-10000-tls" | "idle-10000-deflate-takeover" => one.tiny(),
+            _ => one,
         });
     }
-    all
 }
 
 fn workload(name: &str, family: Family, about: &str, work: Work) -> Workload {
@@ -267,6 +308,7 @@ fn workload(name: &str, family: Family, about: &str, work: Work) -> Workload {
         cores: 1,
         quick: false,
         tiny: false,
+        transport: Transport::default(),
         work,
     }
 }
@@ -281,6 +323,10 @@ impl Workload {
 
     fn tiny(self) -> Self {
         Self { tiny: true, ..self }
+    }
+
+    fn over(self, transport: Transport) -> Self {
+        Self { transport, ..self }
     }
 
     fn on(self, cores: usize) -> Self {
@@ -399,6 +445,47 @@ fn many_rooms(all: &mut Vec<Workload>) {
             .quick()
             .tiny(),
     );
+}
+
+fn encrypted(all: &mut Vec<Workload>) {
+    let pace = Pace::Closed { at_once: 1 };
+    for (size, payload_bytes) in [("20B", 20), ("1KiB", 1024)] {
+        let name = format!("echo-100x{size}-tls");
+        let about =
+            format!("echo over TLS, 100 connections, {size}, one message in flight for each");
+        let one = echo(&name, &about, 100, payload_bytes, pace).over(Transport::TLS);
+        all.push(match size {
+            "1KiB" => one.quick(),
+            _ => one.tiny(),
+        });
+    }
+    for at_once in [1, 32] {
+        let name = format!("room-1000-deep{at_once}-tls");
+        let about = format!("one room over TLS, 1,000 subscribers, 128 B, {at_once} in flight");
+        let one = room(&name, &about, 1_000, Pace::Closed { at_once }).over(Transport::TLS);
+        all.push(if at_once == 32 { one.tiny() } else { one });
+    }
+}
+
+fn compressed(all: &mut Vec<Workload>) {
+    let about =
+        "echo with compression, 100 connections, 1 KiB of chat, one message in flight for each";
+    let pace = Pace::Closed { at_once: 1 };
+    let one = echo("echo-100x1KiB-deflate", about, 100, 1024, pace);
+    all.push(one.quick().tiny().over(Transport::DEFLATE));
+    for at_once in [1, 32] {
+        let name = format!("room-1000-deep{at_once}-deflate");
+        let about = format!(
+            "one room with compression, 1,000 subscribers, 1 KiB of chat, {at_once} in flight"
+        );
+        let work = Work::Rooms {
+            shape: shape(1, 1_000, 1),
+            payload_bytes: 1024,
+            pace: Pace::Closed { at_once },
+        };
+        let one = workload(&name, Family::Room, &about, work).over(Transport::DEFLATE);
+        all.push(if at_once == 32 { one.tiny() } else { one });
+    }
 }
 
 fn stalled(all: &mut Vec<Workload>) {

@@ -1,10 +1,14 @@
 // What the tests stand on: a real server, a real Chromium, pages that keep a
 // record of everything that went wrong in them.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { get as getPlain } from "node:http";
+import { get as getEncrypted } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
 import { chromium } from "playwright-core";
@@ -29,6 +33,27 @@ export async function freePort() {
   return port;
 }
 
+/** Flags for TLS with a certificate of this process, which nobody trusts. */
+export function certificate() {
+  const directory = mkdtempSync(join(tmpdir(), "hubbub-tls-"));
+  process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+  const [cert, key] = [join(directory, "cert.pem"), join(directory, "key.pem")];
+  execFileSync("openssl", [
+    "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert,
+  ], { stdio: "pipe" });
+  return ["--tls-cert", cert, "--tls-key", key];
+}
+
+/** Whether the server answers a request, whatever its certificate. */
+function answers(origin) {
+  const get = origin.startsWith("https:") ? getEncrypted : getPlain;
+  return new Promise((resolve) => {
+    get(origin, { rejectUnauthorized: false, agent: false }, (response) => response.resume().once("end", () => resolve(true)))
+      .once("error", () => resolve(false));
+  });
+}
+
 /** Starts a server and waits until it answers. */
 export async function startServer(driver, port, ...more) {
   if (!existsSync(SERVER_BIN)) throw new Error(`no server at ${SERVER_BIN}: build it, or set SERVER_BIN`);
@@ -39,10 +64,10 @@ export async function startServer(driver, port, ...more) {
   const exited = once(child, "exit");
   process.once("exit", () => child.kill("SIGKILL"));
 
-  const origin = `http://127.0.0.1:${port}`;
+  const origin = `${more.includes("--tls-cert") ? "https" : "http"}://127.0.0.1:${port}`;
   for (const deadline = Date.now() + START_MS_MAX; ; await sleep(50)) {
     if (child.exitCode !== null) throw new Error(`${args.join(" ")}: exited with ${child.exitCode}:\n${output}`);
-    if (await fetch(`${origin}/`).then((response) => response.arrayBuffer()).catch(() => null)) break;
+    if (await answers(origin)) break;
     if (Date.now() > deadline) {
       child.kill("SIGKILL");
       throw new Error(`${args.join(" ")}: the server did not answer in time:\n${output}`);

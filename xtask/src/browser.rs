@@ -15,6 +15,7 @@ pub fn step() -> Result<Counts> {
     let server = workspace::release_server()?;
     install::node()?;
     let chromium = install::chromium()?;
+    install::openssl()?;
 
     let mut packages = Command::new("npm");
     packages.args(["ci", "--no-audit", "--no-fund"]);

@@ -26,6 +26,16 @@ fn is_chromium(path: &Path) -> bool {
     answers(path, &["--version"], |version| version.contains("Chrom"))
 }
 
+/// OpenSSL's program, which makes the certificates of the browser test.
+pub fn openssl() -> Result<PathBuf> {
+    find_or_install(
+        &["openssl"],
+        |openssl| answers(openssl, &["version"], |_| true),
+        &["openssl"],
+    )
+    .context("the browser test needs the program openssl")
+}
+
 /// Node.js with a complete test runner (20 and later), and npm.
 pub fn node() -> Result<()> {
     find_or_install(&["node"], is_node, &["nodejs", "npm"])

@@ -1,12 +1,18 @@
 // The peer `ws`: npm ws on Node's http server; a room is a Set of sockets.
 // Started by ../run as `node server.js PORT THREADS`.
 //
+// PEER_TLS_CERT and PEER_TLS_KEY name files for TLS. PEER_TAKEOVER is `none` or `both`: messages are
+// compressed, with or without contexts that last.
+//
 // THREADS is ignored: Node 20 cannot share a port among threads, and a room that spans processes
 // would need a broker beside ws.
 
+const fs = require("node:fs");
 const http = require("node:http");
+const https = require("node:https");
 const { WebSocketServer } = require("ws");
 
+const { PEER_TLS_CERT: cert, PEER_TLS_KEY: key, PEER_TAKEOVER: takeover } = process.env;
 const port = Number(process.argv[2]);
 
 // A subscriber that lags further than this is closed; the same limit as the peer `bun` has.
@@ -15,7 +21,7 @@ const LAG_BYTES_MAX = 16 << 20;
 const rooms = new Map();
 const upgrader = new WebSocketServer({
   noServer: true,
-  perMessageDeflate: false,
+  perMessageDeflate: takeover !== undefined && { threshold: 256 },
   clientTracking: false,
   maxPayload: 1 << 20,
 });
@@ -43,9 +49,10 @@ function publish(room, message, options) {
   }
 }
 
-const server = http.createServer((_, response) => {
-  response.writeHead(404).end("not found\n");
-});
+const notFound = (_, response) => response.writeHead(404).end("not found\n");
+const server = cert
+  ? https.createServer({ cert: fs.readFileSync(cert), key: fs.readFileSync(key) }, notFound)
+  : http.createServer(notFound);
 
 server.on("upgrade", (request, stream, head) => {
   const path = request.url;

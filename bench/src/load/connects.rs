@@ -1,6 +1,7 @@
 //! Connections a second: each is opened, upgraded, closed in order and waited for.
 
-use super::dial::{Target, answer_bytes, connect, request};
+use super::dial::{Target, read_answer};
+use super::link::{Buffers, Link, Received};
 use super::meter::{Measured, Meter};
 use super::wait::wait;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -8,8 +9,6 @@ use codec::Opcode;
 use codec::frame::encode_masked;
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
 use std::time::{Duration, Instant};
 
 /// A server that answered the close but keeps the socket is not waited for.
@@ -29,7 +28,7 @@ enum Stage {
 
 #[derive(Debug)]
 struct Attempt {
-    socket: OwnedFd,
+    link: Link,
     index: usize,
     since: Instant,
     stage: Stage,
@@ -37,35 +36,49 @@ struct Attempt {
 
 /// The load of connecting.
 #[derive(Debug)]
-struct Connects {
-    target: Target,
-    path: String,
+struct Connects<'a> {
+    target: &'a Target,
+    path: &'a str,
     epoll: OwnedFd,
     close: Vec<u8>,
+    buffers: Buffers,
     next: usize,
     lingering: u64,
+    /// Of all that ended, those whose TLS session was resumed.
+    resumed: u64,
+    ended: u64,
 }
 
-impl Connects {
+impl Connects<'_> {
     fn open(&mut self, slot: usize) -> Result<Attempt> {
         let index = self.next;
         self.next += 1;
         let since = Instant::now();
-        let socket = connect(self.target.address, index)?;
-        let request = request(&self.path, self.target.address, index);
-        let sent = rustix::net::send(&socket, request.as_bytes(), SendFlags::NOSIGNAL)?;
-        ensure!(
-            sent == request.len(),
-            "a new connection did not take the request"
-        );
+        let link = self.target.ask(self.path, index)?;
+        rustix::io::ioctl_fionbio(link.socket(), true)?;
         let data = epoll::EventData::new_u64(slot as u64);
-        epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN)?;
+        epoll::add(&self.epoll, link.socket(), data, epoll::EventFlags::IN)?;
         Ok(Attempt {
-            socket,
+            link,
             index,
             since,
             stage: Stage::Asked(Vec::new()),
         })
+    }
+
+    /// What a reader must know of the connections.
+    fn note(&self) -> Option<String> {
+        let resumed = 100.0 * self.resumed as f64 / self.ended.max(1) as f64;
+        if self.lingering > 0 {
+            Some(format!(
+                "{} connections were not ended by the server",
+                self.lingering
+            ))
+        } else if self.target.tls.is_some() {
+            Some(format!("{resumed:.0} % of the TLS sessions were resumed"))
+        } else {
+            None
+        }
     }
 
     /// Goes on with one connection; says whether it has ended and another begun.
@@ -82,44 +95,44 @@ impl Connects {
             .with_context(|| format!("connection {index}"))?;
         if ended {
             meter.record(attempt.since, Instant::now(), 1);
+            self.ended += 1;
+            self.resumed += u64::from(attempt.link.was_resumed());
             *attempt = self.open(slot)?;
         }
         Ok(ended)
     }
 
     /// Takes what has come; says whether the connection has ended.
-    fn receive(&self, attempt: &mut Attempt) -> Result<bool> {
-        let mut buffer = [0; 1024];
-        let received =
-            match rustix::net::recv(&attempt.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
-                Ok((_, received)) => received,
-                Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
-                Err(error) => return Err(error.into()),
-            };
-        match &mut attempt.stage {
-            Stage::Asked(head) => {
-                ensure!(received > 0, "the server closed before it answered");
-                head.extend_from_slice(&buffer[..received]);
-                if let Some(bytes) = answer_bytes(head, attempt.index)? {
+    fn receive(&mut self, attempt: &mut Attempt) -> Result<bool> {
+        let received = attempt.link.receive(&mut self.buffers)?;
+        match (&mut attempt.stage, received) {
+            (_, Received::Nothing) => Ok(false),
+            (Stage::Asked(_), Received::End) => bail!("the server closed before it answered"),
+            (Stage::Asked(head), Received::Bytes(bytes)) => {
+                head.extend_from_slice(bytes);
+                let answer = read_answer(head, self.target.compression, attempt.index)?;
+                if let Some(answer) = answer {
+                    let bytes = answer.bytes;
                     ensure!(bytes == head.len(), "the server sent an unexpected message");
-                    rustix::net::send(&attempt.socket, &self.close, SendFlags::NOSIGNAL)?;
+                    attempt.link.send(&self.close)?;
                     attempt.stage = Stage::Closing(Vec::new());
                 }
                 Ok(false)
             }
-            Stage::Closing(frame) => {
-                frame.extend_from_slice(&buffer[..received]);
-                ensure!(
-                    received > 0,
-                    "the server ended the connection without a close frame"
-                );
+            (Stage::Closing(_), Received::End) => {
+                bail!("the server ended the connection without a close frame")
+            }
+            (Stage::Closing(frame), Received::Bytes(bytes)) => {
+                frame.extend_from_slice(bytes);
                 if is_close_of_1000(frame)? {
                     attempt.stage = Stage::Closed;
                 }
                 Ok(false)
             }
-            Stage::Closed if received == 0 => Ok(true),
-            Stage::Closed => bail!("the server sent something after its close"),
+            (Stage::Closed, Received::End) => Ok(true),
+            (Stage::Closed, Received::Bytes(_)) => {
+                bail!("the server sent something after its close")
+            }
         }
     }
 }
@@ -141,16 +154,19 @@ fn is_close_of_1000(frame: &[u8]) -> Result<bool> {
 }
 
 /// Keeps `slots` connections on their way until the measured part is over.
-pub fn measure(target: Target, path: &str, slots: usize, mut meter: Meter) -> Result<Measured> {
+pub fn measure(target: &Target, path: &str, slots: usize, mut meter: Meter) -> Result<Measured> {
     let mut close = Vec::new();
     encode_masked(Opcode::Close, true, [1, 2, 3, 4], &[3, 232], &mut close);
     let mut load = Connects {
         target,
-        path: path.to_owned(),
+        path,
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         close,
+        buffers: Buffers::new(),
         next: 0,
         lingering: 0,
+        resumed: 0,
+        ended: 0,
     };
     let mut attempts = (0..slots)
         .map(|slot| load.open(slot))
@@ -171,17 +187,12 @@ pub fn measure(target: Target, path: &str, slots: usize, mut meter: Meter) -> Re
         replace_lingering(&mut load, &mut attempts, &mut meter)?;
     }
     let mut measured = meter.finish().context("the run ended before it began")?;
-    if load.lingering > 0 {
-        measured.note = Some(format!(
-            "{} connections were not ended by the server",
-            load.lingering
-        ));
-    }
+    measured.note = load.note();
     Ok(measured)
 }
 
 fn replace_lingering(
-    load: &mut Connects,
+    load: &mut Connects<'_>,
     attempts: &mut [Attempt],
     meter: &mut Meter,
 ) -> Result<()> {

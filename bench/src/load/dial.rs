@@ -1,64 +1,84 @@
 //! Opens many connections, each from an address of its own, and checks the handshake's answer.
 
+use super::deflate::{Inflate, agree, offer};
+use super::link::{Buffers, Link, Received};
+use super::tls::Client;
+use super::transport::Compression;
 use super::wire::Framing;
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::fd::OwnedFd;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use sha1::{Digest as _, Sha1};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Below the smallest backlog of listening sockets that is common (128).
 const AT_ONCE: usize = 100;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// Where to connect to.
-#[derive(Clone, Copy, Debug)]
+/// Where to connect to, and how.
+#[derive(Clone, Debug)]
 pub struct Target {
     /// The server.
     pub address: SocketAddrV4,
     /// How messages lie on its connections.
     pub framing: Framing,
+    /// Encrypts, if the server speaks TLS.
+    pub tls: Option<Client>,
+    /// What is offered, and must be agreed upon.
+    pub compression: Compression,
+}
+
+impl Target {
+    /// A connected link, still blocking, on which the request of connection `index` is on its way.
+    pub fn ask(&self, path: &str, index: usize) -> Result<Link> {
+        let socket = connect(self.address, index)?;
+        let tls = self.tls.as_ref().map(Client::connection).transpose()?;
+        let mut link = Link::new(socket, tls);
+        if self.framing == Framing::WebSocket {
+            let request = request(path, self, index);
+            ensure!(
+                link.send(request.as_bytes())?,
+                "a new connection did not take the request"
+            );
+        }
+        Ok(link)
+    }
 }
 
 /// Opens `count` connections; `path` says what each asks for, and `index` numbers them.
 pub fn dial_all(
-    target: Target,
+    target: &Target,
     indices: std::ops::Range<usize>,
     path: impl Fn(usize) -> String,
-) -> Result<Vec<OwnedFd>> {
+) -> Result<Vec<Link>> {
     let indices: Vec<usize> = indices.collect();
-    let mut sockets = Vec::with_capacity(indices.len());
+    let mut links = Vec::with_capacity(indices.len());
+    let mut buffers = Buffers::new();
     for batch in indices.chunks(AT_ONCE) {
         let mut opened = Vec::with_capacity(batch.len());
         for &index in batch {
-            let socket = connect(target.address, index)?;
-            prepare(&socket)?;
-            if target.framing == Framing::WebSocket {
-                send_all(
-                    &socket,
-                    request(&path(index), target.address, index).as_bytes(),
-                )?;
-            }
-            opened.push((index, socket));
+            let link = target.ask(&path(index), index)?;
+            prepare(link.socket())?;
+            opened.push((index, link));
         }
-        for (index, socket) in opened {
+        for (index, mut link) in opened {
             if target.framing == Framing::WebSocket {
-                await_answer(&socket, index)
+                await_answer(&mut link, target.compression, index, &mut buffers)
                     .with_context(|| format!("handshake of connection {index}"))?;
             }
-            rustix::io::ioctl_fionbio(&socket, true)?;
-            sockets.push(socket);
+            rustix::io::ioctl_fionbio(link.socket(), true)?;
+            links.push(link);
         }
     }
-    Ok(sockets)
+    Ok(links)
 }
 
 /// A blocking connection, which is at once there on loopback.
-pub fn connect(address: SocketAddrV4, index: usize) -> Result<OwnedFd> {
+fn connect(address: SocketAddrV4, index: usize) -> Result<OwnedFd> {
     let socket = rustix::net::socket_with(
         AddressFamily::INET,
         SocketType::STREAM,
@@ -97,43 +117,54 @@ fn key(index: usize) -> String {
 }
 
 /// The request of connection `index`.
-#[must_use]
-pub fn request(path: &str, address: SocketAddrV4, index: usize) -> String {
+fn request(path: &str, target: &Target, index: usize) -> String {
+    let (address, key) = (target.address, key(index));
+    let extensions = offer(target.compression).map_or(String::new(), |offer| {
+        format!("Sec-WebSocket-Extensions: {offer}\r\n")
+    });
     format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {}\r\nSec-WebSocket-Version: 13\r\n\r\n",
-        key(index)
+         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{extensions}\r\n"
     )
 }
 
-fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
-    while !bytes.is_empty() {
-        let sent = rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?;
-        bytes = &bytes[sent..];
-    }
-    Ok(())
-}
-
-fn await_answer(socket: &OwnedFd, index: usize) -> Result<()> {
+fn await_answer(
+    link: &mut Link,
+    offered: Compression,
+    index: usize,
+    buffers: &mut Buffers,
+) -> Result<()> {
     let mut head = Vec::with_capacity(512);
-    let mut buffer = [0; 1024];
+    let since = Instant::now();
     loop {
-        let (_, received) =
-            rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty()).context("no answer")?;
-        ensure!(received > 0, "the server closed the connection");
-        head.extend_from_slice(&buffer[..received]);
-        if let Some(bytes) = answer_bytes(&head, index)? {
+        match link.receive(buffers)? {
+            Received::End => bail!("the server closed the connection"),
+            // Steps of TLS, or the socket's time is over.
+            Received::Nothing => ensure!(since.elapsed() < ANSWER_TIMEOUT, "no answer"),
+            Received::Bytes(bytes) => head.extend_from_slice(bytes),
+        }
+        if let Some(answer) = read_answer(&head, offered, index)? {
             ensure!(
-                bytes == head.len(),
+                answer.bytes == head.len(),
                 "the server sent a message that nobody asked for"
             );
+            link.inflates(answer.inflate);
             return Ok(());
         }
     }
 }
 
-/// Length of the answer if it is complete; an error if it is not the right one.
-pub fn answer_bytes(head: &[u8], index: usize) -> Result<Option<usize>> {
+/// A complete answer, which is the right one.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its length.
+    pub bytes: usize,
+    /// For the server's messages, if compression was agreed upon.
+    pub inflate: Option<Inflate>,
+}
+
+/// The answer if it is complete; an error if it is not the right one.
+pub fn read_answer(head: &[u8], offered: Compression, index: usize) -> Result<Option<Answer>> {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut answer = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(bytes) = answer.parse(head)? else {
@@ -169,11 +200,8 @@ pub fn answer_bytes(head: &[u8], index: usize) -> Result<Option<usize>> {
         field("sec-websocket-accept") == accept_of(&key(index)),
         "wrong Sec-WebSocket-Accept"
     );
-    ensure!(
-        field("sec-websocket-extensions").is_empty(),
-        "an extension nobody offered"
-    );
-    Ok(Some(bytes))
+    let inflate = agree(offered, field("sec-websocket-extensions"))?;
+    Ok(Some(Answer { bytes, inflate }))
 }
 
 fn accept_of(key: &str) -> String {
@@ -205,13 +233,14 @@ mod tests {
     #[test]
     fn answer_with_right_key_is_taken_and_with_wrong_refused() {
         let right = answer(&accept_of(&key(7)));
-        assert_eq!(
-            answer_bytes(right.as_bytes(), 7).unwrap(),
-            Some(right.len())
-        );
-        assert_eq!(answer_bytes(&right.as_bytes()[..40], 7).unwrap(), None);
-        assert!(answer_bytes(right.as_bytes(), 8).is_err());
-        assert!(answer_bytes(b"HTTP/1.1 503 Service Unavailable\r\n\r\n", 7).is_err());
+        let read = |head: &[u8], index| read_answer(head, Compression::Off, index);
+        let whole = read(right.as_bytes(), 7).unwrap().unwrap();
+        assert_eq!(whole.bytes, right.len());
+        assert!(read(&right.as_bytes()[..40], 7).unwrap().is_none());
+        assert!(read(right.as_bytes(), 8).is_err());
+        assert!(read(b"HTTP/1.1 503 Service Unavailable\r\n\r\n", 7).is_err());
+        let offered = read_answer(right.as_bytes(), Compression::Message, 7);
+        assert!(offered.is_err(), "compression was offered, and not taken");
     }
 
     #[test]

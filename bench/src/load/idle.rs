@@ -2,12 +2,10 @@
 
 use super::check::EchoCheck;
 use super::dial::{Target, dial_all};
+use super::link::{Buffers, Link, Received};
 use super::wire::Template;
 use crate::proc::Process;
-use anyhow::{Context as _, Result, anyhow, ensure};
-use rustix::fd::OwnedFd;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -37,7 +35,7 @@ pub struct Steps {
 
 /// Opens the connections in steps, then lets each talk once.
 pub fn measure(
-    target: Target,
+    target: &Target,
     process: Process,
     connections: usize,
     steps: Steps,
@@ -46,18 +44,20 @@ pub fn measure(
 ) -> Result<Memory> {
     sleep(steps.settle);
     let base_bytes = process.resident_bytes()?;
-    let mut sockets = Vec::with_capacity(connections);
+    let mut links = Vec::with_capacity(connections);
     let mut curve = vec![(0, base_bytes)];
     for step in 1..=steps.count {
         let until = connections * step / steps.count;
-        sockets.extend(dial_all(target, sockets.len()..until, &path)?);
+        links.extend(dial_all(target, links.len()..until, &path)?);
         sleep(steps.settle);
         curve.push((until, process.resident_bytes()?));
     }
-    for first in (0..sockets.len()).step_by(TALKING) {
-        let until = (first + TALKING).min(sockets.len());
-        talk(&sockets[first..until], first, template)?;
+    let mut buffers = Buffers::new();
+    for first in (0..links.len()).step_by(TALKING) {
+        let until = (first + TALKING).min(links.len());
+        talk(&mut links[first..until], first, template, &mut buffers)?;
     }
+    buffers.known.note()?;
     sleep(steps.settle);
     Ok(Memory {
         base_bytes,
@@ -66,40 +66,48 @@ pub fn measure(
     })
 }
 
-fn talk(sockets: &[OwnedFd], first: usize, template: &mut Template) -> Result<()> {
-    for (offset, socket) in sockets.iter().enumerate() {
+fn talk(
+    links: &mut [Link],
+    first: usize,
+    template: &mut Template,
+    buffers: &mut Buffers,
+) -> Result<()> {
+    for (offset, link) in links.iter_mut().enumerate() {
         let mut message = Vec::new();
         template.append((first + offset) as u32, 0, &mut message);
-        let sent = rustix::net::send(socket, &message, SendFlags::NOSIGNAL)?;
         ensure!(
-            sent == message.len(),
+            link.send(&message)?,
             "an idle connection did not take a message"
         );
     }
-    for (offset, socket) in sockets.iter().enumerate() {
+    for (offset, link) in links.iter_mut().enumerate() {
         let index = first + offset;
-        receive_own(socket, index, template).with_context(|| format!("connection {index}"))?;
+        receive_own(link, index, template, buffers)
+            .with_context(|| format!("connection {index}"))?;
     }
     Ok(())
 }
 
-fn receive_own(socket: &OwnedFd, index: usize, template: &mut Template) -> Result<()> {
+fn receive_own(
+    link: &mut Link,
+    index: usize,
+    template: &mut Template,
+    buffers: &mut Buffers,
+) -> Result<()> {
     let mut check = EchoCheck::new(index as u32);
-    let mut buffer = [0; 1024];
     let since = Instant::now();
     while check.returned() == 0 {
-        match rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty()) {
-            Ok((_, received)) => {
-                ensure!(received > 0, "the server closed the connection");
+        match link.receive(buffers)? {
+            Received::End => bail!("the server closed the connection"),
+            Received::Bytes(bytes) => {
                 check
-                    .receive(template, 1, without_pings(&buffer[..received]))
+                    .receive(template, 1, without_pings(bytes))
                     .map_err(|fault| anyhow!("{fault}"))?;
             }
-            Err(Errno::AGAIN | Errno::INTR) => {
+            Received::Nothing => {
                 ensure!(since.elapsed() < REPLY_TIMEOUT, "no reply");
                 sleep(Duration::from_micros(50));
             }
-            Err(error) => return Err(error.into()),
         }
     }
     Ok(())

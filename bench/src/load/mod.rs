@@ -1,20 +1,25 @@
 //! The load generator: one thread, many connections, every reply checked.
 //!
 //! ```text
-//! dial ──▶ sockets ──▶ reactor ──▶ echo or rooms ──▶ check (against wire's template)
-//!                         │             ▲
-//!                       meter ◀─────────┘ one record for each reply
+//! dial ──▶ links ──▶ reactor ──▶ echo or rooms ──▶ check (against wire's template)
+//!            │          │             ▲
+//!    tls, deflate     meter ◀─────────┘ one record for each reply
 //! ```
 
+pub mod chat;
 pub mod check;
 pub mod connects;
+pub mod deflate;
 pub mod dial;
 pub mod echo;
 pub mod idle;
+pub mod link;
 pub mod meter;
 pub mod pace;
 pub mod preflight;
 pub mod reactor;
 pub mod rooms;
+pub mod tls;
+pub mod transport;
 pub mod wait;
 pub mod wire;

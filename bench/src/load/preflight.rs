@@ -1,48 +1,63 @@
 //! Before anything is measured: every kind and length of message comes back as it was sent.
 
+use super::deflate::compressed;
 use super::dial::{Target, dial_all};
-use anyhow::{Context as _, Result, ensure};
+use super::link::{Buffers, Link, Received};
+use super::transport::Compression;
+use super::wire::mark_compressed;
+use anyhow::{Context as _, Result, bail, ensure};
 use codec::Kind;
 use codec::frame::{encode_masked, encode_message};
-use rustix::fd::OwnedFd;
-use rustix::net::{RecvFlags, SendFlags};
+use std::time::{Duration, Instant};
 
 const KEY: [u8; 4] = [0x91, 0x07, 0xe2, 0x3c];
 /// Around each border between the three forms of a length, and the largest that all must take.
 const LENGTHS: [usize; 7] = [0, 1, 125, 126, 127, 4_096, 65_535];
 
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Sends both kinds in all lengths over one connection of `/echo`.
-pub fn check(target: Target) -> Result<()> {
-    let sockets = dial_all(target, 0..1, |_| "/echo".to_owned())?;
-    let socket = sockets.first().context("no connection was opened")?;
-    rustix::io::ioctl_fionbio(socket, false)?;
+pub fn check(target: &Target) -> Result<()> {
+    let mut links = dial_all(target, 0..1, |_| "/echo".to_owned())?;
+    let link = links.first_mut().context("no connection was opened")?;
+    rustix::io::ioctl_fionbio(link.socket(), false)?;
+    let mut buffers = Buffers::new();
     for kind in [Kind::Text, Kind::Binary] {
         for length in LENGTHS {
             let payload: Vec<u8> = (0..length).map(|at| b'A' + (at % 26) as u8).collect();
+            let frame = frame(target.compression, kind, &payload);
             let mut expected = Vec::new();
             encode_message(kind, &payload, &mut expected);
-            exchange(socket, kind, &payload, &expected)
+            exchange(link, &frame, &expected, &mut buffers)
                 .with_context(|| format!("a {kind:?} message of {length} bytes"))?;
         }
     }
     Ok(())
 }
 
-fn exchange(socket: &OwnedFd, kind: Kind, payload: &[u8], expected: &[u8]) -> Result<()> {
+/// As the client sends it.
+fn frame(compression: Compression, kind: Kind, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
-    encode_masked(kind.into(), true, KEY, payload, &mut frame);
-    let mut rest = &frame[..];
-    while !rest.is_empty() {
-        let sent = rustix::net::send(socket, rest, SendFlags::NOSIGNAL)?;
-        rest = &rest[sent..];
+    if compression == Compression::Off {
+        encode_masked(kind.into(), true, KEY, payload, &mut frame);
+    } else {
+        encode_masked(kind.into(), true, KEY, &compressed(payload), &mut frame);
+        mark_compressed(&mut frame);
     }
+    frame
+}
+
+fn exchange(link: &mut Link, frame: &[u8], expected: &[u8], buffers: &mut Buffers) -> Result<()> {
+    link.send(frame)?;
+    while !link.flush()? {}
     let mut reply = Vec::with_capacity(expected.len());
-    let mut buffer = vec![0; 64 * 1024];
+    let since = Instant::now();
     while reply.len() < expected.len() {
-        let (_, received) = rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty())
-            .context("was not answered")?;
-        ensure!(received > 0, "ended the connection");
-        reply.extend_from_slice(&buffer[..received]);
+        match link.receive(buffers)? {
+            Received::End => bail!("ended the connection"),
+            Received::Nothing => ensure!(since.elapsed() < REPLY_TIMEOUT, "was not answered"),
+            Received::Bytes(bytes) => reply.extend_from_slice(bytes),
+        }
         let compared = reply.len().min(expected.len());
         ensure!(
             reply[..compared] == expected[..compared],

@@ -1,21 +1,19 @@
 //! The loop under every load: one epoll, many connections, one receive per ready socket.
 
 use super::check::Fault;
+use super::link::{Buffers, Link, Received};
 use super::meter::{Measured, Meter};
 use super::pace::{Pace, interval};
 use super::wait::wait;
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 use std::time::{Duration, Instant};
 
 const EVENTS: usize = 1024;
-const RECEIVE_BYTES: usize = 256 * 1024;
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Nor is it silence if we have hardly looked: a machine that stands still takes everybody along.
 const SILENT_LOOKS_MIN: u32 = 50;
@@ -41,67 +39,42 @@ pub trait Driver {
     fn operations_per_message(&self) -> usize;
 }
 
-#[derive(Debug)]
-struct Connection {
-    socket: OwnedFd,
-    unsent: Vec<u8>,
-}
-
 /// The connections and what is measured of them.
 #[derive(Debug)]
 pub struct Io {
     epoll: OwnedFd,
-    connections: Vec<Connection>,
+    links: Vec<Link>,
     /// Of this run.
     pub meter: Meter,
 }
 
 impl Io {
-    /// Of these sockets; those that `reads` does not name are never read.
-    pub fn new(sockets: Vec<OwnedFd>, meter: Meter, reads: impl Fn(usize) -> bool) -> Result<Self> {
+    /// Of these connections; those that `reads` does not name are never read.
+    pub fn new(links: Vec<Link>, meter: Meter, reads: impl Fn(usize) -> bool) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for (index, socket) in sockets
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| reads(*index))
-        {
+        for (index, link) in links.iter().enumerate().filter(|(index, _)| reads(*index)) {
             let data = epoll::EventData::new_u64(index as u64);
-            epoll::add(&epoll, socket, data, epoll::EventFlags::IN)?;
+            epoll::add(&epoll, link.socket(), data, epoll::EventFlags::IN)?;
         }
-        let connections = sockets
-            .into_iter()
-            .map(|socket| Connection {
-                socket,
-                unsent: Vec::new(),
-            })
-            .collect();
         Ok(Self {
             epoll,
-            connections,
+            links,
             meter,
         })
     }
 
     /// Sends now what the socket takes, and the rest when it takes more.
     pub fn send(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
-        let connection = &mut self.connections[index];
-        if !connection.unsent.is_empty() {
-            connection.unsent.extend_from_slice(bytes);
-            return Ok(());
-        }
-        let sent = send_some(&connection.socket, bytes)?;
-        if sent < bytes.len() {
-            connection.unsent.extend_from_slice(&bytes[sent..]);
+        let link = &mut self.links[index];
+        let waited = link.has_unsent();
+        if !link.send(bytes)? && !waited {
             self.watch(index, epoll::EventFlags::IN | epoll::EventFlags::OUT)?;
         }
         Ok(())
     }
 
     fn send_rest(&mut self, index: usize) -> Result<()> {
-        let connection = &mut self.connections[index];
-        let sent = send_some(&connection.socket, &connection.unsent)?;
-        connection.unsent.drain(..sent);
-        if connection.unsent.is_empty() {
+        if self.links[index].flush()? {
             self.watch(index, epoll::EventFlags::IN)?;
         }
         Ok(())
@@ -109,25 +82,8 @@ impl Io {
 
     fn watch(&self, index: usize, flags: epoll::EventFlags) -> Result<()> {
         let data = epoll::EventData::new_u64(index as u64);
-        epoll::modify(&self.epoll, &self.connections[index].socket, data, flags)?;
+        epoll::modify(&self.epoll, self.links[index].socket(), data, flags)?;
         Ok(())
-    }
-
-    fn receive(&self, index: usize, buffer: &mut [u8]) -> Result<usize> {
-        match rustix::net::recv(&self.connections[index].socket, buffer, RecvFlags::empty()) {
-            Ok((_, 0)) => Err(anyhow!("{}", Fault::Closed)),
-            Ok((_, received)) => Ok(received),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-            Err(error) => Err(anyhow::Error::new(error).context("receiving")),
-        }
-    }
-}
-
-fn send_some(socket: &OwnedFd, bytes: &[u8]) -> Result<usize> {
-    match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
-        Ok(sent) => Ok(sent),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-        Err(error) => Err(anyhow::Error::new(error).context("sending")),
     }
 }
 
@@ -145,7 +101,7 @@ fn timer(interval: Duration) -> Result<OwnedFd> {
 /// Runs until the measured part is over and all that was sent has come back.
 pub fn drive(mut io: Io, driver: &mut dyn Driver) -> Result<Measured> {
     let timer = start_timer(&mut io, driver.pace())?;
-    let mut buffer = vec![0; RECEIVE_BYTES];
+    let mut buffers = Buffers::new();
     let mut events = Vec::with_capacity(EVENTS);
     let mut progress = Progress {
         last: Instant::now(),
@@ -158,7 +114,7 @@ pub fn drive(mut io: Io, driver: &mut dyn Driver) -> Result<Measured> {
         let mut replies = false;
         if let Some(timer) = &timer {
             if !events.is_empty() {
-                let _ = rustix::io::read(timer, &mut buffer[..8]);
+                let _ = rustix::io::read(timer, &mut [0; 8]);
             }
             if progress.over.is_none() {
                 driver.tick(&mut io, Instant::now())?;
@@ -167,13 +123,13 @@ pub fn drive(mut io: Io, driver: &mut dyn Driver) -> Result<Measured> {
         for event in events.iter().filter(|event| event.data.u64() != TIMER) {
             let index = event.data.u64() as usize;
             let stopping = progress.over.is_some();
-            serve(&mut io, driver, index, event.flags, &mut buffer, stopping)
+            serve(&mut io, driver, index, event.flags, &mut buffers, stopping)
                 .with_context(|| format!("connection {index}"))?;
             replies = true;
         }
         progress.note(replies);
     }
-    conclude(io, driver)
+    conclude(io, driver, &buffers)
 }
 
 /// A timer wakes the loop for messages that are due by the clock.
@@ -233,25 +189,27 @@ fn serve(
     driver: &mut dyn Driver,
     index: usize,
     flags: epoll::EventFlags,
-    buffer: &mut [u8],
+    buffers: &mut Buffers,
     stopping: bool,
 ) -> Result<()> {
     if flags.contains(epoll::EventFlags::OUT) {
         io.send_rest(index)?;
     }
     if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
-        let received = io.receive(index, buffer)?;
-        if received > 0 {
-            driver.receive(io, index, &buffer[..received], stopping)?;
+        match io.links[index].receive(buffers)? {
+            Received::Nothing => {}
+            Received::Bytes(bytes) => driver.receive(io, index, bytes, stopping)?,
+            Received::End => bail!("{}", Fault::Closed),
         }
     }
     Ok(())
 }
 
 /// At a fixed rate a server may fall behind, which is a result; else a missing reply is a fault.
-fn conclude(io: Io, driver: &dyn Driver) -> Result<Measured> {
+fn conclude(io: Io, driver: &dyn Driver, buffers: &Buffers) -> Result<Measured> {
     let missing = driver.outstanding();
     let mut measured = io.meter.finish().context("the run ended before it began")?;
+    measured.note = buffers.known.note()?;
     let Pace::Fixed { per_second } = driver.pace() else {
         ensure!(missing == 0, "{missing} replies are missing");
         return Ok(measured);

@@ -1,5 +1,7 @@
 //! The messages of the load: what is sent, and the bytes that must come back.
 
+use super::chat;
+use super::deflate;
 use codec::frame;
 use codec::{Kind, Opcode};
 
@@ -18,18 +20,24 @@ pub enum Framing {
     Raw,
 }
 
+/// What a compressed message begins with: a stored block (RFC 1951 section 3.2.4) of the name's
+/// length, so that only the name changes from message to message, and the load compresses once.
+const STORED_HEAD: [u8; 5] = [0x00, NAMED_BYTES as u8, 0x00, !(NAMED_BYTES as u8), 0xff];
+
 /// A message of one size, in which only the sender and the number change.
 #[derive(Clone, Debug)]
 pub struct Template {
     plain: Vec<u8>,
-    plain_head: usize,
+    /// Where the name lies in it.
+    plain_name: usize,
     client: Vec<u8>,
-    client_head: usize,
-    masked: bool,
+    client_name: usize,
+    /// The client's key, from where the name begins.
+    name_key: [u8; 4],
 }
 
 impl Template {
-    /// Messages of `payload_bytes` bytes; at least 16.
+    /// Messages of `payload_bytes` letters; at least 16.
     #[must_use]
     pub fn new(framing: Framing, kind: Kind, payload_bytes: usize) -> Self {
         let payload: Vec<u8> = (0..payload_bytes.max(NAMED_BYTES))
@@ -37,19 +45,46 @@ impl Template {
             .collect();
         let mut plain = Vec::new();
         frame::encode_message(kind, &payload, &mut plain);
-        let masked = framing == Framing::WebSocket;
         let mut client = Vec::new();
-        if masked {
-            frame::encode_masked(Opcode::from(kind), true, KEY, &payload, &mut client);
-        } else {
-            client.extend_from_slice(&plain);
-        }
+        let name_key = match framing {
+            Framing::WebSocket => {
+                frame::encode_masked(Opcode::from(kind), true, KEY, &payload, &mut client);
+                KEY
+            }
+            Framing::Raw => {
+                client.extend_from_slice(&plain);
+                [0; 4]
+            }
+        };
         Self {
-            plain_head: plain.len() - payload.len(),
-            client_head: client.len() - payload.len(),
+            plain_name: plain.len() - payload.len(),
+            client_name: client.len() - payload.len(),
             plain,
             client,
-            masked,
+            name_key,
+        }
+    }
+
+    /// Text messages of `payload_bytes` as chats have them, which the client compresses.
+    #[must_use]
+    pub fn compressed(payload_bytes: usize) -> Self {
+        let chat = chat::text(payload_bytes.saturating_sub(NAMED_BYTES));
+        let payload = [&[b'0'; NAMED_BYTES][..], &chat].concat();
+        let mut plain = Vec::new();
+        frame::encode_message(Kind::Text, &payload, &mut plain);
+        let rest = deflate::compressed(&chat);
+        let content = [&STORED_HEAD[..], &payload[..NAMED_BYTES], &rest].concat();
+        let mut client = Vec::new();
+        frame::encode_masked(Opcode::Text, true, KEY, &content, &mut client);
+        mark_compressed(&mut client);
+        let mut name_key = KEY;
+        name_key.rotate_left(STORED_HEAD.len() % KEY.len());
+        Self {
+            plain_name: plain.len() - payload.len(),
+            client_name: client.len() - content.len() + STORED_HEAD.len(),
+            plain,
+            client,
+            name_key,
         }
     }
 
@@ -62,35 +97,38 @@ impl Template {
     /// Appends a message as the client sends it.
     pub fn append(&mut self, sender: u32, number: u32, out: &mut Vec<u8>) {
         let mut name = name(sender, number);
-        if self.masked {
-            for (at, byte) in name.iter_mut().enumerate() {
-                *byte ^= KEY[at % 4];
-            }
+        for (at, byte) in name.iter_mut().enumerate() {
+            *byte ^= self.name_key[at % 4];
         }
-        self.client[self.client_head..self.client_head + NAMED_BYTES].copy_from_slice(&name);
+        self.client[self.client_name..self.client_name + NAMED_BYTES].copy_from_slice(&name);
         out.extend_from_slice(&self.client);
     }
 
-    /// The message as the server must send it.
+    /// The message as the server must send it, apart from compression.
     pub fn expected(&mut self, sender: u32, number: u32) -> &[u8] {
         let name = name(sender, number);
-        self.plain[self.plain_head..self.plain_head + NAMED_BYTES].copy_from_slice(&name);
+        self.plain[self.plain_name..self.plain_name + NAMED_BYTES].copy_from_slice(&name);
         &self.plain
     }
 
     /// Who sent this frame, and its number; nothing if it is not a message of this template.
     #[must_use]
     pub fn parse(&self, frame: &[u8]) -> Option<(u32, u32)> {
-        let rest = self.plain_head + NAMED_BYTES;
+        let rest = self.plain_name + NAMED_BYTES;
         let same = frame.len() == self.plain.len()
-            && frame[..self.plain_head] == self.plain[..self.plain_head]
+            && frame[..self.plain_name] == self.plain[..self.plain_name]
             && frame[rest..] == self.plain[rest..];
         if !same {
             return None;
         }
-        let name = &frame[self.plain_head..rest];
+        let name = &frame[self.plain_name..rest];
         Some((hexadecimal(&name[..8])?, hexadecimal(&name[8..])?))
     }
+}
+
+/// Says of a client's frame that its message is compressed (RSV1, RFC 7692 section 6).
+pub fn mark_compressed(frame: &mut [u8]) {
+    frame[0] |= 0x40;
 }
 
 fn name(sender: u32, number: u32) -> [u8; NAMED_BYTES] {
@@ -128,6 +166,28 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 1;
             assert_eq!(template.parse(&bad), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn template_compressed_inflates_to_what_is_expected() {
+        let mut template = Template::compressed(1024);
+        for (sender, number) in [(3, 9), (0xffff_ffff, 0x0123_4567)] {
+            let mut sent = Vec::new();
+            template.append(sender, number, &mut sent);
+            assert_eq!(sent[0], 0xc1);
+            let head = 4 + KEY.len();
+            let masked = sent[head..].iter().enumerate();
+            let content: Vec<u8> = masked.map(|(at, byte)| byte ^ KEY[at % 4]).collect();
+            assert!(content.len() < 700, "{} bytes", content.len());
+            let mut payload = Vec::with_capacity(2048);
+            flate2::Decompress::new(false)
+                .decompress_vec(&content, &mut payload, flate2::FlushDecompress::Sync)
+                .unwrap();
+            assert!(str::from_utf8(&payload).is_ok());
+            let expected = template.expected(sender, number).to_vec();
+            assert_eq!(expected[4..], payload);
+            assert_eq!(template.parse(&expected), Some((sender, number)));
         }
     }
 

@@ -17,7 +17,8 @@ pub fn of_family(results: &Results, family: Family, workloads: &[&WorkloadInfo])
     match family {
         Family::Room => [1, 32].map(|at_once| sizes(results, at_once)).concat(),
         Family::Idle => {
-            let most = workloads.iter().max_by_key(|one| one.connections);
+            // The plain one comes first of those that are as large, and of equals the last is taken.
+            let most = workloads.iter().rev().max_by_key(|one| one.connections);
             most.map_or(String::new(), |workload| memory(results, workload))
         }
         Family::Stalled => changes(results, &[STALLED]),

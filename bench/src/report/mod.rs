@@ -77,8 +77,8 @@ const FAMILIES: [(Family, &str, &str); 7] = [
 fn head(results: &Results) -> String {
     let mut text = format!(
         "<h1>What does it cost?</h1><p>Hubbub beside the epoll version, other servers and the \
-         machine's floor, in one run. Server on one processor, load on another, loopback, no \
-         compression; every reply was checked, byte by byte.</p><p class=\"soft\">{}<br>{} run, \
+         machine's floor, in one run. Server on one processor, load on another, loopback; TLS \
+         and compression where a workload's name says so; every reply was checked, byte by byte.</p><p class=\"soft\">{}<br>{} run, \
          {} round{} of {:.2} s each, taking turns; figures are medians, whiskers and brackets the \
          least and the most. What differs by less than the spread is a tie{}.</p>",
         escape(&results.machine.summary()),

@@ -56,7 +56,12 @@ pub fn of_workload(results: &Results, workload: &WorkloadInfo) -> String {
     for cell in results.ranked(workload) {
         text.push_str(&row(results, workload, cell, best, columns));
     }
-    text + "</table></div></details>"
+    text.push_str("</table></div></details>");
+    for (reason, servers) in results.unable(workload) {
+        let servers = servers.join(", ");
+        let _ = write!(text, "<p class=\"soft\">{reason}: {}</p>", escape(&servers));
+    }
+    text
 }
 
 fn row(
@@ -73,7 +78,7 @@ fn row(
     };
     let mut text = format!("<tr class=\"{class}\"><td>{}</td>", escape(&cell.server));
     match &cell.status {
-        Status::Skipped { .. } => return String::new(),
+        Status::Unable { .. } | Status::Skipped { .. } => return String::new(),
         Status::Failed { reason } => {
             let columns = columns.len() + 1;
             let reason = escape(reason);

@@ -124,6 +124,8 @@ fn server(name: &str, about: &str, origin: Origin, start: Start) -> Server {
         echo: true,
         rooms_max: usize::MAX,
         shares_rooms: false,
+        tls: false,
+        compression: false,
     }
 }
 
@@ -149,6 +151,8 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
         let start = program(binary, &arguments);
         Server {
             shares_rooms: true,
+            tls: true,
+            compression: true,
             ..server(&name, &about, Origin::Hubbub, start)
         }
     };
@@ -190,8 +194,16 @@ fn peers(binaries: &Binaries) -> Vec<Server> {
         server(name, about, Origin::Peer, start)
     };
     vec![
-        peer("bun", "Bun (uWebSockets inside)"),
-        peer("ws", "npm ws on Node"),
+        Server {
+            tls: true,
+            compression: true,
+            ..peer("bun", "Bun (uWebSockets inside)")
+        },
+        Server {
+            tls: true,
+            compression: true,
+            ..peer("ws", "npm ws on Node")
+        },
         Server {
             echo: false,
             ..peer("nchan", "nginx with nchan; rooms only")

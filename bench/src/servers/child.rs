@@ -2,6 +2,8 @@
 
 use super::{Server, Start};
 use crate::load::dial::{Target, dial_all};
+use crate::load::tls::{Certificates, Client};
+use crate::load::transport::{Compression, Security, Transport};
 use crate::pin::Processors;
 use crate::proc::Process;
 use anyhow::{Context as _, Result, anyhow};
@@ -9,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -34,12 +36,73 @@ impl From<anyhow::Error> for StartError {
     }
 }
 
+/// What a workload asks of a server when it is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// How many.
+    pub threads: usize,
+    /// TLS and compression.
+    pub transport: Transport,
+    /// For TLS.
+    pub certificates: &'a Certificates,
+}
+
+impl Terms<'_> {
+    fn client(&self) -> Result<Option<Client>> {
+        let authority = &self.certificates.authority;
+        Ok(match self.transport.security {
+            Security::Plain => None,
+            Security::Tls => Some(Client::trusting(authority, false)?),
+            Security::Resumed => Some(Client::trusting(authority, true)?),
+        })
+    }
+
+    /// Hubbub's flags for them.
+    fn flags(&self) -> Vec<String> {
+        let mut flags = Vec::new();
+        if self.transport.is_encrypted() {
+            let file = |path: &Path| path.display().to_string();
+            flags.extend([
+                "--tls-cert".to_owned(),
+                file(&self.certificates.certificate),
+            ]);
+            flags.extend(["--tls-key".to_owned(), file(&self.certificates.key)]);
+        }
+        if let Some(takeover) = self.takeover() {
+            let words = ["--compression", "on", "--compression-takeover", takeover];
+            flags.extend(words.map(str::to_owned));
+        }
+        flags
+    }
+
+    /// The environment in which `bench/peers/run` hands them on.
+    fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut variables = Vec::new();
+        if self.transport.is_encrypted() {
+            variables.push(("PEER_TLS_CERT", self.certificates.certificate.clone()));
+            variables.push(("PEER_TLS_KEY", self.certificates.key.clone()));
+        }
+        if let Some(takeover) = self.takeover() {
+            variables.push(("PEER_TAKEOVER", takeover.into()));
+        }
+        variables
+    }
+
+    fn takeover(&self) -> Option<&'static str> {
+        match self.transport.compression {
+            Compression::Off => None,
+            Compression::Message => Some("none"),
+            Compression::Takeover => Some("both"),
+        }
+    }
+}
+
 /// A server that listens. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    /// Where it listens.
-    pub address: SocketAddrV4,
+    /// How it is reached.
+    pub target: Target,
 }
 
 impl Running {
@@ -65,27 +128,28 @@ impl Drop for Running {
     }
 }
 
-/// Starts a server with so many threads and waits until it accepts connections. What it says goes
-/// to a file of `logs`.
+/// Starts a server on these terms and waits until it accepts connections. What it says goes to a
+/// file of `logs`.
 pub fn start(
     server: &Server,
-    threads: usize,
+    terms: Terms<'_>,
     processors: &Processors,
     logs: &Path,
 ) -> Result<Running, StartError> {
     let port = free_port()?;
-    let command = command_line(server, port, threads)?;
+    let command = command_line(server, port, terms)?;
     let log = logs.join(format!("{}.log", server.name));
-    let child = spawn(&command, &processors.server(threads), &log)?;
-    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-    let mut running = Running { child, address };
-    let since = Instant::now();
+    let child = spawn(&command, terms, &processors.server(terms.threads), &log)?;
     let target = Target {
-        address,
+        address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
         framing: server.framing,
+        tls: terms.client()?,
+        compression: terms.transport.compression,
     };
+    let mut running = Running { child, target };
+    let since = Instant::now();
     let path = if server.echo { "/echo" } else { "/rooms/ready" };
-    while dial_all(target, 0..1, |_| path.to_owned()).is_err() {
+    while let Err(refused) = dial_all(&running.target, 0..1, |_| path.to_owned()) {
         if let Ok(Some(status)) = running.child.try_wait() {
             let said = last_line(&log);
             return Err(match status.code() {
@@ -94,15 +158,15 @@ pub fn start(
             });
         }
         if since.elapsed() > READY_TIMEOUT {
-            let text = anyhow!("does not listen on {address} after {READY_TIMEOUT:?}");
-            return Err(StartError::Failed(text));
+            let text = format!("is not ready after {READY_TIMEOUT:?}");
+            return Err(StartError::Failed(refused.context(text)));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(running)
 }
 
-fn command_line(server: &Server, port: u16, threads: usize) -> Result<Vec<String>, StartError> {
+fn command_line(server: &Server, port: u16, terms: Terms<'_>) -> Result<Vec<String>, StartError> {
     match &server.start {
         Start::Program { program, arguments } => {
             if !program.exists() {
@@ -112,10 +176,11 @@ fn command_line(server: &Server, port: u16, threads: usize) -> Result<Vec<String
             let fill = |argument: &String| {
                 argument
                     .replace("{port}", &port.to_string())
-                    .replace("{threads}", &threads.to_string())
+                    .replace("{threads}", &terms.threads.to_string())
             };
             let mut command = vec![program.display().to_string()];
             command.extend(arguments.iter().map(fill));
+            command.extend(terms.flags());
             Ok(command)
         }
         Start::Peer { scripts } => {
@@ -127,14 +192,14 @@ fn command_line(server: &Server, port: u16, threads: usize) -> Result<Vec<String
             let words = [run.display().to_string(), server.name.clone()];
             Ok(words
                 .into_iter()
-                .chain([port.to_string(), threads.to_string()])
+                .chain([port.to_string(), terms.threads.to_string()])
                 .collect())
         }
     }
 }
 
 /// Through ourselves, because processors are chosen between fork and exec.
-fn spawn(command: &[String], processors: &[usize], log: &Path) -> Result<Child> {
+fn spawn(command: &[String], terms: Terms<'_>, processors: &[usize], log: &Path) -> Result<Child> {
     if let Some(directory) = log.parent() {
         fs::create_dir_all(directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
@@ -144,6 +209,7 @@ fn spawn(command: &[String], processors: &[usize], log: &Path) -> Result<Child> 
     Command::new(std::env::current_exe()?)
         .args(["exec-pinned", "--processors", &processors.join(","), "--"])
         .args(command)
+        .envs(terms.environment())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

@@ -4,7 +4,7 @@ mod catalogue;
 mod child;
 
 pub use catalogue::{Binaries, catalogue};
-pub use child::{StartError, start, version};
+pub use child::{StartError, Terms, start, version};
 
 use crate::load::wire::Framing;
 use std::path::PathBuf;
@@ -59,4 +59,8 @@ pub struct Server {
     pub rooms_max: usize,
     /// Whether one room may have members on several threads.
     pub shares_rooms: bool,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Whether it has permessage-deflate.
+    pub compression: bool,
 }

@@ -13,8 +13,9 @@ const START_LIMIT: Duration = Duration::from_secs(15);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Group 9 sends 16 MiB messages in fragments of 64 bytes, and the suite never answers some pings.
-/// Groups 12 and 13 must find compression, with a context on both sides and the largest window.
-const SETTINGS: [&str; 18] = [
+/// Groups 12 and 13 must find compression: of every message, with a context on both sides and the
+/// largest window.
+const SETTINGS: [&str; 20] = [
     "--cores",
     "1",
     "--message-bytes-max",
@@ -33,6 +34,8 @@ const SETTINGS: [&str; 18] = [
     "both",
     "--compression-window-bits",
     "15",
+    "--compression-bytes-min",
+    "0",
 ];
 
 /// A running server; dropped, it is killed.
