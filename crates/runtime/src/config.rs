@@ -1,6 +1,8 @@
 //! What the runtime is told: addresses, cores, bounds, deadlines.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls::ServerConfig;
 
 /// Which of monoio's drivers the cores run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,9 @@ pub struct Config {
     /// The buffer that a core receives into, in bytes: the most that one receive brings.
     /// *At start.*
     pub receive_buffer_bytes: usize,
+    /// TLS for all addresses: keys, certificates and what is offered, for handshakes that begin
+    /// from now on. Whether there is any, *at start.*
+    pub tls: Option<Arc<ServerConfig>>,
     /// Deadlines and intervals.
     pub timeouts: Timeouts,
 }
@@ -53,6 +58,8 @@ pub struct Config {
 pub struct Timeouts {
     /// From accept to the 101 or another answer.
     pub handshake: Duration,
+    /// From accept to the end of the TLS handshake, inside of `handshake`.
+    pub tls_handshake: Duration,
     /// From one ping to the next.
     pub ping_interval: Duration,
     /// From a ping to its pong.
@@ -93,6 +100,7 @@ impl Default for Config {
             mailbox_batches: 64,
             // A socket's usual receive buffer is not larger when it is first read.
             receive_buffer_bytes: 64 << 10,
+            tls: None,
             timeouts: Timeouts::default(),
         }
     }
@@ -102,6 +110,8 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),
+            // Several round trips of the slowest link, and whatever a busy core takes.
+            tls_handshake: Duration::from_secs(5),
             // Below the 30 to 60 s after which proxies drop a silent connection.
             ping_interval: Duration::from_secs(25),
             pong: Duration::from_secs(10),
@@ -121,6 +131,7 @@ impl Timeouts {
     pub(crate) fn sweep_interval(&self) -> Duration {
         let shortest = [
             self.handshake,
+            self.tls_handshake,
             self.ping_interval,
             self.pong,
             self.close,

@@ -12,7 +12,7 @@ use crate::{
     jitter,
     send_queue::{SendQueue, Sending},
     session::{Opening, Session},
-    shard::Subscription,
+    shard::{Shards, Subscription},
     signal::Signal,
     socket::Socket,
 };
@@ -154,6 +154,11 @@ impl Connection {
             attention: Signal::default(),
             end: None,
         }
+    }
+
+    /// All bytes that wait to be sent, its lag in its rooms and what has been encrypted included.
+    pub(crate) fn queued_bytes(&self, shards: &Shards) -> usize {
+        self.queue.bytes(&self.subscriptions, shards) + self.socket.unsent_bytes()
     }
 
     /// Puts the connection on the flusher's list, unless it is there or its socket is full.

@@ -19,6 +19,12 @@ pub enum EndReason {
     JoinRefused,
     /// No whole request within the handshake's time (408).
     HandshakeTimeout,
+    /// No TLS handshake within its time.
+    TlsHandshakeTimeout,
+    /// The peer broke a rule of TLS, sent what cannot be decrypted, or gave up with an alert.
+    TlsFailed,
+    /// A request over plain HTTP where TLS is served (400).
+    PlainHttp,
     /// The peer broke a rule of the protocol (an HTTP status or close code of its own).
     Protocol(codec::Error),
     /// No pong in time.
@@ -52,6 +58,9 @@ impl EndReason {
             Self::TooManyConnections => "too_many_connections",
             Self::JoinRefused => "join_refused",
             Self::HandshakeTimeout => "handshake_timeout",
+            Self::TlsHandshakeTimeout => "tls_handshake_timeout",
+            Self::TlsFailed => "tls_failed",
+            Self::PlainHttp => "plain_http",
             Self::Protocol(error) => error.name(),
             Self::PongTimeout => "pong_timeout",
             Self::SendQueueFull => "send_queue_full",
@@ -70,6 +79,7 @@ impl EndReason {
         match self {
             Self::PeerClosed(_) | Self::PeerGone | Self::SocketFailed | Self::Answered => None,
             Self::TooManyConnections | Self::JoinRefused | Self::HandshakeTimeout => None,
+            Self::TlsHandshakeTimeout | Self::TlsFailed | Self::PlainHttp => None,
             Self::Protocol(error) => error.close_code(),
             Self::SendQueueFull | Self::WriteStalled | Self::RoomBusy => {
                 Some(CloseCode::TRY_AGAIN_LATER)
@@ -138,13 +148,16 @@ pub struct Ending {
 }
 
 /// Reasons that are one each; the others carry a code or a rule.
-const PLAIN: [EndReason; 14] = [
+const PLAIN: [EndReason; 17] = [
     EndReason::PeerGone,
     EndReason::SocketFailed,
     EndReason::Answered,
     EndReason::TooManyConnections,
     EndReason::JoinRefused,
     EndReason::HandshakeTimeout,
+    EndReason::TlsHandshakeTimeout,
+    EndReason::TlsFailed,
+    EndReason::PlainHttp,
     EndReason::PongTimeout,
     EndReason::SendQueueFull,
     EndReason::WriteStalled,

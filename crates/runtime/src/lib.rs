@@ -53,6 +53,7 @@ mod spare;
 mod steps;
 mod sweep;
 mod tally;
+mod tls;
 mod turnstile;
 
 pub use config::{Config, DriverChoice, Timeouts};
@@ -65,4 +66,4 @@ pub use monitor::{ConnectionView, ConnectionsView, Monitor, Snapshot};
 pub use readiness::{Phase, Readiness};
 pub use server::{Drainer, Server, StartError};
 pub use session::{Answer, Application, Opening, Outlet, Route, Session};
-pub use tally::{AcceptErrors, Batches, Frames, Payload, Tally};
+pub use tally::{AcceptErrors, Batches, Frames, Payload, Tally, TlsHandshakes};

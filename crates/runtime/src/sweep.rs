@@ -47,7 +47,7 @@ impl State {
             .connections
             .iter_mut()
             .filter_map(|(key, connection)| {
-                queued_bytes += connection.queue.bytes(&connection.subscriptions, shards);
+                queued_bytes += connection.queued_bytes(shards);
                 Some((key, due(key, connection, timeouts, age_set_ms, now_ms)?))
             })
             .collect();
@@ -97,9 +97,13 @@ fn due(
     let passed = |deadline_ms: u64| now_ms >= deadline_ms;
     let sending = sending_due(connection, timeouts, now_ms);
     match &mut connection.stage {
-        Stage::Handshake { deadline_ms } => {
-            passed(*deadline_ms).then_some(Due::Close(EndReason::HandshakeTimeout))
+        Stage::Handshake { deadline_ms } if passed(*deadline_ms) => {
+            Some(Due::Close(EndReason::HandshakeTimeout))
         }
+        Stage::Handshake { .. } => connection
+            .socket
+            .is_overdue(now_ms)
+            .then_some(Due::Close(EndReason::TlsHandshakeTimeout)),
         Stage::Joining { deadline_ms, .. } => {
             passed(*deadline_ms).then_some(Due::Close(EndReason::JoinRefused))
         }
