@@ -84,6 +84,7 @@ pub(crate) struct Acceptor {
     readiness: monoio::net::TcpListener,
     /// Given up for a moment when descriptors run out, so that the backlog moves.
     reserve: RefCell<Option<OwnedFd>>,
+    has_tls: bool,
     has_stopped: Cell<bool>,
     warn_again_ms: Cell<u64>,
 }
@@ -101,8 +102,10 @@ enum Accepted {
 impl Acceptor {
     /// Needs a running monoio runtime.
     pub(crate) fn new(core: Rc<Core>, listener: TcpListener) -> io::Result<Rc<Self>> {
+        let has_tls = core.state.borrow().shared.config.tls.is_some();
         Ok(Rc::new(Self {
             core,
+            has_tls,
             readiness: monoio::net::TcpListener::from_std(listener.try_clone()?)?,
             listener,
             reserve: RefCell::new(open_reserve()),
@@ -215,7 +218,7 @@ impl Acceptor {
             debug!(%peer, "connection refused: no descriptor");
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             // Under TLS it would be no more than a broken record.
-            if self.core.state.borrow().shared.config.tls.is_none() {
+            if !self.has_tls {
                 let _ = send(connected.as_fd(), NO_DESCRIPTOR, flags);
             }
             let _ = shutdown(&connected, Shutdown::Write);

@@ -11,10 +11,15 @@ const NO_LIMITS: &[&str] = &[
     "driver",
     "help",
     "internal_listen",
+    "internal_tls_cert",
+    "internal_tls_client_ca",
+    "internal_tls_key",
     "listen",
     "log_format",
     "log_level",
     "static_dir",
+    "tls_cert",
+    "tls_key",
     "version",
 ];
 

@@ -63,6 +63,11 @@ fn refused(flags: &[&str], variables: &[(&str, &str)], text: Option<&str>, words
 const SAMPLES: &[(&str, &str)] = &[
     ("listen", "127.0.0.1:0"),
     ("internal_listen", "off"),
+    ("tls_cert", "chain.pem"),
+    ("tls_key", "key.pem"),
+    ("internal_tls_cert", "chain.pem"),
+    ("internal_tls_key", "key.pem"),
+    ("internal_tls_client_ca", "clients.pem"),
     ("cores", "3"),
     ("driver", "io_uring"),
     ("max_connections", "77"),
@@ -82,6 +87,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("rooms_max", "10"),
     ("room_idle_timeout", "5s"),
     ("handshake_timeout", "2s"),
+    ("tls_handshake_timeout", "3s"),
     ("ping_interval", "30s"),
     ("pong_timeout", "250ms"),
     ("close_timeout", "1s"),
@@ -93,6 +99,24 @@ const SAMPLES: &[(&str, &str)] = &[
     ("log_level", "warn,runtime=debug"),
     ("log_format", "json"),
 ];
+
+/// The flags without which a setting is refused.
+fn needs(key: &str) -> &'static [&'static str] {
+    match key {
+        "tls_cert" => &["--tls-key=k.pem"],
+        "tls_key" => &["--tls-cert=c.pem"],
+        "internal_tls_cert" => &["--internal-tls-key=k.pem"],
+        "internal_tls_key" => &["--internal-tls-cert=c.pem"],
+        "internal_tls_client_ca" => &["--internal-tls-cert=c.pem", "--internal-tls-key=k.pem"],
+        _ => &[],
+    }
+}
+
+/// Loads with this setting beside what it needs.
+fn accepted_with(key: &str, value: &str) -> Settings {
+    let flag = format!("{}={value}", report::flag(key));
+    accepted(&[needs(key), &[&flag]].concat(), &[], None)
+}
 
 fn arguments() -> Vec<Arg> {
     let command: Command = help::command();
@@ -115,14 +139,13 @@ fn every_setting_is_reached_from_every_source() {
         let key = arg.get_id().as_str();
         let sample = SAMPLES.iter().find(|(sample, _)| *sample == key);
         let (_, value) = sample.unwrap_or_else(|| panic!("no sample of {key}"));
-        let flag = format!("{}={value}", report::flag(key));
         let variable = environment::variable(key);
 
-        let by_flag = accepted(&[&flag], &[], None);
+        let by_flag = accepted_with(key, value);
         assert_ne!(by_flag, Settings::default(), "{key}");
-        let by_variable = accepted(&[], &[(&variable, value)], None);
+        let by_variable = accepted(needs(key), &[(&variable, value)], None);
         assert_eq!(by_variable, by_flag, "{key}");
-        let by_file = accepted(&[], &[], Some(&in_toml(arg, value)));
+        let by_file = accepted(needs(key), &[], Some(&in_toml(arg, value)));
         let config = by_file.config.clone();
         assert_eq!(by_file, Settings { config, ..by_flag }, "{key}");
     }

@@ -12,8 +12,9 @@ use rustix::process::Signal;
 use crate::{
     client::{Response, binary},
     harness::{Driver, eventually},
+    limits::with_few_descriptors,
     process,
-    tls_client::{Secure, Stream, sum},
+    tls_client::{Secure, Stream, handshake, records, sum},
     wire::{self, BINARY, Heard, PING, PONG, Raw, TEXT},
 };
 
@@ -38,6 +39,7 @@ on_both_drivers![
     peer_that_vanishes_has_ended_for_one_reason,
     drain_closes_with_1001_and_announces_the_end,
     connection_beyond_the_most_is_answered_503,
+    descriptors_that_run_out_are_survived,
     descriptors_are_all_released,
 ];
 
@@ -131,8 +133,8 @@ fn room_has_one_order(driver: Driver) {
 fn thousand_subscribers_have_all_messages(driver: Driver) {
     let secure = Secure::start(driver, &["--cores", "2"]);
     let mut members: Vec<_> = (0..1000).map(|_| secure.connect("/rooms/r")).collect();
-    for number in 0..5 {
-        members[number].send(format!("message {number}"));
+    for (number, member) in members.iter_mut().take(5).enumerate() {
+        member.send(format!("message {number}"));
     }
     for member in &mut members {
         let mut heard: Vec<_> = (0..5).map(|_| member.text()).collect();
@@ -428,6 +430,30 @@ fn connection_beyond_the_most_is_answered_503(driver: Driver) {
     assert_eq!(refused.field("Retry-After"), Some("1"));
     drop(inside);
     eventually("there is room again", || secure.get("/").status == 200);
+}
+
+/// Who cannot even be let in is told nothing, since nothing in clear would be understood.
+fn descriptors_that_run_out_are_survived(driver: Driver) {
+    let times = [
+        "--tls-handshake-timeout",
+        "300ms",
+        "--max-connections",
+        "1000",
+    ];
+    let secure = Secure::launch(with_few_descriptors(), driver, &times);
+    let mut inside = secure.connect("/echo");
+    let mut outside: Vec<_> = (0..200)
+        .map(|_| wire::connect(secure.server.address()))
+        .collect();
+    for stream in &mut outside {
+        assert!(records(stream).is_empty());
+    }
+    inside.send("still served");
+    assert_eq!(inside.text(), "still served");
+    drop(outside);
+    eventually("others are let in again", || {
+        handshake(&mut secure.stream()).is_ok()
+    });
 }
 
 fn descriptors_are_all_released(driver: Driver) {

@@ -5,6 +5,7 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
 };
 
@@ -150,10 +151,15 @@ pub struct Secure {
 
 impl Secure {
     pub fn start(driver: Driver, flags: &[&str]) -> Self {
+        Self::launch(command(), driver, flags)
+    }
+
+    /// Starts it by a command of one's own.
+    pub fn launch(command: Command, driver: Driver, flags: &[&str]) -> Self {
         let authority = Authority::new();
         let pair = authority.issue("server");
         let flags = [&["--driver", driver.name()], &pair.flags()[..], flags].concat();
-        let server = Server::launch(command(), &flags);
+        let server = Server::launch(command, &flags);
         let config = Arc::new(config(&authority, &[&TLS13, &TLS12]));
         Self {
             server,
