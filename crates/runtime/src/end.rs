@@ -43,7 +43,8 @@ pub enum EndReason {
     Panicked,
     /// The server is shutting down.
     Drained,
-    /// It has been open for as long as a connection may be.
+    /// It has been open for as long as a connection may be, or sent as much as its keys of TLS 1.2
+    /// may encrypt.
     Aged,
 }
 

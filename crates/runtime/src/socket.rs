@@ -171,6 +171,11 @@ impl Socket {
         self.tls().is_some_and(|tls| tls.is_overdue(now_ms))
     }
 
+    /// Whether it must be closed before the keys of its TLS are used up.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.tls().is_some_and(Tls::is_worn)
+    }
+
     /// Whether it is TLS that is spoken.
     pub(crate) fn has_tls(&self) -> bool {
         self.tls().is_some()

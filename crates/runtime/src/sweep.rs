@@ -118,6 +118,7 @@ fn due(
         {
             Some(Due::Close(EndReason::Aged))
         }
+        Stage::Open { .. } if connection.socket.is_worn() => Some(Due::Close(EndReason::Aged)),
         Stage::Open { heartbeat } => {
             if connection.pause.is_none() && sending.is_none() {
                 return heartbeat_due(heartbeat, now_ms);

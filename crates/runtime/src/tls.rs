@@ -22,6 +22,10 @@ use rustls::{
 /// take as much: no ClientHello is nearly as long.
 pub(crate) const RECORD_BYTES_MAX: usize = 5 + (16 << 10) + (2 << 10);
 
+/// So many records may be sent under the same keys of AES-GCM (RFC 8446 section 5.5), less what may
+/// leave before that is noticed. TLS 1.3 changes its keys before; TLS 1.2 cannot.
+const RECORDS_MAX: u32 = (1 << 24) - (1 << 17);
+
 /// What one record adds to its content, with the widest of the ciphers.
 const RECORD_OVERHEAD: usize = 32;
 
@@ -32,6 +36,8 @@ const METHOD_BYTES_MAX: usize = 16;
 pub(crate) struct Tls {
     rustls: UnbufferedServerConnection,
     phase: Phase,
+    /// Records sent, until there are too many.
+    records: u32,
     /// Ciphertext that rustls cannot take without more of it. Unallocated between records.
     kept: Vec<u8>,
     /// Ciphertext that is to be sent before anything else. Unallocated while the socket takes all.
@@ -87,6 +93,7 @@ impl Tls {
         Ok(Self {
             rustls: UnbufferedServerConnection::new(config)?,
             phase: Phase::Opening { deadline_ms },
+            records: 0,
             kept: Vec::new(),
             unsent: Vec::new(),
         })
@@ -105,6 +112,12 @@ impl Tls {
             }
             Phase::Open | Phase::PeerEnded | Phase::Over => false,
         }
+    }
+
+    /// Whether its keys are nearly used up and cannot be changed: it must be closed.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.records > RECORDS_MAX
+            && self.rustls.protocol_version() == Some(ProtocolVersion::TLSv1_2)
     }
 
     /// Whether the peer has ended its stream by close_notify.
@@ -231,6 +244,7 @@ impl Tls {
             return Err(EncryptError::EncryptExhausted);
         }
         let records = plain.len() / (16 << 10) + 1;
+        self.records = self.records.saturating_add(records as u32);
         let expected = plain.len() + records * RECORD_OVERHEAD;
         self.write(wire, expected, |traffic, room| traffic.encrypt(plain, room))?;
         Ok(plain.len())
@@ -321,6 +335,35 @@ impl Beginning {
             Some(at @ 1..=METHOD_BYTES_MAX) if bytes[at] == b' ' => Self::Http,
             None if bytes.len() <= METHOD_BYTES_MAX => Self::Undecided,
             _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beginning_is_http_only_after_a_whole_method() {
+        for (bytes, expected) in [
+            (&b""[..], Beginning::Undecided),
+            (b"G", Beginning::Undecided),
+            (b"GET", Beginning::Undecided),
+            (b"GET ", Beginning::Http),
+            (b"GET / HTTP/1.1\r\n", Beginning::Http),
+            (b"OPTIONS * HTTP/1.1\r\n", Beginning::Http),
+            (b" GET", Beginning::Other),
+            (b"get /", Beginning::Other),
+            (b"SSH-2.0-x\r\n", Beginning::Other),
+            (b"GET\r\n", Beginning::Other),
+            (b"ABCDEFGHIJKLMNOP", Beginning::Undecided),
+            (b"ABCDEFGHIJKLMNOP ", Beginning::Http),
+            (b"ABCDEFGHIJKLMNOPQ", Beginning::Other),
+            (&[0x16, 3, 1], Beginning::Other),
+            (&[0x15], Beginning::Other),
+            (&[0x80, 0x2e], Beginning::Other),
+        ] {
+            assert_eq!(Beginning::of(bytes), expected, "{bytes:?}");
         }
     }
 }

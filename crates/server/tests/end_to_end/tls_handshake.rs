@@ -380,9 +380,9 @@ fn bytes_of_no_protocol_get_an_alert(driver: Driver) {
     assert!(secure.serves());
 }
 
-/// A handshake's message may claim 16 MiB and come in as many records as it likes.
+/// A handshake's message may claim 64 KiB and come in as many records as it likes.
 fn hello_without_end_is_refused(driver: Driver) {
-    let secure = Secure::start(driver, &[]);
+    let secure = Secure::start(driver, &["--tls-handshake-timeout", "9s"]);
     let before = process::memory_peak(secure.server.pid());
     let many: Vec<_> = (0..200)
         .map(|_| {
@@ -390,7 +390,7 @@ fn hello_without_end_is_refused(driver: Driver) {
             let mut hello = vec![0x16, 3, 1, 0x20, 0, 1, 0, 0xff, 0];
             hello.resize(5 + (8 << 10), 0);
             wire::send(&mut stream, &hello);
-            for _ in 0..7 {
+            for _ in 0..4 {
                 let mut more = vec![0x16, 3, 1, 0x20, 0];
                 more.resize(5 + (8 << 10), 0);
                 wire::send(&mut stream, &more);
@@ -399,7 +399,6 @@ fn hello_without_end_is_refused(driver: Driver) {
         })
         .collect();
     eventually("all are refused", || {
-        drop(secure.server.log());
         many.iter().all(|stream| {
             stream.set_nonblocking(true).unwrap();
             !matches!((&*stream).read(&mut [0; 100]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
