@@ -17,7 +17,13 @@ use rustix::{
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tracing::{debug, warn};
 
-use crate::{actor, admission::Admitted, core::Core, socket::Socket};
+use crate::{
+    actor,
+    admission::Admitted,
+    core::{Core, ms},
+    socket::Socket,
+    tls::Tls,
+};
 
 /// Connections that the kernel keeps for us while we are busy; it takes less if its own bound
 /// (`net.core.somaxconn`) is lower.
@@ -78,6 +84,7 @@ pub(crate) struct Acceptor {
     readiness: monoio::net::TcpListener,
     /// Given up for a moment when descriptors run out, so that the backlog moves.
     reserve: RefCell<Option<OwnedFd>>,
+    has_tls: bool,
     has_stopped: Cell<bool>,
     warn_again_ms: Cell<u64>,
 }
@@ -95,8 +102,10 @@ enum Accepted {
 impl Acceptor {
     /// Needs a running monoio runtime.
     pub(crate) fn new(core: Rc<Core>, listener: TcpListener) -> io::Result<Rc<Self>> {
+        let has_tls = core.state.borrow().shared.config.tls.is_some();
         Ok(Rc::new(Self {
             core,
+            has_tls,
             readiness: monoio::net::TcpListener::from_std(listener.try_clone()?)?,
             listener,
             reserve: RefCell::new(open_reserve()),
@@ -183,10 +192,23 @@ impl Acceptor {
     }
 
     fn start(&self, connected: OwnedFd, peer: SocketAddr, admitted: Admitted) -> io::Result<()> {
-        let socket = Socket::new(connected)?;
+        let socket = Socket::new(connected, self.tls(admitted)?)?;
         let key = self.core.admit(socket, peer, admitted)?;
         monoio::spawn(actor::run(self.core.clone(), key));
         Ok(())
+    }
+
+    /// TLS for a connection that begins now, if it is configured.
+    fn tls(&self, admitted: Admitted) -> io::Result<Option<Tls>> {
+        let config = &self.core.state.borrow().shared.config;
+        let Some(tls) = config.tls.clone() else {
+            return Ok(None);
+        };
+        let time = admitted.time(config.timeouts.tls_handshake);
+        let deadline_ms = self.core.now_ms() + ms(time);
+        Tls::new(tls, deadline_ms)
+            .map(Some)
+            .map_err(io::Error::other)
     }
 
     /// With the reserve's descriptor, accepts one connection to tell it that there is none.
@@ -195,7 +217,10 @@ impl Acceptor {
         if let Ok((connected, peer)) = self.accept() {
             debug!(%peer, "connection refused: no descriptor");
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            let _ = send(connected.as_fd(), NO_DESCRIPTOR, flags);
+            // Under TLS it would be no more than a broken record.
+            if !self.has_tls {
+                let _ = send(connected.as_fd(), NO_DESCRIPTOR, flags);
+            }
             let _ = shutdown(&connected, Shutdown::Write);
         }
         self.reserve.replace(open_reserve());

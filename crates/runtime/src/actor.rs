@@ -23,7 +23,7 @@ use crate::{
     core::{Core, State, ms},
     end::EndReason,
     send_queue::Sending,
-    socket::{Moved, Socket},
+    socket::{Arrived, Received, Socket},
     steps::Progress,
 };
 
@@ -145,24 +145,41 @@ impl Core {
         if !connection.arrival.is_readable {
             return Flow::Wait;
         }
-        let mut buffer = self.buffer.borrow_mut();
-        let moved = connection.socket.receive(&mut buffer);
-        // Less than there was room for: that was all, and what comes next is reported anew.
-        let is_all = match moved {
-            Ok(Moved::Bytes(received)) => received < buffer.len(),
-            Ok(Moved::WouldBlock) | Err(_) => true,
+        let mut arrivals = self.arrivals.borrow_mut();
+        let header = connection.client.header_bytes();
+        let received = match header {
+            None => connection.socket.receive(&mut arrivals),
+            Some(bytes) => connection
+                .socket
+                .receive_before(&mut arrivals.plain[..bytes]),
         };
-        connection.arrival.is_readable = !is_all || connection.arrival.has_ended;
-        match moved {
-            Ok(Moved::WouldBlock) => Flow::Wait,
-            Ok(Moved::Bytes(0)) => state.peer_ended(key),
-            Ok(Moved::Bytes(received)) => {
-                state.tally.received_bytes += received as u64;
-                let begun = state.take_proxy_header(key, &buffer[..received]);
-                drop(state);
-                self.take(key, &mut buffer[begun..received])
+        connection.arrival.is_readable = !received.is_all || connection.arrival.has_ended;
+        state.note(key, &received);
+        let Some(connection) = state.connections.get_mut(key) else {
+            return Flow::End;
+        };
+        match received.arrived {
+            Arrived::Nothing => Flow::Wait,
+            Arrived::End => state.peer_ended(key),
+            Arrived::Plain(bytes) if header.is_some() => {
+                state.take_proxy_header(key, &arrivals.plain[..bytes]);
+                state.flow(key)
             }
-            Err(error) => {
+            Arrived::Plain(bytes) => {
+                drop(state);
+                self.take(key, &mut arrivals.plain[..bytes])
+            }
+            Arrived::PlainHttp => {
+                connection.socket.leave_tls();
+                state.close(key, EndReason::PlainHttp);
+                state.flow(key)
+            }
+            Arrived::TlsFailed(error) => {
+                debug!(peer = %connection.peer, %error, "TLS failed");
+                state.give_up(key, EndReason::TlsFailed);
+                state.flow(key)
+            }
+            Arrived::Failed(error) => {
                 debug!(peer = %connection.peer, %error, "receiving failed");
                 connection.end(EndReason::SocketFailed);
                 Flow::End
@@ -188,6 +205,21 @@ impl Core {
 }
 
 impl State {
+    /// Counts what a receive brought. TLS may have something to say to it.
+    fn note(&mut self, key: ConnectionKey, received: &Received) {
+        self.tally.received_bytes += received.wire as u64;
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.socket.unsent_bytes() > 0 {
+            connection.mark_dirty(key, &mut self.dirty);
+        }
+        if let Some(secured) = received.secured {
+            let took_ns = self.shared.now_ns().saturating_sub(connection.accepted_ns);
+            self.tally.secured(secured, took_ns);
+        }
+    }
+
     /// Where a connection stands that has taken all that was received.
     fn flow(&self, key: ConnectionKey) -> Flow {
         match self.connections.get(key) {
@@ -211,7 +243,11 @@ impl State {
                 *last = Last::Nothing;
                 Flow::Wait
             }
-            _ => Flow::End,
+            _ => {
+                // Best effort: a peer that has ended its stream may still read.
+                let _ = connection.socket.say_last();
+                Flow::End
+            }
         }
     }
 

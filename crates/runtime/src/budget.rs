@@ -26,7 +26,7 @@ impl State {
     /// Counts what a connection's queue holds after it has changed.
     pub(crate) fn count_held(&mut self, key: ConnectionKey) {
         if let Some(connection) = self.connections.get_mut(key) {
-            let held_bytes = connection.queue.held_bytes();
+            let held_bytes = connection.held_bytes_now();
             self.direct_held_bytes -= connection.held_bytes;
             self.direct_held_bytes += held_bytes;
             connection.held_bytes = held_bytes;
@@ -57,6 +57,7 @@ impl State {
             self.abort(key, EndReason::QueuesFull);
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.queue.clear();
+                connection.socket.forget_unsent();
             }
             self.count_held(key);
         }
@@ -71,7 +72,7 @@ impl State {
     fn waiting(&self, is_of_kind: impl Fn(&Connection) -> bool) -> Vec<ConnectionKey> {
         let connections = self.connections.iter().filter(|(_, it)| is_of_kind(it));
         let sizes = connections.map(|(key, it)| {
-            let bytes = it.queue.bytes(&it.subscriptions, &self.shards);
+            let bytes = it.queued_bytes(&self.shards);
             (bytes.max(it.held_bytes), key)
         });
         let mut waiting: Vec<_> = sizes.filter(|(bytes, _)| *bytes > 0).collect();

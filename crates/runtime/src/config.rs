@@ -1,6 +1,8 @@
 //! What the runtime is told: addresses, cores, bounds, deadlines.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls::ServerConfig;
 
 use crate::{addresses::AddressLimits, forwarded::Proxies, rates::Rate};
 
@@ -59,6 +61,9 @@ pub struct Config {
     pub receive_buffer_bytes: usize,
     /// How messages are compressed for peers that can take it. `None`: not at all.
     pub compression: Option<Compression>,
+    /// TLS for all addresses: keys, certificates and what is offered, for handshakes that begin
+    /// from now on. Whether there is any, *at start.*
+    pub tls: Option<Arc<ServerConfig>>,
     /// Deadlines and intervals.
     pub timeouts: Timeouts,
 }
@@ -80,6 +85,8 @@ pub struct Compression {
 pub struct Timeouts {
     /// From accept to the 101 or another answer.
     pub handshake: Duration,
+    /// From accept to the end of the TLS handshake, inside of `handshake`.
+    pub tls_handshake: Duration,
     /// From one ping to the next.
     pub ping_interval: Duration,
     /// From a ping to its pong.
@@ -131,6 +138,7 @@ impl Default for Config {
             receive_buffer_bytes: 64 << 10,
             // Most chat is too short to gain, and deflate costs more than all the rest of a message.
             compression: None,
+            tls: None,
             timeouts: Timeouts::default(),
         }
     }
@@ -140,6 +148,8 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),
+            // Several round trips of the slowest link, and whatever a busy core takes.
+            tls_handshake: Duration::from_secs(5),
             // Below the 30 to 60 s after which proxies drop a silent connection.
             ping_interval: Duration::from_secs(25),
             pong: Duration::from_secs(10),
@@ -161,6 +171,7 @@ impl Timeouts {
     pub(crate) fn sweep_interval(&self) -> Duration {
         let shortest = [
             self.handshake,
+            self.tls_handshake,
             self.ping_interval,
             self.pong,
             self.close,

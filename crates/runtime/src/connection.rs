@@ -15,7 +15,7 @@ use crate::{
     rates::Bucket,
     send_queue::{SendQueue, Sending},
     session::{Opening, Session},
-    shard::Subscription,
+    shard::{Shards, Subscription},
     signal::Signal,
     socket::Socket,
 };
@@ -190,6 +190,16 @@ impl Connection {
             attention: Signal::default(),
             end: None,
         }
+    }
+
+    /// All bytes that wait to be sent, its lag in its rooms and what has been encrypted included.
+    pub(crate) fn queued_bytes(&self, shards: &Shards) -> usize {
+        self.queue.bytes(&self.subscriptions, shards) + self.socket.unsent_bytes()
+    }
+
+    /// Bytes of memory held to be sent to it, what has been encrypted included.
+    pub(crate) fn held_bytes_now(&self) -> usize {
+        self.queue.held_bytes() + self.socket.unsent_held_bytes()
     }
 
     /// Puts the connection on the flusher's list, unless it is there or its socket is full.

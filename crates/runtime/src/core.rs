@@ -17,6 +17,7 @@ use crate::{
     session::Application,
     shard::Shards,
     signal::Signal,
+    socket::{Arrivals, Sealing},
     spare::Spare,
     tally::Tally,
     turnstile::Turnstile,
@@ -43,7 +44,7 @@ pub(crate) struct Core {
     /// Raised when the flusher takes what has been queued: deliveries may go on.
     pub(crate) flush_begun: Signal,
     /// What every connection receives into, so that an idle one holds no buffer.
-    pub(crate) buffer: RefCell<Vec<u8>>,
+    pub(crate) arrivals: RefCell<Arrivals>,
     /// Borrowed for short synchronous work, never across an await.
     pub(crate) state: RefCell<State>,
 }
@@ -64,6 +65,7 @@ pub(crate) struct State {
     pub(crate) protocols: Vec<&'static str>,
     pub(crate) tally: Tally,
     pub(crate) spare: Spare,
+    pub(crate) sealing: Sealing,
     pub(crate) depths: Depths,
     /// Bytes that wait for all connections, as of the latest sweep.
     pub(crate) queued_bytes: usize,
@@ -116,7 +118,8 @@ impl Core {
         let protocols = shared.application.protocols();
         let admission = shared.admission.clone();
         let started = shared.started;
-        let buffer = RefCell::new(vec![0; shared.config.receive_buffer_bytes]);
+        let config = &shared.config;
+        let arrivals = Arrivals::new(config.receive_buffer_bytes, config.tls.is_some());
         let state = State {
             id,
             encoder: Encoder::new(shared.config.compression),
@@ -132,6 +135,7 @@ impl Core {
             is_draining: false,
             tally: Tally::new(protocols.len()),
             spare: Spare::default(),
+            sealing: Sealing::default(),
             protocols,
             depths,
             queued_bytes: 0,
@@ -150,7 +154,7 @@ impl Core {
             poller,
             flush,
             flush_begun: Signal::default(),
-            buffer,
+            arrivals: RefCell::new(arrivals),
             state: RefCell::new(state),
         })
     }

@@ -25,6 +25,12 @@ pub enum EndReason {
     JoinRefused,
     /// No whole request within the handshake's time (408).
     HandshakeTimeout,
+    /// No TLS handshake within its time.
+    TlsHandshakeTimeout,
+    /// The peer broke a rule of TLS, sent what cannot be decrypted, or gave up with an alert.
+    TlsFailed,
+    /// A request over plain HTTP where TLS is served (400).
+    PlainHttp,
     /// The peer broke a rule of the protocol (an HTTP status or close code of its own).
     Protocol(codec::Error),
     /// No pong in time.
@@ -51,7 +57,8 @@ pub enum EndReason {
     Panicked,
     /// The server is shutting down.
     Drained,
-    /// It has been open for as long as a connection may be.
+    /// It has been open for as long as a connection may be, or sent as much as its keys of TLS 1.2
+    /// may encrypt.
     Aged,
 }
 
@@ -69,6 +76,9 @@ impl EndReason {
             Self::ProxyHeader => "proxy_header",
             Self::JoinRefused => "join_refused",
             Self::HandshakeTimeout => "handshake_timeout",
+            Self::TlsHandshakeTimeout => "tls_handshake_timeout",
+            Self::TlsFailed => "tls_failed",
+            Self::PlainHttp => "plain_http",
             Self::Protocol(error) => error.name(),
             Self::PongTimeout => "pong_timeout",
             Self::SendQueueFull => "send_queue_full",
@@ -92,6 +102,7 @@ impl EndReason {
             Self::PeerClosed(_) | Self::PeerGone | Self::SocketFailed | Self::Answered => None,
             Self::TooManyConnections | Self::AddressConnections | Self::AddressRate => None,
             Self::ProxyHeader | Self::JoinRefused | Self::HandshakeTimeout => None,
+            Self::TlsHandshakeTimeout | Self::TlsFailed | Self::PlainHttp => None,
             Self::Protocol(error) => error.close_code(),
             Self::MessageRate | Self::ControlRate | Self::MessageTimeout => Some(CloseCode::POLICY),
             Self::SendQueueFull | Self::QueuesFull | Self::WriteStalled | Self::RoomBusy => {
@@ -168,7 +179,7 @@ pub struct Ending {
 }
 
 /// Reasons that are one each; the others carry a code or a rule.
-const PLAIN: [EndReason; 21] = [
+const PLAIN: [EndReason; 24] = [
     EndReason::PeerGone,
     EndReason::SocketFailed,
     EndReason::Answered,
@@ -178,6 +189,9 @@ const PLAIN: [EndReason; 21] = [
     EndReason::ProxyHeader,
     EndReason::JoinRefused,
     EndReason::HandshakeTimeout,
+    EndReason::TlsHandshakeTimeout,
+    EndReason::TlsFailed,
+    EndReason::PlainHttp,
     EndReason::PongTimeout,
     EndReason::SendQueueFull,
     EndReason::QueuesFull,

@@ -3,7 +3,7 @@
 //! The flusher is woken by the first who has something to send and runs after everyone who was
 //! ready in the same turn, so that all they queued leaves together.
 
-use std::rc::Rc;
+use std::{io, rc::Rc};
 
 use tracing::debug;
 
@@ -14,6 +14,7 @@ use crate::{
     outbox::Blocked,
     send_queue::{Sending, Transmitted},
     shard::Shards,
+    socket::Sealing,
 };
 
 /// Sockets that are sent to before others get the core: at some 5 µs a send about a millisecond.
@@ -93,7 +94,9 @@ impl State {
         }
         let owed = connection.protocol.transmit(&mut connection.queue.direct);
         self.tally.transmitted(owed, connection.entry.is_some());
-        let Some(Transmitted { sent, is_empty }) = connection.send(&mut self.shards) else {
+        let sealing = &mut self.sealing;
+        let transmitted = connection.send(&mut self.shards, sealing);
+        let Some(Transmitted { sent, is_empty }) = transmitted else {
             return;
         };
         self.tally.sent_bytes += sent as u64;
@@ -116,7 +119,7 @@ impl State {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let Some(transmitted) = connection.send(&mut self.shards) else {
+        let Some(transmitted) = connection.send(&mut self.shards, &mut self.sealing) else {
             return;
         };
         self.tally.sent_bytes += transmitted.sent as u64;
@@ -167,10 +170,12 @@ impl State {
             return;
         };
         let subscriptions = &connection.subscriptions;
-        if connection
-            .queue
-            .is_over(bytes_max, subscriptions, &self.shards)
-        {
+        if connection.queue.is_over(
+            bytes_max,
+            connection.socket.unsent_bytes(),
+            subscriptions,
+            &self.shards,
+        ) {
             self.close(key, EndReason::SendQueueFull);
         } else {
             self.resume_if_room(key);
@@ -189,11 +194,10 @@ impl State {
 
 impl Connection {
     /// Sends what waits; a socket that fails ends the connection.
-    fn send(&mut self, shards: &mut Shards) -> Option<Transmitted> {
-        let subscriptions = &self.subscriptions;
-        match self.queue.transmit(&self.socket, subscriptions, shards) {
+    fn send(&mut self, shards: &mut Shards, sealing: &mut Sealing) -> Option<Transmitted> {
+        match self.try_send(shards, sealing) {
             Ok(transmitted) => {
-                shards.note_progress(subscriptions);
+                shards.note_progress(&self.subscriptions);
                 Some(transmitted)
             }
             Err(error) => {
@@ -203,5 +207,31 @@ impl Connection {
                 None
             }
         }
+    }
+
+    /// Sends what waits, and behind the last of it that it was the last.
+    fn try_send(&mut self, shards: &mut Shards, sealing: &mut Sealing) -> io::Result<Transmitted> {
+        let Self {
+            queue,
+            socket,
+            subscriptions,
+            ..
+        } = self;
+        let transmitted = queue.transmit(socket, sealing, subscriptions, shards)?;
+        let is_last = matches!(
+            self.stage,
+            Stage::Closing {
+                last: Last::Nothing | Last::PeerEnd,
+                ..
+            }
+        );
+        if !transmitted.is_empty || !is_last {
+            return Ok(transmitted);
+        }
+        let last = self.socket.say_last()?;
+        Ok(Transmitted {
+            sent: transmitted.sent + last.wire,
+            is_empty: !last.is_full,
+        })
     }
 }

@@ -32,31 +32,27 @@ impl State {
         }
     }
 
-    /// Takes what has arrived of a header of the PROXY protocol, if one is awaited; how many of
-    /// the received bytes that were. Comes before everything else, TLS included.
-    pub(crate) fn take_proxy_header(&mut self, key: ConnectionKey, received: &[u8]) -> usize {
+    /// Takes what has arrived of a header of the PROXY protocol that is awaited.
+    pub(crate) fn take_proxy_header(&mut self, key: ConnectionKey, received: &[u8]) {
         let Some(connection) = self.connections.get_mut(key) else {
-            return 0;
+            return;
         };
         let peer = connection.peer;
         let Client::InHeader(header) = &mut connection.client else {
-            return 0;
+            return;
         };
         let is_first = header.is_untouched();
         match header.advance(received) {
-            Ok(Advanced::Unfinished) => received.len(),
-            Ok(Advanced::Whole { consumed, client }) => {
+            Ok(Advanced::Unfinished) => {}
+            Ok(Advanced::Whole { client, .. }) => {
                 self.identify(key, client.unwrap_or(peer));
-                consumed
             }
-            Err(_) => {
+            Err(_) if is_first && looks_like_http(received) => {
                 connection.client = Client::Known(None);
-                match is_first && looks_like_http(received) {
-                    true => self.close(key, EndReason::ProxyHeader),
-                    false => self.abort(key, EndReason::ProxyHeader),
-                }
-                received.len()
+                connection.socket.leave_tls();
+                self.close(key, EndReason::ProxyHeader);
             }
+            Err(_) => self.abort(key, EndReason::ProxyHeader),
         }
     }
 
@@ -106,6 +102,15 @@ impl State {
 }
 
 impl Client {
+    /// How many bytes of a header of the PROXY protocol are to be received next. It comes before
+    /// everything else, TLS included, and is received without a byte of what follows it.
+    pub(crate) fn header_bytes(&self) -> Option<usize> {
+        match self {
+            Self::InHeader(header) => Some(header.missing_bytes()),
+            Self::Known(_) | Self::InRequest => None,
+        }
+    }
+
     /// Whom the request of a trusted `peer` names as its client; `None` if that is known already.
     pub(crate) fn told(
         &self,

@@ -60,6 +60,7 @@ mod spare;
 mod steps;
 mod sweep;
 mod tally;
+mod tls;
 mod turnstile;
 
 pub use addresses::AddressLimits;
@@ -75,4 +76,4 @@ pub use rates::Rate;
 pub use readiness::{Phase, Readiness};
 pub use server::{Drainer, Server, StartError};
 pub use session::{Answer, Application, Opening, Outlet, Route, Session};
-pub use tally::{AcceptErrors, Batches, Compressed, Frames, Payload, Tally};
+pub use tally::{AcceptErrors, Batches, Compressed, Frames, Payload, Tally, TlsHandshakes};

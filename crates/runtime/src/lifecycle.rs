@@ -52,6 +52,9 @@ impl State {
             return;
         };
         match connection.stage {
+            Stage::Handshake { .. } if connection.socket.is_handshaking() => {
+                self.give_up(key, reason);
+            }
             Stage::Handshake { .. } | Stage::Joining { .. } => {
                 self.answer(key, refusal(&reason), reason);
             }
@@ -80,11 +83,12 @@ impl State {
         self.count_held(key);
     }
 
-    /// What a leaving subscriber has not had yet is still sent, unless that is the very reason.
+    /// What a leaving subscriber has not had yet is still sent, unless that is the very reason
+    /// or it can no longer be understood.
     fn keep_lag(&mut self, key: ConnectionKey, reason: &EndReason) {
         let kept = match reason {
             EndReason::QueuesFull => Kept::Begun,
-            EndReason::SendQueueFull | EndReason::WriteStalled => Kept::Own,
+            EndReason::SendQueueFull | EndReason::WriteStalled | EndReason::TlsFailed => Kept::Own,
             _ => Kept::All,
         };
         if let Some(connection) = self.connections.get_mut(key) {
@@ -112,6 +116,15 @@ impl State {
         connection.stage = Stage::Closing { deadline_ms, last };
         connection.mark_dirty(key, &mut self.dirty);
         self.count_held(key);
+    }
+
+    /// Ends a connection whose TLS cannot go on, or is not far enough to say anything over it: what
+    /// TLS itself has to say leaves, and nothing else does.
+    pub(crate) fn give_up(&mut self, key: ConnectionKey, reason: EndReason) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.socket.give_up_tls();
+            self.finish(key, Last::PeerEnd, reason);
+        }
     }
 
     /// Ends a connection at once, with a reset.
@@ -208,6 +221,10 @@ fn refusal(reason: &EndReason) -> Answer {
         EndReason::Drained => {
             Answer::text(503, "The server is going away; try again.").with(retry_after, "1")
         }
+        EndReason::PlainHttp => Answer::text(
+            400,
+            "This port speaks TLS: use https:// or wss:// instead of http:// or ws://.",
+        ),
         EndReason::Panicked => Answer::text(500, "Something went wrong here."),
         _ => Answer {
             status: 503,

@@ -206,9 +206,7 @@ impl State {
             .take(LOOKED_AT_MAX)
             .map(|(key, connection)| {
                 let id = self.id_of(key);
-                let queued_bytes = connection
-                    .queue
-                    .bytes(&connection.subscriptions, &self.shards);
+                let queued_bytes = connection.queued_bytes(&self.shards);
                 let view = connection.view(id, queued_bytes, now_ns);
                 let entry = connection.entry.map(usize::from);
                 let protocol = entry.and_then(|entry| self.protocols.get(entry).copied());

@@ -60,6 +60,11 @@ impl Header {
         self.come == 0
     }
 
+    /// How many bytes are known to be missing: at least 1, and none that do not belong to it.
+    pub(crate) fn missing_bytes(&self) -> usize {
+        self.needed().map_or(1, |needed| needed - self.come)
+    }
+
     /// Takes what has arrived.
     pub(crate) fn advance(&mut self, input: &[u8]) -> Result<Advanced, Malformed> {
         let mut consumed = 0;

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::{
     shard::{Shards, Subscription},
-    socket::{Moved, Socket},
+    socket::{Sealing, Sent, Socket},
 };
 
 /// Runs of bytes in one call; the kernel takes at most 1,024.
@@ -77,7 +77,7 @@ impl Sending {
 /// What a call to [`SendQueue::transmit`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transmitted {
-    /// How many bytes left.
+    /// How many bytes the socket took.
     pub(crate) sent: usize,
     /// Whether nothing is left; if not, the socket is full.
     pub(crate) is_empty: bool,
@@ -106,22 +106,23 @@ impl SendQueue {
         self.direct.capacity()
     }
 
-    /// All bytes that wait, the lag in its rooms included.
+    /// The bytes that wait here, the lag in its rooms included.
     pub(crate) fn bytes(&self, subscriptions: &[Subscription], shards: &Shards) -> usize {
         let lag = subscriptions.iter().map(|s| shards.lag(*s)).sum::<usize>();
         self.direct_bytes() + lag
     }
 
-    /// Whether more waits than is allowed. A queue whose only content is one message may be
+    /// Whether more waits than is allowed, here and in so many bytes of ciphertext before it. A queue whose only content is one message may be
     /// longer, or a message above the bound could never be delivered; and what is for the
     /// connection alone is held back at its source, so alone it is no reason to evict.
     pub(crate) fn is_over(
         &self,
         bytes_max: usize,
+        sealed_bytes: usize,
         subscriptions: &[Subscription],
         shards: &Shards,
     ) -> bool {
-        if self.bytes(subscriptions, shards) <= bytes_max {
+        if self.bytes(subscriptions, shards) + sealed_bytes <= bytes_max {
             return false;
         }
         let mut lagging = subscriptions.iter().filter(|s| shards.lag(**s) > 0);
@@ -175,27 +176,26 @@ impl SendQueue {
         }
     }
 
-    /// Sends what waits, in as few calls as possible (one, but for very many rooms).
+    /// Sends what waits, in as few calls as possible: one, but for very many rooms, or for more
+    /// than is encrypted at a time.
     pub(crate) fn transmit(
         &mut self,
-        socket: &Socket,
+        socket: &mut Socket,
+        sealing: &mut Sealing,
         subscriptions: &[Subscription],
         shards: &mut Shards,
     ) -> io::Result<Transmitted> {
         let mut all_sent = 0;
         loop {
-            let (sources, moved) = self.send_once(socket, subscriptions, shards)?;
+            let (sources, sent) = self.send_once(socket, sealing, subscriptions, shards)?;
             let waiting = sources.iter().map(|(_, bytes)| bytes).sum::<usize>();
-            let sent = match moved {
-                Moved::Bytes(sent) => sent,
-                Moved::WouldBlock => 0,
-            };
-            all_sent += sent;
-            self.advance(sent, &sources, subscriptions, shards);
-            if sent < waiting || sources.len() < RUNS_MAX / 2 {
+            all_sent += sent.wire;
+            self.advance(sent.taken, &sources, subscriptions, shards);
+            let is_empty = sent.taken == waiting && sources.len() < RUNS_MAX / 2;
+            if sent.is_full || is_empty {
                 return Ok(Transmitted {
                     sent: all_sent,
-                    is_empty: sent == waiting,
+                    is_empty: !sent.is_full,
                 });
             }
         }
@@ -203,10 +203,11 @@ impl SendQueue {
 
     fn send_once<'a>(
         &'a self,
-        socket: &Socket,
+        socket: &mut Socket,
+        sealing: &mut Sealing,
         subscriptions: &[Subscription],
         shards: &'a Shards,
-    ) -> io::Result<(Offered, Moved)> {
+    ) -> io::Result<(Offered, Sent)> {
         let mut sources = Offered::new();
         let mut runs: SmallVec<[IoSlice<'a>; 6]> = SmallVec::new();
         let mut offer = |source: Source, parts: [&'a [u8]; 2]| {
@@ -233,11 +234,8 @@ impl SendQueue {
             };
             offer(Source::Room(at), log.run(from, log.head()));
         }
-        let moved = match runs.as_slice() {
-            [] => Moved::Bytes(0),
-            runs => socket.send(runs)?,
-        };
-        Ok((sources, moved))
+        let sent = socket.send(&runs, sealing)?;
+        Ok((sources, sent))
     }
 
     fn advance(
@@ -375,7 +373,7 @@ mod tests {
             shards.append(room, |_, log| log.append([&[0x82, 98], &[0; 98]]));
         }
         let is_over = |queue: &SendQueue, shards: &Shards, bytes_max| {
-            queue.is_over(bytes_max, &subscriptions, shards)
+            queue.is_over(bytes_max, 0, &subscriptions, shards)
         };
         for (bytes_max, expected) in [(199, true), (200, false), (201, false)] {
             assert_eq!(is_over(&queue, &shards, bytes_max), expected, "{bytes_max}");
@@ -390,7 +388,7 @@ mod tests {
         let subscriptions = [shards.subscribe(room, WireForm::Plain, slotmap::Key::null())];
         shards.append(room, |_, log| log.append([&[0x82, 98], &[0; 98]]));
         let queue = SendQueue::default();
-        assert!(!queue.is_over(1, &subscriptions, &shards));
+        assert!(!queue.is_over(1, 0, &subscriptions, &shards));
     }
 
     #[test]

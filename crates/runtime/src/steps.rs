@@ -113,7 +113,13 @@ impl State {
                 }
             }
             Some(Event::Close(code)) => {
-                self.finish(key, Last::Nothing, EndReason::PeerClosed(code));
+                // Under TLS the peer has more to send, close_notify: closing the socket before it has
+                // come would reset the connection.
+                let last = match connection.socket.has_tls() {
+                    true => Last::PeerEnd,
+                    false => Last::Nothing,
+                };
+                self.finish(key, last, EndReason::PeerClosed(code));
             }
             Some(Event::Failed(error)) => {
                 self.finish(key, Last::PeerEnd, EndReason::Protocol(error));

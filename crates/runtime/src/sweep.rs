@@ -47,7 +47,7 @@ impl State {
             .connections
             .iter_mut()
             .filter_map(|(key, connection)| {
-                queued_bytes += connection.queue.bytes(&connection.subscriptions, shards);
+                queued_bytes += connection.queued_bytes(shards);
                 Some((key, due(key, connection, timeouts, age_set_ms, now_ms)?))
             })
             .collect();
@@ -100,9 +100,13 @@ fn due(
     let sending = sending_due(connection, timeouts, now_ms);
     let message = message_due(connection, timeouts, now_ms);
     match &mut connection.stage {
-        Stage::Handshake { deadline_ms } => {
-            passed(*deadline_ms).then_some(Due::Close(EndReason::HandshakeTimeout))
+        Stage::Handshake { deadline_ms } if passed(*deadline_ms) => {
+            Some(Due::Close(EndReason::HandshakeTimeout))
         }
+        Stage::Handshake { .. } => connection
+            .socket
+            .is_overdue(now_ms)
+            .then_some(Due::Close(EndReason::TlsHandshakeTimeout)),
         Stage::Joining { deadline_ms, .. } => {
             passed(*deadline_ms).then_some(Due::Close(EndReason::JoinRefused))
         }
@@ -118,6 +122,7 @@ fn due(
             Some(Due::Close(EndReason::Aged))
         }
         Stage::Open { .. } if message.is_some() => message,
+        Stage::Open { .. } if connection.socket.is_worn() => Some(Due::Close(EndReason::Aged)),
         Stage::Open { heartbeat } => {
             if connection.pause.is_none() && sending.is_none() {
                 return heartbeat_due(heartbeat, now_ms);

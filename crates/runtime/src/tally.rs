@@ -7,6 +7,7 @@ use codec::{Event, Kind, Transmitted};
 use crate::{
     distribution::{Sizes, Timing},
     end::Ending,
+    tls::{Secured, Version},
 };
 
 /// All that a core counts. Nothing in it ever falls, but the numbers of open connections.
@@ -58,6 +59,10 @@ pub struct Tally {
     pub publish: Timing,
     /// From accept to 101.
     pub handshake: Timing,
+    /// TLS handshakes done.
+    pub tls_handshakes: TlsHandshakes,
+    /// From accept to the end of the TLS handshake.
+    pub tls_handshake: Timing,
     /// From a ping to its pong.
     pub ping: Timing,
     /// From what wakes the core to the end of its sends.
@@ -114,6 +119,19 @@ pub struct Batches {
     pub items: u64,
 }
 
+/// TLS handshakes by version and kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TlsHandshakes {
+    /// TLS 1.2, with certificate.
+    pub tls12_full: u64,
+    /// TLS 1.2, resumed.
+    pub tls12_resumed: u64,
+    /// TLS 1.3, with certificate.
+    pub tls13_full: u64,
+    /// TLS 1.3, resumed.
+    pub tls13_resumed: u64,
+}
+
 /// Failed accepts by reason.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AcceptErrors {
@@ -152,6 +170,8 @@ impl Tally {
             fanout: Timing::default(),
             publish: Timing::default(),
             handshake: Timing::default(),
+            tls_handshakes: TlsHandshakes::default(),
+            tls_handshake: Timing::default(),
             ping: Timing::default(),
             turn: Timing::default(),
             // From 16 B to 16 MiB.
@@ -189,6 +209,7 @@ impl Tally {
         self.requests.add(other.requests);
         self.deliveries.add(other.deliveries);
         self.turns += other.turns;
+        self.tls_handshakes.add(other.tls_handshakes);
         self.add_distributions(other);
     }
 
@@ -196,6 +217,7 @@ impl Tally {
         self.fanout.add(&other.fanout);
         self.publish.add(&other.publish);
         self.handshake.add(&other.handshake);
+        self.tls_handshake.add(&other.tls_handshake);
         self.ping.add(&other.ping);
         self.turn.add(&other.turn);
         self.message_bytes.add(&other.message_bytes);
@@ -217,6 +239,18 @@ impl Tally {
             Event::Close(_) => self.frames_received.close += 1,
             Event::Request(_) | Event::Failed(_) => {}
         }
+    }
+
+    /// A TLS handshake is done.
+    pub(crate) fn secured(&mut self, secured: Secured, took_ns: u64) {
+        let handshakes = &mut self.tls_handshakes;
+        *match (secured.version, secured.is_resumed) {
+            (Version::Tls12, false) => &mut handshakes.tls12_full,
+            (Version::Tls12, true) => &mut handshakes.tls12_resumed,
+            (Version::Tls13, false) => &mut handshakes.tls13_full,
+            (Version::Tls13, true) => &mut handshakes.tls13_resumed,
+        } += 1;
+        self.tls_handshake.record(took_ns);
     }
 
     /// A message was queued for so many connections.
@@ -289,6 +323,15 @@ impl Batches {
     fn add(&mut self, other: Self) {
         self.batches += other.batches;
         self.items += other.items;
+    }
+}
+
+impl TlsHandshakes {
+    fn add(&mut self, other: Self) {
+        self.tls12_full += other.tls12_full;
+        self.tls12_resumed += other.tls12_resumed;
+        self.tls13_full += other.tls13_full;
+        self.tls13_resumed += other.tls13_resumed;
     }
 }
 

@@ -6,7 +6,7 @@ use codec::Request;
 use runtime::{Answer, Application, Route};
 
 use crate::{
-    origin::{self, AllowList},
+    origin::{self, AllowList, Scheme},
     protocols,
     site::Site,
 };
@@ -14,20 +14,28 @@ use crate::{
 /// Hubbub's application.
 pub struct Hubbub {
     site: Arc<Site>,
+    scheme: Scheme,
     origins: AllowList,
 }
 
 impl Hubbub {
     /// Serves `site` beside the table of protocols, to pages of its own and of listed origins.
-    pub fn new(site: Site, origins: AllowList) -> Self {
+    pub fn new(site: Site, scheme: Scheme, origins: AllowList) -> Self {
         let site = Arc::new(site);
-        Self { site, origins }
+        Self {
+            site,
+            scheme,
+            origins,
+        }
     }
 
     /// The same site, to pages of these origins.
     pub fn with_origins(&self, origins: AllowList) -> Self {
-        let site = self.site.clone();
-        Self { site, origins }
+        Self {
+            site: self.site.clone(),
+            scheme: self.scheme,
+            origins,
+        }
     }
 
     /// A request without Origin is no browser's and accepted. With one it must be a single one
@@ -35,7 +43,8 @@ impl Hubbub {
     fn is_origin_permitted(&self, request: &Request<'_>) -> bool {
         let mut fields = request.fields("origin");
         let origin = fields.next();
-        fields.next().is_none() && origin::allowed(origin, request.host(), &self.origins)
+        fields.next().is_none()
+            && origin::allowed(origin, request.host(), self.scheme, &self.origins)
     }
 
     fn page(&self, request: &Request<'_>) -> Answer {

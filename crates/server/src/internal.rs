@@ -24,6 +24,9 @@ use std::{
 
 use axum::{Router, routing::get};
 use runtime::{Monitor, Phase, Readiness};
+use rustls::ServerConfig;
+
+use crate::tls::Secured;
 
 use cores::Cores;
 pub use exposition::Configured;
@@ -33,6 +36,7 @@ pub use exposition::Configured;
 pub struct Status {
     readiness: Readiness,
     configured: Arc<Mutex<Arc<Configured>>>,
+    tls: Arc<Mutex<Option<Arc<ServerConfig>>>>,
     cores: Arc<OnceLock<Cores>>,
 }
 
@@ -42,6 +46,7 @@ impl Status {
         Self {
             readiness: Readiness::default(),
             configured: Arc::new(Mutex::new(Arc::new(configured))),
+            tls: Arc::default(),
             cores: Arc::default(),
         }
     }
@@ -54,6 +59,17 @@ impl Status {
     /// The configuration has changed.
     pub fn reconfigured(&self, configured: Configured) {
         *self.lock_configured() = Arc::new(configured);
+    }
+
+    /// The internal listener speaks this TLS from now on, with those who come.
+    pub fn secured(&self, tls: Option<&Secured>) {
+        let config = tls.map(|tls| tls.config.clone());
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        let tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        tls.clone()
     }
 
     /// The cores run on this driver, and accept connections. Only the first call counts.
@@ -94,10 +110,10 @@ pub fn spawn(listener: TcpListener, status: Status) -> io::Result<()> {
         .enable_io()
         .enable_time()
         .build()?;
-    let router = router(status);
+    let router = router(status.clone());
     let thread = thread::Builder::new().name("control".into());
     thread.spawn(move || {
-        if let Err(error) = runtime.block_on(serve::run(listener, router)) {
+        if let Err(error) = runtime.block_on(serve::run(listener, router, status)) {
             tracing::error!(%error, "the internal listener has ended");
         }
     })?;

@@ -22,4 +22,5 @@ pub mod protocols;
 pub mod reload;
 pub mod settings;
 pub mod site;
+pub mod tls;
 pub mod wiring;

@@ -15,6 +15,7 @@ use server::{
     logging,
     reload::Reloader,
     settings::{Internal, Loaded, Settings, Sources, Stop, Task},
+    tls::{Listeners, Tickets},
     wiring,
 };
 use signal_hook::{
@@ -60,20 +61,25 @@ fn serve(loaded: Loaded) -> anyhow::Result<()> {
 
     descriptors::raise();
     let application = wiring::application(&settings)?;
-    let status = Status::new(wiring::configured(&settings));
+    let tickets = Tickets::new()?;
+    let tls = Listeners::load(&settings, &tickets)?;
+    tls.announce();
+    let status = Status::new(wiring::configured(&settings, &tls));
+    status.secured(tls.internal.as_ref());
     let internal = open_internal(&settings, &status)?;
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals cannot be handled")?;
-    let config = wiring::config(&settings);
+    let config = wiring::config(&settings, &tls);
     let server = Server::start_telling(config, application.clone(), status.readiness())
         .map_err(with_remedy)?;
     status.serving(server.monitor(), driver_name(&server));
-    announce(&server, internal);
+    announce(&server, internal, &tls);
     let drainer = server.drainer();
     let reloader = Reloader {
         settings,
         application,
         server: server.configurer(),
         log,
+        tickets,
         status,
     };
     thread::Builder::new()
@@ -146,18 +152,20 @@ fn driver_name(server: &Server) -> String {
 }
 
 /// The start lines, for people, and the same in the log.
-fn announce(server: &Server, internal: Option<SocketAddr>) {
+fn announce(server: &Server, internal: Option<SocketAddr>, tls: &Listeners) {
+    let scheme = |has_tls| if has_tls { "https" } else { "http" };
+    let (public, operators) = (scheme(tls.public.is_some()), scheme(tls.internal.is_some()));
     let driver = driver_name(server);
     let why = server.fallback().map_or(String::new(), |why| {
         format!("; io_uring is not available: {why}")
     });
     let cores = server.drivers().len();
     for address in server.addresses() {
-        println!("Hubbub listens on http://{address} (cores: {cores}, driver: {driver}{why})");
+        println!("Hubbub listens on {public}://{address} (cores: {cores}, driver: {driver}{why})");
         info!(%address, cores, %driver, max_connections = server.connections_max(), "listening");
     }
     if let Some(address) = internal {
-        println!("Metrics and health, for operators, on http://{address}");
+        println!("Metrics and health, for operators, on {operators}://{address}");
         info!(%address, "internal listener");
     }
     if let Some(why) = server.fallback() {

@@ -99,16 +99,25 @@ pub enum PermitError {
     Malformed,
 }
 
+/// The scheme under which this server itself is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// No TLS here; a proxy in front may speak it.
+    Http,
+    /// TLS.
+    Https,
+}
+
 /// Whether a handshake with this `Origin` field, if any, sent to this `Host`, is accepted.
 ///
 /// The caller has seen that there is at most one `Origin` field: of two, neither can be trusted.
-pub fn allowed(origin: Option<&[u8]>, host: &str, list: &AllowList) -> bool {
+pub fn allowed(origin: Option<&[u8]>, host: &str, served: Scheme, list: &AllowList) -> bool {
     let Some(origin) = origin else { return true };
     if list.accepts_any() {
         return true;
     }
     let parsed = std::str::from_utf8(origin).ok().and_then(Place::of_origin);
-    parsed.is_some_and(|origin| origin.is_own(host) || list.lists(&origin))
+    parsed.is_some_and(|origin| origin.is_own(host, served) || list.lists(&origin))
 }
 
 /// A scheme, host and port, in lower case.
@@ -167,10 +176,14 @@ impl Place {
 
     /// Whether this origin is a page of the host that was asked.
     ///
-    /// The scheme is not compared, since a proxy may end TLS in front of this server. It supplies
-    /// the port where one is left out. Only web pages have an origin that names a host in the
+    /// Where this server speaks TLS itself, only pages that came over TLS are its own. Otherwise the
+    /// scheme is not compared, since a proxy may end TLS in front of this server. It supplies the
+    /// port where one is left out. Only web pages have an origin that names a host in the
     /// sense of `Host`; applications with schemes of their own are listed instead.
-    fn is_own(&self, host: &str) -> bool {
+    fn is_own(&self, host: &str, served: Scheme) -> bool {
+        if served == Scheme::Https && self.scheme.as_deref() != Some("https") {
+            return false;
+        }
         let Some(default) = self.default_port() else {
             return false;
         };

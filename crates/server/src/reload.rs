@@ -11,6 +11,7 @@ use crate::{
     application::Hubbub,
     internal, logging,
     settings::{Loaded, Override, Settings, Sources},
+    tls::{Listeners, Tickets},
     wiring,
 };
 
@@ -24,7 +25,9 @@ pub struct Reloader {
     pub server: Configurer,
     /// The log.
     pub log: logging::Filter,
-    /// What the metrics tell of the settings.
+    /// What sessions are resumed with, whatever the certificates.
+    pub tickets: Tickets,
+    /// What the metrics tell of the settings, and the internal listener's TLS.
     pub status: internal::Status,
 }
 
@@ -46,15 +49,28 @@ impl Reloader {
             warnings,
             overrides,
         } = loaded;
-        let (changed, waiting) = self.settings.reload(settings);
+        let mut next = self.settings.clone();
+        let (changed, waiting) = next.reload(settings);
+        // Also if the settings are as they were: renewed certificates have the same names.
+        let tls = match Listeners::load(&next, &self.tickets) {
+            Ok(tls) => tls,
+            Err(error) => {
+                error!("not reloaded, the settings stay as they are: {error:#}");
+                return;
+            }
+        };
+        self.settings = next;
         if let Err(error) = self.log.set(&self.settings.log_level) {
             error!("{error:#}");
         }
         let origins = self.settings.allow_list();
         self.application = Arc::new(self.application.with_origins(origins));
-        let config = wiring::config(&self.settings);
+        let config = wiring::config(&self.settings, &tls);
         self.server.configure(config, self.application.clone());
-        self.status.reconfigured(wiring::configured(&self.settings));
+        self.status
+            .reconfigured(wiring::configured(&self.settings, &tls));
+        self.status.secured(tls.internal.as_ref());
+        tls.announce();
 
         warnings.iter().for_each(|warning| warn!("{warning}"));
         for key in &changed {

@@ -137,6 +137,36 @@ pub struct Settings {
     #[arg(default_value = "127.0.0.1:9000", help_heading = LISTENING)]
     pub internal_listen: Internal,
 
+    /// File with the certificate for TLS, in PEM, and those that lead to a known authority
+    ///
+    /// With tls_key, all addresses of listen speak TLS 1.2 and 1.3 and nothing else: https:// and
+    /// wss://. On SIGHUP the file is read again; to begin or end with TLS takes a restart.
+    #[arg(long, value_name = "PATH", help_heading = LISTENING)]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with the private key of tls_cert, in PEM
+    ///
+    /// Without a passphrase; readable by the server's user alone.
+    #[arg(long, value_name = "PATH", help_heading = LISTENING)]
+    pub tls_key: Option<PathBuf>,
+
+    /// File with the certificate of the internal listener, in PEM
+    ///
+    /// With internal_tls_key, that listener speaks TLS. On SIGHUP the file is read again.
+    #[arg(long, value_name = "PATH", help_heading = LISTENING)]
+    pub internal_tls_cert: Option<PathBuf>,
+
+    /// File with the private key of internal_tls_cert, in PEM
+    #[arg(long, value_name = "PATH", help_heading = LISTENING)]
+    pub internal_tls_key: Option<PathBuf>,
+
+    /// File with the authorities whose clients the internal listener serves, in PEM
+    ///
+    /// With it, a client must have a certificate that one of them has signed. Without it, whoever
+    /// reaches the listener is served.
+    #[arg(long, value_name = "PATH", help_heading = LISTENING)]
+    pub internal_tls_client_ca: Option<PathBuf>,
+
     /// How many threads serve connections, each on a core of its own
     ///
     /// 1 to 256. Without it, one for each core that this process may use.
@@ -404,6 +434,12 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", value_parser = period)]
     #[arg(default_value = "10s", help_heading = TIMEOUTS)]
     pub message_timeout: Period,
+    /// Time for a TLS handshake, from accepting the connection
+    ///
+    /// Part of handshake_timeout. After it, the connection is closed.
+    #[arg(long, value_name = "DURATION", value_parser = period)]
+    #[arg(default_value = "5s", help_heading = TIMEOUTS)]
+    pub tls_handshake_timeout: Period,
 
     /// Time between two pings to a peer
     #[arg(long, value_name = "DURATION", value_parser = period)]

@@ -8,13 +8,16 @@ use runtime::{AddressLimits, Compression, Config, DriverChoice, Proxies, Rate, T
 use crate::{
     application::Hubbub,
     internal::Configured,
-    memory, protocols,
+    memory,
+    origin::Scheme,
+    protocols,
     settings::{self, Driver, Period, ProxyHeader, Settings, Size},
     site::Site,
+    tls::Listeners,
 };
 
 /// The runtime's configuration.
-pub fn config(settings: &Settings) -> Config {
+pub fn config(settings: &Settings, tls: &Listeners) -> Config {
     let available = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Config {
         listen: settings.listen.clone(),
@@ -57,8 +60,10 @@ pub fn config(settings: &Settings) -> Config {
         mailbox_batches: settings.mailbox_batches,
         receive_buffer_bytes: settings.receive_buffer_bytes.bytes(),
         compression: compression(settings),
+        tls: tls.public.as_ref().map(|tls| tls.config.clone()),
         timeouts: Timeouts {
             handshake: settings.handshake_timeout.duration(),
+            tls_handshake: settings.tls_handshake_timeout.duration(),
             ping_interval: settings.ping_interval.duration(),
             pong: settings.pong_timeout.duration(),
             close: settings.close_timeout.duration(),
@@ -100,8 +105,8 @@ fn send_queues_by_memory() -> usize {
 }
 
 /// What the internal listener tells of the configuration.
-pub fn configured(settings: &Settings) -> Configured {
-    let config = config(settings);
+pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
+    let config = config(settings, tls);
     let (limits, timeouts) = (&config.limits, &config.timeouts);
     let numbers = [
         ("head_bytes_max", limits.head_bytes_max),
@@ -128,6 +133,7 @@ pub fn configured(settings: &Settings) -> Configured {
     ];
     let times = [
         ("handshake_timeout", timeouts.handshake),
+        ("tls_handshake_timeout", timeouts.tls_handshake),
         ("ping_interval", timeouts.ping_interval),
         ("pong_timeout", timeouts.pong),
         ("close_timeout", timeouts.close),
@@ -143,7 +149,11 @@ pub fn configured(settings: &Settings) -> Configured {
     let age = timeouts
         .connection_age
         .map(|age| ("max_connection_age", age.as_secs_f64()));
+    let listeners = [("public", &tls.public), ("internal", &tls.internal)];
     Configured {
+        certificates: listeners
+            .map(|(listener, tls)| (listener, tls.as_ref().map_or(0.0, |it| it.expires as f64)))
+            .to_vec(),
         protocols: protocols::TABLE.iter().map(|it| it.name).collect(),
         limits: numbers.into_iter().chain(times).chain(age).collect(),
     }
@@ -159,5 +169,9 @@ pub fn application(settings: &Settings) -> anyhow::Result<Arc<Hubbub>> {
     for skipped in site.skipped() {
         tracing::warn!("static_dir: {skipped}");
     }
-    Ok(Arc::new(Hubbub::new(site, settings.allow_list())))
+    let scheme = match settings.tls_cert {
+        None => Scheme::Http,
+        Some(_) => Scheme::Https,
+    };
+    Ok(Arc::new(Hubbub::new(site, scheme, settings.allow_list())))
 }

@@ -21,12 +21,17 @@ const NO_LIMITS: &[&str] = &[
     "driver",
     "help",
     "internal_listen",
+    "internal_tls_cert",
+    "internal_tls_client_ca",
+    "internal_tls_key",
     "listen",
     "log_format",
     "log_level",
     "proxy_header",
     "static_dir",
     "trusted_proxies",
+    "tls_cert",
+    "tls_key",
     "version",
 ];
 

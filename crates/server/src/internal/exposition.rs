@@ -24,6 +24,8 @@ pub struct Configured {
     pub protocols: Vec<&'static str>,
     /// Bounds by their key: bytes, seconds or numbers.
     pub limits: Vec<(&'static str, f64)>,
+    /// When the listeners' certificates expire, in seconds since 1970; 0 without TLS.
+    pub certificates: Vec<(&'static str, f64)>,
 }
 
 /// All endings that there can be: a few dozen, found among thousands of codes, so found once.
@@ -136,6 +138,15 @@ fn described(families: &mut Families, status: &Status) {
             .map(|(key, value)| (vec![("key", key)], value)),
     );
     families.gauges(
+        "hubbub_tls_certificate_expiry_timestamp_seconds",
+        "When the first certificate of a listener's chain expires, since 1970; 0 without TLS.",
+        status
+            .configured()
+            .certificates
+            .iter()
+            .map(|(listener, expires)| (vec![("listener", *listener)], *expires)),
+    );
+    families.gauges(
         "hubbub_build_info",
         "Always 1.",
         [(
@@ -206,6 +217,21 @@ fn connections(families: &mut Families, total: &Tally) {
             ("other", errors.other),
         ]
         .map(|(reason, count)| (vec![("reason", reason)], count as f64)),
+    );
+    let done = total.tls_handshakes;
+    families.counters(
+        "hubbub_tls_handshakes_total",
+        "TLS handshakes done, by version and whether a session was resumed.",
+        [
+            ("1.2", "no", done.tls12_full),
+            ("1.2", "yes", done.tls12_resumed),
+            ("1.3", "no", done.tls13_full),
+            ("1.3", "yes", done.tls13_resumed),
+        ]
+        .map(|(version, resumed, count)| {
+            let labels = vec![("version", version), ("resumed", resumed)];
+            (labels, count as f64)
+        }),
     );
     families.counter(
         "hubbub_pings_sent_total",
@@ -367,6 +393,11 @@ fn distributions(families: &mut Families, total: &Tally) {
         "hubbub_handshake_seconds",
         "From accept to 101.",
         &total.handshake,
+    );
+    families.timing(
+        "hubbub_tls_handshake_seconds",
+        "From accept to the end of the TLS handshake.",
+        &total.tls_handshake,
     );
     families.timing(
         "hubbub_ping_seconds",

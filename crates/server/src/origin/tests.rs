@@ -11,14 +11,19 @@ fn list(entries: &[&str]) -> AllowList {
 
 #[track_caller]
 fn check(origin: &str, host: &str, entries: &[&str], expected: bool) {
-    let got = allowed(Some(origin.as_bytes()), host, &list(entries));
+    let got = allowed(Some(origin.as_bytes()), host, Scheme::Http, &list(entries));
     assert_eq!(got, expected, "{origin:?} to {host:?}, listed {entries:?}");
 }
 
 #[test]
 fn origin_absent_is_accepted() {
-    assert!(allowed(None, "localhost:8000", &list(&[])));
-    assert!(allowed(None, "", &list(&["https://example.com"])));
+    assert!(allowed(None, "localhost:8000", Scheme::Http, &list(&[])));
+    assert!(allowed(
+        None,
+        "",
+        Scheme::Http,
+        &list(&["https://example.com"])
+    ));
 }
 
 #[test]
@@ -123,7 +128,12 @@ fn origin_that_is_no_origin_is_refused() {
         check(origin, "localhost:8000", &[], false);
         check(origin, "localhost:8000", &["https://example.com"], false);
     }
-    assert!(!allowed(Some(b"http://\xff"), "localhost", &list(&[])));
+    assert!(!allowed(
+        Some(b"http://\xff"),
+        "localhost",
+        Scheme::Http,
+        &list(&[])
+    ));
     check("http://a。b", "a.b", &[], false);
     check("http://a..b", "a..b", &[], false);
 }
@@ -207,4 +217,24 @@ fn permit_malformed_is_refused_with_reason() {
     ] {
         assert_eq!(text.parse::<Permit>(), Err(reason), "{text:?}");
     }
+}
+
+#[test]
+fn page_of_a_server_with_tls_is_its_own_only_over_tls() {
+    for (origin, host, expected) in [
+        ("https://example.com", "example.com", true),
+        ("https://example.com", "example.com:443", true),
+        ("https://example.com:443", "example.com", true),
+        ("https://example.com:8443", "example.com:8443", true),
+        ("https://example.com", "example.com:8443", false),
+        ("http://example.com", "example.com", false),
+        ("http://example.com:443", "example.com", false),
+        ("http://example.com:8443", "example.com:8443", false),
+    ] {
+        let got = allowed(Some(origin.as_bytes()), host, Scheme::Https, &list(&[]));
+        assert_eq!(got, expected, "{origin} to {host}");
+    }
+    let listed = list(&["http://example.com"]);
+    let origin = Some(&b"http://example.com"[..]);
+    assert!(allowed(origin, "example.com", Scheme::Https, &listed));
 }

@@ -45,10 +45,11 @@ declare! {
         trusted_proxies, proxy_header, message_rate, message_burst, control_rate, control_burst,
         send_queues_bytes_max, message_timeout, allow_origin, head_bytes_max, head_fields_max, request_line_bytes_max,
         message_bytes_max, message_fragments_max, send_queue_bytes_max, publish_window_bytes,
-        outbox_bytes_max, rooms_max, room_idle_timeout, handshake_timeout, ping_interval,
+        outbox_bytes_max, rooms_max, room_idle_timeout, handshake_timeout, tls_handshake_timeout, ping_interval,
         pong_timeout, close_timeout, write_timeout, pause_timeout, max_connection_age,
         drain_delay, drain_timeout, log_level, compression, compression_level,
-        compression_bytes_min, compression_takeover, compression_window_bits;
+        compression_bytes_min, compression_takeover, compression_window_bits, tls_cert, tls_key,
+        internal_tls_cert, internal_tls_key, internal_tls_client_ca;
 }
 
 /// Whether a reload changes the setting of this key.
@@ -60,14 +61,35 @@ impl Settings {
     /// Takes over from `new` what can change while the server runs. Returns the keys that have
     /// changed, and those that differ but need a restart.
     pub fn reload(&mut self, mut new: Self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let mut switched = self.keep_tls(&mut new);
         let differing = |settings: &[Reload], new: &Self| -> Vec<_> {
             let differing = settings.iter().filter(|s| (s.differs)(self, new));
             differing.map(|setting| setting.key).collect()
         };
         let changed = differing(AT_RUN_TIME, &new);
-        let waiting = differing(AT_START, &new);
+        let mut waiting = differing(AT_START, &new);
+        waiting.append(&mut switched);
         AT_START.iter().for_each(|s| (s.keep)(&mut new, self));
         *self = new;
         (changed, waiting)
+    }
+
+    /// Other certificates are taken at run time, but whether a listener speaks TLS at all stays as
+    /// it is. Returns the keys that would change that.
+    fn keep_tls(&self, new: &mut Self) -> Vec<&'static str> {
+        let mut switched = Vec::new();
+        if self.tls_cert.is_some() != new.tls_cert.is_some() {
+            new.tls_cert.clone_from(&self.tls_cert);
+            new.tls_key.clone_from(&self.tls_key);
+            switched.extend(["tls_cert", "tls_key"]);
+        }
+        if self.internal_tls_cert.is_some() != new.internal_tls_cert.is_some() {
+            new.internal_tls_cert.clone_from(&self.internal_tls_cert);
+            new.internal_tls_key.clone_from(&self.internal_tls_key);
+            new.internal_tls_client_ca
+                .clone_from(&self.internal_tls_client_ca);
+            switched.extend(["internal_tls_cert", "internal_tls_key"]);
+        }
+        switched
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
         .chain(rates)
         .chain(proxies)
         .chain(listen(settings))
+        .chain(tls(settings))
         .collect()
 }
 
@@ -113,6 +114,31 @@ fn listen(settings: &Settings) -> Option<Fault> {
     Some(Fault {
         subject: format!("listen has {} twice", addresses[again]),
         reason: "write each address once".to_owned(),
+    })
+}
+
+/// What of TLS is of no use without the rest.
+fn tls(settings: &Settings) -> impl Iterator<Item = Fault> {
+    let s = settings;
+    let is_set = [
+        ("tls_cert", s.tls_cert.is_some()),
+        ("tls_key", s.tls_key.is_some()),
+        ("internal_tls_cert", s.internal_tls_cert.is_some()),
+        ("internal_tls_key", s.internal_tls_key.is_some()),
+        ("internal_tls_client_ca", s.internal_tls_client_ca.is_some()),
+    ];
+    let [cert, key, internal_cert, internal_key, clients] = is_set;
+    let needs = [
+        (cert, key),
+        (key, cert),
+        (internal_cert, internal_key),
+        (internal_key, internal_cert),
+        (clients, internal_cert),
+    ];
+    let wanting = needs.into_iter().filter(|(one, other)| one.1 && !other.1);
+    wanting.map(|((one, _), (other, _))| Fault {
+        subject: format!("{one} is set without {other}"),
+        reason: format!("TLS needs both: set {other} too, or leave {one} out"),
     })
 }
 

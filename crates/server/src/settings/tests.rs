@@ -63,6 +63,11 @@ fn refused(flags: &[&str], variables: &[(&str, &str)], text: Option<&str>, words
 const SAMPLES: &[(&str, &str)] = &[
     ("listen", "127.0.0.1:0"),
     ("internal_listen", "off"),
+    ("tls_cert", "chain.pem"),
+    ("tls_key", "key.pem"),
+    ("internal_tls_cert", "chain.pem"),
+    ("internal_tls_key", "key.pem"),
+    ("internal_tls_client_ca", "clients.pem"),
     ("cores", "3"),
     ("driver", "io_uring"),
     ("max_connections", "77"),
@@ -94,6 +99,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("rooms_max", "10"),
     ("room_idle_timeout", "5s"),
     ("handshake_timeout", "2s"),
+    ("tls_handshake_timeout", "3s"),
     ("ping_interval", "30s"),
     ("pong_timeout", "250ms"),
     ("close_timeout", "1s"),
@@ -111,6 +117,33 @@ const SAMPLES: &[(&str, &str)] = &[
     ("log_format", "json"),
 ];
 
+/// The flags without which a setting is refused.
+fn needs(key: &str) -> &'static [&'static str] {
+    match key {
+        "proxy_header" => &["--trusted-proxies=192.0.2.1"],
+        "tls_cert" => &["--tls-key=k.pem"],
+        "tls_key" => &["--tls-cert=c.pem"],
+        "internal_tls_cert" => &["--internal-tls-key=k.pem"],
+        "internal_tls_key" => &["--internal-tls-cert=c.pem"],
+        "internal_tls_client_ca" => &["--internal-tls-cert=c.pem", "--internal-tls-key=k.pem"],
+        _ => &[],
+    }
+}
+
+/// Loads with this setting beside what it needs.
+fn accepted_with(key: &str, value: &str) -> Settings {
+    let flag = format!("{}={value}", report::flag(key));
+    accepted(&[needs(key), &[&flag]].concat(), &[], None)
+}
+
+/// Loads without this setting; with another value where it cannot be left out.
+fn accepted_before(key: &str) -> Settings {
+    match key.ends_with("_cert") || key.ends_with("_key") || key.ends_with("_ca") {
+        true => accepted_with(key, "old.pem"),
+        false => accepted(needs(key), &[], None),
+    }
+}
+
 fn arguments() -> Vec<Arg> {
     let command: Command = help::command();
     command.get_arguments().cloned().collect()
@@ -126,29 +159,19 @@ fn in_toml(arg: &Arg, value: &str) -> String {
     }
 }
 
-/// What is refused alone is tried in the company that it needs.
-fn company_of(key: &str) -> &'static [&'static str] {
-    match key {
-        "proxy_header" => &["--trusted-proxies=192.0.2.1"],
-        _ => &[],
-    }
-}
-
 #[test]
 fn every_setting_is_reached_from_every_source() {
     for arg in arguments().iter().filter(|arg| arg.get_id() != "config") {
         let key = arg.get_id().as_str();
         let sample = SAMPLES.iter().find(|(sample, _)| *sample == key);
         let (_, value) = sample.unwrap_or_else(|| panic!("no sample of {key}"));
-        let flag = format!("{}={value}", report::flag(key));
         let variable = environment::variable(key);
 
-        let company = company_of(key);
-        let by_flag = accepted(&[&[flag.as_str()], company].concat(), &[], None);
-        assert_ne!(by_flag, accepted(company, &[], None), "{key}");
-        let by_variable = accepted(company, &[(&variable, value)], None);
+        let by_flag = accepted_with(key, value);
+        assert_ne!(by_flag, accepted_before(key), "{key}");
+        let by_variable = accepted(needs(key), &[(&variable, value)], None);
         assert_eq!(by_variable, by_flag, "{key}");
-        let by_file = accepted(company, &[], Some(&in_toml(arg, value)));
+        let by_file = accepted(needs(key), &[], Some(&in_toml(arg, value)));
         let config = by_file.config.clone();
         assert_eq!(by_file, Settings { config, ..by_flag }, "{key}");
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    io::Read,
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
 };
 
@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// A WebSocket connection. Every call waits at most [`PATIENCE`].
-pub struct Client {
-    socket: WebSocket<TcpStream>,
+pub struct Client<S = TcpStream> {
+    socket: WebSocket<S>,
     opened: Opened,
 }
 
@@ -51,14 +51,16 @@ impl Client {
         Self::over(wire::connect(address), path, fields)
     }
 
+    /// Is gone without a word.
+    pub fn vanish(self) {
+        wire::reset(self.socket.into_inner());
+    }
+}
+
+impl<S: Read + Write> Client<S> {
     /// The same over a stream that is connected already.
-    pub fn over(
-        stream: TcpStream,
-        path: &str,
-        fields: &[(&'static str, &str)],
-    ) -> Result<Self, u16> {
-        let address = stream.peer_addr().unwrap();
-        let mut request = format!("ws://{address}{path}")
+    pub fn over(stream: S, path: &str, fields: &[(&'static str, &str)]) -> Result<Self, u16> {
+        let mut request = format!("ws://localhost{path}")
             .into_client_request()
             .unwrap();
         for (name, value) in fields {
@@ -138,9 +140,9 @@ impl Client {
         }
     }
 
-    /// Is gone without a word.
-    pub fn vanish(self) {
-        wire::reset(self.socket.into_inner());
+    /// What it is spoken over.
+    pub fn stream(&mut self) -> &mut S {
+        self.socket.get_mut()
     }
 
     /// Closes it as one should, and waits until it is over.
@@ -172,7 +174,7 @@ pub struct Response {
 
 impl Response {
     /// Everything that comes until the server stops sending.
-    pub fn read_from(stream: &mut TcpStream) -> Self {
+    pub fn read_from(stream: &mut impl Read) -> Self {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
         Self::parse(&bytes)

@@ -116,9 +116,13 @@ impl Server {
         while server.internal.port() == 0 {
             let said = lines.recv_timeout(PATIENCE).expect("the server listens");
             // A launcher may have said something before.
-            let Some((before, rest)) = said.split_once(" on http://") else {
+            let Some((before, rest)) = said.split_once("://") else {
                 continue;
             };
+            let before = before
+                .strip_suffix(" on http")
+                .or(before.strip_suffix(" on https"));
+            let Some(before) = before else { continue };
             let address = rest.split_whitespace().next().unwrap().parse().unwrap();
             if before.ends_with("listens") {
                 server.addresses.push(address);

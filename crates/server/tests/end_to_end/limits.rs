@@ -144,7 +144,7 @@ fn descriptors_that_run_out_during_the_start_are_survived(driver: Driver) {
 }
 
 /// The server with so few descriptors that a crowd uses them up.
-fn with_few_descriptors() -> Command {
+pub fn with_few_descriptors() -> Command {
     let mut shell = Command::new("/bin/sh");
     let script = "ulimit -n 64; exec \"$0\" \"$@\"";
     shell.args(["-c", script, env!("CARGO_BIN_EXE_server")]);

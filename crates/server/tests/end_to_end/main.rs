@@ -27,6 +27,7 @@ macro_rules! on_both_drivers {
 mod client;
 mod harness;
 mod process;
+mod tls_client;
 mod wire;
 
 mod addresses;
@@ -58,3 +59,6 @@ mod reload;
 mod rooms;
 mod slow;
 mod start;
+mod tls;
+mod tls_handshake;
+mod tls_reload;

@@ -77,7 +77,7 @@ pub fn reset(stream: TcpStream) {
 }
 
 /// Sends all of it; a server that has heard enough may have hung up meanwhile.
-pub fn send(stream: &mut TcpStream, bytes: &[u8]) {
+pub fn send(stream: &mut impl Write, bytes: &[u8]) {
     match stream.write_all(bytes) {
         Ok(()) => {}
         Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
@@ -218,8 +218,8 @@ impl Heard {
 }
 
 /// An open WebSocket whose owner decides about every byte.
-pub struct Raw {
-    pub stream: TcpStream,
+pub struct Raw<S = TcpStream> {
+    pub stream: S,
     /// The head of the 101.
     pub head: String,
     received: Vec<u8>,
@@ -230,9 +230,11 @@ impl Raw {
     pub fn open(server: &Server, path: &str) -> Self {
         Self::over(connect(server.address()), upgrade(path))
     }
+}
 
+impl<S: Read + Write> Raw<S> {
     /// Sends this request, with whatever follows it, and reads the head of the 101.
-    pub fn over(stream: TcpStream, request: impl AsRef<[u8]>) -> Self {
+    pub fn over(stream: S, request: impl AsRef<[u8]>) -> Self {
         let mut raw = Self {
             stream,
             head: String::new(),
@@ -303,7 +305,15 @@ impl Raw {
                 self.received.extend_from_slice(&buffer[..bytes]);
                 Some(bytes)
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+            // The latter is what a TLS client calls an end that was not announced.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof
+                ) =>
+            {
+                None
+            }
             Err(error) => panic!("receiving failed: {error}"),
         }
     }

@@ -5,17 +5,36 @@ use super::*;
 #[test]
 fn reload_changes_what_can_change_and_tells_of_the_rest() {
     for (key, value) in SAMPLES {
-        let old = accepted(company_of(key), &[], None);
-        let mut settings = old.clone();
-        let flag = format!("{}={value}", report::flag(key));
-        let new = accepted(&[&[flag.as_str()], company_of(key)].concat(), &[], None);
+        // Certificates change where there were some.
+        let before = accepted_before(key);
+        let mut settings = before.clone();
+        let new = accepted_with(key, value);
         let (changed, waiting) = settings.reload(new.clone());
         if AT_START.iter().any(|setting| setting.key == *key) {
             assert_eq!((changed, waiting), (vec![], vec![*key]));
-            assert_eq!(settings, old);
+            assert_eq!(settings, before);
         } else {
             assert_eq!((changed, waiting), (vec![*key], vec![]));
             assert_eq!(settings, new);
+        }
+    }
+}
+
+#[test]
+fn reload_neither_begins_nor_ends_with_tls() {
+    let public = accepted(&["--tls-cert=c", "--tls-key=k"], &[], None);
+    let internal = ["--internal-tls-cert=c", "--internal-tls-key=k"];
+    let clients = ["--internal-tls-client-ca=a"];
+    let internal = accepted(&[&internal[..], &clients].concat(), &[], None);
+    for (with, keys) in [
+        (public, ["tls_cert", "tls_key"]),
+        (internal, ["internal_tls_cert", "internal_tls_key"]),
+    ] {
+        for (before, after) in [(&with, &Settings::default()), (&Settings::default(), &with)] {
+            let mut settings = before.clone();
+            let (changed, waiting) = settings.reload(after.clone());
+            assert_eq!((changed, waiting), (vec![], keys.to_vec()));
+            assert_eq!(settings, *before);
         }
     }
 }

@@ -1,0 +1,261 @@
+//! Certificates and keys from their files, and what of TLS is offered with them.
+//!
+//! *Invariant:* what is loaded works as a whole, key with certificate, or nothing of it is used.
+
+use std::{
+    fmt, io,
+    path::Path,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, anyhow, bail};
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
+    server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier},
+    version::{TLS12, TLS13},
+};
+use tracing::{info, warn};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+
+use crate::settings::Settings;
+
+/// TLS of all listeners, as the settings want it now.
+#[derive(Clone, Debug, Default)]
+pub struct Listeners {
+    /// Of the public addresses.
+    pub public: Option<Secured>,
+    /// Of the internal listener.
+    pub internal: Option<Secured>,
+}
+
+/// A listener's TLS.
+#[derive(Clone, Debug)]
+pub struct Secured {
+    /// What handshakes are done with.
+    pub config: Arc<ServerConfig>,
+    /// When the first certificate of its chain expires, in seconds since 1970 (notAfter).
+    pub expires: i64,
+}
+
+/// What outlives the certificates: with it, clients resume their sessions after a reload too.
+#[derive(Clone)]
+pub struct Tickets(Arc<dyn ProducesTickets>);
+
+/// A file, and the setting that names it.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    key: &'static str,
+    path: &'a Path,
+}
+
+impl Tickets {
+    /// With keys of its own, which change every six hours.
+    ///
+    /// # Errors
+    /// When the kernel gives no random bytes.
+    pub fn new() -> anyhow::Result<Self> {
+        let tickets = aws_lc_rs::Ticketer::new().context("no keys for TLS tickets")?;
+        Ok(Self(tickets))
+    }
+}
+
+impl Listeners {
+    /// Reads what the settings name.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is of no use, with the setting that names it and a remedy.
+    pub fn load(settings: &Settings, tickets: &Tickets) -> anyhow::Result<Self> {
+        let s = settings;
+        let public = match (&s.tls_cert, &s.tls_key) {
+            (Some(cert), Some(key)) => Some(Secured::public(
+                named("tls_cert", cert),
+                named("tls_key", key),
+                tickets,
+            )?),
+            _ => None,
+        };
+        let internal = match (&s.internal_tls_cert, &s.internal_tls_key) {
+            (Some(cert), Some(key)) => {
+                let clients = s.internal_tls_client_ca.as_deref();
+                Some(Secured::internal(
+                    named("internal_tls_cert", cert),
+                    named("internal_tls_key", key),
+                    clients.map(|path| named("internal_tls_client_ca", path)),
+                )?)
+            }
+            _ => None,
+        };
+        Ok(Self { public, internal })
+    }
+
+    /// Says in the log until when the certificates hold.
+    pub fn announce(&self) {
+        let listeners = [("public", &self.public), ("internal", &self.internal)];
+        for (listener, secured) in listeners {
+            let Some(Secured { expires, .. }) = secured else {
+                continue;
+            };
+            let hours = (expires - now()) / 3600;
+            match hours {
+                0.. => info!(listener, expires, hours, "certificate loaded"),
+                _ => warn!(listener, expires, "the certificate has expired"),
+            }
+        }
+    }
+}
+
+impl Secured {
+    fn public(cert: Named<'_>, key: Named<'_>, tickets: &Tickets) -> anyhow::Result<Self> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = versions(provider)?.with_no_client_auth();
+        let chain = chain(cert)?;
+        let expires = expires(cert, &chain)?;
+        let mut config = with_pair(builder, (cert, chain), key)?;
+        // Clients without ALPN are served too; those that offer others alone are refused.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.ticketer = tickets.0.clone();
+        Ok(Self::of(config, expires))
+    }
+
+    /// Sessions are not resumed: that would pass by the look at a client's certificate.
+    fn internal(
+        cert: Named<'_>,
+        key: Named<'_>,
+        clients: Option<Named<'_>>,
+    ) -> anyhow::Result<Self> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = versions(provider.clone())?;
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let mut roots = RootCertStore::empty();
+                for root in self::chain(clients)? {
+                    roots
+                        .add(root)
+                        .map_err(|error| unfit(clients, &error, AUTHORITY_REMEDY))?;
+                }
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let verifier = verifier
+                    .build()
+                    .map_err(|error| unfit(clients, &error, AUTHORITY_REMEDY))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let chain = chain(cert)?;
+        let expires = expires(cert, &chain)?;
+        let mut config = with_pair(builder, (cert, chain), key)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self::of(config, expires))
+    }
+
+    /// Nothing is remembered of clients: what they resume with is a ticket that they keep.
+    fn of(mut config: ServerConfig, expires: i64) -> Self {
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Self {
+            config: Arc::new(config),
+            expires,
+        }
+    }
+}
+
+type Builder<State> = rustls::ConfigBuilder<ServerConfig, State>;
+
+fn versions(provider: Arc<CryptoProvider>) -> anyhow::Result<Builder<rustls::WantsVerifier>> {
+    ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .context("TLS 1.2 and 1.3 are not available")
+}
+
+fn with_pair(
+    builder: Builder<rustls::server::WantsServerCert>,
+    (cert, chain): (Named<'_>, Vec<CertificateDer<'static>>),
+    key: Named<'_>,
+) -> anyhow::Result<ServerConfig> {
+    let private = private_key(key)?;
+    builder
+        .with_single_cert(chain, private)
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => anyhow!(
+                "{key} is not the key of the certificate in {cert}: \
+             name the two files that were made together, the server's own certificate first"
+            ),
+            error => anyhow!(
+                "{key} and {cert} cannot be used: {error}; \
+             keys are RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519"
+            ),
+        })
+}
+
+/// The certificates of a file, in its order.
+fn chain(cert: Named<'_>) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    const REMEDY: &str =
+        "it must be PEM: one or more blocks of BEGIN CERTIFICATE, the server's own first";
+    let text = read(cert)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|error| unfit(cert, &error, REMEDY))?;
+    if chain.is_empty() {
+        bail!("{cert} has no certificate; {REMEDY}");
+    }
+    Ok(chain)
+}
+
+fn private_key(key: Named<'_>) -> anyhow::Result<PrivateKeyDer<'static>> {
+    const REMEDY: &str =
+        "it must be PEM, without a passphrase: BEGIN PRIVATE KEY, or EC or RSA PRIVATE KEY";
+    let text = read(key)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+        pem::Error::NoItemsFound => anyhow!("{key} has no private key; {REMEDY}"),
+        error => unfit(key, &error, REMEDY),
+    })
+}
+
+const AUTHORITY_REMEDY: &str = "it must be PEM: the certificates of those who sign clients'";
+
+fn read(file: Named<'_>) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file.path).map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::PermissionDenied => "the server's user must be able to read it",
+            _ => "name a file that is there; a relative path starts from the working directory",
+        };
+        anyhow!("{file} cannot be read: {error}; {remedy}")
+    })
+}
+
+fn unfit(file: Named<'_>, error: &dyn fmt::Display, remedy: &str) -> anyhow::Error {
+    anyhow!("{file} is of no use: {error}; {remedy}")
+}
+
+/// When the first of a chain expires: without any one of them clients refuse all.
+fn expires(cert: Named<'_>, chain: &[CertificateDer<'_>]) -> anyhow::Result<i64> {
+    let mut earliest = i64::MAX;
+    for certificate in chain {
+        let parsed = X509Certificate::from_der(certificate);
+        let (_, parsed) = parsed
+            .map_err(|error| unfit(cert, &error, "its certificates must be X.509, in PEM"))?;
+        earliest = earliest.min(parsed.validity().not_after.timestamp());
+    }
+    Ok(earliest)
+}
+
+fn named<'a>(key: &'static str, path: &'a Path) -> Named<'a> {
+    Named { key, path }
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs().cast_signed())
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.key, self.path.display())
+    }
+}
