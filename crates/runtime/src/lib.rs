@@ -42,6 +42,7 @@ mod log;
 mod monitor;
 mod outbox;
 mod poller;
+mod ration;
 mod readiness;
 mod send_queue;
 mod server;
