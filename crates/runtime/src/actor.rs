@@ -46,6 +46,7 @@ pub(crate) async fn run(core: Rc<Core>, key: ConnectionKey) {
             Flow::More => core.turnstile.pass().await,
             _ => core.attention(key).await,
         }
+        core.handshake_turn(key).await;
         flow = core.guard(key, || core.attend(key));
     }
     let connection = core.state.borrow_mut().remove(key);
@@ -112,6 +113,18 @@ impl Core {
             None => Poll::Ready(()),
         })
         .await;
+    }
+
+    /// A TLS handshake is costly: a few go on in one turn, the others wait for the next.
+    async fn handshake_turn(&self, key: ConnectionKey) {
+        let is_handshaking = || {
+            let state = self.state.borrow();
+            let connection = state.connections.get(key);
+            connection.is_some_and(|it| it.socket.is_handshaking() && it.arrival.is_readable)
+        };
+        while is_handshaking() && !self.handshakes.take(self.turnstile.turns()) {
+            self.turnstile.pass().await;
+        }
     }
 
     /// Goes on with what was kept, then receives once.

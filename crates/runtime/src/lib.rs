@@ -7,6 +7,7 @@
 //!        socket)                               └─▶ outbox ─▶ home ─▶ deliver ─▶ log ─▶ flusher ─▶ socket
 //!                                                 (a batch   (hub)   (every   (shard,  (one send per
 //!                                                 per turn)           core)   cursors)  socket and turn)
+//!  under both ends of it, where it is configured: tls, between socket and plaintext
 //!  beside them: sweep (deadlines), drain (paced closes), turnstile (a fair yield)
 //! ```
 //!
@@ -49,6 +50,7 @@ mod outbox;
 mod poller;
 mod proxy_protocol;
 mod rates;
+mod ration;
 mod readiness;
 mod send_queue;
 mod server;

@@ -47,6 +47,11 @@ impl Turnstile {
         })
     }
 
+    /// How often it has been turned: the number of the turn under way.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.get()
+    }
+
     /// Waits until the driver has had a turn.
     pub(crate) async fn pass(&self) {
         let until = self.turns.get() + 1;

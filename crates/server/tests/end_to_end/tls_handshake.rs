@@ -452,7 +452,13 @@ fn alert_of_the_client_ends_the_handshake(driver: Driver) {
 
 fn handshakes_at_once_disturb_no_room(driver: Driver) {
     const THREADS: usize = 8;
-    let secure = Secure::start(driver, &["--cores", "2", "--handshake-timeout", "60s"]);
+    let times = [
+        "--handshake-timeout",
+        "60s",
+        "--tls-handshake-timeout",
+        "60s",
+    ];
+    let secure = Secure::start(driver, &times);
     let mut talking: Vec<_> = (0..4).map(|_| secure.connect("/rooms/r")).collect();
     thread::scope(|scope| {
         let coming: Vec<_> = (0..THREADS)
