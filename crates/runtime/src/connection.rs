@@ -9,10 +9,10 @@ use smallvec::SmallVec;
 use crate::{
     addresses::Network,
     admission::Admitted,
+    allowance::Allowance,
     encoder::{Context, WireForm},
     end::EndReason,
     jitter, proxy_protocol,
-    rates::Bucket,
     send_queue::{SendQueue, Sending},
     session::{Opening, Session},
     shard::{Shards, Subscription},
@@ -49,10 +49,7 @@ pub(crate) struct Connection {
     pub(crate) queue: SendQueue,
     /// Bytes of memory that its queue holds, as they are counted in those of its core.
     pub(crate) held_bytes: usize,
-    /// Messages that it may still send now, if that is bounded.
-    pub(crate) messages: Bucket,
-    /// Pings and pongs that it may still send now, if that is bounded.
-    pub(crate) controls: Bucket,
+    pub(crate) allowance: Allowance,
     /// When the message must be whole of which a part has come.
     pub(crate) message_by_ms: Option<u64>,
     /// Bytes of its publications that no home has ordered yet.
@@ -180,8 +177,7 @@ impl Connection {
             context: Context::None,
             queue: SendQueue::default(),
             held_bytes: 0,
-            messages: Bucket::default(),
-            controls: Bucket::default(),
+            allowance: Allowance::default(),
             message_by_ms: None,
             window_bytes: 0,
             kept: Vec::new(),

@@ -1,4 +1,7 @@
-//! Why connections end: one list, and for each reason what the peer is told and what is counted.
+//! Why connections end: one list, and for each reason all that there is to say of it, in one place.
+//!
+//! What is counted, logged, answered and sent in close frames is read from here;
+//! `docs/close-codes.md` says it to people who write clients, and a test holds it against this.
 
 use codec::{CloseCode, Error};
 
@@ -62,108 +65,223 @@ pub enum EndReason {
     Aged,
 }
 
+/// All that there is to say of a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// A stable name, for logs and as the value of a label.
+    pub name: &'static str,
+    /// Who ended the connection.
+    pub initiator: Initiator,
+    /// The code of the close frame that tells a WebSocket's peer of it, or with which the peer has
+    /// told of it.
+    pub code: Option<CloseCode>,
+    /// A short text for people, beside the code.
+    pub text: &'static str,
+    /// What a request is answered that has not had its answer yet.
+    pub answer: Option<Said>,
+}
+
+/// An answer over HTTP: its status, and a sentence for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Three digits.
+    pub status: u16,
+    /// The body.
+    pub sentence: &'static str,
+}
+
+/// Who ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Initiator {
+    /// The other side.
+    Peer,
+    /// This side.
+    Server,
+}
+
 impl EndReason {
+    /// All that there is to say of it.
+    pub fn explained(&self) -> Explained {
+        use CloseCode as Code;
+        match self {
+            Self::PeerClosed(code) => by_peer("peer_closed", *code),
+            Self::PeerGone => by_peer("peer_gone", None),
+            Self::SocketFailed => by_peer("socket_failed", None),
+            Self::Answered => in_silence("answered"),
+            Self::TooManyConnections => answered(
+                "too_many_connections",
+                503,
+                "There are as many connections as are allowed; try again later.",
+            ),
+            Self::AddressConnections => answered(
+                "address_connections",
+                429,
+                "There are as many connections of your address as are allowed; close some.",
+            ),
+            Self::AddressRate => answered(
+                "address_rate",
+                429,
+                "Connections of your address come too fast; try again later.",
+            ),
+            Self::ProxyHeader => answered(
+                "proxy_header",
+                400,
+                "A proxy must begin with a header of the PROXY protocol, version 2.",
+            ),
+            Self::JoinRefused => answered(
+                "join_refused",
+                503,
+                "The room cannot be joined now; try again later.",
+            ),
+            Self::HandshakeTimeout => answered(
+                "handshake_timeout",
+                408,
+                "The request did not come in time.",
+            ),
+            Self::PlainHttp => answered(
+                "plain_http",
+                400,
+                "This port speaks TLS: use https:// or wss:// instead of http:// or ws://.",
+            ),
+            Self::TlsHandshakeTimeout => in_silence("tls_handshake_timeout"),
+            Self::TlsFailed => in_silence("tls_failed"),
+            Self::Protocol(error) => broken(*error),
+            // For a missed pong no code fits well; this one makes clients come back.
+            Self::PongTimeout => closed("pong_timeout", Code::INTERNAL, "no pong in time"),
+            Self::SendQueueFull => closed(
+                "send_queue_full",
+                Code::TRY_AGAIN_LATER,
+                "too slow: the queue of this connection is full",
+            ),
+            Self::QueuesFull => closed(
+                "queues_full",
+                Code::TRY_AGAIN_LATER,
+                "too slow: the queues of all connections are full",
+            ),
+            Self::WriteStalled => closed(
+                "write_stalled",
+                Code::TRY_AGAIN_LATER,
+                "too slow: nothing could be sent for too long",
+            ),
+            Self::RoomBusy => closed(
+                "room_busy",
+                Code::TRY_AGAIN_LATER,
+                "the room cannot take more for now",
+            ),
+            Self::MessageRate => closed("message_rate", Code::POLICY, "too many messages a second"),
+            Self::ControlRate => closed(
+                "control_rate",
+                Code::POLICY,
+                "too many pings or pongs a second",
+            ),
+            Self::MessageTimeout => closed(
+                "message_timeout",
+                Code::POLICY,
+                "the message did not come in time",
+            ),
+            Self::RoomGone => closed("room_gone", Code::INTERNAL, "the room is no more"),
+            Self::SessionClosed(code, text) => closed("session_closed", *code, text),
+            Self::Panicked => closed("panicked", Code::INTERNAL, "internal error")
+                .or_answered(500, "Something went wrong here."),
+            Self::Drained => closed("drained", Code::GOING_AWAY, "the server is going away")
+                .or_answered(503, "The server is going away; try again."),
+            Self::Aged => closed(
+                "aged",
+                Code::GOING_AWAY,
+                "this connection has reached its age; connect again",
+            ),
+        }
+    }
+
     /// A stable name, for logs and as the value of a label.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::PeerClosed(_) => "peer_closed",
-            Self::PeerGone => "peer_gone",
-            Self::SocketFailed => "socket_failed",
-            Self::Answered => "answered",
-            Self::TooManyConnections => "too_many_connections",
-            Self::AddressConnections => "address_connections",
-            Self::AddressRate => "address_rate",
-            Self::ProxyHeader => "proxy_header",
-            Self::JoinRefused => "join_refused",
-            Self::HandshakeTimeout => "handshake_timeout",
-            Self::TlsHandshakeTimeout => "tls_handshake_timeout",
-            Self::TlsFailed => "tls_failed",
-            Self::PlainHttp => "plain_http",
-            Self::Protocol(error) => error.name(),
-            Self::PongTimeout => "pong_timeout",
-            Self::SendQueueFull => "send_queue_full",
-            Self::QueuesFull => "queues_full",
-            Self::MessageRate => "message_rate",
-            Self::ControlRate => "control_rate",
-            Self::MessageTimeout => "message_timeout",
-            Self::WriteStalled => "write_stalled",
-            Self::RoomBusy => "room_busy",
-            Self::RoomGone => "room_gone",
-            Self::SessionClosed(..) => "session_closed",
-            Self::Panicked => "panicked",
-            Self::Drained => "drained",
-            Self::Aged => "aged",
-        }
+        self.explained().name
     }
 
-    /// The close code that tells a WebSocket peer of it, where this side is the one to close.
-    pub fn close_code(&self) -> Option<CloseCode> {
-        match self {
-            Self::PeerClosed(_) | Self::PeerGone | Self::SocketFailed | Self::Answered => None,
-            Self::TooManyConnections | Self::AddressConnections | Self::AddressRate => None,
-            Self::ProxyHeader | Self::JoinRefused | Self::HandshakeTimeout => None,
-            Self::TlsHandshakeTimeout | Self::TlsFailed | Self::PlainHttp => None,
-            Self::Protocol(error) => error.close_code(),
-            Self::MessageRate | Self::ControlRate | Self::MessageTimeout => Some(CloseCode::POLICY),
-            Self::SendQueueFull | Self::QueuesFull | Self::WriteStalled | Self::RoomBusy => {
-                Some(CloseCode::TRY_AGAIN_LATER)
-            }
-            // For a missed pong no code fits well; this one makes clients come back.
-            Self::PongTimeout | Self::RoomGone | Self::Panicked => Some(CloseCode::INTERNAL),
-            Self::SessionClosed(code, _) => Some(*code),
-            Self::Drained | Self::Aged => Some(CloseCode::GOING_AWAY),
-        }
-    }
-
-    /// Whether it refuses the handshake of a connection that has not had its 101. An answer of the
-    /// application does if an upgrade was asked for, which this does not know.
-    pub(crate) fn refuses(&self) -> bool {
-        matches!(
-            self,
-            Self::Protocol(Error::Handshake(_))
-                | Self::TooManyConnections
-                | Self::AddressConnections
-                | Self::AddressRate
-                | Self::ProxyHeader
-                | Self::JoinRefused
-                | Self::HandshakeTimeout
-                | Self::Panicked
-                | Self::Drained
-        )
+    /// Every reason there is, of those that carry a code only one without.
+    pub fn all() -> impl Iterator<Item = Self> {
+        PLAIN
+            .into_iter()
+            .chain(Error::all().map(Self::Protocol))
+            .chain([Self::PeerClosed(None)])
     }
 
     /// What is counted of it.
     pub(crate) fn ending(&self, was_open: bool) -> Ending {
-        let (initiator, code) = match self {
-            Self::PeerClosed(code) => ("peer", *code),
-            Self::PeerGone | Self::SocketFailed => ("peer", None),
-            _ => ("server", self.close_code()),
-        };
+        let Explained {
+            name,
+            initiator,
+            code,
+            ..
+        } = self.explained();
         Ending {
             code: code_label(code.filter(|_| was_open)),
-            initiator,
-            reason: self.name(),
+            initiator: initiator.label(),
+            reason: name,
         }
     }
+}
 
-    /// A short text for people, beside the close code.
-    pub fn text(&self) -> &'static str {
+impl Explained {
+    /// The same, for a reason that can also keep a request from its answer.
+    fn or_answered(self, status: u16, sentence: &'static str) -> Self {
+        let answer = Some(Said { status, sentence });
+        Self { answer, ..self }
+    }
+}
+
+impl Initiator {
+    /// As a value of a label.
+    fn label(self) -> &'static str {
         match self {
-            Self::PongTimeout => "no pong in time",
-            Self::SendQueueFull => "too slow: the queue of this connection is full",
-            Self::QueuesFull => "too slow: the queues of all connections are full",
-            Self::MessageRate => "too many messages a second",
-            Self::ControlRate => "too many pings or pongs a second",
-            Self::MessageTimeout => "the message did not come in time",
-            Self::WriteStalled => "too slow: nothing could be sent for too long",
-            Self::RoomBusy => "the room cannot take more for now",
-            Self::RoomGone => "the room is no more",
-            Self::Panicked => "internal error",
-            Self::Drained => "the server is going away",
-            Self::Aged => "this connection has reached its age; connect again",
-            Self::SessionClosed(_, text) => text,
-            _ => "",
+            Self::Peer => "peer",
+            Self::Server => "server",
         }
+    }
+}
+
+fn by_peer(name: &'static str, code: Option<CloseCode>) -> Explained {
+    Explained {
+        name,
+        initiator: Initiator::Peer,
+        code,
+        text: "",
+        answer: None,
+    }
+}
+
+/// Ended by this side, and the peer is told nothing, or has been told already.
+fn in_silence(name: &'static str) -> Explained {
+    Explained {
+        name,
+        initiator: Initiator::Server,
+        code: None,
+        text: "",
+        answer: None,
+    }
+}
+
+fn closed(name: &'static str, code: CloseCode, text: &'static str) -> Explained {
+    Explained {
+        code: Some(code),
+        text,
+        ..in_silence(name)
+    }
+}
+
+fn answered(name: &'static str, status: u16, sentence: &'static str) -> Explained {
+    in_silence(name).or_answered(status, sentence)
+}
+
+/// A rule of the protocol was broken. Its answer is made by the codec, with a sentence of its own.
+fn broken(error: Error) -> Explained {
+    let explained = Explained {
+        code: error.close_code(),
+        ..in_silence(error.name())
+    };
+    match error {
+        Error::Handshake(error) => explained.or_answered(error.status(), ""),
+        Error::Frame(_) => explained,
     }
 }
 
@@ -212,12 +330,7 @@ impl Ending {
         let codes = || (0..=u16::MAX).filter_map(CloseCode::from_wire);
         let by_peer = codes().map(|code| EndReason::PeerClosed(Some(code)));
         let by_session = codes().map(|code| EndReason::SessionClosed(code, ""));
-        let reasons = PLAIN
-            .into_iter()
-            .chain(Error::all().map(EndReason::Protocol))
-            .chain([EndReason::PeerClosed(None)])
-            .chain(by_peer)
-            .chain(by_session);
+        let reasons = EndReason::all().chain(by_peer).chain(by_session);
         let mut all: Vec<_> = reasons
             .flat_map(|reason| match reason {
                 // Also before there is a WebSocket, whose end then has no code.
@@ -235,10 +348,9 @@ impl Ending {
 
 /// All reasons for which a handshake can be refused, each once, in order.
 pub fn refusals() -> Vec<&'static str> {
-    let reasons = PLAIN
-        .into_iter()
-        .chain(Error::all().map(EndReason::Protocol));
-    let refusing = reasons.filter(|reason| reason.refuses() || *reason == EndReason::Answered);
+    // An answer of the application refuses if an upgrade was asked for.
+    let refusing = EndReason::all()
+        .filter(|reason| reason.explained().answer.is_some() || *reason == EndReason::Answered);
     let mut names: Vec<_> = refusing.map(|reason| reason.name()).collect();
     names.sort_unstable();
     names

@@ -1,6 +1,5 @@
 //! The ways out: answering over HTTP, closing with a code, resetting, and what is undone at the end.
 
-use bytes::Bytes;
 use codec::ResponseHead;
 use hub::Request;
 use tracing::debug;
@@ -8,7 +7,7 @@ use tracing::debug;
 use crate::{
     connection::{Client, Connection, ConnectionKey, Last, Stage},
     core::{State, ms},
-    end::EndReason,
+    end::{EndReason, Said},
     send_queue::Kept,
     session::Answer,
 };
@@ -70,9 +69,10 @@ impl State {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if let Some(code) = reason.close_code() {
+        let explained = reason.explained();
+        if let Some(code) = explained.code {
             let out = &mut connection.queue.direct;
-            let is_sent = connection.protocol.close(code, reason.text(), out);
+            let is_sent = connection.protocol.close(code, explained.text, out);
             self.tally.frames_sent.close += u64::from(is_sent);
         }
         connection.end(reason);
@@ -158,7 +158,7 @@ impl State {
         *self.tally.ended.entry(ending).or_default() += 1;
         match connection.entry {
             Some(entry) => self.tally.open[usize::from(entry)] -= 1,
-            None if reason.refuses() => {
+            None if reason.explained().answer.is_some() => {
                 *self.tally.rejected.entry(reason.name()).or_default() += 1;
             }
             None => {}
@@ -190,47 +190,16 @@ impl Connection {
     }
 }
 
-/// What a request is told that cannot be served.
+/// What a request is told that cannot be served. Whoever may come again is told so.
 fn refusal(reason: &EndReason) -> Answer {
-    let retry_after = "Retry-After";
-    match reason {
-        EndReason::HandshakeTimeout => Answer::text(408, "The request did not come in time."),
-        EndReason::TooManyConnections => Answer::text(
-            503,
-            "There are as many connections as are allowed; try again later.",
-        )
-        .with(retry_after, "1"),
-        EndReason::AddressConnections => Answer::text(
-            429,
-            "There are as many connections of your address as are allowed; close some.",
-        )
-        .with(retry_after, "1"),
-        EndReason::AddressRate => Answer::text(
-            429,
-            "Connections of your address come too fast; try again later.",
-        )
-        .with(retry_after, "1"),
-        EndReason::ProxyHeader => Answer::text(
-            400,
-            "A proxy must begin with a header of the PROXY protocol, version 2.",
-        ),
-        EndReason::JoinRefused => {
-            Answer::text(503, "The room cannot be joined now; try again later.")
-                .with(retry_after, "1")
-        }
-        EndReason::Drained => {
-            Answer::text(503, "The server is going away; try again.").with(retry_after, "1")
-        }
-        EndReason::PlainHttp => Answer::text(
-            400,
-            "This port speaks TLS: use https:// or wss:// instead of http:// or ws://.",
-        ),
-        EndReason::Panicked => Answer::text(500, "Something went wrong here."),
-        _ => Answer {
-            status: 503,
-            fields: Vec::new(),
-            body: Bytes::new(),
-            content_length: 0,
-        },
+    let unexplained = Said {
+        status: 503,
+        sentence: "The request cannot be served.",
+    };
+    let Said { status, sentence } = reason.explained().answer.unwrap_or(unexplained);
+    let answer = Answer::text(status, sentence);
+    match status {
+        429 | 503 => answer.with("Retry-After", "1"),
+        _ => answer,
     }
 }

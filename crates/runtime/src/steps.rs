@@ -51,6 +51,10 @@ impl State {
         let consumed = step.consumed;
         if let Some(event) = &step.event {
             self.tally.took(event);
+            if let Some(reason) = connection.allowance.take(event, config, self.received_ns) {
+                self.close(key, reason);
+                return Progress::Consumed(consumed);
+            }
         }
         match step.event {
             None => {
@@ -67,20 +71,6 @@ impl State {
                 if told.is_none_or(|client| self.identify(key, client)) {
                     self.follow(key, routed);
                 }
-            }
-            Some(Event::Message(_))
-                if !connection
-                    .messages
-                    .allows(config.message_rate, self.received_ns) =>
-            {
-                self.close(key, EndReason::MessageRate);
-            }
-            Some(Event::Ping(_) | Event::Pong(_))
-                if !connection
-                    .controls
-                    .allows(config.control_rate, self.received_ns) =>
-            {
-                self.close(key, EndReason::ControlRate);
             }
             Some(Event::Message(message)) => {
                 self.spare.lend(&mut connection.queue.direct);

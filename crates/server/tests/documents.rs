@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use std::collections::BTreeSet;
+
 use clap::CommandFactory;
+use runtime::{EndReason, Initiator};
 use server::settings::{AT_RUN_TIME, AT_START, Settings};
 
 /// Settings that bound nothing.
@@ -134,4 +137,62 @@ fn limits_document_says_which_settings_change_at_run_time() {
         }
     }
     assert_eq!(rows.len(), AT_RUN_TIME.len() + AT_START.len());
+}
+
+/// What stands in quotes.
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+/// The first cell of each row below this heading, with each reason that the row names.
+fn reasons_below(heading: &str) -> BTreeSet<(String, String)> {
+    let document = include_str!("../../../docs/close-codes.md");
+    let (_, section) = document.split_once(heading).expect("the heading");
+    let section = section.split("\n## ").next().expect("a section");
+    let rows = section.lines().filter(|line| line.starts_with("| "));
+    rows.skip(1)
+        .flat_map(|row| {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            quoted(cells[3]).map(move |reason| (cells[1].to_owned(), reason.to_owned()))
+        })
+        .collect()
+}
+
+#[test]
+fn close_codes_document_says_of_each_reason_what_is_so() {
+    let pair = |(said, name): (&str, &str)| (said.to_owned(), name.to_owned());
+    // Those that carry a code, and what the application answers.
+    let by_others = [
+        ("the peer's own", "peer_closed"),
+        ("the protocol's own", "session_closed"),
+    ];
+    let by_application = ["403", "404", "405"].map(|status| (status, "answered"));
+    let mut closes = BTreeSet::from(by_others.map(pair));
+    let mut answers = BTreeSet::from(by_application.map(pair));
+    let mut silent = vec!["peer_gone", "socket_failed"];
+    for reason in EndReason::all() {
+        let explained = reason.explained();
+        let name = explained.name;
+        let code = explained
+            .code
+            .map(|code| (code.to_string(), name.to_owned()));
+        let answer = explained
+            .answer
+            .map(|said| (said.status.to_string(), name.to_owned()));
+        if code.is_none() && answer.is_none() && explained.initiator == Initiator::Server {
+            silent.push(name);
+        }
+        closes.extend(code);
+        answers.extend(answer);
+    }
+    assert_eq!(reasons_below("## Close codes the server sends"), closes);
+    assert_eq!(reasons_below("## Answers to a handshake"), answers);
+    let document = include_str!("../../../docs/close-codes.md");
+    for name in silent {
+        assert!(quoted(document).any(|quoted| quoted == name), "{name}");
+    }
+    let known: BTreeSet<_> = EndReason::all().map(|reason| reason.name()).collect();
+    for (_, reason) in reasons_below("## Connections that end before a request") {
+        assert!(known.contains(reason.as_str()), "{reason}");
+    }
 }
