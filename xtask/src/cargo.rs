@@ -1,5 +1,6 @@
 //! The steps that are cargo's own work: format, lints, tests, docs, the release build.
 
+use crate::install;
 use crate::process::{run, run_and_keep};
 use crate::report::{Counts, libtest_counts};
 use crate::workspace::cargo;
@@ -36,6 +37,9 @@ pub fn build() -> Result<Counts> {
 
 /// Unit, property, end-to-end and doc tests of all crates. Ignored ones are tools of others.
 pub fn test() -> Result<Counts> {
+    // Clients of other origins, for TLS end to end.
+    install::openssl()?;
+    install::python3()?;
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
     // Colours would end up inside the lines that are counted.

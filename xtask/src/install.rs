@@ -26,14 +26,14 @@ fn is_chromium(path: &Path) -> bool {
     answers(path, &["--version"], |version| version.contains("Chrom"))
 }
 
-/// OpenSSL's program, which makes the certificates of the browser test.
+/// OpenSSL's program: a client of the end-to-end tests, and it makes the browser test's certificates.
 pub fn openssl() -> Result<PathBuf> {
     find_or_install(
         &["openssl"],
         |openssl| answers(openssl, &["version"], |_| true),
         &["openssl"],
     )
-    .context("the browser test needs the program openssl")
+    .context("the tests need the program openssl")
 }
 
 /// Node.js with a complete test runner (20 and later), and npm.
@@ -69,7 +69,7 @@ pub fn python3() -> Result<PathBuf> {
         "python3.10",
     ];
     find_or_install(&names, is_python3, &["python3", "python3-venv"])
-        .context("the Autobahn suite needs Python 3.10 or later with its venv module")
+        .context("the tests need Python 3.10 or later with its venv module")
 }
 
 fn is_python3(path: &Path) -> bool {
