@@ -26,14 +26,14 @@ fn is_chromium(path: &Path) -> bool {
     answers(path, &["--version"], |version| version.contains("Chrom"))
 }
 
-/// OpenSSL's program, which makes the certificates of the browser test.
+/// OpenSSL's program, which makes the certificates of the browser test and of the checks of deploy/.
 pub fn openssl() -> Result<PathBuf> {
     find_or_install(
         &["openssl"],
         |openssl| answers(openssl, &["version"], |_| true),
         &["openssl"],
     )
-    .context("the browser test needs the program openssl")
+    .context("certificates of the browser test and of deploy/ need the program openssl")
 }
 
 /// Node.js with a complete test runner (20 and later), and npm.
