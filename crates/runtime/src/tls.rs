@@ -340,6 +340,9 @@ impl Beginning {
 }
 
 #[cfg(test)]
+mod conversations;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
