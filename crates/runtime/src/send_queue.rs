@@ -112,9 +112,10 @@ impl SendQueue {
         self.direct_bytes() + lag
     }
 
-    /// Whether more waits than is allowed, here and in so many bytes of ciphertext before it. A queue whose only content is one message may be
-    /// longer, or a message above the bound could never be delivered; and what is for the
-    /// connection alone is held back at its source, so alone it is no reason to evict.
+    /// Whether more waits than is allowed, here and in so many bytes of ciphertext before it. A
+    /// queue whose only content is one message may be longer, or a message above the bound could
+    /// never be delivered; and what is for the connection alone is held back at its source, so
+    /// alone it is no reason to evict.
     pub(crate) fn is_over(
         &self,
         bytes_max: usize,
@@ -382,6 +383,11 @@ mod tests {
         queue.direct = vec![0x8a, 0];
         for (bytes_max, expected) in [(201, true), (202, false), (203, false)] {
             assert_eq!(is_over(&queue, &shards, bytes_max), expected, "{bytes_max}");
+        }
+        // So does what has been encrypted.
+        for (bytes_max, expected) in [(231, true), (232, false)] {
+            let is_over = queue.is_over(bytes_max, 30, &subscriptions, &shards);
+            assert_eq!(is_over, expected, "{bytes_max}");
         }
         // A single message may be longer than the bound.
         let mut shards = Shards::default();

@@ -372,6 +372,16 @@ fn peer_that_ends_its_stream_is_answered_in_kind(driver: Driver) {
         assert_eq!(raw.next(), Heard::End);
     }
     eventually("both are gone", || secure.ended("peer_gone") == 2);
+    // And all that went over the wire is counted.
+    let sent = || sum(&secure.server, "hubbub_sent_bytes_total", "");
+    let mut raw = secure.raw("/echo");
+    let before = sent();
+    raw.stream.conn.send_close_notify();
+    raw.stream.flush().unwrap();
+    let mut last = Vec::new();
+    raw.stream.sock.read_to_end(&mut last).unwrap();
+    assert!(!last.is_empty());
+    eventually("it is counted", || sent() == before + last.len() as u64);
 }
 
 fn peer_that_vanishes_has_ended_for_one_reason(driver: Driver) {
