@@ -462,12 +462,7 @@ fn connection_beyond_the_most_is_answered_503(driver: Driver) {
 
 /// Who cannot even be let in is told nothing, since nothing in clear would be understood.
 fn descriptors_that_run_out_are_survived(driver: Driver) {
-    let times = [
-        "--tls-handshake-timeout",
-        "2s",
-        "--max-connections",
-        "1000",
-    ];
+    let times = ["--tls-handshake-timeout", "2s", "--max-connections", "1000"];
     let secure = Secure::launch(with_few_descriptors(), driver, &times);
     let mut inside = secure.connect("/echo");
     let mut outside: Vec<_> = (0..200)
