@@ -258,7 +258,8 @@ impl State {
             }
             _ => {
                 // Best effort: a peer that has ended its stream may still read.
-                let _ = connection.socket.say_last();
+                let sent = connection.socket.say_last().unwrap_or_default();
+                self.tally.sent_bytes += sent.wire as u64;
                 Flow::End
             }
         }

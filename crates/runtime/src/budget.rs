@@ -36,22 +36,27 @@ impl State {
     /// Closes those with the most waiting while more is held than is allowed; then, if what they
     /// may still be sent is too much, resets those that are closing.
     pub(crate) fn keep_within_budget(&mut self) {
-        if !self.is_over_budget() {
+        if !self.is_over_budget(0) {
             return;
         }
         let is_open = |connection: &Connection| matches!(connection.stage, Stage::Open { .. });
+        let is_closing =
+            |connection: &Connection| matches!(connection.stage, Stage::Closing { .. });
+        // What has been encrypted is not given up by closing: if it counted here, all would be
+        // closed, one after the other, and too much be held all the same.
+        let closing = self.connections.values().filter(|it| is_closing(it));
+        let mut sealed = closing.map(sealed_bytes).sum();
         let mut slow = self.waiting(is_open);
-        while self.is_over_budget() && !slow.is_empty() {
+        while self.is_over_budget(sealed) && !slow.is_empty() {
             let rest = slow.split_off((slow.len() / LOOKS).max(1));
             for key in std::mem::replace(&mut slow, rest) {
                 self.close(key, EndReason::QueuesFull);
+                sealed += self.connections.get(key).map_or(0, sealed_bytes);
             }
             self.shards.trim();
         }
-        let is_closing =
-            |connection: &Connection| matches!(connection.stage, Stage::Closing { .. });
         for key in self.waiting(is_closing) {
-            if !self.is_over_budget() {
+            if !self.is_over_budget(0) {
                 return;
             }
             self.abort(key, EndReason::QueuesFull);
@@ -63,9 +68,10 @@ impl State {
         }
     }
 
-    fn is_over_budget(&self) -> bool {
+    /// Whether too much is held, even without so many bytes of it.
+    fn is_over_budget(&self, sealed_bytes: usize) -> bool {
         let config = &self.shared.config;
-        self.held_bytes() > config.send_queues_bytes_max / config.cores
+        self.held_bytes() - sealed_bytes > config.send_queues_bytes_max / config.cores
     }
 
     /// The connections of a kind for which something waits, those with the most first.
@@ -79,4 +85,10 @@ impl State {
         waiting.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
         waiting.into_iter().map(|(_, key)| key).collect()
     }
+}
+
+/// Memory of what has been encrypted, as far as it is counted.
+fn sealed_bytes(connection: &Connection) -> usize {
+    let held_bytes = connection.socket.unsent_held_bytes();
+    held_bytes.min(connection.held_bytes)
 }

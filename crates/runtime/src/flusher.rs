@@ -9,10 +9,10 @@ use tracing::debug;
 
 use crate::{
     connection::{Connection, ConnectionKey, Last, Stage, Wait},
-    core::{Core, State, ms},
+    core::{Core, State, Turn, ms},
     end::EndReason,
     outbox::Blocked,
-    send_queue::{Sending, Transmitted},
+    send_queue::{Rest, Sending, Transmitted},
     shard::Shards,
     socket::Sealing,
 };
@@ -36,10 +36,10 @@ pub(crate) async fn run(core: Rc<Core>) {
                 core.turnstile.pass().await;
             }
         }
-        let mut state = core.state.borrow_mut();
-        state.shards.trim();
-        state.keep_within_budget();
-        state.end_turn(sending);
+        if core.end_turn(sending) {
+            core.turnstile.pass().await;
+            core.state.borrow_mut().need_turn();
+        }
     }
 }
 
@@ -63,6 +63,15 @@ impl Core {
         dirty.clear();
         std::mem::swap(&mut state.dirty.connections, dirty);
         state.shards.subscribers_with_news(dirty);
+    }
+
+    /// Returns whether there is more to send at once, which is another turn's.
+    fn end_turn(&self, sending: Turn) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.shards.trim();
+        state.keep_within_budget();
+        state.end_turn(sending);
+        !state.dirty.connections.is_empty()
     }
 
     fn send_bytes(&self, dirty: &[ConnectionKey]) {
@@ -96,13 +105,14 @@ impl State {
         self.tally.transmitted(owed, connection.entry.is_some());
         let sealing = &mut self.sealing;
         let transmitted = connection.send(&mut self.shards, sealing);
-        let Some(Transmitted { sent, is_empty }) = transmitted else {
+        let Some(Transmitted { sent, rest }) = transmitted else {
             return;
         };
         self.tally.sent_bytes += sent as u64;
-        if is_empty {
-            connection.queue.sending = Sending::Idle;
-            return self.emptied(key);
+        match rest {
+            Rest::Nothing => return self.emptied(key),
+            Rest::NextTurn => return self.send_on(key),
+            Rest::Blocked => {}
         }
         let progress_ms = match before {
             Sending::Unblocked { progress_ms } if sent == 0 => progress_ms,
@@ -127,16 +137,23 @@ impl State {
             let progress_ms = self.shared.now_ms();
             connection.queue.sending = Sending::Blocked { progress_ms };
         }
-        match transmitted.is_empty {
-            true => {
-                connection.queue.sending = Sending::Idle;
-                self.emptied(key);
-            }
-            false => {
+        match transmitted.rest {
+            Rest::Nothing => self.emptied(key),
+            Rest::NextTurn => self.send_on(key),
+            Rest::Blocked => {
                 self.count_held(key);
                 self.resume_if_room(key);
             }
         }
+    }
+
+    /// Its socket takes more, but others have their turn first.
+    fn send_on(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.queue.sending = Sending::Dirty;
+            self.dirty.push(key);
+        }
+        self.count_held(key);
     }
 
     /// All that was queued for a connection has left.
@@ -144,6 +161,7 @@ impl State {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        connection.queue.sending = Sending::Idle;
         self.spare.take_back(&mut connection.queue.direct);
         self.direct_held_bytes -= std::mem::take(&mut connection.held_bytes);
         if let Stage::Closing { deadline_ms, last } = &mut connection.stage {
@@ -225,13 +243,15 @@ impl Connection {
                 ..
             }
         );
-        if !transmitted.is_empty || !is_last {
+        if transmitted.rest != Rest::Nothing || !is_last {
             return Ok(transmitted);
         }
         let last = self.socket.say_last()?;
-        Ok(Transmitted {
-            sent: transmitted.sent + last.wire,
-            is_empty: !last.is_full,
-        })
+        let rest = match last.is_full {
+            true => Rest::Blocked,
+            false => Rest::Nothing,
+        };
+        let sent = transmitted.sent + last.wire;
+        Ok(Transmitted { sent, rest })
     }
 }

@@ -17,6 +17,11 @@ use crate::{
 /// Runs of bytes in one call; the kernel takes at most 1,024.
 const RUNS_MAX: usize = 512;
 
+/// After so many bytes of an answer with a body others have their turn, though the socket takes
+/// more: a peer that reads as fast as is encrypted for it would have the core until the last of
+/// them. Other queues have bounds of their own.
+const ANSWER_BYTES_PER_TURN: usize = 256 << 10;
+
 /// One connection's queue. Unallocated while it is empty.
 #[derive(Debug, Default)]
 pub(crate) struct SendQueue {
@@ -79,8 +84,18 @@ impl Sending {
 pub(crate) struct Transmitted {
     /// How many bytes the socket took.
     pub(crate) sent: usize,
-    /// Whether nothing is left; if not, the socket is full.
-    pub(crate) is_empty: bool,
+    pub(crate) rest: Rest,
+}
+
+/// What is left to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Nothing.
+    Nothing,
+    /// A part of an answer's body, for the next turn.
+    NextTurn,
+    /// Something, and the socket is full.
+    Blocked,
 }
 
 /// What one send was offered, in order: sources, and how many bytes of each.
@@ -112,9 +127,10 @@ impl SendQueue {
         self.direct_bytes() + lag
     }
 
-    /// Whether more waits than is allowed, here and in so many bytes of ciphertext before it. A queue whose only content is one message may be
-    /// longer, or a message above the bound could never be delivered; and what is for the
-    /// connection alone is held back at its source, so alone it is no reason to evict.
+    /// Whether more waits than is allowed, here and in so many bytes of ciphertext before it. A
+    /// queue whose only content is one message may be longer, or a message above the bound could
+    /// never be delivered; and what is for the connection alone is held back at its source, so
+    /// alone it is no reason to evict.
     pub(crate) fn is_over(
         &self,
         bytes_max: usize,
@@ -185,19 +201,22 @@ impl SendQueue {
         subscriptions: &[Subscription],
         shards: &mut Shards,
     ) -> io::Result<Transmitted> {
-        let mut all_sent = 0;
+        let (mut all_sent, mut all_taken) = (0, 0);
         loop {
             let (sources, sent) = self.send_once(socket, sealing, subscriptions, shards)?;
             let waiting = sources.iter().map(|(_, bytes)| bytes).sum::<usize>();
             all_sent += sent.wire;
+            all_taken += sent.taken;
             self.advance(sent.taken, &sources, subscriptions, shards);
             let is_empty = sent.taken == waiting && sources.len() < RUNS_MAX / 2;
-            if sent.is_full || is_empty {
-                return Ok(Transmitted {
-                    sent: all_sent,
-                    is_empty: !sent.is_full,
-                });
-            }
+            let rest = match () {
+                () if sent.is_full => Rest::Blocked,
+                () if is_empty => Rest::Nothing,
+                () if self.body.is_some() && all_taken >= ANSWER_BYTES_PER_TURN => Rest::NextTurn,
+                () => continue,
+            };
+            let sent = all_sent;
+            return Ok(Transmitted { sent, rest });
         }
     }
 
@@ -382,6 +401,11 @@ mod tests {
         queue.direct = vec![0x8a, 0];
         for (bytes_max, expected) in [(201, true), (202, false), (203, false)] {
             assert_eq!(is_over(&queue, &shards, bytes_max), expected, "{bytes_max}");
+        }
+        // So does what has been encrypted.
+        for (bytes_max, expected) in [(231, true), (232, false)] {
+            let is_over = queue.is_over(bytes_max, 30, &subscriptions, &shards);
+            assert_eq!(is_over, expected, "{bytes_max}");
         }
         // A single message may be longer than the bound.
         let mut shards = Shards::default();

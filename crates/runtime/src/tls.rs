@@ -236,8 +236,8 @@ impl Tls {
         }
     }
 
-    /// Encrypts the first of these bytes, at most [`SEALED_BYTES_MAX`](Self::SEALED_BYTES_MAX) of them, to the end of
-    /// `wire`; returns how many.
+    /// Encrypts the first of these bytes, at most [`SEALED_BYTES_MAX`](Self::SEALED_BYTES_MAX) of
+    /// them, to the end of `wire`; returns how many.
     pub(crate) fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<usize, EncryptError> {
         let plain = &plain[..plain.len().min(Self::SEALED_BYTES_MAX)];
         if !matches!(self.phase, Phase::Open | Phase::PeerEnded) {
@@ -258,7 +258,8 @@ impl Tls {
             let said = self.write(&mut last, 2 + RECORD_OVERHEAD, |traffic, room| {
                 traffic.queue_close_notify(room)
             });
-            // An error means that the keys are used up: close_notify is on its way already.
+            // An error means that nothing can be encrypted: the keys are used up, and close_notify
+            // is on its way already, or the peer has ended before there were any.
             let _ = said;
             self.unsent.append(&mut last);
         }
@@ -338,6 +339,9 @@ impl Beginning {
         }
     }
 }
+
+#[cfg(test)]
+mod conversations;
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,7 @@ use crate::{
     client::{Client, binary, scrape},
     harness::{Driver, Server, eventually},
     process,
+    tls_client::Secure,
     wire::{self, BINARY, CLOSE, Heard, Raw},
 };
 
@@ -23,6 +24,7 @@ on_both_drivers![
     peers_that_do_not_read_are_closed_before_all_queues_take_too_much,
     peers_that_wait_for_less_than_the_budget_stay,
     peer_for_whom_the_most_waits_is_closed_and_others_stay,
+    peers_whose_bytes_are_encrypted_are_not_all_closed_for_one_too_many,
 ];
 
 const MESSAGE: usize = 32 << 10;
@@ -196,4 +198,33 @@ fn peer_for_whom_the_most_waits_is_closed_and_others_stay(driver: Driver) {
         }
     }
     assert_eq!(ended(&server), 1.0);
+}
+
+/// What has been encrypted cannot be given up when a connection closes, so that closing more of them
+/// does not help.
+fn peers_whose_bytes_are_encrypted_are_not_all_closed_for_one_too_many(driver: Driver) {
+    let mut flags = FLAGS;
+    (flags[1], flags[3], flags[5]) = ("1", "512KiB", "1MiB");
+    let secure = Secure::start(driver, &flags);
+    let gauge = |name| scrape(&secure.server)[name];
+    let held = || gauge("hubbub_send_queues_held_bytes");
+    let closed = || gauge("hubbub_frames_sent_total{kind=\"close\"}") + ended(&secure.server);
+    let frame = wire::frame(BINARY, &[7; MESSAGE]);
+    let mut slow = Vec::new();
+    while closed() == 0.0 {
+        assert!(slow.len() < 200, "{} bytes are held", held());
+        // Until the last of its echoes is encrypted and its socket takes no more of it.
+        let mut raw = secure.narrow("/echo");
+        let before = held();
+        while held() <= before && closed() == 0.0 {
+            let come = gauge("hubbub_received_bytes_total");
+            raw.send(&frame);
+            eventually("it has come", || {
+                gauge("hubbub_received_bytes_total") >= come + MESSAGE as f64
+            });
+        }
+        slow.push(raw);
+    }
+    assert!(slow.len() > 8, "{}", slow.len());
+    assert!(closed() <= 2.0, "{} of {}", closed(), slow.len());
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::{
     client::{Client, Response, get_internal},
     harness::{Driver, Server, eventually},
+    tls_client::{Secure, handshake},
     wire::{self, Raw, TEXT, UPGRADE},
 };
 
@@ -22,6 +23,8 @@ on_both_drivers![
     header_of_a_peer_that_is_not_trusted_is_no_header,
     trusted_proxy_without_a_header_is_refused,
     half_a_header_and_then_silence_is_ended_in_time,
+    header_before_tls_names_the_client_however_it_is_split,
+    header_before_tls_that_is_refused_is_answered_in_clear_or_reset,
 ];
 
 const LOOPBACK: [&str; 2] = ["--trusted-proxies", "127.0.0.0/8"];
@@ -242,4 +245,72 @@ fn half_a_header_and_then_silence_is_ended_in_time(driver: Driver) {
         assert_eq!(Response::read_from(&mut stream).status, 408);
         assert!(begun.elapsed() >= Duration::from_millis(300));
     }
+}
+
+/// Neither does the header lose a byte to TLS nor TLS one to the header, whatever comes in one
+/// segment.
+fn header_before_tls_names_the_client_however_it_is_split(driver: Driver) {
+    let addresses = ["--address-rate", "0"];
+    let secure = Secure::start(driver, &[LOOPBACK, HEADER, addresses].concat());
+    let short = wire::proxy_for("203.0.113.7:4711".parse().unwrap());
+    // The longest there may be, which ends in what looks like records of TLS.
+    let records = [0x16, 3, 1, 2, 0].into_iter().cycle().take(524);
+    let long: Vec<_> = short[16..].iter().copied().chain(records).collect();
+    let long = wire::proxy_header(0x21, 0x11, &long);
+    for header in [&short, &long] {
+        let end = header.len();
+        // All in one segment; cut inside of the header, at its end, and inside of the ClientHello.
+        let cuts = [0, 1, 11, 12, 15, 16, 17, 27, end - 1, end, end + 1, end + 5];
+        for cut in cuts {
+            let mut stream = secure.stream();
+            let mut opening = header.clone();
+            stream.conn.write_tls(&mut opening).unwrap();
+            assert!(opening.len() > end + 5);
+            wire::send(&mut stream.sock, &opening[..cut]);
+            if cut > 0 {
+                let shown = if cut < end {
+                    "127.0.0.1:"
+                } else {
+                    "203.0.113.7:"
+                };
+                eventually("the first part has come", || {
+                    peer(&secure.server).starts_with(shown)
+                });
+            }
+            wire::send(&mut stream.sock, &opening[cut..]);
+            let mut raw = Raw::over(stream, wire::upgrade("/echo"));
+            raw.send(wire::frame(TEXT, b"heard"));
+            assert_eq!(raw.message().payload, b"heard", "cut at {cut}");
+            assert_eq!(peer(&secure.server), "203.0.113.7:4711");
+            drop(raw);
+            alone(&secure.server);
+        }
+    }
+    assert_eq!(secure.ended("peer_gone"), 24);
+}
+
+fn header_before_tls_that_is_refused_is_answered_in_clear_or_reset(driver: Driver) {
+    let secure = Secure::start(driver, &[LOOPBACK, HEADER].concat());
+    let address = secure.server.address();
+    let mut plain = wire::connect(address);
+    wire::send(&mut plain, wire::upgrade("/echo").as_bytes());
+    assert_eq!(Response::read_from(&mut plain).status, 400);
+    // TLS without a header, and behind one that is none.
+    let malformed = wire::proxy_header(0x31, 0x11, &[0; 12]);
+    for before in [&[][..], &malformed] {
+        let mut stream = secure.stream();
+        wire::send(&mut stream.sock, before);
+        let refused = handshake(&mut stream).unwrap_err();
+        assert_ne!(refused.kind(), std::io::ErrorKind::WouldBlock, "{refused}");
+    }
+    // Behind a good one HTTP in clear is still no TLS.
+    let mut plain = wire::connect(address);
+    let mut clear = wire::proxy_for("203.0.113.7:4711".parse().unwrap());
+    clear.extend(wire::upgrade("/echo").into_bytes());
+    wire::send(&mut plain, &clear);
+    assert_eq!(Response::read_from(&mut plain).status, 400);
+    drop(plain);
+    eventually("each has ended for its reason", || {
+        secure.ended("proxy_header") == 3 && secure.ended("plain_http") == 1
+    });
 }

@@ -1,6 +1,7 @@
 //! Under TLS everything is as it is without: messages, order, slow readers, pages and every end.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::Shutdown,
     thread,
@@ -14,7 +15,7 @@ use crate::{
     harness::{Driver, eventually},
     limits::with_few_descriptors,
     process,
-    tls_client::{Secure, Stream, handshake, records, sum},
+    tls_client::{Secure, Stream, handshake, records, sum, text},
     wire::{self, BINARY, Heard, PING, PONG, Raw, TEXT},
 };
 
@@ -30,6 +31,7 @@ on_both_drivers![
     peer_that_reads_slowly_has_all,
     page_is_served_and_its_end_announced,
     page_is_answered_in_full_after_the_peers_end,
+    page_that_is_read_as_fast_as_it_is_sent_leaves_turns_to_others,
     ping_is_sent_and_answered,
     close_of_the_peer_is_answered_and_the_end_announced,
     close_and_end_of_the_peer_at_once_are_answered,
@@ -281,6 +283,22 @@ fn page_is_answered_in_full_after_the_peers_end(driver: Driver) {
     assert_eq!(page.body.len(), page.length());
 }
 
+fn page_that_is_read_as_fast_as_it_is_sent_leaves_turns_to_others(driver: Driver) {
+    const PAGE: usize = 32 << 20;
+    let site = tempfile::tempdir().unwrap();
+    let content: Vec<_> = (0..PAGE).map(|n| (n / 1000) as u8).collect();
+    fs::write(site.path().join("index.html"), &content).unwrap();
+    let flags = ["--cores", "1", "--static-dir", text(site.path())];
+    let secure = Secure::start(driver, &flags);
+    let turns = || sum(&secure.server, "hubbub_loop_turn_seconds_count", "");
+    let before = turns();
+    let page = secure.get("/");
+    assert!(page.body == content);
+    // A turn has a quarter of a mebibyte of it, and one send's worth more at most.
+    let turns = turns() - before;
+    assert!(turns >= (PAGE / (320 << 10)) as u64, "{turns} turns");
+}
+
 fn ping_is_sent_and_answered(driver: Driver) {
     let flags = ["--ping-interval", "50ms", "--pong-timeout", "10s"];
     let secure = Secure::start(driver, &flags);
@@ -372,6 +390,16 @@ fn peer_that_ends_its_stream_is_answered_in_kind(driver: Driver) {
         assert_eq!(raw.next(), Heard::End);
     }
     eventually("both are gone", || secure.ended("peer_gone") == 2);
+    // And all that went over the wire is counted.
+    let sent = || sum(&secure.server, "hubbub_sent_bytes_total", "");
+    let mut raw = secure.raw("/echo");
+    let before = sent();
+    raw.stream.conn.send_close_notify();
+    raw.stream.flush().unwrap();
+    let mut last = Vec::new();
+    raw.stream.sock.read_to_end(&mut last).unwrap();
+    assert!(!last.is_empty());
+    eventually("it is counted", || sent() == before + last.len() as u64);
 }
 
 fn peer_that_vanishes_has_ended_for_one_reason(driver: Driver) {
@@ -434,12 +462,7 @@ fn connection_beyond_the_most_is_answered_503(driver: Driver) {
 
 /// Who cannot even be let in is told nothing, since nothing in clear would be understood.
 fn descriptors_that_run_out_are_survived(driver: Driver) {
-    let times = [
-        "--tls-handshake-timeout",
-        "300ms",
-        "--max-connections",
-        "1000",
-    ];
+    let times = ["--tls-handshake-timeout", "2s", "--max-connections", "1000"];
     let secure = Secure::launch(with_few_descriptors(), driver, &times);
     let mut inside = secure.connect("/echo");
     let mut outside: Vec<_> = (0..200)
@@ -458,7 +481,7 @@ fn descriptors_that_run_out_are_survived(driver: Driver) {
 
 fn descriptors_are_all_released(driver: Driver) {
     let flags = ["--cores", "2", "--message-bytes-max", "1MiB"];
-    let times = ["--tls-handshake-timeout", "300ms", "--close-timeout", "2s"];
+    let times = ["--close-timeout", "2s"];
     let secure = Secure::start(driver, &[&flags[..], &times].concat());
     let pid = secure.server.pid();
     for n in 0..2 * WAYS {

@@ -1,0 +1,215 @@
+//! Tests of whole conversations with a client, in memory: every byte, however ciphertext is split.
+
+use std::{
+    io::{Read, Write},
+    mem,
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, RootCertStore,
+    SupportedCipherSuite, SupportedProtocolVersion,
+    crypto::{aws_lc_rs, cipher::OutboundPlainMessage},
+    pki_types::{PrivateKeyDer, ServerName},
+    version::{TLS12, TLS13},
+};
+
+use super::*;
+
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+
+/// Both sides of a connection.
+struct Pair {
+    server: Tls,
+    client: ClientConnection,
+    wire: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Pair {
+    /// Before the first byte.
+    fn new(version: &'static SupportedProtocolVersion) -> Self {
+        let names = vec!["localhost".to_owned()];
+        let signed = rcgen::generate_simple_self_signed(names).unwrap();
+        let certificate = signed.cert.der().clone();
+        let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let mut trusting = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        trusting.enable_secret_extraction = true;
+        let name = ServerName::try_from("localhost").unwrap();
+        Self {
+            server: Tls::new(Arc::new(config), 0).unwrap(),
+            client: ClientConnection::new(Arc::new(trusting), name).unwrap(),
+            wire: vec![0; 2 * RECORD_BYTES_MAX],
+            plain: vec![0; 2 * RECORD_BYTES_MAX],
+        }
+    }
+
+    /// After the handshake, whose bytes reach the server in pieces of so many.
+    fn open(version: &'static SupportedProtocolVersion, piece_bytes: usize) -> Self {
+        let mut pair = Self::new(version);
+        while pair.client.is_handshaking() || pair.server.is_handshaking() {
+            let said = pair.said();
+            let heard = said.chunks(piece_bytes).map(|piece| pair.receive(piece));
+            assert_eq!(heard.map(|heard| heard.len()).sum::<usize>(), 0);
+            pair.flush(&[]);
+        }
+        pair
+    }
+
+    /// These pieces of a message of the handshake, each in a record of its own under the client's
+    /// keys, which no good client would do. The client says nothing after that.
+    fn in_records(&mut self, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
+        let client = mem::replace(&mut self.client, Self::new(&TLS13).client);
+        let Some(SupportedCipherSuite::Tls13(suite)) = client.negotiated_cipher_suite() else {
+            panic!("no TLS 1.3");
+        };
+        let secrets = client.dangerous_extract_secrets().unwrap();
+        let (first, ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = secrets.tx else {
+            panic!("another cipher");
+        };
+        let mut encrypter = suite.aead_alg.encrypter(key, iv);
+        let messages = pieces.iter().map(|piece| OutboundPlainMessage {
+            typ: ContentType::Handshake,
+            version: ProtocolVersion::TLSv1_2,
+            payload: (*piece).into(),
+        });
+        let records = messages.zip(first..);
+        let records = records.map(|(message, number)| encrypter.encrypt(message, number));
+        records.map(|record| record.unwrap().encode()).collect()
+    }
+
+    /// What the client has to send.
+    fn said(&mut self) -> Vec<u8> {
+        let mut said = Vec::new();
+        while self.client.wants_write() {
+            self.client.write_tls(&mut said).unwrap();
+        }
+        said
+    }
+
+    /// The server receives this much ciphertext at once; returns what is in it.
+    fn receive(&mut self, piece: &[u8]) -> Vec<u8> {
+        let kept = self.server.put_kept(&mut self.wire);
+        let end = kept + piece.len();
+        self.wire[kept..end].copy_from_slice(piece);
+        match self.server.open(&mut self.wire[..end], &mut self.plain) {
+            Opened::Plain(bytes) => self.plain[..bytes].to_vec(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The server sends what it has to, then this; returns what the client hears.
+    fn flush(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut wire = mem::take(&mut self.server.unsent);
+        let mut rest = plain;
+        while !rest.is_empty() {
+            let sealed = self.server.seal(rest, &mut wire).unwrap();
+            rest = &rest[sealed..];
+        }
+        let mut wire = &wire[..];
+        let mut heard = Vec::new();
+        while !wire.is_empty() {
+            self.client.read_tls(&mut wire).unwrap();
+            self.client.process_new_packets().unwrap();
+            // An error means that there is no more yet.
+            let _ = self.client.reader().read_to_end(&mut heard);
+        }
+        heard
+    }
+}
+
+fn content(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|n| (n * 7 / 5) as u8).collect()
+}
+
+#[test]
+fn bytes_in_any_pieces_are_the_same_while_this_side_speaks_and_keys_change() {
+    for version in VERSIONS {
+        for piece_bytes in [1, 2, 3, 5, 21, 4_000, RECORD_BYTES_MAX] {
+            let mut pair = Pair::open(version, piece_bytes);
+            for bytes in [1, 100, 16_383, 16_384, 16_385, 30_000] {
+                let sent = content(bytes);
+                pair.client.writer().write_all(&sent).unwrap();
+                if *version == TLS13 {
+                    // Answered in kind with what this side says next.
+                    pair.client.refresh_traffic_keys().unwrap();
+                }
+                let said = pair.said();
+                let mut heard = Vec::new();
+                for (at, piece) in said.chunks(piece_bytes).enumerate() {
+                    heard.extend(pair.receive(piece));
+                    // In the middle of the peer's records, too.
+                    if at % 100 == 0 {
+                        assert_eq!(pair.flush(b"meanwhile"), b"meanwhile");
+                    }
+                }
+                assert!(heard == sent, "{bytes} bytes in pieces of {piece_bytes}");
+                let answer = content(3 * bytes);
+                assert!(pair.flush(&answer) == answer, "{bytes} bytes");
+            }
+            assert_eq!(pair.server.kept.capacity(), 0);
+        }
+    }
+}
+
+/// While a part of the peer's message is kept, rustls remembers where that is.
+#[test]
+fn message_of_the_handshake_in_many_records_is_put_together_while_this_side_speaks() {
+    for piece_bytes in [1, 7, usize::MAX] {
+        let mut pair = Pair::open(&TLS13, usize::MAX);
+        // KeyUpdate, which asks for none in return.
+        let records = pair.in_records(&[&[24, 0], &[0], &[1, 0]]);
+        for (at, record) in records.iter().enumerate() {
+            for piece in record.chunks(piece_bytes) {
+                assert_eq!(pair.receive(piece), b"");
+                assert_eq!(pair.server.seal(b"meanwhile", &mut Vec::new()).unwrap(), 9);
+            }
+            assert_eq!(pair.server.kept.is_empty(), at == 2);
+        }
+    }
+}
+
+#[test]
+fn keys_are_worn_before_their_last_record_where_they_cannot_change() {
+    for (version, is_worn) in [(&TLS12, true), (&TLS13, false)] {
+        let mut pair = Pair::open(version, usize::MAX);
+        // All but four, by a message of four records.
+        pair.server.records = RECORDS_MAX - 4;
+        pair.flush(&[0; 3 * (16 << 10) + 1]);
+        assert!(!pair.server.is_worn());
+        pair.flush(&[0]);
+        assert_eq!(pair.server.is_worn(), is_worn);
+        // What still waits can be said.
+        assert_eq!(pair.flush(b"the end"), b"the end");
+    }
+}
+
+#[test]
+fn end_is_said_once_and_nothing_after_it() {
+    for version in VERSIONS {
+        let mut pair = Pair::open(version, usize::MAX);
+        pair.server.say_last();
+        let said = pair.server.unsent.len();
+        pair.server.say_last();
+        assert!(said > 0);
+        assert_eq!(pair.server.unsent.len(), said);
+        assert!(pair.server.seal(b"more", &mut Vec::new()).is_err());
+        assert_eq!(pair.flush(&[]), b"");
+        assert_eq!(pair.client.reader().read(&mut [0; 9]).unwrap(), 0);
+        pair.client.writer().write_all(b"late").unwrap();
+        let said = pair.said();
+        assert_eq!(pair.receive(&said), b"");
+    }
+}
