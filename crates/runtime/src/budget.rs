@@ -44,6 +44,10 @@ impl State {
         while self.is_over_budget() && !slow.is_empty() {
             let rest = slow.split_off((slow.len() / LOOKS).max(1));
             for key in std::mem::replace(&mut slow, rest) {
+                // What a queue alone held is free at once.
+                if !self.is_over_budget() {
+                    break;
+                }
                 self.close(key, EndReason::QueuesFull);
             }
             self.shards.trim();
@@ -68,15 +72,92 @@ impl State {
         self.held_bytes() > config.send_queues_bytes_max / config.cores
     }
 
-    /// The connections of a kind for which something waits, those with the most first.
+    /// The connections of a kind for whose sockets something waits that counts, those with the most
+    /// first. Who keeps up is none of them, though its room may have news since it was last sent to;
+    /// and the body of an answer is no reason.
     fn waiting(&self, is_of_kind: impl Fn(&Connection) -> bool) -> Vec<ConnectionKey> {
-        let connections = self.connections.iter().filter(|(_, it)| is_of_kind(it));
-        let sizes = connections.map(|(key, it)| {
-            let bytes = it.queued_bytes(&self.shards);
-            (bytes.max(it.held_bytes), key)
+        let connections = self.connections.iter();
+        let behind = connections.filter(|(_, it)| it.queue.sending.is_behind() && is_of_kind(it));
+        let sizes = behind.map(|(key, it)| {
+            let lags = it.subscriptions.iter().map(|s| self.shards.lag(*s));
+            (it.held_bytes + lags.sum::<usize>(), key)
         });
         let mut waiting: Vec<_> = sizes.filter(|(bytes, _)| *bytes > 0).collect();
         waiting.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
         waiting.into_iter().map(|(_, key)| key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{TcpListener, TcpStream},
+        sync::Arc,
+    };
+
+    use hub::{CoreId, RoomId};
+
+    use super::*;
+    use crate::{
+        admission::Admitted,
+        config::{Config, DriverChoice},
+        connection::Heartbeat,
+        deliver::tests::core,
+        driver::CoreRuntime,
+        encoder::WireForm,
+        send_queue::Sending,
+        socket::Socket,
+    };
+
+    const ROOM: RoomId = RoomId {
+        home: CoreId(0),
+        token: 1,
+    };
+
+    /// An open connection, and its peer.
+    fn open(state: &mut State) -> (ConnectionKey, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (connected, address) = listener.accept().unwrap();
+        let socket = Socket::new(connected.into(), None).unwrap();
+        let mut connection = Connection::new(socket, address, Admitted::Yes, 0, 0);
+        let heartbeat = Heartbeat::PingAt(u64::MAX);
+        connection.stage = Stage::Open { heartbeat };
+        (state.connections.insert(connection), peer)
+    }
+
+    #[test]
+    fn who_keeps_up_is_not_closed_for_news_that_were_not_sent_yet() {
+        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
+        runtime.block_on(async {
+            let core = core();
+            let state = &mut *core.state.borrow_mut();
+            state.shared.config = Arc::new(Config {
+                send_queues_bytes_max: 250_000,
+                ..Config::default()
+            });
+            let (member, _one) = open(state);
+            let subscription = state.shards.subscribe(ROOM, WireForm::Plain, member);
+            state.connections[member].subscriptions.push(subscription);
+            let (slow, _other) = open(state);
+            let queue = &mut state.connections[slow].queue;
+            queue.direct = vec![0x82; 100_000];
+            queue.sending = Sending::Blocked { progress_ms: 0 };
+            state.count_held(slow);
+            let is_open =
+                |state: &State, key| matches!(state.connections[key].stage, Stage::Open { .. });
+            let frame = vec![0; 130_000];
+            state
+                .shards
+                .append(ROOM, |_, log| log.append([&frame, &[]]));
+            state.keep_within_budget();
+            assert!(is_open(state, slow), "it is not too much yet");
+            state
+                .shards
+                .append(ROOM, |_, log| log.append([&frame[..60_000], &[]]));
+            assert!(state.is_over_budget());
+            state.keep_within_budget();
+            assert!(is_open(state, member) && !is_open(state, slow));
+        });
     }
 }

@@ -140,7 +140,7 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{hash::RandomState, sync::Arc, time::Instant};
 
     use bytes::Bytes;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     /// A core without a flusher: the test is it.
-    fn core() -> Rc<Core> {
+    pub(crate) fn core() -> Rc<Core> {
         let (requests, _) = flume::unbounded();
         let (deliveries, _) = flume::unbounded();
         let shared = Shared {

@@ -72,6 +72,11 @@ impl Sending {
     pub(crate) fn is_blocked(self) -> bool {
         matches!(self, Self::Blocked { .. })
     }
+
+    /// Whether the socket did not take all that there was.
+    pub(crate) fn is_behind(self) -> bool {
+        matches!(self, Self::Blocked { .. } | Self::Unblocked { .. })
+    }
 }
 
 /// What a call to [`SendQueue::transmit`] came to.
@@ -112,9 +117,10 @@ impl SendQueue {
         self.direct_bytes() + lag
     }
 
-    /// Whether more waits than is allowed, here and in so many bytes of ciphertext before it. A queue whose only content is one message may be
-    /// longer, or a message above the bound could never be delivered; and what is for the
-    /// connection alone is held back at its source, so alone it is no reason to evict.
+    /// Whether more waits than is allowed, here and in so many bytes of ciphertext before it. A
+    /// queue whose only content is one message may be longer, or a message above the bound could
+    /// never be delivered; and what is for the connection alone is held back at its source, so
+    /// alone it is no reason to evict.
     pub(crate) fn is_over(
         &self,
         bytes_max: usize,

@@ -2,6 +2,7 @@
 //! slowly go, and nobody else notices.
 
 use std::{
+    fs,
     io::Write,
     net::Shutdown,
     sync::{
@@ -13,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    client::{Client, binary, scrape},
+    client::{Client, Response, binary, scrape},
     harness::{Driver, Server, eventually},
     process,
     wire::{self, BINARY, CLOSE, Heard, Raw},
@@ -23,6 +24,7 @@ on_both_drivers![
     peers_that_do_not_read_are_closed_before_all_queues_take_too_much,
     peers_that_wait_for_less_than_the_budget_stay,
     peer_for_whom_the_most_waits_is_closed_and_others_stay,
+    downloads_of_the_site_are_not_reset_for_what_others_hold,
 ];
 
 const MESSAGE: usize = 32 << 10;
@@ -196,4 +198,56 @@ fn peer_for_whom_the_most_waits_is_closed_and_others_stay(driver: Driver) {
         }
     }
     assert_eq!(ended(&server), 1.0);
+}
+
+/// Files are the site's own memory: to reset who reads one slowly would free nothing.
+fn downloads_of_the_site_are_not_reset_for_what_others_hold(driver: Driver) {
+    const FILE: usize = 16 << 20;
+    // Half-sent messages alone are more than the budget, so closing is not enough.
+    const LARGE: usize = 1 << 20;
+    let site = tempfile::tempdir().unwrap();
+    fs::write(site.path().join("large.bin"), vec![b'z'; FILE]).unwrap();
+    let site = site.path().to_str().unwrap();
+    let bounds = ["--cores", "1", "--message-bytes-max", "1MiB"];
+    let queues = [
+        "--send-queue-bytes-max",
+        "2MiB",
+        "--send-queues-bytes-max",
+        "4MiB",
+    ];
+    let times = ["--write-timeout", "10m", "--close-timeout", "10m"];
+    let server = Server::start(
+        driver,
+        &[&["--static-dir", site], &bounds[..], &queues, &times].concat(),
+    );
+    let mut downloads: Vec<_> = (0..3)
+        .map(|_| {
+            let mut stream = wire::connect_narrow(server.address(), 4096);
+            wire::send(
+                &mut stream,
+                wire::request("GET", "/large.bin", &[]).as_bytes(),
+            );
+            stream
+        })
+        .collect();
+    let echoes: Vec<_> = (0..8).map(|_| narrow(&server, "/echo")).collect();
+    let frame = wire::frame(BINARY, &vec![7; LARGE]);
+    let sending = echoes.iter().map(|raw| {
+        let (mut stream, frame) = (raw.stream.try_clone().unwrap(), frame.clone());
+        // An error means that it was reset.
+        thread::spawn(move || drop(stream.write_all(&frame.repeat(2))))
+    });
+    let sending: Vec<_> = sending.collect();
+    eventually("closing was not enough", || {
+        let log = server.log();
+        log.matches("connection ended").count() > 0 && ended(&server) > 0.0
+    });
+    for stream in &mut downloads {
+        let answer = Response::read_from(stream);
+        assert_eq!((answer.status, answer.body.len()), (200, FILE));
+    }
+    drop(echoes);
+    sending
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
 }
