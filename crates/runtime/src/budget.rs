@@ -89,7 +89,7 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{
         net::{TcpListener, TcpStream},
         sync::Arc,
@@ -115,7 +115,7 @@ mod tests {
     };
 
     /// An open connection, and its peer.
-    fn open(state: &mut State) -> (ConnectionKey, TcpStream) {
+    pub(crate) fn open(state: &mut State) -> (ConnectionKey, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (connected, address) = listener.accept().unwrap();
