@@ -17,6 +17,10 @@ use crate::{
 /// at a room's log goes through its subscribers: after each close it would take a square of them.
 const LOOKS: usize = 64;
 
+/// What closing may add at once, as a part of the budget: who is in the middle of a room's frame
+/// needs the rest of it, which was the room's before, so that the close frame can be understood.
+const COURTESY: usize = 16;
+
 impl State {
     /// What is held now.
     pub(crate) fn held_bytes(&self) -> usize {
@@ -33,14 +37,21 @@ impl State {
         }
     }
 
-    /// Closes those with the most waiting while more is held than is allowed; then, if what they
-    /// may still be sent is too much, resets those that are closing.
+    /// Whether so much more may be held.
+    pub(crate) fn may_hold(&self, bytes: usize) -> bool {
+        self.held_bytes() + bytes <= self.budget()
+    }
+
+    /// Closes those with the most waiting while more is held than is allowed, or resets them where
+    /// closing would take more than it frees; then, if what they may still be sent is too much,
+    /// resets those that are closing.
     pub(crate) fn keep_within_budget(&mut self) {
         if !self.is_over_budget() {
             return;
         }
         let is_open = |connection: &Connection| matches!(connection.stage, Stage::Open { .. });
         let mut slow = self.waiting(is_open);
+        let mut courtesy = self.budget() / COURTESY;
         while self.is_over_budget() && !slow.is_empty() {
             let rest = slow.split_off((slow.len() / LOOKS).max(1));
             for key in std::mem::replace(&mut slow, rest) {
@@ -48,7 +59,13 @@ impl State {
                 if !self.is_over_budget() {
                     break;
                 }
-                self.close(key, EndReason::QueuesFull);
+                match courtesy.checked_sub(self.half_sent_bytes(key)) {
+                    Some(rest) => {
+                        courtesy = rest;
+                        self.close(key, EndReason::QueuesFull);
+                    }
+                    None => self.cut_off(key),
+                }
             }
             self.shards.trim();
         }
@@ -58,18 +75,37 @@ impl State {
             if !self.is_over_budget() {
                 return;
             }
-            self.abort(key, EndReason::QueuesFull);
-            if let Some(connection) = self.connections.get_mut(key) {
-                connection.queue.clear();
-                connection.socket.forget_unsent();
-            }
-            self.count_held(key);
+            self.cut_off(key);
         }
     }
 
+    /// Resets a connection, and frees at once all that is held for it.
+    fn cut_off(&mut self, key: ConnectionKey) {
+        self.abort(key, EndReason::QueuesFull);
+        self.leave_rooms(key);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.queue.clear();
+            connection.socket.forget_unsent();
+        }
+        self.count_held(key);
+    }
+
+    fn half_sent_bytes(&self, key: ConnectionKey) -> usize {
+        let connection = &self.connections[key];
+        let subscriptions = &connection.subscriptions;
+        connection
+            .queue
+            .half_sent_bytes(subscriptions, &self.shards)
+    }
+
     fn is_over_budget(&self) -> bool {
+        self.held_bytes() > self.budget()
+    }
+
+    /// This core's share.
+    fn budget(&self) -> usize {
         let config = &self.shared.config;
-        self.held_bytes() > config.send_queues_bytes_max / config.cores
+        config.send_queues_bytes_max / config.cores
     }
 
     /// The connections of a kind for whose sockets something waits that counts, those with the most

@@ -111,6 +111,15 @@ impl SendQueue {
         self.direct.capacity()
     }
 
+    /// What is missing of a room's frame of which a part has left, in bytes: what the queue itself
+    /// would have to hold if it left its rooms now.
+    pub(crate) fn half_sent_bytes(&self, subscriptions: &[Subscription], shards: &Shards) -> usize {
+        self.half_sent.map_or(0, |half| {
+            let (_, cursor) = shards.position(subscriptions[half.subscription]);
+            (half.end - cursor) as usize
+        })
+    }
+
     /// The bytes that wait here, the lag in its rooms included.
     pub(crate) fn bytes(&self, subscriptions: &[Subscription], shards: &Shards) -> usize {
         let lag = subscriptions.iter().map(|s| shards.lag(*s)).sum::<usize>();
@@ -294,8 +303,9 @@ impl SendQueue {
         }
     }
 
-    /// Gives up what waits for this connection alone, and the memory.
+    /// Gives up what waits, and the memory: nothing can be sent any more.
     pub(crate) fn clear(&mut self) {
+        self.half_sent = None;
         self.direct = Vec::new();
         self.direct_sent = 0;
         self.begun_bytes = 0;
