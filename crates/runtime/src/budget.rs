@@ -42,15 +42,21 @@ impl State {
         self.held_bytes() + bytes <= self.budget()
     }
 
-    /// Closes those with the most waiting while more is held than is allowed, or resets them where
-    /// closing would take more than it frees; then, if what they may still be sent is too much,
-    /// resets those that are closing.
+    /// While more is held than is allowed, closes those with the most waiting; then, if what they may
+    /// still be sent is too much, resets those that are closing.
     pub(crate) fn keep_within_budget(&mut self) {
-        if !self.is_over_budget() {
-            return;
+        if self.is_over_budget() {
+            self.close_slowest();
         }
-        let is_open = |connection: &Connection| matches!(connection.stage, Stage::Open { .. });
-        let mut slow = self.waiting(is_open);
+        if self.is_over_budget() {
+            self.reset_closing();
+        }
+    }
+
+    /// Closes those with the most waiting, or resets them where closing would take more than it
+    /// frees.
+    fn close_slowest(&mut self) {
+        let mut slow = self.waiting(|it| matches!(it.stage, Stage::Open { .. }));
         let mut courtesy = self.budget() / COURTESY;
         while self.is_over_budget() && !slow.is_empty() {
             let rest = slow.split_off((slow.len() / LOOKS).max(1));
@@ -69,9 +75,10 @@ impl State {
             }
             self.shards.trim();
         }
-        let is_closing =
-            |connection: &Connection| matches!(connection.stage, Stage::Closing { .. });
-        for key in self.waiting(is_closing) {
+    }
+
+    fn reset_closing(&mut self) {
+        for key in self.waiting(|it| matches!(it.stage, Stage::Closing { .. })) {
             if !self.is_over_budget() {
                 return;
             }
