@@ -34,3 +34,15 @@ def server():
 @pytest.fixture(scope="session")
 def operations():
     return (ROOT / "docs/operations.md").read_text()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """The files of a certificate of its own, and of its key."""
+    home = tmp_path_factory.mktemp("tls")
+    chain, key = home / "chain.pem", home / "key.pem"
+    run(
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", chain,
+    )
+    return chain, key

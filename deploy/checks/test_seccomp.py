@@ -3,8 +3,11 @@
 import json
 import re
 import socket
+import ssl
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ from conftest import DEPLOY
 HOME = DEPLOY / "kubernetes/components/io-uring"
 BASE, OURS = HOME / "runtime-default.json", HOME / "hubbub-io-uring.json"
 IO_URING = {"io_uring_setup", "io_uring_enter", "io_uring_register"}
+# What permessage-deflate leaves out at the end of a message (RFC 7692, 7.2.1).
+TAIL = b"\0\0\xff\xff"
 UNDER = Path(__file__).with_name("under_seccomp.py")
 
 
@@ -41,38 +46,76 @@ def test_profiles_are_the_default_of_a_pod_without_capabilities():
         assert not privileged - {"ptrace"} & set(allowed(file))
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls_and_compression"])
 @pytest.mark.parametrize(
     ("profile", "driver"),
     [(BASE, "epoll"), (OURS, "io_uring")],
     ids=["denied_epoll_serves", "allowed_io_uring_serves"],
 )
-def test_server_under_profile_serves(server, profile, driver):
+def test_server_under_profile_serves(server, certificate, profile, driver, secure):
     command = [sys.executable, UNDER, profile, server, "--listen=127.0.0.1:0", "--internal-listen=127.0.0.1:0", "--cores=2", "--driver=auto"]
+    chain, key = certificate
+    if secure:
+        command += [f"--tls-cert={chain}", f"--tls-key={key}", "--compression=on"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline()
             assert f"driver: {driver}" in line, line
-            assert echoes(int(re.search(r":(\d+) \(", line)[1]))
+            port = int(re.search(r":(\d+) \(", line)[1])
+            with socket.create_connection(("127.0.0.1", port), 10) as stream:
+                if secure:
+                    context = ssl.create_default_context(cafile=chain)
+                    stream = context.wrap_socket(stream, server_hostname="localhost")
+                echo = echo_compressed if secure else echo_plain
+                echo(stream)
             process.terminate()
             assert process.wait(20) == 0
         finally:
             process.kill()
 
 
-def echoes(port):
-    """Opens a WebSocket at /echo and sends one message."""
-    with socket.create_connection(("127.0.0.1", port), 10) as stream:
-        stream.settimeout(10)
-        stream.sendall(
-            b"GET /echo HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        )
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += stream.recv(1)
-        # "hello", masked with zeros.
-        stream.sendall(b"\x81\x85\0\0\0\0hello")
-        frame = b""
-        while len(frame) < 7:
-            frame += stream.recv(7)
-    return b" 101 " in head and frame == b"\x81\x05hello"
+def echo_plain(stream):
+    """Opens a WebSocket at /echo; one message comes back."""
+    head = upgrade(stream)
+    assert b"Sec-WebSocket-Extensions" not in head, head
+    # "hello", masked with zeros.
+    stream.sendall(b"\x81\x85\0\0\0\0hello")
+    assert receive(stream, 7) == b"\x81\x05hello"
+
+
+def echo_compressed(stream):
+    """The same with permessage-deflate; the message comes back as short as it went."""
+    offer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    head = upgrade(stream, f"Sec-WebSocket-Extensions: {offer}\r\n")
+    assert b"permessage-deflate" in head, head
+    text = b"hello, hello " * 40
+    deflater = zlib.compressobj(wbits=-15)
+    payload = (deflater.compress(text) + deflater.flush(zlib.Z_SYNC_FLUSH)).removesuffix(TAIL)
+    # Final, compressed (RSV1), text.
+    stream.sendall(struct.pack("!BB", 0xC1, 0x80 | len(payload)) + bytes(4) + payload)
+    first, length = receive(stream, 2)
+    assert first == 0xC1 and length < len(text) // 4
+    assert zlib.decompressobj(wbits=-15).decompress(receive(stream, length) + TAIL) == text
+
+
+def upgrade(stream, fields=""):
+    """The head of the answer at /echo, which must be 101."""
+    stream.settimeout(10)
+    stream.sendall(
+        b"GET /echo HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" + fields.encode() + b"\r\n"
+    )
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += receive(stream, 1)
+    assert b" 101 " in head, head
+    return head
+
+
+def receive(stream, count):
+    received = b""
+    while len(received) < count:
+        some = stream.recv(count - len(received))
+        assert some, f"the connection ended after {received}"
+        received += some
+    return received

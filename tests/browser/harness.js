@@ -20,6 +20,10 @@ export const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 export const DRIVERS = (process.env.DRIVERS ?? "io_uring,epoll").split(",");
 export const LWS_PAGE = here("lws-page");
 
+/** What is undone when this process ends, however it ends. */
+const leftovers = new Set();
+process.once("exit", () => { for (const undo of leftovers) undo(); });
+
 const START_MS_MAX = 10_000;
 const STOP_MS_MAX = 10_000;
 
@@ -36,7 +40,7 @@ export async function freePort() {
 /** Flags for TLS with a certificate of this process, which nobody trusts. */
 export function certificate() {
   const directory = mkdtempSync(join(tmpdir(), "hubbub-tls-"));
-  process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+  leftovers.add(() => rmSync(directory, { recursive: true, force: true }));
   const [cert, key] = [join(directory, "cert.pem"), join(directory, "key.pem")];
   execFileSync("openssl", [
     "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
@@ -62,7 +66,9 @@ export async function startServer(driver, port, ...more) {
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => { output += chunk; });
   const exited = once(child, "exit");
-  process.once("exit", () => child.kill("SIGKILL"));
+  const kill = () => child.kill("SIGKILL");
+  leftovers.add(kill);
+  exited.then(() => leftovers.delete(kill));
 
   const origin = `${more.includes("--tls-cert") ? "https" : "http"}://127.0.0.1:${port}`;
   for (const deadline = Date.now() + START_MS_MAX; ; await sleep(50)) {

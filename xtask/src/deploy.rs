@@ -17,6 +17,7 @@ pub fn step() -> Result<Counts> {
         install::prometheus()?,
         install::promtool()?,
         install::haproxy()?,
+        install::openssl()?,
     ];
     let home = workspace::target_directory()?.join("deploy");
     let tools = tools(&home, &checks.join("requirements.txt"))?;

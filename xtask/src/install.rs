@@ -26,7 +26,7 @@ fn is_chromium(path: &Path) -> bool {
     answers(path, &["--version"], |version| version.contains("Chrom"))
 }
 
-/// OpenSSL's program: a client of the end-to-end tests, and it makes the browser test's certificates.
+/// OpenSSL's program: a client of the end-to-end tests; it makes the certificates of other tests.
 pub fn openssl() -> Result<PathBuf> {
     find_or_install(
         &["openssl"],

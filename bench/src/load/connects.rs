@@ -44,9 +44,34 @@ struct Connects<'a> {
     buffers: Buffers,
     next: usize,
     lingering: u64,
-    /// Of all that ended, those whose TLS session was resumed.
+    /// Those that were opened at once: none before them has left a ticket.
+    slots: usize,
+    sessions: Sessions,
+}
+
+/// TLS sessions of the connections that followed others.
+#[derive(Clone, Copy, Default, Debug)]
+struct Sessions {
     resumed: u64,
-    ended: u64,
+    all: u64,
+}
+
+impl Sessions {
+    /// How many were resumed; an error if they should have been and none was.
+    fn note(self, should_resume: bool) -> Result<Option<String>> {
+        if self.all == 0 {
+            return Ok(None);
+        }
+        ensure!(
+            self.resumed > 0 || !should_resume,
+            "none of {} TLS sessions was resumed",
+            self.all
+        );
+        let share = 100.0 * self.resumed as f64 / self.all as f64;
+        Ok(Some(format!(
+            "{share:.0} % of the TLS sessions were resumed"
+        )))
+    }
 }
 
 impl Connects<'_> {
@@ -67,18 +92,20 @@ impl Connects<'_> {
     }
 
     /// What a reader must know of the connections.
-    fn note(&self) -> Option<String> {
-        let resumed = 100.0 * self.resumed as f64 / self.ended.max(1) as f64;
-        if self.lingering > 0 {
-            Some(format!(
-                "{} connections were not ended by the server",
-                self.lingering
-            ))
-        } else if self.target.tls.is_some() {
-            Some(format!("{resumed:.0} % of the TLS sessions were resumed"))
+    fn note(&self) -> Result<Option<String>> {
+        let sessions = match &self.target.tls {
+            Some(client) => self.sessions.note(client.resumes())?,
+            None => None,
+        };
+        let lingering = format!(
+            "{} connections were not ended by the server",
+            self.lingering
+        );
+        Ok(if self.lingering > 0 {
+            Some(lingering)
         } else {
-            None
-        }
+            sessions
+        })
     }
 
     /// Goes on with one connection; says whether it has ended and another begun.
@@ -95,8 +122,10 @@ impl Connects<'_> {
             .with_context(|| format!("connection {index}"))?;
         if ended {
             meter.record(attempt.since, Instant::now(), 1);
-            self.ended += 1;
-            self.resumed += u64::from(attempt.link.was_resumed());
+            if index >= self.slots {
+                self.sessions.all += 1;
+                self.sessions.resumed += u64::from(attempt.link.was_resumed());
+            }
             *attempt = self.open(slot)?;
         }
         Ok(ended)
@@ -165,8 +194,8 @@ pub fn measure(target: &Target, path: &str, slots: usize, mut meter: Meter) -> R
         buffers: Buffers::new(),
         next: 0,
         lingering: 0,
-        resumed: 0,
-        ended: 0,
+        slots,
+        sessions: Sessions::default(),
     };
     let mut attempts = (0..slots)
         .map(|slot| load.open(slot))
@@ -187,7 +216,7 @@ pub fn measure(target: &Target, path: &str, slots: usize, mut meter: Meter) -> R
         replace_lingering(&mut load, &mut attempts, &mut meter)?;
     }
     let mut measured = meter.finish().context("the run ended before it began")?;
-    measured.note = load.note();
+    measured.note = load.note()?;
     Ok(measured)
 }
 
@@ -210,7 +239,7 @@ fn replace_lingering(
 
 #[cfg(test)]
 mod tests {
-    use super::is_close_of_1000;
+    use super::{Sessions, is_close_of_1000};
 
     #[test]
     fn close_answers_are_told_apart() {
@@ -219,5 +248,16 @@ mod tests {
         assert!(!is_close_of_1000(&[0x88, 2, 3]).unwrap());
         assert!(is_close_of_1000(&[0x88, 2, 3, 233]).is_err());
         assert!(is_close_of_1000(&[0x81, 0]).is_err());
+    }
+
+    #[test]
+    fn sessions_none_resumed_where_they_should_be_is_an_error() {
+        let sessions = |resumed, all| Sessions { resumed, all };
+        let note = |part| Some(format!("{part} % of the TLS sessions were resumed"));
+        assert_eq!(sessions(3, 4).note(true).unwrap(), note(75));
+        assert_eq!(sessions(0, 4).note(false).unwrap(), note(0));
+        assert_eq!(sessions(0, 0).note(true).unwrap(), None);
+        let error = sessions(0, 4).note(true).unwrap_err().to_string();
+        assert!(error.contains("none of 4"), "{error}");
     }
 }

@@ -86,6 +86,14 @@ fn others_busy(first: &Reading, last: &Reading) -> Option<f64> {
     Some(((machine - server - load) / seconds).max(0.0))
 }
 
+/// Share of a processor that went into more than looking. Processor time cannot tell looks from the
+/// rest, and the clock goes on while others have the processor: they are taken to come as often in
+/// the one as in the other.
+fn busy_share(processor: Duration, idle: Duration, seconds: f64) -> f64 {
+    let busy = (1.0 - idle.as_secs_f64() / seconds).max(0.0);
+    processor.as_secs_f64() / seconds * busy
+}
+
 /// Takes the readings at the start and at the end of the measured part.
 #[derive(Debug)]
 pub struct Meter {
@@ -196,13 +204,32 @@ impl Meter {
                 .zip(last.server)
                 .map(|(first, last)| last - first),
             resident_bytes: self.resident_bytes,
-            load_share: (last.load - first.load)
-                .saturating_sub(last.idle - first.idle)
-                .as_secs_f64()
-                / seconds,
+            load_share: busy_share(last.load - first.load, last.idle - first.idle, seconds),
             others_busy: others_busy(&first, &last),
             latency: self.latency,
             note: None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_share_processor_taken_by_others_is_not_idle_time() {
+        let check = |processor_ms, idle_ms, expected: f64| {
+            let millis = Duration::from_millis;
+            let share = busy_share(millis(processor_ms), millis(idle_ms), 2.0);
+            assert!((share - expected).abs() < 1e-9, "{share}, not {expected}");
+        };
+        // Alone, awake: what is not idle is busy.
+        check(2000, 500, 0.75);
+        // Alone, asleep between replies: no look is noted.
+        check(600, 0, 0.3);
+        // Half of the processor is others', of whose time half falls into looks.
+        check(1000, 1000, 0.25);
+        // Nothing but looks, the last of which began before the end.
+        check(2000, 2001, 0.0);
     }
 }

@@ -57,7 +57,10 @@ impl Certificates {
 
 /// The load's side of TLS; clones share the sessions that may be resumed.
 #[derive(Clone, Debug)]
-pub struct Client(Arc<ClientConfig>);
+pub struct Client {
+    config: Arc<ClientConfig>,
+    resumes: bool,
+}
 
 impl Client {
     /// Trusts the authority of this file, and nobody else.
@@ -78,13 +81,22 @@ impl Client {
             true => Resumption::store(Arc::new(Tickets::default())),
             false => Resumption::disabled(),
         };
-        Ok(Self(Arc::new(config)))
+        Ok(Self {
+            config: Arc::new(config),
+            resumes,
+        })
+    }
+
+    /// Whether a connection resumes the session of one before it.
+    #[must_use]
+    pub fn resumes(&self) -> bool {
+        self.resumes
     }
 
     /// One connection's state.
     pub fn connection(&self) -> Result<ClientConnection> {
         let name = ServerName::try_from(NAME).expect("the name is a valid one");
-        let mut connection = ClientConnection::new(Arc::clone(&self.0), name)?;
+        let mut connection = ClientConnection::new(Arc::clone(&self.config), name)?;
         // The load bounds what it has under way itself.
         connection.set_buffer_limit(None);
         Ok(connection)
