@@ -3,7 +3,8 @@
 //! When its socket reports something, the actor receives once into the core's buffer and takes
 //! what came as far as the connection may go now. When it may not go on, because its queue is
 //! full or its rooms cannot take more, the rest of that one receive is kept and the socket is
-//! not read until the wait is over.
+//! not read until the wait is over. It is kept for a turn, too, when what came is compressed and
+//! makes much more than was received.
 
 use std::{
     future::poll_fn,
@@ -27,6 +28,10 @@ use crate::{
     steps::Progress,
 };
 
+/// Payload of messages that one connection may bring in a turn before others get the core, or as much
+/// as was received if that is more. Only what came compressed makes more: a thousand times as much.
+const PAYLOAD_BYTES_PER_TURN: usize = 128 << 10;
+
 /// Where an actor stands after a piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
@@ -34,6 +39,8 @@ enum Flow {
     Wait,
     /// There may be more to receive; others have their turn first.
     More,
+    /// More was received than one turn may make of it; others have their turn first.
+    Rest,
     /// Over.
     End,
 }
@@ -43,7 +50,7 @@ pub(crate) async fn run(core: Rc<Core>, key: ConnectionKey) {
     let mut flow = Flow::Wait;
     while flow != Flow::End {
         match flow {
-            Flow::More => core.turnstile.pass().await,
+            Flow::More | Flow::Rest => core.turnstile.pass().await,
             _ => core.attention(key).await,
         }
         core.handshake_turn(key).await;
@@ -133,16 +140,19 @@ impl Core {
         let Some(connection) = state.connections.get_mut(key) else {
             return Flow::End;
         };
-        let is_paused = connection.pause.is_some();
+        let has_kept = connection.pause.is_some() || !connection.kept.is_empty();
         let mut kept = mem::take(&mut connection.kept);
+        if has_kept {
+            state.need_turn();
+        }
         drop(state);
-        let flow = match is_paused {
+        let flow = match has_kept {
             true => self.take(key, &mut kept),
             false => Flow::More,
         };
         match flow {
             Flow::More => self.receive(key),
-            Flow::Wait | Flow::End => flow,
+            Flow::Rest | Flow::Wait | Flow::End => flow,
         }
     }
 
@@ -203,15 +213,22 @@ impl Core {
     /// Takes received bytes as far as the connection may go now; keeps the rest.
     fn take(&self, key: ConnectionKey, received: &mut [u8]) -> Flow {
         let mut taken = 0;
+        let payload_most = PAYLOAD_BYTES_PER_TURN.max(received.len()) as u64;
+        let before = self.state.borrow().tally.payload_received.bytes();
         loop {
             let mut state = self.state.borrow_mut();
             match state.step(key, &mut received[taken..]) {
                 Progress::Consumed(bytes) => taken += bytes,
                 Progress::Exhausted => return state.flow(key),
                 Progress::Wait(wait) => {
-                    state.keep(key, &received[taken..], wait);
+                    state.keep(key, &received[taken..]);
+                    state.pause(key, wait);
                     return Flow::Wait;
                 }
+            }
+            if state.tally.payload_received.bytes() - before >= payload_most {
+                state.keep(key, &received[taken..]);
+                return Flow::Rest;
             }
         }
     }
@@ -266,10 +283,15 @@ impl State {
     }
 
     /// Keeps what a connection may not take now.
-    fn keep(&mut self, key: ConnectionKey, rest: &[u8], wait: Wait) {
-        let now_ms = self.shared.now_ms();
+    fn keep(&mut self, key: ConnectionKey, rest: &[u8]) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.kept = rest.to_vec();
+        }
+    }
+
+    fn pause(&mut self, key: ConnectionKey, wait: Wait) {
+        let now_ms = self.shared.now_ms();
+        if let Some(connection) = self.connections.get_mut(key) {
             connection.begin_pause(wait, now_ms);
         }
     }

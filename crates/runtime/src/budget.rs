@@ -17,6 +17,10 @@ use crate::{
 /// at a room's log goes through its subscribers: after each close it would take a square of them.
 const LOOKS: usize = 64;
 
+/// What closing may add at once, as a part of the budget: who is in the middle of a room's frame
+/// needs the rest of it, which was the room's before, so that the close frame can be understood.
+const COURTESY: usize = 16;
+
 impl State {
     /// What is held now.
     pub(crate) fn held_bytes(&self) -> usize {
@@ -33,53 +37,98 @@ impl State {
         }
     }
 
-    /// Closes those with the most waiting while more is held than is allowed; then, if what they
-    /// may still be sent is too much, resets those that are closing.
+    /// Whether so much more may be held.
+    pub(crate) fn may_hold(&self, bytes: usize) -> bool {
+        self.held_bytes() + bytes <= self.budget()
+    }
+
+    /// While more is held than is allowed, closes those with the most waiting; then, if what they may
+    /// still be sent is too much, resets those that are closing.
     pub(crate) fn keep_within_budget(&mut self) {
-        if !self.is_over_budget(0) {
-            return;
+        if self.is_over_budget(0) {
+            self.close_slowest();
         }
-        let is_open = |connection: &Connection| matches!(connection.stage, Stage::Open { .. });
-        let is_closing =
-            |connection: &Connection| matches!(connection.stage, Stage::Closing { .. });
-        // What has been encrypted is not given up by closing: if it counted here, all would be
-        // closed, one after the other, and too much be held all the same.
+        if self.is_over_budget(0) {
+            self.reset_closing();
+        }
+    }
+
+    /// Closes those with the most waiting, or resets them where closing would take more than it
+    /// frees. What has been encrypted is not given up by closing: if it counted here, all would be
+    /// closed, one after the other, and too much be held all the same.
+    fn close_slowest(&mut self) {
         let closing = self.connections.values().filter(|it| is_closing(it));
         let mut sealed = closing.map(sealed_bytes).sum();
-        let mut slow = self.waiting(is_open);
+        let mut slow = self.waiting(|it| matches!(it.stage, Stage::Open { .. }));
+        let mut courtesy = self.budget() / COURTESY;
         while self.is_over_budget(sealed) && !slow.is_empty() {
             let rest = slow.split_off((slow.len() / LOOKS).max(1));
             for key in std::mem::replace(&mut slow, rest) {
-                self.close(key, EndReason::QueuesFull);
-                sealed += self.connections.get(key).map_or(0, sealed_bytes);
+                // What a queue alone held is free at once.
+                if !self.is_over_budget(sealed) {
+                    break;
+                }
+                match courtesy.checked_sub(self.half_sent_bytes(key)) {
+                    Some(rest) => {
+                        courtesy = rest;
+                        self.close(key, EndReason::QueuesFull);
+                        sealed += self.connections.get(key).map_or(0, sealed_bytes);
+                    }
+                    None => self.cut_off(key),
+                }
             }
             self.shards.trim();
         }
+    }
+
+    fn reset_closing(&mut self) {
         for key in self.waiting(is_closing) {
             if !self.is_over_budget(0) {
                 return;
             }
-            self.abort(key, EndReason::QueuesFull);
-            if let Some(connection) = self.connections.get_mut(key) {
-                connection.queue.clear();
-                connection.socket.forget_unsent();
-            }
-            self.count_held(key);
+            self.cut_off(key);
         }
     }
 
-    /// Whether too much is held, even without so many bytes of it.
-    fn is_over_budget(&self, sealed_bytes: usize) -> bool {
-        let config = &self.shared.config;
-        self.held_bytes() - sealed_bytes > config.send_queues_bytes_max / config.cores
+    /// Resets a connection, and frees at once all that is held for it.
+    fn cut_off(&mut self, key: ConnectionKey) {
+        self.abort(key, EndReason::QueuesFull);
+        self.leave_rooms(key);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.queue.clear();
+            connection.socket.forget_unsent();
+        }
+        self.count_held(key);
     }
 
-    /// The connections of a kind for which something waits, those with the most first.
+    fn half_sent_bytes(&self, key: ConnectionKey) -> usize {
+        let connection = &self.connections[key];
+        let subscriptions = &connection.subscriptions;
+        connection
+            .queue
+            .half_sent_bytes(subscriptions, &self.shards)
+    }
+
+    /// Whether too much is held, even without so many bytes of it.
+    fn is_over_budget(&self, without_bytes: usize) -> bool {
+        self.held_bytes() - without_bytes > self.budget()
+    }
+
+    /// This core's share.
+    fn budget(&self) -> usize {
+        let config = &self.shared.config;
+        config.send_queues_bytes_max / config.cores
+    }
+
+    /// The connections of a kind for whose sockets something waits that counts, those with the most
+    /// first. Who keeps up is none of them, though its room may have news since it was last sent to;
+    /// and the body of an answer is no reason.
     fn waiting(&self, is_of_kind: impl Fn(&Connection) -> bool) -> Vec<ConnectionKey> {
-        let connections = self.connections.iter().filter(|(_, it)| is_of_kind(it));
-        let sizes = connections.map(|(key, it)| {
-            let bytes = it.queued_bytes(&self.shards);
-            (bytes.max(it.held_bytes), key)
+        let connections = self.connections.iter();
+        let behind = connections.filter(|(_, it)| it.queue.sending.is_behind() && is_of_kind(it));
+        let sizes = behind.map(|(key, it)| {
+            let lags = it.subscriptions.iter().map(|s| self.shards.lag(*s));
+            (it.held_bytes + lags.sum::<usize>(), key)
         });
         let mut waiting: Vec<_> = sizes.filter(|(bytes, _)| *bytes > 0).collect();
         waiting.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
@@ -87,8 +136,86 @@ impl State {
     }
 }
 
+fn is_closing(connection: &Connection) -> bool {
+    matches!(connection.stage, Stage::Closing { .. })
+}
+
 /// Memory of what has been encrypted, as far as it is counted.
 fn sealed_bytes(connection: &Connection) -> usize {
     let held_bytes = connection.socket.unsent_held_bytes();
     held_bytes.min(connection.held_bytes)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::{
+        net::{TcpListener, TcpStream},
+        sync::Arc,
+    };
+
+    use hub::{CoreId, RoomId};
+
+    use super::*;
+    use crate::{
+        admission::Admitted,
+        config::{Config, DriverChoice},
+        connection::Heartbeat,
+        deliver::tests::core,
+        driver::CoreRuntime,
+        encoder::WireForm,
+        send_queue::Sending,
+        socket::Socket,
+    };
+
+    const ROOM: RoomId = RoomId {
+        home: CoreId(0),
+        token: 1,
+    };
+
+    /// An open connection, and its peer.
+    pub(crate) fn open(state: &mut State) -> (ConnectionKey, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (connected, address) = listener.accept().unwrap();
+        let socket = Socket::new(connected.into(), None).unwrap();
+        let mut connection = Connection::new(socket, address, Admitted::Yes, 0, 0);
+        let heartbeat = Heartbeat::PingAt(u64::MAX);
+        connection.stage = Stage::Open { heartbeat };
+        (state.connections.insert(connection), peer)
+    }
+
+    #[test]
+    fn who_keeps_up_is_not_closed_for_news_that_were_not_sent_yet() {
+        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
+        runtime.block_on(async {
+            let core = core();
+            let state = &mut *core.state.borrow_mut();
+            state.shared.config = Arc::new(Config {
+                send_queues_bytes_max: 250_000,
+                ..Config::default()
+            });
+            let (member, _one) = open(state);
+            let subscription = state.shards.subscribe(ROOM, WireForm::Plain, member);
+            state.connections[member].subscriptions.push(subscription);
+            let (slow, _other) = open(state);
+            let queue = &mut state.connections[slow].queue;
+            queue.direct = vec![0x82; 100_000];
+            queue.sending = Sending::Blocked { progress_ms: 0 };
+            state.count_held(slow);
+            let is_open =
+                |state: &State, key| matches!(state.connections[key].stage, Stage::Open { .. });
+            let frame = vec![0; 130_000];
+            state
+                .shards
+                .append(ROOM, |_, log| log.append([&frame, &[]]));
+            state.keep_within_budget();
+            assert!(is_open(state, slow), "it is not too much yet");
+            state
+                .shards
+                .append(ROOM, |_, log| log.append([&frame[..60_000], &[]]));
+            assert!(state.is_over_budget(0));
+            state.keep_within_budget();
+            assert!(is_open(state, member) && !is_open(state, slow));
+        });
+    }
 }

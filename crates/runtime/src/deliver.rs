@@ -11,13 +11,14 @@ use hub::{ConnectionId, Delivery, Publication, Request, RoomId};
 use crate::{
     connection::{Stage, Wait},
     core::{Core, State, key_of},
+    encoder::WireForm,
     end::EndReason,
     session::{kind_of, publication_bytes},
 };
 
 /// How much is taken before the flusher has it: far below what a subscriber may lag behind, so that
-/// one who keeps up is never found too far behind for a burst's sake. While the flusher works through
-/// its list as much again may come.
+/// one who keeps up is never found too far behind for a burst's sake, and so little that compressing
+/// it keeps nobody waiting. While the flusher works through its list as much again may come.
 const UNFLUSHED_BYTES_MAX: usize = 256 << 10;
 
 /// Takes deliveries for as long as the core runs.
@@ -116,6 +117,10 @@ impl State {
         let recipients = self.shards.append(room, |form, log| {
             let encoded = self.encoder.encode(form, kind, &publication.payload);
             log.append(encoded.parts());
+            // Compressing takes longer than all else: for each window it counts once more.
+            if form != WireForm::Plain {
+                self.unflushed_bytes += publication.payload.len();
+            }
         });
         self.unsent.push(publication.stamp);
         let tally = &mut self.tally;
@@ -140,16 +145,18 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{hash::RandomState, sync::Arc, time::Instant};
 
     use bytes::Bytes;
     use codec::{Kind, Request as HttpRequest};
     use hub::{CoreId, RoomId};
+    use slotmap::Key;
 
     use super::*;
     use crate::{
         config::{Config, DriverChoice},
+        connection::ConnectionKey,
         core::{Depths, Shared},
         driver::CoreRuntime,
         outbox::Outboxes,
@@ -172,7 +179,7 @@ mod tests {
     }
 
     /// A core without a flusher: the test is it.
-    fn core() -> Rc<Core> {
+    pub(crate) fn core() -> Rc<Core> {
         let (requests, _) = flume::unbounded();
         let (deliveries, _) = flume::unbounded();
         let shared = Shared {
@@ -239,5 +246,27 @@ mod tests {
                 assert_eq!(taken, 1000);
             });
         }
+    }
+
+    #[test]
+    fn delivery_counts_once_more_for_each_window_it_is_compressed_for() {
+        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
+        runtime.block_on(async {
+            let core = core();
+            let state = &mut *core.state.borrow_mut();
+            let Delivery::Message { room, .. } = message() else {
+                unreachable!("it is one")
+            };
+            let nobody = ConnectionKey::null();
+            for (window_bits, expected) in [(None, 0), (Some(9), 1 << 10), (Some(15), 2 << 10)] {
+                let form = window_bits.map_or(WireForm::Plain, |window_bits| WireForm::Deflate {
+                    window_bits,
+                });
+                state.shards.subscribe(room, form, nobody);
+                state.unflushed_bytes = 0;
+                state.deliver(message(), 0);
+                assert_eq!(state.unflushed_bytes, expected);
+            }
+        });
     }
 }

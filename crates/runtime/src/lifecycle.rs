@@ -83,22 +83,30 @@ impl State {
         self.count_held(key);
     }
 
-    /// What a leaving subscriber has not had yet is still sent, unless that is the very reason
-    /// or it can no longer be understood.
+    /// What a leaving subscriber has not had yet is still sent, unless that is the very reason, or
+    /// it can no longer be understood, or there is no memory for it: it was one log for all who lag,
+    /// and now each needs its own.
     fn keep_lag(&mut self, key: ConnectionKey, reason: &EndReason) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let lags = connection.subscriptions.iter().map(|s| self.shards.lag(*s));
+        let lag = lags.sum();
         let kept = match reason {
             EndReason::QueuesFull => Kept::Begun,
             EndReason::SendQueueFull | EndReason::WriteStalled | EndReason::TlsFailed => Kept::Own,
-            _ => Kept::All,
+            _ if self.may_hold(lag) => Kept::All,
+            _ => Kept::Own,
         };
-        if let Some(connection) = self.connections.get_mut(key) {
-            let Connection {
-                queue,
-                subscriptions,
-                ..
-            } = connection;
-            queue.detach(subscriptions, &self.shards, kept);
-        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Connection {
+            queue,
+            subscriptions,
+            ..
+        } = connection;
+        queue.detach(subscriptions, &self.shards, kept);
     }
 
     /// The peer has closed, or broke a rule: what is owed to it is queued, and the end comes when
@@ -165,7 +173,7 @@ impl State {
         }
     }
 
-    fn leave_rooms(&mut self, key: ConnectionKey) {
+    pub(crate) fn leave_rooms(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };

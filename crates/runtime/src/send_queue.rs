@@ -77,6 +77,11 @@ impl Sending {
     pub(crate) fn is_blocked(self) -> bool {
         matches!(self, Self::Blocked { .. })
     }
+
+    /// Whether the socket did not take all that there was.
+    pub(crate) fn is_behind(self) -> bool {
+        matches!(self, Self::Blocked { .. } | Self::Unblocked { .. })
+    }
 }
 
 /// What a call to [`SendQueue::transmit`] came to.
@@ -119,6 +124,15 @@ impl SendQueue {
     /// Bytes of memory held for this connection alone. The body of an answer is the site's.
     pub(crate) fn held_bytes(&self) -> usize {
         self.direct.capacity()
+    }
+
+    /// What is missing of a room's frame of which a part has left, in bytes: what the queue itself
+    /// would have to hold if it left its rooms now.
+    pub(crate) fn half_sent_bytes(&self, subscriptions: &[Subscription], shards: &Shards) -> usize {
+        self.half_sent.map_or(0, |half| {
+            let (_, cursor) = shards.position(subscriptions[half.subscription]);
+            (half.end - cursor) as usize
+        })
     }
 
     /// The bytes that wait here, the lag in its rooms included.
@@ -307,8 +321,9 @@ impl SendQueue {
         }
     }
 
-    /// Gives up what waits for this connection alone, and the memory.
+    /// Gives up what waits, and the memory: nothing can be sent any more.
     pub(crate) fn clear(&mut self) {
+        self.half_sent = None;
         self.direct = Vec::new();
         self.direct_sent = 0;
         self.begun_bytes = 0;

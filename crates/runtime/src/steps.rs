@@ -318,3 +318,38 @@ fn agree(
     policy.server_takeover &= opening.room.is_none();
     request.deflate(&policy)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        budget::tests::open,
+        config::{Config, DriverChoice},
+        deliver::tests::core,
+        driver::CoreRuntime,
+    };
+
+    #[test]
+    fn connection_waits_from_a_full_window_on() {
+        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
+        runtime.block_on(async {
+            let core = core();
+            let state = &mut *core.state.borrow_mut();
+            state.shared.config = Arc::new(Config {
+                publish_window_bytes: 1000,
+                ..Config::default()
+            });
+            let (key, _peer) = open(state);
+            for (bytes, expected) in [
+                (999, None),
+                (1000, Some(Wait::Window)),
+                (1001, Some(Wait::Window)),
+            ] {
+                state.connections[key].window_bytes = bytes;
+                assert_eq!(state.must_wait(key), expected, "{bytes}");
+            }
+        });
+    }
+}

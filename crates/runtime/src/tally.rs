@@ -285,6 +285,11 @@ impl Frames {
 }
 
 impl Payload {
+    /// Of all messages.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.text + self.binary
+    }
+
     fn count(&mut self, kind: Kind, bytes: usize, times: u64) {
         match kind {
             Kind::Text => self.text += bytes as u64 * times,

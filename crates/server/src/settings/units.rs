@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::origin::{Permit, PermitError};
 
@@ -178,7 +178,17 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
         let network = network.trunc();
         return Err(format!("it has bits beyond its prefix: write {network}"));
     }
-    Ok(network)
+    Ok(as_ipv4(network).unwrap_or(network))
+}
+
+/// A network of IPv4 that was written within IPv6: `::ffff:10.0.0.0/104` is 10.0.0.0/8.
+fn as_ipv4(network: IpNet) -> Option<IpNet> {
+    let IpNet::V6(network) = network else {
+        return None;
+    };
+    let prefix = network.prefix_len().checked_sub(96)?;
+    let address = network.addr().to_ipv4_mapped()?;
+    Ipv4Net::new(address, prefix).ok().map(IpNet::V4)
 }
 
 /// Reads an entry of the list of origins; around it there may be the blanks of a list.

@@ -2,6 +2,7 @@
 //! slowly go, and nobody else notices.
 
 use std::{
+    fs,
     io::Write,
     net::Shutdown,
     sync::{
@@ -13,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    client::{Client, binary, scrape},
+    client::{Client, Response, binary, scrape},
     harness::{Driver, Server, eventually},
     process,
     tls_client::Secure,
@@ -25,6 +26,9 @@ on_both_drivers![
     peers_that_wait_for_less_than_the_budget_stay,
     peer_for_whom_the_most_waits_is_closed_and_others_stay,
     peers_whose_bytes_are_encrypted_are_not_all_closed_for_one_too_many,
+    downloads_of_the_site_are_not_reset_for_what_others_hold,
+    many_who_close_while_they_lag_take_no_more_than_the_budget,
+    many_who_lag_in_one_room_go_without_taking_more_and_others_stay,
 ];
 
 const MESSAGE: usize = 32 << 10;
@@ -227,4 +231,134 @@ fn peers_whose_bytes_are_encrypted_are_not_all_closed_for_one_too_many(driver: D
     }
     assert!(slow.len() > 8, "{}", slow.len());
     assert!(closed() <= 2.0, "{} of {}", closed(), slow.len());
+}
+
+/// Files are the site's own memory: to reset who reads one slowly would free nothing.
+fn downloads_of_the_site_are_not_reset_for_what_others_hold(driver: Driver) {
+    const FILE: usize = 16 << 20;
+    // Half-sent messages alone are more than the budget, so closing is not enough.
+    const LARGE: usize = 1 << 20;
+    let site = tempfile::tempdir().unwrap();
+    fs::write(site.path().join("large.bin"), vec![b'z'; FILE]).unwrap();
+    let site = site.path().to_str().unwrap();
+    let bounds = ["--cores", "1", "--message-bytes-max", "1MiB"];
+    let queues = [
+        "--send-queue-bytes-max",
+        "2MiB",
+        "--send-queues-bytes-max",
+        "4MiB",
+    ];
+    let times = ["--write-timeout", "10m", "--close-timeout", "10m"];
+    let server = Server::start(
+        driver,
+        &[&["--static-dir", site], &bounds[..], &queues, &times].concat(),
+    );
+    let mut downloads: Vec<_> = (0..3)
+        .map(|_| {
+            let mut stream = wire::connect_narrow(server.address(), 4096);
+            wire::send(
+                &mut stream,
+                wire::request("GET", "/large.bin", &[]).as_bytes(),
+            );
+            stream
+        })
+        .collect();
+    let echoes: Vec<_> = (0..8).map(|_| narrow(&server, "/echo")).collect();
+    let frame = wire::frame(BINARY, &vec![7; LARGE]);
+    let sending = echoes.iter().map(|raw| {
+        let (mut stream, frame) = (raw.stream.try_clone().unwrap(), frame.clone());
+        // An error means that it was reset.
+        thread::spawn(move || drop(stream.write_all(&frame.repeat(2))))
+    });
+    let sending: Vec<_> = sending.collect();
+    eventually("closing was not enough", || {
+        let log = server.log();
+        log.matches("connection ended").count() > 0 && ended(&server) > 0.0
+    });
+    for stream in &mut downloads {
+        let answer = Response::read_from(stream);
+        assert_eq!((answer.status, answer.body.len()), (200, FILE));
+    }
+    drop(echoes);
+    sending
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+}
+
+/// So many members of a room who do not read.
+fn laggards(server: &Server, count: usize) -> Vec<Raw> {
+    (0..count).map(|_| narrow(server, "/rooms/lag")).collect()
+}
+
+/// Publishes so many messages in their room, and waits until it has them.
+fn publish(server: &Server, messages: usize, bytes: usize) {
+    let mut publisher = Client::join(server, "lag");
+    for _ in 0..messages {
+        publisher.send(binary(vec![5; bytes]));
+        assert!(publisher.receive() == binary(vec![5; bytes]));
+    }
+    publisher.leave();
+}
+
+/// What they have not had was one log; when they leave, it is not copied for each.
+fn many_who_close_while_they_lag_take_no_more_than_the_budget(driver: Driver) {
+    let server = Server::start(
+        driver,
+        &[&FLAGS[..], &["--max-connections", "500"]].concat(),
+    );
+    let mut members = laggards(&server, 200);
+    publish(&server, 50, 32 << 10);
+    let before = process::memory_peak(server.pid());
+    for raw in &mut members {
+        raw.send(wire::close(3000));
+    }
+    eventually("all have left", || {
+        scrape(&server)["hubbub_subscriptions"] == 0.0
+    });
+    let grown = process::memory_peak(server.pid()) - before;
+    assert!(grown < 2 * BUDGET, "{grown} bytes more");
+    // Whoever is still told something is told whole messages, and its own code; or that there was
+    // no memory for more.
+    let closed = members.into_iter().filter_map(|mut raw| {
+        loop {
+            match raw.next() {
+                Heard::Frame(frame) if frame.opcode() == CLOSE => return Some(frame.close_code()),
+                Heard::Frame(frame) => assert!(frame.payload == [5; 32 << 10]),
+                Heard::End | Heard::Cut => return None,
+            }
+        }
+    });
+    let codes: Vec<_> = closed.collect();
+    assert!(
+        codes.contains(&3000) && codes.iter().all(|code| [3000, 1013].contains(code)),
+        "{codes:?}"
+    );
+}
+
+/// Each is in the middle of a large frame of the room: the rest of it, for each, is more than the log.
+fn many_who_lag_in_one_room_go_without_taking_more_and_others_stay(driver: Driver) {
+    let large = [
+        "--message-bytes-max",
+        "1MiB",
+        "--send-queue-bytes-max",
+        "16MiB",
+    ];
+    let times = ["--write-timeout", "10m", "--close-timeout", "10m"];
+    let budget = ["--cores", "1", "--send-queues-bytes-max", "16MiB"];
+    let server = Server::start(driver, &[&large[..], &times, &budget].concat());
+    let mut other = narrow(&server, "/echo");
+    flood(&other, 20).join().unwrap();
+    let members = laggards(&server, 100);
+    let before = process::memory_peak(server.pid());
+    publish(&server, 30, 1 << 20);
+    eventually("the members have left", || {
+        scrape(&server)["hubbub_subscriptions"] == 0.0
+    });
+    let grown = process::memory_peak(server.pid()) - before;
+    assert!(grown < 4 * BUDGET, "{grown} bytes more");
+    for _ in 0..20 {
+        assert!(other.message().payload == [7; MESSAGE]);
+    }
+    drop(members);
+    eventually("they are counted", || ended(&server) == 100.0);
 }

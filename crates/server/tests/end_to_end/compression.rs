@@ -21,6 +21,7 @@ on_both_drivers![
     room_compresses_once_however_many_hear_it,
     room_keeps_no_context_for_what_it_sends,
     bomb_is_closed_with_1009_at_one_byte_too_many,
+    bombs_that_are_permitted_take_a_turn_of_their_own_each_few,
     bytes_that_are_no_deflate_close_the_connection,
     reserved_bit_without_the_extension_is_1002,
     compression_is_turned_off_and_on_for_who_is_connected,
@@ -342,16 +343,35 @@ fn bomb_is_closed_with_1009_at_one_byte_too_many(driver: Driver) {
     eventually("both are counted", || scrape(&server)[ended] == 2.0);
 }
 
+/// One receive of them makes 44 MiB, which must not keep a core from everybody else.
+fn bombs_that_are_permitted_take_a_turn_of_their_own_each_few(driver: Driver) {
+    let server = Server::start(driver, &["--compression", "on", "--cores", "1"]);
+    let mut peer = Peer::open(&server, "/echo", OFFER);
+    let turns = || scrape(&server)["hubbub_loop_turns_total{core=\"0\"}"];
+    let before = turns();
+    let message = vec![b'0'; 64 << 10];
+    let bomb = wire::masked(0x80 | RSV1 | BINARY, &peer.compress(&message));
+    let bombs = 700;
+    assert!(bombs * bomb.len() <= 64 << 10, "{}", bomb.len());
+    peer.raw.send(bomb.repeat(bombs));
+    for _ in 0..bombs {
+        assert!(peer.receive().0 == message);
+    }
+    peer.raw.send(wire::frame(BINARY, b"and on"));
+    assert_eq!(peer.receive().0, b"and on");
+    // Two each, by their payload.
+    let taken = turns() - before;
+    assert!(taken >= (bombs / 2) as f64, "{taken} turns");
+}
+
 fn bytes_that_are_no_deflate_close_the_connection(driver: Driver) {
     let server = Server::start(driver, &["--compression", "on"]);
     let mut peer = Peer::open(&server, "/echo", OFFER);
     let invalid = [0x07; 40];
     peer.raw.send(wire::masked(0x80 | RSV1 | BINARY, &invalid));
-    let code = peer.raw.message().close_code();
-    let ended = format!(
-        r#"hubbub_connections_ended_total{{code="{code}",initiator="server",reason="deflate_invalid"}}"#
-    );
-    eventually("it is counted", || scrape(&server)[&ended] == 1.0);
+    assert_eq!(peer.raw.message().close_code(), 1007);
+    let ended = r#"hubbub_connections_ended_total{code="1007",initiator="server",reason="deflate_invalid"}"#;
+    eventually("it is counted", || scrape(&server)[ended] == 1.0);
 }
 
 fn reserved_bit_without_the_extension_is_1002(driver: Driver) {

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, thread, time::Duration};
 
 use crate::{
-    client::Client,
+    client::{Client, scrape},
     harness::{Driver, Server},
     wire::{self, BINARY, Frame, Raw},
 };
@@ -36,6 +36,7 @@ const NARROW: [&str; 14] = [
 on_both_drivers![
     messages_through_full_mailboxes_all_arrive_in_order,
     messages_of_one_connection_fill_the_window_and_all_arrive,
+    receive_takes_no_more_than_its_buffer,
     join_behind_a_full_outbox_is_answered,
     room_goes_on_when_publishers_under_pressure_vanish,
 ];
@@ -130,6 +131,26 @@ fn messages_of_one_connection_fill_the_window_and_all_arrive(driver: Driver) {
 }
 
 /// Who cannot join now is told so, and can a moment later.
+fn receive_takes_no_more_than_its_buffer(driver: Driver) {
+    for (buffer, bytes) in [(1024, 1024 * 40), (5000, 5000 * 10)] {
+        let size = buffer.to_string();
+        let flags = ["--cores", "1", "--receive-buffer-bytes", &size];
+        let server = Server::start(driver, &flags);
+        let turns = || scrape(&server)["hubbub_loop_turns_total{core=\"0\"}"];
+        let mut raw = Raw::open(&server, "/echo");
+        for bytes in [bytes - 1, bytes, bytes + 1] {
+            let before = turns();
+            // Its header has eight bytes.
+            raw.send(wire::frame(BINARY, &vec![7; bytes - 8]));
+            assert_eq!(raw.message().payload.len(), bytes - 8);
+            // One receive in each turn of a connection.
+            let taken = turns() - before;
+            let least = bytes.div_ceil(buffer);
+            assert!(taken >= least as f64, "{taken} turns for {bytes} bytes");
+        }
+    }
+}
+
 fn join_behind_a_full_outbox_is_answered(driver: Driver) {
     let server = Server::start(driver, &NARROW);
     let mut members: Vec<_> = (0..ROOMS)

@@ -16,6 +16,7 @@ use crate::{
 
 on_both_drivers![
     client_behind_a_trusted_proxy_is_shown_by_its_own_address,
+    network_of_proxies_may_be_written_within_ipv6,
     fields_of_a_peer_that_is_not_trusted_are_not_believed,
     fields_that_are_hostile_are_survived,
     header_of_a_trusted_proxy_names_the_client,
@@ -85,6 +86,22 @@ fn client_behind_a_trusted_proxy_is_shown_by_its_own_address(driver: Driver) {
                 .contains(&format!("connection ended peer={shown}"))
         });
         alone(&server);
+    }
+}
+
+fn network_of_proxies_may_be_written_within_ipv6(driver: Driver) {
+    for (trusted, is_trusted) in [
+        ("::ffff:127.0.0.0/104", true),
+        ("::ffff:127.0.0.1/128", true),
+        ("::ffff:127.0.0.1", true),
+        ("::ffff:127.0.0.2/128", false),
+        ("::7f00:0/104", false),
+    ] {
+        let server = Server::start(driver, &["--trusted-proxies", trusted]);
+        let told = ["X-Forwarded-For: 203.0.113.7".to_owned()];
+        let mut raw = open_with(wire::connect(server.address()), &told);
+        works(&mut raw);
+        assert_eq!(peer(&server) == "203.0.113.7:0", is_trusted, "{trusted}");
     }
 }
 

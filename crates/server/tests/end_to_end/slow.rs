@@ -3,9 +3,10 @@
 use std::{io::Write, thread, time::Duration};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::{
-    client::{Client, binary},
+    client::{Client, binary, get_internal, scrape},
     harness::{Driver, Server, eventually},
     process,
     wire::{self, BINARY, Heard, Raw, TEXT},
@@ -19,6 +20,7 @@ const AT_ONCE: usize = 8;
 
 on_both_drivers![
     subscriber_that_does_not_read_is_closed_with_1013_and_others_have_all,
+    queue_of_its_bound_stays_and_of_one_byte_more_is_closed_with_1013,
     subscriber_that_never_reads_again_is_reset,
     subscriber_that_reads_slowly_but_enough_stays,
     subscriber_that_closes_while_it_lags_has_all_that_came_before,
@@ -102,6 +104,62 @@ fn subscriber_that_does_not_read_is_closed_with_1013_and_others_have_all(driver:
     publisher.send("only we are left");
     for other in &mut others {
         assert_eq!(other.text(), "only we are left");
+    }
+}
+
+/// What waits for a peer, as the server shows it, once that does not change any more.
+fn queued(server: &Server, raw: &Raw) -> usize {
+    let peer = raw.stream.local_addr().unwrap().to_string();
+    let look = || {
+        let page = get_internal(server, "/debug/connections");
+        let view: Value = serde_json::from_slice(&page.body).unwrap();
+        let rows = view["largest"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["peer"] == *peer);
+        row.map_or(0, |row| row["queued_bytes"].as_u64().unwrap() as usize)
+    };
+    let mut seen = look();
+    loop {
+        // A full socket is tried again several times a second.
+        thread::sleep(Duration::from_millis(400));
+        match std::mem::replace(&mut seen, look()) {
+            before if before == seen => return seen,
+            _ => {}
+        }
+    }
+}
+
+fn queue_of_its_bound_stays_and_of_one_byte_more_is_closed_with_1013(driver: Driver) {
+    const BOUND: usize = 200_000;
+    const HEADER: usize = 4;
+    let bounds = ["--cores", "1", "--send-queue-bytes-max", "200000"];
+    let timeouts = ["--write-timeout", "10m", "--close-timeout", "10m"];
+    let pings = ["--ping-interval", "10m"];
+    let server = Server::start(driver, &[&bounds[..], &timeouts, &pings].concat());
+    for (room, missing) in [("/rooms/one", 1), ("/rooms/none", 0)] {
+        let mut slow = narrow(&server, room);
+        let mut publisher = Client::connect(&server, room);
+        let mut publish = |bytes: usize| {
+            publisher.send(binary(vec![7; bytes]));
+            assert!(publisher.receive() == binary(vec![7; bytes]));
+        };
+        while queued(&server, &slow) < BOUND - 40_000 {
+            publish(MESSAGE);
+        }
+        let rest = BOUND - missing - queued(&server, &slow);
+        publish(rest - HEADER);
+        assert_eq!(queued(&server, &slow), BOUND - missing);
+        let open = r#"hubbub_connections{protocol="room"}"#;
+        assert_eq!(scrape(&server)[open], 2.0, "it stays");
+        // Two bytes: one too many, and two.
+        publish(0);
+        let close = loop {
+            match slow.next() {
+                Heard::Frame(frame) if frame.opcode() != BINARY => break frame,
+                Heard::Frame(frame) => assert!(frame.payload.iter().all(|it| *it == 7)),
+                over => panic!("{over:?}"),
+            }
+        };
+        assert_eq!(close.close_code(), 1013);
     }
 }
 
