@@ -207,7 +207,7 @@ impl EndReason {
     }
 
     /// What is counted of it.
-    pub(crate) fn ending(&self, was_open: bool) -> Ending {
+    pub(crate) fn ending(&self, was_told: bool) -> Ending {
         let Explained {
             name,
             initiator,
@@ -215,7 +215,7 @@ impl EndReason {
             ..
         } = self.explained();
         Ending {
-            code: code_label(code.filter(|_| was_open)),
+            code: code_label(code.filter(|_| was_told)),
             initiator: initiator.label(),
             reason: name,
         }
@@ -333,8 +333,8 @@ impl Ending {
         let reasons = EndReason::all().chain(by_peer).chain(by_session);
         let mut all: Vec<_> = reasons
             .flat_map(|reason| match reason {
-                // Also before there is a WebSocket, whose end then has no code.
-                EndReason::Panicked | EndReason::Drained => {
+                // Also before there is a WebSocket, or by a reset: then without a code.
+                EndReason::Panicked | EndReason::Drained | EndReason::QueuesFull => {
                     vec![reason.ending(false), reason.ending(true)]
                 }
                 _ => vec![reason.ending(true)],

@@ -20,6 +20,10 @@ use crate::{
 /// Sockets that are sent to before others get the core: at some 5 µs a send about a millisecond.
 const SENDS_PER_TURN: usize = 256;
 
+/// Bytes that are sent before others get the core: to copy them takes the kernel about a millisecond,
+/// and to encrypt them a few.
+const BYTES_PER_TURN: u64 = 4 << 20;
+
 /// Flushes at the end of every turn in which somebody asked for it.
 pub(crate) async fn run(core: Rc<Core>) {
     let mut dirty = Vec::new();
@@ -29,10 +33,10 @@ pub(crate) async fn run(core: Rc<Core>) {
         core.take_dirty(&mut dirty);
         let sending = core.state.borrow_mut().take_turn();
         core.flush_begun.raise();
-        let mut turns = dirty.chunks(SENDS_PER_TURN).peekable();
-        while let Some(turn) = turns.next() {
-            core.send_bytes(turn);
-            if turns.peek().is_some() {
+        let mut rest = &dirty[..];
+        while !rest.is_empty() {
+            rest = &rest[core.send_bytes(rest)..];
+            if !rest.is_empty() {
                 core.turnstile.pass().await;
             }
         }
@@ -74,11 +78,19 @@ impl Core {
         !state.dirty.connections.is_empty()
     }
 
-    fn send_bytes(&self, dirty: &[ConnectionKey]) {
+    /// Sends to the first of these, as much as one turn may; returns to how many, at least one.
+    fn send_bytes(&self, dirty: &[ConnectionKey]) -> usize {
         let mut state = self.state.borrow_mut();
-        for key in dirty {
+        let enough_bytes = state.tally.sent_bytes + BYTES_PER_TURN;
+        let mut sends = 0;
+        for key in dirty.iter().take(SENDS_PER_TURN) {
             state.transmit(*key);
+            sends += 1;
+            if state.tally.sent_bytes >= enough_bytes {
+                break;
+            }
         }
+        sends
     }
 }
 

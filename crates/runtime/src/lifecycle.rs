@@ -1,6 +1,6 @@
 //! The ways out: answering over HTTP, closing with a code, resetting, and what is undone at the end.
 
-use codec::ResponseHead;
+use codec::{Phase, ResponseHead};
 use hub::Request;
 use tracing::debug;
 
@@ -162,7 +162,9 @@ impl State {
     }
 
     fn count_end(&mut self, connection: &Connection, reason: EndReason) {
-        let ending = reason.ending(connection.entry.is_some());
+        // A WebSocket that is reset at once is told no code.
+        let is_told = connection.entry.is_some() && connection.protocol.phase() > Phase::Open;
+        let ending = reason.ending(is_told);
         *self.tally.ended.entry(ending).or_default() += 1;
         match connection.entry {
             Some(entry) => self.tally.open[usize::from(entry)] -= 1,

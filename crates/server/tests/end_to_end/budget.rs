@@ -106,10 +106,14 @@ fn hear_out(mut raw: Raw) -> Option<()> {
     }
 }
 
+/// How many the budget has ended: closed with 1013, or reset without a word.
 fn ended(server: &Server) -> f64 {
-    let name =
-        "hubbub_connections_ended_total{code=\"1013\",initiator=\"server\",reason=\"queues_full\"}";
-    scrape(server)[name]
+    let samples = scrape(server);
+    let of = |code| {
+        let labels = format!(r#"{{code="{code}",initiator="server",reason="queues_full"}}"#);
+        samples[&format!("hubbub_connections_ended_total{labels}")]
+    };
+    of("1013") + of("none")
 }
 
 fn peers_that_do_not_read_are_closed_before_all_queues_take_too_much(driver: Driver) {
