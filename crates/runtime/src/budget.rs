@@ -17,7 +17,11 @@ use crate::{
 /// at a room's log goes through its subscribers: after each close it would take a square of them.
 const LOOKS: usize = 64;
 
-/// What closing may add at once, as a part of the budget: who is in the middle of a room's frame
+/// Connections that are closed in one turn, and those that are reset: to take down a socket and all
+/// that the kernel holds for it takes some hundred microseconds, which others should not wait for.
+const CLOSES_PER_TURN: usize = 128;
+
+/// What those who are closing may hold, as a part of the budget: who is in the middle of a room's frame
 /// needs the rest of it, which was the room's before, so that the close frame can be understood.
 const COURTESY: usize = 16;
 
@@ -43,24 +47,26 @@ impl State {
     }
 
     /// While more is held than is allowed, closes those with the most waiting; then, if what they may
-    /// still be sent is too much, resets those that are closing.
-    pub(crate) fn keep_within_budget(&mut self) {
-        if self.is_over_budget(0) {
-            self.close_slowest();
+    /// still be sent is too much, resets those that are closing. Returns whether to go on in the next
+    /// turn, as there are more of them than this one has time for.
+    pub(crate) fn keep_within_budget(&mut self) -> bool {
+        if !self.is_over_budget(0) {
+            return false;
         }
-        if self.is_over_budget(0) {
-            self.reset_closing();
-        }
+        self.close_slowest() || self.reset_closing()
     }
 
     /// Closes those with the most waiting, or resets them where closing would take more than it
     /// frees. What has been encrypted is not given up by closing: if it counted here, all would be
-    /// closed, one after the other, and too much be held all the same.
-    fn close_slowest(&mut self) {
-        let closing = self.connections.values().filter(|it| is_closing(it));
-        let mut sealed = closing.map(sealed_bytes).sum();
+    /// closed, one after the other, and too much be held all the same. Returns whether there are more.
+    fn close_slowest(&mut self) -> bool {
+        let closing = || self.connections.values().filter(|it| is_closing(it));
+        let mut sealed = closing().map(sealed_bytes).sum();
+        let kept = closing().map(|it| it.held_bytes).sum::<usize>() - sealed;
+        let mut courtesy = (self.budget() / COURTESY).saturating_sub(kept);
         let mut slow = self.waiting(|it| matches!(it.stage, Stage::Open { .. }));
-        let mut courtesy = self.budget() / COURTESY;
+        let has_more = slow.len() > CLOSES_PER_TURN;
+        slow.truncate(CLOSES_PER_TURN);
         while self.is_over_budget(sealed) && !slow.is_empty() {
             let rest = slow.split_off((slow.len() / LOOKS).max(1));
             for key in std::mem::replace(&mut slow, rest) {
@@ -79,15 +85,18 @@ impl State {
             }
             self.shards.trim();
         }
+        has_more && self.is_over_budget(sealed)
     }
 
-    fn reset_closing(&mut self) {
-        for key in self.waiting(is_closing) {
+    fn reset_closing(&mut self) -> bool {
+        let mut closing = self.waiting(is_closing).into_iter();
+        for key in closing.by_ref().take(CLOSES_PER_TURN) {
             if !self.is_over_budget(0) {
-                return;
+                return false;
             }
             self.cut_off(key);
         }
+        closing.len() > 0 && self.is_over_budget(0)
     }
 
     /// Resets a connection, and frees at once all that is held for it.
@@ -216,6 +225,43 @@ pub(crate) mod tests {
             assert!(state.is_over_budget(0));
             state.keep_within_budget();
             assert!(is_open(state, member) && !is_open(state, slow));
+        });
+    }
+
+    #[test]
+    fn many_who_must_go_are_closed_over_several_turns() {
+        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
+        runtime.block_on(async {
+            let core = core();
+            let state = &mut *core.state.borrow_mut();
+            state.shared.config = Arc::new(Config {
+                send_queues_bytes_max: 50 * 10_000,
+                ..Config::default()
+            });
+            let peers: Vec<_> = (0..400)
+                .map(|_| {
+                    let (slow, peer) = open(state);
+                    let queue = &mut state.connections[slow].queue;
+                    queue.direct = vec![0x82; 10_000];
+                    queue.sending = Sending::Blocked { progress_ms: 0 };
+                    state.count_held(slow);
+                    peer
+                })
+                .collect();
+            let open = |state: &State| {
+                let all = state.connections.values();
+                all.filter(|it| matches!(it.stage, Stage::Open { .. }))
+                    .count()
+            };
+            let mut left = vec![open(state)];
+            while state.keep_within_budget() {
+                left.push(open(state));
+            }
+            left.push(open(state));
+            assert_eq!(left[..3], [400, 272, 144]);
+            assert!((1..=50).contains(left.last().unwrap()), "{left:?}");
+            assert!(!state.is_over_budget(0));
+            drop(peers);
         });
     }
 }

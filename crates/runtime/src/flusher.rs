@@ -69,13 +69,13 @@ impl Core {
         state.shards.subscribers_with_news(dirty);
     }
 
-    /// Returns whether there is more to send at once, which is another turn's.
+    /// Returns whether there is more to send or to close at once, which is another turn's.
     fn end_turn(&self, sending: Turn) -> bool {
         let mut state = self.state.borrow_mut();
         state.shards.trim();
-        state.keep_within_budget();
+        let is_over_budget = state.keep_within_budget();
         state.end_turn(sending);
-        !state.dirty.connections.is_empty()
+        is_over_budget || !state.dirty.connections.is_empty()
     }
 
     /// Sends to the first of these, as much as one turn may; returns to how many, at least one.
