@@ -21,7 +21,7 @@ const LOOKS: usize = 64;
 /// that the kernel holds for it takes some hundred microseconds, which others should not wait for.
 const CLOSES_PER_TURN: usize = 128;
 
-/// What those who are closing may hold, as a part of the budget: who is in the middle of a room's frame
+/// What closing may add until the core is below its budget again, as a part of that: who is in the middle of a room's frame
 /// needs the rest of it, which was the room's before, so that the close frame can be understood.
 const COURTESY: usize = 16;
 
@@ -51,6 +51,7 @@ impl State {
     /// turn, as there are more of them than this one has time for.
     pub(crate) fn keep_within_budget(&mut self) -> bool {
         if !self.is_over_budget(0) {
+            self.courtesy_bytes = 0;
             return false;
         }
         self.close_slowest() || self.reset_closing()
@@ -60,10 +61,8 @@ impl State {
     /// frees. What has been encrypted is not given up by closing: if it counted here, all would be
     /// closed, one after the other, and too much be held all the same. Returns whether there are more.
     fn close_slowest(&mut self) -> bool {
-        let closing = || self.connections.values().filter(|it| is_closing(it));
-        let mut sealed = closing().map(sealed_bytes).sum();
-        let kept = closing().map(|it| it.held_bytes).sum::<usize>() - sealed;
-        let mut courtesy = (self.budget() / COURTESY).saturating_sub(kept);
+        let closing = self.connections.values().filter(|it| is_closing(it));
+        let mut sealed = closing.map(sealed_bytes).sum();
         let mut slow = self.waiting(|it| matches!(it.stage, Stage::Open { .. }));
         let has_more = slow.len() > CLOSES_PER_TURN;
         slow.truncate(CLOSES_PER_TURN);
@@ -74,13 +73,13 @@ impl State {
                 if !self.is_over_budget(sealed) {
                     break;
                 }
-                match courtesy.checked_sub(self.half_sent_bytes(key)) {
-                    Some(rest) => {
-                        courtesy = rest;
-                        self.close(key, EndReason::QueuesFull);
-                        sealed += self.connections.get(key).map_or(0, sealed_bytes);
-                    }
-                    None => self.cut_off(key),
+                let courtesy_bytes = self.courtesy_bytes + self.half_sent_bytes(key);
+                if courtesy_bytes > self.budget() / COURTESY {
+                    self.cut_off(key);
+                } else {
+                    self.courtesy_bytes = courtesy_bytes;
+                    self.close(key, EndReason::QueuesFull);
+                    sealed += self.connections.get(key).map_or(0, sealed_bytes);
                 }
             }
             self.shards.trim();

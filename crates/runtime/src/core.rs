@@ -79,6 +79,8 @@ pub(crate) struct State {
     /// Bytes of memory that the queues hold that did not empty in their turn; those of the rooms'
     /// logs are counted there.
     pub(crate) direct_held_bytes: usize,
+    /// Bytes that closing connections for the budget's sake has added to what is held.
+    pub(crate) courtesy_bytes: usize,
     /// When the turn under way began, in nanoseconds since the process started.
     turn_ns: Option<u64>,
     /// When the core last looked what its sockets have: what is received now came before that.
@@ -147,6 +149,7 @@ impl Core {
             depths,
             queued_bytes: 0,
             direct_held_bytes: 0,
+            courtesy_bytes: 0,
             turn_ns: None,
             received_ns: 0,
             unsent: Vec::new(),
