@@ -106,7 +106,9 @@ fn soft_limit_of_descriptors_is_raised_to_the_hard_one(driver: Driver) {
     let clients: Vec<_> = (0..200)
         .map(|_| Client::connect(&server, "/echo"))
         .collect();
-    assert!(server.log().contains("soft limit raised"));
+    eventually("it is logged", || {
+        server.log().contains("soft limit raised")
+    });
     clients.into_iter().for_each(Client::leave);
 }
 
