@@ -4,7 +4,8 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { createHash, X509Certificate } from "node:crypto";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { get as getPlain } from "node:http";
 import { get as getEncrypted } from "node:https";
 import { tmpdir } from "node:os";
@@ -24,6 +25,8 @@ export const LWS_PAGE = here("lws-page");
 const leftovers = new Set();
 process.once("exit", () => { for (const undo of leftovers) undo(); });
 
+const NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+
 const START_MS_MAX = 10_000;
 const STOP_MS_MAX = 10_000;
 
@@ -37,16 +40,38 @@ export async function freePort() {
   return port;
 }
 
-/** Flags for TLS with a certificate of this process, which nobody trusts. */
-export function certificate() {
-  const directory = mkdtempSync(join(tmpdir(), "hubbub-tls-"));
-  leftovers.add(() => rmSync(directory, { recursive: true, force: true }));
-  const [cert, key] = [join(directory, "cert.pem"), join(directory, "key.pem")];
-  execFileSync("openssl", [
-    "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert,
-  ], { stdio: "pipe" });
-  return ["--tls-cert", cert, "--tls-key", key];
+/** An authority of this process, which signs certificates of servers on this machine. */
+export class Authority {
+  #directory = mkdtempSync(join(tmpdir(), "hubbub-tls-"));
+  #certificates = 0;
+
+  constructor() {
+    leftovers.add(() => rmSync(this.#directory, { recursive: true, force: true }));
+    this.#openssl("req", "-x509", ...NEW_KEY, "-days", "2", "-subj", "/CN=Test authority", "-keyout", "ca.key", "-out", "ca.pem");
+  }
+
+  /** What a browser is told so that it trusts this authority: the hash of its public key, in base64. */
+  get fingerprint() {
+    const key = new X509Certificate(readFileSync(join(this.#directory, "ca.pem"))).publicKey;
+    return createHash("sha256").update(key.export({ type: "spki", format: "der" })).digest("base64");
+  }
+
+  /** Flags for TLS with a certificate of this authority, whose own goes with it. */
+  certificate() {
+    const name = `server-${this.#certificates++}`;
+    const [key, request, cert, chain] = ["key", "csr", "pem", "chain.pem"].map((ending) => `${name}.${ending}`);
+    writeFileSync(join(this.#directory, "names"), "subjectAltName=DNS:localhost,IP:127.0.0.1");
+    this.#openssl("req", ...NEW_KEY, "-subj", "/CN=localhost", "-keyout", key, "-out", request);
+    this.#openssl("x509", "-req", "-in", request, "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+      "-extfile", "names", "-out", cert);
+    const pem = [cert, "ca.pem"].map((file) => readFileSync(join(this.#directory, file)));
+    writeFileSync(join(this.#directory, chain), Buffer.concat(pem));
+    return ["--tls-cert", join(this.#directory, chain), "--tls-key", join(this.#directory, key)];
+  }
+
+  #openssl(...args) {
+    execFileSync("openssl", args, { cwd: this.#directory, stdio: "pipe" });
+  }
 }
 
 /** Whether the server answers a request, whatever its certificate. */
@@ -94,12 +119,15 @@ export async function startServer(driver, port, ...more) {
   };
 }
 
-export function startBrowser() {
+/** Chromium; one that trusts this authority beside those of the system, if one is given. */
+export function startBrowser(authority) {
+  const trust = authority ? [`--ignore-certificate-errors-spki-list=${authority.fingerprint}`] : [];
   return chromium.launch({
     executablePath: CHROMIUM, // its profile is a fresh temporary directory
     args: [
       "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
       "--disable-background-networking", "--disable-component-update", "--disable-sync",
+      ...trust,
     ],
   });
 }

@@ -2,17 +2,17 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { certificate, DRIVERS, eventually, freePort, openPage, startBrowser, startServer } from "./harness.js";
+import { Authority, DRIVERS, eventually, freePort, openPage, startBrowser, startServer } from "./harness.js";
 
+const authority = new Authority();
 let browser;
-before(async () => { browser = await startBrowser(); });
+before(async () => { browser = await startBrowser(authority); });
 after(() => browser?.close());
 
 /** A page in the room, and each WebSocket that it opened: its URL, what it offered and what was answered. */
 async function member(server, room, name) {
   const sockets = new Map();
   const page = await openPage(browser, `${server.origin}/#room=${room}`, {
-    ignoreHTTPSErrors: true, // the certificate is this run's own; plain pages have none to ignore
     before: async (page) => {
       const devtools = await page.context().newCDPSession(page);
       devtools.on("Network.webSocketCreated", ({ requestId, url }) => sockets.set(requestId, { url }));
@@ -73,7 +73,7 @@ for (const driver of DRIVERS) {
     for (const { name, tls, compression } of CASES) {
       test(name, async () => {
         const more = compression ? ["--compression", "on"] : [];
-        const server = await startServer(driver, await freePort(), ...more, ...(tls ? certificate() : []));
+        const server = await startServer(driver, await freePort(), ...more, ...(tls ? authority.certificate() : []));
         try {
           const [ada, grace] = [await member(server, "tea", "Ada"), await member(server, "tea", "Grace")];
           await converse(ada, grace);
@@ -91,5 +91,14 @@ for (const driver of DRIVERS) {
         }
       });
     }
+
+    test("page_with_a_certificate_of_another_authority_is_not_shown", async () => {
+      const server = await startServer(driver, await freePort(), ...new Authority().certificate());
+      try {
+        await assert.rejects(openPage(browser, server.origin), /ERR_CERT_AUTHORITY_INVALID/);
+      } finally {
+        assert.equal(await server.stop(), 0, "the server's exit code");
+      }
+    });
   });
 }
