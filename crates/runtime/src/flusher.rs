@@ -267,3 +267,43 @@ impl Connection {
         Ok(Transmitted { sent, rest })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        budget::tests::open, config::DriverChoice, deliver::tests::core, driver::CoreRuntime,
+    };
+
+    #[test]
+    fn turn_ends_when_enough_bytes_were_sent_and_goes_on_where_it_was() {
+        const MESSAGE: usize = 256 << 10;
+        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
+        runtime.block_on(async {
+            let core = core();
+            let (dirty, _peers): (Vec<_>, Vec<_>) = (0..64)
+                .map(|_| {
+                    let state = &mut *core.state.borrow_mut();
+                    let (key, peer) = open(state);
+                    state.connections[key].queue.direct = vec![0x82; MESSAGE];
+                    (key, peer)
+                })
+                .unzip();
+            let sent = || core.state.borrow().tally.sent_bytes;
+            let mut rest = &dirty[..];
+            let mut turns = 0;
+            while !rest.is_empty() {
+                let before = sent();
+                rest = &rest[core.send_bytes(rest)..];
+                assert!(sent() - before < BYTES_PER_TURN + MESSAGE as u64);
+                turns += 1;
+            }
+            assert!(
+                sent() > BYTES_PER_TURN,
+                "{}: the sockets took too little",
+                sent()
+            );
+            assert!(turns > 1, "{turns}");
+        });
+    }
+}

@@ -108,12 +108,12 @@ fn hear_out(mut raw: Raw) -> Option<()> {
 
 /// How many the budget has ended: closed with 1013, or reset without a word.
 fn ended(server: &Server) -> f64 {
-    let samples = scrape(server);
-    let of = |code| {
-        let labels = format!(r#"{{code="{code}",initiator="server",reason="queues_full"}}"#);
-        samples[&format!("hubbub_connections_ended_total{labels}")]
-    };
-    of("1013") + of("none")
+    ended_with(server, "1013") + ended_with(server, "none")
+}
+
+fn ended_with(server: &Server, code: &str) -> f64 {
+    let labels = format!(r#"{{code="{code}",initiator="server",reason="queues_full"}}"#);
+    scrape(server)[&format!("hubbub_connections_ended_total{labels}")]
 }
 
 fn peers_that_do_not_read_are_closed_before_all_queues_take_too_much(driver: Driver) {
@@ -365,4 +365,7 @@ fn many_who_lag_in_one_room_go_without_taking_more_and_others_stay(driver: Drive
     }
     drop(members);
     eventually("they are counted", || ended(&server) == 100.0);
+    // Only what a sixteenth of the budget has room for is finished; the others are told no code.
+    let reset = ended_with(&server, "none");
+    assert!((80.0..100.0).contains(&reset), "{reset} were reset");
 }
