@@ -17,8 +17,5 @@ pub fn step() -> Result<Counts> {
         "compare",
         "--tiny",
     ]))?;
-    Ok(Counts {
-        passed: 1,
-        ..Counts::default()
-    })
+    Ok(Counts::of(1, 0))
 }

@@ -49,6 +49,7 @@ pub fn step(seconds: u64) -> Result<Counts> {
             Err(error) => {
                 println!("{target:<12} FAILED: {error:#}");
                 counts.failed += 1;
+                counts.failures.push(format!("{target}: {error:#}"));
             }
         }
     }

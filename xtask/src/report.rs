@@ -3,15 +3,31 @@
 use anyhow::{Result, bail};
 use std::time::Duration;
 
-/// Counted tests of one step. A step without countable tests leaves both at zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Of one step, in the summary.
+const FAILURES_SHOWN: usize = 10;
+
+/// Of one failure, in the summary.
+const FAILURE_LINES_SHOWN: usize = 6;
+
+/// Counted tests of one step. A step without countable tests leaves both numbers at zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub passed: usize,
     pub failed: usize,
+    /// What is known of the failed ones, to be said again where it is found: at the end.
+    pub failures: Vec<String>,
 }
 
 impl Counts {
-    pub fn add(&mut self, other: Self) {
+    pub fn of(passed: usize, failed: usize) -> Self {
+        Self {
+            passed,
+            failed,
+            failures: Vec::new(),
+        }
+    }
+
+    pub fn add(&mut self, other: &Self) {
         self.passed += other.passed;
         self.failed += other.failed;
     }
@@ -43,13 +59,7 @@ impl Outcome {
         let (counts, problem) = match result {
             Ok(counts) => (counts, None),
             // A failed step never counts as no failure, even when no test could be counted.
-            Err(error) => (
-                Counts {
-                    passed: 0,
-                    failed: 1,
-                },
-                Some(format!("{error:#}")),
-            ),
+            Err(error) => (Counts::of(0, 1), Some(format!("{error:#}"))),
         };
         Self {
             step,
@@ -73,11 +83,17 @@ pub fn summary(outcomes: &[Outcome]) -> String {
     let mut total = Counts::default();
     for outcome in outcomes {
         text.push_str(&row(outcome));
-        total.add(outcome.counts);
+        total.add(&outcome.counts);
     }
-    for outcome in outcomes {
-        if let Some(problem) = &outcome.problem {
-            text.push_str(&format!("\n{}: {problem}\n", outcome.step));
+    for Outcome {
+        step,
+        counts,
+        problem,
+        ..
+    } in outcomes
+    {
+        for what in counts.failures.iter().take(FAILURES_SHOWN).chain(problem) {
+            text.push_str(&format!("\n{step}: {what}\n"));
         }
     }
     text.push_str(&format!(
@@ -92,19 +108,17 @@ fn row(outcome: &Outcome) -> String {
         step, counts, took, ..
     } = outcome;
     let result = if outcome.succeeded() { "ok" } else { "FAILED" };
-    let (passed, failed) = match counts {
+    let (passed, failed) = match (counts.passed, counts.failed) {
         // The step counts no tests.
-        Counts {
-            passed: 0,
-            failed: 0,
-        } => ("-".to_owned(), "-".to_owned()),
-        Counts { passed, failed } => (passed.to_string(), failed.to_string()),
+        (0, 0) => ("-".to_owned(), "-".to_owned()),
+        (passed, failed) => (passed.to_string(), failed.to_string()),
     };
     let seconds = took.as_secs_f64();
     format!("{step:<18} {result:<7} {passed:>7} {failed:>7} {seconds:>8.1}s\n")
 }
 
-/// Adds up what libtest printed: one `test result:` line for each test program.
+/// Adds up what libtest printed: one `test result:` line for each test program, and before it what each
+/// failed test has printed.
 pub fn libtest_counts(output: &str) -> Counts {
     let mut counts = Counts::default();
     for line in output.lines() {
@@ -115,7 +129,32 @@ pub fn libtest_counts(output: &str) -> Counts {
         counts.passed += number_before(rest, " passed");
         counts.failed += number_before(rest, " failed");
     }
+    // `---- actor::ends stdout ----`, an empty line, and what it has printed.
+    let mut blocks = output.split("\n---- ").skip(1);
+    counts.failures = blocks.by_ref().filter_map(libtest_failure).collect();
     counts
+}
+
+/// The name of a failed test, and its first panic up to the backtrace.
+fn libtest_failure(block: &str) -> Option<String> {
+    let (name, printed) = block.split_once(" stdout ----\n")?;
+    let panic = printed
+        .lines()
+        .skip_while(|line| !line.contains("panicked at"));
+    let panic = panic.take_while(|line| !line.is_empty() && *line != "stack backtrace:");
+    let lines: Vec<_> = std::iter::once(name)
+        .chain(panic.take(FAILURE_LINES_SHOWN))
+        .collect();
+    Some(lines.join("\n  "))
+}
+
+/// The lines of an output that begin so, after any indentation.
+fn lines_with(output: &str, prefixes: &[&str]) -> Vec<String> {
+    let lines = output.lines().map(str::trim_start);
+    lines
+        .filter(|line| prefixes.iter().any(|prefix| line.starts_with(prefix)))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn number_before(text: &str, label: &str) -> usize {
@@ -139,6 +178,7 @@ pub fn node_counts(output: &str) -> Counts {
     Counts {
         passed: last("# pass "),
         failed: last("# fail ") + last("# cancelled "),
+        failures: lines_with(output, &["not ok "]),
     }
 }
 
@@ -153,6 +193,7 @@ pub fn pytest_counts(output: &str) -> Counts {
     Counts {
         passed: number_before(closing, " passed"),
         failed: number_before(closing, " failed") + number_before(closing, " error"),
+        failures: lines_with(output, &["FAILED ", "ERROR "]),
     }
 }
 
@@ -166,75 +207,64 @@ mod tests {
         let output = "running 2 tests\ntest a ... ok\n\
             test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s\n\
             test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s\n";
-        assert_eq!(
-            libtest_counts(output),
-            Counts {
-                passed: 15,
-                failed: 2
-            }
-        );
+        assert_eq!(libtest_counts(output), Counts::of(15, 2));
     }
 
     #[test]
     fn node_counts_summary_is_read_and_printed_lines_are_not() {
         let tap =
             "# pass 9\nok 1 - joins\n# tests 5\n# pass 3\n# fail 1\n# cancelled 1\n# skipped 0\n";
-        assert_eq!(
-            node_counts(tap),
-            Counts {
-                passed: 3,
-                failed: 2
-            }
-        );
+        assert_eq!(node_counts(tap), Counts::of(3, 2));
         assert_eq!(node_counts(""), Counts::default());
     }
 
     #[test]
     fn pytest_counts_closing_line_is_read() {
-        let counts = |passed, failed| Counts { passed, failed };
+        let numbers = |output| {
+            let Counts { passed, failed, .. } = pytest_counts(output);
+            (passed, failed)
+        };
         let quiet = "..F\n1 failed, 41 passed, 2 skipped in 3.21s\n";
-        assert_eq!(pytest_counts(quiet), counts(41, 1));
+        assert_eq!(numbers(quiet), (41, 1));
         let long = "2 passed, 2 errors in 63.10s (0:01:03)\n";
-        assert_eq!(pytest_counts(long), counts(2, 2));
-        assert_eq!(pytest_counts("no tests ran in 0.01s\n"), counts(0, 0));
+        assert_eq!(numbers(long), (2, 2));
+        assert_eq!(numbers("no tests ran in 0.01s\n"), (0, 0));
         assert_eq!(pytest_counts(""), Counts::default());
     }
 
     #[test]
     fn judged_no_tests_or_crash_is_an_error() {
-        let passed = Counts {
-            passed: 2,
-            failed: 0,
-        };
-        let failed = Counts {
-            passed: 2,
-            failed: 1,
-        };
-        assert_eq!(passed.judged("x", true).unwrap(), passed);
-        assert_eq!(failed.judged("x", false).unwrap(), failed);
-        assert!(passed.judged("x", false).is_err());
+        let passed = || Counts::of(2, 0);
+        let failed = || Counts::of(2, 1);
+        assert_eq!(passed().judged("x", true).unwrap(), passed());
+        assert_eq!(failed().judged("x", false).unwrap(), failed());
+        assert!(passed().judged("x", false).is_err());
         assert!(Counts::default().judged("x", true).is_err());
+    }
+
+    #[test]
+    fn failed_tests_are_told_with_what_they_said() {
+        let output = "test a::b ... FAILED\n\nfailures:\n\n---- a::b stdout ----\n\n\
+            thread 'a::b' panicked at x.rs:3:5:\nassertion failed\n  left: 0\nstack backtrace:\n   0: f\n\
+            \n---- c stdout ----\nError: \"no panic\"\n\nfailures:\n    a::b\n    c\n\n\
+            test result: FAILED. 0 passed; 2 failed; 0 ignored\n";
+        let told = "a::b\n  thread 'a::b' panicked at x.rs:3:5:\n  assertion failed\n    left: 0";
+        let counts = libtest_counts(output);
+        assert_eq!(counts.failures, [told, "c"]);
+        let text = summary(&[Outcome::new("test", Ok(counts), Duration::ZERO)]);
+        assert!(text.contains(&format!("\ntest: {told}\n")), "{text}");
+        let tap = "    not ok 2 - late\nok 3 - in time\n# fail 1\n";
+        assert_eq!(node_counts(tap).failures, ["not ok 2 - late"]);
+        let pytest = "FAILED a.py::b - assert 1\nERROR c.py::d\n1 failed, 1 error in 3.21s\n";
+        let told = ["FAILED a.py::b - assert 1", "ERROR c.py::d"];
+        assert_eq!(pytest_counts(pytest).failures, told);
     }
 
     #[test]
     fn summary_last_line_is_plain_sum() {
         let outcomes = [
-            Outcome::new(
-                "test",
-                Ok(Counts {
-                    passed: 7,
-                    failed: 0,
-                }),
-                Duration::ZERO,
-            ),
-            Outcome::new(
-                "browser",
-                Ok(Counts {
-                    passed: 3,
-                    failed: 2,
-                }),
-                Duration::ZERO,
-            ),
+            Outcome::new("test", Ok(Counts::of(7, 0)), Duration::ZERO),
+            Outcome::new("browser", Ok(Counts::of(3, 2)), Duration::ZERO),
         ];
         assert_eq!(
             summary(&outcomes).lines().last(),

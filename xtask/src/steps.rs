@@ -19,7 +19,7 @@ pub struct TestArguments {
     /// Leave these steps out
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     skip: Vec<String>,
-    /// All 517 Autobahn cases on each driver (about half an hour each) instead of the fast 373
+    /// All 517 Autobahn cases on each driver (six minutes each, or more) instead of the fast 373
     #[arg(long)]
     full: bool,
     /// Run each fuzz target for this long

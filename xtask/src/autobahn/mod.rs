@@ -74,19 +74,16 @@ pub fn chore(arguments: &Arguments) -> Result<bool> {
     for driver in drivers {
         let counts = suite(*driver, &cases, arguments).unwrap_or_else(|error| {
             println!("autobahn, {}: {error:#}", driver.name());
-            Counts {
-                passed: 0,
-                failed: 1,
-            }
+            Counts::of(0, 1)
         });
-        total.add(counts);
+        total.add(&counts);
     }
     println!("{} passed, {} failed", total.passed, total.failed);
     Ok(total.failed == 0)
 }
 
-/// The step of `cargo xtask test`: the fast cases on one driver, or all of them, which takes half an
-/// hour.
+/// The step of `cargo xtask test`: the fast cases on one driver, or all of them, which takes six
+/// minutes or more.
 pub fn step(driver: Driver, full: bool) -> Result<Counts> {
     let cases = if full { cases::ALL } else { cases::FAST };
     let arguments = Arguments {

@@ -112,14 +112,14 @@ pub fn judge(expected: &[String], results: &Results) -> Verdict {
 
 impl Verdict {
     pub fn counts(&self) -> Counts {
-        let passed = self
-            .grades
-            .values()
-            .filter(|(grade, _)| grade.passes())
-            .count();
+        let failed = self.grades.iter().filter(|(_, (grade, _))| !grade.passes());
+        let failures: Vec<_> = failed
+            .map(|(name, (_, words))| format!("case {}: {words}", name.1))
+            .collect();
         Counts {
-            passed,
-            failed: self.grades.len() - passed,
+            passed: self.grades.len() - failures.len(),
+            failed: failures.len(),
+            failures,
         }
     }
 
@@ -178,12 +178,15 @@ mod tests {
         let index = format!(
             r#"{{"server": {{"1.1.1": {{"behavior": "{behavior}", "behaviorClose": "{close}"}}}}}}"#
         );
-        judged(&["1.1.1"], &index).failed == 0
+        judged(&["1.1.1"], &index).1 == 0
     }
 
-    fn judged(expected: &[&str], index: &str) -> Counts {
+    /// How many passed and failed.
+    fn judged(expected: &[&str], index: &str) -> (usize, usize) {
         let expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
-        judge(&expected, &parse(index).unwrap()).counts()
+        let counts = judge(&expected, &parse(index).unwrap()).counts();
+        assert_eq!(counts.failures.len(), counts.failed);
+        (counts.passed, counts.failed)
     }
 
     #[test]
@@ -209,13 +212,7 @@ mod tests {
     #[test]
     fn judge_absent_word_fails() {
         let index = r#"{"server": {"1.1.1": {"behavior": "OK"}}}"#;
-        assert_eq!(
-            judged(&["1.1.1"], index),
-            Counts {
-                passed: 0,
-                failed: 1
-            }
-        );
+        assert_eq!(judged(&["1.1.1"], index), (0, 1));
     }
 
     #[test]
@@ -223,13 +220,9 @@ mod tests {
         let index = r#"{"server": {"1.1.1": {"behavior": "OK", "behaviorClose": "OK"}}}"#;
         let expected = ["1.1.1".to_owned(), "1.1.2".to_owned()];
         let verdict = judge(&expected, &parse(index).unwrap());
-        assert_eq!(
-            verdict.counts(),
-            Counts {
-                passed: 1,
-                failed: 1
-            }
-        );
+        let counts = verdict.counts();
+        assert_eq!((counts.passed, counts.failed), (1, 1));
+        assert_eq!(counts.failures, ["case 1.1.2: not in the report"]);
         assert!(
             verdict.to_string().contains("  1.1.2: not in the report"),
             "{verdict}"
@@ -238,32 +231,14 @@ mod tests {
 
     #[test]
     fn judge_empty_report_is_all_missing() {
-        assert_eq!(
-            judged(&["1.1.1", "1.1.2"], "{}"),
-            Counts {
-                passed: 0,
-                failed: 2
-            }
-        );
-        assert_eq!(
-            judged(&["1.1.1"], r#"{"server": {}}"#),
-            Counts {
-                passed: 0,
-                failed: 1
-            }
-        );
+        assert_eq!(judged(&["1.1.1", "1.1.2"], "{}"), (0, 2));
+        assert_eq!(judged(&["1.1.1"], r#"{"server": {}}"#), (0, 1));
     }
 
     #[test]
     fn judge_case_that_was_not_asked_for_is_a_failure() {
         let index = r#"{"server": {"9.1.1": {"behavior": "OK", "behaviorClose": "OK"}}}"#;
-        assert_eq!(
-            judged(&["1.1.1"], index),
-            Counts {
-                passed: 0,
-                failed: 2
-            }
-        );
+        assert_eq!(judged(&["1.1.1"], index), (0, 2));
     }
 
     #[test]
