@@ -13,9 +13,22 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Far longer than anything takes that works, on a machine with other things to do.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const LOG_LINES_SHOWN: usize = 200;
+
+/// Deadlines of the server, long where no flag says otherwise: on a machine with other things to do,
+/// a client that comes late is no client that is gone. They come by the environment, so that they
+/// outrank a file.
+const PATIENT: [&str; 7] = [
+    "HANDSHAKE_TIMEOUT",
+    "TLS_HANDSHAKE_TIMEOUT",
+    "MESSAGE_TIMEOUT",
+    "PING_INTERVAL",
+    "WRITE_TIMEOUT",
+    "PAUSE_TIMEOUT",
+    "PONG_TIMEOUT",
+];
 
 /// What the server's cores run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +87,9 @@ impl Server {
     /// Starts it by a command of one's own.
     pub fn launch(mut command: Command, flags: &[&str]) -> Self {
         command.args(["--log-level", "debug"]);
+        for key in PATIENT {
+            command.env(format!("HUBBUB_{key}"), "10m");
+        }
         Self::launch_quietly(command, flags)
     }
 

@@ -218,15 +218,15 @@ fn limits_in_force_are_told_and_follow_a_reload(driver: Driver) {
         (limit("message_bytes_max"), limit("max_connections")),
         (1024.0, 9.0)
     );
-    assert_eq!(limit("pong_timeout"), 10.0);
-    let text = "message_bytes_max = \"2KiB\"\nmax_connections = 8\npong_timeout = \"500ms\"\n";
+    assert_eq!(limit("close_timeout"), 5.0);
+    let text = "message_bytes_max = \"2KiB\"\nmax_connections = 8\nclose_timeout = \"500ms\"\n";
     std::fs::write(&file, text).unwrap();
     server.signal(Signal::HUP);
     eventually("the new limits are told", || {
         let told = (
             limit("message_bytes_max"),
             limit("max_connections"),
-            limit("pong_timeout"),
+            limit("close_timeout"),
         );
         told == (2048.0, 8.0, 0.5)
     });
