@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    io::Errno,
+    io::{Errno, retry_on_intr},
     net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt},
 };
 
@@ -287,7 +287,7 @@ impl Received {
             is_all: true,
             secured: None,
             arrived: match error {
-                Errno::WOULDBLOCK | Errno::INTR => Arrived::Nothing,
+                Errno::WOULDBLOCK => Arrived::Nothing,
                 _ => Arrived::Failed(error.into()),
             },
         }
@@ -354,21 +354,23 @@ fn flush(connected: &OwnedFd, tls: &mut Tls) -> io::Result<Sent> {
 }
 
 fn receive(connected: &OwnedFd, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-    rustix::net::recv(connected, buffer, RecvFlags::DONTWAIT).map(|(bytes, _)| bytes)
+    // Interrupted is not empty: who took it for that would wait for what has been reported already.
+    retry_on_intr(|| rustix::net::recv(connected, &mut *buffer, RecvFlags::DONTWAIT))
+        .map(|(bytes, _)| bytes)
 }
 
 /// How many bytes the socket took; none if it is full.
 fn send(connected: &OwnedFd, runs: &[IoSlice<'_>]) -> io::Result<usize> {
     // NOSIGNAL: a peer that is gone is an error, not a SIGPIPE.
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    let sent = match runs {
-        [] => return Ok(0),
+    let sent = retry_on_intr(|| match runs {
+        [] => Ok(0),
         [run] => rustix::net::send(connected, run, flags),
         _ => rustix::net::sendmsg(connected, runs, &mut SendAncillaryBuffer::default(), flags),
-    };
+    });
     match sent {
         Ok(bytes) => Ok(bytes),
-        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(0),
+        Err(Errno::WOULDBLOCK) => Ok(0),
         Err(error) => Err(error.into()),
     }
 }
