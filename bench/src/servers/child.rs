@@ -71,6 +71,9 @@ impl Terms<'_> {
         if let Some(takeover) = self.takeover() {
             let words = ["--compression", "on", "--compression-takeover", takeover];
             flags.extend(words.map(str::to_owned));
+            // What it takes is measured, however many there are.
+            let unbounded = ["--compression-contexts-bytes-max", "64TiB"];
+            flags.extend(unbounded.map(str::to_owned));
         }
         flags
     }

@@ -61,6 +61,9 @@ pub struct Config {
     pub receive_buffer_bytes: usize,
     /// How messages are compressed for peers that can take it. `None`: not at all.
     pub compression: Option<Compression>,
+    /// Bytes of memory that connections may keep for compression with context takeover. Each core
+    /// has an even share. Beyond it, connections open without takeover.
+    pub compression_contexts_bytes_max: usize,
     /// TLS for all addresses: keys, certificates and what is offered, for handshakes that begin
     /// from now on. Whether there is any, *at start.*
     pub tls: Option<Arc<ServerConfig>>,
@@ -75,7 +78,7 @@ pub struct Compression {
     pub level: u32,
     /// Messages to peers that are shorter, in bytes, are sent as they are.
     pub bytes_min: usize,
-    /// What is agreed on with a peer. Connections in rooms never keep a context for what is sent to
+    /// What is agreed on with a peer where there is memory for it. Connections in rooms never keep a context for what is sent to
     /// them, since what a room is told is compressed once for all.
     pub policy: codec::DeflatePolicy,
 }
@@ -138,6 +141,8 @@ impl Default for Config {
             receive_buffer_bytes: 64 << 10,
             // Most chat is too short to gain, and deflate costs more than all the rest of a message.
             compression: None,
+            // An eighth of a small machine's 4 GiB.
+            compression_contexts_bytes_max: 512 << 20,
             tls: None,
             timeouts: Timeouts::default(),
         }

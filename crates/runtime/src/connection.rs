@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
-use codec::{AcceptKey, Deflate};
+use codec::AcceptKey;
 use slotmap::new_key_type;
 use smallvec::SmallVec;
 
@@ -10,6 +10,7 @@ use crate::{
     addresses::Network,
     admission::Admitted,
     allowance::Allowance,
+    contexts::Agreement,
     encoder::{Context, WireForm},
     end::EndReason,
     jitter, proxy_protocol,
@@ -46,6 +47,8 @@ pub(crate) struct Connection {
     pub(crate) form: WireForm,
     /// What messages to it alone refer to.
     pub(crate) context: Context,
+    /// Bytes of memory that are reserved for what messages of either side refer to.
+    pub(crate) contexts_bytes: usize,
     pub(crate) queue: SendQueue,
     /// Bytes of memory that its queue holds, as they are counted in those of its core.
     pub(crate) held_bytes: usize,
@@ -108,7 +111,7 @@ pub(crate) enum Stage {
 pub(crate) struct Joining {
     pub(crate) opening: Opening,
     pub(crate) accept: AcceptKey,
-    pub(crate) deflate: Option<Deflate>,
+    pub(crate) agreement: Option<Agreement>,
 }
 
 /// The application's heartbeat (RFC 6455 section 5.5.2).
@@ -175,6 +178,7 @@ impl Connection {
             subscriptions: SmallVec::new(),
             form: WireForm::Plain,
             context: Context::None,
+            contexts_bytes: 0,
             queue: SendQueue::default(),
             held_bytes: 0,
             allowance: Allowance::default(),

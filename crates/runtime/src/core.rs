@@ -11,6 +11,7 @@ use crate::{
     admission::Admission,
     config::Config,
     connection::{Connection, ConnectionKey, Dirty},
+    contexts::Contexts,
     encoder::Encoder,
     outbox::Outboxes,
     poller::Poller,
@@ -66,6 +67,8 @@ pub(crate) struct State {
     pub(crate) encoder: Encoder,
     /// Decompresses what connections receive, one message at a time.
     pub(crate) inflater: Inflater,
+    /// What is reserved for the compression of single connections.
+    pub(crate) contexts: Contexts,
     pub(crate) dirty: Dirty,
     pub(crate) is_draining: bool,
     /// The application's table.
@@ -133,6 +136,7 @@ impl Core {
             id,
             encoder: Encoder::new(shared.config.compression),
             inflater: Inflater::default(),
+            contexts: Contexts::default(),
             shared,
             connections: SlotMap::with_key(),
             shards: Shards::default(),

@@ -33,6 +33,7 @@ mod budget;
 mod config;
 mod configure;
 mod connection;
+mod contexts;
 mod core;
 mod deliver;
 mod distribution;
@@ -79,4 +80,6 @@ pub use rates::Rate;
 pub use readiness::{Phase, Readiness};
 pub use server::{Drainer, Server, StartError};
 pub use session::{Answer, Application, Opening, Outlet, Route, Session};
-pub use tally::{AcceptErrors, Batches, Compressed, Frames, Payload, Tally, TlsHandshakes};
+pub use tally::{
+    AcceptErrors, Batches, Compressed, Frames, Payload, Takeovers, Tally, TlsHandshakes,
+};

@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub send_queue_bytes: usize,
     /// Bytes of memory that are held for peers that do not read as fast as they are sent to.
     pub held_bytes: usize,
+    /// Bytes of memory that are reserved for compression with context takeover.
+    pub contexts_bytes: usize,
     /// Batches that wait in its mailbox of requests.
     pub requests_waiting: usize,
     /// Batches that wait in its mailbox of deliveries.
@@ -192,6 +194,7 @@ impl State {
             subscriptions: self.shards.subscriptions(),
             send_queue_bytes: self.queued_bytes,
             held_bytes: self.held_bytes(),
+            contexts_bytes: self.contexts.reserved_bytes(),
             requests_waiting,
             deliveries_waiting,
             busy: thread_time(),

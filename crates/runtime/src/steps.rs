@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use codec::{CloseCode, Deflate, Event, HandshakeError, Request};
+use codec::{CloseCode, Event, HandshakeError, Request};
 use hub::Request as HubRequest;
 use slotmap::Key;
 use tracing::debug;
@@ -11,6 +11,7 @@ use crate::{
     admission::Admitted,
     config::Compression,
     connection::{ConnectionKey, Heartbeat, Joining, Last, Stage, Wait},
+    contexts::{self, Agreement},
     core::{State, ms},
     encoder::{Context, WireForm},
     end::EndReason,
@@ -66,8 +67,11 @@ impl State {
                 let told = connection
                     .client
                     .told(connection.peer, &request, &config.proxies);
-                let compression = config.compression.as_ref();
-                let routed = route(&request, &*self.shared.application, compression);
+                let terms = Terms {
+                    compression: config.compression.as_ref(),
+                    free_bytes: self.contexts.free_bytes(config),
+                };
+                let routed = route(&request, &*self.shared.application, terms);
                 if told.is_none_or(|client| self.identify(key, client)) {
                     self.follow(key, routed);
                 }
@@ -191,8 +195,10 @@ impl State {
             return;
         };
         let room = joining.opening.room.clone();
-        connection.form = WireForm::agreed(joining.deflate);
-        connection.context = Context::agreed(joining.deflate);
+        let deflate = joining.agreement.map(|agreement| agreement.deflate);
+        connection.form = WireForm::agreed(deflate);
+        connection.context = Context::agreed(deflate);
+        connection.contexts_bytes = self.contexts.reserve(deflate);
         connection.stage = Stage::Joining {
             deadline_ms,
             joining,
@@ -222,13 +228,17 @@ impl State {
         let Joining {
             opening,
             accept,
-            deflate,
+            agreement,
         } = *joining;
+        let deflate = agreement.map(|agreement| agreement.deflate);
         let out = &mut connection.queue.direct;
         connection
             .protocol
             .accept(&accept, opening.subprotocol, deflate, out);
-        self.tally.deflate_agreed += u64::from(deflate.is_some());
+        if let Some(agreement) = agreement {
+            self.tally.deflate_agreed += 1;
+            self.tally.takeovers_declined.add(agreement.declined);
+        }
         connection.session = Some(opening.session);
         let entry = self.protocols.iter().position(|p| *p == opening.protocol);
         connection.entry = entry.and_then(|entry| u8::try_from(entry).ok());
@@ -276,6 +286,14 @@ enum Wanted {
     Answer,
 }
 
+/// On which terms compression is agreed on.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    compression: Option<&'a Compression>,
+    /// What is left for contexts.
+    free_bytes: usize,
+}
+
 /// A route whose upgrade was checked.
 enum Routed {
     Open(Box<Joining>),
@@ -283,11 +301,7 @@ enum Routed {
     Refuse(HandshakeError),
 }
 
-fn route(
-    request: &Request<'_>,
-    application: &dyn Application,
-    compression: Option<&Compression>,
-) -> Routed {
+fn route(request: &Request<'_>, application: &dyn Application, terms: Terms<'_>) -> Routed {
     match application.route(request) {
         Route::Answer(answer) => {
             let wanted = match request.wants_upgrade() {
@@ -298,7 +312,7 @@ fn route(
         }
         Route::Open(opening) => match request.upgrade() {
             Ok(upgrade) => Routed::Open(Box::new(Joining {
-                deflate: agree(request, &opening, compression),
+                agreement: agree(request, &opening, terms),
                 accept: upgrade.accept,
                 opening,
             })),
@@ -309,14 +323,10 @@ fn route(
 
 /// What is agreed on compression. A connection in a room keeps no context for what is sent to it:
 /// what a room is told is compressed once for all who take it, and would not be in that context.
-fn agree(
-    request: &Request<'_>,
-    opening: &Opening,
-    compression: Option<&Compression>,
-) -> Option<Deflate> {
-    let mut policy = compression?.policy;
+fn agree(request: &Request<'_>, opening: &Opening, terms: Terms<'_>) -> Option<Agreement> {
+    let mut policy = terms.compression?.policy;
     policy.server_takeover &= opening.room.is_none();
-    request.deflate(&policy)
+    contexts::agree(request, policy, terms.free_bytes)
 }
 
 #[cfg(test)]

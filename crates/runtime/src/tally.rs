@@ -41,6 +41,8 @@ pub struct Tally {
     pub sent_bytes: u64,
     /// WebSockets opened with permessage-deflate.
     pub deflate_agreed: u64,
+    /// Those of them that would have context takeover if there were memory for it.
+    pub takeovers_declined: Takeovers,
     /// What left compressed.
     pub compressed: Compressed,
     /// Messages handed to rooms.
@@ -97,6 +99,15 @@ pub struct Payload {
     pub text: u64,
     /// Of binary messages.
     pub binary: u64,
+}
+
+/// Context takeovers, by whose messages would refer to earlier ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Takeovers {
+    /// The server's.
+    pub server: u64,
+    /// The client's.
+    pub client: u64,
 }
 
 /// What compression came to, each message once however many it is sent to.
@@ -161,6 +172,7 @@ impl Tally {
             received_bytes: 0,
             sent_bytes: 0,
             deflate_agreed: 0,
+            takeovers_declined: Takeovers::default(),
             compressed: Compressed::default(),
             published: 0,
             delivered: 0,
@@ -203,6 +215,7 @@ impl Tally {
         self.received_bytes += other.received_bytes;
         self.sent_bytes += other.sent_bytes;
         self.deflate_agreed += other.deflate_agreed;
+        self.takeovers_declined.add(other.takeovers_declined);
         self.compressed.add(other.compressed);
         self.published += other.published;
         self.delivered += other.delivered;
@@ -300,6 +313,13 @@ impl Payload {
     fn add(&mut self, other: Self) {
         self.text += other.text;
         self.binary += other.binary;
+    }
+}
+
+impl Takeovers {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.server += other.server;
+        self.client += other.client;
     }
 }
 

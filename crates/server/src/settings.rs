@@ -393,7 +393,8 @@ pub struct Settings {
 
     /// Whose messages may refer to earlier ones of the same connection
     ///
-    /// Shorter messages, for memory that each connection holds on to: docs/limits.md says how much.
+    /// Shorter messages, for memory that each connection holds on to: docs/limits.md says how much,
+    /// and compression_contexts_bytes_max bounds it.
     /// Connections in rooms never need it for what is sent to them. Where a page can make a peer
     /// send secrets beside its own text, lengths tell them: then leave it off.
     #[arg(long, value_name = "CHOICE", default_value = "none", help_heading = COMPRESSION)]
@@ -406,6 +407,15 @@ pub struct Settings {
     #[arg(long, value_name = "BITS", value_parser = count(9, 15))]
     #[arg(default_value = "15", help_heading = COMPRESSION)]
     pub compression_window_bits: usize,
+
+    /// Most bytes of memory for what messages of all connections refer to
+    ///
+    /// With compression_takeover. Each core has an even share of it. When the rest is too little,
+    /// whoever comes is served without takeover: of the server's messages, or of the peer's, too.
+    /// Without it, an eighth of the memory that this process may use.
+    #[arg(long, value_name = "SIZE", value_parser = size(MIB, 64 * TIB))]
+    #[arg(help_heading = COMPRESSION)]
+    pub compression_contexts_bytes_max: Option<Size>,
 
     /// Most rooms at a time
     ///

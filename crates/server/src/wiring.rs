@@ -60,6 +60,9 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
         mailbox_batches: settings.mailbox_batches,
         receive_buffer_bytes: settings.receive_buffer_bytes.bytes(),
         compression: compression(settings),
+        compression_contexts_bytes_max: settings
+            .compression_contexts_bytes_max
+            .map_or_else(contexts_by_memory, Size::bytes),
         tls: tls.public.as_ref().map(|tls| tls.config.clone()),
         timeouts: Timeouts {
             handshake: settings.handshake_timeout.duration(),
@@ -104,6 +107,13 @@ fn send_queues_by_memory() -> usize {
     memory::limit().map_or(Config::default().send_queues_bytes_max, |bytes| bytes / 4)
 }
 
+/// An eighth of the memory that this process may use: of the half that queues leave, three quarters
+/// remain for everything else.
+fn contexts_by_memory() -> usize {
+    let otherwise = Config::default().compression_contexts_bytes_max;
+    memory::limit().map_or(otherwise, |bytes| bytes / 8)
+}
+
 /// What the internal listener tells of the configuration.
 pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
     let config = config(settings, tls);
@@ -128,6 +138,10 @@ pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
         ("outbox_bytes_max", config.outbox_bytes_max),
         ("mailbox_batches", config.mailbox_batches),
         ("receive_buffer_bytes", config.receive_buffer_bytes),
+        (
+            "compression_contexts_bytes_max",
+            config.compression_contexts_bytes_max,
+        ),
         ("rooms_max", config.rooms_max),
         ("static_bytes_max", settings.static_bytes_max.bytes()),
     ];

@@ -4,7 +4,7 @@ use std::fmt;
 
 use flate2::{Compress, Compression, FlushCompress};
 
-use super::{FLUSH_TAIL, WINDOW_BITS_MAX};
+use super::{FLUSH_TAIL, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::frame::{self, HeaderBytes, Kind};
 
 /// What an empty message is compressed to (RFC 7692 section 7.2.3.6).
@@ -13,6 +13,14 @@ const EMPTY: u8 = 0x00;
 /// Smallest step by which the output grows, in bytes. With more than six left, zlib does not
 /// repeat the end of a flush.
 const GROWTH_BYTES_MIN: usize = 64;
+
+/// What a compressor takes whatever its window, in bytes. Its level makes no difference. zlib-rs: a
+/// hash table of 128 KiB, 112 KiB for what is not written yet, and 6 KiB of state; in one piece,
+/// which the allocator rounds up to pages.
+const FIXED_BYTES: usize = 256 << 10;
+
+/// What it takes for each byte of its window: that itself twice, and a link of two bytes.
+const BYTES_FOR_WINDOW_BYTE: usize = 4;
 
 /// Compresses messages with one zlib stream: of all connections, each message by itself, or of one
 /// connection with context takeover.
@@ -26,10 +34,17 @@ impl Deflater {
     #[must_use]
     pub fn new(level: u32, window_bits: u8) -> Self {
         let level = Compression::new(level.clamp(1, 9));
-        let window_bits = window_bits.clamp(9, WINDOW_BITS_MAX);
+        let window_bits = window_bits.clamp(WINDOW_BITS_MIN, WINDOW_BITS_MAX);
         Self {
             stream: Compress::new_with_window_bits(level, false, window_bits),
         }
+    }
+
+    /// What one with a window of so many bits takes at most, in bytes.
+    #[must_use]
+    pub fn bytes_max(window_bits: u8) -> usize {
+        let window_bits = window_bits.clamp(WINDOW_BITS_MIN, WINDOW_BITS_MAX);
+        FIXED_BYTES + (BYTES_FOR_WINDOW_BYTE << window_bits)
     }
 
     /// Appends the message as one compressed frame (RSV1), compressed by itself: no earlier

@@ -5,7 +5,7 @@
 
 use super::{
     CLIENT_MAX_WINDOW_BITS, CLIENT_NO_CONTEXT_TAKEOVER, Deflate, DeflatePolicy, NAME,
-    SERVER_MAX_WINDOW_BITS, SERVER_NO_CONTEXT_TAKEOVER, WINDOW_BITS_MAX,
+    SERVER_MAX_WINDOW_BITS, SERVER_NO_CONTEXT_TAKEOVER, WINDOW_BITS_MAX, WINDOW_BITS_MIN,
 };
 use crate::request::is_token_byte;
 
@@ -73,7 +73,7 @@ impl Offer {
     }
 
     fn accept(self, policy: &DeflatePolicy) -> Deflate {
-        let policy_bits = policy.window_bits.clamp(9, WINDOW_BITS_MAX);
+        let policy_bits = policy.window_bits.clamp(WINDOW_BITS_MIN, WINDOW_BITS_MAX);
         let client_takeover = policy.client_takeover && !self.no_client_takeover;
         let client_window_bits = match self.client_window_bits {
             Some(offered) if client_takeover => offered.min(policy_bits),

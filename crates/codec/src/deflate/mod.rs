@@ -32,6 +32,9 @@ const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
 /// the rest of an empty stored block.
 const FLUSH_TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
+/// The smallest window that zlib compresses with.
+const WINDOW_BITS_MIN: u8 = 9;
+
 /// The largest window of DEFLATE, 32 KiB, which nobody needs to name.
 const WINDOW_BITS_MAX: u8 = 15;
 
@@ -65,11 +68,22 @@ pub struct Deflate {
 }
 
 impl Deflate {
+    /// What a connection with it may come to keep from one message to the next, in bytes: the last
+    /// of what the client sent, and a [`Deflater`] of its own. 0 without context takeover.
+    #[must_use]
+    pub fn contexts_bytes_max(self) -> usize {
+        let of_server = match self.server_takeover {
+            true => Deflater::bytes_max(self.server_window_bits),
+            false => 0,
+        };
+        of_server + Window::bytes_max(self.kept_bytes_max())
+    }
+
     /// What must be kept of the client's messages for its next one, in bytes.
     pub(crate) fn kept_bytes_max(self) -> usize {
         match self.client_takeover {
-            // Compressors by zlib take 9 for 8.
-            true => 1 << self.client_window_bits.max(9),
+            // zlib compresses with a window of 9 bits where 8 are asked for.
+            true => 1 << self.client_window_bits.max(WINDOW_BITS_MIN),
             false => 0,
         }
     }

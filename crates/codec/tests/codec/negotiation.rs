@@ -134,6 +134,37 @@ fn agreement_is_seen_by_the_caller_while_open() {
 }
 
 #[test]
+fn agreement_says_what_a_connection_may_keep() {
+    let check = |offer, policy: DeflatePolicy, bytes| {
+        let driver = Driver::compressed(offer, policy, Limits::default());
+        let agreed = driver.connection.deflate().unwrap();
+        assert_eq!(agreed.contexts_bytes_max(), bytes, "{offer}, {policy:?}");
+    };
+    let kib = |kib: usize| kib << 10;
+    let server = DeflatePolicy {
+        client_takeover: false,
+        ..TAKEOVER
+    };
+    let client = DeflatePolicy {
+        server_takeover: false,
+        ..TAKEOVER
+    };
+    let plain = "permessage-deflate";
+    check(plain, NONE, 0);
+    check(plain, client, kib(32 + 1));
+    check(plain, server, kib(256 + 128));
+    check(plain, TAKEOVER, kib(256 + 128 + 32 + 1));
+    // What the client need not keep to, the server must.
+    check(plain, SMALL, kib(256 + 4 + 32 + 1));
+    let both = "permessage-deflate; client_max_window_bits; server_max_window_bits=9";
+    check(both, SMALL, kib(256 + 2 + 1 + 1));
+    let least = "permessage-deflate; client_max_window_bits=8";
+    check(least, client, kib(1) + 512);
+    let neither = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    check(neither, TAKEOVER, 0);
+}
+
+#[test]
 fn offer_not_supported_is_declined() {
     for parameters in [
         "server_no_context_takeover=1",

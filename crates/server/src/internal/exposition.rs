@@ -107,6 +107,11 @@ fn now(families: &mut Families, status: &Status, standings: &[Standing], total: 
         "Bytes of memory held for peers that do not read as fast as they are sent to.",
         sum(|it| it.held_bytes),
     );
+    families.gauge(
+        "hubbub_compression_contexts_bytes",
+        "Bytes of memory reserved for compression with context takeover.",
+        sum(|it| it.contexts_bytes),
+    );
 }
 
 fn described(families: &mut Families, status: &Status) {
@@ -187,6 +192,13 @@ fn connections(families: &mut Families, total: &Tally) {
         "hubbub_deflate_agreed_total",
         "WebSockets opened with permessage-deflate.",
         total.deflate_agreed,
+    );
+    let declined = total.takeovers_declined;
+    families.counters(
+        "hubbub_takeovers_declined_total",
+        "WebSockets opened without context takeover of a side, for there was no memory for it.",
+        [("server", declined.server), ("client", declined.client)]
+            .map(|(side, count)| (vec![("side", side)], count as f64)),
     );
     families.counters(
         "hubbub_handshakes_rejected_total",

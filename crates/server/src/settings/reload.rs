@@ -48,7 +48,8 @@ declare! {
         outbox_bytes_max, rooms_max, room_idle_timeout, handshake_timeout, tls_handshake_timeout, ping_interval,
         pong_timeout, close_timeout, write_timeout, pause_timeout, max_connection_age,
         drain_delay, drain_timeout, log_level, compression, compression_level,
-        compression_bytes_min, compression_takeover, compression_window_bits, tls_cert, tls_key,
+        compression_bytes_min, compression_takeover, compression_window_bits,
+        compression_contexts_bytes_max, tls_cert, tls_key,
         internal_tls_cert, internal_tls_key, internal_tls_client_ca;
 }
 

@@ -113,6 +113,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("compression_bytes_min", "1KiB"),
     ("compression_takeover", "client"),
     ("compression_window_bits", "9"),
+    ("compression_contexts_bytes_max", "3GiB"),
     ("log_level", "warn,runtime=debug"),
     ("log_format", "json"),
 ];

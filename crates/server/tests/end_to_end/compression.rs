@@ -3,6 +3,11 @@
 //! The client's half is zlib's own stream, with a context of its own, so nothing of the server's
 //! code judges the server.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
 use crate::{
@@ -28,28 +33,35 @@ on_both_drivers![
     subscriber_that_reads_slowly_gets_whole_compressed_frames,
 ];
 
-const OFFER: &str = "permessage-deflate; client_max_window_bits";
+/// What browsers offer.
+pub const OFFER: &str = "permessage-deflate; client_max_window_bits";
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
-const RSV1: u8 = 0x40;
+pub const RSV1: u8 = 0x40;
 
 /// A client that compresses whatever it sends, if it may.
-struct Peer {
-    raw: Raw,
+pub struct Peer<S = TcpStream> {
+    pub raw: Raw<S>,
     /// The extensions of the 101.
     agreed: Option<String>,
     deflate: Compress,
     inflate: Decompress,
 }
 
+/// A handshake's request with this offer.
+pub fn offering(path: &str, offer: &str) -> String {
+    let field = format!("Sec-WebSocket-Extensions: {offer}");
+    wire::request("GET", path, &[&UPGRADE[..], &[&field]].concat())
+}
+
 impl Peer {
-    fn open(server: &Server, path: &str, offer: &str) -> Self {
+    pub fn open(server: &Server, path: &str, offer: &str) -> Self {
         Self::over(wire::connect(server.address()), path, offer)
     }
+}
 
-    fn over(stream: std::net::TcpStream, path: &str, offer: &str) -> Self {
-        let field = format!("Sec-WebSocket-Extensions: {offer}");
-        let fields = [&UPGRADE[..], &[&field]].concat();
-        let raw = Raw::over(stream, wire::request("GET", path, &fields));
+impl<S: Read + Write> Peer<S> {
+    pub fn over(stream: S, path: &str, offer: &str) -> Self {
+        let raw = Raw::over(stream, offering(path, offer));
         let agreed = raw.head.lines().find_map(|line| {
             let value = line.strip_prefix("Sec-WebSocket-Extensions: ")?;
             Some(value.to_owned())
@@ -68,7 +80,7 @@ impl Peer {
     }
 
     /// Whether the 101 says so.
-    fn has(&self, parameter: &str) -> bool {
+    pub fn has(&self, parameter: &str) -> bool {
         let agreed = self.agreed.as_deref().unwrap_or_default();
         agreed.split(';').any(|it| it.trim() == parameter)
     }
@@ -90,14 +102,14 @@ impl Peer {
         out
     }
 
-    fn send(&mut self, opcode: u8, payload: &[u8]) {
+    pub fn send(&mut self, opcode: u8, payload: &[u8]) {
         let compressed = self.compress(payload);
         self.raw
             .send(wire::masked(0x80 | RSV1 | opcode, &compressed));
     }
 
     /// The next message: its payload, and whether and in how many bytes it came compressed.
-    fn receive(&mut self) -> (Vec<u8>, Option<usize>) {
+    pub fn receive(&mut self) -> (Vec<u8>, Option<usize>) {
         let frame = self.raw.message();
         assert!(matches!(frame.opcode(), TEXT | BINARY), "{frame:?}");
         if frame.first & RSV1 == 0 {
@@ -125,7 +137,7 @@ impl Peer {
 }
 
 /// Text in which little repeats, but which shrinks.
-fn chat(bytes: usize, seed: u32) -> Vec<u8> {
+pub fn chat(bytes: usize, seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2_654_435_769) | 1;
     let mut text = String::new();
     while text.len() < bytes {

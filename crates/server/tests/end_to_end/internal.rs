@@ -219,6 +219,12 @@ fn limits_in_force_are_told_and_follow_a_reload(driver: Driver) {
         (1024.0, 9.0)
     );
     assert_eq!(limit("close_timeout"), 5.0);
+    // A quarter of the memory, and an eighth.
+    let (queues, contexts) = (
+        limit("send_queues_bytes_max"),
+        limit("compression_contexts_bytes_max"),
+    );
+    assert_eq!((queues / 2.0).floor(), contexts);
     let text = "message_bytes_max = \"2KiB\"\nmax_connections = 8\nclose_timeout = \"500ms\"\n";
     std::fs::write(&file, text).unwrap();
     server.signal(Signal::HUP);

@@ -36,6 +36,7 @@ mod bounds;
 mod budget;
 mod compression;
 mod config;
+mod contexts;
 mod drain;
 mod echo;
 mod fallback;

@@ -99,6 +99,10 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
             "send_queues_bytes_max = \"1KiB\"",
             &["out of range: 1MiB to 64TiB"],
         ),
+        (
+            "compression_contexts_bytes_max = 1048575",
+            &["out of range: 1MiB to 64TiB"],
+        ),
         ("message_bytes_max = 0", &["out of range: 1 to 1GiB"]),
         ("message_bytes_max = \"2GiB\"", &["out of range"]),
         ("message_bytes_max = -1", &["not a size"]),
