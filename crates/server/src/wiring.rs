@@ -2,7 +2,6 @@
 
 use std::{num::NonZeroUsize, sync::Arc, thread};
 
-use anyhow::Context;
 use runtime::{AddressLimits, Compression, Config, DriverChoice, Proxies, Rate, Timeouts};
 
 use crate::{
@@ -163,8 +162,7 @@ pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
 pub fn application(settings: &Settings) -> anyhow::Result<Arc<Hubbub>> {
     let site = match &settings.static_dir {
         None => Site::embedded(),
-        Some(dir) => Site::load(dir, settings.static_bytes_max.bytes())
-            .with_context(|| format!("static_dir {} cannot be served", dir.display()))?,
+        Some(dir) => Site::load(dir, settings.static_bytes_max.bytes())?,
     };
     for skipped in site.skipped() {
         tracing::warn!("static_dir: {skipped}");
