@@ -100,13 +100,14 @@ fn due(
     let sending = sending_due(connection, timeouts, now_ms);
     let message = message_due(connection, timeouts, now_ms);
     match &mut connection.stage {
-        Stage::Handshake { deadline_ms } if passed(*deadline_ms) => {
-            Some(Due::Close(EndReason::HandshakeTimeout))
+        Stage::Handshake { deadline_ms } => {
+            let overdue = match passed(*deadline_ms) {
+                true => EndReason::HandshakeTimeout,
+                false if connection.socket.is_overdue(now_ms) => EndReason::TlsHandshakeTimeout,
+                false => return None,
+            };
+            Some(Due::Close(connection.admitted.overdue(overdue)))
         }
-        Stage::Handshake { .. } => connection
-            .socket
-            .is_overdue(now_ms)
-            .then_some(Due::Close(EndReason::TlsHandshakeTimeout)),
         Stage::Joining { deadline_ms, .. } => {
             passed(*deadline_ms).then_some(Due::Close(EndReason::JoinRefused))
         }
