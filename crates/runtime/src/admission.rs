@@ -71,6 +71,16 @@ impl Admitted {
             Self::ToRefuse(_) | Self::Wait => usual.min(REFUSAL_TIME),
         }
     }
+
+    /// Why the connection ends if its handshake is not done in its time, for what others end with
+    /// `usual`. One that is only let in to be refused had little time because it is: whatever it has
+    /// said of itself by then, that is the reason.
+    pub(crate) fn overdue(self, usual: EndReason) -> EndReason {
+        match self {
+            Self::Yes | Self::Wait => usual,
+            Self::ToRefuse(refusal) => refusal.reason(),
+        }
+    }
 }
 
 impl Admission {

@@ -1,9 +1,11 @@
 //! The end of a turn: requests leave in one batch for each home, bytes in one send for each socket.
 //!
 //! The flusher is woken by the first who has something to send and runs after everyone who was
-//! ready in the same turn, so that all they queued leaves together.
+//! ready in the same turn, so that all they queued leaves together. A list that is too long for one
+//! turn, of a large room most often, is sent to over several; who got something of its own meanwhile,
+//! an echo or a pong, does not wait for the end of that list.
 
-use std::{io, rc::Rc};
+use std::{io, mem, rc::Rc};
 
 use tracing::debug;
 
@@ -38,6 +40,9 @@ pub(crate) async fn run(core: Rc<Core>) {
             rest = &rest[core.send_bytes(rest)..];
             if !rest.is_empty() {
                 core.turnstile.pass().await;
+                if core.send_own() > 0 {
+                    core.turnstile.pass().await;
+                }
             }
         }
         if core.end_turn(sending) {
@@ -65,7 +70,7 @@ impl Core {
     fn take_dirty(&self, dirty: &mut Vec<ConnectionKey>) {
         let mut state = self.state.borrow_mut();
         dirty.clear();
-        std::mem::swap(&mut state.dirty.connections, dirty);
+        mem::swap(&mut state.dirty.connections, dirty);
         state.shards.subscribers_with_news(dirty);
     }
 
@@ -78,7 +83,19 @@ impl Core {
         is_over_budget || !state.dirty.connections.is_empty()
     }
 
-    /// Sends to the first of these, as much as one turn may; returns to how many, at least one.
+    /// Sends what connections got of their own since the list was taken, as much as one turn may;
+    /// returns to how many.
+    fn send_own(&self) -> usize {
+        let own = mem::take(&mut self.state.borrow_mut().dirty.connections);
+        let sends = self.send_bytes(&own);
+        let later = own.into_iter().skip(sends);
+        let mut state = self.state.borrow_mut();
+        state.dirty.connections.splice(..0, later);
+        sends
+    }
+
+    /// Sends to the first of these, as much as one turn may; returns to how many, at least one if
+    /// there is one.
     fn send_bytes(&self, dirty: &[ConnectionKey]) -> usize {
         let mut state = self.state.borrow_mut();
         let enough_bytes = state.tally.sent_bytes + BYTES_PER_TURN;
@@ -274,6 +291,36 @@ mod tests {
     use crate::{
         budget::tests::open, config::DriverChoice, deliver::tests::core, driver::CoreRuntime,
     };
+
+    #[test]
+    fn what_a_connection_got_of_its_own_does_not_wait_for_the_end_of_a_long_list() {
+        for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+            let (mut runtime, _) = CoreRuntime::build(driver).unwrap();
+            runtime.block_on(async {
+                let core = core();
+                let turnstile = core.clone();
+                monoio::spawn(async move { turnstile.turnstile.run().await });
+                let (member, _one) = open(&mut core.state.borrow_mut());
+                let (own, _other) = open(&mut core.state.borrow_mut());
+                core.state.borrow_mut().dirty.connections = vec![member; 8 * SENDS_PER_TURN];
+                core.state.borrow_mut().need_turn();
+                monoio::spawn(run(core.clone()));
+                core.turnstile.pass().await;
+                {
+                    let state = &mut *core.state.borrow_mut();
+                    let connection = &mut state.connections[own];
+                    connection.queue.direct = vec![0x82, 0];
+                    connection.mark_dirty(own, &mut state.dirty);
+                }
+                for _ in 0..4 {
+                    core.turnstile.pass().await;
+                }
+                let state = core.state.borrow();
+                assert_eq!(state.connections[own].queue.sending, Sending::Idle);
+                assert_eq!(state.tally.turns, 0, "the list has come to its end before");
+            });
+        }
+    }
 
     #[test]
     fn turn_ends_when_enough_bytes_were_sent_and_goes_on_where_it_was() {

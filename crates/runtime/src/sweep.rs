@@ -1,4 +1,5 @@
-//! One look at all of a core's deadlines, several times a second, instead of a timer for each.
+//! One look at all of a core's deadlines, several times a second, instead of a timer for each. What
+//! the look finds is done over several turns if it is much.
 
 use std::rc::Rc;
 
@@ -14,6 +15,11 @@ use crate::{
     jitter,
     send_queue::Sending,
 };
+
+/// Connections whose time has come for which something is done before others get the core. Resetting
+/// one is what takes the longest: the kernel takes down a full socket in some 50 microseconds, so all
+/// together take a few milliseconds. A room's laggards, evicted in one turn, come here together.
+const DUE_PER_TURN: usize = 64;
 
 /// What a connection's time has come for.
 enum Due {
@@ -32,12 +38,27 @@ pub(crate) async fn run(core: Rc<Core>) {
     loop {
         let interval = core.state.borrow().shared.config.timeouts.sweep_interval();
         monoio::time::sleep(interval).await;
-        core.state.borrow_mut().sweep();
+        core.sweep().await;
+    }
+}
+
+impl Core {
+    async fn sweep(&self) {
+        let due = self.state.borrow_mut().look();
+        self.carry_out(&due).await;
+    }
+
+    async fn carry_out(&self, due: &[ConnectionKey]) {
+        for some in due.chunks(DUE_PER_TURN) {
+            self.state.borrow_mut().carry_out(some);
+            self.turnstile.pass().await;
+        }
     }
 }
 
 impl State {
-    fn sweep(&mut self) {
+    /// Returns the connections whose time has come.
+    fn look(&mut self) -> Vec<ConnectionKey> {
         let now_ms = self.shared.now_ms();
         let timeouts = &self.shared.config.timeouts;
         let shards = &self.shards;
@@ -48,22 +69,34 @@ impl State {
             .iter_mut()
             .filter_map(|(key, connection)| {
                 queued_bytes += connection.queued_bytes(shards);
-                Some((key, due(key, connection, timeouts, age_set_ms, now_ms)?))
+                due(key, connection, timeouts, age_set_ms, now_ms).map(|_| key)
             })
             .collect();
         self.queued_bytes = queued_bytes;
         let now_ns = self.shared.now_ns();
         self.shared.admission.addresses.clear_next(now_ns);
-        for (key, due) in due {
-            self.carry_out(key, due, now_ms);
-        }
         if !self.outboxes.is_full(self.id) {
             let idle_ms = ms(self.shared.config.timeouts.room_idle);
             self.outboxes.push(Request::Sweep { now_ms, idle_ms });
         }
+        due
     }
 
-    fn carry_out(&mut self, key: ConnectionKey, due: Due, now_ms: u64) {
+    /// Does what the time of these connections has come for, if it still has: some turns may have
+    /// passed since the look.
+    fn carry_out(&mut self, connections: &[ConnectionKey]) {
+        let now_ms = self.shared.now_ms();
+        for key in connections {
+            let timeouts = &self.shared.config.timeouts;
+            let connection = self.connections.get_mut(*key);
+            let due = connection.and_then(|it| due(*key, it, timeouts, self.age_set_ms, now_ms));
+            if let Some(due) = due {
+                self.carry_out_one(*key, due, now_ms);
+            }
+        }
+    }
+
+    fn carry_out_one(&mut self, key: ConnectionKey, due: Due, now_ms: u64) {
         match due {
             Due::Ping => self.ping(key, now_ms),
             Due::Close(reason) => self.close(key, reason),
@@ -100,13 +133,14 @@ fn due(
     let sending = sending_due(connection, timeouts, now_ms);
     let message = message_due(connection, timeouts, now_ms);
     match &mut connection.stage {
-        Stage::Handshake { deadline_ms } if passed(*deadline_ms) => {
-            Some(Due::Close(EndReason::HandshakeTimeout))
+        Stage::Handshake { deadline_ms } => {
+            let overdue = match passed(*deadline_ms) {
+                true => EndReason::HandshakeTimeout,
+                false if connection.socket.is_overdue(now_ms) => EndReason::TlsHandshakeTimeout,
+                false => return None,
+            };
+            Some(Due::Close(connection.admitted.overdue(overdue)))
         }
-        Stage::Handshake { .. } => connection
-            .socket
-            .is_overdue(now_ms)
-            .then_some(Due::Close(EndReason::TlsHandshakeTimeout)),
         Stage::Joining { deadline_ms, .. } => {
             passed(*deadline_ms).then_some(Due::Close(EndReason::JoinRefused))
         }
@@ -204,6 +238,67 @@ mod tests {
     use slotmap::SlotMap;
 
     use super::*;
+    use crate::{
+        budget::tests::open, config::DriverChoice, deliver::tests::core, driver::CoreRuntime,
+    };
+
+    #[test]
+    fn many_whose_time_has_come_are_reset_over_several_turns() {
+        const MANY: usize = 2 * DUE_PER_TURN + 1;
+        for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+            let (mut runtime, _) = CoreRuntime::build(driver).unwrap();
+            runtime.block_on(async {
+                let core = core();
+                let turnstile = core.clone();
+                monoio::spawn(async move { turnstile.turnstile.run().await });
+                let due: Vec<_> = (0..MANY)
+                    .map(|_| {
+                        let state = &mut *core.state.borrow_mut();
+                        let (key, _) = open(state);
+                        state.connections[key].stage = Stage::Closing {
+                            deadline_ms: 0,
+                            last: Last::PeerClose,
+                        };
+                        key
+                    })
+                    .collect();
+                let sweeping = core.clone();
+                monoio::spawn(async move { sweeping.carry_out(&due).await });
+                let over = || {
+                    let state = core.state.borrow();
+                    let all = state.connections.values();
+                    all.filter(|it| matches!(it.stage, Stage::Over)).count()
+                };
+                let mut before = 0;
+                for _ in 0..MANY {
+                    core.turnstile.pass().await;
+                    let in_turn = over() - before;
+                    assert!(in_turn <= DUE_PER_TURN, "{in_turn} in one turn");
+                    before += in_turn;
+                }
+                assert_eq!(before, MANY);
+            });
+        }
+    }
+
+    #[test]
+    fn connection_whose_time_was_put_off_since_the_look_stays() {
+        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
+        runtime.block_on(async {
+            let core = core();
+            let state = &mut *core.state.borrow_mut();
+            let (key, _peer) = open(state);
+            state.connections[key].stage = Stage::Handshake { deadline_ms: 0 };
+            let timeouts = Timeouts::default();
+            assert!(due(key, &mut state.connections[key], &timeouts, 0, 1).is_some());
+            let heartbeat = Heartbeat::PingAt(u64::MAX);
+            state.connections[key].stage = Stage::Open { heartbeat };
+            state.carry_out(&[key]);
+            let connection = &state.connections[key];
+            assert!(matches!(connection.stage, Stage::Open { .. }));
+            assert_eq!(connection.end, None);
+        });
+    }
 
     /// A thousand connections, and the age of ten seconds.
     fn thousand_of_ten_seconds() -> (Vec<ConnectionKey>, Timeouts) {

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     net::SocketAddr,
+    path::Path,
     process::ExitCode,
     thread,
 };
@@ -15,8 +16,8 @@ use server::{
     logging,
     reload::Reloader,
     settings::{Internal, Loaded, Settings, Sources, Stop, Task},
-    tls::{Listeners, Tickets},
-    wiring,
+    tls::Listeners,
+    wiring::{self, Files},
 };
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -42,14 +43,23 @@ fn carry_out(sources: Sources<'_>) -> Result<anyhow::Result<()>, Stop> {
             let file = Settings::print(&Sources { args, ..sources })?;
             io::stdout().write_all(file.as_bytes()).map_err(Into::into)
         }
-        Task::Check(file) => {
-            for warning in Settings::check(&file, sources)? {
-                eprintln!("warning: {warning}");
-            }
-            println!("{} is good", file.display());
-            Ok(())
-        }
+        Task::Check(file) => check(&file, Settings::check(&file, sources)?),
     })
+}
+
+/// Reads what a start would read, and goes no further.
+fn check(file: &Path, loaded: Loaded) -> anyhow::Result<()> {
+    let warnings = loaded.warnings.iter();
+    warnings.for_each(|warning| eprintln!("warning: {warning}"));
+    let files = Files::read(&loaded.settings)?;
+    files
+        .skipped()
+        .for_each(|skipped| eprintln!("warning: {skipped}"));
+    for listener in files.tls.expired() {
+        eprintln!("warning: the certificate of the {listener} listener has expired");
+    }
+    println!("{} is good", file.display());
+    Ok(())
 }
 
 fn serve(loaded: Loaded) -> anyhow::Result<()> {
@@ -60,9 +70,10 @@ fn serve(loaded: Loaded) -> anyhow::Result<()> {
     loaded.overrides.iter().for_each(|set| info!("{set}"));
 
     descriptors::raise();
-    let application = wiring::application(&settings)?;
-    let tickets = Tickets::new()?;
-    let tls = Listeners::load(&settings, &tickets)?;
+    let files = Files::read(&settings)?;
+    files.skipped().for_each(|skipped| warn!("{skipped}"));
+    let Files { site, tickets, tls } = files;
+    let application = wiring::application(&settings, site);
     tls.announce();
     let status = Status::new(wiring::configured(&settings, &tls));
     status.secured(tls.internal.as_ref());

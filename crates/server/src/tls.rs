@@ -96,17 +96,27 @@ impl Listeners {
 
     /// Says in the log until when the certificates hold.
     pub fn announce(&self) {
-        let listeners = [("public", &self.public), ("internal", &self.internal)];
-        for (listener, secured) in listeners {
-            let Some(Secured { expires, .. }) = secured else {
-                continue;
-            };
+        for (listener, expires) in self.expiries() {
             let hours = (expires - now()) / 3600;
             match hours {
                 0.. => info!(listener, expires, hours, "certificate loaded"),
                 _ => warn!(listener, expires, "the certificate has expired"),
             }
         }
+    }
+
+    /// The listeners whose certificates have expired: they serve, but clients refuse them.
+    pub fn expired(&self) -> impl Iterator<Item = &'static str> {
+        let now = now();
+        let expired = self.expiries().filter(move |(_, expires)| *expires < now);
+        expired.map(|(listener, _)| listener)
+    }
+
+    /// When the certificates expire of the listeners that have TLS, in seconds since 1970.
+    fn expiries(&self) -> impl Iterator<Item = (&'static str, i64)> {
+        let listeners = [("public", &self.public), ("internal", &self.internal)];
+        let with_tls = listeners.into_iter();
+        with_tls.filter_map(|(name, tls)| Some((name, tls.as_ref()?.expires)))
     }
 }
 

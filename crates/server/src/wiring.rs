@@ -1,8 +1,7 @@
-//! From settings to the runtime's configuration and the application.
+//! From settings to the files that they name, the runtime's configuration and the application.
 
 use std::{num::NonZeroUsize, sync::Arc, thread};
 
-use anyhow::Context;
 use runtime::{AddressLimits, Compression, Config, DriverChoice, Proxies, Rate, Timeouts};
 
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
     protocols,
     settings::{self, Driver, Period, ProxyHeader, Settings, Size},
     site::Site,
-    tls::Listeners,
+    tls::{Listeners, Tickets},
 };
 
 /// The runtime's configuration.
@@ -173,19 +172,43 @@ pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
     }
 }
 
-/// The application, with the built-in page or the files of `static_dir`.
-pub fn application(settings: &Settings) -> anyhow::Result<Arc<Hubbub>> {
-    let site = match &settings.static_dir {
-        None => Site::embedded(),
-        Some(dir) => Site::load(dir, settings.static_bytes_max.bytes())
-            .with_context(|| format!("static_dir {} cannot be served", dir.display()))?,
-    };
-    for skipped in site.skipped() {
-        tracing::warn!("static_dir: {skipped}");
+/// What stands in the files that the settings name, all that a start reads before it listens.
+pub struct Files {
+    /// The built-in page, or the files of `static_dir`.
+    pub site: Site,
+    /// What sessions are resumed with.
+    pub tickets: Tickets,
+    /// Certificates and keys.
+    pub tls: Listeners,
+}
+
+impl Files {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When one cannot be read or is of no use, with the setting that names it and a remedy.
+    pub fn read(settings: &Settings) -> anyhow::Result<Self> {
+        let site = match &settings.static_dir {
+            None => Site::embedded(),
+            Some(dir) => Site::load(dir, settings.static_bytes_max.bytes())?,
+        };
+        let tickets = Tickets::new()?;
+        let tls = Listeners::load(settings, &tickets)?;
+        Ok(Self { site, tickets, tls })
     }
+
+    /// What of `static_dir` is not served, and why.
+    pub fn skipped(&self) -> impl Iterator<Item = String> {
+        let skipped = self.site.skipped().iter();
+        skipped.map(|skipped| format!("static_dir: {skipped}"))
+    }
+}
+
+/// The application, with this site.
+pub fn application(settings: &Settings, site: Site) -> Arc<Hubbub> {
     let scheme = match settings.tls_cert {
         None => Scheme::Http,
         Some(_) => Scheme::Https,
     };
-    Ok(Arc::new(Hubbub::new(site, scheme, settings.allow_list())))
+    Arc::new(Hubbub::new(site, scheme, settings.allow_list()))
 }

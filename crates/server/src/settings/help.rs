@@ -29,7 +29,8 @@ pub(super) const AFTER: &str = "'server --help' tells more of each, and how to s
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  A file with every setting, its explanation and its default; whether a file is good:
+  A file with every setting, its explanation and its default; whether a file is good, and with it
+  the certificates, keys and pages that it names:
       server config print > hubbub.toml
       server config check hubbub.toml
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, Command, CommandFactory, value_parser};
 
-use super::report::{Stop, Warning};
-use super::{Settings, Sources, help, print};
+use super::report::Stop;
+use super::{Loaded, Settings, Sources, help, print};
 
 /// The task of one run of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,11 @@ impl Task {
 pub(super) fn config() -> Command {
     let file = Arg::new("FILE").required(true);
     let check = Command::new("check")
-        .about("Check FILE as --config reads it at start; exit with 0 if it is good, else with 2")
+        .about(
+            "Check FILE as --config reads it at start, and the files it names: certificates, keys \
+             and static_dir; exit with 0 if all is good, with 2 if a setting is refused, with 1 if \
+             such a file is",
+        )
         .arg(file.value_parser(value_parser!(PathBuf)));
     let print = Command::new("print")
         .about("Print all settings that would be in force, as a file that explains each")
@@ -71,15 +75,14 @@ impl Settings {
         Ok(print::file(&loaded.overrides))
     }
 
-    /// Whether `file` could be served with where these variables are set; what should be known.
+    /// The settings that would be in force with `file` where these variables are set.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn check(file: &Path, sources: Sources<'_>) -> Result<Vec<Warning>, Stop> {
+    pub fn check(file: &Path, sources: Sources<'_>) -> Result<Loaded, Stop> {
         let mut config = OsString::from("--config=");
         config.push(file);
         let args = vec!["server".into(), config];
-        let loaded = Self::load(&Sources { args, ..sources })?;
-        Ok(loaded.warnings)
+        Self::load(&Sources { args, ..sources })
     }
 }

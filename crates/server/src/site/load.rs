@@ -15,15 +15,19 @@ const ENTRY_BYTES: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Something in it cannot be read.
-    #[error("static_dir: cannot read {}: {source}", path.display())]
+    #[error(
+        "static_dir: cannot read {}: {error}; name a directory of which the server's user can read \
+         everything",
+        path.display()
+    )]
     Read {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// It is a file.
-    #[error("static_dir: {} is not a directory", path.display())]
+    #[error("static_dir: {} is not a directory; name the one that has the page's files", path.display())]
     NotADirectory {
         /// Where.
         path: PathBuf,
@@ -45,7 +49,7 @@ pub enum LoadError {
 impl LoadError {
     fn read(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |source| Self::Read { path, source }
+        move |error| Self::Read { path, error }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     client::{Client, Response, ask, scrape},
     harness::{Driver, Server, eventually},
     process,
+    tls_client::{Secure, ended, handshake, records},
     wire::{self, UPGRADE},
 };
 
@@ -20,6 +21,7 @@ on_both_drivers![
     connections_faster_than_the_rate_of_their_address_are_answered_429,
     connections_of_this_machine_are_not_counted,
     connections_beyond_those_who_are_told_are_reset,
+    client_one_too_many_of_its_address_that_finishes_no_tls_handshake_ends_for_that,
     addresses_beyond_the_most_are_let_in_uncounted,
     sixty_thousand_addresses_take_a_bounded_table,
     client_without_a_proxy_is_counted_by_the_address_of_its_socket,
@@ -141,7 +143,10 @@ fn connections_beyond_those_who_are_told_are_reset(driver: Driver) {
     for mut stream in silent {
         let mut said = Vec::new();
         match stream.read_to_end(&mut said) {
-            Ok(_) => assert_eq!(Response::parse(&said).status, 408),
+            Ok(_) => {
+                let told = Response::parse(&said);
+                assert_eq!((told.status, told.field("Retry-After")), (429, Some("1")));
+            }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => resets += 1,
             Err(error) => panic!("neither told nor reset: {error}"),
         }
@@ -149,9 +154,44 @@ fn connections_beyond_those_who_are_told_are_reset(driver: Driver) {
     // Eight at a time have a second each.
     assert!((1..=32).contains(&resets), "{resets} resets");
     nobody_is_being_told(&server);
+    // Those that were told, too: that they asked for nothing is not why they had to go.
+    eventually("all have ended for their address", || {
+        ended(&server, "address_connections") == 40 && ended(&server, "") == 40
+    });
     let mut asks = come();
     wire::send(&mut asks, wire::upgrade("/echo").as_bytes());
     assert_eq!(Response::read_from(&mut asks).status, 429);
+    inside.leave();
+}
+
+/// Nothing can be said to it.
+fn client_one_too_many_of_its_address_that_finishes_no_tls_handshake_ends_for_that(driver: Driver) {
+    let most = [
+        "--address-connections-max",
+        "1",
+        "--proxy-header",
+        "proxy-v2",
+    ];
+    let secure = Secure::start(driver, &[&TRUSTED, &most[..], &ANY_RATE].concat());
+    let header = wire::proxy_for(SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 7), 1));
+    let come = || {
+        let mut stream = wire::connect(secure.server.address());
+        wire::send(&mut stream, &header);
+        stream
+    };
+    let inside = Client::over(secure.over(come()), "/echo", &[]).expect("101");
+    assert!(records(&mut come()).is_empty());
+    eventually("it has ended for its address", || {
+        secure.ended("address_connections") == 1 && secure.ended("") == 1
+    });
+    // With TLS done it can be said, though there is no request.
+    let mut stream = secure.over(come());
+    handshake(&mut stream).unwrap();
+    assert_eq!(Response::read_from(&mut stream).status, 429);
+    drop(stream);
+    eventually("it has ended for its address", || {
+        secure.ended("address_connections") == 2 && secure.ended("") == 2
+    });
     inside.leave();
 }
 

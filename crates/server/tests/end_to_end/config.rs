@@ -1,10 +1,16 @@
 //! `server config`: a file with every setting, and whether a file is good, without serving.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     client::Client,
     harness::{Driver, Ended, Server, command, eventually, run},
+    tls_client::{Authority, Pair, text},
 };
 
 on_both_drivers![file_that_was_printed_can_be_served_with];
@@ -83,6 +89,163 @@ fn check_of_a_risky_file_warns() {
         "{}",
         checked.stderr
     );
+}
+
+/// A file of settings that names this certificate and key, for the public addresses or for the
+/// internal listener (`internal_`).
+fn naming(authority: &Authority, listener: &str, cert: &Path, key: &Path, more: &str) -> PathBuf {
+    let file = authority.file("hubbub.toml");
+    let (cert, key) = (text(cert), text(key));
+    let settings = format!(
+        "listen = [\"127.0.0.1:0\"]\n{listener}tls_cert = \"{cert}\"\n{listener}tls_key = \"{key}\"\n"
+    );
+    fs::write(&file, settings + more).unwrap();
+    file
+}
+
+fn without_log(mut command: Command) -> Command {
+    command.env("HUBBUB_LOG_LEVEL", "off");
+    command
+}
+
+/// The same exit code and the same text as at start, with these words, and the file is not good.
+#[track_caller]
+fn check_refused_like_a_start(file: &Path, words: &[&str]) {
+    let mut start = command();
+    start.args(["--config", text(file)]);
+    let start = run(without_log(start));
+    let checked = run(config(&["check", text(file)]));
+    assert_eq!(checked.status.code(), Some(1), "{}", checked.stderr);
+    assert_eq!(checked.status, start.status);
+    assert_eq!(checked.stderr, start.stderr);
+    assert_eq!(checked.stdout, "");
+    for word in words {
+        let stderr = &checked.stderr;
+        assert!(stderr.contains(word), "{word} is not in {stderr}");
+    }
+}
+
+#[test]
+fn check_of_certificates_that_are_of_no_use_is_refused_like_a_start() {
+    let authority = Authority::new();
+    let (one, other) = (authority.issue("one"), authority.issue("other"));
+    let missing = authority.file("missing.pem");
+    let damaged = authority.file("damaged.pem");
+    let garbage = |kind| format!("-----BEGIN {kind}-----\n!!!\n-----END {kind}-----\n");
+    fs::write(&damaged, garbage("CERTIFICATE") + &garbage("PRIVATE KEY")).unwrap();
+    let Pair { cert, key } = &one;
+    for listener in ["", "internal_"] {
+        let of_cert = format!("{listener}tls_cert (");
+        let of_key = format!("{listener}tls_key (");
+        for (cert, key, words) in [
+            (&missing, key, [&of_cert, "cannot be read", "name a file"]),
+            (cert, &missing, [&of_key, "cannot be read", "name a file"]),
+            (&damaged, key, [&of_cert, "of no use", "PEM"]),
+            (cert, &damaged, [&of_key, "of no use", "PEM"]),
+            (
+                cert,
+                &other.key,
+                [&of_key, "is not the key of", "two files"],
+            ),
+        ] {
+            let file = naming(&authority, listener, cert, key, "");
+            check_refused_like_a_start(&file, &words);
+        }
+    }
+    for (clients, words) in [
+        (&missing, ["cannot be read", "name a file"]),
+        (&damaged, ["of no use", "PEM"]),
+        (key, ["has no certificate", "PEM"]),
+    ] {
+        let clients = format!("internal_tls_client_ca = \"{}\"\n", text(clients));
+        let file = naming(&authority, "internal_", cert, key, &clients);
+        let words = [&words[..], &["internal_tls_client_ca ("]].concat();
+        check_refused_like_a_start(&file, &words);
+    }
+}
+
+#[test]
+fn check_of_a_directory_that_cannot_be_served_is_refused_like_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hubbub.toml");
+    fs::write(dir.path().join("page.html"), [0; 2 << 10]).unwrap();
+    let page = dir.path().join("page.html");
+    for (settings, words) in [
+        (
+            "static_dir = \"/nowhere\"\n".to_owned(),
+            ["static_dir: cannot read /nowhere", "name a directory"],
+        ),
+        (
+            format!("static_dir = \"{}\"\n", text(&page)),
+            ["page.html is not a directory", "name the one"],
+        ),
+        (
+            format!(
+                "static_dir = \"{}\"\nstatic_bytes_max = \"1KiB\"\n",
+                text(dir.path())
+            ),
+            ["static_bytes_max", "serve fewer files"],
+        ),
+    ] {
+        fs::write(&file, settings).unwrap();
+        check_refused_like_a_start(&file, &words);
+    }
+}
+
+/// Nobody is to be disturbed by a check, least of all the server that is to be told of the file.
+#[test]
+fn check_of_good_files_needs_no_port() {
+    let authority = Authority::new();
+    let Pair { cert, key } = authority.issue("one");
+    let (public, internal) = (taken(), taken());
+    let file = authority.file("hubbub.toml");
+    let hidden = authority.file(".hidden");
+    fs::write(&hidden, "not to be served").unwrap();
+    let (cert, key, root) = (text(&cert), text(&key), authority.root());
+    let settings = [
+        (
+            "internal_listen",
+            internal.local_addr().unwrap().to_string(),
+        ),
+        ("tls_cert", cert.to_owned()),
+        ("tls_key", key.to_owned()),
+        ("internal_tls_cert", cert.to_owned()),
+        ("internal_tls_key", key.to_owned()),
+        ("internal_tls_client_ca", text(&root).to_owned()),
+        ("static_dir", text(hidden.parent().unwrap()).to_owned()),
+    ];
+    let mut lines = settings
+        .map(|(key, value)| format!("{key} = \"{value}\"\n"))
+        .concat();
+    lines += &format!("listen = [\"{}\"]\n", public.local_addr().unwrap());
+    fs::write(&file, lines).unwrap();
+
+    let mut check = config(&["check", text(&file)]);
+    check.env_remove("HUBBUB_INTERNAL_LISTEN");
+    let checked = run(check);
+    assert_eq!(checked.status.code(), Some(0), "{}", checked.stderr);
+    assert_eq!(checked.stdout, format!("{} is good\n", text(&file)));
+    let warning = format!("warning: static_dir: {}", text(&hidden));
+    assert!(checked.stderr.starts_with(&warning), "{}", checked.stderr);
+    assert_eq!(checked.stderr.lines().count(), 1, "{}", checked.stderr);
+}
+
+/// A port that is taken.
+fn taken() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+#[test]
+fn check_of_a_certificate_that_has_expired_warns() {
+    let authority = Authority::new();
+    let Pair { cert, key } = authority.issue_until("old", 2020);
+    for (listener, name) in [("", "public"), ("internal_", "internal")] {
+        let file = naming(&authority, listener, &cert, &key, "");
+        let checked = run(config(&["check", text(&file)]));
+        assert_eq!(checked.status.code(), Some(0), "{}", checked.stderr);
+        let warning = format!("warning: the certificate of the {name} listener has expired\n");
+        assert_eq!(checked.stderr, warning);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::{
     client::{Client, Response, ask, serves},
     harness::{Driver, Server, eventually, with_own_port},
     process,
+    tls_client::{Secure, ended, records},
     wire::{self, BINARY, Raw, TEXT},
 };
 
@@ -22,6 +23,7 @@ on_both_drivers![
     soft_limit_of_descriptors_is_raised_to_the_hard_one,
     connection_beyond_the_most_is_answered_503_until_one_leaves,
     connection_beyond_the_most_that_asks_nothing_is_let_go,
+    connection_beyond_the_most_that_asks_nothing_is_answered_503_all_the_same,
     descriptors_that_run_out_are_survived,
     descriptors_that_run_out_during_the_start_are_survived,
     descriptors_are_all_released,
@@ -71,6 +73,33 @@ fn connection_beyond_the_most_that_asks_nothing_is_let_go(driver: Driver) {
     drop(silent);
     other.leave();
     eventually("there is room for one more", || serves(&server));
+}
+
+fn connection_beyond_the_most_that_asks_nothing_is_answered_503_all_the_same(driver: Driver) {
+    let server = Server::start(driver, &["--max-connections", "1"]);
+    let inside = Client::connect(&server, "/echo");
+    for begun in ["", "GET /echo HTTP/1.1\r\nHost: "] {
+        let mut silent = wire::connect(server.address());
+        wire::send(&mut silent, begun.as_bytes());
+        let refused = Response::read_from(&mut silent);
+        assert_eq!(
+            (refused.status, refused.field("Retry-After")),
+            (503, Some("1"))
+        );
+    }
+    eventually("both have ended for it", || {
+        ended(&server, "too_many_connections") == 2 && ended(&server, "") == 2
+    });
+    inside.leave();
+
+    // Before TLS is done nothing can be said, but the reason is the same.
+    let secure = Secure::start(driver, &["--max-connections", "1"]);
+    let inside = secure.connect("/echo");
+    assert!(records(&mut wire::connect(secure.server.address())).is_empty());
+    eventually("it has ended for it", || {
+        secure.ended("too_many_connections") == 1 && secure.ended("") == 1
+    });
+    inside.leave();
 }
 
 fn descriptors_that_run_out_are_survived(driver: Driver) {
