@@ -81,6 +81,7 @@ fn descriptors_that_run_out_are_survived(driver: Driver) {
         flags.extend(bound.iter().flat_map(|bound| ["--max-connections", bound]));
         let server = Server::launch(with_few_descriptors(), &flags);
         let mut inside = Client::connect(&server, "/echo");
+        let open = process::descriptors_at_rest(server.pid());
 
         let outside: Vec<_> = (0..200).map(|_| crowd(&server)).collect();
         inside.send("still served");
@@ -94,6 +95,9 @@ fn descriptors_that_run_out_are_survived(driver: Driver) {
 
         drop(outside);
         eventually("others are let in again", || serves(&server));
+        eventually("all descriptors are released", || {
+            process::descriptors(server.pid()) <= open
+        });
     }
 }
 

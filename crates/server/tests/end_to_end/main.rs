@@ -24,6 +24,7 @@ macro_rules! on_both_drivers {
     };
 }
 
+mod baseline;
 mod client;
 mod harness;
 mod process;
@@ -34,11 +35,14 @@ mod addresses;
 mod age;
 mod bounds;
 mod budget;
+mod churn;
+mod claims;
 mod compression;
 mod config;
 mod drain;
 mod echo;
 mod fallback;
+mod floods;
 mod flow;
 mod handshake;
 mod heartbeat;
