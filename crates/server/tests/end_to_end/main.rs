@@ -62,6 +62,7 @@ mod proxies;
 mod reload;
 mod rooms;
 mod slow;
+mod smuggling;
 mod start;
 mod tls;
 mod tls_handshake;
