@@ -52,6 +52,7 @@ mod internal;
 mod isolation;
 mod joins;
 mod limits;
+mod logs;
 mod lws_minimal;
 mod order;
 mod origin;
