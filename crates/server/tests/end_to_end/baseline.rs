@@ -74,15 +74,23 @@ fn connections(server: &Server) -> f64 {
     open.map(|(_, count)| count).sum()
 }
 
-/// Attacks again and again, until once more has left the server with no more memory than it had at
-/// rest before. What an allocator keeps for the next time is soon enough; what is lost never is.
+/// Attacks again and again, as [`memory_stays`] does. After each time all must be as it was.
 #[track_caller]
 pub fn loses_no_memory(server: &Server, mut attack: impl FnMut(&mut Baseline<'_>)) {
     let mut baseline = Baseline::of(server);
-    let mut seen = Vec::new();
-    while seen.len() < ROUNDS_MAX {
+    memory_stays(server, || {
         attack(&mut baseline);
         baseline.is_restored();
+    });
+}
+
+/// Does it again and again, until once more has left the server with no more memory than it had at
+/// rest before. What an allocator keeps for the next time is soon enough; what is lost never is.
+#[track_caller]
+pub fn memory_stays(server: &Server, mut come_and_go: impl FnMut()) {
+    let mut seen = Vec::new();
+    while seen.len() < ROUNDS_MAX {
+        come_and_go();
         let most_before = seen.iter().max().copied();
         let now = process::memory(server.pid());
         seen.push(now);
@@ -90,5 +98,5 @@ pub fn loses_no_memory(server: &Server, mut attack: impl FnMut(&mut Baseline<'_>
             return;
         }
     }
-    panic!("memory grows with each attack: {seen:?}");
+    panic!("memory grows each time: {seen:?}");
 }
