@@ -170,7 +170,7 @@ fn run_bytes(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Connection, Event, Inflater, Limits, work};
+    use crate::{Connection, Event, Inflater, Limits, negotiate, work};
 
     /// Bytes looked at until the head, cut into pieces of this length, was judged for an upgrade.
     fn work_bytes(head: &str, piece_bytes: usize) -> usize {
@@ -188,6 +188,7 @@ mod tests {
                     .event;
                 if let Some(Event::Request(request)) = event {
                     upgrades += usize::from(request.upgrade().is_ok());
+                    assert_eq!(negotiate(&request, &["chat"]), None);
                 }
             }
         });
@@ -195,22 +196,50 @@ mod tests {
         work
     }
 
-    #[test]
-    fn handshake_of_many_tokens_byte_by_byte_is_linear() {
-        let tokens = "keep-alive, ".repeat(10_000);
-        let head = format!(
-            "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: {tokens}websocket\r\n\
-             Connection: {tokens}Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Version: 13\r\n\r\n"
-        );
-        // Once by the scan, once by the parser, and lists once more.
+    /// An upgrade with these fields more.
+    fn upgrade(fields: &str) -> String {
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             {fields}\r\n"
+        )
+    }
+
+    /// Once by the scan, once by the parser, and lists once more. A head that is looked at again with
+    /// each piece would cost the square.
+    fn check_linear(head: &str) {
         for piece_bytes in [1, 1000, head.len()] {
-            let work = work_bytes(&head, piece_bytes);
+            let work = work_bytes(head, piece_bytes);
             assert!(
                 (2 * head.len()..=3 * head.len()).contains(&work),
                 "{work} of {}",
                 head.len()
             );
         }
+    }
+
+    #[test]
+    fn handshake_of_many_tokens_byte_by_byte_is_linear() {
+        let tokens = "keep-alive, ".repeat(10_000);
+        let head = upgrade("")
+            .replace("Upgrade: w", &format!("Upgrade: {tokens}w"))
+            .replace("Connection: U", &format!("Connection: {tokens}U"));
+        check_linear(&head);
+    }
+
+    #[test]
+    fn handshake_of_many_subprotocols_byte_by_byte_is_linear() {
+        let protocols = "cha, ".repeat(20_000);
+        let spaces = " ".repeat(100_000);
+        let quotes = "\"cha, \\".repeat(10_000);
+        for value in [&protocols, &spaces, &quotes] {
+            check_linear(&upgrade(&format!("Sec-WebSocket-Protocol: a{value}b\r\n")));
+        }
+    }
+
+    #[test]
+    fn handshake_of_the_most_fields_byte_by_byte_is_linear() {
+        check_linear(&upgrade(&"Upgrade: x\r\n".repeat(58)));
+        check_linear(&upgrade(&"Sec-WebSocket-Protocol: x\r\n".repeat(58)));
     }
 }

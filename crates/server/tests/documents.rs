@@ -93,8 +93,8 @@ fn sources(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
     }
 }
 
-#[test]
-fn limits_document_names_a_test_beside_every_bound_that_exists() {
+/// Each row names tests in its last cell, as `module::name`, and all of them exist.
+fn check_tests_of_rows(document: &str, rows_min: usize) {
     let mut found = Vec::new();
     sources(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
@@ -109,17 +109,37 @@ fn limits_document_names_a_test_beside_every_bound_that_exists() {
         });
         of_module.any(|(_, text)| text.contains(&definition))
     };
-    let (limits, _) = tables();
     let is_row = |line: &&str| line.starts_with("| ") && !line.ends_with("| Test |");
-    let rows: Vec<_> = limits.lines().filter(is_row).collect();
-    assert!(rows.len() > 30, "{} rows", rows.len());
+    let rows: Vec<_> = document.lines().filter(is_row).collect();
+    assert!(rows.len() >= rows_min, "{} rows", rows.len());
     for row in rows {
         let tests = row.trim_end_matches('|').rsplit('|').next();
-        let tests: Vec<_> = tests.unwrap_or_default().split('`').collect();
-        let tests: Vec<_> = tests.iter().skip(1).step_by(2).collect();
+        let tests: Vec<_> = quoted(tests.unwrap_or_default()).collect();
         assert!(!tests.is_empty(), "no test beside {row}");
         for test in tests {
             assert!(exists(test), "there is no {test}, beside {row}");
+        }
+    }
+}
+
+#[test]
+fn limits_document_names_a_test_beside_every_bound_that_exists() {
+    let (limits, _) = tables();
+    check_tests_of_rows(limits, 31);
+}
+
+#[test]
+fn attacks_document_names_tests_of_every_attack_that_exist() {
+    let document = include_str!("../../../docs/attacks.md");
+    check_tests_of_rows(document, 15);
+    // What stands in the column of the bounds is a setting.
+    let rows = document.lines().filter(|line| line.starts_with("| "));
+    for row in rows {
+        let cells: Vec<_> = row.split('|').collect();
+        for key in quoted(cells[3]).filter(|it| it.contains('_')) {
+            let command = Settings::command();
+            let mut known = command.get_arguments();
+            assert!(known.any(|arg| arg.get_id() == key), "{key} is no setting");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Opening a WebSocket: the 101, and each way in which a request is refused.
 
 use crate::{
+    baseline::Baseline,
     client::{Client, Response, ask, get},
     harness::{Driver, Server},
     wire::{self, Raw, TEXT, UPGRADE},
@@ -13,6 +14,7 @@ on_both_drivers![
     request_without_upgrade_is_answered_426,
     request_that_breaks_a_rule_is_answered_with_its_status,
     head_beyond_a_limit_is_answered_with_its_status,
+    fields_from_none_to_5000_are_answered,
     absolute_target_is_a_target_too,
 ];
 
@@ -155,6 +157,44 @@ fn head_beyond_a_limit_is_answered_with_its_status(driver: Driver) {
     assert_eq!(ask(&strict, line(64)).status, 200);
     assert_eq!(ask(&strict, line(65)).status, 414);
     assert_eq!(ask(&strict, padded(256)).status, 431);
+}
+
+/// Of pages and of upgrades, by the bound that is the default and by the largest there is.
+fn fields_from_none_to_5000_are_answered(driver: Driver) {
+    for (flags, most) in [
+        (&[][..], 64),
+        (
+            &["--head-fields-max", "256", "--head-bytes-max", "1MiB"],
+            256,
+        ),
+    ] {
+        let server = Server::start(driver, flags);
+        let mut baseline = Baseline::of(&server);
+        let whole = |count: usize, fields: &[&str]| {
+            let mut fields = fields.to_vec();
+            fields.resize(count, "X: y");
+            format!("GET /echo HTTP/1.1\r\n{}\r\n\r\n", fields.join("\r\n"))
+        };
+        assert_eq!(ask(&server, "GET / HTTP/1.1\r\n\r\n").status, 400);
+        let own = [&["Host: localhost"], &UPGRADE[..]].concat();
+        for count in [1, 5, 63, 64, 65, 100, 255, 256, 257, 1000, 2000, 2001, 5000] {
+            let page = ask(&server, whole(count, &own[..1])).status;
+            assert_eq!(page, if count > most { 431 } else { 426 }, "{count}");
+            if count >= own.len() {
+                let mut stream = wire::connect(server.address());
+                wire::send(&mut stream, whole(count, &own).as_bytes());
+                wire::send(&mut stream, &wire::close(1000));
+                let opened = Response::read_from(&mut stream).status;
+                assert_eq!(opened, if count > most { 431 } else { 101 }, "{count}");
+            }
+        }
+        assert!(
+            baseline.grown() < 2 << 20,
+            "{} bytes more",
+            baseline.grown()
+        );
+        baseline.is_restored();
+    }
 }
 
 fn absolute_target_is_a_target_too(driver: Driver) {

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::{
     client::{Client, binary, get, get_internal, scrape},
     harness::{Driver, Server, command, eventually, run},
-    wire::{self, BINARY, Raw},
+    wire::{self, BINARY, Raw, UPGRADE},
 };
 
 on_both_drivers![
@@ -239,17 +239,51 @@ fn limits_in_force_are_told_and_follow_a_reload(driver: Driver) {
 }
 
 fn number_of_series_does_not_grow_with_what_peers_send(driver: Driver) {
-    let server = Server::start(driver, &["--cores", "2"]);
-    let before = scrape(&server).len();
+    let flags = ["--cores", "2", "--trusted-proxies", "127.0.0.1"];
+    let server = Server::start(driver, &flags);
+    let names = || -> Vec<_> {
+        let mut names: Vec<_> = scrape(&server).into_keys().collect();
+        names.sort_unstable();
+        names
+    };
+    let before = names();
+    assert!(before.len() < 2_000, "{} series", before.len());
+    let mut reasons = 0;
     for n in 0..50 {
         Client::join(&server, &format!("room-{n}")).leave();
-        get(&server, &format!("/path-{n}"));
+        get(&server, &format!("/path-{n}?query-{n}"));
         crate::client::ask(&server, wire::request(&format!("METHOD{n}"), "/", &[]));
-        let mut closing = Raw::open(&server, "/echo");
-        closing.send(wire::close(3000 + n));
-        closing.message();
+        let fields = [
+            format!("Origin: http://origin-{n}"),
+            format!("Sec-WebSocket-Protocol: protocol-{n}"),
+            format!("Sec-WebSocket-Extensions: extension-{n}"),
+            format!("X-Forwarded-For: 198.51.100.{n}"),
+            format!("User-Agent: agent-{n}"),
+            format!("Field-{n}: value-{n}"),
+        ];
+        for field in &fields {
+            let fields: Vec<_> = UPGRADE.into_iter().chain([field.as_str()]).collect();
+            let mut stream = wire::connect(server.address());
+            let request = wire::request("GET", "/echo", &fields);
+            let request = request.replace("localhost", &format!("host-{n}"));
+            wire::send(&mut stream, request.as_bytes());
+            wire::send(&mut stream, &wire::close(1000));
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+        // Codes of each kind that may be sent, and some that may not.
+        for code in [3000 + n, 4000 + n, 1000 + n, n] {
+            let mut closing = Raw::open(&server, "/echo");
+            closing.send(wire::close(code));
+            closing.message();
+            reasons += 1;
+        }
     }
-    assert_eq!(scrape(&server).len(), before);
+    eventually("all closes are counted", || {
+        scrape(&server)[r#"hubbub_frames_sent_total{kind="close"}"#] >= f64::from(reasons)
+    });
+    let after = names();
+    let new: Vec<_> = after.iter().filter(|name| !before.contains(name)).collect();
+    assert!(new.is_empty() && after.len() == before.len(), "{new:?}");
 }
 
 fn subscriber_that_does_not_read_stands_out_and_is_counted_when_it_is_closed(driver: Driver) {
@@ -387,20 +421,59 @@ fn full_server_is_not_ready(driver: Driver) {
     });
 }
 
+/// Every route that there is, asked for in every way.
 fn public_port_serves_nothing_of_it(driver: Driver) {
     let server = Server::start(driver, &[]);
-    for path in [
-        "/metrics",
-        "/healthz",
-        "/readyz",
-        "/debug/connections",
-        "/debug/rooms",
-        "/debug/latency",
-    ] {
-        assert_eq!(get_internal(&server, path).status, 200, "{path}");
-        assert_eq!(get(&server, path).status, 404, "{path}");
+    let source = include_str!("../../src/internal.rs");
+    let routes = source.split(".route(\"").skip(1);
+    let routes: Vec<_> = routes.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(
+        routes.len() >= 7 && routes.contains(&"/metrics"),
+        "{routes:?}"
+    );
+    let internal = server.internal();
+    for path in routes {
+        let page = get_internal(&server, path);
+        assert_eq!(page.status, 200, "{path}");
+        // The root is the site's own page here.
+        let expected = match path {
+            "/" => 200,
+            _ => 404,
+        };
+        let name = path.trim_start_matches('/');
+        let targets = [
+            path.to_owned(),
+            format!("{path}?top=1"),
+            format!("http://{internal}{path}"),
+        ];
+        for target in &targets {
+            let asked = wire::request("GET", target, &[]);
+            let asked_as_internal = asked.replace("localhost", &internal.to_string());
+            let forwarded = wire::request("GET", target, &["X-Forwarded-For: 127.0.0.1"]);
+            for request in [asked, asked_as_internal, forwarded] {
+                let answer = crate::client::ask(&server, &request);
+                assert_eq!(answer.status, expected, "{request}");
+                assert_ne!(answer.body, page.body, "{request}");
+            }
+            let upgrade = crate::client::ask(&server, wire::upgrade(target));
+            assert_eq!(upgrade.status, 404, "{target}");
+        }
+        for detour in [
+            format!("//{name}"),
+            format!("/./{name}"),
+            format!("/x/../{name}"),
+            format!("/%2e%2e/{name}"),
+            format!("/rooms/../{name}"),
+            format!("{path}%00"),
+        ] {
+            let answer = get(&server, &detour);
+            assert!(answer.status >= 400, "{detour}: {}", answer.status);
+            assert_ne!(answer.body, page.body, "{detour}");
+        }
     }
-    assert_eq!(get_internal(&server, "/echo").status, 404);
+    for public in ["/echo", "/rooms/r"] {
+        assert_eq!(get_internal(&server, public).status, 404);
+    }
 }
 
 fn scrapers_that_are_stuck_keep_nobody_out(driver: Driver) {

@@ -13,11 +13,12 @@ use rustix::{
         Timespec,
         epoll::{self as set, CreateFlags, EventData, EventFlags},
     },
-    process::{Resource, Rlimit, Signal, getrlimit, setrlimit},
+    process::Signal,
 };
 
 use crate::{
     harness::{Driver, PATIENCE, Server},
+    process,
     wire::Raw,
 };
 
@@ -38,7 +39,7 @@ fn closes_of_5000_connections_never_come_faster_than_their_pace(driver: Driver) 
     // Not beside each other: this is about time.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    allow_descriptors();
+    process::allow_descriptors(CLIENTS + 1_000);
     // The first of each core comes at once, beside the pace.
     let permitted = CLIENTS as f64 * WINDOW.as_secs_f64() / DRAIN.as_secs_f64() * 1.2 + 2.0;
     // A core that has stood still for more than a second closes at once what it is late with. That is
@@ -72,21 +73,6 @@ fn most_in_a_window(driver: Driver) -> f64 {
             .count()
     };
     closes.iter().map(within).max().unwrap_or(0) as f64
-}
-
-/// This process and the server, which inherits the limit, need one for each client.
-fn allow_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    let needed = Some(CLIENTS as u64 + 1_000);
-    assert!(
-        limit.maximum.is_none() || limit.maximum >= needed,
-        "raise the hard limit of descriptors (ulimit -Hn) to {needed:?}"
-    );
-    let most = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    setrlimit(Resource::Nofile, most).unwrap();
 }
 
 /// Waits for the close of every client, which must be 1001.

@@ -2,6 +2,23 @@
 
 use std::{fs, net::TcpStream, thread, time::Duration};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Allows this process and the servers that it starts, which inherit it, so many descriptors.
+pub fn allow_descriptors(needed: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let needed = Some(needed as u64);
+    assert!(
+        limit.maximum.is_none() || limit.maximum >= needed,
+        "raise the hard limit of descriptors (ulimit -Hn) to {needed:?}"
+    );
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, most).unwrap();
+}
+
 /// How many descriptors it has open.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
@@ -30,10 +47,24 @@ pub fn ticks(pid: u32) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
+/// The memory that it has now, in bytes.
+pub fn memory(pid: u32) -> usize {
+    memory_line(pid, "VmRSS:")
+}
+
 /// The most memory that it has had so far, in bytes.
 pub fn memory_peak(pid: u32) -> usize {
+    memory_line(pid, "VmHWM:")
+}
+
+/// The most address space that it has had so far, in bytes: what it has asked for, used or not.
+pub fn address_space_peak(pid: u32) -> usize {
+    memory_line(pid, "VmPeak:")
+}
+
+fn memory_line(pid: u32, name: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let line = status.lines().find(|line| line.starts_with(name));
     let kib = line.unwrap().split_whitespace().nth(1).unwrap();
     kib.parse::<usize>().unwrap() * 1024
 }
