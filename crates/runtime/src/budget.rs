@@ -155,24 +155,17 @@ fn sealed_bytes(connection: &Connection) -> usize {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::{
-        net::{TcpListener, TcpStream},
-        sync::Arc,
-    };
+mod tests {
+    use std::sync::Arc;
 
     use hub::{CoreId, RoomId};
 
     use super::*;
     use crate::{
-        admission::Admitted,
-        config::{Config, DriverChoice},
-        connection::Heartbeat,
-        deliver::tests::core,
-        driver::CoreRuntime,
+        config::Config,
         encoder::WireForm,
+        fixture::{on_each_driver, open},
         send_queue::Sending,
-        socket::Socket,
     };
 
     const ROOM: RoomId = RoomId {
@@ -180,23 +173,9 @@ pub(crate) mod tests {
         token: 1,
     };
 
-    /// An open connection, and its peer.
-    pub(crate) fn open(state: &mut State) -> (ConnectionKey, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (connected, address) = listener.accept().unwrap();
-        let socket = Socket::new(connected.into(), None).unwrap();
-        let mut connection = Connection::new(socket, address, Admitted::Yes, 0, 0);
-        let heartbeat = Heartbeat::PingAt(u64::MAX);
-        connection.stage = Stage::Open { heartbeat };
-        (state.connections.insert(connection), peer)
-    }
-
     #[test]
     fn who_keeps_up_is_not_closed_for_news_that_were_not_sent_yet() {
-        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
-        runtime.block_on(async {
-            let core = core();
+        on_each_driver(async |core| {
             let state = &mut *core.state.borrow_mut();
             state.shared.config = Arc::new(Config {
                 send_queues_bytes_max: 250_000,
@@ -229,9 +208,7 @@ pub(crate) mod tests {
 
     #[test]
     fn many_who_must_go_are_closed_over_several_turns() {
-        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
-        runtime.block_on(async {
-            let core = core();
+        on_each_driver(async |core| {
             let state = &mut *core.state.borrow_mut();
             state.shared.config = Arc::new(Config {
                 send_queues_bytes_max: 50 * 10_000,

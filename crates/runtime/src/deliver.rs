@@ -145,59 +145,14 @@ impl State {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::{hash::RandomState, sync::Arc, time::Instant};
-
+mod tests {
     use bytes::Bytes;
-    use codec::{Kind, Request as HttpRequest};
+    use codec::Kind;
     use hub::{CoreId, RoomId};
     use slotmap::Key;
 
     use super::*;
-    use crate::{
-        config::{Config, DriverChoice},
-        connection::ConnectionKey,
-        core::{Depths, Shared},
-        driver::CoreRuntime,
-        outbox::Outboxes,
-        poller::Poller,
-        session::{Answer, Application, Route, tag_of},
-        signal::Signal,
-        turnstile::Turnstile,
-    };
-
-    struct Nobody;
-
-    impl Application for Nobody {
-        fn route(&self, _: &HttpRequest<'_>) -> Route {
-            Route::Answer(Answer::text(404, "nobody"))
-        }
-
-        fn protocols(&self) -> Vec<&'static str> {
-            Vec::new()
-        }
-    }
-
-    /// A core without a flusher: the test is it.
-    pub(crate) fn core() -> Rc<Core> {
-        let (requests, _) = flume::unbounded();
-        let (deliveries, _) = flume::unbounded();
-        let shared = Shared {
-            config: Arc::new(Config::default()),
-            application: Arc::new(Nobody),
-            admission: Arc::default(),
-            started: Instant::now(),
-        };
-        let flush = Rc::new(Signal::default());
-        let id = CoreId(0);
-        let outboxes = Outboxes::new(id, Vec::new(), RandomState::new(), 0, flush.clone());
-        let (turnstile, poller) = (Turnstile::new().unwrap(), Poller::new().unwrap());
-        let depths = Depths {
-            requests,
-            deliveries,
-        };
-        Core::new(id, shared, outboxes, flush, turnstile, poller, depths)
-    }
+    use crate::{connection::ConnectionKey, fixture::on_each_driver, session::tag_of};
 
     fn message() -> Delivery {
         let home = CoreId(1);
@@ -218,41 +173,33 @@ pub(crate) mod tests {
 
     #[test]
     fn deliveries_wait_until_the_flusher_has_those_before() {
-        for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
-            let (mut runtime, _) = CoreRuntime::build(driver).unwrap();
-            runtime.block_on(async {
-                let core = core();
-                let turnstile = core.clone();
-                monoio::spawn(async move { turnstile.turnstile.run().await });
-                let (mailbox, deliveries) = flume::unbounded();
-                monoio::spawn(run(core.clone(), deliveries));
-                for _ in 0..100 {
-                    mailbox.send((0..10).map(|_| message()).collect()).unwrap();
+        on_each_driver(async |core| {
+            let (mailbox, deliveries) = flume::unbounded();
+            monoio::spawn(run(core.clone(), deliveries));
+            for _ in 0..100 {
+                mailbox.send((0..10).map(|_| message()).collect()).unwrap();
+            }
+            let mut taken = 0;
+            while taken < 1000 {
+                // Time enough for all of them, if nothing held them.
+                for _ in 0..300 {
+                    core.turnstile.pass().await;
                 }
-                let mut taken = 0;
-                while taken < 1000 {
-                    // Time enough for all of them, if nothing held them.
-                    for _ in 0..300 {
-                        core.turnstile.pass().await;
-                    }
-                    let mut state = core.state.borrow_mut();
-                    let unflushed = state.unflushed_bytes;
-                    assert!(unflushed > 0, "it goes on when the flusher has begun");
-                    assert!(unflushed < UNFLUSHED_BYTES_MAX + (2 << 10), "{unflushed}");
-                    taken += state.unsent.len();
-                    state.take_turn();
-                    core.flush_begun.raise();
-                }
-                assert_eq!(taken, 1000);
-            });
-        }
+                let mut state = core.state.borrow_mut();
+                let unflushed = state.unflushed_bytes;
+                assert!(unflushed > 0, "it goes on when the flusher has begun");
+                assert!(unflushed < UNFLUSHED_BYTES_MAX + (2 << 10), "{unflushed}");
+                taken += state.unsent.len();
+                state.take_turn();
+                core.flush_begun.raise();
+            }
+            assert_eq!(taken, 1000);
+        });
     }
 
     #[test]
     fn delivery_counts_once_more_for_each_window_it_is_compressed_for() {
-        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
-        runtime.block_on(async {
-            let core = core();
+        on_each_driver(async |core| {
             let state = &mut *core.state.borrow_mut();
             let Delivery::Message { room, .. } = message() else {
                 unreachable!("it is one")

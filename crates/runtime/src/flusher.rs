@@ -288,46 +288,36 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        budget::tests::open, config::DriverChoice, deliver::tests::core, driver::CoreRuntime,
-    };
+    use crate::fixture::{on_each_driver, open};
 
     #[test]
     fn what_a_connection_got_of_its_own_does_not_wait_for_the_end_of_a_long_list() {
-        for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
-            let (mut runtime, _) = CoreRuntime::build(driver).unwrap();
-            runtime.block_on(async {
-                let core = core();
-                let turnstile = core.clone();
-                monoio::spawn(async move { turnstile.turnstile.run().await });
-                let (member, _one) = open(&mut core.state.borrow_mut());
-                let (own, _other) = open(&mut core.state.borrow_mut());
-                core.state.borrow_mut().dirty.connections = vec![member; 8 * SENDS_PER_TURN];
-                core.state.borrow_mut().need_turn();
-                monoio::spawn(run(core.clone()));
+        on_each_driver(async |core| {
+            let (member, _one) = open(&mut core.state.borrow_mut());
+            let (own, _other) = open(&mut core.state.borrow_mut());
+            core.state.borrow_mut().dirty.connections = vec![member; 8 * SENDS_PER_TURN];
+            core.state.borrow_mut().need_turn();
+            monoio::spawn(run(core.clone()));
+            core.turnstile.pass().await;
+            {
+                let state = &mut *core.state.borrow_mut();
+                let connection = &mut state.connections[own];
+                connection.queue.direct = vec![0x82, 0];
+                connection.mark_dirty(own, &mut state.dirty);
+            }
+            for _ in 0..4 {
                 core.turnstile.pass().await;
-                {
-                    let state = &mut *core.state.borrow_mut();
-                    let connection = &mut state.connections[own];
-                    connection.queue.direct = vec![0x82, 0];
-                    connection.mark_dirty(own, &mut state.dirty);
-                }
-                for _ in 0..4 {
-                    core.turnstile.pass().await;
-                }
-                let state = core.state.borrow();
-                assert_eq!(state.connections[own].queue.sending, Sending::Idle);
-                assert_eq!(state.tally.turns, 0, "the list has come to its end before");
-            });
-        }
+            }
+            let state = core.state.borrow();
+            assert_eq!(state.connections[own].queue.sending, Sending::Idle);
+            assert_eq!(state.tally.turns, 0, "the list has come to its end before");
+        });
     }
 
     #[test]
     fn turn_ends_when_enough_bytes_were_sent_and_goes_on_where_it_was() {
         const MESSAGE: usize = 256 << 10;
-        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
-        runtime.block_on(async {
-            let core = core();
+        on_each_driver(async |core| {
             let (dirty, _peers): (Vec<_>, Vec<_>) = (0..64)
                 .map(|_| {
                     let state = &mut *core.state.borrow_mut();

@@ -41,6 +41,8 @@ mod drain;
 mod driver;
 mod encoder;
 mod end;
+#[cfg(test)]
+mod fixture;
 mod flusher;
 mod forwarded;
 mod identify;

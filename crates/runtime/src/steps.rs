@@ -335,17 +335,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        budget::tests::open,
-        config::{Config, DriverChoice},
-        deliver::tests::core,
-        driver::CoreRuntime,
+        config::Config,
+        fixture::{on_each_driver, open},
     };
 
     #[test]
     fn connection_waits_from_a_full_window_on() {
-        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
-        runtime.block_on(async {
-            let core = core();
+        on_each_driver(async |core| {
             let state = &mut *core.state.borrow_mut();
             state.shared.config = Arc::new(Config {
                 publish_window_bytes: 1000,

@@ -238,54 +238,44 @@ mod tests {
     use slotmap::SlotMap;
 
     use super::*;
-    use crate::{
-        budget::tests::open, config::DriverChoice, deliver::tests::core, driver::CoreRuntime,
-    };
+    use crate::fixture::{on_each_driver, open};
 
     #[test]
     fn many_whose_time_has_come_are_reset_over_several_turns() {
         const MANY: usize = 2 * DUE_PER_TURN + 1;
-        for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
-            let (mut runtime, _) = CoreRuntime::build(driver).unwrap();
-            runtime.block_on(async {
-                let core = core();
-                let turnstile = core.clone();
-                monoio::spawn(async move { turnstile.turnstile.run().await });
-                let due: Vec<_> = (0..MANY)
-                    .map(|_| {
-                        let state = &mut *core.state.borrow_mut();
-                        let (key, _) = open(state);
-                        state.connections[key].stage = Stage::Closing {
-                            deadline_ms: 0,
-                            last: Last::PeerClose,
-                        };
-                        key
-                    })
-                    .collect();
-                let sweeping = core.clone();
-                monoio::spawn(async move { sweeping.carry_out(&due).await });
-                let over = || {
-                    let state = core.state.borrow();
-                    let all = state.connections.values();
-                    all.filter(|it| matches!(it.stage, Stage::Over)).count()
-                };
-                let mut before = 0;
-                for _ in 0..MANY {
-                    core.turnstile.pass().await;
-                    let in_turn = over() - before;
-                    assert!(in_turn <= DUE_PER_TURN, "{in_turn} in one turn");
-                    before += in_turn;
-                }
-                assert_eq!(before, MANY);
-            });
-        }
+        on_each_driver(async |core| {
+            let due: Vec<_> = (0..MANY)
+                .map(|_| {
+                    let state = &mut *core.state.borrow_mut();
+                    let (key, _) = open(state);
+                    state.connections[key].stage = Stage::Closing {
+                        deadline_ms: 0,
+                        last: Last::PeerClose,
+                    };
+                    key
+                })
+                .collect();
+            let sweeping = core.clone();
+            monoio::spawn(async move { sweeping.carry_out(&due).await });
+            let over = || {
+                let state = core.state.borrow();
+                let all = state.connections.values();
+                all.filter(|it| matches!(it.stage, Stage::Over)).count()
+            };
+            let mut before = 0;
+            for _ in 0..MANY {
+                core.turnstile.pass().await;
+                let in_turn = over() - before;
+                assert!(in_turn <= DUE_PER_TURN, "{in_turn} in one turn");
+                before += in_turn;
+            }
+            assert_eq!(before, MANY);
+        });
     }
 
     #[test]
     fn connection_whose_time_was_put_off_since_the_look_stays() {
-        let (mut runtime, _) = CoreRuntime::build(DriverChoice::Epoll).unwrap();
-        runtime.block_on(async {
-            let core = core();
+        on_each_driver(async |core| {
             let state = &mut *core.state.borrow_mut();
             let (key, _peer) = open(state);
             state.connections[key].stage = Stage::Handshake { deadline_ms: 0 };

@@ -1,0 +1,84 @@
+//! What unit tests of a core's parts work with: a core that serves nobody, and connections of it.
+
+use std::{
+    hash::RandomState,
+    net::{TcpListener, TcpStream},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use codec::Request;
+use hub::CoreId;
+
+use crate::{
+    admission::Admitted,
+    config::{Config, DriverChoice},
+    connection::{Connection, ConnectionKey, Heartbeat, Stage},
+    core::{Core, Depths, Shared, State},
+    driver::CoreRuntime,
+    outbox::Outboxes,
+    poller::Poller,
+    session::{Answer, Application, Route},
+    signal::Signal,
+    socket::Socket,
+    turnstile::Turnstile,
+};
+
+/// Runs a test on a core of each driver, whose turns pass.
+pub(crate) fn on_each_driver(test: impl AsyncFn(Rc<Core>)) {
+    for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
+        let (mut runtime, _) = CoreRuntime::build(driver).unwrap();
+        runtime.block_on(async {
+            let core = core();
+            let turns = core.clone();
+            monoio::spawn(async move { turns.turnstile.run().await });
+            test(core).await;
+        });
+    }
+}
+
+/// An open connection, and its peer.
+pub(crate) fn open(state: &mut State) -> (ConnectionKey, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (connected, address) = listener.accept().unwrap();
+    let socket = Socket::new(connected.into(), None).unwrap();
+    let mut connection = Connection::new(socket, address, Admitted::Yes, 0, 0);
+    let heartbeat = Heartbeat::PingAt(u64::MAX);
+    connection.stage = Stage::Open { heartbeat };
+    (state.connections.insert(connection), peer)
+}
+
+struct Nobody;
+
+impl Application for Nobody {
+    fn route(&self, _: &Request<'_>) -> Route {
+        Route::Answer(Answer::text(404, "nobody"))
+    }
+
+    fn protocols(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+}
+
+/// A core without a flusher: the test is it.
+fn core() -> Rc<Core> {
+    let (requests, _) = flume::unbounded();
+    let (deliveries, _) = flume::unbounded();
+    let shared = Shared {
+        config: Arc::new(Config::default()),
+        application: Arc::new(Nobody),
+        admission: Arc::default(),
+        started: Instant::now(),
+    };
+    let flush = Rc::new(Signal::default());
+    let id = CoreId(0);
+    let outboxes = Outboxes::new(id, Vec::new(), RandomState::new(), 0, flush.clone());
+    let (turnstile, poller) = (Turnstile::new().unwrap(), Poller::new().unwrap());
+    let depths = Depths {
+        requests,
+        deliveries,
+    };
+    Core::new(id, shared, outboxes, flush, turnstile, poller, depths)
+}
