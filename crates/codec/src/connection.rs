@@ -284,12 +284,23 @@ impl Connection {
     /// grow by doubling.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
-        let unfinished = match &self.state {
-            State::Handshake(head) => head.buffered_bytes(),
-            State::Open(reader) | State::Closing(reader) => reader.buffered_bytes(),
-            State::Answering | State::Closed(_) => 0,
+        let window = match &self.state {
+            State::Open(reader) | State::Closing(reader) => reader.window_bytes(),
+            State::Handshake(_) | State::Answering | State::Closed(_) => 0,
         };
-        unfinished + self.lent.capacity() + self.pong.as_ref().map_or(0, |pong| pong.len())
+        let lent = self.lent.capacity() + self.pong.as_ref().map_or(0, |pong| pong.len());
+        self.unfinished_bytes() + window + lent
+    }
+
+    /// Heap held for a request, a message or a control frame that is not whole yet, in bytes: a part
+    /// of [`buffered_bytes`](Self::buffered_bytes).
+    #[must_use]
+    pub fn unfinished_bytes(&self) -> usize {
+        match &self.state {
+            State::Handshake(head) => head.buffered_bytes(),
+            State::Open(reader) | State::Closing(reader) => reader.unfinished_bytes(),
+            State::Answering | State::Closed(_) => 0,
+        }
     }
 
     /// Whether a message or a frame has begun that is not whole yet: its next byte is awaited.

@@ -157,8 +157,8 @@ impl Reader {
         }
     }
 
-    /// Heap held for what is not whole yet and for what it may refer to, in bytes.
-    pub(crate) fn buffered_bytes(&self) -> usize {
+    /// Heap held for what is not whole yet, in bytes.
+    pub(crate) fn unfinished_bytes(&self) -> usize {
         let control = match &self.frame {
             Frame::Control(partial) => partial.payload.capacity(),
             Frame::Header(_) | Frame::Payload(_) | Frame::Skip(_) => 0,
@@ -167,11 +167,15 @@ impl Reader {
             Message::Within(partial) => size_of::<PartialMessage>() + partial.payload.capacity(),
             Message::Between | Message::Discarding => 0,
         };
-        let window = match &self.compression {
+        control + message
+    }
+
+    /// Heap held for what messages may refer to, in bytes.
+    pub(crate) fn window_bytes(&self) -> usize {
+        match &self.compression {
             Some(compression) => compression.window.buffered_bytes(),
             None => 0,
-        };
-        control + message + window
+        }
     }
 
     /// Whether a message or a frame is not whole yet.

@@ -55,6 +55,7 @@ pub(crate) async fn run(core: Rc<Core>, key: ConnectionKey) {
         }
         core.handshake_turn(key).await;
         flow = core.guard(key, || core.attend(key));
+        core.state.borrow_mut().count_unfinished(key);
     }
     let connection = core.state.borrow_mut().remove(key);
     core.end_session(key, connection);

@@ -48,6 +48,9 @@ pub struct Config {
     /// Bytes of memory that are held for peers that do not read as fast as they are sent to: what
     /// waits for each alone, and their rooms' logs. Each core has an even share.
     pub send_queues_bytes_max: usize,
+    /// Bytes of memory for what has arrived and is not whole yet: requests, messages and TLS records,
+    /// and what connections keep that are not read. Each core has an even share.
+    pub unfinished_bytes_max: usize,
     /// Bytes of a connection's publications that its rooms have not yet taken. Above it the
     /// connection is not read.
     pub publish_window_bytes: usize,
@@ -131,6 +134,8 @@ impl Default for Config {
             send_queue_bytes_max: 1 << 20,
             // A quarter of a small machine's 4 GiB.
             send_queues_bytes_max: 1 << 30,
+            // An eighth of it: four thousand messages of the most bytes, however they have grown.
+            unfinished_bytes_max: 512 << 20,
             // One receive's worth: the next receive waits until the rooms have taken this one.
             publish_window_bytes: 64 << 10,
             // Some sixty connections' windows before anyone on the core waits.

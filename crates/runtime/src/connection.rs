@@ -59,6 +59,9 @@ pub(crate) struct Connection {
     pub(crate) window_bytes: usize,
     /// Received, but not yet taken by the protocol: at most one receive's worth.
     pub(crate) kept: Vec<u8>,
+    /// Bytes of memory for what has arrived and is not whole yet, as they are counted in those of its
+    /// core.
+    pub(crate) unfinished_bytes: usize,
     /// Set while it is not read.
     pub(crate) pause: Option<Pause>,
     /// What its socket has reported.
@@ -185,6 +188,7 @@ impl Connection {
             message_by_ms: None,
             window_bytes: 0,
             kept: Vec::new(),
+            unfinished_bytes: 0,
             pause: None,
             arrival: Arrival::default(),
             attention: Signal::default(),
@@ -200,6 +204,12 @@ impl Connection {
     /// Bytes of memory held to be sent to it, what has been encrypted included.
     pub(crate) fn held_bytes_now(&self) -> usize {
         self.queue.held_bytes() + self.socket.unsent_held_bytes()
+    }
+
+    /// Bytes of memory for what has arrived and is not whole yet, or is kept while it is not read.
+    pub(crate) fn unfinished_bytes_now(&self) -> usize {
+        let kept = self.kept.capacity() + self.socket.kept_held_bytes();
+        self.protocol.unfinished_bytes() + kept
     }
 
     /// Puts the connection on the flusher's list, unless it is there or its socket is full.

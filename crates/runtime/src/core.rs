@@ -82,6 +82,8 @@ pub(crate) struct State {
     /// Bytes of memory that the queues hold that did not empty in their turn; those of the rooms'
     /// logs are counted there.
     pub(crate) direct_held_bytes: usize,
+    /// Bytes of memory for what has arrived and is not whole yet.
+    pub(crate) unfinished_bytes: usize,
     /// Bytes that closing connections for the budget's sake has added to what is held.
     pub(crate) courtesy_bytes: usize,
     /// When the turn under way began, in nanoseconds since the process started.
@@ -153,6 +155,7 @@ impl Core {
             depths,
             queued_bytes: 0,
             direct_held_bytes: 0,
+            unfinished_bytes: 0,
             courtesy_bytes: 0,
             turn_ns: None,
             received_ns: 0,

@@ -42,6 +42,9 @@ pub enum EndReason {
     SendQueueFull,
     /// More was queued for all peers together than is allowed, and most of it for this one.
     QueuesFull,
+    /// What has arrived unfinished of all peers together takes more memory than is allowed, and most
+    /// of it this one's.
+    UnfinishedFull,
     /// It sent more messages than is allowed.
     MessageRate,
     /// It sent more pings and pongs than is allowed.
@@ -157,6 +160,15 @@ impl EndReason {
                 "queues_full",
                 Code::TRY_AGAIN_LATER,
                 "too slow: the queues of all connections are full",
+            ),
+            Self::UnfinishedFull => closed(
+                "unfinished_full",
+                Code::TRY_AGAIN_LATER,
+                "the unfinished messages of all connections are too much: send whole ones",
+            )
+            .or_answered(
+                503,
+                "The unfinished requests of all connections are too much; send it at once, or later.",
             ),
             Self::WriteStalled => closed(
                 "write_stalled",
@@ -297,7 +309,7 @@ pub struct Ending {
 }
 
 /// Reasons that are one each; the others carry a code or a rule.
-const PLAIN: [EndReason; 24] = [
+const PLAIN: [EndReason; 25] = [
     EndReason::PeerGone,
     EndReason::SocketFailed,
     EndReason::Answered,
@@ -313,6 +325,7 @@ const PLAIN: [EndReason; 24] = [
     EndReason::PongTimeout,
     EndReason::SendQueueFull,
     EndReason::QueuesFull,
+    EndReason::UnfinishedFull,
     EndReason::MessageRate,
     EndReason::ControlRate,
     EndReason::MessageTimeout,
@@ -334,7 +347,10 @@ impl Ending {
         let mut all: Vec<_> = reasons
             .flat_map(|reason| match reason {
                 // Also before there is a WebSocket, or by a reset: then without a code.
-                EndReason::Panicked | EndReason::Drained | EndReason::QueuesFull => {
+                EndReason::Panicked
+                | EndReason::Drained
+                | EndReason::QueuesFull
+                | EndReason::UnfinishedFull => {
                     vec![reason.ending(false), reason.ending(true)]
                 }
                 _ => vec![reason.ending(true)],

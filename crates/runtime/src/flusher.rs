@@ -78,9 +78,9 @@ impl Core {
     fn end_turn(&self, sending: Turn) -> bool {
         let mut state = self.state.borrow_mut();
         state.shards.trim();
-        let is_over_budget = state.keep_within_budget();
+        let has_more = state.keep_unfinished_within_bound() | state.keep_within_budget();
         state.end_turn(sending);
-        is_over_budget || !state.dirty.connections.is_empty()
+        has_more || !state.dirty.connections.is_empty()
     }
 
     /// Sends what connections got of their own since the list was taken, as much as one turn may;

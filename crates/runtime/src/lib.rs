@@ -68,6 +68,7 @@ mod sweep;
 mod tally;
 mod tls;
 mod turnstile;
+mod unfinished;
 
 pub use addresses::AddressLimits;
 pub use config::{Compression, Config, DriverChoice, Timeouts};

@@ -150,6 +150,7 @@ impl State {
         self.leave_rooms(key);
         let connection = self.connections.remove(key)?;
         self.direct_held_bytes -= connection.held_bytes;
+        self.unfinished_bytes -= connection.unfinished_bytes;
         self.contexts.release(connection.contexts_bytes);
         self.shared.admission.leave(connection.admitted);
         if let Client::Known(Some(network)) = connection.client {

@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub send_queue_bytes: usize,
     /// Bytes of memory that are held for peers that do not read as fast as they are sent to.
     pub held_bytes: usize,
+    /// Bytes of memory for what has arrived and is not whole yet.
+    pub unfinished_bytes: usize,
     /// Bytes of memory that are reserved for compression with context takeover.
     pub contexts_bytes: usize,
     /// Batches that wait in its mailbox of requests.
@@ -194,6 +196,7 @@ impl State {
             subscriptions: self.shards.subscriptions(),
             send_queue_bytes: self.queued_bytes,
             held_bytes: self.held_bytes(),
+            unfinished_bytes: self.unfinished_bytes,
             contexts_bytes: self.contexts.reserved_bytes(),
             requests_waiting,
             deliveries_waiting,

@@ -341,6 +341,16 @@ pub struct Settings {
     #[arg(help_heading = MESSAGES)]
     pub send_queues_bytes_max: Option<Size>,
 
+    /// Most bytes of memory for what has come and is not whole yet, of all connections together
+    ///
+    /// Requests, messages and TLS records, and what a connection keeps that is not read for a while.
+    /// Each core has an even share of it. When a core has more, the peers that hold the most are
+    /// closed with 1013 ("try again later"), or answered 503. Without it, an eighth of the memory that
+    /// this process may use.
+    #[arg(long, value_name = "SIZE", value_parser = size(MIB, 64 * TIB))]
+    #[arg(help_heading = MESSAGES)]
+    pub unfinished_bytes_max: Option<Size>,
+
     /// Most bytes of a connection's own messages on their way to their rooms
     ///
     /// Above it, the connection is not read until some have arrived: its peer sees a slower

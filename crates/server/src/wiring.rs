@@ -51,17 +51,28 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
         control_rate: rate(settings.control_rate, settings.control_burst),
         rooms_max: settings.rooms_max,
         send_queue_bytes_max: settings.send_queue_bytes_max.bytes(),
-        send_queues_bytes_max: settings
-            .send_queues_bytes_max
-            .map_or_else(send_queues_by_memory, Size::bytes),
+        // With another quarter that queues take while they grow, it is half of the memory.
+        send_queues_bytes_max: part_of_memory(
+            settings.send_queues_bytes_max,
+            4,
+            Config::default().send_queues_bytes_max,
+        ),
+        unfinished_bytes_max: part_of_memory(
+            settings.unfinished_bytes_max,
+            8,
+            Config::default().unfinished_bytes_max,
+        ),
         publish_window_bytes: settings.publish_window_bytes.bytes(),
         outbox_bytes_max: settings.outbox_bytes_max.bytes(),
         mailbox_batches: settings.mailbox_batches,
         receive_buffer_bytes: settings.receive_buffer_bytes.bytes(),
         compression: compression(settings),
-        compression_contexts_bytes_max: settings
-            .compression_contexts_bytes_max
-            .map_or_else(contexts_by_memory, Size::bytes),
+        // A quarter is then left for everything else.
+        compression_contexts_bytes_max: part_of_memory(
+            settings.compression_contexts_bytes_max,
+            8,
+            Config::default().compression_contexts_bytes_max,
+        ),
         tls: tls.public.as_ref().map(|tls| tls.config.clone()),
         timeouts: Timeouts {
             handshake: settings.handshake_timeout.duration(),
@@ -100,17 +111,10 @@ fn rate(per_second: usize, burst: usize) -> Option<Rate> {
     Rate::new(number(per_second), number(burst))
 }
 
-/// A quarter of the memory that this process may use: with another quarter that queues take while
-/// they grow, half of it is left for everything else.
-fn send_queues_by_memory() -> usize {
-    memory::limit().map_or(Config::default().send_queues_bytes_max, |bytes| bytes / 4)
-}
-
-/// An eighth of the memory that this process may use: of the half that queues leave, three quarters
-/// remain for everything else.
-fn contexts_by_memory() -> usize {
-    let otherwise = Config::default().compression_contexts_bytes_max;
-    memory::limit().map_or(otherwise, |bytes| bytes / 8)
+/// What is set, or one of so many parts of the memory that this process may use.
+fn part_of_memory(set: Option<Size>, parts: usize, otherwise: usize) -> usize {
+    let by_memory = || memory::limit().map_or(otherwise, |bytes| bytes / parts);
+    set.map_or_else(by_memory, Size::bytes)
 }
 
 /// What the internal listener tells of the configuration.
@@ -133,6 +137,7 @@ pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
         ("control_burst", settings.control_burst),
         ("send_queue_bytes_max", config.send_queue_bytes_max),
         ("send_queues_bytes_max", config.send_queues_bytes_max),
+        ("unfinished_bytes_max", config.unfinished_bytes_max),
         ("publish_window_bytes", config.publish_window_bytes),
         ("outbox_bytes_max", config.outbox_bytes_max),
         ("mailbox_batches", config.mailbox_batches),

@@ -108,6 +108,11 @@ fn now(families: &mut Families, status: &Status, standings: &[Standing], total: 
         sum(|it| it.held_bytes),
     );
     families.gauge(
+        "hubbub_unfinished_held_bytes",
+        "Bytes of memory for what has come and is not whole yet.",
+        sum(|it| it.unfinished_bytes),
+    );
+    families.gauge(
         "hubbub_compression_contexts_bytes",
         "Bytes of memory reserved for compression with context takeover.",
         sum(|it| it.contexts_bytes),

@@ -20,6 +20,7 @@ pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
     let proxies = proxies(settings, sourced);
     sizes
         .chain(queues(settings, sourced))
+        .chain(unfinished(settings, sourced))
         .chain(rates)
         .chain(proxies)
         .chain(listen(settings))
@@ -48,6 +49,16 @@ fn queues(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
         ("send_queue_bytes_max", settings.send_queue_bytes_max),
         ("send_queues_bytes_max", settings.send_queues_bytes_max?),
         "the queue of one connection is part of those of all",
+    );
+    at_most(&rule, sourced)
+}
+
+/// One message must fit into what there is for all, if that is set.
+fn unfinished(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
+    let rule = (
+        ("message_bytes_max", settings.message_bytes_max),
+        ("unfinished_bytes_max", settings.unfinished_bytes_max?),
+        "the unfinished message of one connection is part of those of all",
     );
     at_most(&rule, sourced)
 }

@@ -82,6 +82,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("control_rate", "10"),
     ("control_burst", "5"),
     ("send_queues_bytes_max", "2GiB"),
+    ("unfinished_bytes_max", "1GiB"),
     ("message_timeout", "3s"),
     ("static_dir", "public"),
     ("static_bytes_max", "1MiB"),

@@ -69,3 +69,4 @@ mod start;
 mod tls;
 mod tls_handshake;
 mod tls_reload;
+mod unfinished;

@@ -100,6 +100,10 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
             &["out of range: 1MiB to 64TiB"],
         ),
         (
+            "unfinished_bytes_max = \"1023KiB\"",
+            &["out of range: 1MiB to 64TiB"],
+        ),
+        (
             "compression_contexts_bytes_max = 1048575",
             &["out of range: 1MiB to 64TiB"],
         ),
@@ -308,6 +312,16 @@ fn settings_that_disagree_are_refused_with_both_places() {
         &[
             "send_queue_bytes_max (2MiB, hubbub.toml line 1)",
             "send_queues_bytes_max (1MiB, --send-queues-bytes-max)",
+            "part of those of all",
+        ],
+    );
+    refused(
+        &["--unfinished-bytes-max=3MiB"],
+        &[],
+        Some("message_bytes_max = \"4MiB\""),
+        &[
+            "message_bytes_max (4MiB, hubbub.toml line 1)",
+            "unfinished_bytes_max (3MiB, --unfinished-bytes-max)",
             "part of those of all",
         ],
     );

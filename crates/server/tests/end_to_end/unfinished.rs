@@ -1,0 +1,211 @@
+//! What has come and is not whole yet, of all connections together: when it takes too much memory,
+//! those who hold the most go, and nobody else notices.
+
+use std::{
+    io::Write,
+    net::{Shutdown, TcpStream},
+    thread,
+};
+
+use crate::{
+    baseline::Baseline,
+    client::{Response, scrape},
+    harness::{Driver, Server, eventually},
+    process,
+    tls_client::{Secure, Stream},
+    wire::{self, BINARY, Raw},
+};
+
+on_both_drivers![
+    holder_of_the_most_is_closed_with_1013_and_others_have_their_messages,
+    messages_of_peers_that_lack_a_byte_take_no_more_than_the_bound,
+    requests_that_are_not_whole_are_answered_503,
+    records_that_are_not_whole_are_given_up,
+    what_a_paused_connection_keeps_counts,
+];
+
+const BOUND: usize = 1 << 20;
+const FLAGS: [&str; 4] = ["--cores", "1", "--unfinished-bytes-max", "1MiB"];
+
+fn held(server: &Server) -> usize {
+    scrape(server)["hubbub_unfinished_held_bytes"] as usize
+}
+
+/// How many have been closed for it, with a code or without.
+fn closed(server: &Server) -> f64 {
+    ["1013", "none"]
+        .map(|code| {
+            let labels =
+                format!(r#"{{code="{code}",initiator="server",reason="unfinished_full"}}"#);
+            scrape(server)[&format!("hubbub_connections_ended_total{labels}")]
+        })
+        .iter()
+        .sum()
+}
+
+/// A message that lacks its last byte, and that byte.
+fn cut(bytes: usize) -> (Vec<u8>, Vec<u8>) {
+    let mut frame = wire::frame(BINARY, &vec![7; bytes]);
+    let last = frame.split_off(frame.len() - 1);
+    (frame, last)
+}
+
+/// A peer of whose message all but the last byte has come.
+fn begin(server: &Server, bytes: usize) -> Raw {
+    let come = || scrape(server)["hubbub_received_bytes_total"] as usize;
+    let mut raw = Raw::open(server, "/echo");
+    let before = come();
+    raw.send(cut(bytes).0);
+    eventually("it has come", || come() >= before + bytes);
+    raw
+}
+
+/// Close frames that the server has sent.
+fn told(server: &Server) -> f64 {
+    scrape(server)[r#"hubbub_frames_sent_total{kind="close"}"#]
+}
+
+fn holder_of_the_most_is_closed_with_1013_and_others_have_their_messages(driver: Driver) {
+    let server = Server::start(driver, &FLAGS);
+    let mut large = begin(&server, 65_000);
+    let mut others = Vec::new();
+    // Memory grows by doubling, so they may hold up to twice what has come: less than the large one.
+    while told(&server) == 0.0 {
+        assert!(others.len() * 20_000 < BOUND, "nobody is closed");
+        assert!(held(&server) <= BOUND);
+        others.push(begin(&server, 20_000));
+    }
+    assert!(
+        others.len() * 40_000 > BOUND - 2 * 65_000,
+        "{}",
+        others.len()
+    );
+    assert_eq!(large.frame().close_code(), 1013);
+    for raw in &mut others {
+        raw.send(cut(20_000).1);
+        assert!(raw.message().payload == [7; 20_000]);
+    }
+    drop(large);
+    eventually("one is counted", || closed(&server) == 1.0);
+    eventually("nothing is held", || held(&server) == 0);
+}
+
+fn messages_of_peers_that_lack_a_byte_take_no_more_than_the_bound(driver: Driver) {
+    const PEERS: usize = 400;
+    process::allow_descriptors(PEERS + 1_000);
+    let flags = ["--cores", "1", "--unfinished-bytes-max", "4MiB"];
+    let times = ["--close-timeout", "1s"];
+    let server = Server::start(driver, &[&flags[..], &times].concat());
+    let mut baseline = Baseline::of(&server);
+    let attackers: Vec<_> = (0..PEERS)
+        .map(|_| {
+            let mut stream = wire::connect(server.address());
+            wire::send(&mut stream, wire::upgrade("/rooms/r").as_bytes());
+            // It may have been closed already.
+            let _ = stream.write_all(&cut(60_000).0);
+            stream
+        })
+        .collect();
+    // 64 KiB each, or 128 where it came in pieces.
+    eventually("those beyond it have been closed", || {
+        baseline.serves_others();
+        closed(&server) >= (PEERS - 70) as f64
+    });
+    assert!(held(&server) <= 4 << 20, "{}", held(&server));
+    let grown = baseline.grown();
+    assert!(grown < 16 << 20, "{grown} bytes more");
+    drop(attackers);
+    baseline.is_restored();
+    eventually("nothing is held", || held(&server) == 0);
+}
+
+fn requests_that_are_not_whole_are_answered_503(driver: Driver) {
+    let server = Server::start(driver, &FLAGS);
+    let mut begun = wire::request("GET", "/echo", &["X: y"]).into_bytes();
+    begun.truncate(begun.len() - 4);
+    begun.resize(15 << 10, b'y');
+    let begin = || {
+        let mut stream = wire::connect(server.address());
+        wire::send(&mut stream, &begun);
+        stream
+    };
+    let mut peers: Vec<TcpStream> = (0..30).map(|_| begin()).collect();
+    eventually("they have come", || held(&server) >= 30 * begun.len());
+    assert_eq!(closed(&server), 0.0);
+    peers.extend((0..60).map(|_| begin()));
+    eventually("all have come", || {
+        scrape(&server)["hubbub_received_bytes_total"] as usize >= 90 * begun.len()
+    });
+    eventually("no more is held than may be", || held(&server) <= BOUND);
+    // Whoever has not been answered is served when its request is whole.
+    let mut statuses = Vec::new();
+    for mut peer in peers {
+        // One that was answered may be gone.
+        let _ = peer.write_all(b"\r\n\r\n");
+        statuses.push(Response::read_from(&mut peer).status);
+    }
+    let count = |status| statuses.iter().filter(|it| **it == status).count();
+    assert!(count(503) > 0 && count(426) >= 30, "{statuses:?}");
+    assert_eq!(count(503) + count(426), 90, "{statuses:?}");
+    let refused = r#"hubbub_handshakes_rejected_total{reason="unfinished_full"}"#;
+    eventually("they are counted", || {
+        scrape(&server)[refused] == count(503) as f64
+    });
+}
+
+fn records_that_are_not_whole_are_given_up(driver: Driver) {
+    let flags = [&FLAGS[..], &["--close-timeout", "10m"]].concat();
+    let secure = Secure::start(driver, &flags);
+    let held = || held(&secure.server);
+    let mut peers = Vec::new();
+    // 16 KiB each.
+    for _ in 0..120 {
+        let mut raw = secure.raw("/echo");
+        let Stream { conn, sock } = &mut raw.stream;
+        conn.writer()
+            .write_all(&wire::frame(BINARY, &[7; 16_000]))
+            .unwrap();
+        let mut record = Vec::new();
+        conn.write_tls(&mut record).unwrap();
+        sock.write_all(&record[..record.len() - 1]).unwrap();
+        peers.push(raw);
+    }
+    eventually("some are closed", || told(&secure.server) >= 50.0);
+    eventually("no more is held than may be", || held() <= BOUND);
+    assert!(secure.serves());
+    let mut codes = Vec::new();
+    for raw in &mut peers {
+        raw.stream.sock.set_nonblocking(true).unwrap();
+        let is_told = raw.stream.sock.peek(&mut [0]).is_ok();
+        raw.stream.sock.set_nonblocking(false).unwrap();
+        if is_told {
+            codes.push(raw.frame().close_code());
+        }
+    }
+    assert!(
+        codes.len() >= 50 && codes.iter().all(|code| *code == 1013),
+        "{codes:?}"
+    );
+    drop(peers);
+    eventually("nothing is held", || held() == 0);
+}
+
+/// It has sent more than its own queue has room for, and reads nothing.
+fn what_a_paused_connection_keeps_counts(driver: Driver) {
+    let queue = ["--send-queue-bytes-max", "64KiB"];
+    let server = Server::start(driver, &[&FLAGS[..], &queue].concat());
+    let stream = wire::connect_narrow(server.address(), 4096);
+    let raw = Raw::over(stream, wire::upgrade("/echo"));
+    let mut sending = raw.stream.try_clone().unwrap();
+    let flood = thread::spawn(move || {
+        let frame = wire::frame(BINARY, &[7; 20_000]);
+        while sending.write_all(&frame).is_ok() {}
+    });
+    eventually("it is paused, and the rest of its receive is kept", || {
+        held(&server) > 10_000
+    });
+    raw.stream.shutdown(Shutdown::Both).unwrap();
+    flood.join().unwrap();
+    wire::reset(raw.stream);
+    eventually("nothing is held", || held(&server) == 0);
+}
