@@ -288,19 +288,18 @@ impl Connection {
             State::Open(reader) | State::Closing(reader) => reader.window_bytes(),
             State::Handshake(_) | State::Answering | State::Closed(_) => 0,
         };
-        let lent = self.lent.capacity() + self.pong.as_ref().map_or(0, |pong| pong.len());
-        self.unfinished_bytes() + window + lent
+        self.unfinished_bytes() + window
     }
 
-    /// Heap held for a request, a message or a control frame that is not whole yet, in bytes: a part
-    /// of [`buffered_bytes`](Self::buffered_bytes).
+    /// The same without the window, which is not of one message alone.
     #[must_use]
     pub fn unfinished_bytes(&self) -> usize {
-        match &self.state {
+        let unfinished = match &self.state {
             State::Handshake(head) => head.buffered_bytes(),
             State::Open(reader) | State::Closing(reader) => reader.unfinished_bytes(),
             State::Answering | State::Closed(_) => 0,
-        }
+        };
+        unfinished + self.lent.capacity() + self.pong.as_ref().map_or(0, |pong| pong.len())
     }
 
     /// Whether a message or a frame has begun that is not whole yet: its next byte is awaited.

@@ -3,7 +3,7 @@
 //! The flusher is woken by the first who has something to send and runs after everyone who was
 //! ready in the same turn, so that all they queued leaves together. A list that is too long for one
 //! turn, of a large room most often, is sent to over several; who got something of its own meanwhile,
-//! an echo or a pong, does not wait for the end of that list.
+//! an echo or a pong, does not wait for the end of that list, nor do requests to rooms.
 
 use std::{io, mem, rc::Rc};
 
@@ -40,6 +40,8 @@ pub(crate) async fn run(core: Rc<Core>) {
             rest = &rest[core.send_bytes(rest)..];
             if !rest.is_empty() {
                 core.turnstile.pass().await;
+                core.send_requests();
+                core.state.borrow_mut().keep_unfinished_within_bound();
                 if core.send_own() > 0 {
                     core.turnstile.pass().await;
                 }
@@ -204,6 +206,8 @@ impl State {
                 }
                 Last::PeerClose | Last::PeerEndAwaited => {}
             }
+            // Under TLS nothing is listened to any more where the last has been said.
+            return self.count_unfinished(key);
         }
         if connection.pause.is_some() {
             self.resume_if_room(key);

@@ -132,6 +132,7 @@ impl State {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.socket.give_up_tls();
             self.finish(key, Last::PeerEnd, reason);
+            self.count_unfinished(key);
         }
     }
 

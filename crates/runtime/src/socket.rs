@@ -180,14 +180,6 @@ impl Socket {
         self.tls().map_or(0, Tls::kept_held_bytes)
     }
 
-    /// What arrives under TLS is not decrypted any more, and what is kept of it is freed; what is to
-    /// be sent still is.
-    pub(crate) fn stop_opening(&mut self) {
-        if let Transport::Tls(tls) = &mut self.transport {
-            tls.stop_opening();
-        }
-    }
-
     /// What has been encrypted is not sent any more: the connection is about to be reset.
     pub(crate) fn forget_unsent(&mut self) {
         if let Transport::Tls(tls) = &mut self.transport {

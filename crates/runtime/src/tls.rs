@@ -146,14 +146,6 @@ impl Tls {
         self.kept.capacity()
     }
 
-    /// What comes is ignored from now on, as if the peer had ended its stream.
-    pub(crate) fn stop_opening(&mut self) {
-        if self.phase == Phase::Open {
-            self.phase = Phase::PeerEnded;
-            self.kept = Vec::new();
-        }
-    }
-
     /// Puts what is kept at the front of `wire`; returns how much that is.
     pub(crate) fn put_kept(&self, wire: &mut [u8]) -> usize {
         wire[..self.kept.len()].copy_from_slice(&self.kept);

@@ -8,7 +8,8 @@
 use std::cmp::Reverse;
 
 use crate::{
-    connection::{Connection, ConnectionKey, Stage},
+    config::Config,
+    connection::{Connection, ConnectionKey, Last, Stage},
     core::State,
     end::EndReason,
 };
@@ -30,25 +31,54 @@ impl State {
     /// While more is held than is allowed, closes those that hold the most. Returns whether to go on
     /// in the next turn: what some of them hold is only free when they have had one.
     pub(crate) fn keep_unfinished_within_bound(&mut self) -> bool {
-        let config = &self.shared.config;
-        let share = config.unfinished_bytes_max / config.cores;
-        let excess = self.unfinished_bytes.saturating_sub(share);
-        if excess == 0 {
+        let share = share(&self.shared.config);
+        if self.unfinished_bytes <= share {
             return false;
         }
+        self.count_all_unfinished();
+        let excess = self.unfinished_bytes.saturating_sub(share);
         let mut freed = 0;
         for (bytes, key) in self.releasable().into_iter().take(CLOSES_PER_TURN) {
             if freed >= excess {
                 break;
             }
             freed += bytes;
-            self.close(key, EndReason::UnfinishedFull);
-            if let Some(connection) = self.connections.get_mut(key) {
-                connection.socket.stop_opening();
-            }
-            self.count_unfinished(key);
+            self.release(key);
         }
         freed > 0
+    }
+
+    /// Closes a connection. Under TLS it is told so at once, while rustls has what it may need of an
+    /// unfinished record; then what was kept of that is freed, and nothing more is listened to.
+    fn release(&mut self, key: ConnectionKey) {
+        self.close(key, EndReason::UnfinishedFull);
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.socket.kept_held_bytes() > 0
+        {
+            if let Stage::Closing { last, .. } = &mut connection.stage
+                && *last == Last::PeerClose
+            {
+                *last = Last::PeerEnd;
+            }
+            self.transmit(key);
+        }
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.socket.kept_held_bytes() > 0
+        {
+            // Its socket is full: what could not be encrypted is not said.
+            connection.socket.give_up_tls();
+        }
+        self.count_unfinished(key);
+    }
+
+    /// What is freed outside of a connection's turn may not have been counted.
+    fn count_all_unfinished(&mut self) {
+        let holders = self.connections.iter();
+        let holders = holders.filter(|(_, it)| it.unfinished_bytes > 0);
+        let holders: Vec<_> = holders.map(|(key, _)| key).collect();
+        holders
+            .into_iter()
+            .for_each(|key| self.count_unfinished(key));
     }
 
     /// Connections that closing makes free something, and how much, those with the most first.
@@ -59,6 +89,13 @@ impl State {
         releasable.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
         releasable
     }
+}
+
+/// What one core may hold. A message of the most bytes must be able to arrive: one that came compressed
+/// is a quarter longer at most, and its buffer grows by doubling.
+fn share(config: &Config) -> usize {
+    let share = config.unfinished_bytes_max / config.cores;
+    share.max(3 * config.limits.message_bytes_max)
 }
 
 /// One that is closing already only awaits the end: a record of TLS that does not come to its own.
@@ -76,18 +113,14 @@ fn releasable_bytes(connection: &Connection) -> usize {
 mod tests {
     use std::sync::Arc;
 
+    use codec::Limits;
+
     use super::*;
-    use crate::{
-        config::Config,
-        fixture::{on_each_driver, open},
-    };
+    use crate::fixture::{on_each_driver, open};
 
     /// Connections that keep so many bytes each of a share of 100,000.
     fn keep(state: &mut State, sizes: &[usize]) -> Vec<ConnectionKey> {
-        state.shared.config = Arc::new(Config {
-            unfinished_bytes_max: 100_000,
-            ..Config::default()
-        });
+        state.shared.config = Arc::new(config(100_000, 10_000));
         let keep = |bytes: &usize| {
             let (key, _peer) = open(state);
             state.connections[key].kept = vec![0; *bytes];
@@ -95,6 +128,42 @@ mod tests {
             key
         };
         sizes.iter().map(keep).collect()
+    }
+
+    fn config(unfinished_bytes_max: usize, message_bytes_max: usize) -> Config {
+        let limits = Limits {
+            message_bytes_max,
+            ..Limits::default()
+        };
+        Config {
+            cores: 1,
+            limits,
+            unfinished_bytes_max,
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn share_has_room_for_a_message_of_the_most_bytes() {
+        assert_eq!(share(&config(100_000, 10_000)), 100_000);
+        assert_eq!(share(&config(100_000, 40_000)), 120_000);
+        let of_many = Config {
+            cores: 4,
+            ..config(100_000, 10_000)
+        };
+        assert_eq!(share(&of_many), 30_000);
+    }
+
+    #[test]
+    fn what_was_freed_since_it_was_counted_closes_nobody() {
+        on_each_driver(async |core| {
+            let state = &mut *core.state.borrow_mut();
+            let keys = keep(state, &[90_000, 20_000]);
+            state.connections[keys[0]].kept = Vec::new();
+            assert!(!state.keep_unfinished_within_bound());
+            assert_eq!(open_of(state, &keys), [true, true]);
+            assert_eq!(state.unfinished_bytes, 20_000);
+        });
     }
 
     fn open_of(state: &State, keys: &[ConnectionKey]) -> Vec<bool> {

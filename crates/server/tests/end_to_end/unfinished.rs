@@ -4,7 +4,14 @@
 use std::{
     io::Write,
     net::{Shutdown, TcpStream},
+    sync::Arc,
     thread,
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion,
+    SupportedCipherSuite,
+    crypto::cipher::{OutboundChunks, OutboundPlainMessage},
 };
 
 use crate::{
@@ -12,7 +19,7 @@ use crate::{
     client::{Response, scrape},
     harness::{Driver, Server, eventually},
     process,
-    tls_client::{Secure, Stream},
+    tls_client::{Secure, Stream, handshake},
     wire::{self, BINARY, Raw},
 };
 
@@ -21,7 +28,10 @@ on_both_drivers![
     messages_of_peers_that_lack_a_byte_take_no_more_than_the_bound,
     requests_that_are_not_whole_are_answered_503,
     records_that_are_not_whole_are_given_up,
+    record_of_a_message_of_tls_that_is_not_whole_is_given_up,
+    what_an_answer_has_freed_is_not_counted,
     what_a_paused_connection_keeps_counts,
+    message_of_the_most_bytes_has_room,
 ];
 
 const BOUND: usize = 1 << 20;
@@ -190,22 +200,123 @@ fn records_that_are_not_whole_are_given_up(driver: Driver) {
     eventually("nothing is held", || held() == 0);
 }
 
-/// It has sent more than its own queue has room for, and reads nothing.
+/// It has sent more than its own queue has room for, and reads nothing: the rest of a receive is kept,
+/// and the message that came last.
 fn what_a_paused_connection_keeps_counts(driver: Driver) {
-    let queue = ["--send-queue-bytes-max", "64KiB"];
+    let queue = [
+        "--message-bytes-max",
+        "1MiB",
+        "--send-queue-bytes-max",
+        "1MiB",
+    ];
     let server = Server::start(driver, &[&FLAGS[..], &queue].concat());
     let stream = wire::connect_narrow(server.address(), 4096);
     let raw = Raw::over(stream, wire::upgrade("/echo"));
     let mut sending = raw.stream.try_clone().unwrap();
     let flood = thread::spawn(move || {
-        let frame = wire::frame(BINARY, &[7; 20_000]);
+        let frame = wire::frame(BINARY, &[7; 300_000]);
         while sending.write_all(&frame).is_ok() {}
     });
-    eventually("it is paused, and the rest of its receive is kept", || {
-        held(&server) > 10_000
-    });
+    eventually("it is paused", || held(&server) > 300_000);
     raw.stream.shutdown(Shutdown::Both).unwrap();
     flood.join().unwrap();
     wire::reset(raw.stream);
     eventually("nothing is held", || held(&server) == 0);
+}
+
+/// A record that is whole, of a message of TLS' own (KeyUpdate) that is longer than it: rustls keeps
+/// where it stands in it until the rest has come.
+fn record_of_a_message_of_tls_that_is_not_whole_is_given_up(driver: Driver) {
+    let flags = [&FLAGS[..], &["--close-timeout", "10m"]].concat();
+    let mut secure = Secure::start(driver, &flags);
+    let mut config = ClientConfig::clone(&secure.config);
+    config.enable_secret_extraction = true;
+    secure.config = Arc::new(config);
+    let mut other = secure.connect("/echo");
+    let begun = [&[24, 0, 0x75, 0x30], &[0; 16_000][..]].concat();
+    let peers = (0..120).map(|_| {
+        let (conn, mut sock) = secure.raw("/echo").stream.into_parts();
+        let record = handshake_record(conn, &begun);
+        // It may have been closed already.
+        let _ = sock.write_all(&record);
+        sock
+    });
+    let peers: Vec<_> = peers.collect();
+    eventually("some are closed", || told(&secure.server) >= 50.0);
+    eventually("no more is held than may be", || {
+        held(&secure.server) <= BOUND
+    });
+    assert!(secure.serves());
+    other.send("still there");
+    assert_eq!(other.text(), "still there");
+    drop(peers);
+    eventually("nothing is held", || held(&secure.server) == 0);
+}
+
+/// The next record of a connection of TLS 1.3, with this content of a handshake.
+fn handshake_record(conn: ClientConnection, content: &[u8]) -> Vec<u8> {
+    let Some(SupportedCipherSuite::Tls13(suite)) = conn.negotiated_cipher_suite() else {
+        panic!("no TLS 1.3");
+    };
+    let (number, secrets) = conn.dangerous_extract_secrets().unwrap().tx;
+    let (key, iv) = match secrets {
+        ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+        | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
+        | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (key, iv),
+        _ => panic!("another cipher"),
+    };
+    let plain = OutboundPlainMessage {
+        typ: ContentType::Handshake,
+        version: ProtocolVersion::TLSv1_2,
+        payload: OutboundChunks::Single(content),
+    };
+    let mut encrypter = suite.aead_alg.encrypter(key, iv);
+    encrypter.encrypt(plain, number).unwrap().encode()
+}
+
+/// A record that is not whole is behind a request that is.
+fn what_an_answer_has_freed_is_not_counted(driver: Driver) {
+    let flags = [&FLAGS[..], &["--close-timeout", "10m"]].concat();
+    let secure = Secure::start(driver, &flags);
+    let peers = (0..40).map(|_| {
+        let mut stream = secure.stream();
+        handshake(&mut stream).unwrap();
+        let Stream { conn, sock } = &mut stream;
+        let mut records = Vec::new();
+        let request = wire::request("GET", "/", &[]);
+        for content in [request.as_bytes(), &[b'x'; 16_000]] {
+            conn.writer().write_all(content).unwrap();
+            while conn.wants_write() {
+                conn.write_tls(&mut records).unwrap();
+            }
+        }
+        sock.write_all(&records[..records.len() - 1]).unwrap();
+        stream
+    });
+    let mut peers: Vec<_> = peers.collect();
+    for peer in &mut peers {
+        assert_eq!(Response::read_from(peer).status, 200);
+    }
+    // They are still there.
+    eventually("nothing is counted", || held(&secure.server) == 0);
+    drop(peers);
+}
+
+fn message_of_the_most_bytes_has_room(driver: Driver) {
+    let flags = [
+        "--message-bytes-max",
+        "1MiB",
+        "--send-queue-bytes-max",
+        "2MiB",
+    ];
+    let server = Server::start(driver, &[&FLAGS[..], &flags].concat());
+    let (begun, last) = cut(1 << 20);
+    let mut raw = Raw::open(&server, "/echo");
+    raw.send(begun);
+    eventually("its memory has grown beyond the bound", || {
+        held(&server) > BOUND
+    });
+    raw.send(last);
+    assert!(raw.message().payload == vec![7; 1 << 20]);
+    assert_eq!(closed(&server), 0.0);
 }
