@@ -49,7 +49,8 @@ pub struct Config {
     /// waits for each alone, and their rooms' logs. Each core has an even share.
     pub send_queues_bytes_max: usize,
     /// Bytes of memory for what has arrived and is not whole yet: requests, messages and TLS records,
-    /// and what connections keep that are not read. Each core has an even share.
+    /// and what connections keep that are not read. Each core has an even share, or three times the
+    /// longest message if that is more.
     pub unfinished_bytes_max: usize,
     /// Bytes of a connection's publications that its rooms have not yet taken. Above it the
     /// connection is not read.

@@ -4,8 +4,9 @@
 //! into another, so an idle connection holds rustls' state and not a byte more. It keeps what has
 //! arrived of an unfinished record, and what its socket did not take of the latest send.
 //!
-//! *Invariant:* rustls keeps offsets into what was left of its input. So whatever is kept is
-//! handed to it again, at the front, whenever it is asked for something.
+//! *Invariant:* rustls keeps offsets into what was left of its input, and panics if that is gone. So
+//! whatever is kept is handed to it again, at the front, whenever it is asked for something; it is
+//! freed only by what ends the asking.
 
 use std::sync::Arc;
 

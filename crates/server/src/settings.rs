@@ -344,9 +344,9 @@ pub struct Settings {
     /// Most bytes of memory for what has come and is not whole yet, of all connections together
     ///
     /// Requests, messages and TLS records, and what a connection keeps that is not read for a while.
-    /// Each core has an even share of it. When a core has more, the peers that hold the most are
-    /// closed with 1013 ("try again later"), or answered 503. Without it, an eighth of the memory that
-    /// this process may use.
+    /// Each core has an even share of it, or three times message_bytes_max if that is more. When a core
+    /// has more, the peers that hold the most are closed with 1013 ("try again later"), or answered
+    /// 503. Without it, an eighth of the memory that this process may use.
     #[arg(long, value_name = "SIZE", value_parser = size(MIB, 64 * TIB))]
     #[arg(help_heading = MESSAGES)]
     pub unfinished_bytes_max: Option<Size>,

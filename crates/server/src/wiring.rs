@@ -67,7 +67,7 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
         mailbox_batches: settings.mailbox_batches,
         receive_buffer_bytes: settings.receive_buffer_bytes.bytes(),
         compression: compression(settings),
-        // A quarter is then left for everything else.
+        // A quarter of the memory is then left for everything else.
         compression_contexts_bytes_max: part_of_memory(
             settings.compression_contexts_bytes_max,
             8,
