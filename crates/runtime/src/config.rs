@@ -82,8 +82,8 @@ pub struct Compression {
     pub level: u32,
     /// Messages to peers that are shorter, in bytes, are sent as they are.
     pub bytes_min: usize,
-    /// What is agreed on with a peer where there is memory for it. Connections in rooms never keep a context for what is sent to
-    /// them, since what a room is told is compressed once for all.
+    /// What is agreed on with a peer where there is memory for it. Connections in rooms never keep a
+    /// context for what is sent to them, since what a room is told is compressed once for all.
     pub policy: codec::DeflatePolicy,
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use codec::Request;
+use flume::Receiver;
 use hub::CoreId;
 
 use crate::{
@@ -30,7 +31,7 @@ pub(crate) fn on_each_driver(test: impl AsyncFn(Rc<Core>)) {
     for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
         let (mut runtime, _) = CoreRuntime::build(driver).unwrap();
         runtime.block_on(async {
-            let core = core();
+            let (core, _mailbox) = core();
             let turns = core.clone();
             monoio::spawn(async move { turns.turnstile.run().await });
             test(core).await;
@@ -62,9 +63,9 @@ impl Application for Nobody {
     }
 }
 
-/// A core without a flusher: the test is it.
-fn core() -> Rc<Core> {
-    let (requests, _) = flume::unbounded();
+/// A core without a flusher: the test is it. And the mailbox of its rooms, which nobody empties.
+fn core() -> (Rc<Core>, Receiver<Vec<hub::Request>>) {
+    let (requests, mailbox) = flume::unbounded();
     let (deliveries, _) = flume::unbounded();
     let shared = Shared {
         config: Arc::new(Config::default()),
@@ -74,11 +75,13 @@ fn core() -> Rc<Core> {
     };
     let flush = Rc::new(Signal::default());
     let id = CoreId(0);
-    let outboxes = Outboxes::new(id, Vec::new(), RandomState::new(), 0, flush.clone());
+    let homes = RandomState::new();
+    let outboxes = Outboxes::new(id, vec![requests.clone()], homes, 0, flush.clone());
     let (turnstile, poller) = (Turnstile::new().unwrap(), Poller::new().unwrap());
     let depths = Depths {
         requests,
         deliveries,
     };
-    Core::new(id, shared, outboxes, flush, turnstile, poller, depths)
+    let core = Core::new(id, shared, outboxes, flush, turnstile, poller, depths);
+    (core, mailbox)
 }

@@ -291,14 +291,23 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use codec::Limits;
+    use hub::Request;
+
     use super::*;
-    use crate::fixture::{on_each_driver, open};
+    use crate::{
+        config::Config,
+        fixture::{on_each_driver, open},
+    };
 
     #[test]
-    fn what_a_connection_got_of_its_own_does_not_wait_for_the_end_of_a_long_list() {
+    fn what_comes_during_a_long_list_does_not_wait_for_its_end() {
         on_each_driver(async |core| {
             let (member, _one) = open(&mut core.state.borrow_mut());
             let (own, _other) = open(&mut core.state.borrow_mut());
+            let (holder, _third) = open(&mut core.state.borrow_mut());
             core.state.borrow_mut().dirty.connections = vec![member; 8 * SENDS_PER_TURN];
             core.state.borrow_mut().need_turn();
             monoio::spawn(run(core.clone()));
@@ -308,12 +317,27 @@ mod tests {
                 let connection = &mut state.connections[own];
                 connection.queue.direct = vec![0x82, 0];
                 connection.mark_dirty(own, &mut state.dirty);
+                let (now_ms, idle_ms) = (0, 0);
+                state.outboxes.push(Request::Sweep { now_ms, idle_ms });
+                state.shared.config = Arc::new(Config {
+                    unfinished_bytes_max: 1000,
+                    limits: Limits {
+                        message_bytes_max: 100,
+                        ..Limits::default()
+                    },
+                    ..Config::default()
+                });
+                state.connections[holder].kept = vec![0; 1001];
+                state.count_unfinished(holder);
             }
             for _ in 0..4 {
                 core.turnstile.pass().await;
             }
             let state = core.state.borrow();
             assert_eq!(state.connections[own].queue.sending, Sending::Idle);
+            assert_eq!(state.depths.batches().0, 1);
+            let held = &state.connections[holder];
+            assert_eq!(held.end, Some(EndReason::UnfinishedFull));
             assert_eq!(state.tally.turns, 0, "the list has come to its end before");
         });
     }

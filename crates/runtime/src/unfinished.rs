@@ -1,9 +1,9 @@
 //! The memory of what has arrived and is not whole yet, and its bound.
 //!
 //! Counted are unfinished requests, messages and TLS records, and what a connection that is not read
-//! keeps, by what they have allocated. Each core has an even share. At the end of a turn that exceeds
-//! it the connections that hold the most are closed: one message is within its own bound, but of
-//! thousands each may lack its last byte.
+//! keeps, by what they have allocated. Each core has an even share, or room for one message if that is
+//! more. At the end of a turn that exceeds it the connections that hold the most are closed: one message
+//! is within its own bound, but of thousands each may lack its last byte.
 
 use std::cmp::Reverse;
 

@@ -404,9 +404,9 @@ pub struct Settings {
     /// Whose messages may refer to earlier ones of the same connection
     ///
     /// Shorter messages, for memory that each connection holds on to: docs/limits.md says how much,
-    /// and compression_contexts_bytes_max bounds it.
-    /// Connections in rooms never need it for what is sent to them. Where a page can make a peer
-    /// send secrets beside its own text, lengths tell them: then leave it off.
+    /// and compression_contexts_bytes_max bounds it. Connections in rooms never need it for what is
+    /// sent to them. Where a page can make a peer send secrets beside its own text, lengths tell them:
+    /// then leave it off.
     #[arg(long, value_name = "CHOICE", default_value = "none", help_heading = COMPRESSION)]
     pub compression_takeover: Takeover,
 

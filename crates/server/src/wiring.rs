@@ -18,6 +18,12 @@ use crate::{
 /// The runtime's configuration.
 pub fn config(settings: &Settings, tls: &Listeners) -> Config {
     let available = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let (memory, otherwise) = (memory::limit(), Config::default());
+    // What is set, or one of so many parts of the memory that this process may use.
+    let part_of_memory = |set: Option<Size>, parts, otherwise| {
+        let part = memory.map_or(otherwise, |bytes| bytes / parts);
+        set.map_or(part, Size::bytes)
+    };
     Config {
         listen: settings.listen.clone(),
         cores: settings.cores.map_or_else(available, NonZeroUsize::get),
@@ -55,12 +61,12 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
         send_queues_bytes_max: part_of_memory(
             settings.send_queues_bytes_max,
             4,
-            Config::default().send_queues_bytes_max,
+            otherwise.send_queues_bytes_max,
         ),
         unfinished_bytes_max: part_of_memory(
             settings.unfinished_bytes_max,
             8,
-            Config::default().unfinished_bytes_max,
+            otherwise.unfinished_bytes_max,
         ),
         publish_window_bytes: settings.publish_window_bytes.bytes(),
         outbox_bytes_max: settings.outbox_bytes_max.bytes(),
@@ -71,7 +77,7 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
         compression_contexts_bytes_max: part_of_memory(
             settings.compression_contexts_bytes_max,
             8,
-            Config::default().compression_contexts_bytes_max,
+            otherwise.compression_contexts_bytes_max,
         ),
         tls: tls.public.as_ref().map(|tls| tls.config.clone()),
         timeouts: Timeouts {
@@ -109,12 +115,6 @@ fn compression(settings: &Settings) -> Option<Compression> {
 fn rate(per_second: usize, burst: usize) -> Option<Rate> {
     let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
     Rate::new(number(per_second), number(burst))
-}
-
-/// What is set, or one of so many parts of the memory that this process may use.
-fn part_of_memory(set: Option<Size>, parts: usize, otherwise: usize) -> usize {
-    let by_memory = || memory::limit().map_or(otherwise, |bytes| bytes / parts);
-    set.map_or_else(by_memory, Size::bytes)
 }
 
 /// What the internal listener tells of the configuration.

@@ -28,6 +28,9 @@ const CLIENTS: usize = 5_000;
 const DRAIN: Duration = Duration::from_secs(5);
 const WINDOW: Duration = Duration::from_millis(500);
 
+/// From one look to the next that shows something: a close comes every millisecond.
+const STALL: Duration = Duration::from_millis(100);
+
 /// A close that came at some time between these two.
 #[derive(Clone, Copy)]
 struct Close {
@@ -42,20 +45,23 @@ fn closes_of_5000_connections_never_come_faster_than_their_pace(driver: Driver) 
     process::allow_descriptors(CLIENTS + 1_000);
     // The first of each core comes at once, beside the pace.
     let permitted = CLIENTS as f64 * WINDOW.as_secs_f64() / DRAIN.as_secs_f64() * 1.2 + 2.0;
-    // A core that has stood still for more than a second closes at once what it is late with. That is
-    // the machine's doing, and does not come three times.
-    let mut counts = Vec::new();
-    while counts.iter().all(|count| *count > permitted) {
+    // A core that has stood still for more than a second closes at once what it is late with. Where
+    // this test has stood still too, that may be so: it is tried again.
+    for tries_left in [2, 1, 0] {
+        let (count, stood_still) = most_in_a_window(driver);
+        if count <= permitted {
+            return;
+        }
         assert!(
-            counts.len() < 3,
-            "{counts:?} closes in {WINDOW:?}, more than {permitted}"
+            tries_left > 0 && stood_still > STALL,
+            "{count} closes in {WINDOW:?}, more than {permitted}"
         );
-        counts.push(most_in_a_window(driver));
     }
 }
 
-/// The most closes that certainly came within one window, however late this test looked.
-fn most_in_a_window(driver: Driver) -> f64 {
+/// The most closes that certainly came within one window, however late this test looked; and how late
+/// it was at most.
+fn most_in_a_window(driver: Driver) -> (f64, Duration) {
     let flags = ["--cores", "2", "--drain-timeout", "5s"];
     let mut server = Server::start(driver, &flags);
     let clients: Vec<_> = (0..CLIENTS)
@@ -72,7 +78,9 @@ fn most_in_a_window(driver: Driver) -> f64 {
             .filter(|close| close.after >= first.after && close.before <= until)
             .count()
     };
-    closes.iter().map(within).max().unwrap_or(0) as f64
+    let count = closes.iter().map(within).max().unwrap_or(0);
+    let looks = closes.iter().map(|close| close.before - close.after);
+    (count as f64, looks.max().unwrap_or_default())
 }
 
 /// Waits for the close of every client, which must be 1001.

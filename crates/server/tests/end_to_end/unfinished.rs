@@ -30,6 +30,7 @@ on_both_drivers![
     records_that_are_not_whole_are_given_up,
     record_of_a_message_of_tls_that_is_not_whole_is_given_up,
     what_an_answer_has_freed_is_not_counted,
+    handshake_of_tls_that_was_given_up_is_not_counted,
     what_a_paused_connection_keeps_counts,
     message_of_the_most_bytes_has_room,
 ];
@@ -299,6 +300,25 @@ fn what_an_answer_has_freed_is_not_counted(driver: Driver) {
     }
     // They are still there.
     eventually("nothing is counted", || held(&secure.server) == 0);
+    drop(peers);
+}
+
+/// Their sockets stay open long after.
+fn handshake_of_tls_that_was_given_up_is_not_counted(driver: Driver) {
+    let times = ["--tls-handshake-timeout", "2s", "--close-timeout", "10m"];
+    let secure = Secure::start(driver, &[&FLAGS[..], &times].concat());
+    // A record of 8 KiB that lacks most of itself.
+    let begun = [&[0x16, 3, 1, 0x20, 0][..], &[0; 3000]].concat();
+    let peers = (0..10).map(|_| {
+        let mut stream = wire::connect(secure.server.address());
+        wire::send(&mut stream, &begun);
+        stream
+    });
+    let peers: Vec<_> = peers.collect();
+    eventually("some of it is counted", || held(&secure.server) > 0);
+    eventually("nothing is counted", || held(&secure.server) == 0);
+    let nobody_left = scrape(&secure.server)[r#"hubbub_connections{protocol="none"}"#];
+    assert_eq!(nobody_left, 10.0);
     drop(peers);
 }
 
