@@ -132,7 +132,6 @@ impl State {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.socket.give_up_tls();
             self.finish(key, Last::PeerEnd, reason);
-            self.count_unfinished(key);
         }
     }
 
