@@ -26,7 +26,7 @@ def run(*command, input=""):
 def server():
     """The built server, as `cargo xtask test` names it."""
     named = os.environ.get("SERVER_BIN")
-    path = Path(named) if named else ROOT / "target/release/server"
+    path = Path(named) if named else ROOT / "target/release/hubbub"
     assert path.exists(), f"{path} is missing: cargo build --release --package server"
     return path
 

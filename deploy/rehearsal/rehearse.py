@@ -33,7 +33,7 @@ CLOSES_IN_WINDOW = 200
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--server", type=Path, default=ROOT / "target/release/server")
+    parser.add_argument("--server", type=Path, default=ROOT / "target/release/hubbub")
     parser.add_argument("--clients", type=int, default=5000)
     parser.add_argument("--rooms", type=int, default=200)
     parser.add_argument("--drain-delay", type=float, default=2, metavar="SECONDS")

@@ -16,7 +16,7 @@ import { chromium } from "playwright-core";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
-export const SERVER_BIN = process.env.SERVER_BIN ?? here("../../target/release/server");
+export const SERVER_BIN = process.env.SERVER_BIN ?? here("../../target/release/hubbub");
 export const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 export const DRIVERS = (process.env.DRIVERS ?? "io_uring,epoll").split(",");
 export const LWS_PAGE = here("lws-page");

@@ -47,8 +47,8 @@ pub fn release_server() -> Result<PathBuf> {
         "--package",
         "server",
         "--bin",
-        "server",
+        "hubbub",
     ]);
     crate::process::run(&mut command).context("the release server does not build")?;
-    Ok(target_directory()?.join("release/server"))
+    Ok(target_directory()?.join("release/hubbub"))
 }

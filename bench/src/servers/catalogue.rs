@@ -31,7 +31,7 @@ impl Binaries {
         let (root, target) = workspace()?;
         let release = target.join("release");
         Ok(Self {
-            server: server.unwrap_or_else(|| release.join("server")),
+            server: server.unwrap_or_else(|| release.join("hubbub")),
             before: None,
             epoll: epoll.unwrap_or_else(|| release.join("bench-epoll")),
             bench: std::env::current_exe().context("cannot find this program's own file")?,

@@ -118,7 +118,7 @@ const LOGGING: &str = "Logging";
 
 /// All that can be set. The comments are the texts of `--help`.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
-#[command(name = "server", version, about = help::ABOUT, long_about = help::LONG_ABOUT)]
+#[command(name = "hubbub", version, about = help::ABOUT, long_about = help::LONG_ABOUT)]
 #[command(after_help = help::AFTER, after_long_help = help::EXAMPLES, max_term_width = 100)]
 pub struct Settings {
     /// Addresses and ports to listen on
@@ -539,7 +539,7 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self::parse_from(["server"])
+        Self::parse_from(["hubbub"])
     }
 }
 

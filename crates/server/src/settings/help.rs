@@ -25,20 +25,20 @@ SIGHUP reads the file again: what is marked [reload] changes at once, what is ma
 not. A file that would be refused at start changes nothing. SIGTERM and SIGINT shut down: see \
 drain_delay and drain_timeout.";
 
-pub(super) const AFTER: &str = "'server --help' tells more of each, and how to set it otherwise.";
+pub(super) const AFTER: &str = "'hubbub --help' tells more of each, and how to set it otherwise.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   A file with every setting, its explanation and its default; whether a file is good, and with it
   the certificates, keys and pages that it names:
-      server config print > hubbub.toml
-      server config check hubbub.toml
+      hubbub config print > hubbub.toml
+      hubbub config check hubbub.toml
 
   On this machine only, with the built-in page at http://127.0.0.1:8000/:
       server
 
   On every interface, for the pages of one other site, with messages of up to 1 MiB:
-      server --listen 0.0.0.0:8000 --allow-origin https://app.example.com --message-bytes-max 1MiB";
+      hubbub --listen 0.0.0.0:8000 --allow-origin https://app.example.com --message-bytes-max 1MiB";
 
 /// The command, in which each argument tells its default, its variable and its key.
 pub(super) fn command() -> Command {

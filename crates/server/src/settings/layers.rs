@@ -161,7 +161,7 @@ fn check_alone(command: &Command, found: &Found) -> Option<Fault> {
     if nothing || found.values.iter().any(|value| value.is_empty()) {
         return fault("it is empty: write a value or leave it out".to_owned());
     }
-    let alone = Command::new("server")
+    let alone = Command::new("hubbub")
         .no_binary_name(true)
         .arg(Arg::clone(arg));
     match alone.try_get_matches_from(found.as_flags()) {

@@ -12,7 +12,7 @@ const WIDTH: usize = 98;
 
 const HEAD: &str = "\
 Settings of Hubbub, as they are in force with the flags, environment and file that this was printed \
-with. Save it, change it, try it with 'server config check FILE' and start with 'server --config \
+with. Save it, change it, try it with 'hubbub config check FILE' and start with 'hubbub --config \
 FILE'.
 
 SIZE is a number of bytes or has a unit: 65536, \"64KiB\", \"1MiB\". DURATION has a unit: \"250ms\", \

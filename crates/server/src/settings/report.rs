@@ -144,7 +144,7 @@ impl fmt::Display for Refusal {
             let reason = reason.trim_end().replace('\n', "\n    ");
             writeln!(f, "  {subject}\n    {reason}\n")?;
         }
-        f.write_str("For what can be set, try 'server --help'.\n")
+        f.write_str("For what can be set, try 'hubbub --help'.\n")
     }
 }
 

@@ -28,7 +28,7 @@ impl Task {
         if args.get(1).is_none_or(|word| word != "config") {
             return Ok(Self::Serve);
         }
-        let command = Command::new("server").subcommand(config());
+        let command = Command::new("hubbub").subcommand(config());
         let matches = command.try_get_matches_from(args);
         let matches = matches.map_err(Stop::CommandLine)?;
         let task = matches.subcommand_matches("config");
@@ -44,7 +44,7 @@ impl Task {
     }
 }
 
-/// The command `server config`.
+/// The command `hubbub config`.
 pub(super) fn config() -> Command {
     let file = Arg::new("FILE").required(true);
     let check = Command::new("check")
@@ -82,7 +82,7 @@ impl Settings {
     pub fn check(file: &Path, sources: Sources<'_>) -> Result<Loaded, Stop> {
         let mut config = OsString::from("--config=");
         config.push(file);
-        let args = vec!["server".into(), config];
+        let args = vec!["hubbub".into(), config];
         Self::load(&Sources { args, ..sources })
     }
 }

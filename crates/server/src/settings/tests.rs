@@ -13,9 +13,9 @@ use clap::{Arg, ArgAction, Command};
 
 const FILE: &str = "hubbub.toml";
 
-/// Loads as `server FLAGS` in an environment, with `text` as the file, if any.
+/// Loads as `hubbub FLAGS` in an environment, with `text` as the file, if any.
 fn load(flags: &[&str], variables: &[(&str, &str)], text: Option<&str>) -> Result<Loaded, Stop> {
-    let mut args: Vec<OsString> = vec!["server".into()];
+    let mut args: Vec<OsString> = vec!["hubbub".into()];
     args.extend(flags.iter().map(OsString::from));
     if text.is_some() {
         args.extend(["--config".into(), FILE.into()]);
@@ -253,7 +253,7 @@ fn list_of_a_higher_layer_replaces_the_lower() {
 #[test]
 fn config_is_named_by_variable_too() {
     let sources = Sources {
-        args: vec!["server".into()],
+        args: vec!["hubbub".into()],
         variables: vec![("HUBBUB_CONFIG".into(), FILE.into())],
         read: &|_| Ok("cores = 7".to_owned()),
     };

@@ -1,4 +1,4 @@
-//! `server config`: a file with every setting, and whether a file is good, without serving.
+//! `hubbub config`: a file with every setting, and whether a file is good, without serving.
 
 use std::{
     fs,

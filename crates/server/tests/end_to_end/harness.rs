@@ -67,7 +67,7 @@ pub struct Ended {
 
 /// The command of the server, without anything of this process's environment.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hubbub"));
     command.env_clear();
     with_own_port(command)
 }

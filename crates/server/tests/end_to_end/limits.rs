@@ -135,7 +135,7 @@ fn descriptors_that_run_out_are_survived(driver: Driver) {
 fn soft_limit_of_descriptors_is_raised_to_the_hard_one(driver: Driver) {
     let mut shell = Command::new("/bin/sh");
     let script = "ulimit -Hn 400; ulimit -Sn 64; exec \"$0\" \"$@\"";
-    shell.args(["-c", script, env!("CARGO_BIN_EXE_server")]);
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_hubbub")]);
     let server = Server::launch(with_own_port(shell), &["--driver", driver.name()]);
     let clients: Vec<_> = (0..200)
         .map(|_| Client::connect(&server, "/echo"))
@@ -183,7 +183,7 @@ fn descriptors_that_run_out_during_the_start_are_survived(driver: Driver) {
 pub fn with_few_descriptors() -> Command {
     let mut shell = Command::new("/bin/sh");
     let script = "ulimit -n 64; exec \"$0\" \"$@\"";
-    shell.args(["-c", script, env!("CARGO_BIN_EXE_server")]);
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_hubbub")]);
     with_own_port(shell)
 }
 

@@ -206,6 +206,6 @@ fn help_lists_every_setting() {
         assert!(ended.stdout.contains(&format!("--{flag} <")), "{flag}");
     }
     let version = run(with_flags(&["--version"]));
-    let expected = format!("server {}\n", env!("CARGO_PKG_VERSION"));
+    let expected = format!("hubbub {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(version.stdout, expected);
 }

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 fn print(flags: &[&str], variables: &[(&str, &str)], text: Option<&str>) -> String {
-    let mut args: Vec<OsString> = vec!["server".into(), "config".into(), "print".into()];
+    let mut args: Vec<OsString> = vec!["hubbub".into(), "config".into(), "print".into()];
     args.extend(flags.iter().map(OsString::from));
     if text.is_some() {
         args.extend(["--config".into(), FILE.into()]);
@@ -108,7 +108,7 @@ fn print_escapes_what_a_file_needs_escaped() {
 }
 
 fn check(text: &str) -> Result<Loaded, Stop> {
-    let args: Vec<OsString> = ["server", "config", "check", FILE].map(Into::into).into();
+    let args: Vec<OsString> = ["hubbub", "config", "check", FILE].map(Into::into).into();
     let Ok(Task::Check(file)) = Task::of(&args) else {
         panic!("another task");
     };
@@ -140,15 +140,15 @@ fn task_is_to_serve_unless_the_first_word_is_config() {
         let args: Vec<OsString> = words.iter().map(OsString::from).collect();
         Task::of(&args)
     };
-    assert_eq!(task(&["server"]).unwrap(), Task::Serve);
-    assert_eq!(task(&["server", "--config", "print"]).unwrap(), Task::Serve);
+    assert_eq!(task(&["hubbub"]).unwrap(), Task::Serve);
+    assert_eq!(task(&["hubbub", "--config", "print"]).unwrap(), Task::Serve);
     for words in [
-        &["server", "config"][..],
-        &["server", "config", "prnt"],
-        &["server", "config", "check"],
-        &["server", "config", "check", "a", "b"],
-        &["server", "config", "print", "--prot"],
-        &["server", "config", "print", "--rooms-max=0"],
+        &["hubbub", "config"][..],
+        &["hubbub", "config", "prnt"],
+        &["hubbub", "config", "check"],
+        &["hubbub", "config", "check", "a", "b"],
+        &["hubbub", "config", "print", "--prot"],
+        &["hubbub", "config", "print", "--rooms-max=0"],
     ] {
         assert!(task(words).is_err(), "{words:?}");
     }

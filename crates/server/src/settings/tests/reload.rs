@@ -50,7 +50,7 @@ fn reload_is_told_of_in_help_and_in_the_printed_file() {
     let help = help::command().render_long_help().to_string();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let none = Sources {
-        args: vec!["server".into()],
+        args: vec!["hubbub".into()],
         variables: Vec::new(),
         read: &|_| Err(io::Error::from(io::ErrorKind::NotFound)),
     };
