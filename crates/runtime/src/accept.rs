@@ -167,7 +167,12 @@ impl Acceptor {
                         // The peer gave up while it waited (accept(2)).
                         Errno::CONNABORTED => errors.aborted += 1,
                         Errno::INTR => {}
-                        _ => errors.other += 1,
+                        // Nothing is known of it, so it may come again at once and for ever.
+                        _ => {
+                            errors.other += 1;
+                            self.warn(error);
+                            return Accepted::Nobody;
+                        }
                     }
                 }
             }
@@ -229,4 +234,26 @@ impl Acceptor {
 
 fn open_reserve() -> Option<OwnedFd> {
     File::open("/dev/null").ok().map(OwnedFd::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::fixture::on_each_driver;
+
+    #[test]
+    fn accepting_that_always_fails_ends_a_turn_and_does_not_keep_the_core_from_stopping() {
+        on_each_driver(async |core| {
+            core.admission.open(Some(10), 100);
+            // Nothing can be accepted from it (EOPNOTSUPP).
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let listener = TcpListener::from(OwnedFd::from(socket));
+            let acceptor = Acceptor::new(core.clone(), listener).unwrap();
+            assert!(matches!(acceptor.accept_waiting(), Accepted::Nobody));
+            acceptor.stop();
+            assert_eq!(core.state.borrow().tally.accept_errors.other, 2);
+        });
+    }
 }

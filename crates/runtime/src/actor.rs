@@ -177,7 +177,7 @@ impl Core {
                 .socket
                 .receive_before(&mut arrivals.plain[..bytes]),
         };
-        connection.arrival.is_readable = !received.is_all || connection.arrival.has_ended;
+        connection.arrival.took(&received);
         state.note(key, &received);
         let Some(connection) = state.connections.get_mut(key) else {
             return Flow::End;
@@ -236,12 +236,18 @@ impl Core {
 }
 
 impl State {
-    /// Counts what a receive brought. TLS may have something to say to it.
+    /// Counts what a receive brought, which is a sign of life. TLS may have something to say to it.
     fn note(&mut self, key: ConnectionKey, received: &Received) {
         self.tally.received_bytes += received.wire as u64;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if received.wire > 0
+            && let Stage::Open { heartbeat } = &mut connection.stage
+        {
+            let now_ms = self.received_ns / 1_000_000;
+            heartbeat.hold(now_ms + ms(self.shared.config.timeouts.pong));
+        }
         if connection.socket.unsent_bytes() > 0 {
             connection.mark_dirty(key, &mut self.dirty);
         }
@@ -261,17 +267,25 @@ impl State {
         }
     }
 
-    /// The peer's stream has ended. A request that came before it is still answered in full; a
-    /// WebSocket without a close frame is gone.
+    /// The peer's stream has ended. What came before is still answered in full: it may read on.
     fn peer_ended(&mut self, key: ConnectionKey) -> Flow {
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::End;
         };
         connection.end(EndReason::PeerGone);
         connection.arrival = Arrival::default();
+        let is_owed = connection.window_bytes > 0 || connection.queued_bytes(&self.shards) > 0;
         match &mut connection.stage {
             Stage::Closing { last, .. } if connection.queue.sending != Sending::Idle => {
                 *last = Last::Nothing;
+                Flow::Wait
+            }
+            Stage::Finishing { last, .. } => {
+                *last = Last::Nothing;
+                Flow::Wait
+            }
+            Stage::Open { .. } if is_owed => {
+                self.finish(key, Last::Nothing, EndReason::PeerGone);
                 Flow::Wait
             }
             _ => {

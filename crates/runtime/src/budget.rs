@@ -145,7 +145,10 @@ impl State {
 }
 
 fn is_closing(connection: &Connection) -> bool {
-    matches!(connection.stage, Stage::Closing { .. })
+    matches!(
+        connection.stage,
+        Stage::Finishing { .. } | Stage::Closing { .. }
+    )
 }
 
 /// Memory of what has been encrypted, as far as it is counted.

@@ -18,7 +18,7 @@ use crate::{
     session::{Opening, Session},
     shard::{Shards, Subscription},
     signal::Signal,
-    socket::Socket,
+    socket::{Arrived, Received, Socket},
 };
 
 new_key_type! {
@@ -90,6 +90,18 @@ pub(crate) struct Arrival {
     /// The stream has ended or broken: receives are to go on until one says so, since the socket
     /// will not report it again.
     pub(crate) has_ended: bool,
+    /// Urgent data has come (RFC 6093). A receive ends at its mark, whatever lies behind it, so that
+    /// receives are to go on until one finds nothing. The urgent byte itself is no part of the
+    /// stream: the kernel leaves it out.
+    pub(crate) has_mark: bool,
+}
+
+impl Arrival {
+    /// A receive has brought something, all that there was unless the stream has ended or is marked.
+    pub(crate) fn took(&mut self, received: &Received) {
+        self.has_mark &= !matches!(received.arrived, Arrived::Nothing);
+        self.is_readable = !received.is_all || self.has_ended || self.has_mark;
+    }
 }
 
 /// A connection's life, in order.
@@ -103,6 +115,9 @@ pub(crate) enum Stage {
     },
     /// A WebSocket.
     Open { heartbeat: Heartbeat },
+    /// The peer has said its last, by a close frame or the end of its stream. What it published
+    /// before is awaited, so that it is delivered to the peer, too, before the answer and the end.
+    Finishing { deadline_ms: u64, last: Last },
     /// Everything that this side has to say is queued or sent; what the peer says is only
     /// awaited for the sake of the end.
     Closing { deadline_ms: u64, last: Last },
@@ -134,9 +149,19 @@ pub(crate) enum Last {
     Nothing,
     /// This side stops sending and reads until the peer stops too, so that what was sent is not
     /// lost to a reset (RFC 9112 section 9.6).
-    PeerEnd,
+    PeerEnd(Linger),
     /// As before, and sending has stopped.
-    PeerEndAwaited,
+    PeerEndAwaited(Linger),
+}
+
+/// For how long the end of a peer's stream is awaited, and what happens if it does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Linger {
+    /// The peer has sent its close frame, so that nothing more is expected of it. What comes all the
+    /// same is discarded for a moment; then the socket is closed, and the kernel goes on sending.
+    Briefly,
+    /// For as long as closing may take; then the connection is reset.
+    Fully,
 }
 
 /// Why a connection is not read, since when.
@@ -233,6 +258,37 @@ impl Connection {
         self.message_by_ms = is_unfinished.then(|| self.message_by_ms.unwrap_or(by_ms));
     }
 
+    /// Puts off whatever is to happen at some time.
+    pub(crate) fn put_off(&mut self, by_ms: u64) {
+        match &mut self.stage {
+            Stage::Handshake { deadline_ms }
+            | Stage::Joining { deadline_ms, .. }
+            | Stage::Open {
+                heartbeat: Heartbeat::PingAt(deadline_ms) | Heartbeat::PongBy { deadline_ms, .. },
+            }
+            | Stage::Finishing { deadline_ms, .. }
+            | Stage::Closing { deadline_ms, .. } => *deadline_ms += by_ms,
+            Stage::Over => {}
+        }
+        self.socket.put_off(by_ms);
+        self.queue.sending.put_off(by_ms);
+        if let Some(message_by_ms) = &mut self.message_by_ms {
+            *message_by_ms += by_ms;
+        }
+        if let Some(pause) = &mut self.pause {
+            pause.since_ms += by_ms;
+        }
+    }
+
+    /// Appends what the protocol owes the peer. Its answer to a close frame stays behind all that is
+    /// still to be delivered.
+    pub(crate) fn queue_owed(&mut self) -> codec::Transmitted {
+        match self.stage {
+            Stage::Finishing { .. } => codec::Transmitted::default(),
+            _ => self.protocol.transmit(&mut self.queue.direct),
+        }
+    }
+
     /// Records why the connection ends, if nothing was recorded before.
     pub(crate) fn end(&mut self, reason: EndReason) {
         self.end.get_or_insert(reason);
@@ -276,7 +332,9 @@ impl Heartbeat {
         Self::PingAt(now_ms + half_ms + jitter::part(half_ms, token))
     }
 
-    /// While the peer is not read, or cannot be sent anything, its pong's deadline stands still.
+    /// The pong is awaited until then: while the peer is not read, or cannot be sent anything, its
+    /// deadline stands still, and whatever arrives postpones it. The pong of a peer that uploads over
+    /// a slow line stands behind its own upload.
     pub(crate) fn hold(&mut self, by_ms: u64) {
         if let Self::PongBy { deadline_ms, .. } = self {
             *deadline_ms = by_ms;

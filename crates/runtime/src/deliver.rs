@@ -141,6 +141,12 @@ impl State {
         if waits && connection.window_bytes < window_bytes_max {
             connection.attention.raise();
         }
+        if let Stage::Finishing { last, .. } = connection.stage
+            && connection.window_bytes == 0
+            && let Some(reason) = connection.end
+        {
+            self.finish_now(key_of(publisher), last, reason);
+        }
     }
 }
 

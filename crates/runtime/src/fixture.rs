@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use codec::Request;
+use codec::{Event, Inflater, Limits, Request};
 use flume::Receiver;
 use hub::CoreId;
 
@@ -49,6 +49,27 @@ pub(crate) fn open(state: &mut State) -> (ConnectionKey, TcpStream) {
     let heartbeat = Heartbeat::PingAt(u64::MAX);
     connection.stage = Stage::Open { heartbeat };
     (state.connections.insert(connection), peer)
+}
+
+/// Lets a connection's protocol take frames, as after its handshake.
+pub(crate) fn upgrade(connection: &mut Connection) {
+    let mut request =
+        *b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let (limits, mut inflater) = (Limits::default(), Inflater::default());
+    let protocol = &mut connection.protocol;
+    let step = protocol.receive(&mut request, &limits, &mut inflater);
+    let Some(Event::Request(request)) = step.event else {
+        panic!("a request");
+    };
+    let accept = request.upgrade().unwrap().accept;
+    protocol.accept(&accept, None, None, &mut Vec::new());
+}
+
+/// A control frame of a client, under a mask that changes nothing.
+pub(crate) fn control(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let head = [0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+    [&head[..], payload].concat()
 }
 
 struct Nobody;

@@ -5,12 +5,12 @@
 //! turn, of a large room most often, is sent to over several; who got something of its own meanwhile,
 //! an echo or a pong, does not wait for the end of that list, nor do requests to rooms.
 
-use std::{io, mem, rc::Rc};
+use std::{io, mem, rc::Rc, time::Duration};
 
 use tracing::debug;
 
 use crate::{
-    connection::{Connection, ConnectionKey, Last, Stage, Wait},
+    connection::{Connection, ConnectionKey, Last, Linger, Stage, Wait},
     core::{Core, State, Turn, ms},
     end::EndReason,
     outbox::Blocked,
@@ -25,6 +25,10 @@ const SENDS_PER_TURN: usize = 256;
 /// Bytes that are sent before others get the core: to copy them takes the kernel about a millisecond,
 /// and to encrypt them a few.
 const BYTES_PER_TURN: u64 = 4 << 20;
+
+/// For how long what a peer sends behind its close frame is discarded. A socket that is closed while
+/// something still arrives resets the connection, and the peer may not have read the answer by then.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Flushes at the end of every turn in which somebody asked for it.
 pub(crate) async fn run(core: Rc<Core>) {
@@ -132,7 +136,7 @@ impl State {
             self.count_held(key);
             return self.fell_behind(key);
         }
-        let owed = connection.protocol.transmit(&mut connection.queue.direct);
+        let owed = connection.queue_owed();
         self.tally.transmitted(owed, connection.entry.is_some());
         let sealing = &mut self.sealing;
         let transmitted = connection.send(&mut self.shards, sealing);
@@ -157,24 +161,11 @@ impl State {
 
     /// Tries a full socket again, which may take a little long before it calls itself writable.
     pub(crate) fn nudge(&mut self, key: ConnectionKey) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let Some(transmitted) = connection.send(&mut self.shards, &mut self.sealing) else {
-            return;
-        };
-        self.tally.sent_bytes += transmitted.sent as u64;
-        if transmitted.sent > 0 {
-            let progress_ms = self.shared.now_ms();
-            connection.queue.sending = Sending::Blocked { progress_ms };
-        }
-        match transmitted.rest {
-            Rest::Nothing => self.emptied(key),
-            Rest::NextTurn => self.send_on(key),
-            Rest::Blocked => {
-                self.count_held(key);
-                self.resume_if_room(key);
-            }
+        if let Some(connection) = self.connections.get_mut(key)
+            && let Sending::Blocked { progress_ms } = connection.queue.sending
+        {
+            connection.queue.sending = Sending::Unblocked { progress_ms };
+            self.transmit(key);
         }
     }
 
@@ -198,13 +189,18 @@ impl State {
         if let Stage::Closing { deadline_ms, last } = &mut connection.stage {
             match last {
                 Last::Nothing => connection.shut(),
-                Last::PeerEnd => {
-                    let time = connection.admitted.time(self.shared.config.timeouts.close);
+                Last::PeerEnd(linger) => {
+                    let most = match linger {
+                        Linger::Briefly => LINGER,
+                        Linger::Fully => Duration::MAX,
+                    };
+                    let time = most.min(self.shared.config.timeouts.close);
+                    let time = connection.admitted.time(time);
                     *deadline_ms = self.shared.now_ms() + ms(time);
-                    *last = Last::PeerEndAwaited;
+                    *last = Last::PeerEndAwaited(*linger);
                     connection.socket.shut_sending();
                 }
-                Last::PeerClose | Last::PeerEndAwaited => {}
+                Last::PeerClose | Last::PeerEndAwaited(_) => {}
             }
             // Under TLS nothing is listened to any more where the last has been said.
             return self.count_unfinished(key);
@@ -272,7 +268,7 @@ impl Connection {
         let is_last = matches!(
             self.stage,
             Stage::Closing {
-                last: Last::Nothing | Last::PeerEnd,
+                last: Last::Nothing | Last::PeerEnd(_),
                 ..
             }
         );
@@ -291,7 +287,11 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{
+        io::Read,
+        sync::Arc,
+        time::{Duration, Instant},
+    };
 
     use codec::Limits;
     use hub::Request;
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        fixture::{on_each_driver, open},
+        fixture::{control, on_each_driver, open, upgrade},
     };
 
     #[test]
@@ -339,6 +339,37 @@ mod tests {
             let held = &state.connections[holder];
             assert_eq!(held.end, Some(EndReason::UnfinishedFull));
             assert_eq!(state.tally.turns, 0, "the list has come to its end before");
+        });
+    }
+
+    #[test]
+    fn pong_that_is_owed_leaves_with_what_another_try_at_a_full_socket_sends() {
+        on_each_driver(async |core| {
+            let state = &mut *core.state.borrow_mut();
+            let (key, mut peer) = open(state);
+            let connection = &mut state.connections[key];
+            upgrade(connection);
+            connection.queue.direct = vec![0x82; 16 << 20];
+            state.transmit(key);
+            let connection = &mut state.connections[key];
+            assert!(connection.queue.sending.is_blocked());
+            let mut ping = control(9, b"owed");
+            let limits = Limits::default();
+            let step = connection
+                .protocol
+                .receive(&mut ping, &limits, &mut state.inflater);
+            assert!(matches!(step.event, Some(codec::Event::Ping(_))));
+
+            peer.set_nonblocking(true).unwrap();
+            let mut received = Vec::new();
+            let until = Instant::now() + Duration::from_secs(60);
+            while state.connections[key].queue.sending != Sending::Idle {
+                assert!(Instant::now() < until, "{} bytes came", received.len());
+                let _ = peer.read_to_end(&mut received);
+                state.nudge(key);
+            }
+            let _ = peer.read_to_end(&mut received);
+            assert!(received.ends_with(b"\x8a\x04owed"));
         });
     }
 

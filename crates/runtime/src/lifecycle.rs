@@ -5,7 +5,7 @@ use hub::Request;
 use tracing::debug;
 
 use crate::{
-    connection::{Client, Connection, ConnectionKey, Last, Stage},
+    connection::{Client, Connection, ConnectionKey, Last, Linger, Stage},
     core::{State, ms},
     end::{EndReason, Said},
     send_queue::Kept,
@@ -38,14 +38,15 @@ impl State {
             .respond(&head, &mut connection.queue.direct);
         connection.queue.push_body(answer.body);
         connection.end(reason);
-        let last = Last::PeerEnd;
+        let last = Last::PeerEnd(Linger::Fully);
         connection.stage = Stage::Closing { deadline_ms, last };
         connection.attention.raise();
         connection.mark_dirty(key, &mut self.dirty);
     }
 
     /// Ends a connection as its stage allows: a WebSocket gets a close frame, an unanswered
-    /// request a 503 or 408. One that is closing already only keeps to its deadline.
+    /// request a 503 or 408. One that is finishing waits no longer for its publications, unless the
+    /// reason leaves it time; one that is closing already only keeps to its deadline.
     pub(crate) fn close(&mut self, key: ConnectionKey, reason: EndReason) {
         let Some(connection) = self.connections.get(key) else {
             return;
@@ -58,6 +59,8 @@ impl State {
                 self.answer(key, refusal(&reason), reason);
             }
             Stage::Open { .. } => self.close_session(key, reason),
+            Stage::Finishing { .. } if matches!(reason, EndReason::Drained | EndReason::Aged) => {}
+            Stage::Finishing { last, .. } => self.finish_now(key, last, reason),
             Stage::Closing { .. } | Stage::Over => {}
         }
     }
@@ -109,9 +112,22 @@ impl State {
         queue.detach(subscriptions, &self.shards, kept);
     }
 
-    /// The peer has closed, or broke a rule: what is owed to it is queued, and the end comes when
-    /// that has left.
+    /// The peer has said its last, or broke a rule: once its publications have been delivered, what
+    /// is owed to it is queued, and the end comes when that has left.
     pub(crate) fn finish(&mut self, key: ConnectionKey, last: Last, reason: EndReason) {
+        let deadline_ms = self.close_deadline_ms();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.window_bytes == 0 || matches!(connection.stage, Stage::Closing { .. }) {
+            return self.finish_now(key, last, reason);
+        }
+        connection.end(reason);
+        connection.stage = Stage::Finishing { deadline_ms, last };
+    }
+
+    /// The same, without waiting for publications.
+    pub(crate) fn finish_now(&mut self, key: ConnectionKey, last: Last, reason: EndReason) {
         let deadline_ms = self.close_deadline_ms();
         self.keep_lag(key, &reason);
         self.leave_rooms(key);
@@ -131,7 +147,7 @@ impl State {
     pub(crate) fn give_up(&mut self, key: ConnectionKey, reason: EndReason) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.socket.give_up_tls();
-            self.finish(key, Last::PeerEnd, reason);
+            self.finish_now(key, Last::PeerEnd(Linger::Fully), reason);
         }
     }
 

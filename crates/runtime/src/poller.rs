@@ -40,6 +40,7 @@ const EVENTS_PER_TURN: usize = 512;
 
 /// What an edge-triggered report of a socket can say.
 const INTEREST: EventFlags = EventFlags::IN
+    .union(EventFlags::PRI)
     .union(EventFlags::OUT)
     .union(EventFlags::RDHUP)
     .union(EventFlags::ET);
@@ -106,26 +107,46 @@ pub(crate) async fn run(core: Rc<Core>) {
             core.turnstile.pass().await;
             continue;
         }
-        let mut state = core.state.borrow_mut();
-        state.begin_turn();
-        for event in &events {
-            // Copied out: the event is packed.
-            let (flags, data) = (event.flags, event.data);
-            state.report(KeyData::from_ffi(data.u64()).into(), flags);
+        core.state.borrow_mut().report(&events);
+    }
+}
+
+impl Core {
+    /// Tells connections what their sockets report by now, without waiting for anything.
+    pub(crate) fn look_at_sockets(&self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(EVENTS_PER_TURN);
+        let sockets = self.state.borrow().connections.len();
+        for _ in 0..=sockets / EVENTS_PER_TURN {
+            self.poller.take(&mut events)?;
+            self.state.borrow_mut().report(&events);
+            if events.len() < EVENTS_PER_TURN {
+                break;
+            }
         }
-        // Last, so that it runs after everyone who was woken here.
-        state.dirty.flush.raise();
+        Ok(())
     }
 }
 
 impl State {
-    fn report(&mut self, key: ConnectionKey, flags: EventFlags) {
+    fn report(&mut self, events: &[Event]) {
+        self.begin_turn();
+        for event in events {
+            // Copied out: the event is packed.
+            let (flags, data) = (event.flags, event.data);
+            self.report_one(KeyData::from_ffi(data.u64()).into(), flags);
+        }
+        // Last, so that it runs after everyone who was woken here.
+        self.dirty.flush.raise();
+    }
+
+    fn report_one(&mut self, key: ConnectionKey, flags: EventFlags) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if flags.intersects(EventFlags::IN.union(ENDED)) {
+        if flags.intersects(EventFlags::IN.union(EventFlags::PRI).union(ENDED)) {
             connection.arrival.is_readable = true;
             connection.arrival.has_ended |= flags.intersects(ENDED);
+            connection.arrival.has_mark |= flags.contains(EventFlags::PRI);
             // One that is not read now is resumed by what it waits for.
             if connection.pause.is_none() {
                 connection.attention.raise();

@@ -78,6 +78,16 @@ impl Sending {
         matches!(self, Self::Blocked { .. })
     }
 
+    /// Bytes count as having left so much later.
+    pub(crate) fn put_off(&mut self, by_ms: u64) {
+        match self {
+            Self::Idle | Self::Dirty => {}
+            Self::Blocked { progress_ms } | Self::Unblocked { progress_ms } => {
+                *progress_ms += by_ms;
+            }
+        }
+    }
+
     /// Whether the socket did not take all that there was.
     pub(crate) fn is_behind(self) -> bool {
         matches!(self, Self::Blocked { .. } | Self::Unblocked { .. })

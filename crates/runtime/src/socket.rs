@@ -192,19 +192,22 @@ impl Socket {
         self.tls().is_some_and(Tls::is_handshaking)
     }
 
-    /// Whether a TLS handshake has taken too long.
-    pub(crate) fn is_overdue(&self, now_ms: u64) -> bool {
-        self.tls().is_some_and(|tls| tls.is_overdue(now_ms))
+    /// When a TLS handshake that is under way must be complete, in milliseconds since the process
+    /// started.
+    pub(crate) fn handshake_deadline_ms(&self) -> Option<u64> {
+        self.tls().and_then(Tls::handshake_deadline_ms)
+    }
+
+    /// Puts the deadline of a TLS handshake off.
+    pub(crate) fn put_off(&mut self, by_ms: u64) {
+        if let Transport::Tls(tls) = &mut self.transport {
+            tls.put_off(by_ms);
+        }
     }
 
     /// Whether it must be closed before the keys of its TLS are used up.
     pub(crate) fn is_worn(&self) -> bool {
         self.tls().is_some_and(Tls::is_worn)
-    }
-
-    /// Whether it is TLS that is spoken.
-    pub(crate) fn has_tls(&self) -> bool {
-        self.tls().is_some()
     }
 
     /// The peer does not speak TLS: it is answered as it speaks.

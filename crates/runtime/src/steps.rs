@@ -10,7 +10,7 @@ use tracing::debug;
 use crate::{
     admission::Admitted,
     config::Compression,
-    connection::{ConnectionKey, Heartbeat, Joining, Last, Stage, Wait},
+    connection::{ConnectionKey, Heartbeat, Joining, Last, Linger, Stage, Wait},
     contexts::{self, Agreement},
     core::{State, ms},
     encoder::{Context, WireForm},
@@ -107,16 +107,12 @@ impl State {
                 }
             }
             Some(Event::Close(code)) => {
-                // Under TLS the peer has more to send, close_notify: closing the socket before it has
-                // come would reset the connection.
-                let last = match connection.socket.has_tls() {
-                    true => Last::PeerEnd,
-                    false => Last::Nothing,
-                };
+                let last = Last::PeerEnd(Linger::Briefly);
                 self.finish(key, last, EndReason::PeerClosed(code));
             }
             Some(Event::Failed(error)) => {
-                self.finish(key, Last::PeerEnd, EndReason::Protocol(error));
+                let last = Last::PeerEnd(Linger::Fully);
+                self.finish(key, last, EndReason::Protocol(error));
             }
         }
         Progress::Consumed(consumed)
@@ -127,7 +123,10 @@ impl State {
         match self.connections.get(key)?.stage {
             Stage::Joining { .. } => return Some(Wait::Joins),
             Stage::Open { .. } => {}
-            Stage::Handshake { .. } | Stage::Closing { .. } | Stage::Over => return None,
+            Stage::Handshake { .. }
+            | Stage::Finishing { .. }
+            | Stage::Closing { .. }
+            | Stage::Over => return None,
         }
         if !self.has_room(key) {
             // Perhaps only because this turn has not sent yet.
@@ -178,7 +177,8 @@ impl State {
                 connection
                     .protocol
                     .refuse(error, &mut connection.queue.direct);
-                self.finish(key, Last::PeerEnd, EndReason::Protocol(error.into()));
+                let last = Last::PeerEnd(Linger::Fully);
+                self.finish(key, last, EndReason::Protocol(error.into()));
             }
             Routed::Open(..) if self.is_draining => self.close(key, EndReason::Drained),
             Routed::Open(joining) => self.join(key, joining),

@@ -1,15 +1,16 @@
 //! One look at all of a core's deadlines, several times a second, instead of a timer for each. What
 //! the look finds is done over several turns if it is much.
 
-use std::rc::Rc;
+use std::{mem, rc::Rc};
 
 use codec::encode_ping;
 use hub::Request;
 use slotmap::Key;
+use tracing::warn;
 
 use crate::{
     config::Timeouts,
-    connection::{Connection, ConnectionKey, Heartbeat, Last, Pause, Stage, Wait},
+    connection::{Arrival, Connection, ConnectionKey, Heartbeat, Last, Linger, Pause, Stage, Wait},
     core::{Core, State, ms},
     end::EndReason,
     jitter,
@@ -21,6 +22,10 @@ use crate::{
 /// together take a few milliseconds. A room's laggards, evicted in one turn, come here together.
 const DUE_PER_TURN: usize = 64;
 
+/// A core that comes so much later than it meant to has stood still: the machine was suspended, or the
+/// process stopped. A core that is busy comes late by a fraction of that.
+const STANDSTILL_MS: u64 = 1_000;
+
 /// What a connection's time has come for.
 enum Due {
     /// Its next ping.
@@ -29,37 +34,92 @@ enum Due {
     Close(EndReason),
     /// Its end, at once.
     Abort,
+    /// The end of its socket, which nobody waits for any more.
+    Shut,
     /// Another try at sending.
     Nudge,
 }
 
 /// Sweeps for as long as the core runs.
 pub(crate) async fn run(core: Rc<Core>) {
+    let mut moment = Moment::at(core.now_ms());
     loop {
         let interval = core.state.borrow().shared.config.timeouts.sweep_interval();
+        let meant_ms = core.now_ms() + ms(interval);
         monoio::time::sleep(interval).await;
-        core.sweep().await;
+        moment.go_on(core.now_ms());
+        let late_ms = moment.now_ms.saturating_sub(meant_ms);
+        if late_ms >= STANDSTILL_MS {
+            core.state.borrow_mut().put_off(late_ms);
+        }
+        core.sweep(moment).await;
+    }
+}
+
+/// The time of a sweep, and of the one before it, in milliseconds since the process started.
+#[derive(Clone, Copy)]
+struct Moment {
+    now_ms: u64,
+    before_ms: u64,
+}
+
+impl Moment {
+    fn at(now_ms: u64) -> Self {
+        Self {
+            now_ms,
+            before_ms: now_ms,
+        }
+    }
+
+    /// The next sweep comes.
+    fn go_on(&mut self, now_ms: u64) {
+        self.before_ms = mem::replace(&mut self.now_ms, now_ms);
+    }
+
+    fn has_passed(self, deadline_ms: u64) -> bool {
+        self.now_ms >= deadline_ms
+    }
+
+    /// Whether the peer has been silent until a deadline that has passed: nothing has arrived that was
+    /// not read yet. What has is read first, but one that always sends more is not spared twice.
+    fn was_silent_until(self, deadline_ms: u64, arrival: Arrival) -> bool {
+        self.has_passed(deadline_ms) && (!arrival.is_readable || deadline_ms <= self.before_ms)
     }
 }
 
 impl Core {
-    async fn sweep(&self) {
-        let due = self.state.borrow_mut().look();
-        self.carry_out(&due).await;
+    async fn sweep(&self, moment: Moment) {
+        let due = self.state.borrow_mut().look(moment);
+        if due.is_empty() {
+            return;
+        }
+        // What has come by now is read before anyone is said not to have sent it.
+        if let Err(error) = self.look_at_sockets() {
+            warn!(%error, "looking at sockets failed");
+        }
+        self.turnstile.pass().await;
+        self.carry_out(&due, moment).await;
     }
 
-    async fn carry_out(&self, due: &[ConnectionKey]) {
+    async fn carry_out(&self, due: &[ConnectionKey], moment: Moment) {
         for some in due.chunks(DUE_PER_TURN) {
-            self.state.borrow_mut().carry_out(some);
+            self.state.borrow_mut().carry_out(some, moment);
             self.turnstile.pass().await;
         }
     }
 }
 
 impl State {
+    /// Puts off whatever was to happen by now: the time in which the core stood still is nobody's.
+    fn put_off(&mut self, by_ms: u64) {
+        warn!(by_ms, "the core stood still: all deadlines are put off");
+        let connections = self.connections.values_mut();
+        connections.for_each(|connection| connection.put_off(by_ms));
+    }
+
     /// Returns the connections whose time has come.
-    fn look(&mut self) -> Vec<ConnectionKey> {
-        let now_ms = self.shared.now_ms();
+    fn look(&mut self, moment: Moment) -> Vec<ConnectionKey> {
+        let now_ms = moment.now_ms;
         let timeouts = &self.shared.config.timeouts;
         let shards = &self.shards;
         let age_set_ms = self.age_set_ms;
@@ -69,7 +129,7 @@ impl State {
             .iter_mut()
             .filter_map(|(key, connection)| {
                 queued_bytes += connection.queued_bytes(shards);
-                due(key, connection, timeouts, age_set_ms, now_ms).map(|_| key)
+                due(key, connection, timeouts, age_set_ms, moment).map(|_| key)
             })
             .collect();
         self.queued_bytes = queued_bytes;
@@ -82,14 +142,14 @@ impl State {
         due
     }
 
-    /// Does what the time of these connections has come for, if it still has: some turns may have
-    /// passed since the look.
-    fn carry_out(&mut self, connections: &[ConnectionKey]) {
+    /// Does what the time of these connections had come for at the look, if it still has: some turns
+    /// have passed since.
+    fn carry_out(&mut self, connections: &[ConnectionKey], moment: Moment) {
         let now_ms = self.shared.now_ms();
         for key in connections {
             let timeouts = &self.shared.config.timeouts;
             let connection = self.connections.get_mut(*key);
-            let due = connection.and_then(|it| due(*key, it, timeouts, self.age_set_ms, now_ms));
+            let due = connection.and_then(|it| due(*key, it, timeouts, self.age_set_ms, moment));
             if let Some(due) = due {
                 self.carry_out_one(*key, due, now_ms);
             }
@@ -102,6 +162,11 @@ impl State {
             Due::Close(reason) => self.close(key, reason),
             // The reason was recorded when closing began.
             Due::Abort => self.abort(key, EndReason::PeerGone),
+            Due::Shut => {
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.shut();
+                }
+            }
             Due::Nudge => self.nudge(key),
         }
     }
@@ -127,23 +192,27 @@ fn due(
     connection: &mut Connection,
     timeouts: &Timeouts,
     age_set_ms: u64,
-    now_ms: u64,
+    moment: Moment,
 ) -> Option<Due> {
-    let passed = |deadline_ms: u64| now_ms >= deadline_ms;
+    let now_ms = moment.now_ms;
+    let arrival = connection.arrival;
     let sending = sending_due(connection, timeouts, now_ms);
-    let message = message_due(connection, timeouts, now_ms);
+    let message = message_due(connection, timeouts, moment);
     match &mut connection.stage {
         Stage::Handshake { deadline_ms } => {
-            let overdue = match passed(*deadline_ms) {
-                true => EndReason::HandshakeTimeout,
-                false if connection.socket.is_overdue(now_ms) => EndReason::TlsHandshakeTimeout,
-                false => return None,
+            let tls_by_ms = connection.socket.handshake_deadline_ms();
+            let overdue = match tls_by_ms {
+                _ if moment.was_silent_until(*deadline_ms, arrival) => EndReason::HandshakeTimeout,
+                Some(tls_by_ms) if moment.was_silent_until(tls_by_ms, arrival) => {
+                    EndReason::TlsHandshakeTimeout
+                }
+                _ => return None,
             };
             Some(Due::Close(connection.admitted.overdue(overdue)))
         }
-        Stage::Joining { deadline_ms, .. } => {
-            passed(*deadline_ms).then_some(Due::Close(EndReason::JoinRefused))
-        }
+        Stage::Joining { deadline_ms, .. } => moment
+            .has_passed(*deadline_ms)
+            .then_some(Due::Close(EndReason::JoinRefused)),
         Stage::Open { .. }
             if is_aged(
                 key,
@@ -159,14 +228,21 @@ fn due(
         Stage::Open { .. } if connection.socket.is_worn() => Some(Due::Close(EndReason::Aged)),
         Stage::Open { heartbeat } => {
             if connection.pause.is_none() && sending.is_none() {
-                return heartbeat_due(heartbeat, now_ms);
+                return heartbeat_due(heartbeat, arrival, moment);
             }
             heartbeat.hold(now_ms + ms(timeouts.pong));
             sending.or(connection
                 .pause
                 .and_then(|p| pause_due(p, timeouts, now_ms)))
         }
-        Stage::Closing { deadline_ms, .. } if passed(*deadline_ms) => Some(Due::Abort),
+        Stage::Finishing { deadline_ms, .. } if moment.has_passed(*deadline_ms) => {
+            Some(Due::Close(EndReason::RoomBusy))
+        }
+        Stage::Finishing { .. } => sending,
+        Stage::Closing { deadline_ms, last } if moment.has_passed(*deadline_ms) => match last {
+            Last::PeerEndAwaited(Linger::Briefly) => Some(Due::Shut),
+            _ => Some(Due::Abort),
+        },
         // A peer that was closed for being slow has its whole time to read why.
         Stage::Closing { last, .. } => match sending {
             Some(Due::Close(_)) if *last != Last::PeerClose => Some(Due::Abort),
@@ -206,12 +282,14 @@ fn sending_due(connection: &Connection, timeouts: &Timeouts, now_ms: u64) -> Opt
 }
 
 /// While the peer is not read, the time of its message stands still.
-fn message_due(connection: &mut Connection, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
+fn message_due(connection: &mut Connection, timeouts: &Timeouts, moment: Moment) -> Option<Due> {
     let by_ms = connection.message_by_ms.as_mut()?;
     if connection.pause.is_some() {
-        *by_ms = now_ms + ms(timeouts.message);
+        *by_ms = moment.now_ms + ms(timeouts.message);
     }
-    (now_ms >= *by_ms).then_some(Due::Close(EndReason::MessageTimeout))
+    moment
+        .was_silent_until(*by_ms, connection.arrival)
+        .then_some(Due::Close(EndReason::MessageTimeout))
 }
 
 /// Only rooms have a time for a pause; one for the connection's own queue ends when that has room
@@ -222,23 +300,26 @@ fn pause_due(pause: Pause, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
     (is_for_rooms && is_over).then_some(Due::Close(EndReason::RoomBusy))
 }
 
-fn heartbeat_due(heartbeat: &Heartbeat, now_ms: u64) -> Option<Due> {
+fn heartbeat_due(heartbeat: &Heartbeat, arrival: Arrival, moment: Moment) -> Option<Due> {
     match heartbeat {
-        Heartbeat::PingAt(at_ms) => (now_ms >= *at_ms).then_some(Due::Ping),
-        Heartbeat::PongBy { deadline_ms, .. } => {
-            (now_ms >= *deadline_ms).then_some(Due::Close(EndReason::PongTimeout))
-        }
+        Heartbeat::PingAt(at_ms) => moment.has_passed(*at_ms).then_some(Due::Ping),
+        Heartbeat::PongBy { deadline_ms, .. } => moment
+            .was_silent_until(*deadline_ms, arrival)
+            .then_some(Due::Close(EndReason::PongTimeout)),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{io::Write, time::Duration};
 
     use slotmap::SlotMap;
 
     use super::*;
-    use crate::fixture::{on_each_driver, open};
+    use crate::{
+        actor,
+        fixture::{control, on_each_driver, open, upgrade},
+    };
 
     #[test]
     fn many_whose_time_has_come_are_reset_over_several_turns() {
@@ -256,7 +337,7 @@ mod tests {
                 })
                 .collect();
             let sweeping = core.clone();
-            monoio::spawn(async move { sweeping.carry_out(&due).await });
+            monoio::spawn(async move { sweeping.carry_out(&due, Moment::at(1)).await });
             let over = || {
                 let state = core.state.borrow();
                 let all = state.connections.values();
@@ -273,6 +354,69 @@ mod tests {
         });
     }
 
+    /// Sweeps when the time of a pong has come that has arrived, or not, and was not read yet.
+    async fn sweep_at_the_deadline(core: &Rc<Core>, has_arrived: bool) -> Option<EndReason> {
+        let payload = *b"ping";
+        let (key, mut peer) = open(&mut core.state.borrow_mut());
+        {
+            let state = &mut *core.state.borrow_mut();
+            let connection = &mut state.connections[key];
+            upgrade(connection);
+            let deadline_ms = 1000;
+            connection.stage = Stage::Open {
+                heartbeat: Heartbeat::PongBy {
+                    deadline_ms,
+                    payload,
+                },
+            };
+            core.poller.watch(&connection.socket, key).unwrap();
+        }
+        // Waits for attention.
+        monoio::spawn(actor::run(core.clone(), key));
+        core.turnstile.pass().await;
+        if has_arrived {
+            peer.write_all(&control(10, &payload)).unwrap();
+        }
+        let moment = Moment {
+            now_ms: 1000,
+            before_ms: 999,
+        };
+        core.sweep(moment).await;
+        let state = core.state.borrow();
+        state.connections.get(key).and_then(|it| it.end)
+    }
+
+    #[test]
+    fn what_has_arrived_is_read_before_a_deadline_is_acted_on() {
+        on_each_driver(async |core| {
+            assert_eq!(sweep_at_the_deadline(&core, true).await, None);
+            let end = sweep_at_the_deadline(&core, false).await;
+            assert_eq!(end, Some(EndReason::PongTimeout));
+        });
+    }
+
+    #[test]
+    fn peer_that_always_sends_more_is_spared_once() {
+        let moment = Moment {
+            now_ms: 100,
+            before_ms: 90,
+        };
+        let unread = Arrival {
+            is_readable: true,
+            ..Arrival::default()
+        };
+        for (deadline_ms, is_silent, has_more) in [
+            (101, false, false),
+            (100, true, false),
+            (91, true, false),
+            (90, true, true),
+        ] {
+            let judged = [Arrival::default(), unread]
+                .map(|arrival| moment.was_silent_until(deadline_ms, arrival));
+            assert_eq!(judged, [is_silent, has_more], "{deadline_ms}");
+        }
+    }
+
     #[test]
     fn connection_whose_time_was_put_off_since_the_look_stays() {
         on_each_driver(async |core| {
@@ -280,10 +424,11 @@ mod tests {
             let (key, _peer) = open(state);
             state.connections[key].stage = Stage::Handshake { deadline_ms: 0 };
             let timeouts = Timeouts::default();
-            assert!(due(key, &mut state.connections[key], &timeouts, 0, 1).is_some());
+            let moment = Moment::at(1);
+            assert!(due(key, &mut state.connections[key], &timeouts, 0, moment).is_some());
             let heartbeat = Heartbeat::PingAt(u64::MAX);
             state.connections[key].stage = Stage::Open { heartbeat };
-            state.carry_out(&[key]);
+            state.carry_out(&[key], moment);
             let connection = &state.connections[key];
             assert!(matches!(connection.stage, Stage::Open { .. }));
             assert_eq!(connection.end, None);

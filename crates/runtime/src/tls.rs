@@ -105,13 +105,22 @@ impl Tls {
         matches!(self.phase, Phase::Opening { .. } | Phase::Handshake { .. })
     }
 
-    /// Whether the handshake has taken too long.
-    pub(crate) fn is_overdue(&self, now_ms: u64) -> bool {
+    /// When the handshake must be complete, if it is under way, in milliseconds since the process
+    /// started.
+    pub(crate) fn handshake_deadline_ms(&self) -> Option<u64> {
         match self.phase {
+            Phase::Opening { deadline_ms } | Phase::Handshake { deadline_ms } => Some(deadline_ms),
+            Phase::Open | Phase::PeerEnded | Phase::Over => None,
+        }
+    }
+
+    /// Puts the handshake's deadline off.
+    pub(crate) fn put_off(&mut self, by_ms: u64) {
+        match &mut self.phase {
             Phase::Opening { deadline_ms } | Phase::Handshake { deadline_ms } => {
-                now_ms >= deadline_ms
+                *deadline_ms += by_ms;
             }
-            Phase::Open | Phase::PeerEnded | Phase::Over => false,
+            Phase::Open | Phase::PeerEnded | Phase::Over => {}
         }
     }
 

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 
 use crate::{
     config::Config,
-    connection::{Connection, ConnectionKey, Last, Stage},
+    connection::{Connection, ConnectionKey, Last, Linger, Stage},
     core::State,
     end::EndReason,
 };
@@ -58,7 +58,7 @@ impl State {
             if let Stage::Closing { last, .. } = &mut connection.stage
                 && *last == Last::PeerClose
             {
-                *last = Last::PeerEnd;
+                *last = Last::PeerEnd(Linger::Fully);
             }
             self.transmit(key);
         }
@@ -104,7 +104,7 @@ fn releasable_bytes(connection: &Connection) -> usize {
         Stage::Handshake { .. } | Stage::Joining { .. } | Stage::Open { .. } => {
             connection.unfinished_bytes
         }
-        Stage::Closing { .. } => connection.socket.kept_held_bytes(),
+        Stage::Finishing { .. } | Stage::Closing { .. } => connection.socket.kept_held_bytes(),
         Stage::Over => 0,
     }
 }

@@ -468,7 +468,9 @@ pub struct Settings {
 
     /// Time for a peer to answer a ping
     ///
-    /// After it, the peer is taken for lost: it is closed with 1011, then reset.
+    /// Whatever arrives from the peer begins the time anew, since the pong of a peer that uploads over
+    /// a slow line stands behind its own upload. After the time, the peer is taken for lost: it is
+    /// closed with 1011, then reset.
     #[arg(long, value_name = "DURATION", value_parser = period)]
     #[arg(default_value = "10s", help_heading = TIMEOUTS)]
     pub pong_timeout: Period,

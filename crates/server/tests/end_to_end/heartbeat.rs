@@ -1,13 +1,6 @@
 //! Peers that have gone silent: before the 101, between pings, after our close.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
 use rustix::process::Signal;
 
@@ -21,8 +14,9 @@ use crate::{
 on_both_drivers![
     peer_that_answers_pings_stays,
     peer_that_answers_no_ping_is_closed_with_1011_and_let_go,
-    peer_whose_pongs_answer_nothing_is_closed_with_1011,
-    peer_that_sends_messages_but_no_pong_is_closed_with_1011,
+    pong_that_repeats_no_ping_answers_none,
+    peer_that_sends_messages_but_no_pong_stays,
+    peer_that_uploads_over_a_slow_line_stays_until_it_is_silent,
     peer_that_answers_the_close_1011_sees_the_end,
     request_that_does_not_come_in_time_is_answered_408,
     request_that_comes_byte_by_byte_is_answered_408_in_time,
@@ -66,39 +60,54 @@ fn peer_that_answers_no_ping_is_closed_with_1011_and_let_go(driver: Driver) {
     });
 }
 
-fn peer_whose_pongs_answer_nothing_is_closed_with_1011(driver: Driver) {
+fn pong_that_repeats_no_ping_answers_none(driver: Driver) {
     let server = Server::start(driver, &SHORT);
     let mut raw = Raw::open(&server, "/echo");
-    let mut sender = raw.stream.try_clone().unwrap();
-    let is_over = Arc::new(AtomicBool::new(false));
-    let until = is_over.clone();
-    let sending = thread::spawn(move || {
-        while !until.load(Ordering::Relaxed) {
-            for payload in [&b""[..], b"ping", b"\xff\xff\xff\xff", &[0; 125]] {
-                wire::send(&mut sender, &wire::frame(PONG, payload));
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-    });
-    // Had one of them counted as the answer, another ping would come.
     assert_eq!(raw.frame().opcode(), PING);
+    for payload in [&b""[..], b"ping", b"\xff\xff\xff\xff", &[0; 125]] {
+        raw.send(wire::frame(PONG, payload));
+    }
+    // Had one of them counted as the answer, another ping would come.
     assert_eq!(raw.frame().close_code(), 1011);
-    is_over.store(true, Ordering::Relaxed);
-    sending.join().unwrap();
 }
 
-fn peer_that_sends_messages_but_no_pong_is_closed_with_1011(driver: Driver) {
-    let server = Server::start(driver, &SHORT);
+/// Sends a piece every 50 ms, for much longer than a pong may take.
+fn send_pieces(raw: &mut Raw, piece: &[u8]) {
+    for _ in 0..60 {
+        raw.send(piece);
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A pong may take long enough for a client that is late on a busy machine.
+const SLOW_LINE: [&str; 4] = ["--ping-interval", "100ms", "--pong-timeout", "1500ms"];
+
+fn peer_that_sends_messages_but_no_pong_stays(driver: Driver) {
+    let server = Server::start(driver, &SLOW_LINE);
     let mut raw = Raw::open(&server, "/echo");
-    let close = loop {
-        raw.send(wire::frame(TEXT, b"busy"));
-        let frame = raw.message();
-        if frame.opcode() != TEXT {
-            break frame;
-        }
-        thread::sleep(Duration::from_millis(5));
-    };
-    assert_eq!(close.close_code(), 1011);
+    send_pieces(&mut raw, &wire::frame(TEXT, b"busy"));
+    let answers: Vec<_> = (0..61).map(|_| raw.frame().opcode()).collect();
+    assert_eq!(answers.iter().filter(|it| **it == PING).count(), 1);
+    assert_eq!(answers.iter().filter(|it| **it == TEXT).count(), 60);
+}
+
+fn peer_that_uploads_over_a_slow_line_stays_until_it_is_silent(driver: Driver) {
+    let server = Server::start(driver, &SLOW_LINE);
+    let mut raw = Raw::open(&server, "/echo");
+    let upload = wire::frame(TEXT, &[b'u'; 60_000]);
+    upload.chunks(1000).for_each(|piece| {
+        raw.send(piece);
+        thread::sleep(Duration::from_millis(50));
+    });
+    // Its pong stands behind the upload.
+    let ping = raw.frame();
+    assert_eq!(ping.opcode(), PING);
+    assert_eq!(raw.message().payload.len(), 60_000);
+    raw.send(wire::frame(PONG, &ping.payload));
+    let next = raw.frame();
+    assert_eq!(next.opcode(), PING);
+    assert_ne!(next.payload, ping.payload);
+    assert_eq!(raw.frame().close_code(), 1011);
 }
 
 fn peer_that_answers_the_close_1011_sees_the_end(driver: Driver) {

@@ -47,6 +47,13 @@ pub fn ticks(pid: u32) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
+/// Whether it runs (R), sleeps (S), is stopped (T): a letter of proc_pid_stat(5).
+pub fn state(pid: u32) -> char {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.chars().next().unwrap()
+}
+
 /// The memory that it has now, in bytes.
 pub fn memory(pid: u32) -> usize {
     memory_line(pid, "VmRSS:")
