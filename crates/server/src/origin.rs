@@ -4,7 +4,8 @@
 //! the visitor's cookies and from inside the visitor's network. The `Origin` field, which scripts
 //! cannot forge, is what a server has to tell its own page from another's (RFC 6455 sections 4.2.2
 //! and 10.2). So: no field means no browser and is accepted; a field must name the host and port
-//! that the request was sent to, or be listed by the operator.
+//! that the request was sent to, or be listed by the operator. What names no host, `null` or
+//! `file://`, is accepted only where it is listed.
 //!
 //! *Invariant:* what is not understood is refused. The field is compared as parsed parts, never as
 //! a prefix or suffix, so a look-alike (`http://localhost:8000.evil.com`) cannot pass.
@@ -15,6 +16,13 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
+
+/// What browsers send for an origin that is none.
+const NULL: &str = "null";
+
+/// Schemes whose origins name a host, always (URL Standard, "special scheme"); others may leave it
+/// empty, and applications do what they like: `file://`, `app://.`.
+const WEB_SCHEMES: [&str; 5] = ["http", "https", "ws", "wss", "ftp"];
 
 /// The origins that the operator accepts beside the server's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +39,7 @@ impl AllowList {
     fn lists(&self, origin: &Place) -> bool {
         self.permits.iter().any(|permit| match permit {
             Permit::Any => true,
+            Permit::Null => false,
             Permit::Place(place) => place.covers(origin),
         })
     }
@@ -44,11 +53,14 @@ impl FromIterator<Permit> for AllowList {
     }
 }
 
-/// One entry of the [`AllowList`]: `scheme://host[:port]`, `host[:port]` or `*`.
+/// One entry of the [`AllowList`]: `scheme://host[:port]`, `host[:port]`, `null` or `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Permit {
     /// `*`: any origin at all, even one that cannot be read.
     Any,
+    /// `null`: what browsers send for every page that has no origin of its own (RFC 6454 section
+    /// 6.1). A sandboxed frame has none, and any page can put itself into one.
+    Null,
     /// One origin; without a scheme, that host and port under any scheme.
     Place(Place),
 }
@@ -60,8 +72,8 @@ impl FromStr for Permit {
         if text == "*" {
             return Ok(Self::Any);
         }
-        if text.eq_ignore_ascii_case("null") {
-            return Err(PermitError::Null);
+        if text.eq_ignore_ascii_case(NULL) {
+            return Ok(Self::Null);
         }
         if !text.is_ascii() {
             return Err(PermitError::NotAscii);
@@ -78,6 +90,7 @@ impl fmt::Display for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => f.write_str("*"),
+            Self::Null => f.write_str(NULL),
             Self::Place(place) => place.fmt(f),
         }
     }
@@ -86,15 +99,13 @@ impl fmt::Display for Permit {
 /// Why a text is no [`Permit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PermitError {
-    /// Sandboxed frames, local files and redirects all send `null`, so does any attacker.
-    #[error("`null` is sent by any sandboxed page and cannot be listed; `*` accepts every origin")]
-    Null,
     /// Browsers send the `xn--` form, and letters of other scripts can imitate ASCII ones.
     #[error("an origin is ASCII; write an international name in its xn-- form")]
     NotAscii,
     /// Anything else that is no origin, such as one with a path.
     #[error(
-        "write scheme://host[:port] or host[:port], without a path or a slash at the end, or `*`"
+        "write scheme://host[:port] or host[:port], without a path or a slash at the end, or as \
+         browsers send it: `file://`, `null`; or `*`"
     )]
     Malformed,
 }
@@ -116,6 +127,9 @@ pub fn allowed(origin: Option<&[u8]>, host: &str, served: Scheme, list: &AllowLi
     if list.accepts_any() {
         return true;
     }
+    if origin == NULL.as_bytes() {
+        return list.permits.contains(&Permit::Null);
+    }
     let parsed = std::str::from_utf8(origin).ok().and_then(Place::of_origin);
     parsed.is_some_and(|origin| origin.is_own(host, served) || list.lists(&origin))
 }
@@ -133,15 +147,29 @@ pub struct Place {
 enum Host {
     Name(String),
     V6(Ipv6Addr),
+    /// None, or the dot that stands for it: of local files and applications.
+    Nameless(&'static str),
 }
 
 impl Place {
-    /// Reads `scheme "://" host [":" port]` and nothing after it (RFC 6454 section 6.2).
+    /// Reads `scheme "://" host [":" port]` and nothing after it (RFC 6454 section 6.2); the host
+    /// may be wanting where the scheme is none of the web's.
     fn of_origin(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
-        let place = Self::of_host(authority)?;
-        is_scheme(scheme).then(|| Self {
-            scheme: Some(scheme.to_ascii_lowercase()),
+        let scheme = is_scheme(scheme).then(|| scheme.to_ascii_lowercase())?;
+        let is_of_the_web = WEB_SCHEMES.contains(&scheme.as_str());
+        let nameless = ["", "."].into_iter().find(|none| *none == authority);
+        let place = match nameless {
+            Some(_) if is_of_the_web => return None,
+            Some(none) => Self {
+                scheme: None,
+                host: Host::Nameless(none),
+                port: None,
+            },
+            None => Self::of_host(authority)?,
+        };
+        Some(Self {
+            scheme: Some(scheme),
             ..place
         })
     }
@@ -217,6 +245,7 @@ impl fmt::Display for Place {
         }
         match &self.host {
             Host::Name(name) => f.write_str(name)?,
+            Host::Nameless(none) => f.write_str(none)?,
             Host::V6(address) => write!(f, "[{address}]")?,
         }
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))

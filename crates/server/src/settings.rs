@@ -256,10 +256,13 @@ pub struct Settings {
 
     /// Origins whose pages may connect, beside this server's own
     ///
-    /// A list of scheme://host:port or host:port, without the port if it is the scheme's default;
-    /// `*` accepts every origin, and is logged as a warning. A browser tells which page opens a
-    /// connection: a page of another host or port is answered 403 unless it is listed. Programs
-    /// that send no Origin are accepted.
+    /// A list of scheme://host:port or host:port, without the port if it is the scheme's default. A
+    /// browser tells which page opens a connection: a page of another host or port is answered 403
+    /// unless it is listed. Programs that send no Origin are accepted. What browsers send for pages
+    /// of no web server is listed as they send it: chrome-extension://ID, capacitor://localhost,
+    /// `file://` for local files, `null` for pages without an origin of their own. `*` accepts every
+    /// origin. It, `file://` and `null` are logged as warnings: any page can send `null` from a
+    /// sandboxed frame.
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = permit)]
     #[arg(help_heading = PAGE)]
     pub allow_origin: Vec<Permit>,

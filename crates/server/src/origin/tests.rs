@@ -173,6 +173,40 @@ fn origin_listed_is_accepted_beside_the_own() {
 }
 
 #[test]
+fn origin_that_names_no_host_is_accepted_where_it_is_listed_exactly() {
+    for (entry, origin, expected) in [
+        ("null", "null", true),
+        ("null", "NULL", false),
+        ("null", "http://null", false),
+        ("null", "file://", false),
+        ("null", "null, null", false),
+        ("http://null", "null", false),
+        ("localhost", "null", false),
+        ("file://", "file://", true),
+        ("FILE://", "file://", true),
+        ("file://", "null", false),
+        ("file://", "file:///", false),
+        ("file://", "file:///etc/passwd", false),
+        ("file://", "file://server", false),
+        ("file://", "files://", false),
+        ("file://", "http://", false),
+        ("file://server", "file://", false),
+        ("app://.", "app://.", true),
+        ("app://.", "app://", false),
+        ("app://.", "app://a.", false),
+        ("app://", "app://.", false),
+        ("content://", "content://", true),
+        ("tauri://localhost", "tauri://localhost", true),
+        ("tauri://localhost", "ionic://localhost", false),
+        ("chrome-extension://abc", "chrome-extension://abc", true),
+        ("chrome-extension://abc", "chrome-extension://abcd", false),
+        ("chrome-extension://abc", "chrome-extension://abc/", false),
+    ] {
+        check(origin, "localhost:8000", &[entry], expected);
+    }
+}
+
+#[test]
 fn origin_any_accepts_everything() {
     for origin in ["null", "http://evil.com", "nonsense", ""] {
         check(
@@ -195,17 +229,22 @@ fn permit_displays_as_it_is_written() {
         "example.com",
         "example.com:3000",
         "capacitor://localhost",
+        "null",
+        "file://",
+        "app://.",
     ] {
         assert_eq!(text.parse::<Permit>().unwrap().to_string(), text);
     }
     let loud: Permit = "HTTPS://Example.COM".parse().unwrap();
     assert_eq!(loud.to_string(), "https://example.com");
+    // It is no host of that name, however it is written.
+    let loud: Permit = "NULL".parse().unwrap();
+    assert_eq!(loud.to_string(), "null");
 }
 
 #[test]
 fn permit_malformed_is_refused_with_reason() {
     for (text, reason) in [
-        ("null", PermitError::Null),
         ("https://b\u{fc}cher.example", PermitError::NotAscii),
         ("", PermitError::Malformed),
         ("https://example.com/", PermitError::Malformed),
@@ -214,6 +253,15 @@ fn permit_malformed_is_refused_with_reason() {
         ("example.com:99999", PermitError::Malformed),
         ("user@example.com", PermitError::Malformed),
         ("**", PermitError::Malformed),
+        ("file:///", PermitError::Malformed),
+        ("file:", PermitError::Malformed),
+        ("app://..", PermitError::Malformed),
+        ("app://:1", PermitError::Malformed),
+        ("://", PermitError::Malformed),
+        ("http://", PermitError::Malformed),
+        ("https://.", PermitError::Malformed),
+        ("ws://", PermitError::Malformed),
+        ("null/", PermitError::Malformed),
     ] {
         assert_eq!(text.parse::<Permit>(), Err(reason), "{text:?}");
     }

@@ -74,6 +74,10 @@ pub enum Warning {
     AnyOrigin,
     /// `message_fragments_max` is 0.
     FragmentsUnbounded,
+    /// `allow_origin` has `null`.
+    NullOrigin,
+    /// `allow_origin` has `file://`.
+    FileOrigin,
     /// A bound on the connections of an address is 0.
     AddressUnbounded {
         /// Its key.
@@ -96,6 +100,14 @@ impl fmt::Display for Warning {
             ),
             Self::FragmentsUnbounded => f.write_str(
                 "message_fragments_max is 0: a peer may send a message in any number of fragments",
+            Self::NullOrigin => f.write_str(
+                "allow_origin has `null`: any page in a sandbox may connect in its visitor's name, \
+                 and any page can put itself into one; some browsers send it for local files too",
+            ),
+            Self::FileOrigin => f.write_str(
+                "allow_origin has `file://`: any file that a visitor opens may connect in the \
+                 visitor's name, downloaded ones too",
+            ),
             ),
             Self::AddressUnbounded { key } => {
                 write!(

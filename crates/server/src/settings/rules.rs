@@ -156,8 +156,18 @@ fn tls(settings: &Settings) -> impl Iterator<Item = Fault> {
 /// What is permitted but should be known.
 pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    if settings.allow_origin.contains(&Permit::Any) {
-        warnings.push(Warning::AnyOrigin);
+    for (entry, warning) in [
+        ("*", Warning::AnyOrigin),
+        ("null", Warning::NullOrigin),
+        ("file://", Warning::FileOrigin),
+    ] {
+        if settings
+            .allow_origin
+            .iter()
+            .any(|it| it.to_string() == entry)
+        {
+            warnings.push(warning);
+        }
     }
     if settings.message_fragments_max == 0 {
         warnings.push(Warning::FragmentsUnbounded);

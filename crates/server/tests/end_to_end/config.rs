@@ -81,14 +81,17 @@ fn check_of_a_bad_file_is_refused_like_a_start() {
 fn check_of_a_risky_file_warns() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("hubbub.toml");
-    fs::write(&file, "allow_origin = [\"*\"]\n").unwrap();
-    let checked = run(config(&["check", file.to_str().unwrap()]));
-    assert_eq!(checked.status.code(), Some(0));
-    assert!(
-        checked.stderr.contains("every page on the web"),
-        "{}",
-        checked.stderr
-    );
+    for (origin, words) in [
+        ("*", "every page on the web"),
+        ("null", "any page in a sandbox"),
+        ("file://", "any file"),
+    ] {
+        fs::write(&file, format!("allow_origin = [\"{origin}\"]\n")).unwrap();
+        let Ended { status, stderr, .. } = run(config(&["check", file.to_str().unwrap()]));
+        assert_eq!(status.code(), Some(0));
+        assert!(stderr.contains(words), "{words} is not in {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
 }
 
 /// A file of settings that names this certificate and key, for the public addresses or for the

@@ -10,6 +10,7 @@ on_both_drivers![
     origin_of_the_server_itself_or_none_is_accepted,
     origin_of_another_place_is_answered_403,
     origin_that_is_listed_is_accepted,
+    origin_that_names_no_host_is_accepted_where_it_is_listed_exactly,
     origin_of_any_kind_is_accepted_with_a_star,
     origin_does_not_matter_for_pages,
 ];
@@ -116,6 +117,54 @@ fn origin_that_is_listed_is_accepted(driver: Driver) {
         let answer = status(&server, "localhost", &[origin], "/rooms/r");
         assert_eq!(answer, expected, "{origin}");
     }
+}
+
+/// What browsers send for pages that no web server has: `null` from sandboxed frames, and origins of
+/// local files, extensions and applications.
+fn origin_that_names_no_host_is_accepted_where_it_is_listed_exactly(driver: Driver) {
+    let origins = [
+        "null",
+        "file://",
+        "app://.",
+        "capacitor://localhost",
+        "ionic://localhost",
+        "tauri://localhost",
+        "chrome-extension://mhjfbmdgcfjbbpaeojofohoefgiehjai",
+        "moz-extension://1c9f3b2e-6a4d-4f0e-9d7c-2b8a5e4f1a60",
+    ];
+    let all = Server::start(driver, &["--allow-origin", &origins.join(",")]);
+    for origin in origins {
+        let answer = status(&all, "localhost", &[origin], "/rooms/r");
+        assert_eq!(answer, 101, "{origin}");
+    }
+    for origin in [
+        "NULL",
+        "null null",
+        "file:///",
+        "file://localhost",
+        "app://",
+        "chrome-extension://",
+        "moz-extension://another",
+        "capacitor://",
+        "http://",
+        "",
+    ] {
+        let answer = status(&all, "localhost", &[origin], "/rooms/r");
+        assert_eq!(answer, 403, "{origin:?}");
+    }
+    eventually("what `null` lets in is worth a warning", || {
+        let log = all.log();
+        log.lines()
+            .any(|line| line.contains("WARN") && line.contains("sandbox"))
+    });
+    drop(all);
+    let one = Server::start(driver, &["--allow-origin", "file://"]);
+    for origin in origins {
+        let expected = if origin == "file://" { 101 } else { 403 };
+        let answer = status(&one, "localhost", &[origin], "/echo");
+        assert_eq!(answer, expected, "{origin}");
+    }
+    assert!(!one.log().contains("sandbox"));
 }
 
 fn origin_of_any_kind_is_accepted_with_a_star(driver: Driver) {

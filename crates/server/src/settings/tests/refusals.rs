@@ -74,7 +74,7 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
             "allow_origin = [\"https://a.example/\"]",
             &["without a path"],
         ),
-        ("allow_origin = [\"null\"]", &["cannot be listed"]),
+        ("allow_origin = [\"http://\"]", &["without a path", "null"]),
         (
             "trusted_proxies = [\"10.0.0.0/33\"]",
             &["not a network", "10.0.0.0/8"],
