@@ -15,6 +15,7 @@
 pub mod application;
 pub mod descriptors;
 pub mod internal;
+pub mod faults;
 pub mod logging;
 pub mod memory;
 pub mod origin;

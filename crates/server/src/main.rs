@@ -38,12 +38,19 @@ fn main() -> ExitCode {
 
 fn carry_out(sources: Sources<'_>) -> Result<anyhow::Result<()>, Stop> {
     Ok(match Task::of(&sources.args)? {
-        Task::Serve => serve(Settings::load(&sources)?),
+        Task::Serve => {
+            let loaded = Settings::load(&sources);
+            serve(loaded.map_err(|stop| stop.beside_files(Files::faults))?)
+        }
         Task::Print(args) => {
             let file = Settings::print(&Sources { args, ..sources })?;
             io::stdout().write_all(file.as_bytes()).map_err(Into::into)
         }
-        Task::Check(file) => check(&file, Settings::check(&file, sources)?),
+        Task::Check(file) => {
+            let loaded = Settings::check(&file, sources);
+            let loaded = loaded.map_err(|stop| stop.beside_files(Files::faults))?;
+            check(&file, loaded)
+        }
     })
 }
 

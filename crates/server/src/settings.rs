@@ -9,7 +9,8 @@
 //! *Invariant:* nothing is guessed. A value that is out of range, has the wrong unit or belongs to
 //! no setting is refused before anything listens, with the place where it stands and a remedy.
 //!
-//! - `layers.rs` merges the sources; `file.rs` and `environment.rs` read one each
+//! - `layers.rs` merges the sources; `file.rs` and `environment.rs` read one each; `negative.rs` sees
+//!   to numbers below zero among the flags
 //! - `units.rs` sizes, durations and counts; `rules.rs` what must agree between settings
 //! - `help.rs` the command with its texts; `nearest.rs` "did you mean"; `report.rs` messages
 //! - `reload.rs` which settings change at run time; `print.rs` the file with every key;
@@ -20,6 +21,7 @@ mod file;
 mod help;
 mod layers;
 mod nearest;
+mod negative;
 mod print;
 mod reload;
 mod report;
@@ -124,7 +126,8 @@ pub struct Settings {
     /// Addresses and ports to listen on
     ///
     /// A list. Names are not resolved: write `127.0.0.1:8000`, `[::1]:8000`, or `0.0.0.0:8000` for
-    /// every interface. With port 0 the system chooses one, which the log tells.
+    /// every interface. With port 0 the system chooses one, which the log tells. No two may overlap,
+    /// nor with internal_listen; 0.0.0.0 and [::] do not, each is for its own family.
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', value_parser = address)]
     #[arg(default_value = "127.0.0.1:8000", help_heading = LISTENING)]
     pub listen: Vec<SocketAddr>,

@@ -17,13 +17,16 @@ use rustls::{
         CertificateDer, PrivateKeyDer,
         pem::{self, PemObject},
     },
-    server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier},
+    server::{
+        NoServerSessionStorage, ProducesTickets, WantsServerCert, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
+    },
     version::{TLS12, TLS13},
 };
 use tracing::{info, warn};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use crate::settings::Settings;
+use crate::{faults::Faults, settings::Settings};
 
 /// TLS of all listeners, as the settings want it now.
 #[derive(Clone, Debug, Default)]
@@ -69,29 +72,29 @@ impl Listeners {
     /// Reads what the settings name.
     ///
     /// # Errors
-    /// When a file cannot be read or is of no use, with the setting that names it and a remedy.
-    pub fn load(settings: &Settings, tickets: &Tickets) -> anyhow::Result<Self> {
+    /// When files cannot be read or are of no use: all of them, each with the setting that names it
+    /// and a remedy.
+    pub fn load(settings: &Settings, tickets: &Tickets) -> Result<Self, Faults> {
         let s = settings;
-        let public = match (&s.tls_cert, &s.tls_key) {
-            (Some(cert), Some(key)) => Some(Secured::public(
-                named("tls_cert", cert),
-                named("tls_key", key),
-                tickets,
-            )?),
-            _ => None,
-        };
-        let internal = match (&s.internal_tls_cert, &s.internal_tls_key) {
-            (Some(cert), Some(key)) => {
-                let clients = s.internal_tls_client_ca.as_deref();
-                Some(Secured::internal(
-                    named("internal_tls_cert", cert),
-                    named("internal_tls_key", key),
-                    clients.map(|path| named("internal_tls_client_ca", path)),
-                )?)
-            }
-            _ => None,
-        };
-        Ok(Self { public, internal })
+        let mut faults = Faults::default();
+        let pair = Pair::read(
+            named("tls_cert", s.tls_cert.as_deref()),
+            named("tls_key", s.tls_key.as_deref()),
+            &mut faults,
+        );
+        let public = pair.and_then(|pair| faults.note(Secured::public(pair, tickets)));
+        let pair = Pair::read(
+            named("internal_tls_cert", s.internal_tls_cert.as_deref()),
+            named("internal_tls_key", s.internal_tls_key.as_deref()),
+            &mut faults,
+        );
+        let clients = named(
+            "internal_tls_client_ca",
+            s.internal_tls_client_ca.as_deref(),
+        );
+        let verifier = clients.and_then(|clients| faults.note(verifier(clients)));
+        let internal = pair.and_then(|pair| faults.note(Secured::internal(pair, verifier)));
+        faults.into_result(Some(Self { public, internal }))
     }
 
     /// Says in the log until when the certificates hold.
@@ -120,13 +123,57 @@ impl Listeners {
     }
 }
 
+/// What stands in the two files of a listener.
+struct Pair<'a> {
+    cert: Named<'a>,
+    chain: Vec<CertificateDer<'static>>,
+    expires: i64,
+    key: Named<'a>,
+    private: PrivateKeyDer<'static>,
+}
+
+impl<'a> Pair<'a> {
+    /// Reads either file, whatever is wrong with the other.
+    fn read(cert: Option<Named<'a>>, key: Option<Named<'a>>, faults: &mut Faults) -> Option<Self> {
+        let certified = cert.and_then(|cert| {
+            let chain = chain(cert).and_then(|chain| Ok((expires(cert, &chain)?, chain)));
+            faults.note(chain).map(|read| (cert, read))
+        });
+        let private = key.and_then(|key| Some((key, faults.note(private_key(key))?)));
+        let ((cert, (expires, chain)), (key, private)) = certified.zip(private)?;
+        Some(Self {
+            cert,
+            chain,
+            expires,
+            key,
+            private,
+        })
+    }
+
+    fn with(self, builder: Builder<WantsServerCert>) -> anyhow::Result<(ServerConfig, i64)> {
+        let Self { cert, key, .. } = self;
+        let config =
+            builder
+                .with_single_cert(self.chain, self.private)
+                .map_err(|error| match error {
+                    rustls::Error::InconsistentKeys(_) => anyhow!(
+                        "{key} is not the key of the certificate in {cert}: \
+                     name the two files that were made together, the server's own certificate first"
+                    ),
+                    error => anyhow!(
+                        "{key} and {cert} cannot be used: {error}; \
+                     keys are RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519"
+                    ),
+                })?;
+        Ok((config, self.expires))
+    }
+}
+
 impl Secured {
-    fn public(cert: Named<'_>, key: Named<'_>, tickets: &Tickets) -> anyhow::Result<Self> {
+    fn public(pair: Pair<'_>, tickets: &Tickets) -> anyhow::Result<Self> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = versions(provider)?.with_no_client_auth();
-        let chain = chain(cert)?;
-        let expires = expires(cert, &chain)?;
-        let mut config = with_pair(builder, (cert, chain), key)?;
+        let (mut config, expires) = pair.with(builder)?;
         // Clients without ALPN are served too; those that offer others alone are refused.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ticketer = tickets.0.clone();
@@ -135,32 +182,15 @@ impl Secured {
 
     /// Sessions are not resumed: that would pass by the look at a client's certificate.
     fn internal(
-        cert: Named<'_>,
-        key: Named<'_>,
-        clients: Option<Named<'_>>,
+        pair: Pair<'_>,
+        clients: Option<Arc<dyn ClientCertVerifier>>,
     ) -> anyhow::Result<Self> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = versions(provider.clone())?;
+        let builder = versions(Arc::new(aws_lc_rs::default_provider()))?;
         let builder = match clients {
             None => builder.with_no_client_auth(),
-            Some(clients) => {
-                let mut roots = RootCertStore::empty();
-                for root in self::chain(clients)? {
-                    roots
-                        .add(root)
-                        .map_err(|error| unfit(clients, &error, AUTHORITY_REMEDY))?;
-                }
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                let verifier = verifier
-                    .build()
-                    .map_err(|error| unfit(clients, &error, AUTHORITY_REMEDY))?;
-                builder.with_client_cert_verifier(verifier)
-            }
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
         };
-        let chain = chain(cert)?;
-        let expires = expires(cert, &chain)?;
-        let mut config = with_pair(builder, (cert, chain), key)?;
+        let (mut config, expires) = pair.with(builder)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self::of(config, expires))
     }
@@ -183,24 +213,20 @@ fn versions(provider: Arc<CryptoProvider>) -> anyhow::Result<Builder<rustls::Wan
         .context("TLS 1.2 and 1.3 are not available")
 }
 
-fn with_pair(
-    builder: Builder<rustls::server::WantsServerCert>,
-    (cert, chain): (Named<'_>, Vec<CertificateDer<'static>>),
-    key: Named<'_>,
-) -> anyhow::Result<ServerConfig> {
-    let private = private_key(key)?;
-    builder
-        .with_single_cert(chain, private)
-        .map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => anyhow!(
-                "{key} is not the key of the certificate in {cert}: \
-             name the two files that were made together, the server's own certificate first"
-            ),
-            error => anyhow!(
-                "{key} and {cert} cannot be used: {error}; \
-             keys are RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519"
-            ),
-        })
+/// Looks at clients' certificates: one of those in this file must have signed them.
+fn verifier(clients: Named<'_>) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+    const REMEDY: &str = "it must be PEM: the certificates of those who sign clients'";
+    let mut roots = RootCertStore::empty();
+    for root in chain(clients)? {
+        roots
+            .add(root)
+            .map_err(|error| unfit(clients, &error, REMEDY))?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    verifier
+        .build()
+        .map_err(|error| unfit(clients, &error, REMEDY))
 }
 
 /// The certificates of a file, in its order.
@@ -226,8 +252,6 @@ fn private_key(key: Named<'_>) -> anyhow::Result<PrivateKeyDer<'static>> {
         error => unfit(key, &error, REMEDY),
     })
 }
-
-const AUTHORITY_REMEDY: &str = "it must be PEM: the certificates of those who sign clients'";
 
 fn read(file: Named<'_>) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file.path).map_err(|error| {
@@ -255,8 +279,8 @@ fn expires(cert: Named<'_>, chain: &[CertificateDer<'_>]) -> anyhow::Result<i64>
     Ok(earliest)
 }
 
-fn named<'a>(key: &'static str, path: &'a Path) -> Named<'a> {
-    Named { key, path }
+fn named<'a>(key: &'static str, path: Option<&'a Path>) -> Option<Named<'a>> {
+    path.map(|path| Named { key, path })
 }
 
 fn now() -> i64 {

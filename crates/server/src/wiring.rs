@@ -6,6 +6,7 @@ use runtime::{AddressLimits, Compression, Config, DriverChoice, Proxies, Rate, T
 
 use crate::{
     application::Hubbub,
+    faults::Faults,
     internal::Configured,
     memory,
     origin::Scheme,
@@ -191,15 +192,23 @@ impl Files {
     /// Reads them.
     ///
     /// # Errors
-    /// When one cannot be read or is of no use, with the setting that names it and a remedy.
-    pub fn read(settings: &Settings) -> anyhow::Result<Self> {
-        let site = match &settings.static_dir {
-            None => Site::embedded(),
-            Some(dir) => Site::load(dir, settings.static_bytes_max.bytes())?,
-        };
-        let tickets = Tickets::new()?;
-        let tls = Listeners::load(settings, &tickets)?;
-        Ok(Self { site, tickets, tls })
+    /// When files cannot be read or are of no use: all of them, each with the setting that names it
+    /// and a remedy.
+    pub fn read(settings: &Settings) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let site = faults.note(site(settings));
+        let tickets = faults.note(Tickets::new());
+        let tls = tickets.and_then(|tickets| {
+            let tls = faults.note_all(Listeners::load(settings, &tickets))?;
+            Some((tickets, tls))
+        });
+        let files = site.zip(tls);
+        faults.into_result(files.map(|(site, (tickets, tls))| Self { site, tickets, tls }))
+    }
+
+    /// All that is wrong with them.
+    pub fn faults(settings: &Settings) -> Faults {
+        Self::read(settings).err().unwrap_or_default()
     }
 
     /// What of `static_dir` is not served, and why.
@@ -215,5 +224,12 @@ pub fn application(settings: &Settings, site: Site) -> Arc<Hubbub> {
         None => Scheme::Http,
         Some(_) => Scheme::Https,
     };
+fn site(settings: &Settings) -> anyhow::Result<Site> {
+    let Some(dir) = &settings.static_dir else {
+        return Ok(Site::embedded());
+    };
+    Ok(Site::load(dir, settings.static_bytes_max.bytes())?)
+}
+
     Arc::new(Hubbub::new(site, scheme, settings.allow_list()))
 }

@@ -51,10 +51,11 @@ pub(super) fn read(variables: &[(OsString, OsString)], known: &[&str]) -> Enviro
 impl Environment {
     fn unknown(&mut self, name: &str, rest: &str, known: &[&str]) {
         match nearest(rest, known) {
-            Some(key) if !is_injected(rest) => self.faults.push(Fault {
-                subject: name.to_owned(),
-                reason: format!("there is no such setting; did you mean {}?", variable(key)),
-            }),
+            Some(key) if !is_injected(rest) => {
+                let meant = variable(key);
+                let reason = format!("there is no such setting; did you mean {meant}?");
+                self.faults.push(Fault::new(&[key], name, reason));
+            }
             _ => self.warnings.push(Warning::UnknownVariable {
                 name: name.to_owned(),
             }),

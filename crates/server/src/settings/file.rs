@@ -1,12 +1,13 @@
 //! Reads the layer of the file: TOML with flat keys.
 
 use std::any::TypeId;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use clap::{Arg, ArgAction, Command};
+use serde::Deserialize as _;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
 use super::layers::Found;
@@ -14,41 +15,56 @@ use super::nearest::nearest;
 use super::report::{Fault, Place};
 use super::units::{Period, Size};
 
+/// Of a file with more errors of syntax than these only the first is told: it is something else.
+const ERRORS_MAX: usize = 20;
+
 /// What a file holds: values to check, and what is wrong already.
-#[derive(Default)]
 pub(super) struct File {
     pub(super) found: Vec<Found>,
     pub(super) faults: Vec<Fault>,
+    /// Whether all of it could be read: otherwise it may set what seems to be missing.
+    pub(super) is_whole: bool,
+}
+
+impl Default for File {
+    /// No file.
+    fn default() -> Self {
+        Self {
+            found: Vec::new(),
+            faults: Vec::new(),
+            is_whole: true,
+        }
+    }
 }
 
 pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
-    let table: BTreeMap<String, Spanned<Value>> = match toml::from_str(text) {
-        Ok(table) => table,
-        Err(error) => return File::refused(path, error.to_string()),
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if errors.len() > ERRORS_MAX {
+        let reason = format!("this is no TOML; first of all, {}", errors[0]);
+        return File::refused(path, reason);
+    }
+    let mut file = File {
+        is_whole: errors.is_empty(),
+        ..File::default()
     };
-    let mut entries: Vec<_> = table.into_iter().collect();
+    let line_of = |at: usize| text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+    let mut broken: Vec<usize> = Vec::new();
+    for error in errors {
+        let line = error.span().map(|span| line_of(span.start));
+        // What follows on the same line may only be what the first left over.
+        if line.is_none_or(|line| !broken.contains(&line)) {
+            let subject = format!("config {}", path.display());
+            file.faults
+                .push(Fault::new(&[], subject, error.to_string()));
+        }
+        broken.extend(line);
+    }
+    let mut entries: Vec<_> = table.into_inner().into_iter().collect();
     entries.sort_by_key(|(_, value)| value.span().start);
-    let mut file = File::default();
     for (key, value) in entries {
-        let before = text.get(..value.span().start).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let place = Place::File {
-            path: path.to_owned(),
-            line,
-        };
-        let value = value.into_inner();
-        let shown = format!("{} line {line}: {key} = {value}", path.display());
-        match read(&key, value, command) {
-            Ok(values) => file.found.push(Found {
-                key,
-                values,
-                place,
-                shown,
-            }),
-            Err(reason) => file.faults.push(Fault {
-                subject: shown,
-                reason,
-            }),
+        let line = line_of(value.span().start);
+        if !broken.contains(&line) {
+            file.entry(path, line, &key.into_inner(), value, command);
         }
     }
     file
@@ -60,7 +76,42 @@ impl File {
         let subject = format!("config {}", path.display());
         Self {
             found: Vec::new(),
-            faults: vec![Fault { subject, reason }],
+            faults: vec![Fault::new(&["config"], subject, reason)],
+            is_whole: false,
+        }
+    }
+
+    fn entry(
+        &mut self,
+        path: &Path,
+        line: usize,
+        key: &str,
+        value: Spanned<DeValue<'_>>,
+        command: &Command,
+    ) {
+        let place = format!("{} line {line}: {key}", path.display());
+        let value = match Value::deserialize(ValueDeserializer::from(value)) {
+            Ok(value) => value,
+            Err(error) => {
+                let reason = error.message();
+                return self.faults.push(Fault::new(&[key], place, reason));
+            }
+        };
+        let shown = format!("{place} = {value}");
+        match read(key, value, command) {
+            Ok(values) => self.found.push(Found {
+                key: key.to_owned(),
+                values,
+                place: Place::File {
+                    path: path.to_owned(),
+                    line,
+                },
+                shown,
+            }),
+            Err(reason) => {
+                let meant = nearest(key, &known(command)).unwrap_or(key);
+                self.faults.push(Fault::new(&[meant], shown, reason));
+            }
         }
     }
 }
@@ -128,15 +179,17 @@ fn unknown(key: &str, value: &Value, command: &Command) -> String {
     if value.is_table() {
         return "there are no tables: all keys stand at the top of the file".to_owned();
     }
-    let mut known: Vec<&str> = command
-        .get_arguments()
-        .map(|arg| arg.get_id().as_str())
-        .filter(|key| *key != "config")
-        .collect();
+    let mut known = known(command);
     if let Some(key) = nearest(key, &known) {
         return format!("there is no such setting; did you mean {key}?");
     }
     known.sort_unstable();
     let list = known.join(", ");
     format!("there is no such setting; there are: {list}")
+}
+
+/// The keys that a file may have.
+fn known(command: &Command) -> Vec<&str> {
+    let keys = command.get_arguments().map(|arg| arg.get_id().as_str());
+    keys.filter(|key| *key != "config").collect()
 }

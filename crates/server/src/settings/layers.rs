@@ -3,16 +3,16 @@
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, FromArgMatches};
+use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 
 use super::environment::{self, Environment};
 use super::file::{self, File};
 use super::report::{Fault, Override, Place, Refusal, Stop, Warning, flag};
-use super::{Settings, help, rules};
+use super::{Settings, help, negative, rules};
 
 /// Where settings are read from: the process, or what a test makes up.
 pub struct Sources<'a> {
@@ -71,30 +71,35 @@ impl Settings {
     /// Reads all sources and checks each value, then the values against each other.
     ///
     /// # Errors
-    /// When help or the version is asked for, or anything is wrong: see [`Stop::report`].
+    /// When help or the version is asked for, or with all that is wrong: see [`Stop::report`].
     pub fn load(sources: &Sources<'_>) -> Result<Loaded, Stop> {
         let command = help::command();
-        // The flags alone come first: help and wrong flags must not depend on the other layers.
-        let flags = matches(&command, &sources.args)?;
+        // The flags alone come first: help must not depend on the other layers.
+        let mut found = read_flags(&command, &negative::join(&sources.args))?;
         let environment = read_environment(sources, &command);
-        let file = read_file(sources, &command, &flags, &environment);
+        let file = read_file(sources, &command, &found, &environment);
+        found.extend(environment.found);
+        found.extend(file.found);
 
         let mut faults = file.faults;
         faults.extend(environment.faults);
-        let mut found = environment.found;
-        found.extend(file.found);
-        faults.extend(
-            found
-                .iter()
-                .filter_map(|found| check_alone(&command, found)),
-        );
-        Refusal::of(faults)?;
-
-        let sourced = Sourced::new(&command, &flags, found);
-        let all = matches(&command, &sourced.complete(&sources.args))?;
-        let settings = Self::from_arg_matches(&all).map_err(Stop::CommandLine)?;
-        Refusal::of(rules::faults(&settings, &sourced))?;
-
+        found.retain(|found| match check_alone(&command, found) {
+            None => true,
+            Some(fault) => {
+                faults.push(fault);
+                false
+            }
+        });
+        let sourced = Sourced::new(found);
+        let settings = sourced.settings(&command)?;
+        if file.is_whole {
+            let mut between = rules::faults(&settings, &sourced);
+            between.retain(|fault| !fault.follows_from(&faults));
+            faults.append(&mut between);
+        }
+        if !faults.is_empty() {
+            return Err(Refusal::of(faults, settings));
+        }
         let mut warnings = environment.warnings;
         warnings.extend(rules::warnings(&settings));
         Ok(Loaded {
@@ -112,6 +117,38 @@ fn matches(command: &Command, args: &[OsString]) -> Result<ArgMatches, Stop> {
         .map_err(Stop::CommandLine)
 }
 
+/// What stands on the command line. Its values are not looked at yet: what is wrong with them is
+/// told together with the other layers' faults.
+fn read_flags(command: &Command, args: &[OsString]) -> Result<Vec<Found>, Stop> {
+    let unread = |arg: Arg| arg.value_parser(value_parser!(OsString));
+    let flags = match matches(&command.clone().mut_args(unread), args) {
+        // What the values may be is only known to the command itself.
+        Err(Stop::CommandLine(error)) if error.kind() == ErrorKind::DisplayHelp => {
+            matches(command, args)?
+        }
+        flags => flags?,
+    };
+    let keys = command.get_arguments().map(|arg| arg.get_id().as_str());
+    let given = keys.filter(|key| flags.value_source(key) == Some(ValueSource::CommandLine));
+    let found = given.map(|key| {
+        let values = flags.get_raw(key).into_iter().flatten();
+        let values: Vec<_> = values.map(ToOwned::to_owned).collect();
+        Found {
+            key: key.to_owned(),
+            shown: format!("{}={:?}", flag(key), listed(&values)),
+            values,
+            place: Place::Flag,
+        }
+    });
+    Ok(found.collect())
+}
+
+/// The values of a list as one text.
+fn listed(values: &[OsString]) -> String {
+    let values: Vec<_> = values.iter().map(|it| it.to_string_lossy()).collect();
+    values.join(",")
+}
+
 fn read_environment(sources: &Sources<'_>, command: &Command) -> Environment {
     let known: Vec<&str> = command
         .get_arguments()
@@ -124,24 +161,20 @@ fn read_environment(sources: &Sources<'_>, command: &Command) -> Environment {
 fn read_file(
     sources: &Sources<'_>,
     command: &Command,
-    flags: &ArgMatches,
+    flags: &[Found],
     environment: &Environment,
 ) -> File {
-    let by_flag = flags.get_one::<PathBuf>("config").cloned();
-    let by_variable = || {
-        let found = environment.found.iter().find(|found| found.key == "config");
-        found
-            .and_then(|found| found.values.first())
-            .map(PathBuf::from)
-    };
-    let Some(path) = by_flag.or_else(by_variable) else {
+    let mut higher = flags.iter().chain(&environment.found);
+    let named = higher.find(|found| found.key == "config");
+    let path = named.and_then(|found| found.values.first());
+    let Some(path) = path.map(Path::new) else {
         return File::default();
     };
-    match (sources.read)(&path) {
-        Ok(text) => file::parse(&path, &text, command),
+    match (sources.read)(path) {
+        Ok(text) => file::parse(path, &text, command),
         Err(error) => {
             let remedy = "name a readable file, or leave --config and HUBBUB_CONFIG out";
-            File::refused(&path, format!("cannot be read ({error}): {remedy}"))
+            File::refused(path, format!("cannot be read ({error}): {remedy}"))
         }
     }
 }
@@ -151,12 +184,7 @@ fn check_alone(command: &Command, found: &Found) -> Option<Fault> {
     let arg = command
         .get_arguments()
         .find(|arg| arg.get_id() == found.key.as_str())?;
-    let fault = |reason| {
-        Some(Fault {
-            subject: found.shown.clone(),
-            reason,
-        })
-    };
+    let fault = |reason| Some(Fault::new(&[&found.key], &found.shown, reason));
     let nothing = found.values.is_empty() && !arg.get_default_values().is_empty();
     if nothing || found.values.iter().any(|value| value.is_empty()) {
         return fault("it is empty: write a value or leave it out".to_owned());
@@ -189,22 +217,10 @@ pub(super) struct Sourced {
 }
 
 impl Sourced {
-    /// Keeps the highest layer of each: the flag, else the first in `lower`.
-    fn new(command: &Command, flags: &ArgMatches, lower: Vec<Found>) -> Self {
-        let mut found = Vec::new();
-        for arg in command.get_arguments() {
-            let key = arg.get_id().as_str();
-            if flags.value_source(key) == Some(ValueSource::CommandLine) {
-                let values = flags.get_raw(key).into_iter().flatten();
-                found.push(Found {
-                    key: key.to_owned(),
-                    values: values.map(ToOwned::to_owned).collect(),
-                    place: Place::Flag,
-                    shown: flag(key),
-                });
-            }
-        }
-        for candidate in lower {
+    /// Keeps the first of each, which is of the highest layer.
+    fn new(all: Vec<Found>) -> Self {
+        let mut found: Vec<Found> = Vec::new();
+        for candidate in all {
             if found.iter().all(|higher| higher.key != candidate.key) {
                 found.push(candidate);
             }
@@ -212,28 +228,19 @@ impl Sourced {
         Self { found }
     }
 
-    /// The command line, completed by a flag for each value that only a lower layer has.
-    fn complete(&self, args: &[OsString]) -> Vec<OsString> {
-        let (program, flags) = args.split_at(args.len().min(1));
-        let lower = self.found.iter().filter(|found| found.place != Place::Flag);
-        let mut complete = program.to_vec();
-        complete.extend(lower.flat_map(Found::as_flags));
-        complete.extend_from_slice(flags);
-        complete
+    /// The settings, as if all of it stood on the command line.
+    fn settings(&self, command: &Command) -> Result<Settings, Stop> {
+        let mut args = vec![OsString::from("hubbub")];
+        args.extend(self.found.iter().flat_map(Found::as_flags));
+        let all = matches(command, &args)?;
+        Settings::from_arg_matches(&all).map_err(Stop::CommandLine)
     }
 
     fn overrides(&self) -> Vec<Override> {
-        let overrides = self.found.iter().map(|found| {
-            let values: Vec<_> = found
-                .values
-                .iter()
-                .map(|value| value.to_string_lossy())
-                .collect();
-            Override {
-                key: found.key.clone(),
-                value: values.join(","),
-                place: found.place.clone(),
-            }
+        let overrides = self.found.iter().map(|found| Override {
+            key: found.key.clone(),
+            value: listed(&found.values),
+            place: found.place.clone(),
         });
         overrides.collect()
     }

@@ -1,10 +1,12 @@
 //! What loading the settings has to say: refusals, warnings, and where a value comes from.
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::environment;
+use super::{Settings, environment};
+use crate::faults::Faults;
 
 /// The code that a process ends with when its settings are refused, as after a wrong flag.
 const EXIT_REFUSED: u8 = 2;
@@ -72,12 +74,12 @@ pub enum Warning {
     },
     /// `allow_origin` has `*`.
     AnyOrigin,
-    /// `message_fragments_max` is 0.
-    FragmentsUnbounded,
     /// `allow_origin` has `null`.
     NullOrigin,
     /// `allow_origin` has `file://`.
     FileOrigin,
+    /// `message_fragments_max` is 0.
+    FragmentsUnbounded,
     /// A bound on the connections of an address is 0.
     AddressUnbounded {
         /// Its key.
@@ -98,8 +100,6 @@ impl fmt::Display for Warning {
             Self::AnyOrigin => f.write_str(
                 "allow_origin has `*`: every page on the web may connect in its visitor's name",
             ),
-            Self::FragmentsUnbounded => f.write_str(
-                "message_fragments_max is 0: a peer may send a message in any number of fragments",
             Self::NullOrigin => f.write_str(
                 "allow_origin has `null`: any page in a sandbox may connect in its visitor's name, \
                  and any page can put itself into one; some browsers send it for local files too",
@@ -108,6 +108,8 @@ impl fmt::Display for Warning {
                 "allow_origin has `file://`: any file that a visitor opens may connect in the \
                  visitor's name, downloaded ones too",
             ),
+            Self::FragmentsUnbounded => f.write_str(
+                "message_fragments_max is 0: a peer may send a message in any number of fragments",
             ),
             Self::AddressUnbounded { key } => {
                 write!(
@@ -125,36 +127,72 @@ impl fmt::Display for Warning {
 /// One thing that is wrong: where, and why with a remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
+    /// The settings that it is about, or that were meant.
+    pub(super) keys: Vec<String>,
     pub(super) subject: String,
     pub(super) reason: String,
 }
 
-/// All that is wrong with the settings, for a person to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Fault {
+    pub(super) fn new(
+        keys: &[&str],
+        subject: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            keys: keys.iter().map(ToString::to_string).collect(),
+            subject: subject.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Whether it may follow from one of these, and is gone with it.
+    pub(super) fn follows_from(&self, others: &[Self]) -> bool {
+        let mut others = others.iter().flat_map(|other| &other.keys);
+        others.any(|key| self.keys.contains(key))
+    }
+}
+
+/// All that is wrong with the settings and the files that they name, for a person to read.
+#[derive(Debug)]
 pub struct Refusal {
     faults: Vec<Fault>,
+    /// What of the settings is not wrong, for the files that it names.
+    sound: Box<Settings>,
+    files: Faults,
 }
 
 impl Refusal {
-    /// Refuses if there is anything to refuse.
-    pub(super) fn of(faults: Vec<Fault>) -> Result<(), Stop> {
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Stop::Refused(Self { faults }))
-        }
+    /// Refuses because of `faults`; what is not wrong is in `sound`.
+    pub(super) fn of(faults: Vec<Fault>, sound: Settings) -> Stop {
+        Stop::Refused(Self {
+            faults,
+            sound: Box::new(sound),
+            files: Faults::default(),
+        })
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.faults.len() {
-            1 => writeln!(f, "error: a setting is refused\n")?,
-            count => writeln!(f, "error: {count} settings are refused\n")?,
+            1 => write!(f, "error: a setting is refused")?,
+            count => write!(f, "error: {count} settings are refused")?,
         }
-        for Fault { subject, reason } in &self.faults {
+        match self.files.lines().len() {
+            0 => f.write_str("\n\n")?,
+            1 => f.write_str(", and a file is of no use\n\n")?,
+            count => write!(f, ", and {count} files are of no use\n\n")?,
+        }
+        for Fault {
+            subject, reason, ..
+        } in &self.faults
+        {
             let reason = reason.trim_end().replace('\n', "\n    ");
             writeln!(f, "  {subject}\n    {reason}\n")?;
+        }
+        for line in self.files.lines() {
+            writeln!(f, "  {line}\n")?;
         }
         f.write_str("For what can be set, try 'hubbub --help'.\n")
     }
@@ -165,41 +203,51 @@ impl std::error::Error for Refusal {}
 /// Why there are no settings to go on with.
 #[derive(Debug)]
 pub enum Stop {
-    /// The command line asks for help or the version, or is wrong.
+    /// The command line asks for help or the version, or cannot be made out.
     CommandLine(clap::Error),
-    /// A value from the file or the environment is wrong, or values disagree.
+    /// A value is wrong, wherever it stands, or values disagree.
     Refused(Refusal),
 }
 
 impl Stop {
+    /// The same, with what `read` finds wrong in the files that the sound settings name.
+    #[must_use]
+    pub fn beside_files(mut self, read: impl FnOnce(&Settings) -> Faults) -> Self {
+        if let Self::Refused(refusal) = &mut self {
+            refusal.files = read(&refusal.sound);
+        }
+        self
+    }
+
     /// All that is wrong, in one line for the log.
     pub fn line(&self) -> String {
         let text = match self {
             Self::CommandLine(error) => error.to_string(),
-            Self::Refused(Refusal { faults }) => {
+            Self::Refused(Refusal { faults, files, .. }) => {
                 let faults = faults.iter();
-                let faults = faults.map(|Fault { subject, reason }| format!("{subject}: {reason}"));
-                faults.collect::<Vec<_>>().join("; ")
+                let faults = faults.map(|it| format!("{}: {}", it.subject, it.reason));
+                let all: Vec<_> = faults.chain(files.lines().iter().cloned()).collect();
+                all.join("; ")
             }
         };
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// Prints what there is to say and tells the code to exit with: 0 after help, else 2.
-    pub fn report(&self) -> ExitCode {
+    /// The code to exit with: 0 after help, else 2.
+    pub(super) fn code(&self) -> u8 {
         match self {
-            Self::CommandLine(error) => {
-                // Nothing is left to tell it to if the terminal is gone.
-                let _ = error.print();
-                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_REFUSED))
-            }
-            Self::Refused(refusal) => {
-                let _ = std::io::Write::write_all(
-                    &mut std::io::stderr(),
-                    refusal.to_string().as_bytes(),
-                );
-                ExitCode::from(EXIT_REFUSED)
-            }
+            Self::CommandLine(error) => u8::try_from(error.exit_code()).unwrap_or(EXIT_REFUSED),
+            Self::Refused(_) => EXIT_REFUSED,
         }
+    }
+
+    /// Prints what there is to say and tells the code to exit with.
+    pub fn report(&self) -> ExitCode {
+        // Nothing is left to tell it to if the terminal is gone.
+        let _ = match self {
+            Self::CommandLine(error) => error.print(),
+            Self::Refused(refusal) => write!(io::stderr(), "{refusal}"),
+        };
+        ExitCode::from(self.code())
     }
 }

@@ -1,11 +1,11 @@
 //! What must agree between settings, and what is permitted with a warning.
 
 use std::fmt::Display;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::layers::Sourced;
 use super::report::{Fault, Warning};
-use super::{ProxyHeader, Settings};
-use crate::origin::Permit;
+use super::{Internal, ProxyHeader, Settings};
 
 /// The faults that only show when all values are known.
 pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
@@ -23,7 +23,7 @@ pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
         .chain(unfinished(settings, sourced))
         .chain(rates)
         .chain(proxies)
-        .chain(listen(settings))
+        .chain(addresses(settings, sourced))
         .chain(tls(settings))
         .collect()
 }
@@ -33,13 +33,14 @@ type Rule<T> = ((&'static str, T), (&'static str, T), &'static str);
 
 fn at_most<T: PartialOrd + Display>(rule: &Rule<T>, sourced: &Sourced) -> Option<Fault> {
     let ((lower, lower_value), (upper, upper_value), why) = rule;
-    (lower_value > upper_value).then(|| Fault {
-        subject: format!(
+    (lower_value > upper_value).then(|| {
+        let subject = format!(
             "{} exceeds {}",
             sourced.describe(lower, lower_value),
             sourced.describe(upper, upper_value)
-        ),
-        reason: format!("{why}: lower {lower} or raise {upper}"),
+        );
+        let reason = format!("{why}: lower {lower} or raise {upper}");
+        Fault::new(&[lower, upper], subject, reason)
     })
 }
 
@@ -88,13 +89,14 @@ fn rates(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
     let wrong = rates
         .iter()
         .filter(|(_, rate, _, burst)| *rate > 0 && *burst == 0);
-    let faults = wrong.map(|(rate, rate_value, burst, burst_value)| Fault {
-        subject: format!(
+    let faults = wrong.map(|(rate, rate_value, burst, burst_value)| {
+        let subject = format!(
             "{} leaves nothing of {}",
             sourced.describe(burst, burst_value),
             sourced.describe(rate, rate_value)
-        ),
-        reason: format!("raise {burst} to 1 or more, or write 0 for {rate} to have no bound"),
+        );
+        let reason = format!("raise {burst} to 1 or more, or write 0 for {rate} to have no bound");
+        Fault::new(&[rate, burst], subject, reason)
     });
     faults.collect()
 }
@@ -102,30 +104,91 @@ fn rates(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
 fn proxies(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
     let is_nobody_trusted = settings.trusted_proxies.is_empty();
     let is_wrong = settings.proxy_header == ProxyHeader::ProxyV2 && is_nobody_trusted;
-    is_wrong.then(|| Fault {
-        subject: format!(
-            "{} without trusted_proxies",
-            sourced.describe("proxy_header", &"proxy-v2")
-        ),
-        reason: "no peer may send such a header: list the proxies' networks in trusted_proxies, \
-                 or leave proxy_header out"
-            .to_owned(),
+    is_wrong.then(|| {
+        let header = sourced.describe("proxy_header", &"proxy-v2");
+        Fault::new(
+            &["proxy_header", "trusted_proxies"],
+            format!("{header} without trusted_proxies"),
+            "no peer may send such a header: list the proxies' networks in trusted_proxies, or \
+             leave proxy_header out",
+        )
     })
 }
 
-fn listen(settings: &Settings) -> Option<Fault> {
-    let addresses = &settings.listen;
-    if addresses.is_empty() {
-        return Some(Fault {
-            subject: "listen is an empty list".to_owned(),
-            reason: "write at least one address, or leave it out".to_owned(),
-        });
+/// Addresses of which one is part of another: who connects there would reach either.
+fn addresses(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
+    let all = &settings.listen;
+    if all.is_empty() {
+        let reason = "write at least one address, or leave it out";
+        return vec![Fault::new(&["listen"], "listen is an empty list", reason)];
     }
-    let again = (1..addresses.len()).find(|at| addresses[..*at].contains(&addresses[*at]))?;
-    Some(Fault {
-        subject: format!("listen has {} twice", addresses[again]),
-        reason: "write each address once".to_owned(),
-    })
+    let again = all.iter().enumerate().filter_map(|(at, address)| {
+        let before = all[..at].iter().find(|it| overlap(**it, *address))?;
+        Some(listened_on_twice(*before, *address))
+    });
+    again.chain(internal(settings, sourced)).collect()
+}
+
+fn listened_on_twice(one: SocketAddr, other: SocketAddr) -> Fault {
+    let (subject, reason) = if one == other {
+        let reason = "write each address once".to_owned();
+        (format!("listen has {one} twice"), reason)
+    } else {
+        let is_any = one.ip().is_unspecified();
+        let (any, part) = if is_any { (one, other) } else { (other, one) };
+        let family = if any.is_ipv4() { "IPv4" } else { "IPv6" };
+        let reason = format!(
+            "{} is every {family} address of this machine: leave {part} out, or give it another port",
+            any.ip()
+        );
+        (
+            format!("listen has {one} and {other}, which overlap"),
+            reason,
+        )
+    };
+    Fault::new(&["listen"], subject, reason)
+}
+
+fn internal(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
+    let Internal::At(internal) = settings.internal_listen else {
+        return None;
+    };
+    // Unlike the public ones, this listener takes IPv4 too where it takes every IPv6 address.
+    let takes_both = internal.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let is_within = |public: &SocketAddr| takes_both && is_same_port(*public, internal);
+    let mut listen = settings.listen.iter();
+    let public = listen.find(|it| overlap(**it, internal) || is_within(it))?;
+    Some(Fault::new(
+        &["listen", "internal_listen"],
+        format!(
+            "{} overlaps {}",
+            sourced.describe("internal_listen", &internal),
+            sourced.describe("listen", public)
+        ),
+        "the internal listener is not for the public: give one of them another port, or write off \
+         for internal_listen",
+    ))
+}
+
+/// Whether a connection to the one address could be meant for the other. An address of every IPv6
+/// interface is none of IPv4 here; with port 0 the system chooses one that is free.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    is_same_port(one, other) && one.is_ipv4() == other.is_ipv4() && {
+        let is_any = one.ip().is_unspecified() || other.ip().is_unspecified();
+        is_any || (one.ip() == other.ip() && scope(one) == scope(other))
+    }
+}
+
+fn is_same_port(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port() && one.port() != 0
+}
+
+/// The interface of an address that many of them may have.
+fn scope(address: SocketAddr) -> u32 {
+    match address {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(address) => address.scope_id(),
+    }
 }
 
 /// What of TLS is of no use without the rest.
@@ -147,9 +210,10 @@ fn tls(settings: &Settings) -> impl Iterator<Item = Fault> {
         (clients, internal_cert),
     ];
     let wanting = needs.into_iter().filter(|(one, other)| one.1 && !other.1);
-    wanting.map(|((one, _), (other, _))| Fault {
-        subject: format!("{one} is set without {other}"),
-        reason: format!("TLS needs both: set {other} too, or leave {one} out"),
+    wanting.map(|((one, _), (other, _))| {
+        let subject = format!("{one} is set without {other}");
+        let reason = format!("TLS needs both: set {other} too, or leave {one} out");
+        Fault::new(&[one, other], subject, reason)
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, Command, CommandFactory, value_parser};
 
 use super::report::Stop;
-use super::{Loaded, Settings, Sources, help, print};
+use super::{Loaded, Settings, Sources, help, negative, print};
 
 /// The task of one run of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Task {
             return Ok(Self::Serve);
         }
         let command = Command::new("hubbub").subcommand(config());
-        let matches = command.try_get_matches_from(args);
+        let matches = command.try_get_matches_from(negative::join(args));
         let matches = matches.map_err(Stop::CommandLine)?;
         let task = matches.subcommand_matches("config");
         let check = task.and_then(|task| task.subcommand_matches("check"));
@@ -50,8 +50,8 @@ pub(super) fn config() -> Command {
     let check = Command::new("check")
         .about(
             "Check FILE as --config reads it at start, and the files it names: certificates, keys \
-             and static_dir; exit with 0 if all is good, with 2 if a setting is refused, with 1 if \
-             such a file is",
+             and static_dir, and tell all that is wrong; exit with 0 if all is good, with 2 if a \
+             setting is refused, with 1 if only such a file is",
         )
         .arg(file.value_parser(value_parser!(PathBuf)));
     let print = Command::new("print")

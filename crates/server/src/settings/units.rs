@@ -1,7 +1,7 @@
 //! Sizes, durations and counts: how they are written, within which range, and written back.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -129,10 +129,42 @@ pub(super) fn cores(
 
 /// Reads an address with its port; around it there may be the blanks of a list.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.trim().parse().map_err(|_| {
-        "not an address and port: write 127.0.0.1:8000, [::1]:8000 or 0.0.0.0:8000; \
-         names are not resolved"
-            .to_owned()
+    let text = text.trim();
+    let address = text.parse().map_err(|_| {
+        format!(
+            "{text:?} is not an address and port: write 127.0.0.1:8000, [::1]:8000 or 0.0.0.0:8000; \
+             names are not resolved"
+        )
+    })?;
+    match unfit(address) {
+        None => Ok(address),
+        Some(reason) => Err(format!("{address} {reason}")),
+    }
+}
+
+/// Why nobody could listen there, or nobody connect, and what to write instead.
+fn unfit(address: SocketAddr) -> Option<String> {
+    let (ip, port) = (address.ip(), address.port());
+    let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    if ip.is_multicast() || is_broadcast {
+        return Some("is an address of many: nobody can connect to it".to_owned());
+    }
+    let SocketAddr::V6(v6) = address else {
+        return None;
+    };
+    if let Some(v4) = v6.ip().to_ipv4_mapped() {
+        let v4 = SocketAddr::from((v4, port));
+        return Some(format!(
+            "is IPv4 written as IPv6, which is listened for apart: write {v4}"
+        ));
+    }
+    let is_of_a_link = v6.ip().is_unicast_link_local() && v6.scope_id() == 0;
+    is_of_a_link.then(|| {
+        let ip = v6.ip();
+        format!(
+            "is an address of one link: name the interface by its number (`ip link`), \
+             as in [{ip}%2]:{port}"
+        )
     })
 }
 

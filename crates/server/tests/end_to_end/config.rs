@@ -195,6 +195,65 @@ fn check_of_a_directory_that_cannot_be_served_is_refused_like_a_start() {
     }
 }
 
+/// A file of settings that names files of which none is of any use, and words of each fault.
+fn of_no_use(authority: &Authority) -> (String, Vec<&'static str>) {
+    let one = authority.issue("one");
+    let damaged = authority.file("damaged.pem");
+    fs::write(&damaged, "-----BEGIN PRIVATE KEY-----\n!!!\n-----END").unwrap();
+    let settings = [
+        ("tls_cert", "/nowhere/chain.pem"),
+        ("tls_key", text(&damaged)),
+        ("internal_tls_cert", text(&one.key)),
+        ("internal_tls_key", "/nowhere/key.pem"),
+        ("internal_tls_client_ca", text(&one.key)),
+        ("static_dir", "/nowhere/public"),
+    ];
+    let lines = settings.map(|(key, value)| format!("{key} = \"{value}\"\n"));
+    let words = vec![
+        "tls_cert (/nowhere/chain.pem) cannot be read",
+        "damaged.pem) is of no use",
+        "  internal_tls_cert (",
+        "has no certificate",
+        "internal_tls_key (/nowhere/key.pem) cannot be read",
+        "internal_tls_client_ca (",
+        "static_dir: cannot read /nowhere/public",
+    ];
+    (lines.concat(), words)
+}
+
+#[test]
+fn check_tells_all_faults_of_all_files_at_once_like_a_start() {
+    let authority = Authority::new();
+    let (settings, words) = of_no_use(&authority);
+    let file = authority.file("hubbub.toml");
+    fs::write(&file, &settings).unwrap();
+    let all = [&["6 files"], &words[..]].concat();
+    check_refused_like_a_start(&file, &all);
+
+    let wrong = "rooms_mix = 5\nlog_level = \"inof\"\nrequest_line_bytes_max = \"32KiB\"\n";
+    fs::write(&file, wrong.to_owned() + &settings).unwrap();
+    let mut start = command();
+    start.args(["--config", text(&file)]);
+    let start = run(start);
+    let checked = run(config(&["check", text(&file)]));
+    assert_eq!(checked.status.code(), Some(2), "{}", checked.stderr);
+    assert_eq!(
+        (checked.status, &checked.stderr),
+        (start.status, &start.stderr)
+    );
+    let more = [
+        "3 settings",
+        "6 files",
+        "rooms_mix",
+        "inof",
+        "head_bytes_max",
+    ];
+    for word in [&more, &words[..]].concat() {
+        let stderr = &checked.stderr;
+        assert!(stderr.contains(word), "{word} is not in {stderr}");
+    }
+}
+
 /// Nobody is to be disturbed by a check, least of all the server that is to be told of the file.
 #[test]
 fn check_of_good_files_needs_no_port() {

@@ -276,10 +276,8 @@ fn flag_that_is_wrong_ends_with_code_two() {
         &["--listen", ""],
         &["--message-bytes-max", "64 potatoes"],
     ] {
-        let Stop::CommandLine(error) = load(flags, &[], None).unwrap_err() else {
-            panic!("{flags:?} is the command line's fault");
-        };
-        assert_eq!(error.exit_code(), 2, "{flags:?}");
+        let stop = load(flags, &[], None).unwrap_err();
+        assert_eq!(stop.code(), 2, "{flags:?}");
     }
 }
 
@@ -350,4 +348,226 @@ fn settings_that_disagree_are_refused_with_both_places() {
     );
     let twice = ["--listen=127.0.0.1:1,127.0.0.1:1"];
     refused(&twice, &[], None, &["listen has 127.0.0.1:1 twice"]);
+}
+
+#[test]
+fn addresses_that_overlap_are_refused_by_name() {
+    for (listen, internal, words) in [
+        (
+            "0.0.0.0:8000,127.0.0.1:8000",
+            "off",
+            &["listen", "0.0.0.0:8000", "127.0.0.1:8000", "every IPv4"][..],
+        ),
+        (
+            "127.0.0.1:8000,[::1]:8000,0.0.0.0:8000",
+            "off",
+            &["127.0.0.1:8000", "0.0.0.0:8000", "every IPv4"],
+        ),
+        (
+            "[::]:8000,[::1]:8000",
+            "off",
+            &["[::]:8000", "[::1]:8000", "every IPv6"],
+        ),
+        (
+            "[fe80::1%2]:8000,[::]:8000",
+            "off",
+            &["[fe80::1%2]:8000", "[::]:8000"],
+        ),
+        ("[::1]:1,[0:0::1]:1", "off", &["listen has [::1]:1 twice"]),
+        (
+            "127.0.0.1:8000",
+            "127.0.0.1:8000",
+            &[
+                "internal_listen (127.0.0.1:8000, --internal-listen)",
+                "listen (127.0.0.1:8000, --listen)",
+                "another port",
+            ],
+        ),
+        (
+            "0.0.0.0:9000",
+            "127.0.0.1:9000",
+            &["internal_listen (127.0.0.1:9000", "listen (0.0.0.0:9000"],
+        ),
+        (
+            "127.0.0.1:1,127.0.0.1:2",
+            "0.0.0.0:2",
+            &["internal_listen (0.0.0.0:2", "listen (127.0.0.1:2"],
+        ),
+        (
+            "[::1]:9000",
+            "[::]:9000",
+            &["internal_listen ([::]:9000", "listen ([::1]:9000"],
+        ),
+        // The internal listener is not for IPv6 alone.
+        (
+            "127.0.0.1:9000",
+            "[::]:9000",
+            &["internal_listen ([::]:9000", "listen (127.0.0.1:9000"],
+        ),
+    ] {
+        let flags = [
+            &format!("--listen={listen}")[..],
+            &format!("--internal-listen={internal}"),
+        ];
+        refused(&flags, &[], None, words);
+    }
+    // Where the other one has its default.
+    refused(
+        &["--listen=0.0.0.0:9000"],
+        &[],
+        None,
+        &["internal_listen (127.0.0.1:9000, the default)"],
+    );
+    // All of them at once.
+    refused(
+        &["--listen=0.0.0.0:1,127.0.0.1:1,127.0.0.2:1,0.0.0.0:9000"],
+        &[],
+        None,
+        &[
+            "3 settings",
+            "127.0.0.1:1",
+            "127.0.0.2:1",
+            "internal_listen",
+        ],
+    );
+}
+
+#[test]
+fn addresses_that_do_not_overlap_are_accepted() {
+    for (listen, internal) in [
+        ("0.0.0.0:8000,[::]:8000", "127.0.0.1:9000"),
+        ("127.0.0.1:8000,[::1]:8000,127.0.0.2:8000", "off"),
+        ("0.0.0.0:8000,127.0.0.1:8001", "127.0.0.1:8002"),
+        ("127.0.0.1:0,127.0.0.1:0,0.0.0.0:0", "127.0.0.1:0"),
+        ("[fe80::1%2]:8000,[fe80::1%3]:8000", "off"),
+        ("[::]:9000", "127.0.0.1:9000"),
+        ("[::]:9000", "0.0.0.0:9000"),
+        ("0.0.0.0:9000", "[::1]:9000"),
+        ("0.0.0.0:9000", "off"),
+    ] {
+        let flags = [
+            &format!("--listen={listen}")[..],
+            &format!("--internal-listen={internal}"),
+        ];
+        accepted(&flags, &[], None);
+    }
+}
+
+#[test]
+fn address_that_the_kernel_would_not_take_is_refused_with_what_to_write() {
+    for (address, words) in [
+        ("[::ffff:127.0.0.1]:8000", &["write 127.0.0.1:8000"][..]),
+        ("[::ffff:0.0.0.0]:8000", &["write 0.0.0.0:8000"]),
+        ("[fe80::1]:8000", &["interface", "[fe80::1%2]:8000"]),
+        ("[ff02::1]:8000", &["nobody can connect"]),
+        ("224.0.0.1:8000", &["nobody can connect"]),
+        ("255.255.255.255:8000", &["nobody can connect"]),
+    ] {
+        for key in ["listen", "internal_listen"] {
+            let flag = report::flag(key);
+            let words = [&[flag.as_str(), address], words].concat();
+            refused(&[&flag, address], &[], None, &words);
+            let line = format!("{key} = \"{address}\"");
+            refused(&[], &[], Some(&line), &words[1..]);
+        }
+    }
+}
+
+/// What becomes of these flags: the settings, or all that is wrong.
+fn outcome(flags: &[&str]) -> Result<Settings, String> {
+    let loaded = load(flags, &[], None);
+    loaded
+        .map(|loaded| loaded.settings)
+        .map_err(|stop| message(&stop))
+}
+
+/// A word that begins with a hyphen is a flag to the command line's parser.
+#[test]
+fn negative_number_is_a_wrong_value_of_every_flag() {
+    for arg in arguments() {
+        let key = arg.get_id().as_str();
+        let flag = report::flag(key);
+        let is_named = |name| matches!(arg.get_value_names(), Some([it]) if it == name);
+        let value = if is_named("DURATION") { "-5s" } else { "-1" };
+        let joined = format!("{flag}={value}");
+        let apart = outcome(&[&flag, value]);
+        assert_eq!(apart, outcome(&[&joined]), "{joined}");
+        match &apart {
+            // Names of a directory and of a host.
+            Ok(_) => assert!(["static_dir", "allow_origin"].contains(&key), "{joined}"),
+            Err(text) => {
+                let words = if is_named("PATH") { key } else { &flag };
+                assert!(text.contains(words), "{words} is not in:\n{text}");
+                assert!(!text.contains("unexpected"), "{joined}:\n{text}");
+            }
+        }
+        // But a flag is no value: this one has none.
+        let text = outcome(&[&flag, "--version"]).unwrap_err();
+        assert!(text.contains("a value is required"), "{flag}:\n{text}");
+    }
+    let text = outcome(&["--rooms-max", "-1"]).unwrap_err();
+    assert!(text.contains("out of range: 1 to 100000000"), "{text}");
+    let text = outcome(&["--drain-delay", "-5s"]).unwrap_err();
+    assert!(text.contains("250ms, 10s or 5m"), "{text}");
+}
+
+#[test]
+fn faults_of_all_layers_and_between_them_are_told_at_once() {
+    let text = "ping_intervall = \"1s\"\nlog_level = \"inof\"\nrequest_line_bytes_max = \"32KiB\"\n\
+                tls_key = \"k\"\n";
+    refused(
+        &[
+            "--cores",
+            "0",
+            "--drain-delay",
+            "-5s",
+            "--listen=0.0.0.0:9000,x",
+        ],
+        &[("HUBBUB_ROOMS_MAX", "0")],
+        Some(text),
+        &[
+            "8 settings",
+            "--cores=\"0\"",
+            "--drain-delay=\"-5s\"",
+            "\"x\" is not an address",
+            "HUBBUB_ROOMS_MAX",
+            "ping_intervall",
+            "inof",
+            "request_line_bytes_max (32KiB, hubbub.toml line 3)",
+            "tls_key is set without tls_cert",
+        ],
+    );
+}
+
+/// A value that is refused is no reason to complain of what it would agree with.
+#[test]
+fn fault_that_may_follow_from_another_is_not_told() {
+    for (text, faults) in [
+        ("tls_cert = 5\ntls_key = \"k\"", "a setting is"),
+        ("tls_crt = \"c\"\ntls_key = \"k\"", "a setting is"),
+        (
+            "listen = [\"x\"]\ninternal_listen = \"127.0.0.1:8000\"",
+            "a setting is",
+        ),
+        (
+            "proxy_header = \"proxy-v2\"\ntrusted_proxies = [\"x\"]",
+            "a setting is",
+        ),
+        ("tls_cert = chain.pem\ntls_key = \"k\"", "a setting is"),
+        ("tls_cert = 5\ninternal_tls_key = \"k\"", "2 settings are"),
+    ] {
+        refused(&[], &[], Some(text), &[&format!("{faults} refused")]);
+    }
+}
+
+#[test]
+fn file_that_is_no_toml_in_several_places_is_told_of_all() {
+    let text = "rooms_max = \nping_interval = 10s\nlog_level = \"inof\"\nrooms_mix = 1\n\
+                cores = 99999999999999999999\n";
+    let words = ["line 1", "line 2", "line 3", "line 4", "line 5"];
+    refused(&[], &[], Some(text), &words);
+    // Something else altogether is not told line by line.
+    let prose = "It is no list of keys.\n".repeat(1000);
+    let words = ["a setting is refused", "this is no TOML", "line 1,"];
+    refused(&[], &[], Some(&prose), &words);
 }

@@ -1,0 +1,54 @@
+//! All that is wrong with the files that the settings name, so that one look finds all of it.
+
+use std::fmt;
+
+/// What is wrong, each with the setting that names the file and a remedy.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<String>);
+
+impl Faults {
+    /// Keeps what an attempt failed with, or returns what it brought.
+    pub fn note<T>(&mut self, attempt: anyhow::Result<T>) -> Option<T> {
+        attempt
+            .map_err(|error| self.0.push(format!("{error:#}")))
+            .ok()
+    }
+
+    /// The same, of an attempt in which several things may be wrong.
+    pub fn note_all<T>(&mut self, attempt: Result<T, Self>) -> Option<T> {
+        attempt
+            .map_err(|mut faults| self.0.append(&mut faults.0))
+            .ok()
+    }
+
+    /// What all the attempts have brought, if none failed.
+    ///
+    /// # Errors
+    /// With what did.
+    pub fn into_result<T>(self, brought: Option<T>) -> Result<T, Self> {
+        brought.filter(|_| self.0.is_empty()).ok_or(self)
+    }
+
+    /// Each in one line.
+    pub fn lines(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// A list for people; with `{:#}` one line, for the log.
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            faults if f.alternate() => f.write_str(&faults.join("; ")),
+            [fault] => f.write_str(fault),
+            faults => {
+                writeln!(f, "{} files are of no use", faults.len())?;
+                faults
+                    .iter()
+                    .try_for_each(|fault| writeln!(f, "\n  {fault}"))
+            }
+        }
+    }
+}
