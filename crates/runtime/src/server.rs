@@ -58,6 +58,14 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A core's thread cannot be had.
+    #[error("the thread of core {core} cannot be started")]
+    Thread {
+        /// The core.
+        core: u16,
+        /// Why; most often a limit on threads.
+        source: io::Error,
+    },
     /// Something else that every start needs has failed.
     #[error("cannot start")]
     Io(#[from] io::Error),
@@ -374,7 +382,8 @@ fn spawn_cores(
             reports: reports.clone(),
         };
         let thread = thread::Builder::new().name(format!("core-{}", id.0));
-        threads.push(thread.spawn(move || run_core(seed))?);
+        let thread = thread.spawn(move || run_core(seed));
+        threads.push(thread.map_err(|source| StartError::Thread { core: id.0, source })?);
     }
     Ok((controls, threads))
 }

@@ -13,15 +13,18 @@
 //! This crate alone reads the environment and ends the process. *Never* here: RFC 6455.
 
 pub mod application;
+mod control_group;
 pub mod descriptors;
-pub mod internal;
 pub mod faults;
+pub mod internal;
 pub mod logging;
 pub mod memory;
 pub mod origin;
 pub mod protocols;
 pub mod reload;
+pub mod remedy;
 pub mod settings;
 pub mod site;
+pub mod threads;
 pub mod tls;
 pub mod wiring;

@@ -8,13 +8,14 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, anyhow, bail};
-use runtime::{Drainer, Driver, Server, StartError};
+use anyhow::{Context, bail};
+use runtime::{Drainer, Driver, Server};
 use server::{
     descriptors,
     internal::{self, Status},
     logging,
     reload::Reloader,
+    remedy,
     settings::{Internal, Loaded, Settings, Sources, Stop, Task},
     tls::Listeners,
     wiring::{self, Files},
@@ -87,8 +88,9 @@ fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let internal = open_internal(&settings, &status)?;
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals cannot be handled")?;
     let config = wiring::config(&settings, &tls);
+    let cores = config.cores;
     let server = Server::start_telling(config, application.clone(), status.readiness())
-        .map_err(with_remedy)?;
+        .map_err(|error| remedy::of_start(error, cores))?;
     status.serving(server.monitor(), driver_name(&server));
     announce(&server, internal, &tls);
     let drainer = server.drainer();
@@ -102,7 +104,8 @@ fn serve(loaded: Loaded) -> anyhow::Result<()> {
     };
     thread::Builder::new()
         .name("signals".into())
-        .spawn(move || obey(signals, &drainer, reloader))?;
+        .spawn(move || obey(signals, &drainer, reloader))
+        .map_err(|error| remedy::of_other_thread("signals", &error, cores))?;
 
     if let Err(cause) = server.wait() {
         bail!("{cause}");
@@ -117,27 +120,14 @@ fn open_internal(settings: &Settings, status: &Status) -> anyhow::Result<Option<
     let Internal::At(address) = settings.internal_listen else {
         return Ok(None);
     };
-    let bound = internal::bind(address).and_then(|listener| {
-        let bound = listener.local_addr()?;
-        internal::spawn(listener, status.clone())?;
-        Ok(bound)
-    });
-    bound.map(Some).with_context(|| {
-        format!(
-            "the internal listener cannot have {address}; \
-             choose another address with --internal-listen, or write --internal-listen off"
-        )
-    })
-}
-
-/// Says what to do about a start that failed.
-fn with_remedy(error: StartError) -> anyhow::Error {
-    let remedy = match &error {
-        StartError::Listen { .. } => "; choose another address with --listen",
-        StartError::Driver { .. } => "; --driver auto takes epoll where io_uring is not granted",
-        StartError::Io(_) | StartError::Core { .. } => "",
-    };
-    anyhow!("{:#}{remedy}", anyhow::Error::new(error))
+    let listener =
+        internal::bind(address).map_err(|error| remedy::of_internal_listener(address, &error))?;
+    let bound = listener.local_addr()?;
+    internal::spawn(listener, status.clone()).map_err(|error| {
+        let cores = wiring::cores(settings);
+        remedy::of_other_thread("control", &error, cores)
+    })?;
+    Ok(Some(bound))
 }
 
 /// SIGHUP reloads the settings. Of the others, the first begins the drain and the second ends the

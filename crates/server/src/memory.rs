@@ -1,9 +1,8 @@
 //! How much memory this process may use: the machine's, or less where its control group says so.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
+
+use crate::control_group::{self, File};
 
 /// In bytes; `None` if the kernel does not tell.
 pub fn limit() -> Option<usize> {
@@ -26,34 +25,16 @@ fn machine(meminfo: &Path) -> Option<usize> {
     kib.checked_mul(1024)
 }
 
-/// The limits of this process's control group and of all above it (cgroups(7)), of whichever
-/// version has the controller. In a container the path may be one that only the host sees; then
-/// the mount's own root is this group.
+/// The limits of this process's control group and of all above it.
 fn groups(root: &Path) -> Vec<usize> {
-    let text = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-    let mut limits = Vec::new();
-    for line in text.lines() {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
-            continue;
-        };
-        let (mount, file) = match controllers {
-            "" => ("sys/fs/cgroup", "memory.max"),
-            _ if controllers.split(',').any(|it| it == "memory") => {
-                ("sys/fs/cgroup/memory", "memory.limit_in_bytes")
-            }
-            _ => continue,
-        };
-        let mount = root.join(mount);
-        let group: PathBuf = mount.join(path.trim_start_matches('/'));
-        let up = group.ancestors().take_while(|at| at.starts_with(&mount));
-        limits.extend(up.filter_map(|at| {
-            // `max`, for no limit, is no number.
-            let text = fs::read_to_string(at.join(file)).ok()?;
-            text.trim().parse::<usize>().ok()
-        }));
-    }
-    limits
+    const LIMIT: File = File {
+        controller: "memory",
+        v1: "memory.limit_in_bytes",
+        v2: "memory.max",
+    };
+    let texts = control_group::texts(root, &LIMIT).into_iter();
+    // `max`, for no limit, is no number.
+    texts.filter_map(|(_, text)| text.parse().ok()).collect()
 }
 
 #[cfg(test)]

@@ -172,7 +172,8 @@ pub struct Settings {
 
     /// How many threads serve connections, each on a core of its own
     ///
-    /// 1 to 256. Without it, one for each core that this process may use.
+    /// 1 to 256. Without it, one for each core that this process may use: those of its affinity, or
+    /// as many whole ones as the CPU quota of its control group has, if they are fewer; at least 1.
     #[arg(long, value_name = "COUNT", value_parser = cores(256), help_heading = LISTENING)]
     pub cores: Option<NonZeroUsize>,
 

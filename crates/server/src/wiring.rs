@@ -18,7 +18,6 @@ use crate::{
 
 /// The runtime's configuration.
 pub fn config(settings: &Settings, tls: &Listeners) -> Config {
-    let available = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let (memory, otherwise) = (memory::limit(), Config::default());
     // What is set, or one of so many parts of the memory that this process may use.
     let part_of_memory = |set: Option<Size>, parts, otherwise| {
@@ -27,7 +26,7 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
     };
     Config {
         listen: settings.listen.clone(),
-        cores: settings.cores.map_or_else(available, NonZeroUsize::get),
+        cores: cores(settings),
         driver: match settings.driver {
             Driver::Auto => DriverChoice::Auto,
             Driver::IoUring => DriverChoice::IoUring,
@@ -96,6 +95,13 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
             connection_age: settings.max_connection_age.map(Period::duration),
         },
     }
+}
+
+/// How many cores are to run. The standard library looks at the affinity of this process and at the
+/// CPU quotas of its control groups, of which it takes the whole part, at least 1.
+pub fn cores(settings: &Settings) -> usize {
+    let available = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    settings.cores.map_or_else(available, NonZeroUsize::get)
 }
 
 fn compression(settings: &Settings) -> Option<Compression> {
@@ -218,12 +224,6 @@ impl Files {
     }
 }
 
-/// The application, with this site.
-pub fn application(settings: &Settings, site: Site) -> Arc<Hubbub> {
-    let scheme = match settings.tls_cert {
-        None => Scheme::Http,
-        Some(_) => Scheme::Https,
-    };
 fn site(settings: &Settings) -> anyhow::Result<Site> {
     let Some(dir) = &settings.static_dir else {
         return Ok(Site::embedded());
@@ -231,5 +231,11 @@ fn site(settings: &Settings) -> anyhow::Result<Site> {
     Ok(Site::load(dir, settings.static_bytes_max.bytes())?)
 }
 
+/// The application, with this site.
+pub fn application(settings: &Settings, site: Site) -> Arc<Hubbub> {
+    let scheme = match settings.tls_cert {
+        None => Scheme::Http,
+        Some(_) => Scheme::Https,
+    };
     Arc::new(Hubbub::new(site, scheme, settings.allow_list()))
 }

@@ -3,6 +3,8 @@
 use std::{
     fs,
     net::{Ipv6Addr, SocketAddr, TcpListener},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -11,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     client::Client,
-    harness::{Driver, Ended, Server, command, run},
+    harness::{Driver, Ended, Server, command, eventually, run, with_own_port},
 };
 
 on_both_drivers![
@@ -147,6 +149,239 @@ fn flag_that_is_wrong_is_refused_naming_it() {
         with_flags(&["--listen", "localhost"]),
         &["--listen", "localhost"],
     );
+}
+
+/// Somebody else has that port, which would be told if anything were bound.
+#[test]
+fn addresses_that_overlap_are_refused_before_anything_is_bound() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let any = format!("0.0.0.0:{}", taken.local_addr().unwrap().port());
+    let twice = format!("--listen={any},{address}");
+    check_refused(
+        with_flags(&[&twice]),
+        &["listen", &any, &address, "overlap"],
+    );
+    let internal = format!("--internal-listen={address}");
+    for listen in [&any, &address] {
+        let flags = [&format!("--listen={listen}"), &internal[..]];
+        check_refused(
+            with_flags(&flags),
+            &["internal_listen", listen, "another port"],
+        );
+    }
+    let mapped = format!(
+        "--listen=[::ffff:127.0.0.1]:{}",
+        taken.local_addr().unwrap().port()
+    );
+    check_refused(
+        with_flags(&[&mapped]),
+        &["--listen", &format!("write {address}")],
+    );
+}
+
+#[test]
+fn negative_number_for_a_flag_is_refused_with_what_it_may_be() {
+    check_refused(
+        with_flags(&["--rooms-max", "-1", "--drain-delay", "-5s"]),
+        &[
+            "--rooms-max",
+            "out of range: 1 to",
+            "--drain-delay",
+            "250ms, 10s or 5m",
+        ],
+    );
+    let mut print = command();
+    print.args(["config", "print", "--rooms-max", "-1"]);
+    check_refused(print, &["--rooms-max", "out of range: 1 to"]);
+}
+
+/// The server under `launcher`, which changes what it may do and then becomes it.
+fn under(launcher: &[&str], flags: &[&str]) -> Command {
+    let (program, arguments) = launcher.split_first().unwrap();
+    let mut command = Command::new(program);
+    command.args(arguments).arg(env!("CARGO_BIN_EXE_hubbub"));
+    command.args(flags).env_clear();
+    with_own_port(command)
+}
+
+/// Whether the launcher can become this program: not everybody may give up rights.
+fn works(launcher: &[&str], program: &[&str]) -> bool {
+    let arguments = launcher[1..].iter().chain(program);
+    let ended = Command::new(launcher[0]).args(arguments).output();
+    let works = ended.as_ref().is_ok_and(|ended| ended.status.success());
+    if !works {
+        eprintln!("SKIPPED: {launcher:?} does not work here: {ended:?}");
+    }
+    works
+}
+
+#[test]
+fn port_below_1024_without_the_right_names_the_capability() {
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if first.trim().parse::<u16>().unwrap() <= 80 {
+        eprintln!("SKIPPED: anybody may listen on port 80 here");
+        return;
+    }
+    let without = [
+        "setpriv",
+        "--bounding-set=-net_bind_service",
+        "--inh-caps=-all",
+    ];
+    if !works(&without, &["true"]) {
+        return;
+    }
+    for flags in [
+        ["--listen=127.0.0.1:80", "--internal-listen=off"],
+        ["--listen=127.0.0.1:0", "--internal-listen=127.0.0.1:80"],
+    ] {
+        let Ended {
+            status,
+            stdout,
+            stderr,
+        } = run(under(&without, &flags));
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        assert!(stdout.is_empty(), "{stdout}");
+        let flag = if flags[1].ends_with("80") {
+            "--internal-listen"
+        } else {
+            "--listen"
+        };
+        for word in [
+            "127.0.0.1:80",
+            "CAP_NET_BIND_SERVICE",
+            "net.ipv4.ip_unprivileged_port_start",
+            flag,
+        ] {
+            assert!(stderr.contains(word), "{word} is not in {stderr}");
+        }
+    }
+}
+
+/// A control group of this test's own, if this process may make one.
+struct Group(PathBuf);
+
+impl Group {
+    /// With this in one of its files, of whichever version of control groups.
+    fn with(controller: &str, [v1, v2]: [(&str, &str); 2]) -> Option<Self> {
+        let name = format!("hubbub-test-{}-{controller}", std::process::id());
+        for (mount, (file, value)) in [(controller, v1), ("", v2)] {
+            let path = Path::new("/sys/fs/cgroup").join(mount).join(&name);
+            if fs::create_dir(&path).is_err() {
+                continue;
+            }
+            let group = Self(path);
+            if group.0.join(file).exists() && fs::write(group.0.join(file), value).is_ok() {
+                return Some(group);
+            }
+        }
+        eprintln!("SKIPPED: no control group for {controller} can be made here");
+        None
+    }
+
+    fn launcher(&self) -> [String; 4] {
+        let join = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.0.display());
+        ["sh".into(), "-c".into(), join, "sh".into()]
+    }
+
+    /// The server in this group.
+    fn run(&self, flags: &[&str]) -> Command {
+        let launcher = self.launcher();
+        under(&launcher.each_ref().map(String::as_str), flags)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Whoever was in it may not be gone altogether.
+        for _ in 0..200 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
+/// Whichever thread it is that cannot be had, of a core or another.
+#[test]
+fn threads_beyond_the_groups_limit_end_the_start_naming_it() {
+    let Some(group) = Group::with("pids", [("pids.max", "1"); 2]) else {
+        return;
+    };
+    let needed = format!("{} threads", 8 + server::threads::BESIDE_CORES);
+    for most in 1..=6 {
+        fs::write(group.0.join("pids.max"), most.to_string()).unwrap();
+        let flags = ["--listen=127.0.0.1:0", "--cores=8"];
+        let Ended {
+            status,
+            stdout,
+            stderr,
+        } = run(group.run(&flags));
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        assert!(stdout.is_empty(), "{stdout}");
+        let limit = format!("is {most}:");
+        for word in ["pids.max", &limit, &needed, "--pids-limit", "TasksMax"] {
+            assert!(stderr.contains(word), "{word} is not in {stderr}");
+        }
+    }
+}
+
+/// A user that nobody is, so that the limit holds for the server alone.
+const NOBODY: &str = "54321";
+
+#[test]
+fn threads_beyond_the_users_limit_end_the_start_naming_it() {
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let limited = ["prlimit", "--nproc=3:3"];
+    let reuid = format!("--reuid={NOBODY}");
+    let as_nobody = ["setpriv", &reuid, "--clear-groups", "--no-new-privs"];
+    let launcher = if is_root {
+        [&limited[..], &as_nobody].concat()
+    } else {
+        limited.to_vec()
+    };
+    let binary = env!("CARGO_BIN_EXE_hubbub");
+    if !works(&launcher, &["test", "-x", binary]) {
+        return;
+    }
+    let Ended { status, stderr, .. } =
+        run(under(&launcher, &["--listen=127.0.0.1:0", "--cores=8"]));
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    for word in ["RLIMIT_NPROC", "is 3", "threads", "ulimit -u", "LimitNPROC"] {
+        assert!(stderr.contains(word), "{word} is not in {stderr}");
+    }
+}
+
+/// What the message above says that a start needs.
+#[test]
+fn threads_of_a_server_are_as_many_as_are_said_to_be_needed() {
+    let server = Server::start(Driver::Epoll, &["--cores", "3"]);
+    let expected = 3 + server::threads::BESIDE_CORES;
+    let path = format!("/proc/{}/task", server.pid());
+    eventually("as many threads", || {
+        fs::read_dir(&path).unwrap().count() == expected
+    });
+}
+
+#[test]
+fn cores_are_as_many_as_the_affinity_and_the_quota_leave() {
+    let cores_of = |command: Command| {
+        let server = Server::launch(command, &[]);
+        let line = &server.start_lines[0];
+        let (_, rest) = line.split_once("cores: ").unwrap();
+        rest.split(',').next().unwrap().parse::<usize>().unwrap()
+    };
+    let one = ["taskset", "--cpu-list", "0"];
+    if works(&one, &["true"]) {
+        assert_eq!(cores_of(under(&one, &[])), 1);
+    }
+    let v1 = ("cpu.cfs_quota_us", "190000");
+    let v2 = ("cpu.max", "190000 100000");
+    if let Some(group) = Group::with("cpu", [v1, v2]) {
+        // 1.9 processors.
+        assert_eq!(cores_of(group.run(&[])), 1);
+    }
 }
 
 #[test]
