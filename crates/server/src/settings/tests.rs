@@ -1,5 +1,6 @@
 //! Every setting from every source, their order, and what is told about them.
 
+mod addresses;
 mod files;
 mod refusals;
 mod reload;
