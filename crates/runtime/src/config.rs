@@ -106,10 +106,12 @@ pub struct Timeouts {
     pub message: Duration,
     /// Not reading because a room cannot take more.
     pub pause: Duration,
-    /// From being told to drain until a drain begins; the only one that may be zero.
+    /// From being told to drain until a planned drain begins; the only one that may be zero.
     pub drain_delay: Duration,
     /// Over which a drain spreads its closes.
     pub drain: Duration,
+    /// All of a drain that somebody waits for: [`Drainer::hurry`](crate::Drainer::hurry).
+    pub interrupt_drain: Duration,
     /// An empty room is kept for this long.
     pub room_idle: Duration,
     /// From accept until an open connection is closed, give or take a tenth that is different for
@@ -171,6 +173,8 @@ impl Default for Timeouts {
             pause: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             drain: Duration::from_secs(30),
+            // About as long as somebody at a terminal waits without wondering.
+            interrupt_drain: Duration::from_secs(2),
             room_idle: Duration::from_secs(60),
             connection_age: None,
         }

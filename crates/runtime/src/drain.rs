@@ -7,6 +7,7 @@
 use std::{rc::Rc, time::Duration};
 
 use crate::{
+    config::Timeouts,
     connection::ConnectionKey,
     core::{Core, State, ms},
     end::EndReason,
@@ -26,10 +27,49 @@ const CATCH_UP: u64 = 10;
 /// How far it falls behind at most, so that it ends in time whatever happens.
 const LAG_MAX_MS: u64 = 1_000;
 
+/// Who waits for the end of a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// A supervisor, which has as much time as it was told of.
+    Planned,
+    /// Somebody at a terminal.
+    Interrupted,
+}
+
+impl Urgency {
+    /// From being told to drain until it begins.
+    pub(crate) fn delay(self, timeouts: &Timeouts) -> Duration {
+        match self {
+            Self::Planned => timeouts.drain_delay,
+            Self::Interrupted => Duration::ZERO,
+        }
+    }
+
+    /// From the beginning: over how long the closes are spread, and when whoever is left is reset.
+    fn schedule(self, timeouts: &Timeouts) -> Schedule {
+        match self {
+            Self::Planned => Schedule {
+                close_ms: ms(timeouts.drain),
+                reset_ms: ms(timeouts.drain + timeouts.close),
+            },
+            // The other half is for the answers.
+            Self::Interrupted => Schedule {
+                close_ms: ms(timeouts.interrupt_drain / 2),
+                reset_ms: ms(timeouts.interrupt_drain),
+            },
+        }
+    }
+}
+
+struct Schedule {
+    close_ms: u64,
+    reset_ms: u64,
+}
+
 /// Closes all connections of a core with 1001, spread over the drain's time; returns when the
 /// last is gone. Those that come meanwhile are closed at the end of that time.
-pub(crate) async fn run(core: &Rc<Core>) {
-    let mut drain = Drain::begin(&mut core.state.borrow_mut());
+pub(crate) async fn run(core: &Rc<Core>, urgency: Urgency) {
+    let mut drain = Drain::begin(&mut core.state.borrow_mut(), urgency);
     loop {
         let next = drain.go_on(&mut core.state.borrow_mut());
         let Some(pause) = next else { return };
@@ -40,22 +80,25 @@ pub(crate) async fn run(core: &Rc<Core>) {
 struct Drain {
     pace: Pace,
     clock: Clock,
+    reset_ms: u64,
     /// Those that there were when it began and that were not closed yet; the next is the last.
     waiting: Vec<ConnectionKey>,
 }
 
 impl Drain {
-    fn begin(state: &mut State) -> Self {
+    fn begin(state: &mut State, urgency: Urgency) -> Self {
         state.is_draining = true;
+        let schedule = urgency.schedule(&state.shared.config.timeouts);
         let waiting: Vec<_> = state.connections.keys().collect();
         Self {
             pace: Pace {
-                total_ms: ms(state.shared.config.timeouts.drain),
+                total_ms: schedule.close_ms,
                 slots: waiting.len() as u64,
                 // Without randomness the pace is even all the same.
                 seed: getrandom::u64().unwrap_or_default(),
             },
             clock: Clock::at(state.shared.now_ms()),
+            reset_ms: schedule.reset_ms,
             waiting,
         }
     }
@@ -85,8 +128,7 @@ impl Drain {
     /// sent to it, is reset.
     fn end(&self, state: &mut State, passed_ms: u64) {
         let keys: Vec<_> = state.connections.keys().collect();
-        let close_ms = ms(state.shared.config.timeouts.close);
-        let is_too_long = passed_ms >= self.pace.total_ms + close_ms;
+        let is_too_long = passed_ms >= self.reset_ms;
         for key in keys {
             match is_too_long {
                 true => state.abort(key, EndReason::Drained),

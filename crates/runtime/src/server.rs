@@ -22,7 +22,8 @@ use crate::{
     config::Config,
     configure::Configurer,
     core::{Core, Depths, Shared},
-    deliver, drain,
+    deliver,
+    drain::{self, Urgency},
     driver::{CoreRuntime, Driver},
     flusher,
     monitor::{Monitor, Question},
@@ -106,7 +107,7 @@ pub(crate) enum Control {
     /// Go on with these.
     Configure(Arc<Config>, Arc<dyn Application>),
     /// After the drain's delay accept no more, and close everyone.
-    Drain,
+    Drain(Urgency),
     /// Answer a question.
     Answer(Question),
     /// End.
@@ -298,8 +299,19 @@ impl Drainer {
     /// Begins the drain: the server is not ready from now on, and after the drain's delay it
     /// closes. Telling it twice changes nothing.
     pub fn drain(&self) {
+        self.begin(Urgency::Planned);
+    }
+
+    /// The same for somebody who waits: without the delay, and over within
+    /// [`Timeouts::interrupt_drain`](crate::Timeouts::interrupt_drain). It does not shorten a drain
+    /// that was begun before.
+    pub fn hurry(&self) {
+        self.begin(Urgency::Interrupted);
+    }
+
+    fn begin(&self, urgency: Urgency) {
         self.readiness.drain();
-        tell(&self.controls, || Control::Drain);
+        tell(&self.controls, || Control::Drain(urgency));
     }
 }
 
@@ -494,9 +506,10 @@ async fn obey(
             Control::Configure(config, application) => {
                 core.state.borrow_mut().configure(config, application);
             }
-            Control::Drain => {
+            Control::Drain(urgency) => {
                 if let Some(acceptors) = acceptors.take() {
-                    monoio::spawn(drain_after_delay(core.clone(), acceptors, reports.clone()));
+                    let (core, reports) = (core.clone(), reports.clone());
+                    monoio::spawn(drain_after_delay(core, acceptors, reports, urgency));
                 }
             }
             Control::Answer(question) => core.answer(question),
@@ -506,14 +519,19 @@ async fn obey(
 }
 
 /// A task of its own, so that the core is told other things meanwhile.
-async fn drain_after_delay(core: Rc<Core>, acceptors: Vec<Rc<Acceptor>>, reports: Sender<Report>) {
-    let delay = core.state.borrow().shared.config.timeouts.drain_delay;
+async fn drain_after_delay(
+    core: Rc<Core>,
+    acceptors: Vec<Rc<Acceptor>>,
+    reports: Sender<Report>,
+    urgency: Urgency,
+) {
+    let delay = urgency.delay(&core.state.borrow().shared.config.timeouts);
     if !delay.is_zero() {
         monoio::time::sleep(delay).await;
     }
     acceptors.iter().for_each(|acceptor| acceptor.stop());
     drop(acceptors);
-    drain::run(&core).await;
+    drain::run(&core, urgency).await;
     let _ = reports.send(Report::Drained(core.id));
 }
 
