@@ -4,6 +4,9 @@
 //! variable of that prefix which is no setting is refused if it looks like a typo of one, and
 //! otherwise only reported: Kubernetes puts the addresses of a service that is called `hubbub`
 //! into `HUBBUB_SERVICE_HOST`, `HUBBUB_PORT` and others.
+//!
+//! `RUST_LOG`, by which most programs in Rust are told what to log, stands in for the variable of
+//! `log_level` where that is not set.
 
 use std::ffi::OsString;
 
@@ -12,6 +15,8 @@ use super::nearest::nearest;
 use super::report::{Fault, Place, Warning};
 
 pub(super) const PREFIX: &str = "HUBBUB_";
+
+pub(super) const RUST_LOG: &str = "RUST_LOG";
 
 /// The name of a setting's variable.
 pub(super) fn variable(key: &str) -> String {
@@ -45,10 +50,31 @@ pub(super) fn read(variables: &[(OsString, OsString)], known: &[&str]) -> Enviro
             None => environment.unknown(name, rest, known),
         }
     }
+    environment.rust_log(variables);
     environment
 }
 
 impl Environment {
+    fn rust_log(&mut self, variables: &[(OsString, OsString)]) {
+        const KEY: &str = "log_level";
+        let set = variables.iter().find(|(name, _)| name == RUST_LOG);
+        let set = set.filter(|(_, value)| !value.is_empty());
+        let is_outranked = self.found.iter().any(|found| found.key == KEY);
+        let Some((_, value)) = set.filter(|_| !is_outranked) else {
+            return;
+        };
+        self.found.push(Found {
+            key: KEY.to_owned(),
+            values: vec![value.clone()],
+            place: Place::RustLog,
+            shown: format!(
+                "{RUST_LOG}={:?}, read since {} is not set",
+                value.to_string_lossy(),
+                variable(KEY)
+            ),
+        });
+    }
+
     fn unknown(&mut self, name: &str, rest: &str, known: &[&str]) {
         match nearest(rest, known) {
             Some(key) if !is_injected(rest) => {

@@ -25,6 +25,8 @@ pub enum Place {
     },
     /// In the environment.
     Environment,
+    /// In `RUST_LOG`, which many programs read.
+    RustLog,
     /// On the command line.
     Flag,
 }
@@ -36,6 +38,7 @@ impl Place {
             Self::Default => "the default".to_owned(),
             Self::File { path, line } => format!("{} line {line}", path.display()),
             Self::Environment => environment::variable(key),
+            Self::RustLog => environment::RUST_LOG.to_owned(),
             Self::Flag => flag(key),
         }
     }

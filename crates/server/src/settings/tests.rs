@@ -226,6 +226,25 @@ fn precedence_is_flag_environment_file_default() {
 }
 
 #[test]
+fn rust_log_stands_between_the_variable_of_log_level_and_the_file() {
+    let rust = ("RUST_LOG", "debug");
+    let own = ("HUBBUB_LOG_LEVEL", "warn");
+    let file = Some("log_level = \"error\"");
+    let level = |flags: &[&str], variables: &[_]| accepted(flags, variables, file).log_level;
+    assert_eq!(level(&["--log-level=off"], &[rust, own]), "off");
+    assert_eq!(level(&[], &[rust, own]), "warn");
+    assert_eq!(level(&[], &[rust, ("HUBBUB_LOG_LEVEL", "")]), "debug");
+    assert_eq!(level(&[], &[("RUST_LOG", "")]), "error");
+    let loaded = load(&[], &[rust], None).unwrap();
+    assert_eq!(
+        loaded.overrides[0].to_string(),
+        "log_level = debug (RUST_LOG)"
+    );
+    let words = ["RUST_LOG=\"inof\"", "HUBBUB_LOG_LEVEL", "not a level"];
+    refused(&[], &[("RUST_LOG", "inof")], None, &words);
+}
+
+#[test]
 fn list_of_a_higher_layer_replaces_the_lower() {
     let variables = [("HUBBUB_LISTEN", "127.0.0.1:3, [::1]:3")];
     let file = Some("listen = [\"127.0.0.1:4\", \"127.0.0.1:5\"]");
