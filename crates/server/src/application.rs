@@ -1,7 +1,5 @@
 //! What becomes of a request: a session of the table, or an answer of the site.
 
-use std::sync::Arc;
-
 use codec::Request;
 use runtime::{Answer, Application, Route};
 
@@ -13,7 +11,7 @@ use crate::{
 
 /// Hubbub's application.
 pub struct Hubbub {
-    site: Arc<Site>,
+    site: Site,
     scheme: Scheme,
     origins: AllowList,
 }
@@ -21,19 +19,9 @@ pub struct Hubbub {
 impl Hubbub {
     /// Serves `site` beside the table of protocols, to pages of its own and of listed origins.
     pub fn new(site: Site, scheme: Scheme, origins: AllowList) -> Self {
-        let site = Arc::new(site);
         Self {
             site,
             scheme,
-            origins,
-        }
-    }
-
-    /// The same site, to pages of these origins.
-    pub fn with_origins(&self, origins: AllowList) -> Self {
-        Self {
-            site: self.site.clone(),
-            scheme: self.scheme,
             origins,
         }
     }

@@ -8,9 +8,13 @@
 //!                              └─▶ site (the page, or files of one's own)
 //!
 //!  internal: metrics, health, what stands out; on a listener and a thread of its own
+//!  signals: received from the first moment on, on a thread of its own
 //! ```
 //!
 //! This crate alone reads the environment and ends the process. *Never* here: RFC 6455.
+
+// The macros that print panic where nobody reads, and wait for who reads late.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod application;
 mod control_group;
@@ -24,6 +28,7 @@ pub mod protocols;
 pub mod reload;
 pub mod remedy;
 pub mod settings;
+pub mod signals;
 pub mod site;
 pub mod threads;
 pub mod tls;

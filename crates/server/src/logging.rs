@@ -1,19 +1,37 @@
 //! Sets up the log: one line an event, to standard error, as text or as JSON.
 //!
+//! There is one log a process, as there is one standard error. `output.rs` brings its lines there,
+//! and nobody who logs waits for it.
+//!
 //! *Invariant:* an event is one line. What peers send can end up in a field, and a line break or
 //! a terminal's escape sequence in it could forge an event or drive the reader's terminal
 //! (RUSTSEC-2025-0055). `tracing-subscriber` escapes a few control characters, and only in the
 //! message, so the text form here writes every field through `Escaping`; in the JSON form that
 //! is the encoder's duty, with `OneLine` for what JSON lets through.
 
+mod output;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
+use std::panic::{self, PanicHookInfo};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
-use tracing::Subscriber;
+use tracing::{Subscriber, error, warn};
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::{MakeWriter, Subscriber as Lines, format};
 use tracing_subscriber::{EnvFilter, reload};
+
+use output::Output;
+pub use output::write_all;
+
+/// How long the end of the process waits for the rest of the log to be written.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+
+static OUTPUT: OnceLock<Arc<Output>> = OnceLock::new();
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -42,18 +60,71 @@ impl Filter {
     }
 }
 
-/// Starts logging for the whole process; returns what changes its filter.
+/// Starts logging for the whole process; returns what changes its filter. At most `bytes_max` of
+/// lines wait to be written.
 ///
 /// Colours are used only on a terminal, and not if `NO_COLOR` is set (<https://no-color.org>).
 ///
 /// # Errors
-/// When the filter cannot be read, or logging was started before.
-pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<Filter> {
+/// When the filter cannot be read, or logging was started before; an [`io::Error`] when there is no
+/// thread to be had.
+pub fn init(format: LogFormat, filter: &str, bytes_max: usize) -> anyhow::Result<Filter> {
+    let output = Output::start(io::stderr(), bytes_max, |lines: u64| {
+        warn!(
+            lines,
+            "lines of this log were dropped: standard error did not take them in time"
+        );
+    })?;
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = !plain && io::stderr().is_terminal();
-    let (subscriber, filter) = subscriber(format, filter, colours, io::stderr)?;
+    let (subscriber, filter) = subscriber(format, filter, colours, output.clone())?;
     tracing::subscriber::set_global_default(subscriber).context("logging is started once")?;
+    OUTPUT.get_or_init(|| output);
+    // The hook of the standard library waits for standard error to be read.
+    panic::set_hook(Box::new(log_panic));
     Ok(filter)
+}
+
+/// Says why the process ends, whatever the filter of the log lets through: as a line of the log in
+/// JSON, else for people.
+pub fn fail(format: LogFormat, cause: &anyhow::Error) {
+    let Some(output) = OUTPUT.get() else {
+        let _ = writeln!(io::stderr(), "error: {cause:#}");
+        return;
+    };
+    match (format, subscriber(format, "error", false, output.clone())) {
+        (LogFormat::Json, Ok((subscriber, _))) => {
+            tracing::subscriber::with_default(subscriber, || error!("{cause:#}"));
+        }
+        _ => {
+            let _ = output
+                .as_ref()
+                .write_all(format!("error: {cause:#}\n").as_bytes());
+        }
+    }
+}
+
+/// Waits until the log is written, but not for long: nobody may be reading it.
+pub fn flush() {
+    if let Some(output) = OUTPUT.get() {
+        output.flush(FLUSH_PATIENCE);
+    }
+}
+
+/// How many lines of the log were dropped since the start.
+pub fn lines_dropped() -> u64 {
+    OUTPUT.get().map_or(0, |output| output.lines_dropped())
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let said = panic.to_string().replace('\n', " ");
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let backtrace = Backtrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => error!(thread, %backtrace, "{said}"),
+        _ => error!(thread, "{said}"),
+    }
 }
 
 /// Checks a filter as [`init`] will read it.

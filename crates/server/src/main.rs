@@ -1,6 +1,10 @@
-//! Hubbub's process: start, obey signals, drain, exit; or print or check settings.
+//! Hubbub's process: start, serve until it is stopped, exit; or print or check settings.
+
+// The macros that print panic where nobody reads, and wait for who reads late.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::{
+    fmt::Display,
     io::{self, Write},
     net::SocketAddr,
     path::Path,
@@ -9,103 +13,143 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use runtime::{Drainer, Driver, Server};
+use runtime::{Driver, Server};
 use server::{
     descriptors,
     internal::{self, Status},
-    logging,
-    reload::Reloader,
+    logging::{self, LogFormat},
+    reload::{Reloader, Reloads},
     remedy,
     settings::{Internal, Loaded, Settings, Sources, Stop, Task},
-    tls::Listeners,
+    signals::Signals,
+    tls::{Listeners, Tickets},
     wiring::{self, Files},
-};
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
 };
 use tracing::{info, warn};
 
 fn main() -> ExitCode {
-    match carry_out(Sources::of_process()) {
+    let sources = Sources::of_process();
+    match Task::of(&sources.args) {
+        Ok(Task::Serve) => run(&sources),
+        Ok(Task::Print(args)) => conclude(print(Sources { args, ..sources })),
+        Ok(Task::Check(file)) => conclude(check(&file, sources)),
+        Err(stop) => stop.report(),
+    }
+}
+
+/// Serves. Signals come first: until they are received, SIGHUP would end the process, and the
+/// kernel keeps SIGTERM from a process that has the number 1.
+fn run(sources: &Sources<'_>) -> ExitCode {
+    let signals = match Signals::receive() {
+        Ok(signals) => signals,
+        Err(error) => {
+            let cores = wiring::cores(&Settings::default());
+            let error = remedy::of_other_thread("signals", &error, cores);
+            complain(format_args!("error: {error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let loaded = match Settings::load(sources) {
+        Ok(loaded) => loaded,
+        Err(stop) => return stop.beside_files(Files::faults).report(),
+    };
+    let format = loaded.settings.log_format;
+    let served = serve(loaded, &signals);
+    if let Err(error) = &served {
+        logging::fail(format, error);
+    }
+    logging::flush();
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn conclude(done: Result<anyhow::Result<()>, Stop>) -> ExitCode {
+    match done {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            eprintln!("error: {error:#}");
+            complain(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
         Err(stop) => stop.report(),
     }
 }
 
-fn carry_out(sources: Sources<'_>) -> Result<anyhow::Result<()>, Stop> {
-    Ok(match Task::of(&sources.args)? {
-        Task::Serve => {
-            let loaded = Settings::load(&sources);
-            serve(loaded.map_err(|stop| stop.beside_files(Files::faults))?)
-        }
-        Task::Print(args) => {
-            let file = Settings::print(&Sources { args, ..sources })?;
-            io::stdout().write_all(file.as_bytes()).map_err(Into::into)
-        }
-        Task::Check(file) => {
-            let loaded = Settings::check(&file, sources);
-            let loaded = loaded.map_err(|stop| stop.beside_files(Files::faults))?;
-            check(&file, loaded)
-        }
-    })
+/// A line on standard error, where that can be written.
+fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+fn print(sources: Sources<'_>) -> Result<anyhow::Result<()>, Stop> {
+    let file = Settings::print(&sources)?;
+    Ok(say(&file))
 }
 
 /// Reads what a start would read, and goes no further.
-fn check(file: &Path, loaded: Loaded) -> anyhow::Result<()> {
-    let warnings = loaded.warnings.iter();
-    warnings.for_each(|warning| eprintln!("warning: {warning}"));
-    let files = Files::read(&loaded.settings)?;
-    files
-        .skipped()
-        .for_each(|skipped| eprintln!("warning: {skipped}"));
+fn check(file: &Path, sources: Sources<'_>) -> Result<anyhow::Result<()>, Stop> {
+    let loaded = Settings::check(file, sources);
+    let loaded = loaded.map_err(|stop| stop.beside_files(Files::faults))?;
+    let warn = |warning: &dyn Display| complain(format_args!("warning: {warning}"));
+    loaded.warnings.iter().for_each(|warning| warn(warning));
+    Ok(check_files(&loaded.settings, warn)
+        .and_then(|()| say(&format!("{} is good\n", file.display()))))
+}
+
+fn check_files(settings: &Settings, warn: impl Fn(&dyn Display)) -> anyhow::Result<()> {
+    let files = Files::read(settings, &Tickets::new()?)?;
+    files.skipped().for_each(|skipped| warn(&skipped));
     for listener in files.tls.expired() {
-        eprintln!("warning: the certificate of the {listener} listener has expired");
+        warn(&format_args!(
+            "the certificate of the {listener} listener has expired"
+        ));
     }
-    println!("{} is good", file.display());
     Ok(())
 }
 
-fn serve(loaded: Loaded) -> anyhow::Result<()> {
+fn say(text: &str) -> anyhow::Result<()> {
+    logging::write_all(&mut io::stdout(), text.as_bytes()).context("standard output")
+}
+
+fn serve(loaded: Loaded, signals: &Signals) -> anyhow::Result<()> {
     let settings = loaded.settings;
-    let log = logging::init(settings.log_format, &settings.log_level)?;
+    let queue_bytes_max = settings.log_queue_bytes_max.bytes();
+    let log = logging::init(settings.log_format, &settings.log_level, queue_bytes_max);
+    let log = log.map_err(|error| match error.downcast() {
+        Ok(error) => remedy::of_other_thread("log", &error, wiring::cores(&settings)),
+        Err(error) => error,
+    })?;
     let warnings = loaded.warnings.iter();
     warnings.for_each(|warning| warn!("{warning}"));
     loaded.overrides.iter().for_each(|set| info!("{set}"));
 
     descriptors::raise();
-    let files = Files::read(&settings)?;
+    let tickets = Tickets::new()?;
+    let files = Files::read(&settings, &tickets)?;
     files.skipped().for_each(|skipped| warn!("{skipped}"));
-    let Files { site, tickets, tls } = files;
-    let application = wiring::application(&settings, site);
+    let Files { site, tls } = files;
     tls.announce();
     let status = Status::new(wiring::configured(&settings, &tls));
     status.secured(tls.internal.as_ref());
     let internal = open_internal(&settings, &status)?;
-    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals cannot be handled")?;
     let config = wiring::config(&settings, &tls);
+    let application = wiring::application(&settings, site);
     let cores = config.cores;
-    let server = Server::start_telling(config, application.clone(), status.readiness())
+    let server = Server::start_telling(config, application, status.readiness())
         .map_err(|error| remedy::of_start(error, cores))?;
     status.serving(server.monitor(), driver_name(&server));
-    announce(&server, internal, &tls);
-    let drainer = server.drainer();
+    let format = settings.log_format;
     let reloader = Reloader {
         settings,
-        application,
         server: server.configurer(),
         log,
         tickets,
         status,
     };
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || obey(signals, &drainer, reloader))
-        .map_err(|error| remedy::of_other_thread("signals", &error, cores))?;
+    let reloads = Reloads::spawn(reloader)
+        .map_err(|error| remedy::of_other_thread("reload", &error, cores))?;
+    signals.serving(server.drainer(), reloads);
+    announce(&server, internal, &tls, format);
 
     if let Err(cause) = server.wait() {
         bail!("{cause}");
@@ -130,26 +174,6 @@ fn open_internal(settings: &Settings, status: &Status) -> anyhow::Result<Option<
     Ok(Some(bound))
 }
 
-/// SIGHUP reloads the settings. Of the others, the first begins the drain and the second ends the
-/// process at once.
-fn obey(mut signals: Signals, drainer: &Drainer, mut reloader: Reloader) {
-    let mut is_draining = false;
-    for signal in signals.forever() {
-        match signal {
-            SIGHUP => reloader.reload(&Sources::of_process()),
-            _ if is_draining => {
-                warn!(signal, "stopped without draining");
-                std::process::exit(128 + signal);
-            }
-            _ => {
-                is_draining = true;
-                info!(signal, "draining; a second signal stops at once");
-                drainer.drain();
-            }
-        }
-    }
-}
-
 /// What the cores run on, for people.
 fn driver_name(server: &Server) -> String {
     let drivers = server.drivers();
@@ -159,24 +183,59 @@ fn driver_name(server: &Server) -> String {
     }
 }
 
-/// The start lines, for people, and the same in the log.
-fn announce(server: &Server, internal: Option<SocketAddr>, tls: &Listeners) {
-    let scheme = |has_tls| if has_tls { "https" } else { "http" };
-    let (public, operators) = (scheme(tls.public.is_some()), scheme(tls.internal.is_some()));
-    let driver = driver_name(server);
-    let why = server.fallback().map_or(String::new(), |why| {
-        format!("; io_uring is not available: {why}")
-    });
-    let cores = server.drivers().len();
+/// Where it listens: in the log, and, unless programs read what it says, in lines for people.
+fn announce(server: &Server, internal: Option<SocketAddr>, tls: &Listeners, format: LogFormat) {
+    let (driver, cores) = (driver_name(server), server.drivers().len());
+    let (public, operators) = (tls.public.is_some(), tls.internal.is_some());
     for address in server.addresses() {
-        println!("Hubbub listens on {public}://{address} (cores: {cores}, driver: {driver}{why})");
-        info!(%address, cores, %driver, max_connections = server.connections_max(), "listening");
+        let max_connections = server.connections_max();
+        info!(%address, tls = public, cores, %driver, max_connections, "listening");
     }
     if let Some(address) = internal {
-        println!("Metrics and health, for operators, on {operators}://{address}");
-        info!(%address, "internal listener");
+        info!(%address, tls = operators, "internal listener");
     }
     if let Some(why) = server.fallback() {
         warn!(why, "io_uring is not available; running on epoll");
+    }
+    if format == LogFormat::Text {
+        let scheme = |has_tls| if has_tls { "https" } else { "http" };
+        say_start(start_lines(
+            server,
+            internal,
+            scheme(public),
+            scheme(operators),
+        ));
+    }
+}
+
+fn start_lines(
+    server: &Server,
+    internal: Option<SocketAddr>,
+    public: &str,
+    operators: &str,
+) -> String {
+    let (driver, cores) = (driver_name(server), server.drivers().len());
+    let why = server.fallback().map_or(String::new(), |why| {
+        format!("; io_uring is not available: {why}")
+    });
+    let listening = server.addresses().iter().map(|address| {
+        format!("Hubbub listens on {public}://{address} (cores: {cores}, driver: {driver}{why})\n")
+    });
+    let internal = internal
+        .map(|address| format!("Metrics and health, for operators, on {operators}://{address}\n"));
+    listening.chain(internal).collect()
+}
+
+/// Says the start lines on a thread of its own: it may take for ever until somebody reads them.
+fn say_start(lines: String) {
+    let said = thread::Builder::new()
+        .name("start-lines".into())
+        .spawn(move || {
+            if let Err(error) = say(&lines) {
+                warn!("the start lines are lost: {error:#}");
+            }
+        });
+    if let Err(error) = said {
+        warn!(%error, "the start lines are lost: there is no thread to be had for them");
     }
 }

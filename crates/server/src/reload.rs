@@ -1,26 +1,58 @@
-//! Reads the settings again while the server runs, and gives it those that can change.
+//! Reads the settings and their files again while the server runs, and gives it what can change.
 //!
-//! *Invariant:* all or nothing. What would be refused at start changes nothing.
+//! *Invariant:* all or nothing. What would be refused at start changes nothing. Nobody waits for a
+//! reload: it may read for ever, from a pipe that nobody writes or a disk that is gone.
 
-use std::sync::Arc;
+use std::{io, thread};
 
+use flume::{Receiver, Sender, TrySendError};
 use runtime::Configurer;
 use tracing::{error, info, warn};
 
 use crate::{
-    application::Hubbub,
     internal, logging,
     settings::{Loaded, Override, Settings, Sources},
-    tls::{Listeners, Tickets},
-    wiring,
+    tls::Tickets,
+    wiring::{self, Files},
 };
+
+/// Asks for reloads, which a thread of its own does one after the other.
+#[derive(Clone)]
+pub struct Reloads(Sender<()>);
+
+impl Reloads {
+    /// Starts that thread.
+    ///
+    /// # Errors
+    /// When there is none to be had.
+    pub fn spawn(mut reloader: Reloader) -> io::Result<Self> {
+        // One waits: it will read all that was written before it was asked for.
+        let (ask, asked): (Sender<()>, Receiver<()>) = flume::bounded(1);
+        let thread = thread::Builder::new().name("reload".into());
+        thread.spawn(move || {
+            for () in asked.iter() {
+                reloader.reload(&Sources::of_process());
+            }
+        })?;
+        Ok(Self(ask))
+    }
+
+    /// Asks for one more, unless one waits already.
+    pub fn ask(&self) {
+        match self.0.try_send(()) {
+            Ok(()) => {}
+            Err(TrySendError::Full(())) => {
+                info!("a reload is under way, and one more already waits for its end");
+            }
+            Err(TrySendError::Disconnected(())) => error!("reloads have ended with a panic"),
+        }
+    }
+}
 
 /// The settings in force, and whom to tell of others.
 pub struct Reloader {
     /// What is in force now.
     pub settings: Settings,
-    /// Whose site stays.
-    pub application: Arc<Hubbub>,
     /// The server.
     pub server: Configurer,
     /// The log.
@@ -34,6 +66,7 @@ pub struct Reloader {
 impl Reloader {
     /// Reads the settings from `sources`. What comes of it, good or bad, is in the log.
     pub fn reload(&mut self, sources: &Sources<'_>) {
+        info!("reading settings and files again");
         match Settings::load(sources) {
             Ok(loaded) => self.take(loaded),
             Err(stop) => error!(
@@ -51,9 +84,9 @@ impl Reloader {
         } = loaded;
         let mut next = self.settings.clone();
         let (changed, waiting) = next.reload(settings);
-        // Also if the settings are as they were: renewed certificates have the same names.
-        let tls = match Listeners::load(&next, &self.tickets) {
-            Ok(tls) => tls,
+        // Also if the settings are as they were: renewed certificates and pages have the same names.
+        let files = match Files::read(&next, &self.tickets) {
+            Ok(files) => files,
             Err(error) => {
                 error!("not reloaded, the settings stay as they are: {error:#}");
                 return;
@@ -63,10 +96,11 @@ impl Reloader {
         if let Err(error) = self.log.set(&self.settings.log_level) {
             error!("{error:#}");
         }
-        let origins = self.settings.allow_list();
-        self.application = Arc::new(self.application.with_origins(origins));
+        files.skipped().for_each(|skipped| warn!("{skipped}"));
+        let Files { site, tls } = files;
+        let application = wiring::application(&self.settings, site);
         let config = wiring::config(&self.settings, &tls);
-        self.server.configure(config, self.application.clone());
+        self.server.configure(config, application);
         self.status
             .reconfigured(wiring::configured(&self.settings, &tls));
         self.status.secured(tls.internal.as_ref());

@@ -246,14 +246,15 @@ pub struct Settings {
 
     /// Directory to serve over HTTP in place of the built-in page
     ///
-    /// It is read into memory once, at start; a change shows after a restart. A relative path
+    /// It is read into memory at start and on SIGHUP; a change shows after that. A relative path
     /// starts from the working directory. Names that begin with a dot are left out.
     #[arg(long, value_name = "PATH", help_heading = PAGE)]
     pub static_dir: Option<PathBuf>,
 
     /// Most bytes to read from static_dir
     ///
-    /// A larger directory is refused at start.
+    /// A larger directory is refused, at start and by a reload, which holds the old files until it
+    /// has all of the new ones.
     #[arg(long, value_name = "SIZE", value_parser = size(KIB, GIB))]
     #[arg(default_value = "64MiB", help_heading = PAGE)]
     pub static_bytes_max: Size,
@@ -511,7 +512,7 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", value_parser = period, help_heading = TIMEOUTS)]
     pub max_connection_age: Option<Period>,
 
-    /// Time between the signal to shut down and the shutdown
+    /// Time between SIGTERM and the shutdown
     ///
     /// Meanwhile the server serves and accepts as before, but is no longer ready: time for a load
     /// balancer to notice. 0s to 1day.
@@ -519,7 +520,7 @@ pub struct Settings {
     #[arg(default_value = "0s", help_heading = TIMEOUTS)]
     pub drain_delay: Period,
 
-    /// Time for a shutdown, over which the closes are spread
+    /// Time for a shutdown by SIGTERM, over which the closes are spread
     ///
     /// Peers are closed with 1001 ("going away") at an even pace, each at a random time of its own
     /// part of it, so that they do not all return at once. What is queued for them is sent first.
@@ -527,16 +528,35 @@ pub struct Settings {
     #[arg(default_value = "30s", help_heading = TIMEOUTS)]
     pub drain_timeout: Period,
 
+    /// Time for a shutdown by SIGINT, as Ctrl-C sends it
+    ///
+    /// Begins at once, without drain_delay. The closes are spread over half of it, the answers have
+    /// the other half; whoever is left at its end is reset.
+    #[arg(long, value_name = "DURATION", value_parser = period)]
+    #[arg(default_value = "2s", help_heading = TIMEOUTS)]
+    pub interrupt_drain_timeout: Period,
+
     /// What to log: a level, or rules by module
     ///
-    /// off, error, warn, info, debug or trace; or rules, such as `info,runtime=debug`.
+    /// off, error, warn, info, debug or trace; or rules, such as `info,runtime=debug`. RUST_LOG is
+    /// read where HUBBUB_LOG_LEVEL is not set.
     #[arg(long, value_name = "FILTER", value_parser = filter)]
     #[arg(default_value = "info", help_heading = LOGGING)]
     pub log_level: String,
 
     /// Form of the lines on standard error
+    ///
+    /// With json, nothing is said on standard output: where it listens is in the log.
     #[arg(long, value_name = "NAME", default_value = "text", help_heading = LOGGING)]
     pub log_format: LogFormat,
+
+    /// Most bytes of the log that wait until standard error takes them
+    ///
+    /// 16KiB to 1GiB. Nothing waits for whoever reads the log: lines beyond it are dropped, counted
+    /// (hubbub_log_lines_dropped_total), and their number is logged when there is room again.
+    #[arg(long, value_name = "SIZE", value_parser = size(16 * KIB, GIB))]
+    #[arg(default_value = "1MiB", help_heading = LOGGING)]
+    pub log_queue_bytes_max: Size,
 }
 
 impl Settings {

@@ -7,8 +7,8 @@ use rustix::process::{Resource, getrlimit};
 use crate::control_group::{self, File};
 
 /// The threads of a server beside one for each core: the main one, and those of the internal
-/// listener and of signals.
-pub const BESIDE_CORES: usize = 3;
+/// listener, of signals, of reloads and of the log.
+pub const BESIDE_CORES: usize = 5;
 
 /// Has the same name in both versions; `max`, for no limit, is no number.
 const LIMIT: File = File {

@@ -91,6 +91,7 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
             pause: settings.pause_timeout.duration(),
             drain_delay: settings.drain_delay.duration(),
             drain: settings.drain_timeout.duration(),
+            interrupt_drain: settings.interrupt_drain_timeout.duration(),
             room_idle: settings.room_idle_timeout.duration(),
             connection_age: settings.max_connection_age.map(Period::duration),
         },
@@ -155,6 +156,7 @@ pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
         ),
         ("rooms_max", config.rooms_max),
         ("static_bytes_max", settings.static_bytes_max.bytes()),
+        ("log_queue_bytes_max", settings.log_queue_bytes_max.bytes()),
     ];
     let times = [
         ("handshake_timeout", timeouts.handshake),
@@ -167,6 +169,7 @@ pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
         ("pause_timeout", timeouts.pause),
         ("drain_delay", timeouts.drain_delay),
         ("drain_timeout", timeouts.drain),
+        ("interrupt_drain_timeout", timeouts.interrupt_drain),
         ("room_idle_timeout", timeouts.room_idle),
     ];
     let numbers = numbers.map(|(key, number)| (key, number as f64));
@@ -184,12 +187,11 @@ pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
     }
 }
 
-/// What stands in the files that the settings name, all that a start reads before it listens.
+/// What stands in the files that the settings name: all that a start reads before it listens, and
+/// a reload again.
 pub struct Files {
     /// The built-in page, or the files of `static_dir`.
     pub site: Site,
-    /// What sessions are resumed with.
-    pub tickets: Tickets,
     /// Certificates and keys.
     pub tls: Listeners,
 }
@@ -200,21 +202,21 @@ impl Files {
     /// # Errors
     /// When files cannot be read or are of no use: all of them, each with the setting that names it
     /// and a remedy.
-    pub fn read(settings: &Settings) -> Result<Self, Faults> {
+    pub fn read(settings: &Settings, tickets: &Tickets) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let site = faults.note(site(settings));
-        let tickets = faults.note(Tickets::new());
-        let tls = tickets.and_then(|tickets| {
-            let tls = faults.note_all(Listeners::load(settings, &tickets))?;
-            Some((tickets, tls))
-        });
+        let tls = faults.note_all(Listeners::load(settings, tickets));
         let files = site.zip(tls);
-        faults.into_result(files.map(|(site, (tickets, tls))| Self { site, tickets, tls }))
+        faults.into_result(files.map(|(site, tls)| Self { site, tls }))
     }
 
     /// All that is wrong with them.
     pub fn faults(settings: &Settings) -> Faults {
-        Self::read(settings).err().unwrap_or_default()
+        let mut faults = Faults::default();
+        if let Some(tickets) = faults.note(Tickets::new()) {
+            faults.note_all(Self::read(settings, &tickets));
+        }
+        faults
     }
 
     /// What of `static_dir` is not served, and why.

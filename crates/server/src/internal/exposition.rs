@@ -11,6 +11,8 @@ use prometheus::{Encoder, TextEncoder, core::Collector, process_collector::Proce
 use runtime::{Ending, Frames, Payload, Snapshot, Tally, refusals};
 use tracing::error;
 
+use crate::logging;
+
 use super::{
     Phase, Status,
     cores::{Cores, Standing},
@@ -135,6 +137,11 @@ fn described(families: &mut Families, status: &Status) {
         "hubbub_draining",
         "1 from the signal to stop on.",
         f64::from(u8::from(matches!(status.phase(), Phase::Draining { .. }))),
+    );
+    families.counter(
+        "hubbub_log_lines_dropped_total",
+        "Lines of the log that standard error did not take in time.",
+        logging::lines_dropped(),
     );
     families.gauges(
         "hubbub_limit",

@@ -21,9 +21,9 @@ SIZE is a number of bytes or has a unit: 65536, 64KiB, 1MiB. DURATION has a unit
 250ms, 10s, 5m. A list is separated by commas or its flag is repeated. What is out of range, \
 misspelt or contradictory is refused at start with exit code 2.
 
-SIGHUP reads the file again: what is marked [reload] changes at once, what is marked [restart] does \
-not. A file that would be refused at start changes nothing. SIGTERM and SIGINT shut down: see \
-drain_delay and drain_timeout.";
+SIGHUP reads the file again, and certificates and pages: what is marked [reload] changes at once, what \
+is marked [restart] does not. A file that would be refused at start changes nothing. SIGTERM shuts down: \
+see drain_delay and drain_timeout. SIGINT (Ctrl-C) does so sooner: see interrupt_drain_timeout.";
 
 pub(super) const AFTER: &str = "'hubbub --help' tells more of each, and how to set it otherwise.";
 

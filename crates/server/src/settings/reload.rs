@@ -36,19 +36,19 @@ macro_rules! declare {
 declare! {
     /// What is opened, allotted or read once, at start: a change needs a restart.
     at start:
-        listen, internal_listen, cores, driver, config, static_dir, static_bytes_max, mailbox_batches,
-        receive_buffer_bytes, log_format;
+        listen, internal_listen, cores, driver, config, mailbox_batches, receive_buffer_bytes,
+        log_format, log_queue_bytes_max;
     /// What a reload changes, for connections that are open too. A deadline that runs already is
     /// kept, and so is the pace of a drain.
     at run time:
         max_connections, address_connections_max, address_rate, address_burst, addresses_max,
-        trusted_proxies, proxy_header, message_rate, message_burst, control_rate, control_burst,
+        static_dir, static_bytes_max, trusted_proxies, proxy_header, message_rate, message_burst, control_rate, control_burst,
         send_queues_bytes_max, unfinished_bytes_max, message_timeout, allow_origin, head_bytes_max,
         head_fields_max, request_line_bytes_max,
         message_bytes_max, message_fragments_max, send_queue_bytes_max, publish_window_bytes,
         outbox_bytes_max, rooms_max, room_idle_timeout, handshake_timeout, tls_handshake_timeout, ping_interval,
         pong_timeout, close_timeout, write_timeout, pause_timeout, max_connection_age,
-        drain_delay, drain_timeout, log_level, compression, compression_level,
+        drain_delay, drain_timeout, interrupt_drain_timeout, log_level, compression, compression_level,
         compression_bytes_min, compression_takeover, compression_window_bits,
         compression_contexts_bytes_max, tls_cert, tls_key,
         internal_tls_cert, internal_tls_key, internal_tls_client_ca;

@@ -110,6 +110,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("max_connection_age", "1h"),
     ("drain_delay", "5s"),
     ("drain_timeout", "10s"),
+    ("interrupt_drain_timeout", "1s"),
     ("compression", "on"),
     ("compression_level", "6"),
     ("compression_bytes_min", "1KiB"),
@@ -118,6 +119,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("compression_contexts_bytes_max", "3GiB"),
     ("log_level", "warn,runtime=debug"),
     ("log_format", "json"),
+    ("log_queue_bytes_max", "64KiB"),
 ];
 
 /// The flags without which a setting is refused.

@@ -28,6 +28,7 @@ on_both_drivers![
     answer_that_is_read_by_drips_does_not_hold_the_drain,
     connections_come_and_are_served_while_the_drain_is_delayed,
     drain_begins_after_its_delay,
+    interrupted_server_drains_within_a_time_of_its_own,
 ];
 
 fn signal_with_nobody_there_ends_the_process_at_once(driver: Driver) {
@@ -161,7 +162,8 @@ fn second_signal_ends_the_process_at_once(driver: Driver) {
         (Signal::INT, Signal::INT),
         (Signal::TERM, Signal::INT),
     ] {
-        let mut server = Server::start(driver, &["--drain-timeout", "1h"]);
+        let flags = ["--drain-timeout", "1h", "--interrupt-drain-timeout", "1h"];
+        let mut server = Server::start(driver, &flags);
         // One is closed at once; there must be another on its core, and there are at most two.
         let _clients: Vec<_> = (0..3).map(|_| Client::connect(&server, "/echo")).collect();
         server.signal(first);
@@ -228,5 +230,29 @@ fn drain_begins_after_its_delay(driver: Driver) {
     server.signal(Signal::TERM);
     assert_eq!(client.closed(), 1001);
     assert!(begun.elapsed() >= delay, "after {:?}", begun.elapsed());
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// Neither the delay nor the time of a planned drain, nor those who do not answer a close, hold it.
+fn interrupted_server_drains_within_a_time_of_its_own(driver: Driver) {
+    let long = [
+        "--drain-delay",
+        "1h",
+        "--drain-timeout",
+        "1h",
+        "--close-timeout",
+        "1h",
+    ];
+    let flags = ["--cores", "2", "--interrupt-drain-timeout", "300ms"];
+    let mut server = Server::start(driver, &[&long[..], &flags].concat());
+    let clients: Vec<_> = (0..4).map(|_| Client::connect(&server, "/echo")).collect();
+    let mut mute: Vec<_> = (0..4).map(|_| Raw::open(&server, "/echo")).collect();
+    server.signal(Signal::INT);
+    for mut client in clients {
+        assert_eq!(client.closed(), 1001);
+    }
+    for raw in &mut mute {
+        assert_eq!(raw.message().close_code(), 1001);
+    }
     assert_eq!(server.wait().code(), Some(0));
 }

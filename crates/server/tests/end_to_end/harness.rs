@@ -15,6 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Far longer than anything takes that works, on a machine with other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+const BY_LOG: &str = "(by its log)";
+
 const LOG_LINES_SHOWN: usize = 200;
 
 /// Deadlines of the server, long where no flag says otherwise: on a machine with other things to do,
@@ -94,32 +96,42 @@ impl Server {
     }
 
     /// The same, and it logs what its own settings say.
-    pub fn launch_quietly(mut command: Command, flags: &[&str]) -> Self {
+    pub fn launch_quietly(command: Command, flags: &[&str]) -> Self {
+        Self::launch_into(command, flags, Stdio::piped(), Stdio::piped())
+    }
+
+    /// The same, with standard output and standard error of one's own. Where the server listens must
+    /// be said on one that is piped.
+    pub fn launch_into(mut command: Command, flags: &[&str], stdout: Stdio, stderr: Stdio) -> Self {
         let listening = flags.iter().filter(|flag| **flag == "--listen").count();
         if listening == 0 {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         command.args(flags);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(stdout).stderr(stderr);
         let mut child = command.spawn().expect("the server starts");
+        // It keeps the ends of one's own pipes open.
+        drop(command);
 
         let log = Arc::new(Mutex::new(String::new()));
         let (line, lines) = mpsc::channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut readers = Vec::new();
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let by_log = (stdout.is_none() || flags.contains(&"json")).then(|| line.clone());
+        readers.extend(stdout.map(|stdout| {
+            read_lines(stdout, move |said| {
+                let _ = line.send(said);
+            })
+        }));
         let logged = log.clone();
-        let readers = vec![
-            thread::spawn(move || {
-                for said in stdout.lines().map_while(Result::ok) {
-                    let _ = line.send(said);
+        readers.extend(stderr.map(|stderr| {
+            read_lines(stderr, move |said| {
+                writeln!(logged.lock().unwrap(), "{said}").unwrap();
+                if let (Some(line), Some(start)) = (&by_log, start_line(&said)) {
+                    let _ = line.send(start);
                 }
-            }),
-            thread::spawn(move || {
-                for said in stderr.lines().map_while(Result::ok) {
-                    writeln!(logged.lock().unwrap(), "{said}").unwrap();
-                }
-            }),
-        ];
+            })
+        }));
         let mut server = Self {
             child,
             start_lines: Vec::new(),
@@ -175,6 +187,11 @@ impl Server {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Whether it has said on standard output nothing of where it listens, but in its log.
+    pub fn all_by_log(&self) -> bool {
+        self.start_lines.iter().all(|line| line.ends_with(BY_LOG))
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -209,6 +226,29 @@ impl Drop for Server {
         );
         assert!(!log.contains("panicked"), "the server panicked:\n{log}");
     }
+}
+
+fn read_lines(
+    from: impl Read + Send + 'static,
+    mut said: impl FnMut(String) + Send + 'static,
+) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let lines = BufReader::new(from).lines();
+        lines.map_while(Result::ok).for_each(&mut said);
+    })
+}
+
+/// What a line of the log, in either form, says of an address, in the words of a start line.
+fn start_line(logged: &str) -> Option<String> {
+    let who = match logged {
+        _ if logged.contains("internal listener") => "operators,",
+        _ if logged.contains("listening") => "listens",
+        _ => return None,
+    };
+    let (_, rest) = logged.split_once("address")?;
+    let address = rest.trim_start_matches(['"', ':', '=']);
+    let address = address.split(['"', ' ']).next()?;
+    Some(format!("{who} on http://{address} {BY_LOG}"))
 }
 
 /// Runs a command that is expected to end by itself.

@@ -18,6 +18,8 @@ on_both_drivers![
     rates_change_for_connections_that_are_open,
     time_that_an_empty_room_is_kept_changes,
     origins_change_and_the_page_stays,
+    pages_are_read_again,
+    directory_or_certificate_that_is_bad_changes_nothing,
     timeouts_change_for_those_who_come,
     log_level_changes,
     file_that_is_bad_is_refused_and_the_old_settings_stay,
@@ -28,21 +30,25 @@ on_both_drivers![
 /// A server with a file that can be written anew.
 pub struct Reloading {
     pub server: Server,
-    file: PathBuf,
+    pub file: PathBuf,
     _dir: TempDir,
     reloads: usize,
 }
 
 impl Reloading {
     pub fn start(driver: Driver, text: &str) -> Self {
+        Self::start_with(driver, text, &[])
+    }
+
+    pub fn start_with(driver: Driver, text: &str, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("hubbub.toml");
         fs::write(&file, text).unwrap();
         let mut command = command();
-        let flags = ["--driver", driver.name(), "--cores", "2"];
-        command.args(flags).arg("--config").arg(&file);
+        let drive = ["--driver", driver.name(), "--cores", "2"];
+        command.args(drive).arg("--config").arg(&file);
         Self {
-            server: Server::launch_quietly(command, &[]),
+            server: Server::launch_quietly(command, flags),
             file,
             _dir: dir,
             reloads: 0,
@@ -52,7 +58,7 @@ impl Reloading {
     /// Writes the file and waits until the server says that it has read it. A core may obey a
     /// moment later.
     pub fn reload(&mut self, text: &str) {
-        self.reload_until(text, " reloaded changed=");
+        self.reload_until(text, RELOADED);
     }
 
     fn reload_until(&mut self, text: &str, said: &str) {
@@ -61,11 +67,20 @@ impl Reloading {
         self.reloads += 1;
         eventually(said, || {
             let log = self.server.log();
-            log.matches(" reloaded changed=").count() + log.matches("not reloaded").count()
-                == self.reloads
+            let done = log.lines().filter(|line| is_reloaded(line)).count();
+            done + log.matches("not reloaded").count() == self.reloads
         });
-        assert!(self.server.log().contains(said), "{}", self.server.log());
+        let log = self.server.log();
+        let is_said = |line: &str| line.contains(said) || (said == RELOADED && is_reloaded(line));
+        assert!(log.lines().any(is_said), "{log}");
     }
+}
+
+const RELOADED: &str = " reloaded changed=";
+
+/// In either form of the log.
+fn is_reloaded(line: &str) -> bool {
+    line.contains(RELOADED) || line.contains("\"message\":\"reloaded\"")
 }
 
 /// Sends a message again and again, each coming back, until the connection is closed.
@@ -192,6 +207,61 @@ fn origins_change_and_the_page_stays(driver: Driver) {
     assert_eq!(get(&reloading.server, "/").body, page);
 }
 
+fn pages_are_read_again(driver: Driver) {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("index.html");
+    fs::write(&page, "first").unwrap();
+    let with_dir = format!("static_dir = \"{}\"", dir.path().to_str().unwrap());
+    let mut reloading = Reloading::start(driver, "");
+    let shows = |reloading: &Reloading, path: &str, expected: &str| {
+        eventually(expected, || {
+            get(&reloading.server, path).body == expected.as_bytes()
+        });
+    };
+    reloading.reload(&with_dir);
+    shows(&reloading, "/", "first");
+    // The settings stay as they are, and the files do not.
+    fs::write(&page, "second").unwrap();
+    fs::write(dir.path().join("new.txt"), "new").unwrap();
+    fs::write(dir.path().join(".hidden"), "hidden").unwrap();
+    assert_eq!(get(&reloading.server, "/").body, b"first");
+    reloading.reload(&with_dir);
+    shows(&reloading, "/", "second");
+    shows(&reloading, "/new.txt", "new");
+    assert!(reloading.server.log().contains("begins with a dot"));
+    reloading.reload("");
+    eventually("the built-in page is back", || {
+        get(&reloading.server, "/page.js").status == 200
+    });
+}
+
+fn directory_or_certificate_that_is_bad_changes_nothing(driver: Driver) {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("index.html");
+    fs::write(&page, "good").unwrap();
+    let dir = dir.path().to_str().unwrap();
+    let good = format!("static_dir = \"{dir}\"\nmessage_bytes_max = 5\n");
+    let mut reloading = Reloading::start(driver, &good);
+    let mut client = Raw::open(&reloading.server, "/echo");
+    fs::write(&page, vec![b'x'; 5000]).unwrap();
+    let small = "static_bytes_max = \"4KiB\"\n";
+    for (bad, word) in [
+        (
+            "static_dir = \"/nowhere\"\n".to_owned(),
+            "cannot read /nowhere",
+        ),
+        (
+            format!("static_dir = \"{dir}\"\n{small}"),
+            "static_bytes_max",
+        ),
+    ] {
+        reloading.reload_until(&format!("{bad}message_bytes_max = 9\n"), "not reloaded");
+        assert!(reloading.server.log().contains(word), "{word}");
+    }
+    assert_eq!(get(&reloading.server, "/").body, b"good");
+    assert_eq!(closed_by(&mut client, b"larger"), 1009);
+}
+
 fn timeouts_change_for_those_who_come(driver: Driver) {
     let long = "ping_interval = \"1h\"\nhandshake_timeout = \"1h\"";
     let mut reloading = Reloading::start(driver, long);
@@ -270,7 +340,7 @@ fn settings_that_need_a_restart_are_named_and_stay(driver: Driver) {
     let mut reloading = Reloading::start(driver, "mailbox_batches = 8");
     let listen = reloading.server.address();
     reloading.reload(
-        "mailbox_batches = 9\nlog_format = \"json\"\nstatic_dir = \"/nowhere\"\nrooms_max = 7\n",
+        "mailbox_batches = 9\nlog_format = \"json\"\nlog_queue_bytes_max = \"2MiB\"\nrooms_max = 7\n",
     );
     let log = reloading.server.log();
     for (line, words) in [
@@ -284,7 +354,7 @@ fn settings_that_need_a_restart_are_named_and_stay(driver: Driver) {
         ),
         (
             " WARN ",
-            "not changed before a restart: static_dir = /nowhere (",
+            "not changed before a restart: log_queue_bytes_max = 2MiB (",
         ),
         (" INFO ", "changed: rooms_max = 7 ("),
     ] {
