@@ -35,7 +35,7 @@ Examples:
       hubbub config check hubbub.toml
 
   On this machine only, with the built-in page at http://127.0.0.1:8000/:
-      server
+      hubbub
 
   On every interface, for the pages of one other site, with messages of up to 1 MiB:
       hubbub --listen 0.0.0.0:8000 --allow-origin https://app.example.com --message-bytes-max 1MiB";
