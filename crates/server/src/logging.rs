@@ -88,19 +88,21 @@ pub fn init(format: LogFormat, filter: &str, bytes_max: usize) -> anyhow::Result
 /// Says why the process ends, whatever the filter of the log lets through: as a line of the log in
 /// JSON, else for people.
 pub fn fail(format: LogFormat, cause: &anyhow::Error) {
-    let Some(output) = OUTPUT.get() else {
-        let _ = writeln!(io::stderr(), "error: {cause:#}");
-        return;
-    };
-    match (format, subscriber(format, "error", false, output.clone())) {
-        (LogFormat::Json, Ok((subscriber, _))) => {
-            tracing::subscriber::with_default(subscriber, || error!("{cause:#}"));
-        }
-        _ => {
-            let _ = output
-                .as_ref()
-                .write_all(format!("error: {cause:#}\n").as_bytes());
-        }
+    match OUTPUT.get() {
+        Some(output) => fail_to(format, cause, output.clone()),
+        None => fail_to(format, cause, io::stderr),
+    }
+}
+
+fn fail_to<W>(format: LogFormat, cause: &anyhow::Error, to: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    if format == LogFormat::Text {
+        let line = format!("error: {cause:#}\n");
+        let _ = to.make_writer().write_all(line.as_bytes());
+    } else if let Ok((subscriber, _)) = subscriber(format, "error", false, to) {
+        tracing::subscriber::with_default(subscriber, || error!("{cause:#}"));
     }
 }
 

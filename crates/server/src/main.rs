@@ -40,21 +40,13 @@ fn main() -> ExitCode {
 /// Serves. Signals come first: until they are received, SIGHUP would end the process, and the
 /// kernel keeps SIGTERM from a process that has the number 1.
 fn run(sources: &Sources<'_>) -> ExitCode {
-    let signals = match Signals::receive() {
-        Ok(signals) => signals,
-        Err(error) => {
-            let cores = wiring::cores(&Settings::default());
-            let error = remedy::of_other_thread("signals", &error, cores);
-            complain(format_args!("error: {error:#}"));
-            return ExitCode::FAILURE;
-        }
-    };
+    let signals = Signals::receive();
     let loaded = match Settings::load(sources) {
         Ok(loaded) => loaded,
         Err(stop) => return stop.beside_files(Files::faults).report(),
     };
     let format = loaded.settings.log_format;
-    let served = serve(loaded, &signals);
+    let served = serve(loaded, signals);
     if let Err(error) = &served {
         logging::fail(format, error);
     }
@@ -111,12 +103,15 @@ fn say(text: &str) -> anyhow::Result<()> {
     logging::write_all(&mut io::stdout(), text.as_bytes()).context("standard output")
 }
 
-fn serve(loaded: Loaded, signals: &Signals) -> anyhow::Result<()> {
+fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     let settings = loaded.settings;
+    let cores = wiring::cores(&settings);
+    // Only now is it known how many threads are needed, which the remedy tells.
+    let signals = signals.map_err(|error| remedy::of_other_thread("signals", &error, cores))?;
     let queue_bytes_max = settings.log_queue_bytes_max.bytes();
     let log = logging::init(settings.log_format, &settings.log_level, queue_bytes_max);
     let log = log.map_err(|error| match error.downcast() {
-        Ok(error) => remedy::of_other_thread("log", &error, wiring::cores(&settings)),
+        Ok(error) => remedy::of_other_thread("log", &error, cores),
         Err(error) => error,
     })?;
     let warnings = loaded.warnings.iter();
@@ -134,7 +129,6 @@ fn serve(loaded: Loaded, signals: &Signals) -> anyhow::Result<()> {
     let internal = open_internal(&settings, &status)?;
     let config = wiring::config(&settings, &tls);
     let application = wiring::application(&settings, site);
-    let cores = config.cores;
     let server = Server::start_telling(config, application, status.readiness())
         .map_err(|error| remedy::of_start(error, cores))?;
     status.serving(server.monitor(), driver_name(&server));
