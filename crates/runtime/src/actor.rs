@@ -105,11 +105,12 @@ impl Core {
         let State {
             connections, tally, ..
         } = &mut *state;
-        tally.opened += 1;
         let key = connections.insert(connection);
         self.poller
             .watch(&connections[key].socket, key)
             .inspect_err(|_| drop(connections.remove(key)))?;
+        // From here on it has an end that is counted.
+        tally.opened += 1;
         state.meet(key);
         Ok(key)
     }
@@ -205,7 +206,7 @@ impl Core {
             }
             Arrived::Failed(error) => {
                 debug!(peer = %connection.peer, %error, "receiving failed");
-                connection.end(EndReason::SocketFailed);
+                connection.end(EndReason::SocketFailed(connection.reached()));
                 Flow::End
             }
         }
@@ -272,7 +273,8 @@ impl State {
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::End;
         };
-        connection.end(EndReason::PeerGone);
+        let reason = EndReason::PeerGone(connection.reached());
+        connection.end(reason);
         connection.arrival = Arrival::default();
         let is_owed = connection.window_bytes > 0 || connection.queued_bytes(&self.shards) > 0;
         match &mut connection.stage {
@@ -285,7 +287,7 @@ impl State {
                 Flow::Wait
             }
             Stage::Open { .. } if is_owed => {
-                self.finish(key, Last::Nothing, EndReason::PeerGone);
+                self.finish(key, Last::Nothing, reason);
                 Flow::Wait
             }
             _ => {

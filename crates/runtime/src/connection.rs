@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
-use codec::AcceptKey;
+use codec::{AcceptKey, Phase};
 use slotmap::new_key_type;
 use smallvec::SmallVec;
 
@@ -12,7 +12,7 @@ use crate::{
     allowance::Allowance,
     contexts::Agreement,
     encoder::{Context, WireForm},
-    end::EndReason,
+    end::{EndReason, Reached},
     jitter, proxy_protocol,
     send_queue::{SendQueue, Sending},
     session::{Opening, Session},
@@ -287,6 +287,26 @@ impl Connection {
             Stage::Finishing { .. } => codec::Transmitted::default(),
             _ => self.protocol.transmit(&mut self.queue.direct),
         }
+    }
+
+    /// How far it has come.
+    pub(crate) fn reached(&self) -> Reached {
+        match self.stage {
+            Stage::Handshake { .. } if self.is_silent() => Reached::Nothing,
+            Stage::Handshake { .. } | Stage::Joining { .. } => Reached::Handshake,
+            Stage::Open { .. } | Stage::Finishing { .. } | Stage::Closing { .. } | Stage::Over => {
+                Reached::WebSocket
+            }
+        }
+    }
+
+    /// Whether nothing is there that could be answered: no part of a request, of a TLS handshake or
+    /// of a proxy's header.
+    fn is_silent(&self) -> bool {
+        !self.client.has_header_begun()
+            && !self.socket.has_tls_begun()
+            && self.protocol.phase() == Phase::Handshake
+            && self.protocol.unfinished_bytes() == 0
     }
 
     /// Records why the connection ends, if nothing was recorded before.

@@ -13,6 +13,7 @@ use crate::{
     connection::{Connection, ConnectionKey, Dirty},
     contexts::Contexts,
     encoder::Encoder,
+    notices::Notices,
     outbox::Outboxes,
     poller::Poller,
     ration::Ration,
@@ -74,6 +75,7 @@ pub(crate) struct State {
     /// The application's table.
     pub(crate) protocols: Vec<&'static str>,
     pub(crate) tally: Tally,
+    pub(crate) notices: Notices,
     pub(crate) spare: Spare,
     pub(crate) sealing: Sealing,
     pub(crate) depths: Depths,
@@ -149,6 +151,7 @@ impl Core {
             },
             is_draining: false,
             tally: Tally::new(protocols.len()),
+            notices: Notices::default(),
             spare: Spare::default(),
             sealing: Sealing::default(),
             protocols,

@@ -10,12 +10,14 @@ use codec::{CloseCode, Error};
 pub enum EndReason {
     /// The peer sent a close frame, with this code if it had one.
     PeerClosed(Option<CloseCode>),
-    /// The peer's stream ended without a close frame.
-    PeerGone,
-    /// The socket failed; most often the peer reset it.
-    SocketFailed,
-    /// A request was answered over HTTP: a page, or an upgrade refused by the application.
+    /// The peer's stream ended without a close frame, so far along.
+    PeerGone(Reached),
+    /// The socket failed, so far along; most often the peer reset it.
+    SocketFailed(Reached),
+    /// A request was answered over HTTP with what it asked for: a page.
     Answered,
+    /// The application refused a request (403, 404, 405).
+    Refused(Refused),
     /// There are as many connections as are allowed (503).
     TooManyConnections,
     /// There are as many connections of its address as are allowed (429).
@@ -26,9 +28,12 @@ pub enum EndReason {
     ProxyHeader,
     /// A room of the request cannot be joined now (503).
     JoinRefused,
-    /// No whole request within the handshake's time (408).
+    /// A part of a request, and no whole one within the handshake's time (408).
     HandshakeTimeout,
-    /// No TLS handshake within its time.
+    /// Not a byte of a request within the handshake's time, nor of a TLS handshake within its own. It
+    /// asked for nothing, so it is not answered.
+    SilentTimeout,
+    /// A part of a TLS handshake, and no whole one within its time.
     TlsHandshakeTimeout,
     /// The peer broke a rule of TLS, sent what cannot be decrypted, or gave up with an alert.
     TlsFailed,
@@ -66,6 +71,31 @@ pub enum EndReason {
     /// It has been open for as long as a connection may be, or sent as much as its keys of TLS 1.2
     /// may encrypt.
     Aged,
+}
+
+/// How far a connection had come when its peer was gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// Nothing was asked for: not a byte of a request or of an unfinished TLS handshake had come. A
+    /// probe of the port does that, and so does a browser that opens connections to have them ready.
+    Nothing,
+    /// The handshake was under way.
+    Handshake,
+    /// It was a WebSocket.
+    WebSocket,
+}
+
+/// Why an application refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A page of this origin may not connect (403).
+    Origin,
+    /// There is nothing at this path (404).
+    Path,
+    /// The path would be a room's, but has no good name for one (404).
+    RoomName,
+    /// The path has no such method (405).
+    Method,
 }
 
 /// All that there is to say of a reason.
@@ -108,9 +138,18 @@ impl EndReason {
         use CloseCode as Code;
         match self {
             Self::PeerClosed(code) => by_peer("peer_closed", *code),
-            Self::PeerGone => by_peer("peer_gone", None),
-            Self::SocketFailed => by_peer("socket_failed", None),
+            Self::PeerGone(Reached::Nothing) => by_peer("peer_gone_silent", None),
+            Self::PeerGone(Reached::Handshake) => by_peer("peer_gone_handshake", None),
+            Self::PeerGone(Reached::WebSocket) => by_peer("peer_gone", None),
+            Self::SocketFailed(Reached::Nothing) => by_peer("socket_failed_silent", None),
+            Self::SocketFailed(Reached::Handshake) => by_peer("socket_failed_handshake", None),
+            Self::SocketFailed(Reached::WebSocket) => by_peer("socket_failed", None),
             Self::Answered => in_silence("answered"),
+            // The sentences are the application's own.
+            Self::Refused(Refused::Origin) => answered("origin_forbidden", 403, ""),
+            Self::Refused(Refused::Path) => answered("not_found", 404, ""),
+            Self::Refused(Refused::RoomName) => answered("room_name_invalid", 404, ""),
+            Self::Refused(Refused::Method) => answered("method_not_allowed", 405, ""),
             Self::TooManyConnections => answered(
                 "too_many_connections",
                 503,
@@ -146,6 +185,7 @@ impl EndReason {
                 400,
                 "This port speaks TLS: use https:// or wss:// instead of http:// or ws://.",
             ),
+            Self::SilentTimeout => in_silence("silent_timeout"),
             Self::TlsHandshakeTimeout => in_silence("tls_handshake_timeout"),
             Self::TlsFailed => in_silence("tls_failed"),
             Self::Protocol(error) => broken(*error),
@@ -214,6 +254,9 @@ impl EndReason {
     pub fn all() -> impl Iterator<Item = Self> {
         PLAIN
             .into_iter()
+            .chain(REACHED.map(Self::PeerGone))
+            .chain(REACHED.map(Self::SocketFailed))
+            .chain(REFUSED.map(Self::Refused))
             .chain(Error::all().map(Self::Protocol))
             .chain([Self::PeerClosed(None)])
     }
@@ -308,10 +351,17 @@ pub struct Ending {
     pub reason: &'static str,
 }
 
-/// Reasons that are one each; the others carry a code or a rule.
-const PLAIN: [EndReason; 25] = [
-    EndReason::PeerGone,
-    EndReason::SocketFailed,
+const REACHED: [Reached; 3] = [Reached::Nothing, Reached::Handshake, Reached::WebSocket];
+
+const REFUSED: [Refused; 4] = [
+    Refused::Origin,
+    Refused::Path,
+    Refused::RoomName,
+    Refused::Method,
+];
+
+/// Reasons that are one each; the others carry a code, a rule or how far it had come.
+const PLAIN: [EndReason; 24] = [
     EndReason::Answered,
     EndReason::TooManyConnections,
     EndReason::AddressConnections,
@@ -319,6 +369,7 @@ const PLAIN: [EndReason; 25] = [
     EndReason::ProxyHeader,
     EndReason::JoinRefused,
     EndReason::HandshakeTimeout,
+    EndReason::SilentTimeout,
     EndReason::TlsHandshakeTimeout,
     EndReason::TlsFailed,
     EndReason::PlainHttp,
@@ -364,7 +415,7 @@ impl Ending {
 
 /// All reasons for which a handshake can be refused, each once, in order.
 pub fn refusals() -> Vec<&'static str> {
-    // An answer of the application refuses if an upgrade was asked for.
+    // A page is no refusal, unless an upgrade was asked for.
     let refusing = EndReason::all()
         .filter(|reason| reason.explained().answer.is_some() || *reason == EndReason::Answered);
     let mut names: Vec<_> = refusing.map(|reason| reason.name()).collect();

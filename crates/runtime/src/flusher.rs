@@ -249,7 +249,7 @@ impl Connection {
             }
             Err(error) => {
                 debug!(peer = %self.peer, %error, "sending failed");
-                self.end(EndReason::SocketFailed);
+                self.end(EndReason::SocketFailed(self.reached()));
                 self.shut();
                 None
             }

@@ -111,6 +111,14 @@ impl Client {
         }
     }
 
+    /// Whether a header of the PROXY protocol has begun that is not whole yet.
+    pub(crate) fn has_header_begun(&self) -> bool {
+        match self {
+            Self::InHeader(header) => !header.is_untouched(),
+            Self::Known(_) | Self::InRequest => false,
+        }
+    }
+
     /// Whom the request of a trusted `peer` names as its client; `None` if that is known already.
     pub(crate) fn told(
         &self,

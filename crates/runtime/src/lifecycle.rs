@@ -7,7 +7,7 @@ use tracing::debug;
 use crate::{
     connection::{Client, Connection, ConnectionKey, Last, Linger, Stage},
     core::{State, ms},
-    end::{EndReason, Said},
+    end::{EndReason, Reached, Said},
     send_queue::Kept,
     session::Answer,
 };
@@ -45,8 +45,9 @@ impl State {
     }
 
     /// Ends a connection as its stage allows: a WebSocket gets a close frame, an unanswered
-    /// request a 503 or 408. One that is finishing waits no longer for its publications, unless the
-    /// reason leaves it time; one that is closing already only keeps to its deadline.
+    /// request a 503 or 408, and one that has asked for nothing its end. One that is finishing waits no
+    /// longer for its publications, unless the reason leaves it time; one that is closing already only
+    /// keeps to its deadline.
     pub(crate) fn close(&mut self, key: ConnectionKey, reason: EndReason) {
         let Some(connection) = self.connections.get(key) else {
             return;
@@ -54,6 +55,11 @@ impl State {
         match connection.stage {
             Stage::Handshake { .. } if connection.socket.is_handshaking() => {
                 self.give_up(key, reason);
+            }
+            // Where nothing was asked nothing is answered: the peer may take what comes unasked for
+            // the answer to what it asks next.
+            Stage::Handshake { .. } if connection.reached() == Reached::Nothing => {
+                self.finish(key, Last::PeerEnd(Linger::Fully), reason);
             }
             Stage::Handshake { .. } | Stage::Joining { .. } => {
                 self.answer(key, refusal(&reason), reason);
@@ -173,7 +179,8 @@ impl State {
             let now_ns = self.shared.now_ns();
             self.shared.admission.addresses.leave(network, now_ns);
         }
-        let reason = connection.end.unwrap_or(EndReason::PeerGone);
+        let gone = EndReason::PeerGone(connection.reached());
+        let reason = connection.end.unwrap_or(gone);
         self.count_end(&connection, reason);
         debug!(peer = %connection.peer, reason = reason.name(), "connection ended");
         Some(connection)
@@ -181,16 +188,25 @@ impl State {
 
     fn count_end(&mut self, connection: &Connection, reason: EndReason) {
         // A WebSocket that is reset at once is told no code.
-        let is_told = connection.entry.is_some() && connection.protocol.phase() > Phase::Open;
+        let phase = connection.protocol.phase();
+        let is_told = connection.entry.is_some() && phase > Phase::Open;
         let ending = reason.ending(is_told);
         *self.tally.ended.entry(ending).or_default() += 1;
         match connection.entry {
             Some(entry) => self.tally.open[usize::from(entry)] -= 1,
-            None if reason.explained().answer.is_some() => {
-                *self.tally.rejected.entry(reason.name()).or_default() += 1;
+            // The application's answers are no refusals unless an upgrade was asked for: they were
+            // counted when that was known.
+            None if matches!(reason, EndReason::Answered | EndReason::Refused(_)) => {}
+            None if reason.explained().answer.is_some() && phase == Phase::Closed => {
+                self.count_rejected(reason);
             }
             None => {}
         }
+    }
+
+    /// An upgrade gets another answer than 101.
+    pub(crate) fn count_rejected(&mut self, reason: EndReason) {
+        *self.tally.rejected.entry(reason.name()).or_default() += 1;
     }
 
     pub(crate) fn leave_rooms(&mut self, key: ConnectionKey) {

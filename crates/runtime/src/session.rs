@@ -3,12 +3,15 @@
 //! A session is the application protocol of one connection. It does no I/O and never waits: it is
 //! handed each message and says through its [`Outlet`] what follows.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use codec::{CloseCode, Kind, Message, Request};
 use hub::{ConnectionId, Publication, Request as HubRequest, RoomName};
 
 use crate::{
     encoder::{Context, Encoder, WireForm},
+    end::Refused,
     outbox::Outboxes,
     shard::{Shards, Subscription},
     tally::Tally,
@@ -19,6 +22,12 @@ pub trait Application: Send + Sync + 'static {
     /// Decides what becomes of a request. A route to a session is a promise to upgrade; the
     /// runtime still refuses a request that is no valid upgrade (RFC 6455 section 4.2.1).
     fn route(&self, request: &Request<'_>) -> Route;
+
+    /// What the log may show of a request's path: by default all of it, without its query. Here an
+    /// application leaves out what is nobody else's business. The log cuts it, if it is long.
+    fn shown_path<'a>(&self, request: &Request<'a>) -> Cow<'a, str> {
+        request.path().into()
+    }
 
     /// The names that [`Opening::protocol`] can have, at most 255: connections are counted by them.
     fn protocols(&self) -> Vec<&'static str>;
@@ -54,6 +63,9 @@ pub struct Answer {
     pub body: Bytes,
     /// The length of the body, or the one a GET would have got.
     pub content_length: usize,
+    /// Why this is not what was asked for, if it is not: what the end of the connection is counted
+    /// and logged for.
+    pub refused: Option<Refused>,
 }
 
 impl Answer {
@@ -65,7 +77,15 @@ impl Answer {
             fields: vec![("Content-Type", "text/plain; charset=utf-8".into())],
             content_length: body.len(),
             body,
+            refused: None,
         }
+    }
+
+    /// Says that the request is refused, and why.
+    #[must_use]
+    pub fn refusing(mut self, why: Refused) -> Self {
+        self.refused = Some(why);
+        self
     }
 
     /// Adds a header field.

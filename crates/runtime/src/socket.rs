@@ -205,6 +205,11 @@ impl Socket {
         }
     }
 
+    /// Whether a TLS handshake, or a record, has begun that is not whole yet.
+    pub(crate) fn has_tls_begun(&self) -> bool {
+        self.tls().is_some_and(Tls::has_begun)
+    }
+
     /// Whether it must be closed before the keys of its TLS are used up.
     pub(crate) fn is_worn(&self) -> bool {
         self.tls().is_some_and(Tls::is_worn)

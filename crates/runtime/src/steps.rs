@@ -5,7 +5,7 @@ use std::mem;
 use codec::{CloseCode, Event, HandshakeError, Request};
 use hub::Request as HubRequest;
 use slotmap::Key;
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::{
     admission::Admitted,
@@ -15,6 +15,7 @@ use crate::{
     core::{State, ms},
     encoder::{Context, WireForm},
     end::EndReason,
+    notices::Shown,
     session::{Answer, Application, Opening, Outlet, Route},
 };
 
@@ -166,22 +167,58 @@ impl State {
             return self.close(key, refusal.reason());
         }
         match routed {
-            Routed::Answer(answer, wanted) => {
-                if wanted == Wanted::Upgrade {
-                    let name = EndReason::Answered.name();
-                    *self.tally.rejected.entry(name).or_default() += 1;
-                }
-                self.answer(key, answer, EndReason::Answered);
+            Routed::Page(answer) => {
+                let reason = reason_of(&answer);
+                self.answer(key, answer, reason);
             }
-            Routed::Refuse(error) => {
+            Routed::NoUpgrade(answer, shown) => {
+                let reason = reason_of(&answer);
+                self.tell_refused(key, reason, answer.status, &shown);
+                self.count_rejected(reason);
+                self.answer(key, answer, reason);
+            }
+            Routed::Refuse(error, shown) => {
                 connection
                     .protocol
                     .refuse(error, &mut connection.queue.direct);
-                let last = Last::PeerEnd(Linger::Fully);
-                self.finish(key, last, EndReason::Protocol(error.into()));
+                let reason = EndReason::Protocol(error.into());
+                self.tell_refused(key, reason, error.status(), &shown);
+                self.finish(key, Last::PeerEnd(Linger::Fully), reason);
             }
             Routed::Open(..) if self.is_draining => self.close(key, EndReason::Drained),
-            Routed::Open(joining) => self.join(key, joining),
+            Routed::Open(joining, unanswered) => {
+                if let Some(shown) = unanswered {
+                    self.tally.subprotocols_unanswered += 1;
+                    self.tell_unanswered(key, &shown);
+                }
+                self.join(key, joining);
+            }
+        }
+    }
+
+    fn tell_refused(&mut self, key: ConnectionKey, reason: EndReason, status: u16, shown: &Shown) {
+        let reason = reason.name();
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        if self.notices.admit(reason, self.received_ns / 1_000_000) {
+            let Shown { origin, path } = shown;
+            let peer = connection.peer;
+            info!(%peer, reason, status, origin, path, "handshake refused");
+        }
+    }
+
+    /// Browsers fail a connection that is opened without any of the subprotocols that they asked for,
+    /// and tell their page no more than 1006 (RFC 6455 section 4.1 leaves it to the client).
+    fn tell_unanswered(&mut self, key: ConnectionKey, shown: &Shown) {
+        let reason = "subprotocol_unanswered";
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        if self.notices.admit(reason, self.received_ns / 1_000_000) {
+            let Shown { origin, path } = shown;
+            let peer = connection.peer;
+            info!(%peer, reason, origin, path, "a subprotocol was asked for that nobody speaks");
         }
     }
 
@@ -279,13 +316,6 @@ impl State {
     }
 }
 
-/// What the peer asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    Upgrade,
-    Answer,
-}
-
 /// On which terms compression is agreed on.
 #[derive(Clone, Copy)]
 struct Terms<'a> {
@@ -294,31 +324,44 @@ struct Terms<'a> {
     free_bytes: usize,
 }
 
-/// A route whose upgrade was checked.
+/// A route whose upgrade was checked, and what the log shows of a request that did not get what it
+/// asked for.
 enum Routed {
-    Open(Box<Joining>),
-    Answer(Answer, Wanted),
-    Refuse(HandshakeError),
+    /// And whether it has to do without a subprotocol.
+    Open(Box<Joining>, Option<Shown>),
+    /// No upgrade was asked for.
+    Page(Answer),
+    /// An upgrade was asked for, and the application answers otherwise.
+    NoUpgrade(Answer, Shown),
+    Refuse(HandshakeError, Shown),
 }
 
 fn route(request: &Request<'_>, application: &dyn Application, terms: Terms<'_>) -> Routed {
+    let shown = || Shown::of(request, application);
     match application.route(request) {
-        Route::Answer(answer) => {
-            let wanted = match request.wants_upgrade() {
-                true => Wanted::Upgrade,
-                false => Wanted::Answer,
-            };
-            Routed::Answer(answer, wanted)
-        }
+        Route::Answer(answer) if request.wants_upgrade() => Routed::NoUpgrade(answer, shown()),
+        Route::Answer(answer) => Routed::Page(answer),
         Route::Open(opening) => match request.upgrade() {
-            Ok(upgrade) => Routed::Open(Box::new(Joining {
-                agreement: agree(request, &opening, terms),
-                accept: upgrade.accept,
-                opening,
-            })),
-            Err(error) => Routed::Refuse(error),
+            Ok(upgrade) => {
+                let is_unanswered =
+                    opening.subprotocol.is_none() && request.subprotocols().next().is_some();
+                let joining = Joining {
+                    agreement: agree(request, &opening, terms),
+                    accept: upgrade.accept,
+                    opening,
+                };
+                Routed::Open(Box::new(joining), is_unanswered.then(shown))
+            }
+            Err(error) => Routed::Refuse(error, shown()),
         },
     }
+}
+
+/// What a connection ends for that is answered so.
+fn reason_of(answer: &Answer) -> EndReason {
+    answer
+        .refused
+        .map_or(EndReason::Answered, EndReason::Refused)
 }
 
 /// What is agreed on compression. A connection in a room keeps no context for what is sent to it:

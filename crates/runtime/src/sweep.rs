@@ -12,7 +12,7 @@ use crate::{
     config::Timeouts,
     connection::{Arrival, Connection, ConnectionKey, Heartbeat, Last, Linger, Pause, Stage, Wait},
     core::{Core, State, ms},
-    end::EndReason,
+    end::{EndReason, Reached},
     jitter,
     send_queue::Sending,
 };
@@ -133,6 +133,7 @@ impl State {
             })
             .collect();
         self.queued_bytes = queued_bytes;
+        self.notices.tell_left_out(now_ms);
         let now_ns = self.shared.now_ns();
         self.shared.admission.addresses.clear_next(now_ns);
         if !self.outboxes.is_full(self.id) {
@@ -161,7 +162,7 @@ impl State {
             Due::Ping => self.ping(key, now_ms),
             Due::Close(reason) => self.close(key, reason),
             // The reason was recorded when closing began.
-            Due::Abort => self.abort(key, EndReason::PeerGone),
+            Due::Abort => self.abort(key, EndReason::PeerGone(Reached::WebSocket)),
             Due::Shut => {
                 if let Some(connection) = self.connections.get_mut(key) {
                     connection.shut();
@@ -207,6 +208,10 @@ fn due(
                     EndReason::TlsHandshakeTimeout
                 }
                 _ => return None,
+            };
+            let overdue = match connection.reached() {
+                Reached::Nothing => EndReason::SilentTimeout,
+                Reached::Handshake | Reached::WebSocket => overdue,
             };
             Some(Due::Close(connection.admitted.overdue(overdue)))
         }

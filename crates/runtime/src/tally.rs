@@ -23,6 +23,8 @@ pub struct Tally {
     pub ended: HashMap<Ending, u64>,
     /// Upgrades that got another answer than 101, by reason.
     pub rejected: HashMap<&'static str, u64>,
+    /// WebSockets opened without a subprotocol though some were asked for.
+    pub subprotocols_unanswered: u64,
     /// Failed accepts.
     pub accept_errors: AcceptErrors,
     /// Panics caught.
@@ -163,6 +165,7 @@ impl Tally {
             open: vec![0; protocols],
             ended: HashMap::new(),
             rejected: HashMap::new(),
+            subprotocols_unanswered: 0,
             accept_errors: AcceptErrors::default(),
             panics: 0,
             frames_received: Frames::default(),
@@ -206,6 +209,7 @@ impl Tally {
         for (reason, more) in &other.rejected {
             *self.rejected.entry(reason).or_default() += more;
         }
+        self.subprotocols_unanswered += other.subprotocols_unanswered;
         self.accept_errors.add(other.accept_errors);
         self.panics += other.panics;
         self.frames_received.add(other.frames_received);

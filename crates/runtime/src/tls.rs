@@ -105,6 +105,11 @@ impl Tls {
         matches!(self.phase, Phase::Opening { .. } | Phase::Handshake { .. })
     }
 
+    /// Whether a handshake, or a record, has begun that is not whole yet.
+    pub(crate) fn has_begun(&self) -> bool {
+        matches!(self.phase, Phase::Handshake { .. }) || !self.kept.is_empty()
+    }
+
     /// When the handshake must be complete, if it is under way, in milliseconds since the process
     /// started.
     pub(crate) fn handshake_deadline_ms(&self) -> Option<u64> {

@@ -1,7 +1,9 @@
 //! What becomes of a request: a session of the table, or an answer of the site.
 
+use std::{borrow::Cow, sync::Arc};
+
 use codec::Request;
-use runtime::{Answer, Application, Route};
+use runtime::{Answer, Application, Refused, Route};
 
 use crate::{
     origin::{self, AllowList, Scheme},
@@ -48,15 +50,22 @@ impl Application for Hubbub {
         protocols::TABLE.iter().map(|it| it.name).collect()
     }
 
+    fn shown_path<'a>(&self, request: &Request<'a>) -> Cow<'a, str> {
+        protocols::shown_path(request.path())
+    }
+
     fn route(&self, request: &Request<'_>) -> Route {
         match protocols::select(request) {
             None if request.wants_upgrade() => Route::Answer(self.site.no_endpoint()),
             None => Route::Answer(self.page(request)),
-            Some(Err(error)) => Route::Answer(Answer::text(404, &format!("{error}."))),
+            Some(Err(error)) => {
+                let answer = Answer::text(404, &format!("{error}."));
+                Route::Answer(answer.refusing(Refused::RoomName))
+            }
             Some(Ok(_)) if request.wants_upgrade() && !self.is_origin_permitted(request) => {
                 let text =
                     "Pages of this origin may not connect; allow_origin lists those that may.";
-                Route::Answer(Answer::text(403, text))
+                Route::Answer(Answer::text(403, text).refusing(Refused::Origin))
             }
             Some(Ok(opening)) => Route::Open(opening),
         }

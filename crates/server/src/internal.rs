@@ -6,19 +6,20 @@
 //! - `cores.rs` asks all cores, each with one question at a time and a second to answer
 //! - `exposition.rs` the series of `/metrics`; `families.rs` what they are made of
 //! - `health.rs` `/healthz` and `/readyz`; `debug.rs` `/debug/…`
-//! - `serve.rs` connections of the listener, and their bounds
+//! - `serve.rs` connections of the listener; `places.rs` how many, and who makes room
 
 mod cores;
 mod debug;
 mod exposition;
 mod families;
 mod health;
+mod places;
 mod serve;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
     thread,
 };
 
@@ -31,6 +32,9 @@ use crate::tls::Secured;
 use cores::Cores;
 pub use exposition::Configured;
 
+/// The pages that have places of their own, whatever else is asked for.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
 /// What the internal listener knows of the server: every answer is made from it.
 #[derive(Clone)]
 pub struct Status {
@@ -38,6 +42,8 @@ pub struct Status {
     configured: Arc<Mutex<Arc<Configured>>>,
     tls: Arc<Mutex<Option<Arc<ServerConfig>>>>,
     cores: Arc<OnceLock<Cores>>,
+    /// Connections of the internal listener that made room for others.
+    crowded_out: Arc<AtomicU64>,
 }
 
 impl Status {
@@ -48,6 +54,7 @@ impl Status {
             configured: Arc::new(Mutex::new(Arc::new(configured))),
             tls: Arc::default(),
             cores: Arc::default(),
+            crowded_out: Arc::default(),
         }
     }
 

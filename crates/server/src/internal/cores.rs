@@ -1,4 +1,4 @@
-//! Asking all cores: one question of a kind at a time for each, a second for the answer.
+//! Asking all cores: one question of a kind at a time for each, a second for the answer in all.
 //!
 //! *Invariant:* however many ask, a core that stands still has at most one unanswered question of
 //! each kind in its mailbox. Who comes later waits for the same answer.
@@ -42,8 +42,13 @@ impl<T> Asked<T> {
 
     /// Asks, unless an earlier question is still open; waits a second for the answer.
     async fn answer(&self, ask: impl FnOnce() -> Receiver<T>) -> Option<T> {
-        // Two who ask at once wait for two answers in turn, but for no more than a second each.
-        let mut open = time::timeout(PATIENCE, self.0.lock()).await.ok()?;
+        time::timeout(PATIENCE, self.await_answer(ask)).await.ok()?
+    }
+
+    /// Who asks while another waits has the answer to a question of its own, or waits for the same
+    /// one if the other has given up.
+    async fn await_answer(&self, ask: impl FnOnce() -> Receiver<T>) -> Option<T> {
+        let mut open = self.0.lock().await;
         // An answer that is there already tells how things were when nobody waited for it.
         if open
             .as_ref()
@@ -53,7 +58,7 @@ impl<T> Asked<T> {
         }
         // It stays here until it is answered, also if whoever waits for it goes away.
         let answer = open.get_or_insert_with(ask);
-        let answered = time::timeout(PATIENCE, answer.recv_async()).await.ok()?;
+        let answered = answer.recv_async().await;
         *open = None;
         answered.ok()
     }

@@ -1,6 +1,9 @@
 //! `/metrics`: every series of `docs/metrics.md`, from copies of what the cores counted.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    sync::{LazyLock, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::{
     extract::State,
@@ -163,6 +166,11 @@ fn described(families: &mut Families, status: &Status) {
             .iter()
             .map(|(listener, expires)| (vec![("listener", *listener)], *expires)),
     );
+    families.counter(
+        "hubbub_internal_connections_crowded_out_total",
+        "Connections of the internal listener that made room for others.",
+        status.crowded_out.load(Ordering::Relaxed),
+    );
     families.gauges(
         "hubbub_build_info",
         "Always 1.",
@@ -219,6 +227,11 @@ fn connections(families: &mut Families, total: &Tally) {
             let count = total.rejected.get(reason).copied().unwrap_or(0);
             (vec![("reason", reason)], count as f64)
         }),
+    );
+    families.counter(
+        "hubbub_subprotocols_unanswered_total",
+        "WebSockets opened without a subprotocol though some were asked for.",
+        total.subprotocols_unanswered,
     );
     let ended_by = |reason| {
         let counts = total.ended.iter();

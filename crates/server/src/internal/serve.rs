@@ -1,4 +1,4 @@
-//! Connections of the internal listener: few, and none for long.
+//! Connections of the internal listener: one request each, and none for long.
 
 use std::{
     convert::Infallible,
@@ -15,23 +15,22 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::Semaphore,
-    time,
+    task, time,
 };
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 use tracing::{debug, warn};
 
-use super::Status;
+use super::{
+    PROBES, Status,
+    places::{Doing, Places, Seat},
+};
 
-/// At a time; others wait in the backlog. Far more than probes and scrapers need, and half of the
-/// descriptors that `max_connections` leaves in reserve.
-const CONNECTIONS_MAX: usize = 32;
 /// For a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// What a TLS handshake leaves of it at least, or the next head would have no time.
 const HEAD_TIME_MIN: Duration = Duration::from_millis(100);
-/// For a connection: one that is stuck, or reads an answer by drips, makes room for the next.
+/// For a connection: one that is stuck, or reads an answer by drips, ends.
 const CONNECTION_TIME: Duration = Duration::from_secs(60);
 /// After a failed accept, most likely for want of descriptors.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -39,22 +38,14 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// Serves until the listener fails for good.
 pub(super) async fn run(listener: TcpListener, router: Router, status: Status) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(status.crowded_out.clone());
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else {
-            return Ok(());
-        };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let router = router.clone();
-                let tls = status.tls();
-                tokio::spawn(async move {
-                    match tls {
-                        None => serve(stream, router, HEAD_TIME).await,
-                        Some(tls) => serve_tls(stream, router, tls).await,
-                    }
-                    drop(permit);
-                });
+                let serving = |seat| begin(stream, seat, router.clone(), status.tls());
+                places.serve(serving).await;
+                // Whoever has come reads what has come, before others can crowd it out.
+                task::yield_now().await;
             }
             Err(error) => {
                 warn!(%error, "the internal listener cannot accept");
@@ -64,22 +55,36 @@ pub(super) async fn run(listener: TcpListener, router: Router, status: Status) -
     }
 }
 
+async fn begin(stream: TcpStream, seat: Seat, router: Router, tls: Option<Arc<ServerConfig>>) {
+    match tls {
+        None => serve(stream, seat, router, HEAD_TIME).await,
+        Some(tls) => serve_tls(stream, seat, router, tls).await,
+    }
+}
+
 /// The handshake is part of the time for the head.
-async fn serve_tls(stream: TcpStream, router: Router, tls: Arc<ServerConfig>) {
+async fn serve_tls(stream: TcpStream, seat: Seat, router: Router, tls: Arc<ServerConfig>) {
     let began = Instant::now();
     let handshake = TlsAcceptor::from(tls).accept(stream);
     match time::timeout(HEAD_TIME, handshake).await {
         Ok(Ok(stream)) => {
             let left = HEAD_TIME.saturating_sub(began.elapsed());
-            serve(stream, router, left.max(HEAD_TIME_MIN)).await;
+            serve(stream, seat, router, left.max(HEAD_TIME_MIN)).await;
         }
         Ok(Err(error)) => debug!(%error, "a TLS handshake of the internal listener failed"),
         Err(_) => debug!("a TLS handshake of the internal listener took too long"),
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, head_time: Duration) {
-    let service = service_fn(move |request: Request<Incoming>| {
+async fn serve<S>(stream: S, seat: Seat, router: Router, head_time: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        seat.begin(match PROBES.contains(&request.uri().path()) {
+            true => Doing::Probe,
+            false => Doing::Page,
+        });
         let mut router = router.clone();
         async move {
             let answer = router.call(request.map(Body::new)).await;
@@ -89,6 +94,8 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, head
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_time)
+        // A connection that waits for what may never be asked is a place that is taken.
+        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     match time::timeout(CONNECTION_TIME, connection).await {
         Ok(Ok(())) => {}

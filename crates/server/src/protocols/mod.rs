@@ -2,8 +2,11 @@
 //!
 //! A further protocol is one file beside these, with its `PROTOCOL`, and one line in [`TABLE`].
 
+use std::borrow::Cow;
+
 use codec::{Request, negotiate};
 use hub::{NameError, RoomName};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use runtime::{Opening, Session};
 
 /// Makes a module and an entry of the table of each line.
@@ -75,6 +78,32 @@ pub fn select(request: &Request<'_>) -> Option<Result<Opening, NameError>> {
     })
 }
 
+/// What the log may show of a path: of one that names something, as rooms have names, no more than
+/// the name's first six characters. Names can be what lets people in.
+pub fn shown_path(path: &str) -> Cow<'_, str> {
+    const NAME_CHARACTERS_MAX: usize = 6;
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
+    let mut prefixes = TABLE.iter().filter_map(|protocol| match protocol.select {
+        Select::PathPrefix(prefix) => Some((prefix, path.strip_prefix(prefix)?)),
+        Select::Path(_) | Select::Subprotocol(_) => None,
+    });
+    let Some((prefix, rest)) = prefixes.next() else {
+        return path.into();
+    };
+    let name = percent_decode_str(rest).decode_utf8_lossy();
+    match name.char_indices().nth(NAME_CHARACTERS_MAX) {
+        None => path.into(),
+        Some((end, _)) => {
+            let begin = utf8_percent_encode(&name[..end], ESCAPED);
+            format!("{prefix}{begin}...").into()
+        }
+    }
+}
+
 impl Protocol {
     fn start(&self, rest: &str, subprotocol: Option<&'static str>) -> Result<Opening, NameError> {
         let Started { session, room } = (self.open)(rest)?;
@@ -84,5 +113,32 @@ impl Protocol {
             room,
             session,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_is_shown_with_no_more_than_six_characters_of_a_rooms_name() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("/echo", "/echo"),
+            ("/eecho-and-more", "/eecho-and-more"),
+            ("/rooms", "/rooms"),
+            ("/rooms/", "/rooms/"),
+            ("/rooms/sesame", "/rooms/sesame"),
+            ("/rooms/%73%65same", "/rooms/%73%65same"),
+            ("/rooms/sesame!", "/rooms/sesame..."),
+            ("/rooms/open/sesame", "/rooms/open%2Fs..."),
+            (
+                "/rooms/%C3%A4%C3%B6%C3%BC123456",
+                "/rooms/%C3%A4%C3%B6%C3%BC123...",
+            ),
+            ("/rooms/a%0Ab%22%FFcdefg", "/rooms/a%0Ab%22%EF%BF%BDc..."),
+        ] {
+            assert_eq!(shown_path(path), expected, "{path}");
+        }
     }
 }

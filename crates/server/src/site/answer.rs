@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use runtime::Answer;
+use runtime::{Answer, Refused};
 
 use super::File;
 
@@ -57,13 +57,15 @@ pub(super) fn moved(location: &str) -> Answer {
 }
 
 pub(super) fn not_found() -> Answer {
-    answer(404, common_fields(PLAIN), Bytes::from_static(NOT_FOUND))
+    let answer = answer(404, common_fields(PLAIN), Bytes::from_static(NOT_FOUND));
+    answer.refusing(Refused::Path)
 }
 
 pub(super) fn wrong_method() -> Answer {
     let mut fields = common_fields(PLAIN);
     fields.push(("Allow", "GET, HEAD".to_owned()));
-    answer(405, fields, Bytes::from_static(WRONG_METHOD))
+    let answer = answer(405, fields, Bytes::from_static(WRONG_METHOD));
+    answer.refusing(Refused::Method)
 }
 
 fn answer(status: u16, fields: Vec<(&'static str, String)>, body: Bytes) -> Answer {
@@ -72,6 +74,7 @@ fn answer(status: u16, fields: Vec<(&'static str, String)>, body: Bytes) -> Answ
         fields,
         content_length: body.len(),
         body,
+        refused: None,
     }
 }
 

@@ -1,12 +1,12 @@
 //! The internal listener: what it counts is what happened, and it is apart from the public port.
 
-use std::{collections::HashMap, thread, time::Duration};
+use std::{collections::HashMap, time::Instant};
 
 use rustix::process::Signal;
 
 use crate::{
     client::{Client, binary, get, get_internal, scrape},
-    harness::{Driver, Server, command, eventually, run},
+    harness::{Driver, PATIENCE, Server, command, eventually, run},
     wire::{self, BINARY, Raw, UPGRADE},
 };
 
@@ -24,7 +24,7 @@ on_both_drivers![
     readiness_follows_the_servers_life,
     full_server_is_not_ready,
     public_port_serves_nothing_of_it,
-    scrapers_that_are_stuck_keep_nobody_out,
+    probes_and_scrapers_that_are_stuck_keep_nobody_out,
 ];
 
 #[track_caller]
@@ -197,6 +197,7 @@ fn handshakes_refused_are_counted_by_reason(driver: Driver) {
     let ask = |request: String| crate::client::ask(&server, request).status;
     assert_eq!(ask(wire::request("GET", "/echo", &[])), 426);
     assert_eq!(ask(wire::upgrade("/nowhere")), 404);
+    assert_eq!(ask(wire::upgrade("/rooms/")), 404);
     assert_eq!(ask("GET /echo HTTP/1.1\r\nHost: a\r\n".into()), 408);
     // A page is no handshake.
     assert_eq!(ask(wire::request("GET", "/", &[])), 200);
@@ -204,7 +205,13 @@ fn handshakes_refused_are_counted_by_reason(driver: Driver) {
         let samples = scrape(&server);
         let count =
             |reason| samples[&format!("hubbub_handshakes_rejected_total{{reason=\"{reason}\"}}")];
-        ["upgrade_missing", "answered", "handshake_timeout"].map(count) == [1.0; 3]
+        let reasons = [
+            "upgrade_missing",
+            "not_found",
+            "room_name_invalid",
+            "handshake_timeout",
+        ];
+        reasons.map(count) == [1.0; 4]
     });
 }
 
@@ -476,22 +483,29 @@ fn public_port_serves_nothing_of_it(driver: Driver) {
     }
 }
 
-fn scrapers_that_are_stuck_keep_nobody_out(driver: Driver) {
-    let server = Server::start(driver, &[]);
+fn probes_and_scrapers_that_are_stuck_keep_nobody_out(driver: Driver) {
+    let server = Server::start(driver, &["--cores", "1"]);
     let mut member = Client::join(&server, "r");
-    // More than are served at a time, none of which ever finishes its request.
-    let stuck: Vec<_> = (0..100)
-        .map(|_| {
-            let mut stream = wire::connect(server.internal());
-            wire::send(&mut stream, b"GET /metrics HTTP/1.1\r\n");
-            stream
-        })
-        .collect();
-    thread::sleep(Duration::from_millis(200));
-    member.send("the rooms do not mind");
-    assert_eq!(member.text(), "the rooms do not mind");
-    assert_eq!(get_internal(&server, "/healthz").status, 200);
-    drop(stuck);
+    let asked = wire::request("GET", "/metrics", &[]);
+    let begun = Instant::now();
+    // Twice as many as there are places: they ask for nothing, for half of something, or do not read.
+    for said in ["", "GET /healthz HTTP/1.1\r\n", &asked] {
+        let mut crowd = Vec::new();
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            crowd.extend((0..64).map(|_| {
+                let mut stream = wire::connect_narrow(server.internal(), 4096);
+                wire::send(&mut stream, said.as_bytes());
+                stream
+            }));
+            assert_eq!(get_internal(&server, path).status, 200, "{path}");
+        }
+        member.send("the rooms do not mind");
+        assert_eq!(member.text(), "the rooms do not mind");
+    }
+    // Nobody has waited for the others' time to pass, which is 5 s for a request's head.
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    let made_room = scrape(&server)["hubbub_internal_connections_crowded_out_total"];
+    assert!(made_room >= 2.0 * (3.0 * 64.0 - 32.0), "{made_room}");
 }
 
 #[test]

@@ -411,7 +411,7 @@ fn peer_that_vanishes_has_ended_for_one_reason(driver: Driver) {
     drop(wire::connect(secure.server.address()));
     eventually("all have ended", || {
         let gone = secure.ended("peer_gone") + secure.ended("socket_failed");
-        gone == 3
+        (gone, secure.ended("peer_gone_silent")) == (2, 1)
     });
     assert_eq!(secure.ended(""), 3);
 }

@@ -214,7 +214,10 @@ impl Secure {
 
 /// How many connections have ended for this reason, or for any (`""`).
 pub fn ended(server: &Server, reason: &str) -> u64 {
-    let label = format!("reason=\"{reason}");
+    let label = match reason {
+        "" => "reason=".to_owned(),
+        reason => format!("reason=\"{reason}\""),
+    };
     sum(server, "hubbub_connections_ended_total{", &label)
 }
 

@@ -1,0 +1,204 @@
+//! A handshake that does not become what was asked for: each reason has its counter, and the log says
+//! of whom and of what, without secrets and without end.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    client::{ask, scrape},
+    harness::{Driver, Server, command, eventually},
+    tls_client::ended,
+    wire::{self, Raw, UPGRADE},
+};
+
+on_both_drivers![
+    handshake_refused_is_logged_with_origin_and_path_and_counted_by_its_reason,
+    handshakes_refused_by_the_dozen_are_logged_a_few_a_second_and_all_counted,
+    subprotocol_that_nobody_speaks_is_counted_and_logged,
+];
+
+const REFUSED: &str = "handshake refused";
+
+/// A server that logs what it does by default.
+fn start(driver: Driver) -> Server {
+    let flags = ["--driver", driver.name(), "--cores", "1"];
+    Server::launch_quietly(command(), &flags)
+}
+
+fn upgrade(method: &str, target: &str, fields: &[&str]) -> String {
+    wire::request(method, target, &[&UPGRADE, fields].concat())
+}
+
+fn rejected(server: &Server, reason: &str) -> f64 {
+    scrape(server)[&format!("hubbub_handshakes_rejected_total{{reason=\"{reason}\"}}")]
+}
+
+fn handshake_refused_is_logged_with_origin_and_path_and_counted_by_its_reason(driver: Driver) {
+    const EVIL: &str = "Origin: https://evil.example";
+    const NAME: &str = "/rooms/sesame-open-up";
+    let server = start(driver);
+    let long = format!("/roms/{}", "x".repeat(300));
+    let cut = format!("path=\"/roms/{}...\"", "x".repeat(94));
+    let evil = "origin=\"https://evil.example\"";
+    const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let none: &[&str] = &[];
+    for (method, target, fields, status, reason, shown) in [
+        (
+            "GET",
+            "/echo",
+            &[EVIL][..],
+            403,
+            "origin_forbidden",
+            [evil, "path=\"/echo\""],
+        ),
+        (
+            "GET",
+            NAME,
+            &[EVIL],
+            403,
+            "origin_forbidden",
+            [evil, "path=\"/rooms/sesame...\""],
+        ),
+        (
+            "GET",
+            "/roms/lobby",
+            none,
+            404,
+            "not_found",
+            ["", "path=\"/roms/lobby\""],
+        ),
+        ("GET", &long, none, 404, "not_found", ["", &cut]),
+        (
+            "GET",
+            "/rooms/",
+            none,
+            404,
+            "room_name_invalid",
+            ["", "path=\"/rooms/\""],
+        ),
+        (
+            "POST",
+            "/echo",
+            none,
+            405,
+            "upgrade_method",
+            ["", "path=\"/echo\""],
+        ),
+        (
+            "GET",
+            "/echo",
+            &[KEY],
+            400,
+            "key_repeated",
+            ["", "path=\"/echo\""],
+        ),
+    ] {
+        let before = server.log().matches(REFUSED).count();
+        let counted = (rejected(&server, reason), ended(&server, reason));
+        let target = format!("{target}?token=s3cret");
+        let answer = ask(&server, upgrade(method, &target, fields));
+        assert_eq!(answer.status, status, "{target}");
+        eventually("it is logged", || {
+            server.log().matches(REFUSED).count() == before + 1
+        });
+        let log = server.log();
+        let line = log.lines().rfind(|line| line.contains(REFUSED)).unwrap();
+        let status = format!("status={status}");
+        let reason_field = format!("reason=\"{reason}\"");
+        for word in [
+            "INFO",
+            "peer=127.0.0.1:",
+            &reason_field,
+            &status,
+            shown[0],
+            shown[1],
+        ] {
+            assert!(line.contains(word), "{word} is not in {line}");
+        }
+        assert_eq!(line.contains("origin="), !shown[0].is_empty(), "{line}");
+        eventually("it is counted", || {
+            let now = (rejected(&server, reason), ended(&server, reason));
+            now == (counted.0 + 1.0, counted.1 + 1)
+        });
+    }
+    // What asked for no upgrade is no handshake, whatever it is answered.
+    let lines = server.log().matches(REFUSED).count();
+    let counted = rejected(&server, "not_found");
+    assert_eq!(
+        ask(&server, wire::request("GET", "/nowhere", &[])).status,
+        404
+    );
+    assert_eq!(ask(&server, wire::request("POST", "/", &[])).status, 405);
+    assert_eq!(ask(&server, wire::request("GET", "/", &[])).status, 200);
+    eventually("each has ended for its reason", || {
+        ["not_found", "method_not_allowed", "answered"].map(|it| ended(&server, it)) == [3, 1, 1]
+    });
+    assert_eq!(rejected(&server, "not_found"), counted);
+    assert_eq!(rejected(&server, "method_not_allowed"), 0.0);
+    let log = server.log();
+    assert_eq!(log.matches(REFUSED).count(), lines);
+    assert!(!log.contains("s3cret") && !log.contains("open-up"), "{log}");
+}
+
+fn handshakes_refused_by_the_dozen_are_logged_a_few_a_second_and_all_counted(driver: Driver) {
+    const MANY: usize = 60;
+    let server = start(driver);
+    let begun = Instant::now();
+    for _ in 0..MANY {
+        assert_eq!(ask(&server, wire::upgrade("/nowhere")).status, 404);
+    }
+    let left_out = |log: &str| -> usize {
+        let counts = log.split("left_out=").skip(1);
+        counts
+            .map(|rest| {
+                rest.split_whitespace()
+                    .next()
+                    .unwrap()
+                    .parse::<usize>()
+                    .unwrap()
+            })
+            .sum()
+    };
+    eventually("each is told of, or counted", || {
+        let log = server.log();
+        log.matches(REFUSED).count() + left_out(&log) == MANY
+    });
+    // Five in each second that any of the time was part of.
+    let lines = server.log().matches(REFUSED).count();
+    let seconds = (begun.elapsed() + Duration::from_secs(2)).as_secs() as usize;
+    assert!(lines <= 5 * seconds, "{lines} lines in {seconds} s");
+    assert_eq!(rejected(&server, "not_found"), MANY as f64);
+}
+
+fn subprotocol_that_nobody_speaks_is_counted_and_logged(driver: Driver) {
+    const UNANSWERED: &str = "a subprotocol was asked for that nobody speaks";
+    let server = start(driver);
+    let open = |path, fields: &[&str]| {
+        let stream = wire::connect(server.address());
+        let raw = Raw::over(stream, upgrade("GET", path, fields));
+        raw.head
+            .to_ascii_lowercase()
+            .contains("sec-websocket-protocol")
+    };
+    let page = "Origin: http://localhost";
+    assert!(!open(
+        "/rooms/sesame-open-up?token=s3cret",
+        &["Sec-WebSocket-Protocol: s3cret, x", page]
+    ));
+    assert!(!open("/echo", &["Sec-WebSocket-Protocol: chat"]));
+    assert!(!open("/echo", &[]));
+    assert!(open("/anywhere", &["Sec-WebSocket-Protocol: s3cret, chat"]));
+    assert_eq!(scrape(&server)["hubbub_subprotocols_unanswered_total"], 2.0);
+    eventually("they are logged", || {
+        server.log().matches(UNANSWERED).count() == 2
+    });
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains(UNANSWERED)).unwrap();
+    for word in [
+        "INFO",
+        "origin=\"http://localhost\"",
+        "path=\"/rooms/sesame...\"",
+    ] {
+        assert!(line.contains(word), "{word} is not in {line}");
+    }
+    assert!(!log.contains("s3cret") && !log.contains("open-up"), "{log}");
+}
