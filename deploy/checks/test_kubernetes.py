@@ -65,6 +65,17 @@ def test_drain_delay_outlasts_the_readiness_probe(name):
 
 
 @everywhere
+def test_probes_wait_longer_than_the_server_takes(name):
+    # docs/limits.md: what /healthz waits for; /readyz waits for nothing.
+    (patience,) = re.findall(r"a core has (\d+) s to answer", (DEPLOY.parent / "docs/limits.md").read_text())
+    container = render.container(name)
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["timeoutSeconds"] >= 2 * int(patience)
+        # A machine may stand still for a moment.
+        assert container[probe]["failureThreshold"] >= 2
+
+
+@everywhere
 def test_pod_is_restricted(name):
     pod, container = render.pod(name), render.container(name)
     assert pod["securityContext"]["runAsNonRoot"] is True

@@ -313,3 +313,20 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::on_each_driver;
+
+    #[test]
+    fn connection_that_cannot_be_watched_is_not_counted() {
+        on_each_driver(async |core| {
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            let admitted = core.admit(Socket::unwatchable(), peer, Admitted::Yes);
+            assert!(admitted.is_err());
+            let state = core.state.borrow();
+            assert_eq!((state.tally.opened, state.connections.len()), (0, 0));
+        });
+    }
+}

@@ -96,6 +96,8 @@ pub(crate) struct State {
     pub(crate) unsent: Vec<u64>,
     /// Bytes of deliveries since the flusher last took what has been queued.
     pub(crate) unflushed_bytes: usize,
+    /// How many connections the latest looks at them have come past.
+    pub(crate) looked_at_up_to: usize,
     /// When the age of connections was last configured, in milliseconds since the process started.
     pub(crate) age_set_ms: u64,
 }
@@ -164,6 +166,7 @@ impl Core {
             received_ns: 0,
             unsent: Vec::new(),
             unflushed_bytes: 0,
+            looked_at_up_to: 0,
             age_set_ms: 0,
         };
         Rc::new(Self {

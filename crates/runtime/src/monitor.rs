@@ -18,8 +18,8 @@ use crate::{
     tally::Tally,
 };
 
-/// How many connections, and how many rooms, one question looks at on a core at most, so that the
-/// answer takes a core about a millisecond.
+/// How many connections one question looks at on a core at most, so that the answer takes a core
+/// about a millisecond. The next question looks at those behind them.
 const LOOKED_AT_MAX: usize = 10_000;
 
 /// Asks the cores of a server; from any thread.
@@ -77,7 +77,7 @@ pub struct Snapshot {
 pub struct ConnectionsView {
     /// How many the core has.
     pub of: usize,
-    /// How many of them were looked at.
+    /// How many of them were looked at: 10,000 at most, each time those behind the last.
     pub looked_at: usize,
     /// Those with the most bytes waiting, the most first.
     pub largest: Vec<ConnectionView>,
@@ -177,7 +177,9 @@ impl Core {
         match question {
             Question::Alive(reply) => drop(reply.send(())),
             Question::Snapshot(reply) => drop(reply.send(Box::new(state.snapshot()))),
-            Question::Connections { top, reply } => drop(reply.send(state.connections_view(top))),
+            Question::Connections { top, reply } => {
+                drop(reply.send(state.look_at_connections(LOOKED_AT_MAX, top)));
+            }
             Question::Rooms { top, reply } => state.outboxes.ask_rooms(top, reply),
         }
     }
@@ -204,12 +206,17 @@ impl State {
         }
     }
 
-    fn connections_view(&self, top: usize) -> ConnectionsView {
+    /// Those that stand out among the next `most`, `top` of each kind.
+    fn look_at_connections(&mut self, most: usize, top: usize) -> ConnectionsView {
         let now_ns = self.shared.now_ns();
-        let views: Vec<_> = self
-            .connections
-            .iter()
-            .take(LOOKED_AT_MAX)
+        let of = self.connections.len();
+        // Where the look before ended, as far as nobody has come or gone since.
+        let from = self.looked_at_up_to.checked_rem(of).unwrap_or(0);
+        self.looked_at_up_to = from + most.min(of);
+        let all = self.connections.iter().chain(self.connections.iter());
+        let views: Vec<_> = all
+            .skip(from)
+            .take(most.min(of))
             .map(|(key, connection)| {
                 let id = self.id_of(key);
                 let queued_bytes = connection.queued_bytes(&self.shards);
@@ -222,7 +229,7 @@ impl State {
         let queued = views.iter().filter(|view| view.queued_bytes > 0);
         let blocked = views.iter().filter(|view| !view.blocked.is_zero());
         ConnectionsView {
-            of: self.connections.len(),
+            of,
             looked_at: views.len(),
             largest: topmost(queued, top, |view| view.queued_bytes),
             oldest: topmost(views.iter(), top, |view| view.age),
@@ -269,4 +276,30 @@ fn thread_time() -> Duration {
         time.tv_sec.unsigned_abs(),
         time.tv_nsec.unsigned_abs() as u32,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use crate::fixture::{on_each_driver, open};
+
+    #[test]
+    fn connections_beyond_what_one_look_takes_in_are_seen_by_the_next() {
+        on_each_driver(async |core| {
+            let state = &mut *core.state.borrow_mut();
+            assert_eq!(state.look_at_connections(2, 9).looked_at, 0);
+            let peers: Vec<_> = (0..5).map(|_| open(state).1).collect();
+            let mut look = |most| {
+                let view = state.look_at_connections(most, 9);
+                assert_eq!((view.of, view.looked_at), (5, most.min(5)));
+                view.oldest.into_iter().map(|view| view.connection)
+            };
+            let seen: HashSet<_> = (0..3).flat_map(|_| look(2)).collect();
+            assert_eq!(seen.len(), 5);
+            let seen: HashSet<_> = look(9).collect();
+            assert_eq!(seen.len(), 5);
+            drop(peers);
+        });
+    }
 }

@@ -96,6 +96,15 @@ impl Socket {
         })
     }
 
+    /// One that an epoll set does not take.
+    #[cfg(test)]
+    pub(crate) fn unwatchable() -> Self {
+        Self {
+            connected: std::fs::File::open("/dev/null").unwrap().into(),
+            transport: Transport::Plain,
+        }
+    }
+
     /// Receives what has arrived, at most as much as there is room for.
     pub(crate) fn receive(&mut self, arrivals: &mut Arrivals) -> Received {
         let Arrivals { plain, wire } = arrivals;

@@ -1,6 +1,6 @@
 //! What becomes of a request: a session of the table, or an answer of the site.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use codec::Request;
 use runtime::{Answer, Application, Refused, Route};

@@ -451,7 +451,7 @@ pub struct Settings {
 
     /// Time for a whole handshake, from accepting the connection
     ///
-    /// After it, the peer is answered 408 or closed.
+    /// After it, the peer is answered 408, or just closed if it has sent nothing.
     #[arg(long, value_name = "DURATION", value_parser = period)]
     #[arg(default_value = "10s", help_heading = TIMEOUTS)]
     pub handshake_timeout: Period,

@@ -42,6 +42,13 @@ impl Application for Still {
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
+    let mut answer = String::new();
+    ask(address, path).read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Whoever asks does not wait for the answer.
+fn ask(address: SocketAddr, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(
@@ -49,9 +56,7 @@ fn get(address: SocketAddr, path: &str) -> String {
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     )
     .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    stream
 }
 
 #[track_caller]
@@ -89,6 +94,10 @@ fn check(driver: DriverChoice) {
         let health = get(address, "/healthz");
         health.contains(" 503 ") && health.contains("no answer within a second: core-")
     });
+    // More scrapes than there are places, each of which waits for that core.
+    let scrapes: Vec<_> = (0..64).map(|_| ask(address, "/metrics")).collect();
+    assert!(get(address, "/readyz").contains("200 OK"));
+    drop(scrapes);
     let metrics = get(address, "/metrics");
     let ups = |metrics: &str| {
         let up = |core| metrics.contains(&format!("hubbub_core_up{{core=\"{core}\"}} 1\n"));
