@@ -196,7 +196,7 @@ impl Core {
             }
             Arrived::PlainHttp => {
                 connection.socket.leave_tls();
-                state.close(key, EndReason::PlainHttp);
+                state.refuse(key, EndReason::PlainHttp);
                 state.flow(key)
             }
             Arrived::TlsFailed(error) => {

@@ -50,7 +50,7 @@ impl State {
             Err(_) if is_first && looks_like_http(received) => {
                 connection.client = Client::Known(None);
                 connection.socket.leave_tls();
-                self.close(key, EndReason::ProxyHeader);
+                self.refuse(key, EndReason::ProxyHeader);
             }
             Err(_) => self.abort(key, EndReason::ProxyHeader),
         }

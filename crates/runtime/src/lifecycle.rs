@@ -61,14 +61,17 @@ impl State {
             Stage::Handshake { .. } if connection.reached() == Reached::Nothing => {
                 self.finish(key, Last::PeerEnd(Linger::Fully), reason);
             }
-            Stage::Handshake { .. } | Stage::Joining { .. } => {
-                self.answer(key, refusal(&reason), reason);
-            }
+            Stage::Handshake { .. } | Stage::Joining { .. } => self.refuse(key, reason),
             Stage::Open { .. } => self.close_session(key, reason),
             Stage::Finishing { .. } if matches!(reason, EndReason::Drained | EndReason::Aged) => {}
             Stage::Finishing { last, .. } => self.finish_now(key, last, reason),
             Stage::Closing { .. } | Stage::Over => {}
         }
+    }
+
+    /// Answers a request that cannot be served, or what was sent in its place.
+    pub(crate) fn refuse(&mut self, key: ConnectionKey, reason: EndReason) {
+        self.answer(key, refusal(&reason), reason);
     }
 
     fn close_session(&mut self, key: ConnectionKey, reason: EndReason) {

@@ -2,7 +2,7 @@
 //! nobody else notices. The clients are behind a proxy on this machine, which the server trusts.
 
 use std::{
-    io::{ErrorKind, Read},
+    io::{ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket},
     thread,
     time::{Duration, Instant},
@@ -138,11 +138,19 @@ fn connections_beyond_those_who_are_told_are_reset(driver: Driver) {
     };
     let first = come();
     let inside = Client::over(first, "/echo", &[]).expect("101");
-    let silent: Vec<_> = (0..40).map(|_| come()).collect();
+    // Each second one asks for nothing, the others for a part of something.
+    let crowd: Vec<_> = (0..40)
+        .map(|n| {
+            let mut stream = come();
+            wire::send(&mut stream, &b"GET"[..n % 2 * 3]);
+            (stream, n % 2 == 0)
+        })
+        .collect();
     let mut resets = 0;
-    for mut stream in silent {
+    for (mut stream, is_silent) in crowd {
         let mut said = Vec::new();
         match stream.read_to_end(&mut said) {
+            Ok(_) if is_silent => assert!(said.is_empty(), "{said:?}"),
             Ok(_) => {
                 let told = Response::parse(&said);
                 assert_eq!((told.status, told.field("Retry-After")), (429, Some("1")));
@@ -184,13 +192,19 @@ fn client_one_too_many_of_its_address_that_finishes_no_tls_handshake_ends_for_th
     eventually("it has ended for its address", || {
         secure.ended("address_connections") == 1 && secure.ended("") == 1
     });
-    // With TLS done it can be said, though there is no request.
-    let mut stream = secure.over(come());
-    handshake(&mut stream).unwrap();
-    assert_eq!(Response::read_from(&mut stream).status, 429);
-    drop(stream);
-    eventually("it has ended for its address", || {
-        secure.ended("address_connections") == 2 && secure.ended("") == 2
+    // With TLS done it can be said, if something was asked for.
+    for begun in ["", "GET"] {
+        let mut stream = secure.over(come());
+        handshake(&mut stream).unwrap();
+        stream.write_all(begun.as_bytes()).unwrap();
+        stream.flush().unwrap();
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).unwrap();
+        assert_eq!(said.starts_with(b"HTTP/1.1 429 "), !begun.is_empty());
+        assert_eq!(said.is_empty(), begun.is_empty());
+    }
+    eventually("each has ended for its address", || {
+        secure.ended("address_connections") == 3 && secure.ended("") == 3
     });
     inside.leave();
 }
