@@ -284,9 +284,7 @@ fn deadlines_pass_and_not_before_their_time(driver: Driver) {
     let ms = Duration::from_millis;
 
     let begun = Instant::now();
-    let mut stream = wire::connect(server.address());
-    wire::send(&mut stream, b"GET");
-    let answer = crate::client::Response::read_from(&mut stream);
+    let answer = crate::client::ask_in_part(&server, "GET");
     assert_eq!(answer.status, 408);
     assert!(begun.elapsed() >= ms(400), "handshake");
 

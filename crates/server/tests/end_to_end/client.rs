@@ -15,7 +15,7 @@ use tungstenite::{
 };
 
 use crate::{
-    harness::{PATIENCE, Server},
+    harness::{PATIENCE, Server, eventually},
     wire,
 };
 
@@ -211,6 +211,19 @@ pub fn ask(server: &Server, request: impl AsRef<[u8]>) -> Response {
     let mut stream = wire::connect(server.address());
     wire::send(&mut stream, request.as_ref());
     Response::read_from(&mut stream)
+}
+
+/// Sends a part of a request, and reads what the server says to it in the end. One that comes after its
+/// time, since this machine was busy, is no part of a request to the server: it is sent once more.
+pub fn ask_in_part(server: &Server, part: impl AsRef<[u8]>) -> Response {
+    let mut said = Vec::new();
+    eventually("a part comes in time", || {
+        let mut stream = wire::connect(server.address());
+        wire::send(&mut stream, part.as_ref());
+        stream.read_to_end(&mut said).unwrap();
+        !said.is_empty()
+    });
+    Response::parse(&said)
 }
 
 /// Gets a page.

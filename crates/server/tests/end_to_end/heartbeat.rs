@@ -120,7 +120,7 @@ fn peer_that_answers_the_close_1011_sees_the_end(driver: Driver) {
 }
 
 fn request_that_does_not_come_in_time_is_answered_408(driver: Driver) {
-    let flags = ["--handshake-timeout", "200ms", "--close-timeout", "200ms"];
+    let flags = ["--handshake-timeout", "1s", "--close-timeout", "200ms"];
     let server = Server::start(driver, &flags);
     let before = process::descriptors_at_rest(server.pid());
     for begun in ["G", "GET /ec", "GET / HTTP/1.1\r\nHost: localhost\r\n"] {
@@ -136,12 +136,12 @@ fn request_that_does_not_come_in_time_is_answered_408(driver: Driver) {
 }
 
 fn request_that_comes_byte_by_byte_is_answered_408_in_time(driver: Driver) {
-    let server = Server::start(driver, &["--handshake-timeout", "200ms"]);
+    let server = Server::start(driver, &["--handshake-timeout", "1s"]);
     let mut stream = wire::connect(server.address());
     wire::send(&mut stream, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ");
     let mut sender = stream.try_clone().unwrap();
     let sending = thread::spawn(move || {
-        for _ in 0..100 {
+        for _ in 0..150 {
             wire::send(&mut sender, b"x");
             thread::sleep(Duration::from_millis(10));
         }

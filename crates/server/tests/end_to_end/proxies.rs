@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    client::{Client, Response, get_internal},
+    client::{Client, Response, ask_in_part, get_internal},
     harness::{Driver, Server, eventually},
     tls_client::{Secure, handshake},
     wire::{self, Raw, TEXT, UPGRADE},
@@ -267,14 +267,16 @@ fn half_a_header_and_then_silence_is_ended_in_time(driver: Driver) {
     let header = wire::proxy_for("203.0.113.7:4711".parse().unwrap());
     for bytes in [0, 1, 13, 20, header.len()] {
         let begun = Instant::now();
-        let mut stream = wire::connect(server.address());
-        wire::send(&mut stream, &header[..bytes]);
         // Half of the header is answered; without it, or behind it, nothing was asked for.
-        let mut said = Vec::new();
-        stream.read_to_end(&mut said).unwrap();
-        let is_half = (1..header.len()).contains(&bytes);
-        assert_eq!(said.starts_with(b"HTTP/1.1 408 "), is_half, "{said:?}");
-        assert_eq!(said.is_empty(), !is_half, "{said:?}");
+        if (1..header.len()).contains(&bytes) {
+            assert_eq!(ask_in_part(&server, &header[..bytes]).status, 408);
+        } else {
+            let mut stream = wire::connect(server.address());
+            wire::send(&mut stream, &header[..bytes]);
+            let mut said = Vec::new();
+            stream.read_to_end(&mut said).unwrap();
+            assert!(said.is_empty(), "{said:?}");
+        }
         assert!(begun.elapsed() >= Duration::from_millis(300));
     }
 }
