@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use codec::Kind;
 
 use crate::driver::{HANDSHAKE, fuzz_connection, fuzz_deflate, fuzz_handshake, offering};
-use crate::peer::{Peer, compressed, in_fragments, masked};
+use crate::peer::{Ending, FreePeer, Peer, compressed, in_fragments, masked};
 use crate::vectors::{bad_frames, good_frames, heads, short};
 
 fn directory(target: &str) -> PathBuf {
@@ -94,6 +94,20 @@ fn compressed_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             0xf6,
             masked(0xc1, b"\x00\x05\x00\xfa\xffHello\x00"),
         ),
+        ("last_without_empty", 7, 0xf6, endings(Ending::Last)),
+        ("tail_left_in", 7, 0xf6, endings(Ending::TailLeftIn)),
+        (
+            "last_and_tail_left_in",
+            7,
+            0xf6,
+            endings(Ending::LastAndTailLeftIn),
+        ),
+        (
+            "rsv1_empty",
+            7,
+            0xf6,
+            [masked(0xc1, &[]), masked(0xc2, &[])].concat(),
+        ),
         ("cut_short", 7, 0xf6, compressed(Kind::Text, &first[..9])),
         ("rsv1_on_ping", 7, 0xf6, short(0xc9, "")),
         (
@@ -109,6 +123,13 @@ fn compressed_seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             ("deflate", name, [&[agreed, limit, 7][..], &wire].concat())
         })
         .collect()
+}
+
+/// Two messages that end so, of which the second refers to the first.
+fn endings(ending: Ending) -> Vec<u8> {
+    let mut peer = FreePeer::new(15, true);
+    let payloads = [(); 2].map(|()| peer.payload(b"hubbub, hubbub and hubbub", ending));
+    payloads.map(|it| compressed(Kind::Text, &it)).concat()
 }
 
 fn run_directory(target: &str, body: fn(&[u8])) {

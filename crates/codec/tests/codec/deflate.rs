@@ -3,7 +3,9 @@
 use codec::{CloseCode, DeflatePolicy, Deflater, Error, FrameError, Kind, Limits, Phase};
 
 use crate::driver::{Driver, Seen, TAKEOVER};
-use crate::peer::{Peer, Reading, compressed, in_fragments, masked, server_frame};
+use crate::peer::{
+    Ending, FreePeer, Peer, Reading, compressed, in_fragments, masked, server_frame,
+};
 use crate::vectors::short;
 
 const ALONE: DeflatePolicy = DeflatePolicy {
@@ -147,6 +149,107 @@ fn client_messages_that_end_their_stream_arrive() {
             seen.push(Seen::Message(Kind::Binary, plain.repeat(2)));
         }
         check(|| open(15, takeover, &unbounded()), &wire, &seen);
+    }
+}
+
+/// What peers were seen to send that RFC 7692 does not let them, and other servers take.
+#[test]
+fn client_messages_ended_as_no_rfc_says_arrive() {
+    let arrives = |wire: &[u8], expected: &[Seen]| {
+        for takeover in [false, true] {
+            check(|| open(15, takeover, &unbounded()), wire, expected);
+        }
+    };
+    // As a device sends it: a last block, and no empty one behind it.
+    let welcome = b"\x0b\x4f\xcd\x49\xce\xcf\x4d\x05\x00";
+    arrives(&masked(0xc1, welcome), &[text(b"Welcome")]);
+    arrives(&masked(0xc1, welcome).repeat(3), &vec![text(b"Welcome"); 3]);
+    let halves = [masked(0x41, &welcome[..4]), masked(0x80, &welcome[4..])];
+    arrives(&halves.concat(), &[text(b"Welcome")]);
+    // Nothing at all is an empty message.
+    arrives(&masked(0xc1, b""), &[text(b"")]);
+    arrives(
+        &[masked(0x41, b""), masked(0x80, b"")].concat(),
+        &[text(b"")],
+    );
+    let pinged = [masked(0x42, b""), short(0x8a, "p"), masked(0x80, b"")].concat();
+    let expected = [
+        Seen::Pong(b"p".to_vec()),
+        Seen::Message(Kind::Binary, vec![]),
+    ];
+    arrives(&pinged, &expected);
+    // The tail of the flush is still there.
+    let hello = b"\xf2\x48\xcd\xc9\xc9\x07\x00\x00\x00\xff\xff";
+    arrives(&masked(0xc1, hello), &[text(b"Hello")]);
+    arrives(&masked(0xc1, hello).repeat(3), &vec![text(b"Hello"); 3]);
+    arrives(&masked(0xc1, b"\0\0\0\xff\xff"), &[text(b"")]);
+    // What the message is made of may end as the tail does.
+    let stored = b"\x00\x06\x00\xf9\xff12\x00\x00\xff\xff\x00";
+    let plain = Seen::Message(Kind::Binary, b"12\x00\x00\xff\xff".to_vec());
+    arrives(&masked(0xc2, stored), std::slice::from_ref(&plain));
+    let last_stored = [&[0x01], &stored[1..11]].concat();
+    arrives(&masked(0xc2, &last_stored), &[plain]);
+}
+
+#[test]
+fn client_messages_of_every_ending_and_window_arrive_however_cut() {
+    for bits in 8..=15 {
+        for takeover in [false, true] {
+            let mut peer = FreePeer::new(bits, takeover);
+            let (mut wire, mut seen) = (Vec::new(), Vec::new());
+            for (n, plain) in conversation().into_iter().enumerate() {
+                for ending in Ending::ALL {
+                    let payload = peer.payload(&plain, ending);
+                    match n % 2 {
+                        0 => wire.extend(compressed(Kind::Binary, &payload)),
+                        _ => wire.extend(in_fragments(Kind::Binary, &payload, 9, &[])),
+                    }
+                    seen.push(Seen::Message(Kind::Binary, plain.clone()));
+                }
+            }
+            check(|| open(bits, takeover, &unbounded()), &wire, &seen);
+        }
+    }
+}
+
+/// Each message is the one before it again, and so refers to it: it could not be this short else.
+#[test]
+fn window_survives_a_message_of_every_ending() {
+    let plain = noise(400);
+    for first in Ending::ALL {
+        for second in Ending::ALL {
+            let mut peer = FreePeer::new(15, true);
+            let mut driver = open(15, true, &unbounded());
+            driver.feed(&compressed(Kind::Binary, &peer.payload(&plain, first)));
+            driver.feed(&masked(0xc2, b""));
+            let again = peer.payload(&plain, second);
+            assert!(again.len() < 30, "{} bytes", again.len());
+            driver.feed(&compressed(Kind::Binary, &again));
+            let message = Seen::Message(Kind::Binary, plain.clone());
+            let empty = Seen::Message(Kind::Binary, vec![]);
+            let expected = [message.clone(), empty, message];
+            assert_eq!(driver.seen, expected, "{first:?}, then {second:?}");
+        }
+    }
+}
+
+#[test]
+fn bomb_of_every_ending_stops_at_the_limit() {
+    let limits = Limits {
+        message_bytes_max: 40_000,
+        ..Limits::default()
+    };
+    for ending in Ending::ALL {
+        for bytes in [40_000, 40_001, 1 << 20] {
+            let payload = FreePeer::new(15, false).payload(&vec![7; bytes], ending);
+            let expected = match bytes {
+                40_000 => Seen::Message(Kind::Binary, vec![7; bytes]),
+                _ => Seen::Failed(FrameError::MessageTooBig.into()),
+            };
+            let wire = compressed(Kind::Binary, &payload);
+            let seen = run(open(15, true, &limits), [&wire[..]]);
+            assert_eq!(seen, [expected], "{bytes} bytes, {ending:?}");
+        }
     }
 }
 
@@ -381,11 +484,21 @@ fn payload_cut_short_is_refused() {
     dynamic.sort_by_key(Vec::len);
     let plains = [b"Hello".to_vec(), b"abcabcabc".repeat(30), dynamic.concat()];
     for plain in plains {
-        let payload = Peer::new(15, false).payload(&plain);
-        for end in 0..payload.len() {
-            let wire = compressed(Kind::Binary, &payload[..end]);
-            let seen = run(open(15, true, &unbounded()), [&wire[..]]);
-            assert_eq!(seen, refused, "{end} of {} bytes", payload.len());
+        for ending in Ending::ALL {
+            let payload = FreePeer::new(15, false).payload(&plain, ending);
+            // Cut where another ending ends, it is whole.
+            let whole = match ending {
+                Ending::Flushed | Ending::Last => vec![0],
+                Ending::TailLeftIn => vec![0, payload.len() - 4],
+                Ending::LastAndEmpty => vec![0, payload.len() - 1],
+                Ending::LastAndTailLeftIn => vec![0, payload.len() - 5, payload.len() - 4],
+            };
+            for end in (0..payload.len()).filter(|end| !whole.contains(end)) {
+                let wire = compressed(Kind::Binary, &payload[..end]);
+                let seen = run(open(15, true, &unbounded()), [&wire[..]]);
+                let all = payload.len();
+                assert_eq!(seen, refused, "{end} of {all} bytes, {ending:?}");
+            }
         }
     }
 }
@@ -394,8 +507,7 @@ fn payload_cut_short_is_refused() {
 fn payload_that_is_not_deflate_is_refused_with_1007() {
     let refused = [Seen::Failed(FrameError::DeflateInvalid.into())];
     for (name, payload) in [
-        ("nothing", &b""[..]),
-        ("reserved block type", b"\x06\x00"),
+        ("reserved block type", &b"\x06\x00"[..]),
         (
             "stored length that contradicts itself",
             b"\x00\x05\x00\xfa\xfeHello\x00",
@@ -408,13 +520,30 @@ fn payload_that_is_not_deflate_is_refused_with_1007() {
         ("too many codes", b"\xfc\xff\xff\xff\xff"),
         ("plain text", b"Hello, world"),
         (
-            "last block without what follows",
-            b"\xf3\x48\xcd\xc9\xc9\x07\x00",
-        ),
-        (
             "last block whose end is taken from what follows",
             b"\xf3\x48\xcd\xc9\xc9\x07",
         ),
+        (
+            "last block whose content is taken from what follows",
+            b"\x01\x09\x00\xf6\xffabc",
+        ),
+        (
+            "last block whose content is taken from what follows the tail left in",
+            b"\x01\x07\x00\xf8\xffa\x00\x00\xff\xff",
+        ),
+        (
+            "last block and something that is no block",
+            b"\xf3\x48\xcd\xc9\xc9\x07\x00\xff",
+        ),
+        (
+            "last block and the tail of a flush, but no flush",
+            b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00\x00\xff\xff",
+        ),
+        (
+            "tail twice",
+            b"\xf2\x48\xcd\xc9\xc9\x07\x00\x00\x00\xff\xff\x00\x00\xff\xff",
+        ),
+        ("tail alone", b"\x00\x00\xff\xff"),
         ("zlib header", b"\x78\x9c\xf2\x48\xcd\xc9\xc9\x07\x00"),
     ] {
         let wire = masked(0xc1, payload);

@@ -7,6 +7,85 @@ use crate::vectors::frame;
 
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
+/// How a client ends what it compresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By a flush, whose tail it takes off: as RFC 7692 section 7.2.1 asks.
+    Flushed,
+    /// By a flush, whose tail it leaves in.
+    TailLeftIn,
+    /// By a last block, and one without content whose tail it takes off: as section 7.2.3.4 asks.
+    LastAndEmpty,
+    /// By a last block and nothing else.
+    Last,
+    /// By a last block, and one without content whose tail it leaves in.
+    LastAndTailLeftIn,
+}
+
+impl Ending {
+    pub const ALL: [Self; 5] = [
+        Self::Flushed,
+        Self::TailLeftIn,
+        Self::LastAndEmpty,
+        Self::Last,
+        Self::LastAndTailLeftIn,
+    ];
+
+    fn flush(self) -> FlushCompress {
+        match self {
+            Self::Flushed | Self::TailLeftIn => FlushCompress::Sync,
+            Self::Last | Self::LastAndEmpty | Self::LastAndTailLeftIn => FlushCompress::Finish,
+        }
+    }
+}
+
+/// Compresses what a client sends, each message as a stream of its own, which ends as one likes. With
+/// context takeover it begins with what came before as its dictionary, and so refers to that.
+pub struct FreePeer {
+    window_bits: u8,
+    takeover: bool,
+    history: Vec<u8>,
+}
+
+impl FreePeer {
+    pub fn new(window_bits: u8, takeover: bool) -> Self {
+        Self {
+            window_bits: window_bits.max(9),
+            takeover,
+            history: Vec::new(),
+        }
+    }
+
+    /// The payload of a compressed message.
+    pub fn payload(&mut self, plain: &[u8], ending: Ending) -> Vec<u8> {
+        let level = Compression::new(6);
+        let mut stream = Compress::new_with_window_bits(level, false, self.window_bits);
+        if self.takeover && !self.history.is_empty() {
+            let window = 1 << self.window_bits;
+            let kept = self.history.len().saturating_sub(window);
+            let dictionary = &self.history[kept..];
+            stream.set_dictionary(dictionary).expect("nothing came yet");
+        }
+        self.history.extend(plain);
+        let mut payload = Vec::with_capacity(2 * plain.len() + 100);
+        stream
+            .compress_vec(plain, &mut payload, ending.flush())
+            .expect("a stream that has not ended");
+        assert_eq!(stream.total_in(), plain.len() as u64);
+        match ending {
+            // zlib makes nothing of a flush at the very beginning; others an empty block.
+            Ending::Flushed if plain.is_empty() => payload = vec![0],
+            Ending::TailLeftIn if plain.is_empty() => payload = [&[0][..], &TAIL].concat(),
+            Ending::Flushed => assert_eq!(payload.split_off(payload.len() - 4), TAIL),
+            Ending::TailLeftIn => assert!(payload.ends_with(&TAIL)),
+            Ending::Last => {}
+            Ending::LastAndEmpty => payload.push(0),
+            Ending::LastAndTailLeftIn => payload.extend([&[0][..], &TAIL].concat()),
+        }
+        payload
+    }
+}
+
 /// Compresses what a client sends.
 pub struct Peer {
     stream: Compress,

@@ -9,7 +9,9 @@ use proptest::sample::Index;
 use crate::driver::{
     Driver, Seen, TAKEOVER, fuzz_connection, fuzz_deflate, fuzz_handshake, offering,
 };
-use crate::peer::{Peer, Reading, compressed, in_fragments, masked, server_frame};
+use crate::peer::{
+    Ending, FreePeer, Peer, Reading, compressed, in_fragments, masked, server_frame,
+};
 
 /// A message with the places where it is cut into fragments, and the controls sent after each.
 #[derive(Clone, Debug)]
@@ -131,6 +133,28 @@ proptest! {
         let offer = format!("permessage-deflate; client_max_window_bits={bits}");
         let policy = codec::DeflatePolicy { client_takeover: takeover, ..TAKEOVER };
         let mut driver = Driver::compressed(&offer, policy, Limits::default());
+        feed_in_pieces(&mut driver, &wire, &piece_lengths);
+        prop_assert_eq!(driver.seen, seen);
+    }
+
+    #[test]
+    fn compressed_messages_of_any_ending_are_seen_as_meant(
+        messages in vec((repetitive(), prop::sample::select(&Ending::ALL[..]), 1_usize..100), 0..8),
+        bits in 8_u8..=15,
+        takeover in any::<bool>(),
+        piece_lengths in vec(1_usize..400, 1..20),
+    ) {
+        let mut peer = FreePeer::new(bits, takeover);
+        let (mut wire, mut seen) = (Vec::new(), Vec::new());
+        for (plain, ending, bytes) in &messages {
+            let payload = peer.payload(plain, *ending);
+            wire.extend(in_fragments(Kind::Binary, &payload, *bytes, &[]));
+            seen.push(Seen::Message(Kind::Binary, plain.clone()));
+        }
+        let offer = format!("permessage-deflate; client_max_window_bits={bits}");
+        let policy = codec::DeflatePolicy { client_takeover: takeover, ..TAKEOVER };
+        let limits = Limits { message_fragments_max: 0, ..Limits::default() };
+        let mut driver = Driver::compressed(&offer, policy, limits);
         feed_in_pieces(&mut driver, &wire, &piece_lengths);
         prop_assert_eq!(driver.seen, seen);
     }

@@ -28,6 +28,7 @@ on_both_drivers![
     bomb_is_closed_with_1009_at_one_byte_too_many,
     bombs_that_are_permitted_take_a_turn_of_their_own_each_few,
     bytes_that_are_no_deflate_close_the_connection,
+    messages_that_end_as_no_rfc_says_are_taken,
     reserved_bit_without_the_extension_is_1002,
     compression_is_turned_off_and_on_for_who_is_connected,
     subscriber_that_reads_slowly_gets_whole_compressed_frames,
@@ -384,6 +385,40 @@ fn bytes_that_are_no_deflate_close_the_connection(driver: Driver) {
     assert_eq!(peer.raw.message().close_code(), 1007);
     let ended = r#"hubbub_connections_ended_total{code="1007",initiator="server",reason="deflate_invalid"}"#;
     eventually("it is counted", || scrape(&server)[ended] == 1.0);
+}
+
+/// A last block with no empty one behind it, no bytes at all, and the tail of the flush left in; then
+/// each again, which with takeover refers to what came before.
+fn messages_that_end_as_no_rfc_says_are_taken(driver: Driver) {
+    for takeover in ["none", "client"] {
+        let flags = ["--compression", "on", "--compression-takeover", takeover];
+        let server = Server::start(driver, &flags);
+        let mut peer = Peer::open(&server, "/echo", OFFER);
+        let refers = !peer.has("client_no_context_takeover");
+        assert_eq!(refers, takeover == "client");
+        let message = noise(400);
+        for round in 0..3 {
+            let mut last = Compress::new(Compression::best(), false);
+            if refers && round > 0 {
+                last.set_dictionary(&message).unwrap();
+            }
+            let mut payload = Vec::with_capacity(1024);
+            let flush = FlushCompress::Finish;
+            last.compress_vec(&message, &mut payload, flush).unwrap();
+            assert_eq!(payload.len() < 50, refers && round > 0);
+            let tail_left_in = [&peer.compress(&message)[..], &TAIL].concat();
+            for payload in [&payload[..], &[], &tail_left_in] {
+                let frame = wire::masked(0x80 | RSV1 | BINARY, payload);
+                peer.raw.send(frame);
+                let expected = if payload.is_empty() {
+                    &[]
+                } else {
+                    &message[..]
+                };
+                assert_eq!(peer.receive().0, expected, "{takeover}");
+            }
+        }
+    }
 }
 
 fn reserved_bit_without_the_extension_is_1002(driver: Driver) {
