@@ -63,7 +63,7 @@ pub enum HandshakeError {
     ControlCharacter,
     #[error("A header line must not begin with white space.")]
     FoldedField,
-    #[error("The request line must be a method, a target and a version.")]
+    #[error("The request line must be a method, a target without spaces and a version.")]
     RequestLineMalformed,
     #[error("The request target must be a path or an absolute URL.")]
     TargetInvalid,

@@ -4,12 +4,20 @@ use std::fmt;
 use std::mem::MaybeUninit;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::alphabet;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use sha1::{Digest as _, Sha1};
 
 use crate::deflate::{self, Deflate, DeflatePolicy};
 use crate::error::HandshakeError;
 use crate::limits::Limits;
+
+/// Bits of the last character that are of no byte may be what they like: the example of RFC 6455 in
+/// section 4.1 has some, and clients were built with it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
@@ -205,7 +213,7 @@ impl<'a> Request<'a> {
         let mut parsed = httparse::Request::new(&mut []);
         let status = parsed
             .parse_with_uninit_headers(head, &mut slots)
-            .map_err(refusal)?;
+            .map_err(|error| refusal(error, head))?;
         let httparse::Request {
             method: Some(method),
             path: Some(target),
@@ -373,8 +381,10 @@ fn is_authority_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
 }
 
-fn refusal(error: httparse::Error) -> HandshakeError {
+fn refusal(error: httparse::Error, head: &[u8]) -> HandshakeError {
     match error {
+        // Whatever follows the second space is taken for a version by the parser.
+        httparse::Error::Version if !names_version(head) => HandshakeError::RequestLineMalformed,
         httparse::Error::Token | httparse::Error::NewLine | httparse::Error::Status => {
             HandshakeError::RequestLineMalformed
         }
@@ -384,4 +394,14 @@ fn refusal(error: httparse::Error) -> HandshakeError {
         }
         httparse::Error::TooManyHeaders => HandshakeError::TooManyFields,
     }
+}
+
+/// Whether the request line has three parts, of which the last is a version of HTTP as RFC 9112
+/// section 2.3 writes it, so that it may be what is wrong with the line (RFC 9110 section 15.6.6).
+fn names_version(head: &[u8]) -> bool {
+    let line = head.trim_ascii_start().split(|byte| *byte == b'\r').next();
+    let mut parts = line.unwrap_or_default().split(|byte| *byte == b' ');
+    let version = parts.nth(2);
+    let digits = version.and_then(|version| version.strip_prefix(b"HTTP/"));
+    parts.next().is_none() && matches!(digits, Some([b'0'..=b'9', b'.', b'0'..=b'9']))
 }

@@ -9,14 +9,10 @@ use super::{
 };
 use crate::request::is_token_byte;
 
-/// Whether the fields together are a list of at least one extension, or there are none.
+/// Whether the fields together are a list of extensions. One without any is taken too, though the
+/// grammar asks for one: it is sent by clients and proxies that have nothing to say in it.
 pub(crate) fn is_well_formed<'a>(fields: impl Iterator<Item = &'a [u8]>) -> bool {
-    let mut fields = fields.peekable();
-    if fields.peek().is_none() {
-        return true;
-    }
-    let mut items = fields.flat_map(Items::new).peekable();
-    items.peek().is_some() && items.all(|item| item.is_ok())
+    fields.flat_map(Items::new).all(|item| item.is_ok())
 }
 
 /// The first offer of permessage-deflate that can be accepted under the policy.

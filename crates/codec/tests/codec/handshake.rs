@@ -6,7 +6,7 @@ use codec::{
 };
 
 use crate::driver::{Driver, HANDSHAKE, Outcome, Seen};
-use crate::vectors::{Head, heads, short};
+use crate::vectors::{Head, STRAY_BITS_KEY, heads, short};
 
 fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Outcome {
     let mut driver = Driver::new(limits.clone());
@@ -99,6 +99,16 @@ fn handshake_of_the_rfc_gives_its_accept_key_and_subprotocol() {
         Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
         Sec-WebSocket-Protocol: chat\r\n\r\n";
     assert_eq!(String::from_utf8(outcome.sent).unwrap(), expected);
+}
+
+/// It is answered for as it was sent, not as it would have been written without stray bits.
+#[test]
+fn key_with_stray_bits_gives_the_accept_key_of_its_characters() {
+    let head = HANDSHAKE.replacen("dGhlIHNhbXBsZSBub25jZQ==", STRAY_BITS_KEY, 1);
+    let sent = String::from_utf8(run([head.as_bytes()], &Limits::default()).sent).unwrap();
+    // By `openssl dgst -sha1 -binary | base64` of the key and the GUID.
+    let expected = "\r\nSec-WebSocket-Accept: OfS0wDaT5NoxF2gqm7Zj2YtetzM=\r\n";
+    assert!(sent.contains(expected), "{sent}");
 }
 
 #[test]

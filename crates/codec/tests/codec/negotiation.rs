@@ -226,6 +226,19 @@ fn offers_several_the_first_that_can_be_accepted_is() {
     );
 }
 
+/// Clients and proxies send the field with nothing in it.
+#[test]
+fn offer_that_is_empty_is_none() {
+    for empty in ["", " ", ",", " ,\t, "] {
+        check(empty, &TAKEOVER, None);
+        let field = format!("{empty}\r\nSec-WebSocket-Extensions: permessage-deflate");
+        check(&field, &TAKEOVER, Some(""));
+        let mut without_policy = Driver::new(Limits::default());
+        without_policy.feed(offering(empty).as_bytes());
+        assert_eq!(without_policy.connection.phase(), Phase::Open, "{empty:?}");
+    }
+}
+
 #[test]
 fn offer_without_a_policy_is_not_answered() {
     let mut driver = Driver::new(Limits::default());

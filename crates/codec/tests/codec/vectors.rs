@@ -566,8 +566,32 @@ fn accepted_heads() -> Vec<Row> {
             plus("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
             None,
         ),
+        (
+            "extensions_empty_accepted",
+            plus("Sec-WebSocket-Extensions:"),
+            None,
+        ),
+        (
+            "extensions_commas_accepted",
+            plus("Sec-WebSocket-Extensions: , \t,"),
+            None,
+        ),
+        (
+            "extensions_empty_and_one_accepted",
+            plus("Sec-WebSocket-Extensions:\r\nSec-WebSocket-Extensions: permessage-deflate"),
+            None,
+        ),
+        (
+            "key_stray_bits_accepted",
+            with("dGhlIHNhbXBsZSBub25jZQ==", STRAY_BITS_KEY),
+            None,
+        ),
     ]
 }
+
+/// The key of the example in RFC 6455 section 4.1: its last character has bits that are of none of the
+/// sixteen bytes.
+pub const STRAY_BITS_KEY: &str = "AQIDBAUGBwgJCgsMDQ4PEC==";
 
 fn refused_lines() -> Vec<Row> {
     use HandshakeError as E;
@@ -689,10 +713,91 @@ fn refused_lines() -> Vec<Row> {
             line("GET / HTTP/1.2"),
             E::HttpVersion,
         ),
+        no("version_3_refused", line("GET / HTTP/3.0"), E::HttpVersion),
+        no(
+            "version_0_9_refused",
+            line("GET / HTTP/0.9"),
+            E::HttpVersion,
+        ),
+        no(
+            "version_of_no_method_known_refused",
+            line("PRI * HTTP/2.0"),
+            E::HttpVersion,
+        ),
+        no(
+            "version_after_an_empty_line_refused",
+            with("GET /room?a=b HTTP/1.1", "\r\nGET / HTTP/2.0"),
+            E::HttpVersion,
+        ),
         no(
             "version_lower_refused",
             line("GET / http/1.1"),
-            E::HttpVersion,
+            E::RequestLineMalformed,
+        ),
+        no(
+            "version_without_minor_refused",
+            line("GET / HTTP/2"),
+            E::RequestLineMalformed,
+        ),
+        no(
+            "version_two_digits_refused",
+            line("GET / HTTP/1.10"),
+            E::RequestLineMalformed,
+        ),
+        no(
+            "version_major_two_digits_refused",
+            line("GET / HTTP/11.1"),
+            E::RequestLineMalformed,
+        ),
+        no(
+            "version_no_digit_refused",
+            line("GET / HTTP/x.1"),
+            E::RequestLineMalformed,
+        ),
+        no(
+            "version_of_another_protocol_refused",
+            line("GET / RTSP/1.0"),
+            E::RequestLineMalformed,
+        ),
+        no(
+            "version_empty_refused",
+            line("GET / "),
+            E::RequestLineMalformed,
+        ),
+        no(
+            "version_2_trailing_refused",
+            line("GET / HTTP/2.0 "),
+            E::RequestLineMalformed,
+        ),
+        no(
+            "version_twice_in_line_refused",
+            line("GET / HTTP/1.1 HTTP/1.1"),
+            E::RequestLineMalformed,
+        ),
+        no(
+            "version_after_two_spaces_refused",
+            line("GET /  HTTP/1.1"),
+            E::RequestLineMalformed,
+        ),
+        no(
+            "version_after_tab_refused",
+            line("GET /\tHTTP/1.1"),
+            E::RequestLineMalformed,
+        ),
+        no(
+            "target_space_refused",
+            line("GET /rooms/a b HTTP/1.1"),
+            E::RequestLineMalformed,
+        ),
+        no(
+            "target_spaces_refused",
+            line("GET /rooms/a b c d HTTP/1.1"),
+            E::RequestLineMalformed,
+        ),
+        no(
+            "target_space_version_2_refused",
+            line("GET /rooms/a b HTTP/2.0"),
+            E::RequestLineMalformed,
         ),
     ]
 }
@@ -854,12 +959,22 @@ fn refused_upgrades() -> Vec<Row> {
             key("dGhlIHNhbXBsZSBub25j!Q=="),
             E::KeyInvalid,
         ),
-        no("key_long_refused", key(&"A".repeat(4096)), E::KeyInvalid),
         no(
-            "extensions_empty_refused",
-            plus("Sec-WebSocket-Extensions: ,"),
-            E::ExtensionsMalformed,
+            "key_padded_once_refused",
+            key("AQIDBAUGBwgJCgsMDQ4PEC="),
+            E::KeyInvalid,
         ),
+        no(
+            "key_stray_bits_not_padded_refused",
+            key("AQIDBAUGBwgJCgsMDQ4PEC"),
+            E::KeyInvalid,
+        ),
+        no(
+            "key_url_alphabet_refused",
+            key("_-hlIHNhbXBsZSBub25jZQ=="),
+            E::KeyInvalid,
+        ),
+        no("key_long_refused", key(&"A".repeat(4096)), E::KeyInvalid),
         no(
             "extensions_quote_open_refused",
             plus("Sec-WebSocket-Extensions: a; b=\"c"),

@@ -10,6 +10,8 @@ use crate::{
 on_both_drivers![
     request_that_is_good_is_answered_101,
     request_in_single_bytes_is_answered_101,
+    request_with_the_key_of_the_rfcs_example_is_answered_101,
+    request_with_an_empty_offer_of_extensions_is_answered_101,
     frames_in_the_same_segment_as_the_request_are_answered,
     request_without_upgrade_is_answered_426,
     request_that_breaks_a_rule_is_answered_with_its_status,
@@ -46,6 +48,32 @@ fn request_in_single_bytes_is_answered_101(driver: Driver) {
     let mut raw = Raw::over(stream, [*last]);
     raw.send(wire::frame(TEXT, b"here"));
     assert_eq!(raw.frame().payload, b"here");
+}
+
+/// Its last character has bits that are of none of the 16 bytes. Public clients have it built in.
+fn request_with_the_key_of_the_rfcs_example_is_answered_101(driver: Driver) {
+    let server = Server::start(driver, &[]);
+    let key = "Sec-WebSocket-Key";
+    let request = changed(key, &["Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEC=="]);
+    let mut raw = Raw::over(wire::connect(server.address()), request);
+    let accept = "\r\nSec-WebSocket-Accept: OfS0wDaT5NoxF2gqm7Zj2YtetzM=\r\n";
+    assert!(raw.head.contains(accept), "{}", raw.head);
+    raw.send(wire::frame(TEXT, b"here"));
+    assert_eq!(raw.frame().payload, b"here");
+}
+
+fn request_with_an_empty_offer_of_extensions_is_answered_101(driver: Driver) {
+    for compression in ["off", "on"] {
+        let server = Server::start(driver, &["--compression", compression]);
+        for offer in ["", " , ,"] {
+            let field = format!("Sec-WebSocket-Extensions:{offer}");
+            let request = changed("X", &[&field]);
+            let mut raw = Raw::over(wire::connect(server.address()), request);
+            assert!(!raw.head.contains("Extensions"), "{}", raw.head);
+            raw.send(wire::frame(TEXT, b"here"));
+            assert_eq!(raw.frame().payload, b"here", "{compression}, {offer:?}");
+        }
+    }
 }
 
 fn frames_in_the_same_segment_as_the_request_are_answered(driver: Driver) {
@@ -125,6 +153,13 @@ fn request_that_breaks_a_rule_is_answered_with_its_status(driver: Driver) {
     check(&changed("X", &["Content-Length: 5"]), 400);
     check(&changed("X", &["Transfer-Encoding: chunked"]), 400);
     check("\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n", 400);
+    let line = |line: &str| good.replacen("GET /echo HTTP/1.1", line, 1);
+    check(&line("GET /rooms/a b HTTP/1.1"), 400);
+    check(&line("GET /echo"), 400);
+    check(&line("GET /echo http/1.1"), 400);
+    check(&line("GET /echo HTTP/2"), 400);
+    check(&line("GET /echo\tHTTP/1.1"), 400);
+    check(&line("GET /echo HTTP/1.2"), 505);
     check("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505);
     check("GET\r\n\r\n", 400);
 }
