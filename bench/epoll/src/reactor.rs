@@ -2,7 +2,7 @@
 
 use std::{ops::Range, os::fd::AsRawFd, time::Instant};
 
-use codec::{Event, Inflater, Limits, Request, ResponseHead, encode_message};
+use codec::{Error, Event, Inflater, Limits, Request, ResponseHead, encode_message};
 use rustix::{
     buffer::spare_capacity,
     event::{Timespec, epoll},
@@ -204,7 +204,8 @@ impl Reactor {
             }
             // After its close frame a peer sends nothing (RFC 6455 section 5.5.1).
             Some(Event::Close(_)) => self.end(fd, false),
-            Some(Event::Failed(_)) => self.end(fd, true),
+            Some(Event::Failed(Error::Handshake(error))) => self.open(fd, Answer::Refuse(error)),
+            Some(Event::Failed(Error::Frame(_))) => self.end(fd, true),
         }
         true
     }
@@ -223,16 +224,18 @@ impl Reactor {
                 Stage::Room(self.rooms.join(&name, fd))
             }
             Answer::Refuse(error) => {
-                item.connection.refuse(error, &mut self.reply);
+                // It keeps no clock, so that its answers have no date.
+                item.connection.refuse(error, None, &mut self.reply);
                 Stage::Ending { linger: true }
             }
             Answer::NotFound => {
                 let not_found = ResponseHead {
                     status: 404,
+                    date: None,
                     fields: &[],
                     content_length: 0,
                 };
-                item.connection.respond(&not_found, &mut self.reply);
+                let _without_body = item.connection.respond(&not_found, &mut self.reply);
                 Stage::Ending { linger: true }
             }
         };

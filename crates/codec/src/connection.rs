@@ -6,7 +6,7 @@ use crate::close::CloseCode;
 use crate::deflate::{Deflate, Inflater};
 use crate::error::{Error, FrameError, HandshakeError};
 use crate::frame::{self, Kind, Opcode};
-use crate::head::Head;
+use crate::head::{self, Head};
 use crate::input::{Cursor, Place};
 use crate::limits::Limits;
 use crate::reader::{Call, Found, Reader};
@@ -33,7 +33,10 @@ pub struct Connection {
 
 enum State {
     Handshake(Head),
-    Answering,
+    Answering {
+        /// Whether the method is HEAD, whose answer has no body.
+        is_to_head: bool,
+    },
     Open(Reader),
     Closing(Reader),
     Closed(Farewell),
@@ -42,7 +45,6 @@ enum State {
 /// The last thing the peer is to be told.
 enum Farewell {
     Said,
-    Response(HandshakeError),
     Close(Option<CloseCode>),
 }
 
@@ -51,7 +53,8 @@ enum Farewell {
 pub enum Phase {
     /// The request head has not ended.
     Handshake,
-    /// A request awaits [`Connection::accept`] or [`Connection::respond`].
+    /// A request, good or bad, awaits [`Connection::accept`], [`Connection::respond`] or
+    /// [`Connection::refuse`].
     Answering,
     /// Messages go both ways.
     Open,
@@ -85,8 +88,8 @@ pub enum Event<'a> {
     /// The peer's close frame with its code, if it had one (none is what RFC 6455 section 7.1.5
     /// calls 1005). Unless ours was sent, the reply is now owed: the same code.
     Close(Option<CloseCode>),
-    /// The peer broke a rule. The error response, or a close frame with the code of the error,
-    /// is now owed, unless our close frame was sent.
+    /// The peer broke a rule. A request is to be answered by [`Connection::refuse`]; else a close
+    /// frame with the code of the error is now owed, unless ours was sent.
     Failed(Error),
 }
 
@@ -132,8 +135,8 @@ impl Connection {
     ///
     /// Payloads are unmasked where they lie, which is why `input` is mutable. A compressed message
     /// goes through `inflater` once it is whole; nothing of it stays there. When an event is
-    /// [`Event::Close`] or [`Event::Failed`], the phase is [`Phase::Closed`], in which all input
-    /// is consumed and ignored.
+    /// [`Event::Close`], or [`Event::Failed`] for a frame, the phase is [`Phase::Closed`], in which
+    /// all input is consumed and ignored.
     pub fn receive<'a>(
         &'a mut self,
         input: &'a mut [u8],
@@ -158,7 +161,7 @@ impl Connection {
                 let consumed = cursor.consumed();
                 self.step_in_frames(found, consumed, input)
             }
-            State::Answering => Step {
+            State::Answering { .. } => Step {
                 consumed: 0,
                 event: None,
             },
@@ -171,7 +174,8 @@ impl Connection {
 
     /// Answering → Open: appends the 101. `accept` is from [`Request::upgrade`]; `subprotocol`
     /// must be one the client offered (RFC 6455 section 4.2.2), `deflate` what
-    /// [`Request::deflate`] made of its offers. No-op in another phase.
+    /// [`Request::deflate`] made of its offers. It has no date: none is asked for in a 101, and no
+    /// cache keeps it (RFC 9110 section 6.6.1). No-op in another phase.
     pub fn accept(
         &mut self,
         accept: &AcceptKey,
@@ -179,32 +183,38 @@ impl Connection {
         deflate: Option<Deflate>,
         out: &mut Vec<u8>,
     ) {
-        if matches!(self.state, State::Answering) {
+        if matches!(self.state, State::Answering { .. }) {
             self.lent = Vec::new();
             self.state = State::Open(Reader::new(deflate));
             response::encode_switching_protocols(accept, subprotocol, deflate, out);
         }
     }
 
-    /// Answering → Closed: appends the head of the response. The body, of
-    /// `response.content_length` bytes, is sent by the caller. Also possible in
-    /// [`Phase::Handshake`], for answers that do not wait for the request, as 408 and 503.
-    /// No-op in another phase.
-    pub fn respond(&mut self, response: &ResponseHead<'_>, out: &mut Vec<u8>) {
-        if matches!(self.state, State::Handshake(_) | State::Answering) {
-            self.lent = Vec::new();
-            self.state = State::Closed(Farewell::Said);
-            response.encode(out);
+    /// Answering → Closed: appends the head of the response. Returns whether its body is to follow,
+    /// of `response.content_length` bytes, which the caller sends: not in an answer to HEAD
+    /// (RFC 9110 section 9.3.2), nor if its status is one without (RFC 9112 section 6.3). Also
+    /// possible in [`Phase::Handshake`], for answers that do not wait for the request, as 408 and
+    /// 503. No-op in another phase, where nothing is to follow.
+    #[must_use]
+    pub fn respond(&mut self, response: &ResponseHead<'_>, out: &mut Vec<u8>) -> bool {
+        if !matches!(self.state, State::Handshake(_) | State::Answering { .. }) {
+            return false;
         }
+        let has_body = !self.state.is_to_head(&[]) && !matches!(response.status, 204 | 304);
+        self.lent = Vec::new();
+        self.state = State::Closed(Farewell::Said);
+        response.encode(out);
+        has_body
     }
 
-    /// Answering → Closed: appends the whole response, with its body, to a request that
-    /// [`Request::upgrade`] refused. No-op in another phase.
-    pub fn refuse(&mut self, error: HandshakeError, out: &mut Vec<u8>) {
-        if matches!(self.state, State::Answering) {
+    /// Answering → Closed: appends the whole response to a request that broke a rule, be it of
+    /// [`Event::Failed`] or of [`Request::upgrade`]. `date` is as in [`ResponseHead`]. No-op in
+    /// another phase.
+    pub fn refuse(&mut self, error: HandshakeError, date: Option<&str>, out: &mut Vec<u8>) {
+        if let State::Answering { is_to_head } = self.state {
             self.lent = Vec::new();
             self.state = State::Closed(Farewell::Said);
-            response::encode_error(error, out);
+            response::encode_error(error, date, is_to_head, out);
         }
     }
 
@@ -219,7 +229,6 @@ impl Connection {
         if let State::Closed(farewell) = &mut self.state {
             match mem::replace(farewell, Farewell::Said) {
                 Farewell::Said => return transmitted,
-                Farewell::Response(error) => response::encode_error(error, out),
                 Farewell::Close(code) => frame::encode_close(code, "", out),
             }
             transmitted.farewell = true;
@@ -231,10 +240,10 @@ impl Connection {
     #[must_use]
     pub fn owes(&self) -> bool {
         let farewell_owed = match &self.state {
-            State::Closed(Farewell::Response(_) | Farewell::Close(_)) => true,
+            State::Closed(Farewell::Close(_)) => true,
             State::Closed(Farewell::Said)
             | State::Handshake(_)
-            | State::Answering
+            | State::Answering { .. }
             | State::Open(_)
             | State::Closing(_) => false,
         };
@@ -262,7 +271,7 @@ impl Connection {
     pub fn deflate(&self) -> Option<Deflate> {
         match &self.state {
             State::Open(reader) | State::Closing(reader) => reader.deflate(),
-            State::Handshake(_) | State::Answering | State::Closed(_) => None,
+            State::Handshake(_) | State::Answering { .. } | State::Closed(_) => None,
         }
     }
 
@@ -271,7 +280,7 @@ impl Connection {
     pub fn phase(&self) -> Phase {
         match &self.state {
             State::Handshake(_) => Phase::Handshake,
-            State::Answering => Phase::Answering,
+            State::Answering { .. } => Phase::Answering,
             State::Open(_) => Phase::Open,
             State::Closing(_) => Phase::Closing,
             State::Closed(_) => Phase::Closed,
@@ -286,7 +295,7 @@ impl Connection {
     pub fn buffered_bytes(&self) -> usize {
         let window = match &self.state {
             State::Open(reader) | State::Closing(reader) => reader.window_bytes(),
-            State::Handshake(_) | State::Answering | State::Closed(_) => 0,
+            State::Handshake(_) | State::Answering { .. } | State::Closed(_) => 0,
         };
         self.unfinished_bytes() + window
     }
@@ -297,7 +306,7 @@ impl Connection {
         let unfinished = match &self.state {
             State::Handshake(head) => head.buffered_bytes(),
             State::Open(reader) | State::Closing(reader) => reader.unfinished_bytes(),
-            State::Answering | State::Closed(_) => 0,
+            State::Answering { .. } | State::Closed(_) => 0,
         };
         unfinished + self.lent.capacity() + self.pong.as_ref().map_or(0, |pong| pong.len())
     }
@@ -315,31 +324,30 @@ impl Connection {
         input: &'a [u8],
     ) -> Step<'a> {
         let input_bytes = input.len();
-        let request = match found {
+        let (is_to_head, request) = match found {
             Ok(None) => {
                 return Step {
                     consumed,
                     event: None,
                 };
             }
-            Ok(Some(place)) => Request::parse(place.bytes(input, &self.lent)),
-            Err(error) => Err(error),
+            Ok(Some(place)) => {
+                let head = place.bytes(input, &self.lent);
+                (head::is_to_head(head.iter()), Request::parse(head))
+            }
+            Err(error) => (self.state.is_to_head(input), Err(error)),
         };
+        self.state = State::Answering { is_to_head };
         match request {
-            Ok(request) => {
-                self.state = State::Answering;
-                Step {
-                    consumed,
-                    event: Some(Event::Request(request)),
-                }
-            }
-            Err(error) => {
-                self.state = State::Closed(Farewell::Response(error));
-                Step {
-                    consumed: input_bytes,
-                    event: Some(Event::Failed(error.into())),
-                }
-            }
+            Ok(request) => Step {
+                consumed,
+                event: Some(Event::Request(request)),
+            },
+            // What comes behind it is not understood.
+            Err(error) => Step {
+                consumed: input_bytes,
+                event: Some(Event::Failed(error.into())),
+            },
         }
     }
 
@@ -409,6 +417,15 @@ impl Default for State {
 }
 
 impl State {
+    /// Whether the request, as far as it has come and with `more` of it, is one to HEAD.
+    fn is_to_head(&self, more: &[u8]) -> bool {
+        match self {
+            Self::Handshake(head) => head.is_to_head(more),
+            Self::Answering { is_to_head } => *is_to_head,
+            Self::Open(_) | Self::Closing(_) | Self::Closed(_) => false,
+        }
+    }
+
     /// To Closed, with a close frame unless ours was sent: no frame may follow it
     /// (RFC 6455 section 5.5.1).
     fn end(&mut self, code: Option<CloseCode>) {

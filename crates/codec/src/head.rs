@@ -42,10 +42,22 @@ impl Head {
         }))
     }
 
+    /// Whether what has come so far, and `more` of it, begins a request to HEAD.
+    pub(crate) fn is_to_head(&self, more: &[u8]) -> bool {
+        is_to_head(self.bytes.iter().chain(more))
+    }
+
     /// Heap held, in bytes.
     pub(crate) fn buffered_bytes(&self) -> usize {
         self.bytes.capacity()
     }
+}
+
+/// Whether these bytes begin a request with the method HEAD, however the rest may break the rules. Its
+/// sender takes no body for an answer (RFC 9110 section 9.3.2).
+pub(crate) fn is_to_head<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
+    let line = bytes.skip_while(|byte| matches!(byte, b'\r' | b'\n'));
+    line.take(5).eq(b"HEAD ")
 }
 
 #[derive(Default)]

@@ -8,7 +8,7 @@
 //!  ────────▶ │   (Handshake)                     ├──▶ Event ─┼──▶ caller
 //!  bytes     │ reader ─▶ mask ─▶ inflate ─▶ utf8 ┘           │      │
 //!            │   (Open, Closing)                             │      │ accept, respond,
-//!            │            owed pong, close, error response   │      │ close
+//!            │            owed pong, owed close              │      │ refuse, close
 //!  ◀──────── │ transmit ◀── frame, response ◀────────────────┼──────┘
 //!  bytes     └───────────────────────────────────────────────┘
 //!

@@ -9,10 +9,13 @@ use crate::request::AcceptKey;
 pub struct ResponseHead<'a> {
     /// Three digits, 200 or above.
     pub status: u16,
-    /// Further fields, with neither `Content-Length` nor `Connection: close`. `Date` belongs
-    /// here, as there is no clock in this crate. Control characters in them become spaces.
+    /// When it is made, in the form that HTTP prefers (RFC 9110 section 5.6.7). `None` is for a server
+    /// without a clock (section 6.6.1), of which there is none in this crate.
+    pub date: Option<&'a str>,
+    /// Further fields, with neither `Content-Length` nor `Connection: close`. Control characters in
+    /// them become spaces.
     pub fields: &'a [(&'a str, &'a str)],
-    /// Bytes of the body, which the caller sends.
+    /// Bytes of the body, which the caller sends, or would send if this were no answer to HEAD.
     pub content_length: usize,
 }
 
@@ -26,6 +29,9 @@ impl ResponseHead<'_> {
         );
         out.extend_from_slice(line.as_bytes());
         encode_field("Connection", "close", out);
+        if let Some(date) = self.date {
+            encode_field("Date", date, out);
+        }
         // RFC 9110 section 8.6: a 204 must not have the field.
         if self.status != 204 {
             encode_field("Content-Length", &self.content_length.to_string(), out);
@@ -37,18 +43,27 @@ impl ResponseHead<'_> {
     }
 }
 
-/// Appends the whole response to a refused request: its body is the sentence of the error.
-pub(crate) fn encode_error(error: HandshakeError, out: &mut Vec<u8>) {
+/// Appends the whole response to a refused request: its body is the sentence of the error, which an
+/// answer to HEAD leaves out and only tells the length of (RFC 9110 section 9.3.2).
+pub(crate) fn encode_error(
+    error: HandshakeError,
+    date: Option<&str>,
+    is_to_head: bool,
+    out: &mut Vec<u8>,
+) {
     let body = format!("{error}\n");
     let mut fields = vec![("Content-Type", "text/plain; charset=utf-8")];
     fields.extend_from_slice(error.fields());
     ResponseHead {
         status: error.status(),
+        date,
         fields: &fields,
         content_length: body.len(),
     }
     .encode(out);
-    out.extend_from_slice(body.as_bytes());
+    if !is_to_head {
+        out.extend_from_slice(body.as_bytes());
+    }
 }
 
 /// Appends the response that opens the connection (RFC 6455 section 4.2.2).

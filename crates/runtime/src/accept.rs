@@ -7,9 +7,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use codec::ResponseHead;
 use rustix::{
     io::Errno,
     net::{SendFlags, Shutdown, SocketFlags, acceptfrom_with, send, shutdown},
@@ -21,6 +22,7 @@ use crate::{
     actor,
     admission::Admitted,
     core::{Core, ms},
+    date::Date,
     socket::Socket,
     tls::Tls,
 };
@@ -34,10 +36,6 @@ const ACCEPTS_PER_TURN: usize = 64;
 
 /// How long to leave the backlog alone when nobody can be let in.
 const BACKOFF: Duration = Duration::from_millis(10);
-
-/// What a peer is told, unasked, for whom there is not even a descriptor.
-const NO_DESCRIPTOR: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
-    Retry-After: 1\r\nContent-Length: 0\r\n\r\n";
 
 /// Checks that nobody listens on an address and returns it, with the port that was found if it
 /// asked for any.
@@ -161,7 +159,7 @@ impl Acceptor {
                         Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
                             errors.descriptors += 1;
                             self.warn(error);
-                            self.refuse_one();
+                            self.refuse_one(&mut state.date);
                             return Accepted::Nobody;
                         }
                         // The peer gave up while it waited (accept(2)).
@@ -217,19 +215,34 @@ impl Acceptor {
     }
 
     /// With the reserve's descriptor, accepts one connection to tell it that there is none.
-    fn refuse_one(&self) {
+    fn refuse_one(&self, date: &mut Date) {
         drop(self.reserve.take());
         if let Ok((connected, peer)) = self.accept() {
             debug!(%peer, "connection refused: no descriptor");
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             // Under TLS it would be no more than a broken record.
             if !self.has_tls {
-                let _ = send(connected.as_fd(), NO_DESCRIPTOR, flags);
+                let answer = no_descriptor(date.at(SystemTime::now()));
+                let _ = send(connected.as_fd(), &answer, flags);
             }
             let _ = shutdown(&connected, Shutdown::Write);
         }
         self.reserve.replace(open_reserve());
     }
+}
+
+/// What a peer is told, unasked, for whom there is not even a descriptor. Without a body: that it asks
+/// with HEAD is not known.
+fn no_descriptor(date: &str) -> Vec<u8> {
+    let mut answer = Vec::new();
+    ResponseHead {
+        status: 503,
+        date: Some(date),
+        fields: &[("Retry-After", "1")],
+        content_length: 0,
+    }
+    .encode(&mut answer);
+    answer
 }
 
 fn open_reserve() -> Option<OwnedFd> {

@@ -187,16 +187,16 @@ impl Core {
             Arrived::Nothing => Flow::Wait,
             Arrived::End => state.peer_ended(key),
             Arrived::Plain(bytes) if header.is_some() => {
-                state.take_proxy_header(key, &arrivals.plain[..bytes]);
+                state.take_proxy_header(key, &mut arrivals.plain[..bytes]);
                 state.flow(key)
             }
             Arrived::Plain(bytes) => {
                 drop(state);
                 self.take(key, &mut arrivals.plain[..bytes])
             }
-            Arrived::PlainHttp => {
-                connection.socket.leave_tls();
-                state.refuse(key, EndReason::PlainHttp);
+            Arrived::PlainHttp(bytes) => {
+                let request = &mut arrivals.plain[..bytes];
+                state.answer_as_http(key, request, EndReason::PlainHttp);
                 state.flow(key)
             }
             Arrived::TlsFailed(error) => {

@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     connection::{Connection, ConnectionKey, Dirty},
     contexts::Contexts,
+    date::Date,
     encoder::Encoder,
     notices::Notices,
     outbox::Outboxes,
@@ -70,6 +71,8 @@ pub(crate) struct State {
     pub(crate) inflater: Inflater,
     /// What is reserved for the compression of single connections.
     pub(crate) contexts: Contexts,
+    /// Of answers over HTTP.
+    pub(crate) date: Date,
     pub(crate) dirty: Dirty,
     pub(crate) is_draining: bool,
     /// The application's table.
@@ -143,6 +146,7 @@ impl Core {
             encoder: Encoder::new(shared.config.compression),
             inflater: Inflater::default(),
             contexts: Contexts::default(),
+            date: Date::default(),
             shared,
             connections: SlotMap::with_key(),
             shards: Shards::default(),

@@ -33,7 +33,7 @@ impl State {
     }
 
     /// Takes what has arrived of a header of the PROXY protocol that is awaited.
-    pub(crate) fn take_proxy_header(&mut self, key: ConnectionKey, received: &[u8]) {
+    pub(crate) fn take_proxy_header(&mut self, key: ConnectionKey, received: &mut [u8]) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -49,8 +49,7 @@ impl State {
             }
             Err(_) if is_first && looks_like_http(received) => {
                 connection.client = Client::Known(None);
-                connection.socket.leave_tls();
-                self.refuse(key, EndReason::ProxyHeader);
+                self.answer_as_http(key, received, EndReason::ProxyHeader);
             }
             Err(_) => self.abort(key, EndReason::ProxyHeader),
         }

@@ -35,6 +35,7 @@ mod configure;
 mod connection;
 mod contexts;
 mod core;
+mod date;
 mod deliver;
 mod distribution;
 mod drain;

@@ -1,6 +1,8 @@
 //! The ways out: answering over HTTP, closing with a code, resetting, and what is undone at the end.
 
-use codec::{Phase, ResponseHead};
+use std::time::SystemTime;
+
+use codec::{HandshakeError, Phase, ResponseHead};
 use hub::Request;
 use tracing::debug;
 
@@ -18,8 +20,7 @@ const ANSWER_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
 impl State {
     /// Answers a request over HTTP; the connection closes when the answer has left.
     pub(crate) fn answer(&mut self, key: ConnectionKey, answer: Answer, reason: EndReason) {
-        let time_to_read = answer.body.len() as u64 * 1000 / ANSWER_BYTES_PER_SECOND_MIN;
-        let deadline_ms = self.close_deadline_ms() + time_to_read;
+        let mut deadline_ms = self.close_deadline_ms();
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -30,18 +31,31 @@ impl State {
             .collect();
         let head = ResponseHead {
             status: answer.status,
+            date: Some(self.date.at(SystemTime::now())),
             fields: &fields,
-            content_length: answer.content_length,
+            content_length: answer.body.len(),
         };
-        connection
-            .protocol
-            .respond(&head, &mut connection.queue.direct);
-        connection.queue.push_body(answer.body);
+        let queue = &mut connection.queue;
+        if connection.protocol.respond(&head, &mut queue.direct) {
+            deadline_ms += answer.body.len() as u64 * 1000 / ANSWER_BYTES_PER_SECOND_MIN;
+            queue.push_body(answer.body);
+        }
         connection.end(reason);
         let last = Last::PeerEnd(Linger::Fully);
         connection.stage = Stage::Closing { deadline_ms, last };
         connection.attention.raise();
         connection.mark_dirty(key, &mut self.dirty);
+    }
+
+    /// Answers a request that broke a rule.
+    pub(crate) fn refuse_handshake(&mut self, key: ConnectionKey, error: HandshakeError) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let date = self.date.at(SystemTime::now());
+            let out = &mut connection.queue.direct;
+            connection.protocol.refuse(error, Some(date), out);
+        }
+        let last = Last::PeerEnd(Linger::Fully);
+        self.finish(key, last, EndReason::Protocol(error.into()));
     }
 
     /// Ends a connection as its stage allows: a WebSocket gets a close frame, an unanswered
@@ -72,6 +86,23 @@ impl State {
     /// Answers a request that cannot be served, or what was sent in its place.
     pub(crate) fn refuse(&mut self, key: ConnectionKey, reason: EndReason) {
         self.answer(key, refusal(&reason), reason);
+    }
+
+    /// Answers a peer that speaks HTTP where something else must come before it. Its request is looked
+    /// at for the sake of its method alone.
+    pub(crate) fn answer_as_http(
+        &mut self,
+        key: ConnectionKey,
+        request: &mut [u8],
+        reason: EndReason,
+    ) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.socket.leave_tls();
+            let limits = &self.shared.config.limits;
+            let protocol = &mut connection.protocol;
+            protocol.receive(request, limits, &mut self.inflater);
+        }
+        self.refuse(key, reason);
     }
 
     fn close_session(&mut self, key: ConnectionKey, reason: EndReason) {

@@ -57,12 +57,11 @@ pub struct Opening {
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// Header fields other than `Content-Length` and `Connection`.
+    /// Header fields other than `Content-Length`, `Connection` and `Date`.
     pub fields: Vec<(&'static str, String)>,
-    /// The body; empty in an answer to HEAD.
+    /// The body that a GET would get. In an answer to HEAD, and with a status that has no body (304),
+    /// the runtime tells its length alone.
     pub body: Bytes,
-    /// The length of the body, or the one a GET would have got.
-    pub content_length: usize,
     /// Why this is not what was asked for, if it is not: what the end of the connection is counted
     /// and logged for.
     pub refused: Option<Refused>,
@@ -71,12 +70,10 @@ pub struct Answer {
 impl Answer {
     /// A status with a line of text for people.
     pub fn text(status: u16, text: &str) -> Self {
-        let body = Bytes::from(format!("{text}\n"));
         Self {
             status,
             fields: vec![("Content-Type", "text/plain; charset=utf-8".into())],
-            content_length: body.len(),
-            body,
+            body: Bytes::from(format!("{text}\n")),
             refused: None,
         }
     }

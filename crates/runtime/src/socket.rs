@@ -65,8 +65,9 @@ pub(crate) enum Arrived {
     Plain(usize),
     /// The end of the peer's stream.
     End,
-    /// A request over plain HTTP where TLS is served.
-    PlainHttp,
+    /// A request over plain HTTP where TLS is served: so many bytes at the beginning of
+    /// [`Arrivals::plain`].
+    PlainHttp(usize),
     /// TLS has failed.
     TlsFailed(rustls::Error),
     /// The socket has failed.
@@ -134,7 +135,10 @@ impl Socket {
                     secured: tls.secured().filter(|_| was_handshaking),
                     ..Received::of(bytes, room, |_| match opened {
                         Opened::Plain(bytes) => Arrived::Plain(bytes),
-                        Opened::Http => Arrived::PlainHttp,
+                        Opened::Http => {
+                            plain[..kept + bytes].copy_from_slice(&wire[..kept + bytes]);
+                            Arrived::PlainHttp(kept + bytes)
+                        }
                         Opened::Failed(error) => Arrived::TlsFailed(error),
                     })
                 };

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use codec::{CloseCode, Event, HandshakeError, Request};
+use codec::{CloseCode, Error, Event, HandshakeError, Request};
 use hub::Request as HubRequest;
 use slotmap::Key;
 use tracing::{debug, info};
@@ -111,7 +111,8 @@ impl State {
                 let last = Last::PeerEnd(Linger::Briefly);
                 self.finish(key, last, EndReason::PeerClosed(code));
             }
-            Some(Event::Failed(error)) => {
+            Some(Event::Failed(Error::Handshake(error))) => self.refuse_handshake(key, error),
+            Some(Event::Failed(error @ Error::Frame(_))) => {
                 let last = Last::PeerEnd(Linger::Fully);
                 self.finish(key, last, EndReason::Protocol(error));
             }
@@ -178,12 +179,9 @@ impl State {
                 self.answer(key, answer, reason);
             }
             Routed::Refuse(error, shown) => {
-                connection
-                    .protocol
-                    .refuse(error, &mut connection.queue.direct);
                 let reason = EndReason::Protocol(error.into());
                 self.tell_refused(key, reason, error.status(), &shown);
-                self.finish(key, Last::PeerEnd(Linger::Fully), reason);
+                self.refuse_handshake(key, error);
             }
             Routed::Open(..) if self.is_draining => self.close(key, EndReason::Drained),
             Routed::Open(joining, unanswered) => {

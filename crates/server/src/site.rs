@@ -106,7 +106,7 @@ impl Site {
             .count()
     }
 
-    /// Answers a request that is no handshake.
+    /// Answers a request that is no handshake, HEAD like GET: that no body is sent is seen to elsewhere.
     ///
     /// `path` is the request's target, percent-encoded, and may have a query, which is ignored.
     /// `if_none_match` is that field's value; several fields are joined by the caller with commas.
@@ -114,16 +114,11 @@ impl Site {
         let encoded = path.split_once('?').map_or(path, |(path, _query)| path);
         let decoded = percent_decode_str(encoded).decode_utf8().ok();
         let entry = decoded.and_then(|path| self.entries.get(path.as_ref()));
-        let answer = match (entry, method) {
+        match (entry, method) {
             (None, _) => answer::not_found(),
             (Some(_), method) if !matches!(method, "GET" | "HEAD") => answer::wrong_method(),
             (Some(Entry::Moved(location)), _) => answer::moved(location),
             (Some(Entry::File(file)), _) => self.answer_file(file, if_none_match),
-        };
-        if method == "HEAD" {
-            answer::without_body(answer)
-        } else {
-            answer
         }
     }
 

@@ -53,6 +53,9 @@ pub const TAKEOVER: DeflatePolicy = DeflatePolicy {
     client_takeover: true,
 };
 
+/// The example of RFC 9110 section 5.6.7.
+pub const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
 /// A head that may be answered with a 101.
 pub const HANDSHAKE: &str = "GET /room?a=b HTTP/1.1\r\nHost: example.com:80\r\nUpgrade: websocket\r\n\
     Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -109,11 +112,15 @@ impl Driver {
             let consumed = step.consumed;
             assert!(consumed <= before);
             assert!(phase != Phase::Closed || (consumed == before && step.event.is_none()));
-            let request = match step.event {
+            let verdict = match step.event {
                 None if consumed == before => break,
                 None => panic!("neither everything was consumed nor an event came"),
                 Some(Event::Request(request)) => {
                     Some(judge(&request, self.policy.as_ref(), &mut self.seen))
+                }
+                Some(Event::Failed(Error::Handshake(error))) => {
+                    self.seen.push(Seen::Failed(error.into()));
+                    Some(Verdict::Refuse(error))
                 }
                 Some(event) => {
                     if let Event::Message(message) = &event {
@@ -123,8 +130,8 @@ impl Driver {
                     None
                 }
             };
-            if let Some(request) = request {
-                request.answer(&mut self.connection, &mut self.sent);
+            if let Some(verdict) = verdict {
+                verdict.answer(&mut self.connection, &mut self.sent);
             }
             self.settle();
             rest = &mut rest[consumed..];
@@ -198,6 +205,9 @@ fn judge(request: &Request<'_>, policy: Option<&DeflatePolicy>, seen: &mut Vec<S
     }
 }
 
+/// Of a response that is not an error of the codec's own.
+const BODY: &[u8] = b"nobody";
+
 enum Verdict {
     Accept(codec::AcceptKey, Option<&'static str>, Option<Deflate>),
     Refuse(codec::HandshakeError),
@@ -212,15 +222,18 @@ impl Verdict {
                 connection.accept(&accept, subprotocol, deflate, out);
                 assert_eq!(connection.deflate(), deflate);
             }
-            Self::Refuse(error) => connection.refuse(error, out),
-            Self::Respond => connection.respond(
-                &ResponseHead {
+            Self::Refuse(error) => connection.refuse(error, Some(DATE), out),
+            Self::Respond => {
+                let head = ResponseHead {
                     status: 404,
+                    date: Some(DATE),
                     fields: &[],
-                    content_length: 0,
-                },
-                out,
-            ),
+                    content_length: BODY.len(),
+                };
+                if connection.respond(&head, out) {
+                    out.extend(BODY);
+                }
+            }
         }
     }
 }

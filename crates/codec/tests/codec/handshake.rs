@@ -5,7 +5,7 @@ use codec::{
     negotiate,
 };
 
-use crate::driver::{Driver, HANDSHAKE, Outcome, Seen};
+use crate::driver::{DATE, Driver, HANDSHAKE, Outcome, Seen};
 use crate::vectors::{Head, STRAY_BITS_KEY, heads, short};
 
 fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Outcome {
@@ -146,14 +146,15 @@ fn answers_in_other_phases_do_nothing() {
     });
     let head = ResponseHead {
         status: 503,
+        date: None,
         fields: &[],
         content_length: 0,
     };
     let mut connection = Driver::open(Limits::default()).connection;
     let mut out = Vec::new();
     connection.accept(&accept.unwrap(), None, None, &mut out);
-    connection.respond(&head, &mut out);
-    connection.refuse(HandshakeError::KeyInvalid, &mut out);
+    assert!(!connection.respond(&head, &mut out));
+    connection.refuse(HandshakeError::KeyInvalid, None, &mut out);
     assert_eq!((out.len(), connection.phase()), (0, Phase::Open));
 }
 
@@ -162,13 +163,15 @@ fn respond_writes_the_head_and_no_field_can_be_smuggled() {
     let fields = [("Retry-After", "1"), ("X", "a\r\nSet-Cookie: b")];
     let head = ResponseHead {
         status: 503,
+        date: Some(DATE),
         fields: &fields,
         content_length: 3,
     };
     let mut connection = Connection::new();
     let mut out = Vec::new();
-    connection.respond(&head, &mut out);
-    let expected = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 3\r\n\
+    assert!(connection.respond(&head, &mut out));
+    let expected = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
+        Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 3\r\n\
         Retry-After: 1\r\nX: a  Set-Cookie: b\r\n\r\n";
     assert_eq!(String::from_utf8(out).unwrap(), expected);
     assert_eq!(connection.phase(), Phase::Closed);
@@ -179,11 +182,89 @@ fn respond_without_content_has_no_length() {
     let mut out = Vec::new();
     ResponseHead {
         status: 204,
+        date: None,
         fields: &[],
         content_length: 0,
     }
     .encode(&mut out);
     assert_eq!(out, b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+}
+
+/// What has come of a request, and whether an answer given then has a body.
+#[test]
+fn respond_to_head_has_no_body_however_little_has_come() {
+    let check = |begun: &str, status, has_body| {
+        for piece_bytes in [1, 1000] {
+            let mut connection = Connection::new();
+            for piece in begun.as_bytes().chunks(piece_bytes) {
+                let (limits, mut inflater) = (Limits::default(), Inflater::default());
+                connection.receive(&mut piece.to_vec(), &limits, &mut inflater);
+            }
+            let head = ResponseHead {
+                status,
+                date: None,
+                fields: &[],
+                content_length: 3,
+            };
+            let responded = connection.respond(&head, &mut Vec::new());
+            assert_eq!(responded, has_body, "{status} to {begun:?}");
+        }
+    };
+    let whole = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for begun in ["HEAD ", "HEAD /", "\r\n\r\nHEAD / HTTP", whole, "HEAD /\0"] {
+        check(begun, 408, false);
+    }
+    for begun in [
+        "", "HEA", "HEAD", "HEADER /", "GET /", "head / ", "\r\n", "\0HEAD ",
+    ] {
+        check(begun, 408, true);
+    }
+    let get = whole.replacen("HEAD", "GET", 1);
+    for (status, has_body) in [(200, true), (204, false), (304, false), (404, true)] {
+        check(&get, status, has_body);
+        check(whole, status, false);
+    }
+}
+
+#[test]
+fn refusals_of_head_are_those_of_get_without_the_body() {
+    let limits = Limits::default();
+    let mut checked = 0;
+    for Head {
+        name,
+        wire,
+        refused,
+    } in heads()
+    {
+        let Some(rest) = wire.strip_prefix(b"GET ") else {
+            continue;
+        };
+        let head = [b"HEAD ", rest].concat();
+        let outcome = run([&head[..]], &limits);
+        let sent = String::from_utf8(outcome.sent.clone()).unwrap();
+        // HEAD opens nothing, and is refused for that only where all else is right.
+        let (answer, body) = sent.split_once("\r\n\r\n").unwrap();
+        assert_eq!((outcome.phase, body), (Phase::Closed, ""), "{name}: {sent}");
+        assert!(answer.contains(&format!("\r\nDate: {DATE}\r\n")), "{sent}");
+        for cut in 1..head.len().min(600) {
+            let (first, second) = head.split_at(cut);
+            assert_eq!(
+                run([first, second], &limits),
+                outcome,
+                "{name}, cut at {cut}"
+            );
+        }
+        let is_of_get = outcome.seen.first() == refused.map(|it| Seen::Failed(it.into())).as_ref();
+        if is_of_get {
+            let to_get = String::from_utf8(run([&wire[..]], &limits).sent).unwrap();
+            assert!(
+                to_get.starts_with(&sent) && to_get.len() > sent.len(),
+                "{name}"
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 50, "{checked}");
 }
 
 #[test]
@@ -211,7 +292,9 @@ fn refusals_carry_what_their_status_demands() {
         let sent = String::from_utf8(sent).unwrap();
         let (head, body) = sent.split_once("\r\n\r\n").unwrap();
         assert!(
-            head.starts_with(&format!("HTTP/1.1 {start}\r\nConnection: close\r\n")),
+            head.starts_with(&format!(
+                "HTTP/1.1 {start}\r\nConnection: close\r\nDate: {DATE}\r\n"
+            )),
             "{head}"
         );
         assert!(

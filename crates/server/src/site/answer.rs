@@ -26,14 +26,6 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// RFC 9110 section 9.3.2: the answer to HEAD is that to GET, length included, without the body.
-pub(super) fn without_body(answer: Answer) -> Answer {
-    Answer {
-        body: Bytes::new(),
-        ..answer
-    }
-}
-
 pub(super) fn content(file: &File, policy: &str) -> Answer {
     let mut fields = common_fields(file.media_type);
     fields.push(("ETag", file.tag.clone()));
@@ -41,13 +33,14 @@ pub(super) fn content(file: &File, policy: &str) -> Answer {
     answer(200, fields, file.content.clone())
 }
 
-/// RFC 9110 section 15.4.5: the fields that a cache needs, and no others.
+/// RFC 9110 section 15.4.5: the fields that a cache needs, and no others. What is not sent of it is
+/// the body whose length it tells.
 pub(super) fn not_modified(file: &File) -> Answer {
     let fields = vec![
         ("ETag", file.tag.clone()),
         ("Cache-Control", "no-cache".to_owned()),
     ];
-    without_body(answer(304, fields, file.content.clone()))
+    answer(304, fields, file.content.clone())
 }
 
 pub(super) fn moved(location: &str) -> Answer {
@@ -72,7 +65,6 @@ fn answer(status: u16, fields: Vec<(&'static str, String)>, body: Bytes) -> Answ
     Answer {
         status,
         fields,
-        content_length: body.len(),
         body,
         refused: None,
     }

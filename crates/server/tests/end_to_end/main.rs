@@ -33,6 +33,7 @@ mod wire;
 
 mod addresses;
 mod age;
+mod answers;
 mod bounds;
 mod budget;
 mod churn;
