@@ -286,6 +286,8 @@ for (const driver of DRIVERS) {
     const options = { expected: CONNECTION_FAILED };
     const ada = await member(server, "phoenix", "Ada", options);
     const grace = await member(server, "phoenix", "Grace", options);
+    let failed = 0;
+    ada.on("websocket", (socket) => socket.on("socketerror", () => { failed += 1; }));
     await say(ada, "before");
     await hears(grace, "before");
     const status = () => ada.locator("#status").textContent();
@@ -294,7 +296,9 @@ for (const driver of DRIVERS) {
     assert.equal(await server.stop(), 0);
     for (const page of [ada, grace]) await eventually(async () => await state(page) !== "connected");
     await eventually(async () => assert.match(await status(), /Reconnecting in \d+ s/));
-    assert.match(await ada.locator("#notice").textContent(), /going away|restart|lost/);
+    assert.match(await ada.locator("#notice").textContent(), /going away/);
+    await eventually(async () => failed > 0 && await state(ada) === "waiting");
+    assert.match(await ada.locator("#notice").textContent(), /going away/, "a failed attempt is no other reason");
     await say(ada, "while away");
     assert.equal(await input(ada).inputValue(), "while away", "unsent words stay in the input");
 
@@ -378,6 +382,148 @@ describe("page with a troubled server", () => {
     await leave(page);
   });
 });
+
+describe("page by itself", () => {
+  let server;
+  before(async () => { server = await startServer(DRIVERS[0], await freePort()); });
+  after(() => server?.stop());
+
+  /** Somebody in a room that the test plays, and with it all the others; and how these speak. */
+  async function audience(name, options) {
+    let others;
+    const play = (room) => {
+      room.onMessage((wire) => room.send(wire));
+      others = (...messages) => messages.forEach((message) => room.send(JSON.stringify(message)));
+    };
+    const page = await member(server, name, "Ada", { before: (page) => page.routeWebSocket(/\/rooms\//, play), ...options });
+    return [page, others];
+  }
+
+  for (const colorScheme of ["light", "dark"]) {
+    test(`names_that_differ_in_a_letter_have_colours_that_are_told_apart_and_read_in_${colorScheme}`, async () => {
+      const [ada, others] = await audience("colours", { colorScheme });
+      const names = [..."abcdefghijkl"].map((letter) => `An${letter}`);
+      others(...names.map((name) => ({ name, text: "!" })));
+      await hears(ada, ...names.map(() => "!"));
+      for (const [place, ground] of [["#log .who", "body"], ["#stage span", "#stage"]]) {
+        const colours = await ada.evaluate(rendered, [place, "color"]);
+        const [behind] = await ada.evaluate(rendered, [ground, "background-color"]);
+        assert.equal(colours.length, names.length, place);
+        for (const [i, one] of colours.entries()) {
+          assert.ok(contrast(one, behind) >= 4.5, `${place}: ${one} on ${behind} reads at ${contrast(one, behind)}`);
+          for (const other of colours.slice(i + 1)) assert.ok(difference(one, other) >= 0.07, `${place}: ${one} is like ${other}`);
+        }
+      }
+      others({ name: "Ana", text: "again" });
+      await eventually(async () => assert.equal((await heard(ada)).length, 13));
+      const [first, , , , , , , , , , , , again] = await ada.evaluate(rendered, ["#log .who", "color"]);
+      assert.deepEqual(again, first, "a name keeps its colour");
+      await leave(ada);
+    });
+  }
+
+  test("addresses_in_messages_are_links_and_nothing_else_is", async () => {
+    const many = "http://a.example ".repeat(200);
+    const table = [
+      ["see https://example.org/a_(b), and http://x.example.", ["https://example.org/a_(b)", "http://x.example"]],
+      ["(HTTPS://Example.org/A?b=1&c=%20#d)!", ["HTTPS://Example.org/A?b=1&c=%20#d"]],
+      ["“https://example.org/é”。", ["https://example.org/é"]],
+      ["https://a.example<b>https://b.example</b>", ["https://a.example", "https://b.example"]],
+      ["\u202Ehttps://example.org/\u202Egro", ["https://example.org/"]],
+      ["https://evil.example\\@good.example", ["https://evil.example"]],
+      [`http://a.example/${")".repeat(50_000)}`, ["http://a.example/"]],
+      [many, Array(50).fill("http://a.example")],
+      ["javascript:alert(1) data:text/html,x ftp://a.example file:///etc //a.example www.example.org", []],
+      ["https://good.example@evil.example/ https:// http://?x xhttp://a.example http://:80", []],
+    ];
+    const [ada, others] = await audience("links");
+    others(...table.map(([text]) => ({ name: "Grace", text })));
+    await hears(ada, ...table.map(([text]) => text)); // whatever is a link, all reads as it was written
+    for (const [i, [text, links]] of table.entries()) {
+      const found = ada.locator("#log .text").nth(i).locator("a");
+      assert.deepEqual(await found.allTextContents(), links, text.slice(0, 60));
+      const attributes = (link) => [link.getAttribute("href"), link.rel, link.target, link.dir];
+      for (const [j, link] of links.entries()) {
+        const expected = [new URL(link).href, "noopener noreferrer nofollow", "_blank", "ltr"];
+        assert.deepEqual(await found.nth(j).evaluate(attributes), expected);
+        if (j === 2) break; // the others are like it
+      }
+    }
+    await leave(ada);
+  });
+
+  test("link_that_is_clicked_opens_a_page_that_knows_nothing_of_this_one", async () => {
+    const [ada, others] = await audience("clicks");
+    others({ name: "Grace", text: `go to ${server.origin}/#room=elsewhere.` });
+    await hears(ada, `go to ${server.origin}/#room=elsewhere.`);
+    const [opened] = await Promise.all([ada.context().waitForEvent("page"), ada.locator("#log a").click()]);
+    await opened.waitForURL(`${server.origin}/#room=elsewhere`);
+    assert.deepEqual(await opened.evaluate(() => [window.opener, document.referrer]), [null, ""]);
+    assert.equal(await state(ada), "connected");
+    await leave(ada);
+  });
+
+  test("strip_leaves_out_what_it_has_no_time_for_and_counts_it", async () => {
+    const [ada, others] = await audience("burst");
+    const flying = ada.locator("#stage span");
+    const left = () => ada.locator("#stage").getAttribute("data-skipped");
+    others({ name: "Grace", text: "first" });
+    await hears(ada, "first");
+    assert.deepEqual([await flying.count(), await left()], [1, null]);
+    others(...Array.from({ length: 300 }, (_, i) => ({ name: "Grace", text: `${i}` })));
+    await eventually(async () => assert.equal((await heard(ada)).length, 301));
+    const flown = await flying.count(); // a flight takes longer than all of this
+    assert.ok(flown > 1 && flown <= 60, `${flown} fly`);
+    assert.equal(await left(), `+${301 - flown} below`);
+    await eventually(async () => await left() === null);
+    await leave(ada);
+  });
+
+  test("strip_shows_nothing_that_waited_long_to_be_painted", async () => {
+    const [ada] = await audience("absent");
+    await ada.clock.install();
+    await ada.clock.pauseAt(Date.now() + 1000); // and nothing is painted, as in a tab out of sight
+    await say(ada, "unseen");
+    await eventually(async () => await ada.locator("#outbox li").count() === 0); // its echo has come
+    assert.deepEqual(await heard(ada), []);
+    await ada.clock.fastForward(3000);
+    await hears(ada, "unseen");
+    assert.equal(await ada.locator("#stage span").count(), 0);
+    await leave(ada);
+  });
+});
+
+/** Runs in the page: what the screen shows of a property's colour, as linear light, for each element. */
+function rendered([selector, property]) {
+  const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  return [...document.querySelectorAll(selector)].map((element) => {
+    pen.fillStyle = getComputedStyle(element).getPropertyValue(property);
+    pen.fillRect(0, 0, 1, 1);
+    const levels = [...pen.getImageData(0, 0, 1, 1).data.slice(0, 3)].map((level) => level / 255);
+    return levels.map((level) => level <= 0.04045 ? level / 12.92 : ((level + 0.055) / 1.055) ** 2.4);
+  });
+}
+
+/** Of WCAG 2: 4.5 is enough for text (AA). */
+function contrast(one, other) {
+  const [dark, light] = [one, other].map(([r, g, b]) => 0.2126 * r + 0.7152 * g + 0.0722 * b).sort((a, b) => a - b);
+  return (light + 0.05) / (dark + 0.05);
+}
+
+/** In Oklab, where 0.02 is just noticed. */
+function difference(...colours) {
+  const [one, other] = colours.map(([r, g, b]) => {
+    const l = Math.cbrt(0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b);
+    const m = Math.cbrt(0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b);
+    const s = Math.cbrt(0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b);
+    return [
+      0.2104542553 * l + 0.793617785 * m - 0.0040720468 * s,
+      1.9779984951 * l - 2.428592205 * m + 0.4505937099 * s,
+      0.0259040371 * l + 0.7827717662 * m - 0.808675766 * s,
+    ];
+  });
+  return Math.hypot(...one.map((part, i) => part - other[i]));
+}
 
 /** Sends from within `page`, by a socket of its own, what this page would never send: text, or a number of bytes. */
 function rawSend(page, room, payload) {

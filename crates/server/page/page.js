@@ -37,10 +37,12 @@ let lostAt = null;          // what was said in the room since then is missing h
 let echoMs = null;          // round trip of the latest own message
 let arrived = [];           // lines that wait for the next frame
 let dropped = 0;            // lines no longer shown
+let skipped = { count: 0, at: 0 }; // messages that the strip had no time for, and when the latest came
 let unread = 0;             // arrived while the page was out of sight
 let following = true;       // the reader is at the end of the conversation
 let below = 0;              // or else: lines that came after what the reader looks at
 const pending = new Map();  // own messages without an echo: id → {text, wire, sentAt, item}
+const owners = [];          // colour → who had it first in this room
 
 // ---- The address: #room=NAME (or ?room=NAME); the name is kept, first of all for this tab.
 
@@ -106,9 +108,12 @@ function enter(newRoom, newName) {
   if (newRoom !== room) {
     // Words that the old room never confirmed return to the input; the new room gets them only if asked.
     words.value = [...pending.values(), { text: words.value }].map((p) => p.text).filter(Boolean).join("\n");
-    for (const list of [log, outbox, stage]) list.replaceChildren();
+    for (const list of [log, outbox]) list.replaceChildren();
+    clearStage();
     pending.clear();
+    owners.length = 0;
     [arrived, dropped, unread, attempts, lostAt, echoMs] = [[], 0, 0, 0, null, null];
+    state = { kind: "away" }; // what went wrong in the old room says nothing of the new one
     $("dropped").hidden = true;
     followEnd(true);
   }
@@ -165,7 +170,9 @@ function lose(code, reason) {
     note("The connection broke here.");
   }
   hangUp(code);
-  const why = (CLOSE_REASONS[code] ?? `The connection was closed with code ${code}.`) + (reason && ` (${reason})`);
+  const said = (CLOSE_REASONS[code] ?? `The connection was closed with code ${code}.`) + (reason && ` (${reason})`);
+  // That an attempt failed is no news: what ended the conversation explains it still.
+  const why = state.kind === "connecting" && code === 1006 ? state.why ?? said : said;
   if (code === 1008) return become({ kind: "stopped", why }); // asking again would not help
   const first = code === 1013 ? BACKOFF_MS.busy : BACKOFF_MS.first;
   const ceiling = Math.min(BACKOFF_MS.max, first * 2 ** attempts++);
@@ -178,6 +185,7 @@ function tick(now) {
   if (state.kind === "connecting" && now >= state.until) lose(1006, "no answer in time");
   else if (state.kind === "waiting" && now >= state.until) connect();
   else if (state.kind === "connected" && [...pending.values()].some(unanswered)) lose(1006, "no echo in time");
+  if (skipped.count > 0 && now - skipped.at > SKIPPED_SHOWN_MS) countSkipped(0);
   showStatus(now);
 }
 
@@ -270,7 +278,7 @@ function flush() {
   $("dropped").hidden = dropped === 0;
   $("dropped").textContent = `Only the latest ${SHOWN_MAX} lines are kept here; ${dropped} older ones are gone.`;
   followEnd(following, messages.length);
-  messages.slice(-12).forEach(fly);
+  messages.forEach(fly);
 }
 
 function line(message, previous) {
@@ -278,7 +286,7 @@ function line(message, previous) {
   const item = el("li", message.own ? "own" : message.binary ? "binary" : "");
   item.dataset.who = `${message.own ? "me" : "peer"} ${who}`;
   if (previous?.dataset.who === item.dataset.who) item.classList.add("same"); // named once per run
-  item.style.setProperty("--hue", hue(who));
+  if (!message.own) paint(item, who);
   const time = el("time", "", clock.format(message.at));
   time.dateTime = message.at.toISOString();
   time.title = message.at.toLocaleString();
@@ -286,7 +294,8 @@ function line(message, previous) {
   author.append(el("span", "", who));
   if (message.own) author.append(el("span", "you", "you"));
   author.title = who;
-  const text = el("span", "text", message.text);
+  const text = el("span", "text");
+  text.append(...withLinks(message.text));
   text.dir = "auto";
   item.append(time, author, text);
   return item;
@@ -299,7 +308,81 @@ function el(tag, className, text = "") {
   return element;
 }
 
-const hue = (who) => [...who].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
+// ---- Links: what a peer wrote may be opened, and no more than that.
+
+const ADDRESS = /\bhttps?:\/\/[^\s<>"\\\p{Cc}\p{Bidi_Control}]+/giu;
+const CLOSING = /[.,;:!?'*_~)\]}»”’…。，、！？；：）】」』]/u;
+const LINKS_MAX = 50; // of one message
+
+/** The text in pieces, its web addresses as links. Together they read as it was written. */
+function withLinks(text) {
+  const pieces = [];
+  let end = 0;
+  for (const { 0: found, index } of text.matchAll(ADDRESS)) {
+    if (pieces.length >= 2 * LINKS_MAX) break;
+    const link = linkTo(trimmed(found));
+    if (!link) continue;
+    pieces.push(text.slice(end, index), link);
+    end = index + link.textContent.length;
+  }
+  return [...pieces, text.slice(end)];
+}
+
+/** An address without the punctuation of the sentence around it; parentheses that it opened itself stay. */
+function trimmed(address) {
+  const count = (letter) => address.split(letter).length - 1;
+  let surplus = count(")") - count("(");
+  let end = address.length;
+  for (; CLOSING.test(address[end - 1]); end -= 1) {
+    if (address[end - 1] === ")" && surplus-- <= 0) break;
+  }
+  return address.slice(0, end);
+}
+
+/** Null for what is no address of the web, or hides where it leads behind a name and an @. */
+function linkTo(address) {
+  if (!URL.canParse(address)) return null;
+  const url = new URL(address);
+  if (!["http:", "https:"].includes(url.protocol) || url.username || url.password) return null;
+  const link = el("a", "", address);
+  link.href = url.href;
+  link.target = "_blank";
+  link.rel = "noopener noreferrer nofollow";
+  link.dir = "ltr"; // whatever surrounds it, it reads as it leads
+  return link;
+}
+
+// ---- Colours: few, so that any two are told apart at a glance.
+
+const COLOURS = 12;
+
+/** The colour of a name: where it hashes to, or the next that nobody else has in this room. */
+function colour(who) {
+  const known = owners.indexOf(who);
+  if (known >= 0) return known;
+  const first = hash(who) % COLOURS;
+  for (let i = 0; i < COLOURS; i += 1) {
+    const free = (first + i) % COLOURS;
+    if (owners[free] === undefined) { owners[free] = who; return free; }
+  }
+  return first; // there are more people than colours
+}
+
+/** Changed all over by one letter: FNV-1a, then the end of MurmurHash3. */
+function hash(text) {
+  let sum = 0x811c9dc5;
+  for (const letter of text) sum = Math.imul(sum ^ letter.codePointAt(0), 0x01000193);
+  sum = Math.imul(sum ^ (sum >>> 16), 0x85ebca6b);
+  sum = Math.imul(sum ^ (sum >>> 13), 0xc2b2ae35);
+  return (sum ^ (sum >>> 16)) >>> 0;
+}
+
+/** Neighbours on the circle of hues differ in lightness too; from 5° on all screens can show them farthest apart. */
+function paint(element, who) {
+  const number = colour(who);
+  element.style.setProperty("--hue", 5 + number * (360 / COLOURS));
+  element.style.setProperty("--tone", number % 2);
+}
 
 /** Keeps the end in sight, or counts what the reader, further up, has not seen. */
 function followEnd(follow, added = 0) {
@@ -339,18 +422,21 @@ function explain(text) {
 
 // ---- The strip across which messages fly: lanes of one speed, so nobody overtakes.
 
-const LANES = 3, PIXELS_PER_MS = 0.13, LANE_WAIT_MS_MAX = 2500;
+// What it has no room for within LATE_MS_MAX is left out, and counted at its edge: the conversation below has it.
+
+const LANES = 3, PIXELS_PER_MS = 0.13, LATE_MS_MAX = 2500, FLYERS_MAX = 60, SKIPPED_SHOWN_MS = 3000;
 const laneFreeAt = new Array(LANES).fill(0);
 let flying = recall("fly") ? recall("fly") === "yes" : !matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-function fly({ text, name: who, own }) {
-  if (!flying || document.hidden) return;
+function fly({ text, name: who, own, at }) {
+  const age = Date.now() - at;
+  if (!flying || document.hidden || age > LATE_MS_MAX) return; // nobody was looking when it came
   const now = performance.now();
   const lane = laneFreeAt.indexOf(Math.min(...laneFreeAt));
   const delay = Math.max(0, laneFreeAt[lane] - now);
-  if (delay > LANE_WAIT_MS_MAX) return; // the conversation below has it
+  if (age + delay > LATE_MS_MAX || stage.children.length >= FLYERS_MAX) return countSkipped(skipped.count + 1);
   const flyer = el("span", own ? "own" : "", text.slice(0, 80).replace(/\s+/g, " "));
-  flyer.style.setProperty("--hue", hue(who || "someone"));
+  if (!own) paint(flyer, who || "someone");
   flyer.style.setProperty("--lane", lane);
   stage.append(flyer);
   const [from, to] = [stage.clientWidth, -flyer.offsetWidth];
@@ -360,12 +446,23 @@ function fly({ text, name: who, own }) {
   flight.onfinish = () => flyer.remove();
 }
 
+function countSkipped(count) {
+  skipped = { count, at: Date.now() };
+  if (count > 0) stage.dataset.skipped = `+${count} below`;
+  else delete stage.dataset.skipped;
+}
+
+function clearStage() {
+  stage.replaceChildren();
+  laneFreeAt.fill(0);
+  countSkipped(0);
+}
+
 function setFlying(on) {
   flying = on;
   $("fly").setAttribute("aria-pressed", on);
   document.body.classList.toggle("flying", on);
-  stage.replaceChildren();
-  laneFreeAt.fill(0);
+  clearStage();
 }
 
 // ---- Wiring.
