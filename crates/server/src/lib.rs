@@ -23,6 +23,7 @@ pub mod faults;
 pub mod internal;
 pub mod logging;
 pub mod memory;
+pub mod notify;
 pub mod origin;
 pub mod protocols;
 pub mod reload;

@@ -18,6 +18,7 @@ use server::{
     descriptors,
     internal::{self, Status},
     logging::{self, LogFormat},
+    notify,
     reload::{Reloader, Reloads},
     remedy,
     settings::{Internal, Loaded, Settings, Sources, Stop, Task},
@@ -144,6 +145,7 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
         .map_err(|error| remedy::of_other_thread("reload", &error, cores))?;
     signals.serving(server.drainer(), reloads);
     announce(&server, internal, &tls, format);
+    notify::ready();
 
     if let Err(cause) = server.wait() {
         bail!("{cause}");

@@ -19,7 +19,7 @@ use signal_hook::{
 };
 use tracing::{info, warn};
 
-use crate::{logging, reload::Reloads};
+use crate::{logging, notify, reload::Reloads};
 
 /// Obeys SIGTERM, SIGINT and SIGHUP for as long as the process lives.
 pub struct Signals(Arc<Mutex<Stage>>);
@@ -109,6 +109,7 @@ impl Stage {
                     SIGINT => drainer.hurry(),
                     _ => drainer.drain(),
                 }
+                notify::stopping();
                 *self = Self::Draining {
                     reloads: reloads.clone(),
                 };

@@ -57,6 +57,7 @@ mod joins;
 mod limits;
 mod logs;
 mod lws_minimal;
+mod notify;
 mod order;
 mod origin;
 mod output;
