@@ -48,9 +48,19 @@ def test_stop_covers_the_drain():
 
 def test_unit_does_what_the_documents_say():
     unit = service()
-    assert unit["Type"] == "exec"
+    assert unit["Type"] == "notify"
+    assert "ExecStartPre" not in unit, "it would check the file when the old process is gone already"
     assert unit["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert int(unit["LimitNOFILE"]) > settings()["max_connections"]
+
+
+def test_restart_that_the_document_advises_checks_first(operations):
+    assert "hubbub config check /etc/hubbub/hubbub.toml && systemctl restart hubbub" in operations
+
+
+def test_unit_may_tell_the_manager():
+    """The socket of NOTIFY_SOCKET is of this family."""
+    assert "AF_UNIX" in service()["RestrictAddressFamilies"].split()
 
 
 def test_settings_are_accepted(server):
