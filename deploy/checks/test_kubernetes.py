@@ -201,6 +201,21 @@ def test_operator_has_the_rules_of_the_files():
 
 
 @everywhere
+def test_monitor_and_rules_carry_the_label_that_selects_them(name, operations):
+    for kind in ("ServiceMonitor", "PrometheusRule"):
+        for found in render.of_kind(name, kind):
+            assert found["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    assert "`release: kube-prometheus-stack`" in operations
+
+
+@everywhere
+def test_proxies_are_trusted_only_behind_an_ingress(name):
+    trusted = render.settings(name)["trusted_proxies"]
+    assert bool(trusted) == bool(render.of_kind(name, "Ingress"))
+    assert not [network for network in trusted if network.endswith("/0")]
+
+
+@everywhere
 def test_monitor_finds_the_internal_service_alone(name):
     for monitor in render.of_kind(name, "ServiceMonitor"):
         wanted = monitor["spec"]["selector"]["matchLabels"].items()
