@@ -4,8 +4,8 @@
 //! systemd). That is the whole protocol, and written out here since a start and a stop must not
 //! wait for a manager that stands still: the crates for it send without a bound.
 //!
-//! A reload is not told: `ExecReload` waits for it in no version of systemd before 253, and what a
-//! reload refuses stands in the log.
+//! A reload is not told: only from version 253 on does systemd wait for the end of one
+//! (`Type=notify-reload`), and the unit is for older ones too.
 
 use std::env;
 use std::ffi::OsStr;
