@@ -188,7 +188,8 @@ impl Reactor {
             .receive(input, &self.limits, &mut self.inflater);
         unread.start += step.consumed;
         match step.event {
-            None => return false,
+            // A call reads so many frames at most.
+            None => return step.consumed > 0 && !unread.is_empty(),
             Some(Event::Message(message)) => match item.stage {
                 Stage::Echo => encode_message(message.kind, message.payload, &mut self.reply),
                 Stage::Room(seat) => self.rooms.publish(seat.room, message),

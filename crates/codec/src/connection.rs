@@ -128,10 +128,11 @@ impl Connection {
         Self::default()
     }
 
-    /// Reads `input` up to the next event. To be called until everything is consumed and no
-    /// event comes, so once more after the last event, which frees what that event borrowed. It
-    /// consumes something or yields an event, unless `input` is empty or the phase is
-    /// [`Phase::Answering`], in which nothing is read.
+    /// Reads `input` up to the next event, or 16 frames of it if none comes before: the rest is
+    /// for the next call. To be called until everything is consumed and no event comes, so once more
+    /// after the last event, which frees what that event borrowed. It consumes something or yields
+    /// an event, unless `input` is empty or the phase is [`Phase::Answering`], in which nothing is
+    /// read.
     ///
     /// Payloads are unmasked where they lie, which is why `input` is mutable. A compressed message
     /// goes through `inflater` once it is whole; nothing of it stays there. When an event is

@@ -10,6 +10,10 @@ use crate::input::{Cursor, Place};
 use crate::limits::Limits;
 use crate::{mask, utf8};
 
+/// Most frames that one call reads, so that who calls can let others have their turn: a message of a
+/// thousand empty fragments costs far more than the bytes of it weigh.
+const FRAMES_PER_CALL: usize = 16;
+
 /// Something whole that was read.
 pub(crate) enum Found {
     Message {
@@ -115,14 +119,17 @@ impl Reader {
             .map(|compression| compression.deflate)
     }
 
-    /// Reads until something is whole or the input ends. Bytes that came in several pieces are
-    /// moved to `lent` once they are whole.
+    /// Reads until something is whole, the input ends or enough frames were read for one call. Bytes
+    /// that came in several pieces are moved to `lent` once they are whole.
     pub(crate) fn advance(
         &mut self,
         cursor: &mut Cursor<'_>,
         call: &mut Call<'_>,
     ) -> Result<Option<Found>, FrameError> {
-        while !cursor.rest().is_empty() {
+        for _ in 0..FRAMES_PER_CALL {
+            if cursor.rest().is_empty() {
+                break;
+            }
             let found = match mem::take(&mut self.frame) {
                 Frame::Header(partial) => self.read_header(partial, cursor, call)?,
                 Frame::Payload(payload) => self.read_payload(payload, cursor, call)?,

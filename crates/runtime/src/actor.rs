@@ -3,8 +3,8 @@
 //! When its socket reports something, the actor receives once into the core's buffer and takes
 //! what came as far as the connection may go now. When it may not go on, because its queue is
 //! full or its rooms cannot take more, the rest of that one receive is kept and the socket is
-//! not read until the wait is over. It is kept for a turn, too, when what came is compressed and
-//! makes much more than was received.
+//! not read until the wait is over. It is kept for a turn, too, when taking it costs more than the
+//! connection's share of one (`cost.rs`).
 
 use std::{
     future::poll_fn,
@@ -13,6 +13,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     task::Poll,
+    time::Instant,
 };
 
 use slotmap::Key;
@@ -20,17 +21,15 @@ use tracing::{debug, error};
 
 use crate::{
     admission::Admitted,
-    connection::{Arrival, Connection, ConnectionKey, Last, Stage, Wait},
+    connection::{Arrival, Connection, ConnectionKey, Kept, Last, Stage, Wait},
     core::{Core, State, ms},
+    cost::Share,
     end::EndReason,
+    ration::Ration,
     send_queue::Sending,
     socket::{Arrived, Received, Socket},
     steps::Progress,
 };
-
-/// Payload of messages that one connection may bring in a turn before others get the core, or as much
-/// as was received if that is more. Only what came compressed makes more: a thousand times as much.
-const PAYLOAD_BYTES_PER_TURN: usize = 128 << 10;
 
 /// Where an actor stands after a piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +44,12 @@ enum Flow {
     End,
 }
 
+/// How far received bytes were taken, and what follows.
+struct Taken {
+    bytes: usize,
+    flow: Flow,
+}
+
 /// Runs a connection until it is over.
 pub(crate) async fn run(core: Rc<Core>, key: ConnectionKey) {
     let mut flow = Flow::Wait;
@@ -53,8 +58,7 @@ pub(crate) async fn run(core: Rc<Core>, key: ConnectionKey) {
             Flow::More | Flow::Rest => core.turnstile.pass().await,
             _ => core.attention(key).await,
         }
-        core.handshake_turn(key).await;
-        flow = core.guard(key, || core.attend(key));
+        flow = core.attend_in_turn(key).await;
         core.state.borrow_mut().count_unfinished(key);
     }
     let connection = core.state.borrow_mut().remove(key);
@@ -124,19 +128,32 @@ impl Core {
         .await;
     }
 
-    /// A TLS handshake is costly: a few go on in one turn, the others wait for the next.
-    async fn handshake_turn(&self, key: ConnectionKey) {
-        let is_handshaking = || {
-            let state = self.state.borrow();
-            let connection = state.connections.get(key);
-            connection.is_some_and(|it| it.socket.is_handshaking() && it.arrival.is_readable)
+    /// Attends to a connection once, when its turn has come at what is rationed.
+    async fn attend_in_turn(&self, key: ConnectionKey) -> Flow {
+        let Some(ration) = self.ration(key) else {
+            return self.guard(key, || self.attend(key));
         };
-        while is_handshaking() && !self.handshakes.take(self.turnstile.turns()) {
-            self.turnstile.pass().await;
+        ration.enter(&self.turnstile).await;
+        let began = Instant::now();
+        let flow = self.guard(key, || self.attend(key));
+        ration.spend(began.elapsed().as_nanos() as u64);
+        flow
+    }
+
+    /// What is rationed of what a connection is about to do, if anything is.
+    fn ration(&self, key: ConnectionKey) -> Option<&Ration> {
+        let state = self.state.borrow();
+        let connection = state.connections.get(key)?;
+        if !connection.arrival.is_readable && connection.kept.is_empty() {
+            None
+        } else if connection.socket.is_handshaking() {
+            Some(&self.handshakes)
+        } else {
+            connection.has_compression().then_some(&self.compression)
         }
     }
 
-    /// Goes on with what was kept, then receives once.
+    /// Goes on with what was kept, then receives once, within the connection's share of the turn.
     fn attend(&self, key: ConnectionKey) -> Flow {
         let mut state = self.state.borrow_mut();
         let Some(connection) = state.connections.get_mut(key) else {
@@ -144,21 +161,25 @@ impl Core {
         };
         let has_kept = connection.pause.is_some() || !connection.kept.is_empty();
         let mut kept = mem::take(&mut connection.kept);
+        let is_measured = connection.has_compression();
         if has_kept {
             state.need_turn();
         }
+        let since_ns = is_measured.then(|| state.shared.now_ns());
+        let mut share = Share::new(&state.tally, since_ns);
         drop(state);
-        let flow = match has_kept {
-            true => self.take(key, &mut kept),
-            false => Flow::More,
-        };
-        match flow {
-            Flow::More => self.receive(key),
-            Flow::Rest | Flow::Wait | Flow::End => flow,
+        if has_kept {
+            let Taken { bytes, flow } = self.take(key, &mut share, kept.rest());
+            kept.take(bytes);
+            self.keep(key, kept);
+            if flow != Flow::More || share.is_used_up() {
+                return flow;
+            }
         }
+        self.receive(key, &mut share)
     }
 
-    fn receive(&self, key: ConnectionKey) -> Flow {
+    fn receive(&self, key: ConnectionKey, share: &mut Share) -> Flow {
         let mut state = self.state.borrow_mut();
         state.need_turn();
         let Some(connection) = state.connections.get_mut(key) else {
@@ -170,10 +191,17 @@ impl Core {
         if !connection.arrival.is_readable {
             return Flow::Wait;
         }
+        if let Some(reason) = connection.handshake_overdue(self.now_ms()) {
+            state.close(key, reason);
+            return state.flow(key);
+        }
         let mut arrivals = self.arrivals.borrow_mut();
         let header = connection.client.header_bytes();
         let received = match header {
-            None => connection.socket.receive(&mut arrivals),
+            None => {
+                let peer = connection.arrival.peer_stream();
+                connection.socket.receive(&mut arrivals, peer)
+            }
             Some(bytes) => connection
                 .socket
                 .receive_before(&mut arrivals.plain[..bytes]),
@@ -192,7 +220,12 @@ impl Core {
             }
             Arrived::Plain(bytes) => {
                 drop(state);
-                self.take(key, &mut arrivals.plain[..bytes])
+                let received = &mut arrivals.plain[..bytes];
+                let Taken { bytes, flow } = self.take(key, share, received);
+                if bytes < received.len() {
+                    self.keep(key, Kept::of(&received[bytes..]));
+                }
+                flow
             }
             Arrived::PlainHttp(bytes) => {
                 let request = &mut arrivals.plain[..bytes];
@@ -212,26 +245,35 @@ impl Core {
         }
     }
 
-    /// Takes received bytes as far as the connection may go now; keeps the rest.
-    fn take(&self, key: ConnectionKey, received: &mut [u8]) -> Flow {
-        let mut taken = 0;
-        let payload_most = PAYLOAD_BYTES_PER_TURN.max(received.len()) as u64;
-        let before = self.state.borrow().tally.payload_received.bytes();
-        loop {
+    /// Takes received bytes as far as the connection may go now and in this turn.
+    fn take(&self, key: ConnectionKey, share: &mut Share, received: &mut [u8]) -> Taken {
+        let mut bytes = 0;
+        let flow = loop {
             let mut state = self.state.borrow_mut();
-            match state.step(key, &mut received[taken..]) {
-                Progress::Consumed(bytes) => taken += bytes,
-                Progress::Exhausted => return state.flow(key),
-                Progress::Wait(wait) => {
-                    state.keep(key, &received[taken..]);
-                    state.pause(key, wait);
-                    return Flow::Wait;
+            let taken = match state.step(key, &mut received[bytes..]) {
+                Progress::Consumed(taken) => taken,
+                Progress::Exhausted => {
+                    bytes = received.len();
+                    break state.flow(key);
                 }
+                Progress::Wait(wait) => {
+                    state.pause(key, wait);
+                    break Flow::Wait;
+                }
+            };
+            bytes += taken;
+            share.pay(taken, &state.tally, || state.shared.now_ns());
+            if share.is_used_up() && bytes < received.len() {
+                break Flow::Rest;
             }
-            if state.tally.payload_received.bytes() - before >= payload_most {
-                state.keep(key, &received[taken..]);
-                return Flow::Rest;
-            }
+        };
+        Taken { bytes, flow }
+    }
+
+    /// Keeps what a connection may not take now.
+    fn keep(&self, key: ConnectionKey, kept: Kept) {
+        if let Some(connection) = self.state.borrow_mut().connections.get_mut(key) {
+            connection.kept = kept;
         }
     }
 }
@@ -252,6 +294,7 @@ impl State {
         if connection.socket.unsent_bytes() > 0 {
             connection.mark_dirty(key, &mut self.dirty);
         }
+        self.tally.tls_steps += u64::from(received.has_shaken);
         if let Some(secured) = received.secured {
             let took_ns = self.shared.now_ns().saturating_sub(connection.accepted_ns);
             self.tally.secured(secured, took_ns);
@@ -296,13 +339,6 @@ impl State {
                 self.tally.sent_bytes += sent.wire as u64;
                 Flow::End
             }
-        }
-    }
-
-    /// Keeps what a connection may not take now.
-    fn keep(&mut self, key: ConnectionKey, rest: &[u8]) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.kept = rest.to_vec();
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{
     shard::{Shards, Subscription},
     signal::Signal,
     socket::{Arrived, Received, Socket},
+    tls::PeerStream,
 };
 
 new_key_type! {
@@ -58,7 +59,7 @@ pub(crate) struct Connection {
     /// Bytes of its publications that no home has ordered yet.
     pub(crate) window_bytes: usize,
     /// Received, but not yet taken by the protocol: at most one receive's worth.
-    pub(crate) kept: Vec<u8>,
+    pub(crate) kept: Kept,
     /// Bytes of memory for what has arrived and is not whole yet, as they are counted in those of its
     /// core.
     pub(crate) unfinished_bytes: usize,
@@ -82,6 +83,45 @@ pub(crate) enum Client {
     InHeader(Box<proxy_protocol::Header>),
 }
 
+/// Received bytes that wait for a later turn. Taking some of them moves none of the others.
+#[derive(Default)]
+pub(crate) struct Kept {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl Kept {
+    /// These.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.to_vec(),
+            taken: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Those that were not taken.
+    pub(crate) fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.taken..]
+    }
+
+    /// The first so many of the rest have been taken. The memory goes with the last.
+    pub(crate) fn take(&mut self, bytes: usize) {
+        self.taken += bytes;
+        if self.taken == self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+
+    /// Memory held, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
 /// What a socket has reported of its peer's stream and has not been used up.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Arrival {
@@ -94,6 +134,8 @@ pub(crate) struct Arrival {
     /// receives are to go on until one finds nothing. The urgent byte itself is no part of the
     /// stream: the kernel leaves it out.
     pub(crate) has_mark: bool,
+    /// It has broken: nothing can be said to the peer any more, either.
+    pub(crate) has_broken: bool,
 }
 
 impl Arrival {
@@ -101,6 +143,19 @@ impl Arrival {
     pub(crate) fn took(&mut self, received: &Received) {
         self.has_mark &= !matches!(received.arrived, Arrived::Nothing);
         self.is_readable = !received.is_all || self.has_ended || self.has_mark;
+    }
+
+    /// How far the peer's stream has come.
+    pub(crate) fn peer_stream(self) -> PeerStream {
+        match self {
+            Self {
+                has_broken: true, ..
+            } => PeerStream::Broken,
+            Self {
+                has_ended: true, ..
+            } => PeerStream::Ended,
+            _ => PeerStream::Open,
+        }
     }
 }
 
@@ -212,7 +267,7 @@ impl Connection {
             allowance: Allowance::default(),
             message_by_ms: None,
             window_bytes: 0,
-            kept: Vec::new(),
+            kept: Kept::default(),
             unfinished_bytes: 0,
             pause: None,
             arrival: Arrival::default(),
@@ -233,8 +288,29 @@ impl Connection {
 
     /// Bytes of memory for what has arrived and is not whole yet, or is kept while it is not read.
     pub(crate) fn unfinished_bytes_now(&self) -> usize {
-        let kept = self.kept.capacity() + self.socket.kept_held_bytes();
+        let kept = self.kept.held_bytes() + self.socket.kept_held_bytes();
         self.protocol.unfinished_bytes() + kept
+    }
+
+    /// Whether its messages may come compressed.
+    pub(crate) fn has_compression(&self) -> bool {
+        self.protocol.deflate().is_some()
+    }
+
+    /// Why its handshake ends, if that has taken too long.
+    pub(crate) fn handshake_overdue(&self, now_ms: u64) -> Option<EndReason> {
+        let Stage::Handshake { deadline_ms } = self.stage else {
+            return None;
+        };
+        let tls_by_ms = self.socket.handshake_deadline_ms();
+        let overdue = match now_ms >= deadline_ms {
+            true => EndReason::HandshakeTimeout,
+            false if tls_by_ms.is_some_and(|by_ms| now_ms >= by_ms) => {
+                EndReason::TlsHandshakeTimeout
+            }
+            false => return None,
+        };
+        Some(self.admitted.overdue(overdue))
     }
 
     /// Puts the connection on the flusher's list, unless it is there or its socket is full.

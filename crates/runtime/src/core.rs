@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     connection::{Connection, ConnectionKey, Dirty},
     contexts::Contexts,
+    cost,
     date::Date,
     encoder::Encoder,
     notices::Notices,
@@ -26,10 +27,6 @@ use crate::{
     tally::Tally,
     turnstile::Turnstile,
 };
-
-/// TLS handshakes that go a step further before others get the core. A step signs, or agrees on a
-/// key: 0.1 ms with ECDSA, ten times that with RSA.
-const HANDSHAKES_PER_TURN: u32 = 8;
 
 /// What is the same on all cores. Configuration and application can be replaced while they run.
 #[derive(Clone)]
@@ -47,8 +44,10 @@ pub(crate) struct Core {
     pub(crate) started: Instant,
     pub(crate) turnstile: Turnstile,
     pub(crate) poller: Poller,
-    /// What is left of this turn's TLS handshakes.
+    /// TLS handshakes of all connections.
     pub(crate) handshakes: Ration,
+    /// Whatever connections with compression receive.
+    pub(crate) compression: Ration,
     /// Raised when something is to leave at the end of the turn: requests or bytes.
     pub(crate) flush: Rc<Signal>,
     /// Raised when the flusher takes what has been queued: deliveries may go on.
@@ -179,7 +178,8 @@ impl Core {
             started,
             turnstile,
             poller,
-            handshakes: Ration::new(HANDSHAKES_PER_TURN),
+            handshakes: Ration::new(cost::HANDSHAKES_NS, cost::HANDSHAKE_NS_MIN),
+            compression: Ration::new(cost::COMPRESSION_NS, 0),
             flush,
             flush_begun: Signal::default(),
             arrivals: RefCell::new(arrivals),

@@ -35,6 +35,7 @@ mod configure;
 mod connection;
 mod contexts;
 mod core;
+mod cost;
 mod date;
 mod deliver;
 mod distribution;

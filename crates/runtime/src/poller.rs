@@ -45,10 +45,11 @@ const INTEREST: EventFlags = EventFlags::IN
     .union(EventFlags::RDHUP)
     .union(EventFlags::ET);
 
+/// The socket is broken, by a reset most often.
+const BROKEN: EventFlags = EventFlags::HUP.union(EventFlags::ERR);
+
 /// The peer has ended its stream, or the socket is broken: no further report may come.
-const ENDED: EventFlags = EventFlags::RDHUP
-    .union(EventFlags::HUP)
-    .union(EventFlags::ERR);
+const ENDED: EventFlags = EventFlags::RDHUP.union(BROKEN);
 
 /// A core's epoll set.
 pub(crate) struct Poller {
@@ -147,6 +148,7 @@ impl State {
             connection.arrival.is_readable = true;
             connection.arrival.has_ended |= flags.intersects(ENDED);
             connection.arrival.has_mark |= flags.contains(EventFlags::PRI);
+            connection.arrival.has_broken |= flags.intersects(BROKEN);
             // One that is not read now is resumed by what it waits for.
             if connection.pause.is_none() {
                 connection.attention.raise();

@@ -12,7 +12,7 @@ use rustix::{
     net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt},
 };
 
-use crate::tls::{Opened, RECORD_BYTES_MAX, Secured, Tls};
+use crate::tls::{Opened, PeerStream, RECORD_BYTES_MAX, Secured, Tls};
 
 /// How much the kernel may hold for a peer that has not been put on the wire. More would hide a
 /// slow peer from our own bounds (it would take megabytes), and put pings far behind.
@@ -54,6 +54,8 @@ pub(crate) struct Received {
     pub(crate) is_all: bool,
     /// The TLS handshake, if this completed it.
     pub(crate) secured: Option<Secured>,
+    /// Whether a TLS handshake was gone on with.
+    pub(crate) has_shaken: bool,
     pub(crate) arrived: Arrived,
 }
 
@@ -106,8 +108,9 @@ impl Socket {
         }
     }
 
-    /// Receives what has arrived, at most as much as there is room for.
-    pub(crate) fn receive(&mut self, arrivals: &mut Arrivals) -> Received {
+    /// Receives what has arrived, at most as much as there is room for. What the socket has reported
+    /// of `peer` is for TLS: no handshake is gone on with that cannot come to its end.
+    pub(crate) fn receive(&mut self, arrivals: &mut Arrivals, peer: PeerStream) -> Received {
         let Arrivals { plain, wire } = arrivals;
         let Self {
             connected,
@@ -129,16 +132,19 @@ impl Socket {
                 let was_handshaking = tls.is_handshaking();
                 let opened = match bytes {
                     0 => Opened::Plain(0),
-                    _ => tls.open(&mut wire[..kept + bytes], plain),
+                    _ => tls.open(&mut wire[..kept + bytes], plain, peer),
                 };
+                let is_idle = bytes == 0 || matches!(opened, Opened::Http | Opened::PeerGone);
                 let received = Received {
                     secured: tls.secured().filter(|_| was_handshaking),
+                    has_shaken: was_handshaking && !is_idle,
                     ..Received::of(bytes, room, |_| match opened {
                         Opened::Plain(bytes) => Arrived::Plain(bytes),
                         Opened::Http => {
                             plain[..kept + bytes].copy_from_slice(&wire[..kept + bytes]);
                             Arrived::PlainHttp(kept + bytes)
                         }
+                        Opened::PeerGone => Arrived::End,
                         Opened::Failed(error) => Arrived::TlsFailed(error),
                     })
                 };
@@ -300,6 +306,7 @@ impl Received {
             wire: bytes,
             is_all: bytes < room,
             secured: None,
+            has_shaken: false,
             arrived: match bytes {
                 0 => Arrived::End,
                 _ => arrived(bytes),
@@ -312,6 +319,7 @@ impl Received {
             wire: 0,
             is_all: true,
             secured: None,
+            has_shaken: false,
             arrived: match error {
                 Errno::WOULDBLOCK => Arrived::Nothing,
                 _ => Arrived::Failed(error.into()),

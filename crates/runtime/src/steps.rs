@@ -47,6 +47,7 @@ impl State {
             connection.message_by_ms = None;
         }
         let config = &self.shared.config;
+        let input_bytes = input.len();
         let step = connection
             .protocol
             .receive(input, &config.limits, &mut self.inflater);
@@ -59,6 +60,8 @@ impl State {
             }
         }
         match step.event {
+            // It is read so far at a time.
+            None if (1..input_bytes).contains(&consumed) => {}
             None => {
                 let now_ms = self.received_ns / 1_000_000;
                 connection.note_unfinished(now_ms + ms(config.timeouts.message));

@@ -65,6 +65,8 @@ pub struct Tally {
     pub handshake: Timing,
     /// TLS handshakes done.
     pub tls_handshakes: TlsHandshakes,
+    /// How often a TLS handshake was gone on with: what is received of one in one turn.
+    pub tls_steps: u64,
     /// From accept to the end of the TLS handshake.
     pub tls_handshake: Timing,
     /// From a ping to its pong.
@@ -186,6 +188,7 @@ impl Tally {
             publish: Timing::default(),
             handshake: Timing::default(),
             tls_handshakes: TlsHandshakes::default(),
+            tls_steps: 0,
             tls_handshake: Timing::default(),
             ping: Timing::default(),
             turn: Timing::default(),
@@ -227,6 +230,7 @@ impl Tally {
         self.deliveries.add(other.deliveries);
         self.turns += other.turns;
         self.tls_handshakes.add(other.tls_handshakes);
+        self.tls_steps += other.tls_steps;
         self.add_distributions(other);
     }
 

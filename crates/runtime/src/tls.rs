@@ -51,7 +51,11 @@ enum Phase {
     /// Its first bytes have yet to show that it is TLS at all.
     Opening { deadline_ms: u64 },
     /// The handshake.
-    Handshake { deadline_ms: u64 },
+    Handshake {
+        deadline_ms: u64,
+        /// Whether this side has said anything, so that the peer may have said all it has to.
+        is_answered: bool,
+    },
     /// Both sides may speak.
     Open,
     /// The peer has ended its stream (close_notify): what comes after it is ignored.
@@ -67,8 +71,22 @@ pub(crate) enum Opened {
     Plain(usize),
     /// It is no TLS but a request over plain HTTP.
     Http,
+    /// The handshake cannot come to its end, since the peer has come to its own. Nothing was made of
+    /// what it said.
+    PeerGone,
     /// The peer broke a rule, or gave up with an alert. What it is told of it is to be sent.
     Failed(Error),
+}
+
+/// How far the peer's stream has come, as its socket reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerStream {
+    /// More may come.
+    Open,
+    /// What has arrived is all there will be.
+    Ended,
+    /// The same, and nothing can be said any more.
+    Broken,
 }
 
 /// What was agreed on in a handshake.
@@ -114,7 +132,7 @@ impl Tls {
     /// started.
     pub(crate) fn handshake_deadline_ms(&self) -> Option<u64> {
         match self.phase {
-            Phase::Opening { deadline_ms } | Phase::Handshake { deadline_ms } => Some(deadline_ms),
+            Phase::Opening { deadline_ms } | Phase::Handshake { deadline_ms, .. } => Some(deadline_ms),
             Phase::Open | Phase::PeerEnded | Phase::Over => None,
         }
     }
@@ -122,7 +140,7 @@ impl Tls {
     /// Puts the handshake's deadline off.
     pub(crate) fn put_off(&mut self, by_ms: u64) {
         match &mut self.phase {
-            Phase::Opening { deadline_ms } | Phase::Handshake { deadline_ms } => {
+            Phase::Opening { deadline_ms } | Phase::Handshake { deadline_ms, .. } => {
                 *deadline_ms += by_ms;
             }
             Phase::Open | Phase::PeerEnded | Phase::Over => {}
@@ -169,7 +187,10 @@ impl Tls {
 
     /// Decrypts `wire`, what was kept and what has arrived behind it, into `plain`, which is at
     /// least as long. What may have to be answered is then in `unsent`.
-    pub(crate) fn open(&mut self, wire: &mut [u8], plain: &mut [u8]) -> Opened {
+    ///
+    /// A handshake costs a signature and the agreement on a key, so none is gone on with for a peer
+    /// that cannot finish it: after its ClientHello it must hear from this side.
+    pub(crate) fn open(&mut self, wire: &mut [u8], plain: &mut [u8], peer: PeerStream) -> Opened {
         match self.phase {
             Phase::PeerEnded | Phase::Over => return Opened::Plain(0),
             Phase::Opening { deadline_ms } => match Beginning::of(wire) {
@@ -178,9 +199,22 @@ impl Tls {
                     self.keep(wire);
                     return Opened::Plain(0);
                 }
-                Beginning::Other => self.phase = Phase::Handshake { deadline_ms },
+                Beginning::Other => {
+                    let is_answered = false;
+                    self.phase = Phase::Handshake {
+                        deadline_ms,
+                        is_answered,
+                    };
+                }
             },
             Phase::Handshake { .. } | Phase::Open => {}
+        }
+        if let Phase::Handshake { is_answered, .. } = self.phase {
+            match peer {
+                PeerStream::Ended if !is_answered => return Opened::PeerGone,
+                PeerStream::Broken => return Opened::PeerGone,
+                PeerStream::Open | PeerStream::Ended => {}
+            }
         }
         match self.decrypt(wire, plain) {
             Ok(bytes) => Opened::Plain(bytes),
@@ -225,8 +259,10 @@ impl Tls {
             self.kept = Vec::new();
             return Ok(filled);
         }
-        if !self.rustls.is_handshaking() {
-            self.phase = Phase::Open;
+        match &mut self.phase {
+            phase if !self.rustls.is_handshaking() => *phase = Phase::Open,
+            Phase::Handshake { is_answered, .. } => *is_answered |= !self.unsent.is_empty(),
+            _ => {}
         }
         self.keep(&wire[from..]);
         match self.kept.len() > RECORD_BYTES_MAX {

@@ -116,14 +116,17 @@ mod tests {
     use codec::Limits;
 
     use super::*;
-    use crate::fixture::{on_each_driver, open};
+    use crate::{
+        connection::Kept,
+        fixture::{on_each_driver, open},
+    };
 
     /// Connections that keep so many bytes each of a share of 100,000.
     fn keep(state: &mut State, sizes: &[usize]) -> Vec<ConnectionKey> {
         state.shared.config = Arc::new(config(100_000, 10_000));
         let keep = |bytes: &usize| {
             let (key, _peer) = open(state);
-            state.connections[key].kept = vec![0; *bytes];
+            state.connections[key].kept = Kept::of(&vec![0; *bytes]);
             state.count_unfinished(key);
             key
         };
@@ -159,7 +162,7 @@ mod tests {
         on_each_driver(async |core| {
             let state = &mut *core.state.borrow_mut();
             let keys = keep(state, &[90_000, 20_000]);
-            state.connections[keys[0]].kept = Vec::new();
+            state.connections[keys[0]].kept = Kept::default();
             assert!(!state.keep_unfinished_within_bound());
             assert_eq!(open_of(state, &keys), [true, true]);
             assert_eq!(state.unfinished_bytes, 20_000);
@@ -188,7 +191,7 @@ mod tests {
                 assert_eq!(open_of(state, &keys), expected, "{sizes:?}");
                 // Who is closing takes what is kept in its next turn, and ignores it.
                 for (key, _) in keys.iter().zip(expected).filter(|(_, is_open)| !is_open) {
-                    state.connections[*key].kept = Vec::new();
+                    state.connections[*key].kept = Kept::default();
                     state.count_unfinished(*key);
                 }
                 assert!(!state.keep_unfinished_within_bound());

@@ -114,7 +114,13 @@ impl Driver {
             assert!(phase != Phase::Closed || (consumed == before && step.event.is_none()));
             let verdict = match step.event {
                 None if consumed == before => break,
-                None => panic!("neither everything was consumed nor an event came"),
+                None => {
+                    assert!(
+                        consumed > 0,
+                        "neither anything was consumed nor an event came"
+                    );
+                    None
+                }
                 Some(Event::Request(request)) => {
                     Some(judge(&request, self.policy.as_ref(), &mut self.seen))
                 }

@@ -104,7 +104,10 @@ impl Pair {
         let kept = self.server.put_kept(&mut self.wire);
         let end = kept + piece.len();
         self.wire[kept..end].copy_from_slice(piece);
-        match self.server.open(&mut self.wire[..end], &mut self.plain) {
+        match self
+            .server
+            .open(&mut self.wire[..end], &mut self.plain, PeerStream::Open)
+        {
             Opened::Plain(bytes) => self.plain[..bytes].to_vec(),
             other => panic!("{other:?}"),
         }
