@@ -129,10 +129,10 @@ impl Connection {
     }
 
     /// Reads `input` up to the next event, or 16 frames of it if none comes before: the rest is
-    /// for the next call. To be called until everything is consumed and no event comes, so once more
-    /// after the last event, which frees what that event borrowed. It consumes something or yields
-    /// an event, unless `input` is empty or the phase is [`Phase::Answering`], in which nothing is
-    /// read.
+    /// for the next call. To be called until everything is consumed, no event comes and nothing
+    /// [is inflated](Connection::is_inflating), so once more after the last event, which frees what
+    /// that event borrowed. It consumes something, yields an event or goes on inflating, unless
+    /// `input` is empty or the phase is [`Phase::Answering`], in which nothing is read.
     ///
     /// Payloads are unmasked where they lie, which is why `input` is mutable. A compressed message
     /// goes through `inflater` once it is whole; nothing of it stays there. When an event is
@@ -310,6 +310,13 @@ impl Connection {
             State::Answering { .. } | State::Closed(_) => 0,
         };
         unfinished + self.lent.capacity() + self.pong.as_ref().map_or(0, |pong| pong.len())
+    }
+
+    /// Whether a compressed message has come whole of which a call of [`Connection::receive`] has
+    /// only made a part plain: the next goes on, even without input.
+    #[must_use]
+    pub fn is_inflating(&self) -> bool {
+        matches!(&self.state, State::Open(reader) if reader.is_inflating())
     }
 
     /// Whether a message or a frame has begun that is not whole yet: its next byte is awaited.

@@ -1,9 +1,9 @@
 //! Frames in, messages and control frames out (RFC 6455 sections 5.4 and 5.5, RFC 7692).
 
-use std::mem;
+use std::{borrow::Cow, mem};
 
 use crate::close::{self, CloseCode};
-use crate::deflate::{Deflate, Inflater, Window};
+use crate::deflate::{Deflate, Inflater, Inflation, Window};
 use crate::error::FrameError;
 use crate::frame::{Control, Header, Kind, Role, Sequence};
 use crate::input::{Cursor, Place};
@@ -55,6 +55,15 @@ enum Frame {
     Payload(Payload),
     Control(PartialControl),
     Skip(u64),
+    /// A compressed message has come whole, and making it plain takes more than one call.
+    Inflating(Box<Inflating>),
+}
+
+struct Inflating {
+    kind: Kind,
+    fragments: u32,
+    compressed: Vec<u8>,
+    inflation: Inflation,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -127,7 +136,7 @@ impl Reader {
         call: &mut Call<'_>,
     ) -> Result<Option<Found>, FrameError> {
         for _ in 0..FRAMES_PER_CALL {
-            if cursor.rest().is_empty() {
+            if cursor.rest().is_empty() && !self.is_inflating() {
                 break;
             }
             let found = match mem::take(&mut self.frame) {
@@ -138,8 +147,9 @@ impl Reader {
                     self.skip(remaining, cursor);
                     None
                 }
+                Frame::Inflating(inflating) => self.inflate(inflating, call)?,
             };
-            if found.is_some() {
+            if found.is_some() || self.is_inflating() {
                 return Ok(found);
             }
         }
@@ -160,21 +170,31 @@ impl Reader {
                 remaining,
                 ..
             }) => self.frame = Frame::Skip(*remaining),
+            Frame::Inflating(_) => self.frame = Frame::default(),
             Frame::Header(_) | Frame::Control(_) | Frame::Skip(_) => {}
         }
     }
 
+    /// Whether a call goes on with a compressed message, even without further input.
+    pub(crate) fn is_inflating(&self) -> bool {
+        matches!(self.frame, Frame::Inflating(_))
+    }
+
     /// Heap held for what is not whole yet, in bytes.
     pub(crate) fn unfinished_bytes(&self) -> usize {
-        let control = match &self.frame {
+        let frame = match &self.frame {
             Frame::Control(partial) => partial.payload.capacity(),
+            Frame::Inflating(inflating) => {
+                let held = inflating.compressed.capacity() + inflating.inflation.held_bytes();
+                size_of::<Inflating>() + held
+            }
             Frame::Header(_) | Frame::Payload(_) | Frame::Skip(_) => 0,
         };
         let message = match &self.message {
             Message::Within(partial) => size_of::<PartialMessage>() + partial.payload.capacity(),
             Message::Between | Message::Discarding => 0,
         };
-        control + message
+        frame + message
     }
 
     /// Heap held for what messages may refer to, in bytes.
@@ -260,16 +280,13 @@ impl Reader {
         {
             let payload = cursor.bytes_mut(range.clone());
             mask::apply(header.key, payload);
-            let payload = if partial.compressed {
-                self.inflate(partial.kind, payload, call)?;
-                Place::Lent
-            } else {
-                check_text(partial.kind, payload)?;
-                Place::Input(range)
-            };
+            if partial.compressed {
+                return self.begin_inflating(partial.kind, 1, Cow::Borrowed(payload), call);
+            }
+            check_text(partial.kind, payload)?;
             return Ok(Some(Found::Message {
                 kind: partial.kind,
-                payload,
+                payload: Place::Input(range),
                 fragments: 1,
             }));
         }
@@ -300,12 +317,12 @@ impl Reader {
         partial.finish()?;
         let payload = mem::take(&mut partial.payload);
         let (kind, fragments) = (partial.kind, partial.fragments);
-        if partial.compressed {
-            self.inflate(kind, &payload, call)?;
-        } else {
-            *call.lent = payload;
-        }
+        let is_compressed = partial.compressed;
         self.message = Message::Between;
+        if is_compressed {
+            return self.begin_inflating(kind, fragments, Cow::Owned(payload), call);
+        }
+        *call.lent = payload;
         Ok(Some(Found::Message {
             kind,
             payload: Place::Lent,
@@ -313,22 +330,78 @@ impl Reader {
         }))
     }
 
-    /// Makes a whole compressed message plain, in `lent`.
-    fn inflate(
+    /// Makes a whole compressed message plain, or as much of it as one call does.
+    fn begin_inflating(
         &mut self,
         kind: Kind,
-        compressed: &[u8],
+        fragments: u32,
+        compressed: Cow<'_, [u8]>,
         call: &mut Call<'_>,
-    ) -> Result<(), FrameError> {
-        let Some(Compression { deflate, window }) = &mut self.compression else {
+    ) -> Result<Option<Found>, FrameError> {
+        let window = &self.compression().window;
+        let mut inflation = call.inflater.begin(window)?;
+        if inflation.advance(&compressed, window, call.limits.message_bytes_max)? {
+            return self.inflated(kind, fragments, inflation, call).map(Some);
+        }
+        self.frame = Frame::Inflating(Box::new(Inflating {
+            kind,
+            fragments,
+            compressed: compressed.into_owned(),
+            inflation,
+        }));
+        Ok(None)
+    }
+
+    /// Goes on with a compressed message as far as one call does.
+    fn inflate(
+        &mut self,
+        mut inflating: Box<Inflating>,
+        call: &mut Call<'_>,
+    ) -> Result<Option<Found>, FrameError> {
+        let window = &self.compression().window;
+        let bytes_max = call.limits.message_bytes_max;
+        let Inflating {
+            compressed,
+            inflation,
+            ..
+        } = &mut *inflating;
+        if !inflation.advance(compressed, window, bytes_max)? {
+            self.frame = Frame::Inflating(inflating);
+            return Ok(None);
+        }
+        let Inflating {
+            kind,
+            fragments,
+            inflation,
+            ..
+        } = *inflating;
+        self.inflated(kind, fragments, inflation, call).map(Some)
+    }
+
+    /// A compressed message is plain, in `lent`.
+    fn inflated(
+        &mut self,
+        kind: Kind,
+        fragments: u32,
+        inflation: Inflation,
+        call: &mut Call<'_>,
+    ) -> Result<Found, FrameError> {
+        *call.lent = call.inflater.end(inflation);
+        check_text(kind, call.lent)?;
+        let Compression { deflate, window } = self.compression();
+        window.push(call.lent, deflate.kept_bytes_max());
+        Ok(Found::Message {
+            kind,
+            payload: Place::Lent,
+            fragments,
+        })
+    }
+
+    fn compression(&mut self) -> &mut Compression {
+        let Some(compression) = &mut self.compression else {
             unreachable!("without an agreement no header says that a message is compressed")
         };
-        let bytes_max = call.limits.message_bytes_max;
-        call.inflater
-            .inflate(compressed, window, bytes_max, call.lent)?;
-        check_text(kind, call.lent)?;
-        window.push(call.lent, deflate.kept_bytes_max());
-        Ok(())
+        compression
     }
 
     fn read_control(

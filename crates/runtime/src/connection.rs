@@ -292,6 +292,12 @@ impl Connection {
         self.protocol.unfinished_bytes() + kept
     }
 
+    /// Whether something has arrived that is not used up: received bytes, or a message that is not
+    /// wholly inflated.
+    pub(crate) fn has_kept(&self) -> bool {
+        !self.kept.is_empty() || self.protocol.is_inflating()
+    }
+
     /// Whether its messages may come compressed.
     pub(crate) fn has_compression(&self) -> bool {
         self.protocol.deflate().is_some()

@@ -60,9 +60,13 @@ impl State {
             }
         }
         match step.event {
-            // It is read so far at a time.
-            None if (1..input_bytes).contains(&consumed) => {}
+            None if consumed > 0 && consumed < input_bytes => {}
             None => {
+                if connection.protocol.is_inflating() {
+                    // All of the message has come: what it takes now is not its peer's doing.
+                    connection.message_by_ms = None;
+                    return Progress::Consumed(consumed);
+                }
                 let now_ms = self.received_ns / 1_000_000;
                 connection.note_unfinished(now_ms + ms(config.timeouts.message));
                 return Progress::Exhausted;

@@ -132,7 +132,9 @@ impl Tls {
     /// started.
     pub(crate) fn handshake_deadline_ms(&self) -> Option<u64> {
         match self.phase {
-            Phase::Opening { deadline_ms } | Phase::Handshake { deadline_ms, .. } => Some(deadline_ms),
+            Phase::Opening { deadline_ms } | Phase::Handshake { deadline_ms, .. } => {
+                Some(deadline_ms)
+            }
             Phase::Open | Phase::PeerEnded | Phase::Over => None,
         }
     }

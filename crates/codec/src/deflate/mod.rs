@@ -19,6 +19,7 @@ use std::fmt;
 pub use deflater::Deflater;
 pub(crate) use extensions::{is_well_formed, negotiate};
 pub use inflater::Inflater;
+pub(crate) use inflater::Inflation;
 pub(crate) use window::Window;
 
 /// The name of the extension (RFC 7692 section 7).

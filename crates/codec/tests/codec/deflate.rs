@@ -698,7 +698,8 @@ fn window_grows_with_what_came_up_to_its_size() {
     assert_eq!(driver.connection.buffered_bytes(), 0);
 }
 
-/// One inflater serves connections in turn, and a message that fails leaves nothing behind.
+/// One inflater serves connections by turns, of which each has a message under way, and a message
+/// that fails leaves nothing behind.
 #[test]
 fn inflater_shared_by_connections_mixes_nothing() {
     let limits = unbounded();
@@ -707,17 +708,69 @@ fn inflater_shared_by_connections_mixes_nothing() {
         .map(|bits| (open(bits, true, &limits).connection, Peer::new(bits, true)))
         .collect();
     for plain in conversation() {
-        for (connection, peer) in &mut connections {
-            let mut wire = compressed(Kind::Binary, &peer.payload(&plain));
-            let step = connection.receive(&mut wire, &limits, &mut inflater);
-            let Some(codec::Event::Message(message)) = step.event else {
-                panic!("{:?}", step.event);
-            };
-            assert_eq!(message.payload, plain);
+        let mut wires: Vec<_> = connections
+            .iter_mut()
+            .map(|(_, peer)| compressed(Kind::Binary, &peer.payload(&plain)))
+            .collect();
+        let mut arrived = 0;
+        while arrived < connections.len() {
+            for ((connection, _), wire) in connections.iter_mut().zip(&mut wires) {
+                let step = connection.receive(wire, &limits, &mut inflater);
+                if let Some(event) = step.event {
+                    let codec::Event::Message(message) = event else {
+                        panic!("{event:?}");
+                    };
+                    assert_eq!(message.payload, plain);
+                    arrived += 1;
+                }
+                wire.clear();
+            }
         }
         let mut bad = open(15, true, &limits).connection;
         let mut wire = masked(0xc2, b"\xf2\x00\x11\x00\x00");
         let step = bad.receive(&mut wire, &limits, &mut inflater);
         assert!(matches!(step.event, Some(codec::Event::Failed(_))));
     }
+}
+
+/// A call takes no more of it than a kibibyte, so that others need not wait for the rest.
+#[test]
+fn message_that_takes_long_to_inflate_takes_many_calls() {
+    let limits = unbounded();
+    let mut inflater = codec::Inflater::default();
+    let mut connection = open(15, true, &limits).connection;
+    let payload = [&b"\0\0\0\xff\xff".repeat(2_000)[..], &[0]].concat();
+    let mut wire = [masked(0xc2, &payload), masked(0x89, b"behind it")].concat();
+    let mut rest = &mut wire[..];
+    let mut calls = 0;
+    loop {
+        let step = connection.receive(rest, &limits, &mut inflater);
+        calls += 1;
+        let (consumed, is_whole) = (step.consumed, step.event.is_some());
+        assert_eq!(is_whole, !connection.is_inflating());
+        assert!(connection.unfinished_bytes() < (48 << 10) + 2 * payload.len());
+        rest = &mut rest[consumed..];
+        if is_whole {
+            break;
+        }
+    }
+    assert_eq!(calls, payload.len().div_ceil(1024));
+    assert_eq!(rest.len(), masked(0x89, b"behind it").len());
+}
+
+/// What a connection that closes has begun to inflate is dropped.
+#[test]
+fn close_sent_while_a_message_is_inflated_ends_that() {
+    let limits = unbounded();
+    let mut inflater = codec::Inflater::default();
+    let mut connection = open(15, true, &limits).connection;
+    let payload = [&b"\0\0\0\xff\xff".repeat(2_000)[..], &[0]].concat();
+    connection.receive(&mut masked(0xc2, &payload), &limits, &mut inflater);
+    assert!(connection.is_inflating());
+    connection.close(codec::CloseCode::GOING_AWAY, "", &mut Vec::new());
+    assert!(!connection.is_inflating());
+    assert_eq!(connection.unfinished_bytes(), 0);
+    let mut close = masked(0x88, &1001_u16.to_be_bytes());
+    let step = connection.receive(&mut close, &limits, &mut inflater);
+    assert!(matches!(step.event, Some(codec::Event::Close(Some(_)))));
 }

@@ -402,3 +402,29 @@ fn errors_each_have_a_name_and_a_close_code() {
     }
     assert_eq!(FrameError::TooManyFragments.close_code().get(), 1008);
 }
+
+/// A fragment costs more than the bytes of it weigh: so many in one call, and nothing is lost between.
+#[test]
+fn fragments_by_the_hundred_take_a_call_for_each_16() {
+    let mut connection = Driver::open(Limits::default()).connection;
+    let mut input = [
+        short(0x02, "x"),
+        short(0x00, "x").repeat(98),
+        short(0x80, "x"),
+    ]
+    .concat();
+    let mut rest = &mut input[..];
+    let mut calls = 0;
+    let message = loop {
+        let step = receive(&mut connection, rest);
+        let consumed = step.consumed;
+        calls += 1;
+        if let Some(event) = step.event {
+            break Seen::from(&event);
+        }
+        assert_eq!(consumed, 16 * 7);
+        rest = &mut rest[consumed..];
+    };
+    assert_eq!(message, Seen::Message(Kind::Binary, b"x".repeat(100)));
+    assert_eq!(calls, 100_usize.div_ceil(16));
+}
