@@ -99,7 +99,11 @@ fn connections(window_bits: u8) -> Vec<Connection> {
     for frame in frames(window_bits) {
         for connection in &mut all {
             let mut input = frame.clone();
-            let step = connection.receive(&mut input, &Limits::default(), &mut inflater);
+            let limits = Limits::default();
+            let mut step = connection.receive(&mut input, &limits, &mut inflater);
+            while step.event.is_none() {
+                step = connection.receive(&mut [], &limits, &mut inflater);
+            }
             assert!(matches!(step.event, Some(Event::Message(_))));
             connection.receive(&mut [], &Limits::default(), &mut inflater);
         }

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!  request  ──▶ extensions ──▶ Deflate (agreed) ──▶ the 101, and the reader
-//!  received ──▶ inflater (one per core) ◀──▶ window (per connection, only with takeover)
+//!  received ──▶ inflation (lent by the core's inflater) ◀──▶ window (per connection, only with takeover)
 //!  message  ──▶ deflater ──▶ one compressed frame
 //! ```
 //!
-//! *Invariants*: no zlib state belongs to a receiving connection; what is inflated stops at the
+//! *Invariants*: no zlib state belongs to a receiving connection but while a message is inflated; what is inflated stops at the
 //! limit for messages, whatever its compressed form promises.
 
 mod deflater;

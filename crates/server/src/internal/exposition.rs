@@ -271,6 +271,11 @@ fn connections(families: &mut Families, total: &Tally) {
         }),
     );
     families.counter(
+        "hubbub_tls_handshake_steps_total",
+        "Times that a TLS handshake was gone on with.",
+        total.tls_steps,
+    );
+    families.counter(
         "hubbub_pings_sent_total",
         "Pings sent.",
         total.frames_sent.ping,
