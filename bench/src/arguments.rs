@@ -30,6 +30,8 @@ pub enum Command {
     Compare(CompareArguments),
     /// Drive a server that runs already.
     Run(RunArguments),
+    /// What an echo waits beside a hundred peers that flood, of each kind; Hubbub alone.
+    Floods(FloodsArguments),
     /// Name the servers and the workloads.
     List,
     /// Draw the report again from the results of an earlier run.
@@ -156,6 +158,29 @@ impl CompareArguments {
             stays_awake: false,
         }
     }
+}
+
+/// Of `floods`.
+#[derive(Debug, Args)]
+pub struct FloodsArguments {
+    /// Rounds of each kind and server.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Seconds to measure in each run.
+    #[arg(long, default_value_t = 1.0)]
+    pub seconds: f64,
+    /// Servers, parted by commas; `*` stands for anything.
+    #[arg(long, default_value = "hubbub,hubbub-before")]
+    pub servers: String,
+    /// Kinds of floods, parted by commas; `*` stands for anything.
+    #[arg(long, default_value = "*")]
+    pub kinds: String,
+    /// Hubbub's binary, in place of the one that was built.
+    #[arg(long)]
+    pub server_bin: Option<PathBuf>,
+    /// An earlier build of Hubbub, which takes part as hubbub-before and hubbub-epoll-before.
+    #[arg(long, value_name = "SERVER_BIN")]
+    pub before: Option<PathBuf>,
 }
 
 /// Of `run`.

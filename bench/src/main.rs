@@ -8,6 +8,7 @@
 
 mod arguments;
 mod compare;
+mod floods;
 mod floor;
 mod hlog;
 mod load;
@@ -54,6 +55,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Compare(arguments) => run_compare(&arguments),
         Command::Run(arguments) => run_one(&arguments),
+        Command::Floods(arguments) => floods::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::List => list(),
         Command::Report { results } => draw_again(&results),
         Command::Floor { mode, listen } => floor::serve(mode, listen).map(|()| ExitCode::SUCCESS),

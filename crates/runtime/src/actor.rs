@@ -133,9 +133,15 @@ impl Core {
         let Some(ration) = self.ration(key) else {
             return self.guard(key, || self.attend(key));
         };
-        ration.enter(&self.turnstile).await;
+        let has_waited = ration.enter(&self.turnstile).await;
         let began = Instant::now();
-        let flow = self.guard(key, || self.attend(key));
+        let flow = self.guard(key, || {
+            let is_over = has_waited && self.state.borrow_mut().end_overdue_handshake(key);
+            match is_over {
+                true => self.state.borrow().flow(key),
+                false => self.attend(key),
+            }
+        });
         ration.spend(began.elapsed().as_nanos() as u64);
         flow
     }
@@ -190,10 +196,6 @@ impl Core {
         }
         if !connection.arrival.is_readable {
             return Flow::Wait;
-        }
-        if let Some(reason) = connection.handshake_overdue(self.now_ms()) {
-            state.close(key, reason);
-            return state.flow(key);
         }
         let mut arrivals = self.arrivals.borrow_mut();
         let header = connection.client.header_bytes();
@@ -301,6 +303,18 @@ impl State {
             let took_ns = self.shared.now_ns().saturating_sub(connection.accepted_ns);
             self.tally.secured(secured, took_ns);
         }
+    }
+
+    /// Ends a connection whose handshake has taken too long while it waited for its turn: nothing more
+    /// is made of what it has sent. Returns whether it did.
+    fn end_overdue_handshake(&mut self, key: ConnectionKey) -> bool {
+        let now_ms = self.shared.now_ms();
+        let connection = self.connections.get(key);
+        let overdue = connection.and_then(|it| it.handshake_overdue(now_ms));
+        overdue.is_some_and(|reason| {
+            self.close(key, reason);
+            true
+        })
     }
 
     /// Where a connection stands that has taken all that was received.

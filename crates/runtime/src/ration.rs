@@ -33,10 +33,10 @@ impl Ration {
     }
 
     /// Waits until something is left and all have had theirs who came before. Whoever has entered
-    /// does its work at once and says what it [`spent`](Self::spend).
-    pub(crate) async fn enter(&self, turnstile: &Turnstile) {
+    /// does its work at once and says what it [`spent`](Self::spend). Returns whether it has waited.
+    pub(crate) async fn enter(&self, turnstile: &Turnstile) -> bool {
         if self.waiting.borrow().is_empty() && self.is_left(turnstile.turns()) {
-            return;
+            return false;
         }
         let place = Rc::new(Signal::default());
         self.waiting.borrow_mut().push_back(place.clone());
@@ -51,6 +51,7 @@ impl Ration {
         if let Some(next) = waiting.front() {
             next.raise();
         }
+        true
     }
 
     /// Counts a piece of work that was done.

@@ -3,11 +3,14 @@
 
 use std::{io::Write, thread, time::Duration};
 
+use rustix::process::Signal;
+
 use crate::{
     baseline::Baseline,
-    client::scrape,
+    client::{Client, scrape},
+    compression::{OFFER, RSV1, offering},
     harness::{Driver, Server, eventually},
-    wire::{self, BINARY, CLOSE, Heard, PING, PONG, Raw},
+    wire::{self, BINARY, CLOSE, Heard, PING, PONG, Raw, TEXT},
 };
 
 on_both_drivers![
@@ -15,6 +18,8 @@ on_both_drivers![
     messages_of_one_byte_in_a_room_take_bounded_memory_and_reach_who_reads,
     fragments_without_end_take_bounded_memory,
     pings_by_the_hundred_thousand_are_answered,
+    receive_of_many_small_frames_takes_many_turns,
+    message_that_inflates_to_nothing_takes_many_turns,
 ];
 
 const FRAMES: usize = 500_000;
@@ -134,4 +139,66 @@ fn pings_by_the_hundred_thousand_are_answered(driver: Driver) {
     assert!(grown < 2 << 20, "{grown} bytes more for one peer");
     drop(raw);
     baseline.is_restored();
+}
+
+/// Sends this while the server stands still, so that it comes as one receive, and waits until the close
+/// frame behind it is answered; returns how many turns the server took for it. An echo that was sent
+/// behind it comes back.
+fn turns_of(server: &Server, raw: &mut Raw, frames: &[u8]) -> f64 {
+    let turns = || scrape(server)["hubbub_loop_turns_total{core=\"0\"}"];
+    let mut beside = Client::connect(server, "/echo");
+    let before = turns();
+    server.signal(Signal::STOP);
+    assert!(frames.len() < 60_000, "one receive");
+    raw.send(frames);
+    raw.send(wire::close(1000));
+    beside.send("beside it");
+    server.signal(Signal::CONT);
+    assert_eq!(beside.text(), "beside it");
+    while raw.frame().opcode() != CLOSE {}
+    turns() - before
+}
+
+/// Each turn takes what a message of 64 KiB costs.
+fn receive_of_many_small_frames_takes_many_turns(driver: Driver) {
+    let server = Server::start(driver, &["--cores", "1", "--message-fragments-max", "0"]);
+    let fragments = [
+        wire::masked(BINARY, b"x"),
+        wire::masked(0, b"x").repeat(8_000),
+        wire::masked(0x80, b"x"),
+    ];
+    for (what, path, frames, most_each) in [
+        (
+            "messages",
+            "/echo",
+            wire::frame(BINARY, b"x").repeat(8_000),
+            127,
+        ),
+        ("pings", "/echo", wire::frame(PING, b"").repeat(8_000), 127),
+        (
+            "publications",
+            "/rooms/r",
+            wire::frame(BINARY, b"x").repeat(8_000),
+            64,
+        ),
+        ("fragments", "/echo", fragments.concat(), 1_696),
+    ] {
+        let mut raw = Raw::open(&server, path);
+        let turns = turns_of(&server, &mut raw, &frames);
+        let least = (8_000 / most_each) as f64;
+        assert!(turns >= least, "{what}: {turns} turns, not {least}");
+    }
+}
+
+/// A compressed message of blocks without content, of which a turn inflates a little, and what stands
+/// behind it waits.
+fn message_that_inflates_to_nothing_takes_many_turns(driver: Driver) {
+    let server = Server::start(driver, &["--compression", "on", "--cores", "1"]);
+    let stream = wire::connect(server.address());
+    let mut raw = Raw::over(stream, offering("/echo", OFFER));
+    let blocks = [&b"\0\0\0\xff\xff".repeat(10_000)[..], &[0]].concat();
+    let message = wire::masked(0x80 | RSV1 | TEXT, &blocks);
+    // Fifty kibibytes, of which a turn takes nine at most.
+    let turns = turns_of(&server, &mut raw, &message);
+    assert!(turns >= 5.0, "{turns} turns");
 }

@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
     process::{Command, Output, Stdio},
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use rustls::{
     AlertDescription, Error, HandshakeKind, ProtocolVersion, SupportedProtocolVersion,
     version::{TLS12, TLS13},
@@ -41,6 +42,8 @@ on_both_drivers![
     record_that_was_tampered_with_gets_an_alert,
     alert_of_the_client_ends_the_handshake,
     handshakes_at_once_disturb_no_room,
+    handshake_of_a_peer_that_has_gone_costs_none,
+    request_and_end_behind_a_handshake_are_answered,
 ];
 
 /// A whole ClientHello, as a good client sends it.
@@ -489,4 +492,74 @@ fn handshakes_at_once_disturb_no_room(driver: Driver) {
     });
     let done = sum(&secure.server, "hubbub_tls_handshakes_total", "");
     assert_eq!(done, 1004);
+}
+
+fn steps(secure: &Secure) -> u64 {
+    sum(&secure.server, "hubbub_tls_handshake_steps_total", "")
+}
+
+/// Two hundred say hello and go, half of them by a reset, while the server stands still. An honest
+/// handshake and a request over plain HTTP are among them.
+fn handshake_of_a_peer_that_has_gone_costs_none(driver: Driver) {
+    let secure = Secure::start(driver, &["--cores", "1", "--address-connections-max", "0"]);
+    let hello = client_hello(&secure);
+    let before = steps(&secure);
+    secure.server.signal(Signal::STOP);
+    let leaving: Vec<_> = (0..200)
+        .map(|n| {
+            let mut stream = wire::connect(secure.server.address());
+            wire::send(&mut stream, &hello);
+            if n % 2 == 0 {
+                wire::reset(stream);
+                return None;
+            }
+            stream.shutdown(Shutdown::Write).unwrap();
+            Some(stream)
+        })
+        .collect();
+    let mut plain = wire::connect(secure.server.address());
+    wire::send(&mut plain, wire::request("GET", "/", &[]).as_bytes());
+    plain.shutdown(Shutdown::Write).unwrap();
+    let mut honest = wire::connect(secure.server.address());
+    let mut tls = secure.over(honest.try_clone().unwrap());
+    tls.conn.write_tls(&mut honest).unwrap();
+    secure.server.signal(Signal::CONT);
+    assert_eq!(Response::read_from(&mut plain).status, 400);
+    let mut client = Client::over(tls, "/echo", &[]).unwrap();
+    client.send("I am here");
+    assert_eq!(client.text(), "I am here");
+    eventually("all have ended for it", || {
+        secure.ended("peer_gone") >= 200 && secure.ended("plain_http") == 1
+    });
+    let taken = steps(&secure) - before;
+    assert!((2..=3).contains(&taken), "{taken} steps");
+    drop(leaving);
+}
+
+/// A client that has heard all it needs may say its last along with its request.
+fn request_and_end_behind_a_handshake_are_answered(driver: Driver) {
+    let secure = Secure::start(driver, &["--cores", "1"]);
+    for version in [&TLS12, &TLS13] {
+        let config = Arc::new(config(&secure.authority, &[version]));
+        let mut stream = over(wire::connect(secure.server.address()), &config);
+        stream.conn.write_tls(&mut stream.sock).unwrap();
+        while stream.conn.is_handshaking() && !stream.conn.wants_write() {
+            stream.conn.read_tls(&mut stream.sock).unwrap();
+            stream.conn.process_new_packets().unwrap();
+        }
+        secure.server.signal(Signal::STOP);
+        stream
+            .conn
+            .writer()
+            .write_all(wire::request("GET", "/", &[]).as_bytes())
+            .unwrap();
+        while stream.conn.wants_write() {
+            stream.conn.write_tls(&mut stream.sock).unwrap();
+        }
+        if version.version == ProtocolVersion::TLSv1_3 {
+            stream.sock.shutdown(Shutdown::Write).unwrap();
+        }
+        secure.server.signal(Signal::CONT);
+        assert_eq!(Response::read_from(&mut stream).status, 200);
+    }
 }

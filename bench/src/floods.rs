@@ -1,0 +1,358 @@
+//! What an echo waits beside a hundred peers that flood: of each kind of input that costs more than it
+//! weighs, and of plain messages of 64 KiB, which all others are held against.
+//!
+//! Server on its processor, flooders and the one who measures on the load's. Who floods sends as fast as
+//! the server takes it and reads whatever comes back.
+
+use crate::arguments::FloodsArguments;
+use crate::load::deflate;
+use crate::load::dial::{Target, dial_all};
+use crate::load::link::Link;
+use crate::load::meter::histogram;
+use crate::load::tls::Certificates;
+use crate::load::transport::{Compression, Security, Transport};
+use crate::load::wire::mark_compressed;
+use crate::pin::{self, Processors, stay_on};
+use crate::servers::{Binaries, Server, StartError, Terms, catalogue, start};
+use crate::workload::fits;
+use anyhow::{Context as _, Result, ensure};
+use codec::Opcode;
+use codec::frame::encode_masked;
+use hdrhistogram::Histogram;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const FLOODERS: usize = 100;
+const WARM_UP: Duration = Duration::from_millis(300);
+/// From one echo to the next.
+const PAUSE: Duration = Duration::from_millis(1);
+/// What a flooder sends over and over is about as long.
+const FLOOD_BYTES: usize = 128 << 10;
+
+/// A kind of flood.
+struct Kind {
+    name: &'static str,
+    compression: Compression,
+    path: fn(usize) -> String,
+    /// Sent once.
+    first: Vec<u8>,
+    /// Sent over and over: whole frames.
+    again: Vec<u8>,
+}
+
+/// Measures and prints a table.
+pub fn run(arguments: &FloodsArguments) -> Result<()> {
+    pin::raise_open_files();
+    let mut binaries = Binaries::find(arguments.server_bin.clone(), None)?;
+    binaries.before.clone_from(&arguments.before);
+    let mut servers = catalogue(&binaries);
+    servers.retain(|one| one.name.starts_with("hubbub") && fits(&arguments.servers, &one.name));
+    let mut kinds = kinds();
+    kinds.retain(|one| fits(&arguments.kinds, one.name));
+    let processors = Processors::of_this_process()?;
+    stay_on(&[processors.load()])?;
+    let out = binaries.target.join("bench/floods");
+    let certificates = Certificates::make(&out.join("tls"))?;
+    let mut found: BTreeMap<(usize, usize), Vec<(f64, f64)>> = BTreeMap::new();
+    for _ in 0..arguments.rounds {
+        for (row, kind) in kinds.iter().enumerate() {
+            for (column, server) in servers.iter().enumerate() {
+                let terms = Terms {
+                    threads: 1,
+                    transport: Transport {
+                        security: Security::Plain,
+                        compression: kind.compression,
+                    },
+                    certificates: &certificates,
+                };
+                let running = start(server, terms, &processors, &out).map_err(reason)?;
+                let waits = beside(&running.target, kind, arguments.seconds)
+                    .with_context(|| format!("{} beside {}", server.name, kind.name))?;
+                let ms = |quantile| waits.value_at_quantile(quantile) as f64 / 1e6;
+                let waits = (ms(0.5), ms(0.99));
+                found.entry((row, column)).or_default().push(waits);
+            }
+        }
+    }
+    print(&kinds, &servers, &found);
+    Ok(())
+}
+
+fn reason(error: StartError) -> anyhow::Error {
+    match error {
+        StartError::NotInstalled(text) => anyhow::anyhow!(text),
+        StartError::Failed(error) => error,
+    }
+}
+
+/// The median of all rounds.
+fn print(kinds: &[Kind], servers: &[Server], found: &BTreeMap<(usize, usize), Vec<(f64, f64)>>) {
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    print!("{:<22}", "ms: p50, p99");
+    servers.iter().for_each(|one| print!("{:>22}", one.name));
+    println!();
+    for (row, kind) in kinds.iter().enumerate() {
+        print!("{:<22}", kind.name);
+        for column in 0..servers.len() {
+            let rounds = &found[&(row, column)];
+            let p50 = median(rounds.iter().map(|waits| waits.0).collect());
+            let p99 = median(rounds.iter().map(|waits| waits.1).collect());
+            print!("{:>22}", format!("{p50:.2}  {p99:.2}"));
+        }
+        println!();
+    }
+}
+
+/// How long echoes wait beside flooders of a kind.
+fn beside(target: &Target, kind: &Kind, seconds: f64) -> Result<Histogram<u64>> {
+    let flooders = dial_all(target, 0..FLOODERS, kind.path)?;
+    let plain = Target {
+        compression: Compression::Off,
+        ..target.clone()
+    };
+    let probe = dial_all(&plain, FLOODERS..FLOODERS + 1, |_| "/echo".to_owned())?;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let flooding = scope.spawn(|| {
+            let flooded = flood(&flooders, kind, &is_over);
+            is_over.store(true, Ordering::Relaxed);
+            flooded
+        });
+        let waits = echo(&probe[0], Duration::from_secs_f64(seconds), &is_over);
+        is_over.store(true, Ordering::Relaxed);
+        let flooded = flooding.join();
+        flooded.map_err(|_| anyhow::anyhow!("the flood panicked"))??;
+        waits
+    })
+}
+
+/// Sends and reads until it is over.
+fn flood(links: &[Link], kind: &Kind, is_over: &AtomicBool) -> Result<()> {
+    let mut sent = vec![0; links.len()];
+    let mut received = vec![0; 256 << 10];
+    while !is_over.load(Ordering::Relaxed) {
+        let interest = PollFlags::IN | PollFlags::OUT;
+        let mut polled: Vec<_> = links
+            .iter()
+            .map(|link| PollFd::new(link.socket(), interest))
+            .collect();
+        let patience = Timespec {
+            tv_sec: 0,
+            tv_nsec: 10_000_000,
+        };
+        poll(&mut polled, Some(&patience))?;
+        let reported: Vec<_> = polled.iter().map(PollFd::revents).collect();
+        for ((link, sent), flags) in links.iter().zip(&mut sent).zip(reported) {
+            if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                let bytes = recv(link.socket(), &mut received[..], RecvFlags::empty());
+                match bytes {
+                    Ok((0, _)) => anyhow::bail!("the server has closed a flooder"),
+                    Ok(_) | Err(Errno::AGAIN) => {}
+                    Err(error) => return Err(error).context("receiving"),
+                }
+            }
+            if flags.contains(PollFlags::OUT) {
+                let rest = match *sent < kind.first.len() {
+                    true => &kind.first[*sent..],
+                    false => &kind.again[(*sent - kind.first.len()) % kind.again.len()..],
+                };
+                match send(link.socket(), rest, SendFlags::NOSIGNAL) {
+                    Ok(bytes) => *sent += bytes,
+                    Err(Errno::AGAIN) => {}
+                    Err(error) => return Err(error).context("sending"),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One echo after the other.
+fn echo(link: &Link, time: Duration, is_over: &AtomicBool) -> Result<Histogram<u64>> {
+    rustix::io::ioctl_fionbio(link.socket(), false)?;
+    let frame = masked(Opcode::Text, true, b"an echo of 20 bytes.");
+    let began = Instant::now();
+    let mut waits = histogram();
+    while began.elapsed() < WARM_UP + time && !is_over.load(Ordering::Relaxed) {
+        let sent = Instant::now();
+        send(link.socket(), &frame, SendFlags::NOSIGNAL)?;
+        let mut received = [0; 22];
+        let mut filled = 0;
+        while filled < received.len() {
+            let room = &mut received[filled..];
+            let (bytes, _) = recv(link.socket(), room, RecvFlags::empty()).context("no echo")?;
+            ensure!(bytes > 0, "the server has closed the echo");
+            filled += bytes;
+        }
+        if began.elapsed() > WARM_UP {
+            waits.record(sent.elapsed().as_nanos() as u64)?;
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(waits)
+}
+
+fn masked(opcode: Opcode, is_last: bool, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    encode_masked(
+        opcode,
+        is_last,
+        [0x5a, 0x31, 0xc4, 0x9e],
+        payload,
+        &mut frame,
+    );
+    frame
+}
+
+fn compressed(payload: &[u8]) -> Vec<u8> {
+    let mut frame = masked(Opcode::Binary, true, payload);
+    mark_compressed(&mut frame);
+    frame
+}
+
+/// Over and over, so that a receive has nothing else.
+fn filled(frames: &[u8]) -> Vec<u8> {
+    frames.repeat(FLOOD_BYTES.div_ceil(frames.len()))
+}
+
+fn kinds() -> Vec<Kind> {
+    let to_echo: fn(usize) -> String = |_| "/echo".to_owned();
+    let kind = |name, compression, frames: &[u8]| Kind {
+        name,
+        compression,
+        path: to_echo,
+        first: Vec::new(),
+        again: filled(frames),
+    };
+    let plain = |name, frames: &[u8]| kind(name, Compression::Off, frames);
+    let one = |opcode, payload: &[u8]| masked(opcode, true, payload);
+    let fragments = [
+        masked(Opcode::Binary, false, b"x"),
+        masked(Opcode::Continuation, false, b"x").repeat(1000),
+        masked(Opcode::Continuation, true, b"x"),
+    ];
+    let publications = |name, path| Kind {
+        path,
+        ..plain(name, &one(Opcode::Binary, b"x"))
+    };
+    let by_message = |name, payload: &[u8]| kind(name, Compression::Message, &compressed(payload));
+    vec![
+        plain("plain-64KiB", &one(Opcode::Binary, &[b'x'; 64 << 10])),
+        plain("messages-1B", &one(Opcode::Binary, b"x")),
+        plain("messages-0B", &one(Opcode::Binary, b"")),
+        plain("messages-1KiB", &one(Opcode::Binary, &[b'x'; 1 << 10])),
+        plain("pings", &one(Opcode::Ping, b"")),
+        plain("fragments-1B", &fragments.concat()),
+        publications("rooms-of-one-1B", |index| format!("/rooms/flood-{index}")),
+        publications("one-room-1B", |_| "/rooms/flood".to_owned()),
+        by_message("deflate-empty-blocks", &empty_blocks(7_000)),
+        by_message("deflate-stored-blocks", &stored_blocks(13_000)),
+        by_message("deflate-1B", &one_letter()),
+        by_message("deflate-bombs", &deflate::compressed(&[b'x'; 64 << 10])),
+        Kind {
+            // Half of the letters differ, so that the window is full of what is not copied.
+            first: compressed(&stored(&[b'y'; 32 << 10])),
+            ..kind(
+                "takeover-1B",
+                Compression::Takeover,
+                &compressed(&one_letter()),
+            )
+        },
+    ]
+}
+
+/// A message of one letter: a block of fixed codes, and what a flush leaves.
+fn one_letter() -> [u8; 3] {
+    [0x4a, 0x04, 0x00]
+}
+
+/// Blocks of a byte each, uncompressed.
+fn stored_blocks(blocks: usize) -> Vec<u8> {
+    let mut payload = [0, 1, 0, 0xfe, 0xff, b'x'].repeat(blocks);
+    payload.push(0);
+    payload
+}
+
+/// A block of these bytes as they are.
+fn stored(plain: &[u8]) -> Vec<u8> {
+    let length = (plain.len() as u16).to_le_bytes();
+    let complement = (!(plain.len() as u16)).to_le_bytes();
+    [&[0], &length[..], &complement, plain, &[0]].concat()
+}
+
+/// Blocks with codes of their own and nothing else: each makes tables be built, 11 bytes for 1 µs.
+fn empty_blocks(blocks: usize) -> Vec<u8> {
+    let mut bits = Bits::default();
+    for _ in 0..blocks {
+        // No last block; dynamic codes; 257 letters, one distance, 18 lengths of lengths.
+        bits.push(0b100, 3);
+        bits.push(0, 5);
+        bits.push(0, 5);
+        bits.push(14, 4);
+        // In the order of RFC 1951 section 3.2.7: 18 (a run of zeros) and 1 have a bit each.
+        for at in 0..18 {
+            bits.push(u32::from(at == 2 || at == 17), 3);
+        }
+        // 138 and 118 zeros, then the end of the block with a bit, and a distance with a bit.
+        for run in [138, 118] {
+            bits.push(1, 1);
+            bits.push(run - 11, 7);
+        }
+        bits.push(0, 2);
+        // The end of the block.
+        bits.push(0, 1);
+    }
+    bits.push(0, 3);
+    bits.bytes
+}
+
+/// Bits as DEFLATE packs them, the least first.
+#[derive(Default)]
+struct Bits {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Bits {
+    fn push(&mut self, value: u32, bits: u32) {
+        for bit in 0..bits {
+            if self.count % 8 == 0 {
+                self.bytes.push(0);
+            }
+            let last = self.bytes.len() - 1;
+            self.bytes[last] |= ((value >> bit & 1) as u8) << (self.count % 8);
+            self.count += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Decompress, FlushDecompress};
+
+    #[test]
+    fn compressed_floods_inflate_to_what_they_are_meant_to() {
+        for (payload, expected) in [
+            (empty_blocks(7_000), vec![]),
+            (stored_blocks(3), b"xxx".to_vec()),
+            (stored(b"letters"), b"letters".to_vec()),
+            (one_letter().to_vec(), b"a".to_vec()),
+        ] {
+            let all = [&payload[..], &[0, 0, 0xff, 0xff]].concat();
+            let mut plain = Vec::with_capacity(100);
+            Decompress::new(false)
+                .decompress_vec(&all, &mut plain, FlushDecompress::Sync)
+                .unwrap();
+            assert_eq!(plain, expected);
+        }
+    }
+}
