@@ -101,16 +101,19 @@ impl Pair {
 
     /// The server receives this much ciphertext at once; returns what is in it.
     fn receive(&mut self, piece: &[u8]) -> Vec<u8> {
-        let kept = self.server.put_kept(&mut self.wire);
-        let end = kept + piece.len();
-        self.wire[kept..end].copy_from_slice(piece);
-        match self
-            .server
-            .open(&mut self.wire[..end], &mut self.plain, PeerStream::Open)
-        {
+        match self.receive_last(piece, PeerStream::Open) {
             Opened::Plain(bytes) => self.plain[..bytes].to_vec(),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The same, of a peer whose stream has come so far.
+    fn receive_last(&mut self, piece: &[u8], peer: PeerStream) -> Opened {
+        let kept = self.server.put_kept(&mut self.wire);
+        let end = kept + piece.len();
+        self.wire[kept..end].copy_from_slice(piece);
+        self.server
+            .open(&mut self.wire[..end], &mut self.plain, peer)
     }
 
     /// The server sends what it has to, then this; returns what the client hears.
@@ -214,5 +217,41 @@ fn end_is_said_once_and_nothing_after_it() {
         pair.client.writer().write_all(b"late").unwrap();
         let said = pair.said();
         assert_eq!(pair.receive(&said), b"");
+    }
+}
+
+/// A handshake costs what its peer does not pay: none is begun with one that cannot finish it.
+#[test]
+fn hello_of_a_peer_that_has_gone_is_not_answered() {
+    for version in VERSIONS {
+        for peer in [PeerStream::Ended, PeerStream::Broken] {
+            let mut pair = Pair::new(version);
+            let hello = pair.said();
+            let opened = pair.receive_last(&hello, peer);
+            assert!(matches!(opened, Opened::PeerGone), "{opened:?}");
+            assert!(pair.server.unsent.is_empty());
+        }
+    }
+}
+
+/// After the server's answer a peer may have said all that it has to; unless it is gone altogether.
+#[test]
+fn handshake_goes_on_with_the_last_that_a_peer_has_said() {
+    for version in VERSIONS {
+        for peer in [PeerStream::Ended, PeerStream::Broken] {
+            let mut pair = Pair::new(version);
+            let hello = pair.said();
+            assert_eq!(pair.receive(&hello), b"");
+            pair.flush(&[]);
+            let finished = pair.said();
+            let opened = pair.receive_last(&finished, peer);
+            match peer {
+                PeerStream::Ended => {
+                    assert!(matches!(opened, Opened::Plain(0)), "{opened:?}");
+                    assert!(!pair.server.is_handshaking());
+                }
+                _ => assert!(matches!(opened, Opened::PeerGone), "{opened:?}"),
+            }
+        }
     }
 }
