@@ -189,7 +189,7 @@ impl Reactor {
         unread.start += step.consumed;
         match step.event {
             // A call reads so many frames at most.
-            None => return step.consumed > 0 && !unread.is_empty(),
+            None => return step.consumed > 0 && unread.start < unread.end,
             Some(Event::Message(message)) => match item.stage {
                 Stage::Echo => encode_message(message.kind, message.payload, &mut self.reply),
                 Stage::Room(seat) => self.rooms.publish(seat.room, message),

@@ -183,11 +183,16 @@ impl State {
     }
 
     /// Ends a connection whose TLS cannot go on, or is not far enough to say anything over it: what
-    /// TLS itself has to say leaves, and nothing else does.
+    /// TLS itself has to say leaves, and nothing else does. Where it says nothing nobody is waited for:
+    /// a handshake that is out of time would stay as long again.
     pub(crate) fn give_up(&mut self, key: ConnectionKey, reason: EndReason) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.socket.give_up_tls();
-            self.finish_now(key, Last::PeerEnd(Linger::Fully), reason);
+            let last = match connection.socket.unsent_bytes() {
+                0 => Last::Nothing,
+                _ => Last::PeerEnd(Linger::Fully),
+            };
+            self.finish_now(key, last, reason);
         }
     }
 
