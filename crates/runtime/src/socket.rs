@@ -124,11 +124,11 @@ impl Socket {
             Transport::Tls(tls) if tls.has_peer_ended() => Received::of(0, 1, Arrived::Plain),
             Transport::Tls(tls) => {
                 let kept = tls.put_kept(wire);
-                let bytes = match receive(connected, &mut wire[kept..]) {
+                let room = tls.receive_bytes().min(wire.len() - kept);
+                let bytes = match receive(connected, &mut wire[kept..kept + room]) {
                     Ok(bytes) => bytes,
                     Err(error) => return Received::nothing(error),
                 };
-                let room = wire.len() - kept;
                 let was_handshaking = tls.is_handshaking();
                 let opened = match bytes {
                     0 => Opened::Plain(0),

@@ -30,6 +30,13 @@ const RECORDS_MAX: u32 = (1 << 24) - (1 << 17);
 /// What one record adds to its content, with the widest of the ciphers.
 const RECORD_OVERHEAD: usize = 32;
 
+/// Records that one receive should bring at most. Each costs some 0.3 µs to decrypt, however short it
+/// is, so that a whole receive of records of one byte takes twelve times as long as one of long ones.
+const RECORDS_PER_RECEIVE: usize = 64;
+
+/// What a receive may bring in any case, in bytes.
+const RECEIVE_BYTES_MIN: usize = 1 << 10;
+
 /// The longest method of HTTP that is looked for at the beginning of a connection.
 const METHOD_BYTES_MAX: usize = 16;
 
@@ -39,6 +46,9 @@ pub(crate) struct Tls {
     phase: Phase,
     /// Records sent, until there are too many.
     records: u32,
+    /// What the next receive may bring, in bytes: less where records are short, and then twice as much
+    /// with each receive that brought few.
+    receive_bytes: usize,
     /// Ciphertext that rustls cannot take without more of it. Unallocated between records.
     kept: Vec<u8>,
     /// Ciphertext that is to be sent before anything else. Unallocated while the socket takes all.
@@ -113,6 +123,7 @@ impl Tls {
             rustls: UnbufferedServerConnection::new(config)?,
             phase: Phase::Opening { deadline_ms },
             records: 0,
+            receive_bytes: usize::MAX,
             kept: Vec::new(),
             unsent: Vec::new(),
         })
@@ -181,6 +192,19 @@ impl Tls {
         self.kept.capacity()
     }
 
+    /// How many bytes the next receive may bring, at least [`RECEIVE_BYTES_MIN`].
+    pub(crate) fn receive_bytes(&self) -> usize {
+        self.receive_bytes
+    }
+
+    /// So many records have come in so many bytes.
+    fn pace(&mut self, records: usize, bytes: usize) {
+        self.receive_bytes = match records > RECORDS_PER_RECEIVE {
+            true => (RECORDS_PER_RECEIVE * bytes / records).max(RECEIVE_BYTES_MIN),
+            false => self.receive_bytes.saturating_mul(2),
+        };
+    }
+
     /// Puts what is kept at the front of `wire`; returns how much that is.
     pub(crate) fn put_kept(&self, wire: &mut [u8]) -> usize {
         wire[..self.kept.len()].copy_from_slice(&self.kept);
@@ -229,7 +253,7 @@ impl Tls {
     }
 
     fn decrypt(&mut self, wire: &mut [u8], plain: &mut [u8]) -> Result<usize, Error> {
-        let (mut from, mut filled) = (0, 0);
+        let (mut from, mut filled, mut records) = (0, 0, 0);
         let mut has_peer_ended = false;
         loop {
             let status = self.rustls.process_tls_records(&mut wire[from..]);
@@ -243,6 +267,7 @@ impl Tls {
                         plain[filled..end].copy_from_slice(record.payload);
                         filled = end;
                         discard += record.discard;
+                        records += 1;
                     }
                 }
                 ConnectionState::EncodeTlsData(encoding) => encode(encoding, &mut self.unsent),
@@ -256,6 +281,7 @@ impl Tls {
                 break;
             }
         }
+        self.pace(records, from);
         if has_peer_ended {
             self.phase = Phase::PeerEnded;
             self.kept = Vec::new();

@@ -255,3 +255,32 @@ fn handshake_goes_on_with_the_last_that_a_peer_has_said() {
         }
     }
 }
+
+#[test]
+fn receive_after_one_of_short_records_brings_only_so_many_of_them() {
+    for version in VERSIONS {
+        let mut pair = Pair::open(version, RECORD_BYTES_MAX);
+        let mut messages = |pair: &mut Pair, count: usize, bytes: usize| {
+            for _ in 0..count {
+                pair.client.writer().write_all(&content(bytes)).unwrap();
+            }
+            let said = pair.said();
+            assert_eq!(pair.receive(&said).len(), count * bytes);
+            said.len()
+        };
+        // So many do not matter.
+        messages(&mut pair, RECORDS_PER_RECEIVE, 1);
+        let before = pair.server.receive_bytes();
+        assert!(before > 64 << 10);
+        let bytes = messages(&mut pair, 5 * RECORDS_PER_RECEIVE, 1);
+        assert_eq!(
+            pair.server.receive_bytes(),
+            (bytes / 5).max(RECEIVE_BYTES_MIN)
+        );
+        // Long ones may come as before, soon.
+        for _ in 0..7 {
+            messages(&mut pair, 1, 10_000);
+        }
+        assert!(pair.server.receive_bytes() > 64 << 10);
+    }
+}
