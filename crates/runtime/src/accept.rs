@@ -231,8 +231,8 @@ impl Acceptor {
     }
 }
 
-/// What a peer is told, unasked, for whom there is not even a descriptor. Without a body: that it asks
-/// with HEAD is not known.
+/// The 503 for a peer for which no descriptor is left. It has no body, because the request was not read
+/// and may be a HEAD.
 fn no_descriptor(date: &str) -> Vec<u8> {
     let mut answer = Vec::new();
     ResponseHead {

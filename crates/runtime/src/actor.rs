@@ -21,7 +21,7 @@ use tracing::{debug, error};
 
 use crate::{
     admission::Admitted,
-    connection::{Arrival, Connection, ConnectionKey, Kept, Last, Stage, Wait},
+    connection::{Arrival, Connection, ConnectionKey, Last, Stage, Unread, Wait},
     core::{Core, State, ms},
     cost::Share,
     end::EndReason,
@@ -176,7 +176,7 @@ impl Core {
         drop(state);
         if has_kept {
             let Taken { bytes, flow } = self.take(key, &mut share, kept.rest());
-            kept.take(bytes);
+            kept.advance(bytes);
             self.keep(key, kept);
             if flow != Flow::More || share.is_used_up() {
                 return flow;
@@ -225,7 +225,7 @@ impl Core {
                 let received = &mut arrivals.plain[..bytes];
                 let Taken { bytes, flow } = self.take(key, share, received);
                 if bytes < received.len() {
-                    self.keep(key, Kept::of(&received[bytes..]));
+                    self.keep(key, Unread::of(&received[bytes..]));
                 }
                 flow
             }
@@ -275,7 +275,7 @@ impl Core {
     }
 
     /// Keeps what a connection may not take now.
-    fn keep(&self, key: ConnectionKey, kept: Kept) {
+    fn keep(&self, key: ConnectionKey, kept: Unread) {
         if let Some(connection) = self.state.borrow_mut().connections.get_mut(key) {
             connection.kept = kept;
         }
@@ -310,7 +310,7 @@ impl State {
     fn end_overdue_handshake(&mut self, key: ConnectionKey) -> bool {
         let now_ms = self.shared.now_ms();
         let connection = self.connections.get(key);
-        let overdue = connection.and_then(|it| it.handshake_overdue(now_ms));
+        let overdue = connection.and_then(|it| it.handshake_overdue(|by_ms| now_ms >= by_ms));
         overdue.is_some_and(|reason| {
             self.close(key, reason);
             true
@@ -458,7 +458,7 @@ mod tests {
         connection.subscriptions.extend(subscription);
         connection.protocol = websocket(compresses);
         connection.session = Some(Box::new(Echo));
-        connection.kept = Kept::of(bytes);
+        connection.kept = Unread::of(bytes);
         (key, peer)
     }
 

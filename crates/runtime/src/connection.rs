@@ -59,7 +59,7 @@ pub(crate) struct Connection {
     /// Bytes of its publications that no home has ordered yet.
     pub(crate) window_bytes: usize,
     /// Received, but not yet taken by the protocol: at most one receive's worth.
-    pub(crate) kept: Kept,
+    pub(crate) kept: Unread,
     /// Bytes of memory for what has arrived and is not whole yet, as they are counted in those of its
     /// core.
     pub(crate) unfinished_bytes: usize,
@@ -85,12 +85,12 @@ pub(crate) enum Client {
 
 /// Received bytes that wait for a later turn. Taking some of them moves none of the others.
 #[derive(Default)]
-pub(crate) struct Kept {
+pub(crate) struct Unread {
     bytes: Vec<u8>,
     taken: usize,
 }
 
-impl Kept {
+impl Unread {
     /// These.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self {
@@ -109,7 +109,7 @@ impl Kept {
     }
 
     /// The first so many of the rest have been taken. The memory goes with the last.
-    pub(crate) fn take(&mut self, bytes: usize) {
+    pub(crate) fn advance(&mut self, bytes: usize) {
         self.taken += bytes;
         if self.taken == self.bytes.len() {
             *self = Self::default();
@@ -170,8 +170,9 @@ pub(crate) enum Stage {
     },
     /// A WebSocket.
     Open { heartbeat: Heartbeat },
-    /// The peer has said its last, by a close frame or the end of its stream. What it published
-    /// before is awaited, so that it is delivered to the peer, too, before the answer and the end.
+    /// The peer has said its last, by a close frame, by the end of its stream, or by breaking a rule.
+    /// Its own publications are still on their way back to it; when they have been queued, the answer
+    /// and the end follow.
     Finishing { deadline_ms: u64, last: Last },
     /// Everything that this side has to say is queued or sent; what the peer says is only
     /// awaited for the sake of the end.
@@ -267,7 +268,7 @@ impl Connection {
             allowance: Allowance::default(),
             message_by_ms: None,
             window_bytes: 0,
-            kept: Kept::default(),
+            kept: Unread::default(),
             unfinished_bytes: 0,
             pause: None,
             arrival: Arrival::default(),
@@ -303,20 +304,27 @@ impl Connection {
         self.protocol.deflate().is_some()
     }
 
-    /// Why its handshake ends, if that has taken too long.
-    pub(crate) fn handshake_overdue(&self, now_ms: u64) -> Option<EndReason> {
+    /// Why its handshake ends, if a deadline of it has passed.
+    pub(crate) fn handshake_overdue(&self, has_passed: impl Fn(u64) -> bool) -> Option<EndReason> {
         let Stage::Handshake { deadline_ms } = self.stage else {
             return None;
         };
         let tls_by_ms = self.socket.handshake_deadline_ms();
-        let overdue = match now_ms >= deadline_ms {
+        let overdue = match has_passed(deadline_ms) {
             true => EndReason::HandshakeTimeout,
-            false if tls_by_ms.is_some_and(|by_ms| now_ms >= by_ms) => {
-                EndReason::TlsHandshakeTimeout
-            }
+            false if tls_by_ms.is_some_and(&has_passed) => EndReason::TlsHandshakeTimeout,
             false => return None,
         };
+        let overdue = match self.reached() {
+            Reached::Nothing => EndReason::SilentTimeout,
+            Reached::Handshake | Reached::WebSocket => overdue,
+        };
         Some(self.admitted.overdue(overdue))
+    }
+
+    /// Whether bytes have arrived that were not read yet, or not taken.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.arrival.is_readable || self.has_kept()
     }
 
     /// Puts the connection on the flusher's list, unless it is there or its socket is full.

@@ -3,24 +3,27 @@
 //! Input can cost far more than it weighs: a message of one byte has its header decoded, its answer
 //! encoded, its publication ordered. So what a turn takes from a connection is charged by what it costs,
 //! in nanoseconds of a usual processor: counted where that is enough, since counting takes no clock and
-//! is the same each time; measured where nothing else tells, as with what came compressed. Whoever has
-//! used up its share goes on in the next turn, and all others have theirs before.
+//! is the same each time; measured where nothing else tells, as with what came compressed. A connection
+//! that has used up its share goes on in the next turn, after all others have had theirs.
+//!
+//! A share is for one connection and one turn, a ration (`ration.rs`) for all connections, one kind of
+//! work and one turn; allowances and rates are for one peer or address and a second.
 
 use crate::tally::Tally;
 
 /// What a turn may take from one connection: what a message of 64 KiB costs, which is also one receive.
-/// Of messages of one byte these are 126, of pings as many.
+/// That is 127 messages of one byte, or as many pings: the last one may go beyond.
 pub(crate) const SHARE_NS: u64 = 64 << 10;
 
 /// A byte that was received: copied from the kernel, unmasked, copied into an answer, copied back.
 const BYTE_NS: u64 = 1;
 
-/// What the protocol found: a message, whatever is in it, a ping, a pong, or 16 fragments of a message
-/// that goes on. 0.15 to 0.5 µs with what is answered, and the sends of many small ones are shorter.
+/// What the protocol found: a message, whatever is in it, a ping, a pong, or as many fragments of an
+/// unfinished message as the codec reads in one call, 16. It takes 0.15 to 0.5 µs with its answer.
 const EVENT_NS: u64 = 512;
 
-/// A piece of a compressed message, of a kibibyte, with which it is not whole yet. Of what compresses
-/// as text does it takes as long; of blocks without content ten times as long, which is measured.
+/// A kibibyte of a compressed message that is not whole yet. Ordinary text takes about this long;
+/// blocks without content take ten times as long, which the clock shows.
 const PIECE_NS: u64 = 8 << 10;
 
 /// A publication on top of its message: it is ordered by its home, logged on each core and parted from

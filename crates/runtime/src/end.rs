@@ -73,7 +73,7 @@ pub enum EndReason {
     Aged,
 }
 
-/// How far a connection had come when its peer was gone.
+/// How far a connection had come when its peer left or its socket failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
     /// Nothing was asked for: not a byte of a request or of an unfinished TLS handshake had come. A

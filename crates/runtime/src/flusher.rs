@@ -299,7 +299,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        connection::Kept,
+        connection::Unread,
         fixture::{control, on_each_driver, open, upgrade},
     };
 
@@ -328,7 +328,7 @@ mod tests {
                     },
                     ..Config::default()
                 });
-                state.connections[holder].kept = Kept::of(&[0; 1001]);
+                state.connections[holder].kept = Unread::of(&[0; 1001]);
                 state.count_unfinished(holder);
             }
             for _ in 0..4 {

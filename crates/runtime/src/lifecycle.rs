@@ -70,8 +70,8 @@ impl State {
             Stage::Handshake { .. } if connection.socket.is_handshaking() => {
                 self.give_up(key, reason);
             }
-            // Where nothing was asked nothing is answered: the peer may take what comes unasked for
-            // the answer to what it asks next.
+            // A peer that asked for nothing gets no answer, because it would take one for the answer
+            // to its next request.
             Stage::Handshake { .. } if connection.reached() == Reached::Nothing => {
                 self.finish(key, Last::PeerEnd(Linger::Fully), reason);
             }
@@ -183,8 +183,8 @@ impl State {
     }
 
     /// Ends a connection whose TLS cannot go on, or is not far enough to say anything over it: what
-    /// TLS itself has to say leaves, and nothing else does. Where it says nothing nobody is waited for:
-    /// a handshake that is out of time would stay as long again.
+    /// TLS itself has to say leaves, and nothing else does. If TLS has nothing to say, the connection
+    /// ends at once; waiting for the peer would keep a late handshake as long again.
     pub(crate) fn give_up(&mut self, key: ConnectionKey, reason: EndReason) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.socket.give_up_tls();

@@ -8,10 +8,12 @@ use tracing::info;
 
 use crate::session::Application;
 
-/// Lines of one kind that one core writes in a second.
+/// Lines of one kind that one core writes in a second: enough to see what is wrong, and on many cores
+/// still far from what fills a disk.
 const LINES_PER_SECOND: u32 = 5;
 
-/// Bytes that a line shows of one field, before they are escaped.
+/// Bytes that a line shows of one field, before they are escaped: any usual origin or path, and a line
+/// that still fits a terminal.
 const SHOWN_BYTES_MAX: usize = 100;
 
 /// What was told lately, by kind: kinds are names of reasons, so there are few.
@@ -51,7 +53,10 @@ impl Notices {
     /// Tells of those that were left out in a second that is over.
     pub(crate) fn tell_left_out(&mut self, now_ms: u64) {
         for (reason, left_out) in self.take_left_out(now_ms) {
-            info!(reason, left_out, "more handshakes were not as asked for");
+            info!(
+                reason,
+                left_out, "further handshakes of this reason were left out of the log"
+            );
         }
     }
 

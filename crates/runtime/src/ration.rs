@@ -9,11 +9,11 @@ use std::{
 
 use crate::{signal::Signal, turnstile::Turnstile};
 
-/// So much of one kind of work may be done between two passes of the turnstile. The last who enters
-/// may take more than is left.
+/// How much of one kind of work all connections together may do between two passes of the turnstile.
+/// The last to enter may exceed it, because a piece of work cannot be split.
 pub(crate) struct Ration {
-    most_ns: u64,
-    least_ns: u64,
+    per_turn_ns: u64,
+    per_piece_min_ns: u64,
     turn: Cell<u64>,
     spent_ns: Cell<u64>,
     /// Those who wait. The first looks whether the next turn has come; the others wait to be first.
@@ -22,10 +22,10 @@ pub(crate) struct Ration {
 
 impl Ration {
     /// With so much in each turn, of which each piece of work takes so much at least.
-    pub(crate) fn new(most_ns: u64, least_ns: u64) -> Self {
+    pub(crate) fn new(per_turn_ns: u64, per_piece_min_ns: u64) -> Self {
         Self {
-            most_ns,
-            least_ns,
+            per_turn_ns,
+            per_piece_min_ns,
             turn: Cell::new(0),
             spent_ns: Cell::new(0),
             waiting: RefCell::default(),
@@ -57,14 +57,14 @@ impl Ration {
     /// Counts a piece of work that was done.
     pub(crate) fn spend(&self, ns: u64) {
         self.spent_ns
-            .set(self.spent_ns.get() + ns.max(self.least_ns));
+            .set(self.spent_ns.get() + ns.max(self.per_piece_min_ns));
     }
 
     fn is_left(&self, turn: u64) -> bool {
         if self.turn.replace(turn) != turn {
             self.spent_ns.set(0);
         }
-        self.spent_ns.get() < self.most_ns
+        self.spent_ns.get() < self.per_turn_ns
     }
 }
 

@@ -60,6 +60,8 @@ impl State {
             }
         }
         match step.event {
+            // The codec stops after so many fragments without an event, so that they can be charged
+            // for; the rest of the input follows in the next step.
             None if consumed > 0 && consumed < input_bytes => {}
             None => {
                 if connection.protocol.is_inflating() {
@@ -223,7 +225,8 @@ impl State {
         if self.notices.admit(reason, self.received_ns / 1_000_000) {
             let Shown { origin, path } = shown;
             let peer = connection.peer;
-            info!(%peer, reason, origin, path, "a subprotocol was asked for that nobody speaks");
+            info!(%peer, reason, origin, path, "a WebSocket was opened without a subprotocol: none of those asked for is spoken here, and \
+                 browsers end it with 1006");
         }
     }
 

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::{
     config::Timeouts,
-    connection::{Arrival, Connection, ConnectionKey, Heartbeat, Last, Linger, Pause, Stage, Wait},
+    connection::{Connection, ConnectionKey, Heartbeat, Last, Linger, Pause, Stage, Wait},
     core::{Core, State, ms},
     end::{EndReason, Reached},
     jitter,
@@ -80,15 +80,16 @@ impl Moment {
         self.now_ms >= deadline_ms
     }
 
-    /// Whether the peer has been silent until a deadline that has passed: nothing has arrived that was
-    /// not read yet. What has is read first, but one that always sends more is not spared twice.
-    fn was_silent_until(self, deadline_ms: u64, arrival: Arrival) -> bool {
-        self.has_passed(deadline_ms) && (!arrival.is_readable || deadline_ms <= self.before_ms)
+    /// Whether a deadline has passed until which the peer has sent nothing that is still unread. What
+    /// is unread is read first, but a peer that always sends more is spared only once.
+    fn was_silent_until(self, deadline_ms: u64, has_unread: bool) -> bool {
+        self.has_passed(deadline_ms) && (!has_unread || deadline_ms <= self.before_ms)
     }
 }
 
 impl Core {
     async fn sweep(&self, moment: Moment) {
+        self.state.borrow_mut().clear_tables(moment.now_ms);
         let due = self.state.borrow_mut().look(moment);
         if due.is_empty() {
             return;
@@ -112,14 +113,18 @@ impl Core {
 impl State {
     /// Puts off whatever was to happen by now: the time in which the core stood still is nobody's.
     fn put_off(&mut self, by_ms: u64) {
-        warn!(by_ms, "the core stood still: all deadlines are put off");
+        warn!(
+            core = self.id.0,
+            by_ms,
+            "this core did not run for a while (a suspended machine, a stopped process, or no \
+             processor time): all its deadlines move by as much"
+        );
         let connections = self.connections.values_mut();
         connections.for_each(|connection| connection.put_off(by_ms));
     }
 
-    /// Returns the connections whose time has come.
+    /// Returns the connections whose time has come, and sums up what waits for all of them.
     fn look(&mut self, moment: Moment) -> Vec<ConnectionKey> {
-        let now_ms = moment.now_ms;
         let timeouts = &self.shared.config.timeouts;
         let shards = &self.shards;
         let age_set_ms = self.age_set_ms;
@@ -133,6 +138,11 @@ impl State {
             })
             .collect();
         self.queued_bytes = queued_bytes;
+        due
+    }
+
+    /// What is to be done from time to time beside connections: tables are cleared of what is over.
+    fn clear_tables(&mut self, now_ms: u64) {
         self.notices.tell_left_out(now_ms);
         let now_ns = self.shared.now_ns();
         self.shared.admission.addresses.clear_next(now_ns);
@@ -140,7 +150,6 @@ impl State {
             let idle_ms = ms(self.shared.config.timeouts.room_idle);
             self.outboxes.push(Request::Sweep { now_ms, idle_ms });
         }
-        due
     }
 
     /// Does what the time of these connections had come for at the look, if it still has: some turns
@@ -196,25 +205,13 @@ fn due(
     moment: Moment,
 ) -> Option<Due> {
     let now_ms = moment.now_ms;
-    let arrival = connection.arrival;
+    let has_unread = connection.has_unread();
     let sending = sending_due(connection, timeouts, now_ms);
     let message = message_due(connection, timeouts, moment);
     match &mut connection.stage {
-        Stage::Handshake { deadline_ms } => {
-            let tls_by_ms = connection.socket.handshake_deadline_ms();
-            let overdue = match tls_by_ms {
-                _ if moment.was_silent_until(*deadline_ms, arrival) => EndReason::HandshakeTimeout,
-                Some(tls_by_ms) if moment.was_silent_until(tls_by_ms, arrival) => {
-                    EndReason::TlsHandshakeTimeout
-                }
-                _ => return None,
-            };
-            let overdue = match connection.reached() {
-                Reached::Nothing => EndReason::SilentTimeout,
-                Reached::Handshake | Reached::WebSocket => overdue,
-            };
-            Some(Due::Close(connection.admitted.overdue(overdue)))
-        }
+        Stage::Handshake { .. } => connection
+            .handshake_overdue(|by_ms| moment.was_silent_until(by_ms, has_unread))
+            .map(Due::Close),
         Stage::Joining { deadline_ms, .. } => moment
             .has_passed(*deadline_ms)
             .then_some(Due::Close(EndReason::JoinRefused)),
@@ -233,7 +230,7 @@ fn due(
         Stage::Open { .. } if connection.socket.is_worn() => Some(Due::Close(EndReason::Aged)),
         Stage::Open { heartbeat } => {
             if connection.pause.is_none() && sending.is_none() {
-                return heartbeat_due(heartbeat, arrival, moment);
+                return heartbeat_due(heartbeat, has_unread, moment);
             }
             heartbeat.hold(now_ms + ms(timeouts.pong));
             sending.or(connection
@@ -288,12 +285,13 @@ fn sending_due(connection: &Connection, timeouts: &Timeouts, now_ms: u64) -> Opt
 
 /// While the peer is not read, the time of its message stands still.
 fn message_due(connection: &mut Connection, timeouts: &Timeouts, moment: Moment) -> Option<Due> {
+    let has_unread = connection.has_unread();
     let by_ms = connection.message_by_ms.as_mut()?;
     if connection.pause.is_some() {
         *by_ms = moment.now_ms + ms(timeouts.message);
     }
     moment
-        .was_silent_until(*by_ms, connection.arrival)
+        .was_silent_until(*by_ms, has_unread)
         .then_some(Due::Close(EndReason::MessageTimeout))
 }
 
@@ -305,11 +303,11 @@ fn pause_due(pause: Pause, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
     (is_for_rooms && is_over).then_some(Due::Close(EndReason::RoomBusy))
 }
 
-fn heartbeat_due(heartbeat: &Heartbeat, arrival: Arrival, moment: Moment) -> Option<Due> {
+fn heartbeat_due(heartbeat: &Heartbeat, has_unread: bool, moment: Moment) -> Option<Due> {
     match heartbeat {
         Heartbeat::PingAt(at_ms) => moment.has_passed(*at_ms).then_some(Due::Ping),
         Heartbeat::PongBy { deadline_ms, .. } => moment
-            .was_silent_until(*deadline_ms, arrival)
+            .was_silent_until(*deadline_ms, has_unread)
             .then_some(Due::Close(EndReason::PongTimeout)),
     }
 }
@@ -406,18 +404,14 @@ mod tests {
             now_ms: 100,
             before_ms: 90,
         };
-        let unread = Arrival {
-            is_readable: true,
-            ..Arrival::default()
-        };
         for (deadline_ms, is_silent, has_more) in [
             (101, false, false),
             (100, true, false),
             (91, true, false),
             (90, true, true),
         ] {
-            let judged = [Arrival::default(), unread]
-                .map(|arrival| moment.was_silent_until(deadline_ms, arrival));
+            let judged =
+                [false, true].map(|has_unread| moment.was_silent_until(deadline_ms, has_unread));
             assert_eq!(judged, [is_silent, has_more], "{deadline_ms}");
         }
     }

@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        connection::Kept,
+        connection::Unread,
         fixture::{on_each_driver, open},
     };
 
@@ -126,7 +126,7 @@ mod tests {
         state.shared.config = Arc::new(config(100_000, 10_000));
         let keep = |bytes: &usize| {
             let (key, _peer) = open(state);
-            state.connections[key].kept = Kept::of(&vec![0; *bytes]);
+            state.connections[key].kept = Unread::of(&vec![0; *bytes]);
             state.count_unfinished(key);
             key
         };
@@ -162,7 +162,7 @@ mod tests {
         on_each_driver(async |core| {
             let state = &mut *core.state.borrow_mut();
             let keys = keep(state, &[90_000, 20_000]);
-            state.connections[keys[0]].kept = Kept::default();
+            state.connections[keys[0]].kept = Unread::default();
             assert!(!state.keep_unfinished_within_bound());
             assert_eq!(open_of(state, &keys), [true, true]);
             assert_eq!(state.unfinished_bytes, 20_000);
@@ -191,7 +191,7 @@ mod tests {
                 assert_eq!(open_of(state, &keys), expected, "{sizes:?}");
                 // Who is closing takes what is kept in its next turn, and ignores it.
                 for (key, _) in keys.iter().zip(expected).filter(|(_, is_open)| !is_open) {
-                    state.connections[*key].kept = Kept::default();
+                    state.connections[*key].kept = Unread::default();
                     state.count_unfinished(*key);
                 }
                 assert!(!state.keep_unfinished_within_bound());

@@ -260,7 +260,7 @@ fn handshake_goes_on_with_the_last_that_a_peer_has_said() {
 fn receive_after_one_of_short_records_brings_only_so_many_of_them() {
     for version in VERSIONS {
         let mut pair = Pair::open(version, RECORD_BYTES_MAX);
-        let mut messages = |pair: &mut Pair, count: usize, bytes: usize| {
+        let messages = |pair: &mut Pair, count: usize, bytes: usize| {
             for _ in 0..count {
                 pair.client.writer().write_all(&content(bytes)).unwrap();
             }

@@ -529,7 +529,7 @@ fn handshake_of_a_peer_that_has_gone_costs_none(driver: Driver) {
     client.send("I am here");
     assert_eq!(client.text(), "I am here");
     eventually("all have ended for it", || {
-        secure.ended("peer_gone") >= 200 && secure.ended("plain_http") == 1
+        secure.ended("peer_gone_handshake") >= 200 && secure.ended("plain_http") == 1
     });
     let taken = steps(&secure) - before;
     assert!((2..=3).contains(&taken), "{taken} steps");

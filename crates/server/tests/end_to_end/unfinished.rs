@@ -303,7 +303,6 @@ fn what_an_answer_has_freed_is_not_counted(driver: Driver) {
     drop(peers);
 }
 
-/// Their sockets stay open long after.
 fn handshake_of_tls_that_was_given_up_is_not_counted(driver: Driver) {
     let times = ["--tls-handshake-timeout", "2s", "--close-timeout", "10m"];
     let secure = Secure::start(driver, &[&FLAGS[..], &times].concat());
@@ -316,9 +315,10 @@ fn handshake_of_tls_that_was_given_up_is_not_counted(driver: Driver) {
     });
     let peers: Vec<_> = peers.collect();
     eventually("some of it is counted", || held(&secure.server) > 0);
-    eventually("nothing is counted", || held(&secure.server) == 0);
-    let nobody_left = scrape(&secure.server)[r#"hubbub_connections{protocol="none"}"#];
-    assert_eq!(nobody_left, 10.0);
+    // Nobody is waited for, though a close may take long.
+    let connections = || scrape(&secure.server)[r#"hubbub_connections{protocol="none"}"#];
+    eventually("they have ended", || connections() == 0.0);
+    assert_eq!(held(&secure.server), 0);
     drop(peers);
 }
 
