@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Faults(Vec<String>);
 
 impl Faults {
-    /// Keeps what an attempt failed with, or returns what it brought.
+    /// Returns the value, or records the error and returns nothing.
     pub fn note<T>(&mut self, attempt: anyhow::Result<T>) -> Option<T> {
         attempt
             .map_err(|error| self.0.push(format!("{error:#}")))
@@ -29,6 +29,15 @@ impl Faults {
         brought.filter(|_| self.0.is_empty()).ok_or(self)
     }
 
+    /// How many there are, in words, if there are any.
+    pub fn head(&self) -> Option<String> {
+        match self.0.len() {
+            0 => None,
+            1 => Some("a file cannot be used".to_owned()),
+            count => Some(format!("{count} files or directories cannot be used")),
+        }
+    }
+
     /// Each in one line.
     pub fn lines(&self) -> &[String] {
         &self.0
@@ -44,7 +53,7 @@ impl fmt::Display for Faults {
             faults if f.alternate() => f.write_str(&faults.join("; ")),
             [fault] => f.write_str(fault),
             faults => {
-                writeln!(f, "{} files are of no use", faults.len())?;
+                writeln!(f, "{}:", self.head().unwrap_or_default())?;
                 faults
                     .iter()
                     .try_for_each(|fault| writeln!(f, "\n  {fault}"))

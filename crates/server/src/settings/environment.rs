@@ -80,7 +80,7 @@ impl Environment {
             Some(key) if !is_injected(rest) => {
                 let meant = variable(key);
                 let reason = format!("there is no such setting; did you mean {meant}?");
-                self.faults.push(Fault::new(&[key], name, reason));
+                self.faults.push(Fault::unread(key, name, reason));
             }
             _ => self.warnings.push(Warning::UnknownVariable {
                 name: name.to_owned(),

@@ -15,7 +15,8 @@ use super::nearest::nearest;
 use super::report::{Fault, Place};
 use super::units::{Period, Size};
 
-/// Of a file with more errors of syntax than these only the first is told: it is something else.
+/// Of a file with more errors of syntax than these only the first is told: it is something else than
+/// TOML. 20 fill a terminal, and nobody makes as many by mistake.
 const ERRORS_MAX: usize = 20;
 
 /// What a file holds: values to check, and what is wrong already.
@@ -53,9 +54,7 @@ pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
         let line = error.span().map(|span| line_of(span.start));
         // What follows on the same line may only be what the first left over.
         if line.is_none_or(|line| !broken.contains(&line)) {
-            let subject = format!("config {}", path.display());
-            file.faults
-                .push(Fault::new(&[], subject, error.to_string()));
+            file.faults.push(Fault::of_file(path, error.to_string()));
         }
         broken.extend(line);
     }
@@ -73,10 +72,9 @@ pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
 impl File {
     /// A file of which nothing could be read.
     pub(super) fn refused(path: &Path, reason: String) -> Self {
-        let subject = format!("config {}", path.display());
         Self {
             found: Vec::new(),
-            faults: vec![Fault::new(&["config"], subject, reason)],
+            faults: vec![Fault::of_file(path, reason)],
             is_whole: false,
         }
     }
@@ -110,7 +108,7 @@ impl File {
             }),
             Err(reason) => {
                 let meant = nearest(key, &known(command)).unwrap_or(key);
-                self.faults.push(Fault::new(&[meant], shown, reason));
+                self.faults.push(Fault::unread(meant, shown, reason));
             }
         }
     }

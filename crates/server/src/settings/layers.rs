@@ -94,7 +94,7 @@ impl Settings {
         let settings = sourced.settings(&command)?;
         if file.is_whole {
             let mut between = rules::faults(&settings, &sourced);
-            between.retain(|fault| !fault.follows_from(&faults));
+            between.retain(|fault| !fault.follows_from(&faults, |key| sourced.sets(key)));
             faults.append(&mut between);
         }
         if !faults.is_empty() {
@@ -234,6 +234,11 @@ impl Sourced {
         args.extend(self.found.iter().flat_map(Found::as_flags));
         let all = matches(command, &args)?;
         Settings::from_arg_matches(&all).map_err(Stop::CommandLine)
+    }
+
+    /// Whether one of the layers has it.
+    fn sets(&self, key: &str) -> bool {
+        self.found.iter().any(|found| found.key == key)
     }
 
     fn overrides(&self) -> Vec<Override> {

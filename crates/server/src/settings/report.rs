@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{Settings, environment};
 use crate::faults::Faults;
+use crate::logging::{self, LogFormat};
 
 /// The code that a process ends with when its settings are refused, as after a wrong flag.
 const EXIT_REFUSED: u8 = 2;
@@ -130,10 +131,20 @@ impl fmt::Display for Warning {
 /// One thing that is wrong: where, and why with a remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    /// The settings that it is about, or that were meant.
-    pub(super) keys: Vec<String>,
+    about: About,
     pub(super) subject: String,
     pub(super) reason: String,
+}
+
+/// What a fault is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum About {
+    /// Values of these settings.
+    Settings(Vec<String>),
+    /// What is not read as a value of this setting: it has the wrong type, or a misspelt name.
+    Unread { meant: String },
+    /// The file of settings itself.
+    File,
 }
 
 impl Fault {
@@ -142,17 +153,44 @@ impl Fault {
         subject: impl Into<String>,
         reason: impl Into<String>,
     ) -> Self {
+        let keys = keys.iter().map(ToString::to_string).collect();
+        Self::about(About::Settings(keys), subject, reason)
+    }
+
+    /// Something was to set `meant`, and does not.
+    pub(super) fn unread(
+        meant: &str,
+        subject: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        let meant = meant.to_owned();
+        Self::about(About::Unread { meant }, subject, reason)
+    }
+
+    /// The file at `path` cannot be read, or not all of it.
+    pub(super) fn of_file(path: &Path, reason: impl Into<String>) -> Self {
+        Self::about(About::File, format!("config {}", path.display()), reason)
+    }
+
+    fn about(about: About, subject: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
-            keys: keys.iter().map(ToString::to_string).collect(),
+            about,
             subject: subject.into(),
             reason: reason.into(),
         }
     }
 
-    /// Whether it may follow from one of these, and is gone with it.
-    pub(super) fn follows_from(&self, others: &[Self]) -> bool {
-        let mut others = others.iter().flat_map(|other| &other.keys);
-        others.any(|key| self.keys.contains(key))
+    /// Whether this fault between settings may follow from one of those, and be gone with it. What is
+    /// not read is none of these where the setting has its value from elsewhere.
+    pub(super) fn follows_from(&self, others: &[Self], is_set: impl Fn(&str) -> bool) -> bool {
+        let About::Settings(keys) = &self.about else {
+            return false;
+        };
+        others.iter().any(|other| match &other.about {
+            About::Settings(wrong) => wrong.iter().any(|key| keys.contains(key)),
+            About::Unread { meant } => keys.contains(meant) && !is_set(meant),
+            About::File => false,
+        })
     }
 }
 
@@ -176,17 +214,29 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// How much of what is wrong.
+    fn head(&self) -> String {
+        let is_of_file = |fault: &&Fault| fault.about == About::File;
+        let of_file = self.faults.iter().filter(is_of_file).count();
+        let config = (of_file > 0).then(|| "the configuration file cannot be used".to_owned());
+        let settings = match self.faults.len() - of_file {
+            0 => None,
+            1 => Some("a setting is refused".to_owned()),
+            count => Some(format!("{count} settings are refused")),
+        };
+        let parts = [config, settings, self.files.head()];
+        parts
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(", and ")
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.faults.len() {
-            1 => write!(f, "error: a setting is refused")?,
-            count => write!(f, "error: {count} settings are refused")?,
-        }
-        match self.files.lines().len() {
-            0 => f.write_str("\n\n")?,
-            1 => f.write_str(", and a file is of no use\n\n")?,
-            count => write!(f, ", and {count} files are of no use\n\n")?,
-        }
+        writeln!(f, "error: {}\n", self.head())?;
         for Fault {
             subject, reason, ..
         } in &self.faults
@@ -252,5 +302,16 @@ impl Stop {
             Self::Refused(refusal) => write!(io::stderr(), "{refusal}"),
         };
         ExitCode::from(self.code())
+    }
+
+    /// The same, of a start: where the log is to be JSON, what is refused is a line of it.
+    pub fn report_in_log(&self) -> ExitCode {
+        match self {
+            Self::Refused(refusal) if refusal.sound.log_format == LogFormat::Json => {
+                logging::fail(LogFormat::Json, &anyhow::Error::msg(self.line()));
+                ExitCode::from(self.code())
+            }
+            _ => self.report(),
+        }
     }
 }

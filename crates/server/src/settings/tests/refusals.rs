@@ -430,10 +430,41 @@ fn fault_that_may_follow_from_another_is_not_told() {
             "proxy_header = \"proxy-v2\"\ntrusted_proxies = [\"x\"]",
             "a setting is",
         ),
-        ("tls_cert = chain.pem\ntls_key = \"k\"", "a setting is"),
         ("tls_cert = 5\ninternal_tls_key = \"k\"", "2 settings are"),
     ] {
         refused(&[], &[], Some(text), &[&format!("{faults} refused")]);
+    }
+    // What the file lacks may stand in the line that cannot be read.
+    let text = Some("tls_cert = chain.pem\ntls_key = \"k\"");
+    let head = "error: the configuration file cannot be used\n";
+    refused(&[], &[], text, &[head]);
+}
+
+#[test]
+fn key_that_is_misspelt_hides_no_fault_of_what_is_set_elsewhere() {
+    const OVERLAP: &str = "listen = [\"0.0.0.0:18123\", \"127.0.0.1:18123\"]\n";
+    let two = &["2 settings are refused", "did you mean", "127.0.0.1:18123"][..];
+    let text = format!("{OVERLAP}lissten = 5\n");
+    refused(&[], &[], Some(&text), two);
+    let variables = [("HUBBUB_LISTENN", "127.0.0.1:1")];
+    refused(&[], &variables, Some(OVERLAP), two);
+    // Nor one of the wrong type.
+    let flags = ["--listen=0.0.0.0:18123,127.0.0.1:18123"];
+    let words = ["2 settings are refused", "wrong type", "127.0.0.1:18123"];
+    refused(&flags, &[], Some("listen = 5"), &words);
+}
+
+#[test]
+fn refusal_says_apart_what_is_wrong_with_the_file_and_with_settings() {
+    for (text, head) in [
+        ("rooms_max = \n", "the configuration file cannot be used"),
+        (
+            "rooms_max = \nrooms_mix = 1\ncores = 0\n",
+            "the configuration file cannot be used, and 2 settings are refused",
+        ),
+        ("cores = 0\n", "a setting is refused"),
+    ] {
+        refused(&[], &[], Some(text), &[&format!("error: {head}\n")]);
     }
 }
 
@@ -445,6 +476,6 @@ fn file_that_is_no_toml_in_several_places_is_told_of_all() {
     refused(&[], &[], Some(text), &words);
     // Something else altogether is not told line by line.
     let prose = "It is no list of keys.\n".repeat(1000);
-    let words = ["a setting is refused", "this is no TOML", "line 1,"];
+    let words = ["file cannot be used\n", "this is no TOML", "line 1,"];
     refused(&[], &[], Some(&prose), &words);
 }
