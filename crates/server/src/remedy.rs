@@ -7,7 +7,7 @@ use runtime::StartError;
 
 use crate::threads;
 
-/// A server of so many cores did not start.
+/// Adds a remedy to the error of a start that failed, of a server of so many cores.
 pub fn of_start(error: StartError, cores: usize) -> Error {
     let remedy = match &error {
         StartError::Listen { source, .. } => {
@@ -43,6 +43,7 @@ fn of_listening(error: &io::Error, otherwise: &str) -> String {
              systemd unit, --cap-add NET_BIND_SERVICE of a container), or a lower \
              net.ipv4.ip_unprivileged_port_start; or "
         }
+        io::ErrorKind::AddrInUse => "another program listens there (`ss -ltnp` names it); ",
         io::ErrorKind::AddrNotAvailable => "no interface of this machine has it (`ip address`); ",
         _ => "",
     };

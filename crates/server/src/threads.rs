@@ -7,10 +7,11 @@ use rustix::process::{Resource, getrlimit};
 use crate::control_group::{self, File};
 
 /// The threads of a server beside one for each core: the main one, and those of the internal
-/// listener, of signals, of reloads and of the log.
-pub const BESIDE_CORES: usize = 5;
+/// listener, of signals, of reloads, of the log, and of the start lines until somebody has read them.
+pub const BESIDE_CORES: usize = 6;
 
-/// Has the same name in both versions; `max`, for no limit, is no number.
+/// The file has the same name in cgroup v1 and v2. Without a limit it says `max`, which does not
+/// parse as a number.
 const LIMIT: File = File {
     controller: "pids",
     v1: "pids.max",
@@ -33,23 +34,23 @@ fn shortage_under(root: &Path, needed: usize, user: Option<u64>) -> String {
         });
     let limit = match (group, user) {
         (Some((group, max)), _) => format!(
-            "the limit pids.max of the control group {} is {max}: raise it (--pids-limit of a \
+            "The limit pids.max of its control group {} is {max}: raise it (--pids-limit of a \
              container, TasksMax= of a systemd unit, podPidsLimit of a kubelet)",
             group.display()
         ),
         (None, Some(max)) => format!(
-            "the limit RLIMIT_NPROC is {max}, for all processes of this user together: raise it \
-             (ulimit -u, LimitNPROC= of a systemd unit)"
+            "RLIMIT_NPROC allows this user {max} for all of its processes together, and others of \
+             its processes may take some of them: raise it (ulimit -u, LimitNPROC= of a systemd unit)"
         ),
-        (None, None) => "neither a control group nor the user is near a limit: see \
+        (None, None) => "Neither a control group nor the user is near a limit: see \
                          kernel.threads-max, kernel.pid_max and the memory of this machine"
             .to_owned(),
     };
-    format!("a start needs {needed} threads here; {limit}, or lower --cores")
+    format!("this server needs {needed} threads. {limit}, or lower --cores")
 }
 
-/// How many there are in a group beside those of this process. What ends meanwhile counts too many
-/// rather than too few, so that a group which is full is found.
+/// How many there are in a group beside those of this process. Threads that end while we count
+/// are counted too many, never too few, so that a full group is found.
 fn others_of(group: &Path, root: &Path) -> usize {
     let current = fs::read_to_string(group.join("pids.current"));
     let current = current.ok().and_then(|text| text.trim().parse().ok());
@@ -99,7 +100,11 @@ mod tests {
             ("sys/fs/cgroup/a/pids.max", "100\n"),
             ("sys/fs/cgroup/a/pids.current", "94\n"),
         ];
-        check(&roomy, Some(5), &["RLIMIT_NPROC is 5", "ulimit -u"]);
+        check(
+            &roomy,
+            Some(5),
+            &["RLIMIT_NPROC allows this user 5 ", "ulimit -u"],
+        );
         check(&roomy, None, &["kernel.threads-max", "kernel.pid_max"]);
     }
 }
