@@ -21,6 +21,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
     thread,
+    time::Duration,
 };
 
 use axum::{Router, routing::get};
@@ -82,6 +83,14 @@ impl Status {
     /// The cores run on this driver, and accept connections. Only the first call counts.
     pub fn serving(&self, monitor: Monitor, driver: String) {
         self.cores.get_or_init(|| Cores::new(monitor, driver));
+    }
+
+    /// What these settings, which are times, come to together.
+    pub fn time_of(&self, keys: &[&str]) -> Duration {
+        let configured = self.configured();
+        let limits = configured.limits.iter();
+        let times = limits.filter(|(key, _)| keys.contains(key));
+        Duration::from_secs_f64(times.map(|(_, seconds)| seconds).sum())
     }
 
     fn phase(&self) -> Phase {

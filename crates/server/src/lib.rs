@@ -13,7 +13,7 @@
 //!
 //! This crate alone reads the environment and ends the process. *Never* here: RFC 6455.
 
-// The macros that print panic where nobody reads, and wait for who reads late.
+// `println!` panics on a closed pipe and blocks on a full one, so it is forbidden here.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod application;

@@ -20,7 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use tracing::{Subscriber, error, warn};
+use tracing::{Subscriber, error, info, warn};
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::{MakeWriter, Subscriber as Lines, format};
 use tracing_subscriber::{EnvFilter, reload};
@@ -103,6 +103,20 @@ where
         let _ = to.make_writer().write_all(line.as_bytes());
     } else if let Ok((subscriber, _)) = subscriber(format, "error", false, to) {
         tracing::subscriber::with_default(subscriber, || error!("{cause:#}"));
+    }
+}
+
+/// Says why the process ends now: in the log, or, as long as there is none, on standard error. Like
+/// [`flush`] it does not wait for long: nobody may be reading.
+pub fn farewell(line: &str) {
+    if OUTPUT.get().is_some() {
+        info!("{line}");
+        return;
+    }
+    let line = format!("hubbub: {line}\n");
+    if let Ok(output) = Output::start(io::stderr(), line.len(), |_| {}) {
+        let _ = output.as_ref().write_all(line.as_bytes());
+        output.flush(FLUSH_PATIENCE);
     }
 }
 

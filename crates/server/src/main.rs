@@ -1,6 +1,6 @@
 //! Hubbub's process: start, serve until it is stopped, exit; or print or check settings.
 
-// The macros that print panic where nobody reads, and wait for who reads late.
+// `println!` panics on a closed pipe and blocks on a full one, so it is forbidden here.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::{
@@ -18,7 +18,6 @@ use server::{
     descriptors,
     internal::{self, Status},
     logging::{self, LogFormat},
-    notify,
     reload::{Reloader, Reloads},
     remedy,
     settings::{Internal, Loaded, Settings, Sources, Stop, Task},
@@ -39,12 +38,13 @@ fn main() -> ExitCode {
 }
 
 /// Serves. Signals come first: until they are received, SIGHUP would end the process, and the
-/// kernel keeps SIGTERM from a process that has the number 1.
+/// kernel keeps SIGTERM from a process that has the number 1. If they cannot be, `serve` says so:
+/// only with the settings is it known in which form, and how many threads are needed.
 fn run(sources: &Sources<'_>) -> ExitCode {
     let signals = Signals::receive();
     let loaded = match Settings::load(sources) {
         Ok(loaded) => loaded,
-        Err(stop) => return stop.beside_files(Files::faults).report(),
+        Err(stop) => return stop.beside_files(Files::faults).report_in_log(),
     };
     let format = loaded.settings.log_format;
     let served = serve(loaded, signals);
@@ -91,7 +91,7 @@ fn check(file: &Path, sources: Sources<'_>) -> Result<anyhow::Result<()>, Stop> 
 
 fn check_files(settings: &Settings, warn: impl Fn(&dyn Display)) -> anyhow::Result<()> {
     let files = Files::read(settings, &Tickets::new()?)?;
-    files.skipped().for_each(|skipped| warn(&skipped));
+    files.skipped().iter().for_each(|skipped| warn(skipped));
     for listener in files.tls.expired() {
         warn(&format_args!(
             "the certificate of the {listener} listener has expired"
@@ -101,7 +101,8 @@ fn check_files(settings: &Settings, warn: impl Fn(&dyn Display)) -> anyhow::Resu
 }
 
 fn say(text: &str) -> anyhow::Result<()> {
-    logging::write_all(&mut io::stdout(), text.as_bytes()).context("standard output")
+    logging::write_all(&mut io::stdout(), text.as_bytes())
+        .context("cannot write to standard output")
 }
 
 fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
@@ -122,7 +123,7 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     descriptors::raise();
     let tickets = Tickets::new()?;
     let files = Files::read(&settings, &tickets)?;
-    files.skipped().for_each(|skipped| warn!("{skipped}"));
+    files.tell_skipped();
     let Files { site, tls } = files;
     tls.announce();
     let status = Status::new(wiring::configured(&settings, &tls));
@@ -139,13 +140,12 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
         server: server.configurer(),
         log,
         tickets,
-        status,
+        status: status.clone(),
     };
     let reloads = Reloads::spawn(reloader)
         .map_err(|error| remedy::of_other_thread("reload", &error, cores))?;
-    signals.serving(server.drainer(), reloads);
+    signals.serving(server.drainer(), reloads, status);
     announce(&server, internal, &tls, format);
-    notify::ready();
 
     if let Err(cause) = server.wait() {
         bail!("{cause}");

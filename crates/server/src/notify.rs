@@ -21,7 +21,7 @@ pub fn ready() {
     tell("READY=1");
 }
 
-/// The drain has begun, whoever asked for it.
+/// The server has been told to stop.
 pub fn stopping() {
     tell("STOPPING=1");
 }

@@ -96,7 +96,8 @@ impl Reloader {
         if let Err(error) = self.log.set(&self.settings.log_level) {
             error!("{error:#}");
         }
-        files.skipped().for_each(|skipped| warn!("{skipped}"));
+        files.tell_skipped();
+        let (pages, certificates) = (files.site.files(), files.tls.count());
         let Files { site, tls } = files;
         let application = wiring::application(&self.settings, site);
         let config = wiring::config(&self.settings, &tls);
@@ -113,7 +114,14 @@ impl Reloader {
         for key in &waiting {
             warn!("not changed before a restart: {}", now(key, &overrides));
         }
-        info!(changed = changed.len(), "reloaded");
+        let (changed, waiting) = (changed.len(), waiting.len());
+        info!(
+            changed,
+            waiting,
+            pages,
+            certificates,
+            "reloaded: settings, pages and certificates were read again"
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! Signals: received from the process's first moment on, by a thread that does nothing else.
 //!
-//! *Invariant:* that thread waits for nothing but signals; files are read, and the log is written, by
-//! others. So a signal to stop is obeyed whatever else stands still: a start, a reload, or whoever
-//! should read the log.
+//! *Invariant:* that thread never waits for files or for whoever reads the log, except one second at
+//! the very end. So a signal to stop is obeyed whatever else stands still: a start, a reload, or
+//! whoever should read the log.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ use signal_hook::{
 };
 use tracing::{info, warn};
 
-use crate::{logging, notify, reload::Reloads};
+use crate::{internal::Status, logging, notify, reload::Reloads};
 
 /// Obeys SIGTERM, SIGINT and SIGHUP for as long as the process lives.
 pub struct Signals(Arc<Mutex<Stage>>);
@@ -29,7 +29,11 @@ enum Stage {
     /// It reads its settings and files. SIGHUP waits, since what was read may be old by now.
     Starting { is_reload_due: bool },
     /// It serves.
-    Serving { drainer: Drainer, reloads: Reloads },
+    Serving {
+        drainer: Drainer,
+        reloads: Reloads,
+        status: Status,
+    },
     /// It closes its connections.
     Draining { reloads: Reloads },
 }
@@ -52,16 +56,22 @@ impl Signals {
         Ok(Self(stage))
     }
 
-    /// The server has started: from now on a signal to stop drains it, and SIGHUP reloads.
-    pub fn serving(&self, drainer: Drainer, reloads: Reloads) {
+    /// The server has started: from now on a signal to stop drains it, and SIGHUP reloads. The
+    /// service manager is told while signals wait, so that it never hears of the stop before.
+    pub fn serving(&self, drainer: Drainer, reloads: Reloads, status: Status) {
         let mut stage = lock(&self.0);
+        notify::ready();
         if let Stage::Starting {
             is_reload_due: true,
         } = *stage
         {
             reloads.ask();
         }
-        *stage = Stage::Serving { drainer, reloads };
+        *stage = Stage::Serving {
+            drainer,
+            reloads,
+            status,
+        };
     }
 }
 
@@ -98,13 +108,28 @@ impl Stage {
 
     /// The first signal to stop begins the drain, and the second ends the process at once.
     fn stop(&mut self, signal: i32) {
+        let name = name(signal);
         match self {
             Self::Starting { .. } => {
-                info!(signal, "stopped while starting");
+                logging::farewell(&format!(
+                    "stopped by {name} while starting, before it served anybody"
+                ));
                 end(0);
             }
-            Self::Serving { drainer, reloads } => {
-                info!(signal, "draining; a second signal stops at once");
+            Self::Serving {
+                drainer,
+                reloads,
+                status,
+            } => {
+                let keys: &[&str] = match signal {
+                    SIGINT => &["interrupt_drain_timeout"],
+                    _ => &["drain_delay", "drain_timeout", "close_timeout"],
+                };
+                let within = status.time_of(keys);
+                info!(
+                    "told to stop by {name}: connections are closed within {within:?}; a second \
+                     signal ends the process at once"
+                );
                 match signal {
                     SIGINT => drainer.hurry(),
                     _ => drainer.drain(),
@@ -115,11 +140,15 @@ impl Stage {
                 };
             }
             Self::Draining { .. } => {
-                warn!(signal, "stopped without draining");
+                warn!("stopped at once by a second signal, {name}: who was connected is cut off");
                 end(128 + signal);
             }
         }
     }
+}
+
+fn name(signal: i32) -> &'static str {
+    Signal::try_from(signal).map_or("a signal", Signal::as_str)
 }
 
 fn end(code: i32) -> ! {

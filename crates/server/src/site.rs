@@ -17,7 +17,7 @@ use percent_encoding::percent_decode_str;
 use runtime::Answer;
 use sha1::{Digest, Sha1};
 
-pub use load::LoadError;
+pub use load::{LoadError, Skipped};
 
 /// What the built-in page may do: load its own style, script and icon, and connect back here.
 const EMBEDDED_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -33,7 +33,7 @@ const DIRECTORY_POLICY: &str = "frame-ancestors 'self'";
 pub struct Site {
     entries: HashMap<String, Entry>,
     policy: &'static str,
-    skipped: Vec<String>,
+    skipped: Vec<Skipped>,
 }
 
 /// What stands at a path.
@@ -94,7 +94,7 @@ impl Site {
     }
 
     /// What [`Site::load`] left out and why, for the log.
-    pub fn skipped(&self) -> &[String] {
+    pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
 

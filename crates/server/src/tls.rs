@@ -72,7 +72,7 @@ impl Listeners {
     /// Reads what the settings name.
     ///
     /// # Errors
-    /// When files cannot be read or are of no use: all of them, each with the setting that names it
+    /// When files cannot be read or used: all of them, each with the setting that names it
     /// and a remedy.
     pub fn load(settings: &Settings, tickets: &Tickets) -> Result<Self, Faults> {
         let s = settings;
@@ -95,6 +95,11 @@ impl Listeners {
         let verifier = clients.and_then(|clients| faults.note(verifier(clients)));
         let internal = pair.and_then(|pair| faults.note(Secured::internal(pair, verifier)));
         faults.into_result(Some(Self { public, internal }))
+    }
+
+    /// How many listeners have a certificate.
+    pub fn count(&self) -> usize {
+        self.expiries().count()
     }
 
     /// Says in the log until when the certificates hold.
@@ -264,7 +269,7 @@ fn read(file: Named<'_>) -> anyhow::Result<Vec<u8>> {
 }
 
 fn unfit(file: Named<'_>, error: &dyn fmt::Display, remedy: &str) -> anyhow::Error {
-    anyhow!("{file} is of no use: {error}; {remedy}")
+    anyhow!("{file} cannot be used: {error}; {remedy}")
 }
 
 /// When the first of a chain expires: without any one of them clients refuse all.

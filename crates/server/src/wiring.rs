@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, sync::Arc, thread};
 
 use runtime::{AddressLimits, Compression, Config, DriverChoice, Proxies, Rate, Timeouts};
+use tracing::{info, warn};
 
 use crate::{
     application::Hubbub,
@@ -12,7 +13,7 @@ use crate::{
     origin::Scheme,
     protocols,
     settings::{self, Driver, Period, ProxyHeader, Settings, Size},
-    site::Site,
+    site::{Site, Skipped},
     tls::{Listeners, Tickets},
 };
 
@@ -200,7 +201,7 @@ impl Files {
     /// Reads them.
     ///
     /// # Errors
-    /// When files cannot be read or are of no use: all of them, each with the setting that names it
+    /// When files cannot be read or used: all of them, each with the setting that names it
     /// and a remedy.
     pub fn read(settings: &Settings, tickets: &Tickets) -> Result<Self, Faults> {
         let mut faults = Faults::default();
@@ -220,9 +221,18 @@ impl Files {
     }
 
     /// What of `static_dir` is not served, and why.
-    pub fn skipped(&self) -> impl Iterator<Item = String> {
-        let skipped = self.site.skipped().iter();
-        skipped.map(|skipped| format!("static_dir: {skipped}"))
+    pub fn skipped(&self) -> &[Skipped] {
+        self.site.skipped()
+    }
+
+    /// Tells that in the log.
+    pub fn tell_skipped(&self) {
+        for skipped in self.skipped() {
+            match skipped.is_usual() {
+                true => info!("{skipped}"),
+                false => warn!("{skipped}"),
+            }
+        }
     }
 }
 

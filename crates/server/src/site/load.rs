@@ -1,5 +1,6 @@
 //! Takes the snapshot: walks a directory once, at start, within a bound.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -53,6 +54,48 @@ impl LoadError {
     }
 }
 
+/// What is left out.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Skipped {
+    path: PathBuf,
+    why: Why,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Why {
+    Hidden,
+    NotUtf8,
+    Outside,
+    Dangling,
+    Circle,
+    Irregular,
+}
+
+impl Skipped {
+    /// Whether it lies in such a directory as a rule, such as `.git`, and is hardly missed.
+    pub fn is_usual(&self) -> bool {
+        self.why == Why::Hidden
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.why {
+            Why::Hidden => "its name begins with a dot",
+            Why::NotUtf8 => "its name is not UTF-8",
+            Why::Outside => "it leads out of the directory",
+            Why::Dangling => "it leads nowhere",
+            Why::Circle => "it leads in a circle",
+            Why::Irregular => "it is not a regular file",
+        };
+        write!(
+            f,
+            "static_dir: {} is not served: {why}",
+            self.path.display()
+        )
+    }
+}
+
 pub(super) fn load(dir: &Path, bytes_max: usize) -> Result<Site, LoadError> {
     let root = fs::canonicalize(dir).map_err(LoadError::read(dir))?;
     if !root.is_dir() {
@@ -94,8 +137,8 @@ impl Walk {
                 Some(name) if !name.starts_with('.') || name == ".well-known" => {
                     self.entry(&entry, format!("{prefix}{name}"))?;
                 }
-                Some(_) => self.skip(&entry.path(), "its name begins with a dot"),
-                None => self.skip(&entry.path(), "its name is not UTF-8"),
+                Some(_) => self.skip(&entry.path(), Why::Hidden),
+                None => self.skip(&entry.path(), Why::NotUtf8),
             }
         }
         Ok(())
@@ -107,11 +150,11 @@ impl Walk {
         let real = match fs::canonicalize(path) {
             Ok(real) if real.starts_with(&self.root) => real,
             Ok(_) => {
-                self.skip(path, "it leads out of the directory");
+                self.skip(path, Why::Outside);
                 return Ok(());
             }
             Err(_) if linked => {
-                self.skip(path, "it leads nowhere");
+                self.skip(path, Why::Dangling);
                 return Ok(());
             }
             Err(error) => return Err(LoadError::read(path)(error)),
@@ -121,9 +164,9 @@ impl Walk {
             let content = self.file(&real)?;
             self.site.insert(served, content);
         } else if !kind.is_dir() {
-            self.skip(path, "it is not a regular file");
+            self.skip(path, Why::Irregular);
         } else if self.trail.contains(&real) {
-            self.skip(path, "it leads in a circle");
+            self.skip(path, Why::Circle);
         } else {
             self.trail.push(real);
             self.directory(&format!("{served}/"))?;
@@ -153,8 +196,8 @@ impl Walk {
         Ok(())
     }
 
-    fn skip(&mut self, path: &Path, reason: &str) {
-        let line = format!("{}: {reason}", path.display());
-        self.site.skipped.push(line);
+    fn skip(&mut self, path: &Path, why: Why) {
+        let path = path.to_owned();
+        self.site.skipped.push(Skipped { path, why });
     }
 }

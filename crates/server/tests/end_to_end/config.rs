@@ -143,8 +143,8 @@ fn check_of_certificates_that_are_of_no_use_is_refused_like_a_start() {
         for (cert, key, words) in [
             (&missing, key, [&of_cert, "cannot be read", "name a file"]),
             (cert, &missing, [&of_key, "cannot be read", "name a file"]),
-            (&damaged, key, [&of_cert, "of no use", "PEM"]),
-            (cert, &damaged, [&of_key, "of no use", "PEM"]),
+            (&damaged, key, [&of_cert, "cannot be used", "PEM"]),
+            (cert, &damaged, [&of_key, "cannot be used", "PEM"]),
             (
                 cert,
                 &other.key,
@@ -157,7 +157,7 @@ fn check_of_certificates_that_are_of_no_use_is_refused_like_a_start() {
     }
     for (clients, words) in [
         (&missing, ["cannot be read", "name a file"]),
-        (&damaged, ["of no use", "PEM"]),
+        (&damaged, ["cannot be used", "PEM"]),
         (key, ["has no certificate", "PEM"]),
     ] {
         let clients = format!("internal_tls_client_ca = \"{}\"\n", text(clients));
@@ -211,7 +211,7 @@ fn of_no_use(authority: &Authority) -> (String, Vec<&'static str>) {
     let lines = settings.map(|(key, value)| format!("{key} = \"{value}\"\n"));
     let words = vec![
         "tls_cert (/nowhere/chain.pem) cannot be read",
-        "damaged.pem) is of no use",
+        "damaged.pem) cannot be used",
         "  internal_tls_cert (",
         "has no certificate",
         "internal_tls_key (/nowhere/key.pem) cannot be read",

@@ -44,7 +44,7 @@ fn closed() -> Stdio {
 }
 
 /// A pipe that takes nothing more until it is read.
-fn stuck() -> (PipeReader, PipeWriter) {
+pub fn stuck() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = io::pipe().unwrap();
     ioctl_fionbio(&writer, true).unwrap();
     for size in [4096, 1] {
@@ -235,6 +235,39 @@ fn start_that_fails_says_why_in_json_whatever_is_logged() {
             assert!(last.contains(flags[1]), "{last}");
         }
     }
+}
+
+#[test]
+fn settings_that_are_refused_are_told_in_json_where_that_is_known_to_be_the_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hubbub.toml");
+    let wrong = "log_format = \"json\"\nrooms_mix = 1\ncores = 0\nstatic_dir = \"/nowhere\"\n";
+    std::fs::write(&path, wrong).unwrap();
+    let with_file = |args: &[&str]| {
+        let mut command = command();
+        command.args(args).arg(&path);
+        command
+    };
+    let told = refused(with_file(&["--config"]));
+    check_json(&told);
+    assert_eq!(told.lines().count(), 1, "{told}");
+    for word in ["ERROR", "rooms_mix", "cores", "/nowhere"] {
+        assert!(told.contains(word), "{word} is not in {told}");
+    }
+    // People ask this, and read the answer.
+    let told = refused(with_file(&["config", "check"]));
+    assert!(told.starts_with("error: 2 settings are refused"), "{told}");
+    // The form itself is not known.
+    std::fs::write(&path, "log_format = \"jsom\"\n").unwrap();
+    let told = refused(with_file(&["--config"]));
+    assert!(told.starts_with("error: a setting is refused"), "{told}");
+}
+
+fn refused(command: Command) -> String {
+    let ended = run(command);
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+    ended.stderr
 }
 
 fn run_json(mut command: Command) -> String {

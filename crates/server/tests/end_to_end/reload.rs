@@ -76,11 +76,13 @@ impl Reloading {
     }
 }
 
-const RELOADED: &str = " reloaded changed=";
+const RELOADED: &str = " read again changed=";
 
 /// In either form of the log.
 fn is_reloaded(line: &str) -> bool {
-    line.contains(RELOADED) || line.contains("\"message\":\"reloaded\"")
+    line.contains(RELOADED)
+        || line
+            .contains("\"message\":\"reloaded: settings, pages and certificates were read again\"")
 }
 
 /// Sends a message again and again, each coming back, until the connection is closed.
@@ -228,7 +230,13 @@ fn pages_are_read_again(driver: Driver) {
     reloading.reload(&with_dir);
     shows(&reloading, "/", "second");
     shows(&reloading, "/new.txt", "new");
-    assert!(reloading.server.log().contains("begins with a dot"));
+    let log = reloading.server.log();
+    let line = log
+        .lines()
+        .find(|it| it.contains("begins with a dot"))
+        .unwrap();
+    let words = ["INFO", "static_dir: ", "is not served: its name"];
+    assert!(words.iter().all(|word| line.contains(word)), "{line}");
     reloading.reload("");
     eventually("the built-in page is back", || {
         get(&reloading.server, "/page.js").status == 200

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::Write,
+    io::{Read, Write},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use crate::{
     client::{Client, serves},
     harness::{Driver, Server, command, eventually},
+    output::stuck,
     reload::Reloading,
     tls_client::text,
 };
@@ -47,13 +48,23 @@ fn piped_settings() -> (TempDir, PathBuf) {
     (dir, path)
 }
 
+fn reading(settings: &Path) -> Command {
+    let mut command = command();
+    command.args(["--config", text(settings)]);
+    command
+}
+
 /// A process whose end is all that is of interest; it is killed when the test ends.
 struct Silent(Child);
 
 impl Silent {
-    fn start(mut command: Command) -> Self {
+    fn start(command: Command) -> Self {
+        Self::start_into(command, Stdio::null())
+    }
+
+    fn start_into(mut command: Command, stderr: Stdio) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        Self(command.stderr(Stdio::null()).spawn().unwrap())
+        Self(command.stderr(stderr).spawn().unwrap())
     }
 
     fn id(&self) -> u32 {
@@ -81,6 +92,13 @@ fn send(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
 }
 
+fn name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::TERM => "SIGTERM",
+        _ => "SIGINT",
+    }
+}
+
 /// Whether a process has installed a handler.
 fn catches(pid: u32, signal: Signal) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -94,9 +112,7 @@ fn catches(pid: u32, signal: Signal) -> bool {
 fn signal_to_stop_ends_a_start_that_stands_still() {
     for signal in [Signal::TERM, Signal::INT] {
         let (_dir, file) = piped_settings();
-        let mut command = command();
-        command.args(["--config", text(&file)]);
-        let mut child = Silent::start(command);
+        let mut child = Silent::start_into(reading(&file), Stdio::piped());
         eventually("signals are received", || catches(child.id(), signal));
         // Of no effect until it serves.
         send(child.id(), Signal::HUP);
@@ -104,7 +120,24 @@ fn signal_to_stop_ends_a_start_that_stands_still() {
         assert_eq!(child.0.try_wait().unwrap(), None);
         send(child.id(), signal);
         assert_eq!(child.end().code(), Some(0));
+        let mut said = String::new();
+        let mut stderr = child.0.stderr.take().unwrap();
+        stderr.read_to_string(&mut said).unwrap();
+        let name = name(signal);
+        let expected =
+            format!("hubbub: stopped by {name} while starting, before it served anybody\n");
+        assert_eq!(said, expected);
     }
+}
+
+#[test]
+fn signal_to_stop_ends_a_start_whose_last_word_nobody_reads() {
+    let (_dir, file) = piped_settings();
+    let (_unread, stuck) = stuck();
+    let mut child = Silent::start_into(reading(&file), stuck.into());
+    eventually("signals are received", || catches(child.id(), Signal::TERM));
+    send(child.id(), Signal::TERM);
+    assert_eq!(child.end().code(), Some(0));
 }
 
 /// Before `main` nothing of ours can obey: there, and only there, the signal itself ends the process.
@@ -204,7 +237,7 @@ fn hangup_while_starting_is_a_reload_when_it_serves(driver: Driver) {
     let command = with_pending(&[], &["HUP"], &["--driver", driver.name()]);
     let mut server = Server::launch_quietly(command, &[]);
     eventually("it has reloaded", || {
-        server.log().contains(" reloaded changed=")
+        server.log().contains(" read again changed=")
     });
     assert!(serves(&server));
     server.signal(Signal::TERM);
@@ -226,6 +259,11 @@ fn reload_that_stands_still_keeps_nothing_from_stopping(driver: Driver) {
         reloading.server.signal(signal);
         assert_eq!(member.closed(), 1001);
         assert_eq!(reloading.server.wait().code(), Some(0));
+        let told = format!(
+            "told to stop by {}: connections are closed within ",
+            name(signal)
+        );
+        eventually("it is told", || reloading.server.log().contains(&told));
     }
 }
 
@@ -244,9 +282,9 @@ fn reload_that_stood_still_ends_and_the_next_are_done_as_one(driver: Driver) {
         count("one more already waits") > 0
     });
     write(&reloading.file, "rooms_max = 7\n");
-    eventually("the first is done", || count(" reloaded changed=1") == 1);
+    eventually("the first is done", || count(" read again changed=1") == 1);
     write(&reloading.file, "rooms_max = 7\n");
-    eventually("the second is done", || count(" reloaded changed=0") == 1);
+    eventually("the second is done", || count(" read again changed=0") == 1);
     assert!(serves(server));
     assert_eq!(count("reading settings"), 2);
 }

@@ -89,7 +89,7 @@ fn certificate_that_is_renewed_is_served_after_sighup_and_nobody_is_dropped(driv
     // Under the same names, as those who renew do.
     let renewed = secure.authority.issue_until("server", 2095);
     assert_eq!(secure.presented(), old, "files are read at a signal");
-    secure.reload_until(" reloaded changed=0");
+    secure.reload_until(" read again changed=0");
     // A core may obey a moment later.
     eventually("the new one is served by all cores", || {
         (0..10).all(|_| secure.presented() == renewed.chain()[0])
@@ -134,7 +134,7 @@ fn certificate_that_is_bad_is_refused_and_the_old_stays(driver: Driver) {
     assert_eq!(expiry(&secure.server, "public"), beginning_of(EXPIRES));
 
     fs::write(&secure.pair.cert, &good.0).unwrap();
-    secure.reload_until(" reloaded changed=0");
+    secure.reload_until(" read again changed=0");
     assert!(secure.serves());
 }
 
@@ -142,7 +142,7 @@ fn session_is_resumed_after_a_reload(driver: Driver) {
     let secure = Secure::start(driver, &[]);
     assert!(secure.serves());
     secure.authority.issue("server");
-    secure.reload_until(" reloaded changed=0");
+    secure.reload_until(" read again changed=0");
     let mut client = secure.connect("/echo");
     client.send("again");
     assert_eq!(client.text(), "again");
@@ -165,7 +165,7 @@ fn tls_begins_and_ends_with_a_restart_alone(driver: Driver) {
         fs::write(&file, format!("{after}max_connections = 77\n")).unwrap();
         server.signal(Signal::HUP);
         eventually("the rest is reloaded", || {
-            server.log().contains(" reloaded changed=1")
+            server.log().contains(" read again changed=1")
         });
         for key in ["tls_cert", "tls_key"] {
             let waiting = format!("not changed before a restart: {key}");
@@ -250,8 +250,8 @@ fn files_that_are_of_no_use_are_refused_before_anything_listens(driver: Driver) 
     public(Path::new("/"), &one.key, &["tls_cert", "cannot be read"]);
     public(&empty, &one.key, &["tls_cert", "has no certificate", "PEM"]);
     public(&binary, &one.key, &["tls_cert", "PEM"]);
-    public(&garbled, &one.key, &["tls_cert", "of no use", "PEM"]);
-    public(&hollow, &one.key, &["tls_cert", "of no use", "X.509"]);
+    public(&garbled, &one.key, &["tls_cert", "cannot be used", "PEM"]);
+    public(&hollow, &one.key, &["tls_cert", "cannot be used", "X.509"]);
     public(&one.cert, &one.cert, &["tls_key", "has no private key"]);
     public(&one.cert, &locked, &["tls_key", "passphrase"]);
     public(
@@ -378,7 +378,7 @@ fn internal_listener_takes_other_certificates_after_sighup(driver: Driver) {
     let renewed = authority.issue("internal");
     server.signal(Signal::HUP);
     eventually("it is reloaded", || {
-        server.log().contains(" reloaded changed=0")
+        server.log().contains(" read again changed=0")
     });
     assert_eq!(presented(), renewed.chain()[0]);
 }
