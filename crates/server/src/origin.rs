@@ -76,13 +76,14 @@ impl FromStr for Permit {
             return Ok(Self::Null);
         }
         if !text.is_ascii() {
-            return Err(PermitError::NotAscii);
+            return Err(PermitError::NotAscii(text.to_owned()));
         }
         let place = match text.split_once("://") {
             Some(_) => Place::of_origin(text),
             None => Place::of_host(text),
         };
-        place.map(Self::Place).ok_or(PermitError::Malformed)
+        let malformed = || PermitError::Malformed(text.to_owned());
+        place.map(Self::Place).ok_or_else(malformed)
     }
 }
 
@@ -97,17 +98,17 @@ impl fmt::Display for Permit {
 }
 
 /// Why a text is no [`Permit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PermitError {
     /// Browsers send the `xn--` form, and letters of other scripts can imitate ASCII ones.
-    #[error("an origin is ASCII; write an international name in its xn-- form")]
-    NotAscii,
+    #[error("{0:?} is not ASCII: write an international name in its xn-- form")]
+    NotAscii(String),
     /// Anything else that is no origin, such as one with a path.
     #[error(
-        "write scheme://host[:port] or host[:port], without a path or a slash at the end, or as \
-         browsers send it: `file://`, `null`; or `*`"
+        "{0:?} is not an origin: write scheme://host[:port] or host[:port], without a path or a \
+         slash at the end, or file://, null or *"
     )]
-    Malformed,
+    Malformed(String),
 }
 
 /// The scheme under which this server itself is reached.

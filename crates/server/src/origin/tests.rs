@@ -243,27 +243,31 @@ fn permit_displays_as_it_is_written() {
 }
 
 #[test]
-fn permit_malformed_is_refused_with_reason() {
+fn permit_malformed_is_refused_with_reason_and_names_itself() {
+    let not_ascii: fn(String) -> PermitError = PermitError::NotAscii;
+    let malformed: fn(String) -> PermitError = PermitError::Malformed;
     for (text, reason) in [
-        ("https://b\u{fc}cher.example", PermitError::NotAscii),
-        ("", PermitError::Malformed),
-        ("https://example.com/", PermitError::Malformed),
-        ("https://*.example.com", PermitError::Malformed),
-        ("example.com:0", PermitError::Malformed),
-        ("example.com:99999", PermitError::Malformed),
-        ("user@example.com", PermitError::Malformed),
-        ("**", PermitError::Malformed),
-        ("file:///", PermitError::Malformed),
-        ("file:", PermitError::Malformed),
-        ("app://..", PermitError::Malformed),
-        ("app://:1", PermitError::Malformed),
-        ("://", PermitError::Malformed),
-        ("http://", PermitError::Malformed),
-        ("https://.", PermitError::Malformed),
-        ("ws://", PermitError::Malformed),
-        ("null/", PermitError::Malformed),
+        ("https://b\u{fc}cher.example", not_ascii),
+        ("", malformed),
+        ("https://example.com/", malformed),
+        ("https://*.example.com", malformed),
+        ("example.com:0", malformed),
+        ("example.com:99999", malformed),
+        ("user@example.com", malformed),
+        ("**", malformed),
+        ("file:///", malformed),
+        ("file:", malformed),
+        ("app://..", malformed),
+        ("app://:1", malformed),
+        ("://", malformed),
+        ("http://", malformed),
+        ("https://.", malformed),
+        ("ws://", malformed),
+        ("null/", malformed),
     ] {
-        assert_eq!(text.parse::<Permit>(), Err(reason), "{text:?}");
+        let error = text.parse::<Permit>().unwrap_err();
+        assert_eq!(error, reason(text.to_owned()));
+        assert!(error.to_string().contains(&format!("{text:?} is not ")));
     }
 }
 

@@ -204,11 +204,16 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
         .parse()
         .or_else(|_| text.parse::<IpAddr>().map(|ip| ip.to_canonical().into()));
     let network: IpNet = network.map_err(|_| {
-        "not a network: write 10.0.0.0/8, fd00::/8, or a single address without a port".to_owned()
+        format!(
+            "{text:?} is not a network: write 10.0.0.0/8, fd00::/8, or a single address without a \
+             port"
+        )
     })?;
     if network.trunc() != network {
         let network = network.trunc();
-        return Err(format!("it has bits beyond its prefix: write {network}"));
+        return Err(format!(
+            "{text:?} has bits beyond its prefix: write {network}"
+        ));
     }
     Ok(as_ipv4(network).unwrap_or(network))
 }
