@@ -138,12 +138,13 @@ fn described(families: &mut Families, status: &Status) {
     );
     families.gauge(
         "hubbub_draining",
-        "1 from the signal to stop on.",
+        "1 from the signal to stop until the process ends.",
         f64::from(u8::from(matches!(status.phase(), Phase::Draining { .. }))),
     );
     families.counter(
         "hubbub_log_lines_dropped_total",
-        "Lines of the log that standard error did not take in time.",
+        "Lines of the log that were dropped: standard error was not read in time, or could not be \
+         written.",
         logging::lines_dropped(),
     );
     families.gauges(
@@ -168,7 +169,7 @@ fn described(families: &mut Families, status: &Status) {
     );
     families.counter(
         "hubbub_internal_connections_crowded_out_total",
-        "Connections of the internal listener that made room for others.",
+        "Connections of the internal listener that were ended to make room for others.",
         status.crowded_out.load(Ordering::Relaxed),
     );
     families.gauges(
@@ -222,7 +223,7 @@ fn connections(families: &mut Families, total: &Tally) {
     );
     families.counters(
         "hubbub_handshakes_rejected_total",
-        "Upgrades that got another answer than 101.",
+        "Requests that asked for a WebSocket, or could not be understood, and were refused.",
         refusals().into_iter().map(|reason| {
             let count = total.rejected.get(reason).copied().unwrap_or(0);
             (vec![("reason", reason)], count as f64)
@@ -272,7 +273,7 @@ fn connections(families: &mut Families, total: &Tally) {
     );
     families.counter(
         "hubbub_tls_handshake_steps_total",
-        "Times that a TLS handshake was gone on with.",
+        "Steps of TLS handshakes: times that one went on with what had arrived.",
         total.tls_steps,
     );
     families.counter(
