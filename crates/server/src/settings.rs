@@ -523,7 +523,8 @@ pub struct Settings {
     /// Time for a shutdown by SIGTERM, over which the closes are spread
     ///
     /// Peers are closed with 1001 ("going away") at an even pace, each at a random time of its own
-    /// part of it, so that they do not all return at once. What is queued for them is sent first.
+    /// part of it, so that they do not all return at once; the first of each core is closed at once.
+    /// What is queued for them is sent first.
     #[arg(long, value_name = "DURATION", value_parser = period)]
     #[arg(default_value = "30s", help_heading = TIMEOUTS)]
     pub drain_timeout: Period,
@@ -538,15 +539,16 @@ pub struct Settings {
 
     /// What to log: a level, or rules by module
     ///
-    /// off, error, warn, info, debug or trace; or rules, such as `info,runtime=debug`. RUST_LOG is
-    /// read where HUBBUB_LOG_LEVEL is not set.
+    /// off, error, warn, info, debug or trace; or rules, such as `info,runtime=debug`. The modules
+    /// are hubbub, server and runtime. RUST_LOG is read where HUBBUB_LOG_LEVEL is not set.
     #[arg(long, value_name = "FILTER", value_parser = filter)]
     #[arg(default_value = "info", help_heading = LOGGING)]
     pub log_level: String,
 
     /// Form of the lines on standard error
     ///
-    /// With json, nothing is said on standard output: where it listens is in the log.
+    /// With json, nothing is said on standard output: where it listens is in the log. Settings that
+    /// are refused are told in this form, too, if what was read of it is good.
     #[arg(long, value_name = "NAME", default_value = "text", help_heading = LOGGING)]
     pub log_format: LogFormat,
 

@@ -35,7 +35,7 @@ impl Task {
         let check = task.and_then(|task| task.subcommand_matches("check"));
         Ok(match check.and_then(|check| check.get_one("FILE")) {
             Some(file) => Self::Check(PathBuf::clone(file)),
-            // What stands behind `config print` is what would stand behind `server`.
+            // What stands behind `config print` is what would stand behind `hubbub`.
             None => {
                 let flags = args.iter().skip(3);
                 Self::Print(args.iter().take(1).chain(flags).cloned().collect())

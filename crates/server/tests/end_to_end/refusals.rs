@@ -170,7 +170,7 @@ fn handshakes_refused_by_the_dozen_are_logged_a_few_a_second_and_all_counted(dri
 }
 
 fn subprotocol_that_nobody_speaks_is_counted_and_logged(driver: Driver) {
-    const UNANSWERED: &str = "a subprotocol was asked for that nobody speaks";
+    const UNANSWERED: &str = "a WebSocket was opened without a subprotocol";
     let server = start(driver);
     let open = |path, fields: &[&str]| {
         let stream = wire::connect(server.address());
