@@ -268,6 +268,8 @@ mod tests {
         assert_eq!(gated.reports.recv_timeout(PATIENCE), Ok(2));
         gated.take(Ok(()));
         assert_eq!(gated.taken.recv_timeout(PATIENCE).unwrap(), "abc\n");
+        // Only then is there room again.
+        gated.output.flush(PATIENCE);
         gated.say("0123456\n");
         gated.take(Ok(()));
         assert_eq!(gated.taken.recv_timeout(PATIENCE).unwrap(), "0123456\n");
