@@ -127,7 +127,7 @@ impl Stage {
                 };
                 let within = status.time_of(keys);
                 info!(
-                    "told to stop by {name}: connections are closed within {within:?}; a second \
+                    "draining, told by {name}: connections are closed within {within:?}; a second \
                      signal ends the process at once"
                 );
                 match signal {

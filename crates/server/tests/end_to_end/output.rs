@@ -176,7 +176,10 @@ fn what_a_command_prints_into_nothing_is_an_error() {
             let ended = ended.wait_with_output().unwrap();
             let stderr = String::from_utf8(ended.stderr).unwrap();
             assert_eq!(ended.status.code(), Some(1), "{stderr}");
-            assert!(stderr.starts_with("error: standard output: "), "{stderr}");
+            assert!(
+                stderr.starts_with("error: cannot write to standard output: "),
+                "{stderr}"
+            );
         }
     }
 }

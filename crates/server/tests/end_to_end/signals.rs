@@ -260,7 +260,7 @@ fn reload_that_stands_still_keeps_nothing_from_stopping(driver: Driver) {
         assert_eq!(member.closed(), 1001);
         assert_eq!(reloading.server.wait().code(), Some(0));
         let told = format!(
-            "told to stop by {}: connections are closed within ",
+            "draining, told by {}: connections are closed within ",
             name(signal)
         );
         eventually("it is told", || reloading.server.log().contains(&told));
