@@ -94,6 +94,9 @@ pub(crate) struct State {
     turn_ns: Option<u64>,
     /// When the core last looked what its sockets have: what is received now came before that.
     pub(crate) received_ns: u64,
+    /// When the core was last seen to run, in nanoseconds since the process started: it does at least
+    /// with each sweep.
+    pub(crate) ran_ns: u64,
     /// When the messages were received that were added to logs since the flusher last looked.
     pub(crate) unsent: Vec<u64>,
     /// Bytes of deliveries since the flusher last took what has been queued.
@@ -167,6 +170,7 @@ impl Core {
             courtesy_bytes: 0,
             turn_ns: None,
             received_ns: 0,
+            ran_ns: 0,
             unsent: Vec::new(),
             unflushed_bytes: 0,
             looked_at_up_to: 0,
@@ -210,6 +214,7 @@ impl State {
     /// now if none is under way. Whoever says so raises the flusher, too, which ends the turn.
     pub(crate) fn begin_turn(&mut self) {
         self.received_ns = self.shared.now_ns();
+        self.runs(self.received_ns);
         self.turn_ns.get_or_insert(self.received_ns);
     }
 

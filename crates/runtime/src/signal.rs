@@ -22,6 +22,11 @@ impl Signal {
         }
     }
 
+    /// Lowers the flag, for one who has done what it was raised for.
+    pub(crate) fn lower(&self) {
+        self.raised.set(false);
+    }
+
     /// Waits until the flag is raised, and lowers it.
     pub(crate) async fn wait(&self) {
         poll_fn(|context| self.poll(context)).await;

@@ -173,6 +173,10 @@ impl State {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if !matches!(connection.stage, Stage::Handshake { .. }) {
+            // It was silent for so long that its end has been said before it asked.
+            return;
+        }
         if let Admitted::ToRefuse(refusal) = connection.admitted {
             return self.close(key, refusal.reason());
         }

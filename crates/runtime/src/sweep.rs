@@ -22,9 +22,9 @@ use crate::{
 /// together take a few milliseconds. A room's laggards, evicted in one turn, come here together.
 const DUE_PER_TURN: usize = 64;
 
-/// A core that comes so much later than it meant to has stood still: the machine was suspended, or the
-/// process stopped. A core that is busy comes late by a fraction of that.
-const STANDSTILL_MS: u64 = 1_000;
+/// A core that has done nothing for so long, no turn and no sweep, has stood still: the machine was
+/// suspended, or the process stopped. However busy a core is, a turn takes a fraction of that.
+const STANDSTILL_NS: u64 = 1_000_000_000;
 
 /// What a connection's time has come for.
 enum Due {
@@ -45,13 +45,8 @@ pub(crate) async fn run(core: Rc<Core>) {
     let mut moment = Moment::at(core.now_ms());
     loop {
         let interval = core.state.borrow().shared.config.timeouts.sweep_interval();
-        let meant_ms = core.now_ms() + ms(interval);
         monoio::time::sleep(interval).await;
         moment.go_on(core.now_ms());
-        let late_ms = moment.now_ms.saturating_sub(meant_ms);
-        if late_ms >= STANDSTILL_MS {
-            core.state.borrow_mut().put_off(late_ms);
-        }
         core.sweep(moment).await;
     }
 }
@@ -89,7 +84,11 @@ impl Moment {
 
 impl Core {
     async fn sweep(&self, moment: Moment) {
-        self.state.borrow_mut().clear_tables(moment.now_ms);
+        {
+            let state = &mut *self.state.borrow_mut();
+            state.runs(state.shared.now_ns());
+            state.clear_tables(moment.now_ms);
+        }
         let due = self.state.borrow_mut().look(moment);
         if due.is_empty() {
             return;
@@ -111,6 +110,15 @@ impl Core {
 }
 
 impl State {
+    /// The core runs now. If it has stood still before, all deadlines are put off.
+    pub(crate) fn runs(&mut self, now_ns: u64) {
+        let before_ns = mem::replace(&mut self.ran_ns, now_ns);
+        let stood_still_ns = now_ns.saturating_sub(before_ns);
+        if stood_still_ns >= STANDSTILL_NS && before_ns > 0 {
+            self.put_off(stood_still_ns / 1_000_000);
+        }
+    }
+
     /// Puts off whatever was to happen by now: the time in which the core stood still is nobody's.
     fn put_off(&mut self, by_ms: u64) {
         warn!(
@@ -414,6 +422,28 @@ mod tests {
                 [false, true].map(|has_unread| moment.was_silent_until(deadline_ms, has_unread));
             assert_eq!(judged, [is_silent, has_more], "{deadline_ms}");
         }
+    }
+
+    #[test]
+    fn deadlines_are_put_off_only_by_time_in_which_nothing_ran() {
+        on_each_driver(async |core| {
+            let state = &mut *core.state.borrow_mut();
+            let (key, _peer) = open(state);
+            state.connections[key].stage = Stage::Handshake { deadline_ms: 5_000 };
+            for (now_ms, expected_ms) in [
+                (10_000, 5_000),
+                (10_999, 5_000),
+                (11_998, 5_000),
+                (12_998, 6_000),
+                (13_997, 6_000),
+            ] {
+                state.runs(now_ms * 1_000_000);
+                let Stage::Handshake { deadline_ms } = state.connections[key].stage else {
+                    panic!("it went on");
+                };
+                assert_eq!(deadline_ms, expected_ms, "{now_ms}");
+            }
+        });
     }
 
     #[test]

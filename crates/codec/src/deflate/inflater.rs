@@ -199,7 +199,8 @@ fn end(
 /// byte more than is allowed, by which it is seen that there is more.
 fn grow(out: &mut Vec<u8>, received_bytes: usize, bytes_max: usize) {
     if out.len() == out.capacity() {
-        let most = bytes_max.saturating_add(1) - out.len();
+        // A reload may have lowered the limit since the message began.
+        let most = bytes_max.saturating_add(1).saturating_sub(out.len());
         let more = received_bytes.max(out.len()).max(GROWTH_BYTES_MIN);
         out.reserve_exact(more.min(most));
     }
