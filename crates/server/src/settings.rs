@@ -127,7 +127,7 @@ pub struct Settings {
     ///
     /// A list. Names are not resolved: write `127.0.0.1:8000`, `[::1]:8000`, or `0.0.0.0:8000` for
     /// every interface. With port 0 the system chooses one, which the log tells. No two may overlap,
-    /// nor with internal_listen; 0.0.0.0 and [::] do not, each is for its own family.
+    /// nor with internal_listen; `0.0.0.0` and `[::]` do not, since each is for its own family.
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', value_parser = address)]
     #[arg(default_value = "127.0.0.1:8000", help_heading = LISTENING)]
     pub listen: Vec<SocketAddr>,
