@@ -5,6 +5,8 @@ use crate::process::{run, run_and_keep};
 use crate::report::{Counts, libtest_counts};
 use crate::workspace::cargo;
 use anyhow::Result;
+use std::num::NonZero;
+use std::thread;
 
 pub fn fmt() -> Result<Counts> {
     run(cargo().args(["fmt", "--all", "--check"]))?;
@@ -42,6 +44,9 @@ pub fn test() -> Result<Counts> {
     install::python3()?;
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
+    // Most tests wait for a server's deadlines rather than for the processor.
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    command.env("RUST_TEST_THREADS", (2 * processors).to_string());
     // Colours would end up inside the lines that are counted.
     command.env("CARGO_TERM_COLOR", "never");
     let (status, output) = run_and_keep(&mut command)?;

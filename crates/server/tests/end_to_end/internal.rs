@@ -295,7 +295,7 @@ fn number_of_series_does_not_grow_with_what_peers_send(driver: Driver) {
 }
 
 fn subscriber_that_does_not_read_stands_out_and_is_counted_when_it_is_closed(driver: Driver) {
-    let bounds = ["--send-queue-bytes-max", "4MiB", "--write-timeout", "2s"];
+    let bounds = ["--send-queue-bytes-max", "4MiB", "--write-timeout", "10s"];
     // It is counted when it is gone, which its close timeout sees to.
     let server = Server::start(
         driver,
