@@ -1,5 +1,6 @@
 //! Rules of this workspace that no other tool knows; each runs as a test too, and each can fail.
 
+mod folders;
 mod layers;
 mod manifest;
 mod sources;
@@ -50,10 +51,14 @@ struct Check {
     run: fn() -> Result<Vec<Finding>>,
 }
 
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 9] = [
     Check {
         name: "dependency direction",
         run: direction,
+    },
+    Check {
+        name: "imports between folders",
+        run: || folders::direction(root()),
     },
     Check {
         name: "forbidden dependencies",
@@ -181,6 +186,11 @@ mod tests {
     #[test]
     fn workspace_dependencies_point_one_way() {
         assert_clean("dependency direction");
+    }
+
+    #[test]
+    fn workspace_folders_import_one_way() {
+        assert_clean("imports between folders");
     }
 
     #[test]
