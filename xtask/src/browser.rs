@@ -4,29 +4,42 @@ use crate::process::{run, run_and_keep};
 use crate::report::{Counts, node_counts};
 use crate::{install, workspace};
 use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
 use std::process::Command;
 
-/// Installs what is missing, then `npm ci && npm test`.
+/// Installs what is missing, then `npm test`.
 pub fn step() -> Result<Counts> {
-    let directory = workspace::root().join("tests/browser");
-    if !directory.join("package-lock.json").exists() {
-        bail!("tests/browser has no package-lock.json: it must be in the repository");
-    }
     let server = workspace::release_server()?;
-    install::node()?;
-    let chromium = install::chromium()?;
-    install::openssl()?;
-
-    let mut packages = Command::new("npm");
-    packages.args(["ci", "--no-audit", "--no-fund"]);
-    packages.current_dir(&directory);
-    run(&mut packages).context("the packages of tests/browser cannot be installed")?;
-
+    let chromium = ready()?;
     let mut tests = Command::new("npm");
     tests.args(["test", "--silent", "--", "--test-reporter=tap"]);
-    tests.current_dir(&directory);
+    tests.current_dir(directory());
     tests.env("SERVER_BIN", server);
     tests.env("CHROMIUM", chromium);
     let (status, output) = run_and_keep(&mut tests)?;
     node_counts(&output).judged("npm test", status.success())
+}
+
+/// What [`step`] needs.
+pub fn tools() -> Result<()> {
+    ready().map(drop)
+}
+
+/// Node.js with the packages of the test, OpenSSL, and a Chromium, whose place is returned.
+fn ready() -> Result<PathBuf> {
+    if !directory().join("package-lock.json").exists() {
+        bail!("tests/browser has no package-lock.json: it must be in the repository");
+    }
+    install::node()?;
+    let chromium = install::chromium()?;
+    install::openssl()?;
+    let mut packages = Command::new("npm");
+    packages.args(["ci", "--no-audit", "--no-fund"]);
+    packages.current_dir(directory());
+    run(&mut packages).context("the packages of tests/browser cannot be installed")?;
+    Ok(chromium)
+}
+
+fn directory() -> PathBuf {
+    workspace::root().join("tests/browser")
 }

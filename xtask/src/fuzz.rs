@@ -15,8 +15,10 @@ use crate::report::Counts;
 use crate::workspace;
 use anyhow::{Context, Result, bail};
 use std::fmt;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Instant;
 
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
@@ -24,6 +26,11 @@ const CARGO_FUZZ_VERSION: &str = "0.13.2";
 const SECONDS_PER_INPUT_MAX: u64 = 10;
 /// How much of a failed run is shown when nothing in it says what happened.
 const LOG_LINES_SHOWN: usize = 40;
+
+/// What [`step`] needs.
+pub fn tools() -> Result<()> {
+    Fuzzer::ready().map(drop)
+}
 
 /// Each target of `fuzz/`; one that was run counts as one test.
 pub fn step(seconds: u64) -> Result<Counts> {
@@ -39,17 +46,21 @@ pub fn step(seconds: u64) -> Result<Counts> {
         fuzzer.toolchain,
         started.elapsed().as_secs_f64()
     );
+    let targets: Vec<_> = targets.lines().collect();
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let mut counts = Counts::default();
-    for target in targets.lines() {
-        match fuzzer.fuzz(target, seconds) {
-            Ok(figures) => {
-                println!("{target:<12} {figures}");
-                counts.passed += 1;
-            }
-            Err(error) => {
-                println!("{target:<12} FAILED: {error:#}");
-                counts.failed += 1;
-                counts.failures.push(format!("{target}: {error:#}"));
+    for beside in targets.chunks(processors) {
+        for (target, result) in fuzzer.fuzz_beside(beside, seconds) {
+            match result {
+                Ok(figures) => {
+                    println!("{target:<12} {figures}");
+                    counts.passed += 1;
+                }
+                Err(error) => {
+                    println!("{target:<12} FAILED: {error:#}");
+                    counts.failed += 1;
+                    counts.failures.push(format!("{target}: {error:#}"));
+                }
             }
         }
     }
@@ -127,6 +138,22 @@ impl Fuzzer {
         ["--target-dir".into(), self.home.join("target")]
     }
 
+    /// These targets beside each other, a process for each.
+    fn fuzz_beside<'a>(
+        &self,
+        targets: &[&'a str],
+        seconds: u64,
+    ) -> Vec<(&'a str, Result<Figures>)> {
+        thread::scope(|scope| {
+            let start = |target| (target, scope.spawn(move || self.fuzz(target, seconds)));
+            let started: Vec<_> = targets.iter().copied().map(start).collect();
+            let end = |(target, run): (_, thread::ScopedJoinHandle<'_, _>)| {
+                (target, run.join().expect("fuzzing returns its errors"))
+            };
+            started.into_iter().map(end).collect()
+        })
+    }
+
     /// Starts from the corpus of the repository; what is found is kept beside what was built.
     fn fuzz(&self, target: &str, seconds: u64) -> Result<Figures> {
         let found = self.home.join("found").join(target);
@@ -178,8 +205,9 @@ fn cargo_fuzz(target: &Path) -> Result<PathBuf> {
     if !root.join("bin/cargo-fuzz").is_file() {
         println!("-- installing cargo-fuzz {CARGO_FUZZ_VERSION}, once");
         let mut install = workspace::cargo();
-        install.args(["install", "--quiet", "--locked", "--no-track", "--root"]);
-        install.arg(&root);
+        install.args(["install", "--quiet", "--locked", "--no-track"]);
+        // It only starts other programs: optimising it would take longer than all that it does.
+        install.arg("--debug").arg("--root").arg(&root);
         install.args(["--version", &format!("={CARGO_FUZZ_VERSION}"), "cargo-fuzz"]);
         run(&mut install).context("cargo-fuzz cannot be installed")?;
     }

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!  cargo xtask test ──▶ steps ──▶ fmt, clippy, tidy, test, docs      (cargo, tidy/)
+//!                        │  ├───▶ tools                             (install.rs, python.rs)
 //!                        │  ├───▶ build                             (release server)
 //!                        │  ├───▶ autobahn-io_uring, autobahn-epoll (autobahn/)
 //!                        │  ├───▶ browser                           (browser.rs)
 //!                        │  ├───▶ deploy                            (deploy.rs)
 //!                        │  ├───▶ bench                             (bench.rs)
 //!                        │  └───▶ fuzz                              (fuzz.rs)
+//!                        │        beside each other                 (lanes.rs)
 //!                        ▼
 //!                     summary: a table, then `N passed, N failed`
 //! ```
@@ -19,6 +21,7 @@ mod cargo;
 mod deploy;
 mod fuzz;
 mod install;
+mod lanes;
 mod process;
 mod python;
 mod report;
@@ -41,6 +44,9 @@ struct Arguments {
 enum Chore {
     /// Everything: format, lints, tidy, tests, docs, Autobahn on both drivers, the browser, deploy/, fuzzing
     Test(steps::TestArguments),
+    /// One step of `test`, as that starts it
+    #[command(hide = true)]
+    Step(steps::StepArguments),
     /// The quick ones: format, lints, tidy, tests
     Check,
     /// The Autobahn suite against the server, on one driver or both
@@ -52,6 +58,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test(arguments) => steps::test(&arguments),
+        Chore::Step(arguments) => steps::one(&arguments),
         Chore::Check => steps::check(),
         Chore::Autobahn(arguments) => autobahn::chore(&arguments),
         Chore::Tidy => tidy::chore(),

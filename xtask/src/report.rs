@@ -1,6 +1,7 @@
 //! What a step leaves behind: counted tests, a problem if there is one, and how that is printed.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Of one step, in the summary.
@@ -71,6 +72,51 @@ impl Outcome {
 
     pub fn succeeded(&self) -> bool {
         self.counts.failed == 0
+    }
+
+    /// Prints what stands at the end of a step's output.
+    pub fn shown(self) -> Self {
+        if let Some(problem) = &self.problem {
+            println!("{problem}");
+        }
+        let verdict = if self.succeeded() { "ok" } else { "FAILED" };
+        let seconds = self.took.as_secs_f64();
+        println!("---- {} {verdict}, {seconds:.1} s", self.step);
+        self
+    }
+
+    /// For another process; [`from_json`](Self::from_json) reads it.
+    pub fn to_json(&self) -> String {
+        let Counts {
+            passed,
+            failed,
+            failures,
+        } = &self.counts;
+        let problem = &self.problem;
+        json!({ "passed": passed, "failed": failed, "failures": failures, "problem": problem })
+            .to_string()
+    }
+
+    /// What [`to_json`](Self::to_json) wrote of this step.
+    pub fn from_json(step: &'static str, json: &str, took: Duration) -> Result<Self> {
+        let value: Value = serde_json::from_str(json)?;
+        let number = |key: &str| {
+            let number = value[key].as_u64().and_then(|it| usize::try_from(it).ok());
+            number.with_context(|| format!("the outcome has no number `{key}`"))
+        };
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let failures = value["failures"].as_array().into_iter().flatten();
+        let counts = Counts {
+            passed: number("passed")?,
+            failed: number("failed")?,
+            failures: failures.filter_map(text).collect(),
+        };
+        Ok(Self {
+            step,
+            counts,
+            problem: text(&value["problem"]),
+            took,
+        })
     }
 }
 
@@ -258,6 +304,28 @@ mod tests {
         let pytest = "FAILED a.py::b - assert 1\nERROR c.py::d\n1 failed, 1 error in 3.21s\n";
         let told = ["FAILED a.py::b - assert 1", "ERROR c.py::d"];
         assert_eq!(pytest_counts(pytest).failures, told);
+    }
+
+    #[test]
+    fn outcome_comes_through_json_unchanged() {
+        let counts = Counts {
+            failures: vec!["a\n  \"b\"".to_owned()],
+            ..Counts::of(3, 1)
+        };
+        for result in [
+            Ok(counts),
+            Ok(Counts::default()),
+            Err(anyhow!("no network")),
+        ] {
+            let written = Outcome::new("browser", result, Duration::ZERO);
+            let read = Outcome::from_json("browser", &written.to_json(), Duration::ZERO).unwrap();
+            assert_eq!(
+                (read.counts, read.problem),
+                (written.counts, written.problem)
+            );
+        }
+        assert!(Outcome::from_json("browser", "", Duration::ZERO).is_err());
+        assert!(Outcome::from_json("browser", r#"{"passed":1}"#, Duration::ZERO).is_err());
     }
 
     #[test]

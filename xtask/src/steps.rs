@@ -1,16 +1,26 @@
-//! Runs the chosen steps one after the other; a failed one does not keep the others from running.
+//! What `cargo xtask test` is made of: each step, what it needs, and beside which others it runs.
+//!
+//! ```text
+//!  lane        one step after the other, from left to right
+//!  tools       tools
+//!  deadlines   test-build ─ test ─ autobahn-io_uring ─ autobahn-epoll ─ browser ─ deploy ─ bench
+//!  computing   fmt ─ tidy ─ build ─ fuzz ─ clippy ─ docs              (at a lower priority)
+//! ```
 
 use crate::autobahn::{self, Driver};
+use crate::lanes;
 use crate::report::{Counts, Outcome, summary};
 use crate::{bench, browser, cargo, deploy, fuzz, tidy};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use std::path::PathBuf;
 use std::time::Instant;
 
 #[derive(Args)]
 #[command(
-    after_help = "Steps: fmt, clippy, tidy, test, docs, build, autobahn-io_uring, autobahn-epoll \
-                  (`autobahn` stands for both), browser, deploy, bench, fuzz."
+    after_help = "Steps: tools, fmt, clippy, tidy, test-build, test, docs, build, autobahn-io_uring, \
+                  autobahn-epoll, browser, deploy, bench, fuzz. What stands before a dash names all \
+                  of its family, so that `autobahn` is both drivers."
 )]
 pub struct TestArguments {
     /// Run only these steps
@@ -19,64 +29,152 @@ pub struct TestArguments {
     /// Leave these steps out
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     skip: Vec<String>,
+    #[command(flatten)]
+    extent: Extent,
+}
+
+/// How much the steps do.
+#[derive(Args, Clone, Copy)]
+pub struct Extent {
     /// All 517 Autobahn cases on each driver (six minutes each, or more) instead of the fast 373
     #[arg(long)]
-    full: bool,
+    pub full: bool,
     /// Run each fuzz target for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
-    fuzz_seconds: u64,
+    pub fuzz_seconds: u64,
 }
 
-struct Step {
-    name: &'static str,
+/// One step in a process of its own, as the whole run starts them.
+#[derive(Args)]
+pub struct StepArguments {
+    name: String,
+    /// Where to write how it ended
+    #[arg(long)]
+    outcome: PathBuf,
+    /// The steps of the whole run
+    #[arg(long, value_delimiter = ',')]
+    chosen: Vec<String>,
+    #[command(flatten)]
+    extent: Extent,
+}
+
+/// Steps of one lane run one after the other, each lane beside the others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Downloads what other steps need, which leaves the processors to those that compile.
+    Tools,
+    /// Steps whose tests hold deadlines. One at a time, because they need the processors in time.
+    Deadlines,
+    /// Steps that nothing waits for but their end. They get what the others leave of the processors.
+    Computing,
+}
+
+pub struct Step {
+    pub name: &'static str,
+    pub lane: Lane,
+    /// Steps that come before this one where they are chosen, too.
+    pub needs: &'static [&'static str],
+    /// Installs what the step needs, if it is not there.
+    tools: fn() -> Result<()>,
     run: Box<dyn Fn() -> Result<Counts>>,
 }
 
-fn step(name: &'static str, run: impl Fn() -> Result<Counts> + 'static) -> Step {
+/// A step without needs and tools.
+pub fn step(name: &'static str, lane: Lane, run: impl Fn() -> Result<Counts> + 'static) -> Step {
     Step {
         name,
+        lane,
+        needs: &[],
+        tools: || Ok(()),
         run: Box::new(run),
+    }
+}
+
+impl Step {
+    pub fn needs(self, needs: &'static [&'static str]) -> Self {
+        Self { needs, ..self }
+    }
+
+    fn tools(self, tools: fn() -> Result<()>) -> Self {
+        Self { tools, ..self }
     }
 }
 
 /// `cargo xtask test`.
 pub fn test(arguments: &TestArguments) -> Result<bool> {
-    Ok(run(select(all(arguments), arguments)?))
+    let steps = select(all(arguments.extent), arguments)?;
+    if lanes::are_one(&steps) {
+        return Ok(in_order(&steps));
+    }
+    let outcomes = lanes::run(&steps, arguments.extent)?;
+    Ok(told(&outcomes))
 }
 
 /// `cargo xtask check`.
 pub fn check() -> Result<bool> {
-    Ok(run(quick()))
+    Ok(in_order(&quick()))
+}
+
+/// `cargo xtask step`: for the whole run alone.
+pub fn one(arguments: &StepArguments) -> Result<bool> {
+    let steps = all(arguments.extent);
+    let outcome = match arguments.name.as_str() {
+        TOOLS => fetched(&steps, &arguments.chosen),
+        name => {
+            let step = steps.iter().find(|step| step.name == name);
+            of(step.with_context(|| format!("no step is called {name}"))?)
+        }
+    };
+    std::fs::write(&arguments.outcome, outcome.to_json())?;
+    Ok(outcome.succeeded())
 }
 
 fn quick() -> Vec<Step> {
     vec![
-        step("fmt", cargo::fmt),
-        step("clippy", cargo::clippy),
-        step("tidy", tidy::step),
-        step("test", cargo::test),
+        step("fmt", Lane::Computing, cargo::fmt),
+        step("clippy", Lane::Computing, cargo::clippy),
+        step("tidy", Lane::Computing, tidy::step),
+        step("test", Lane::Deadlines, cargo::test),
     ]
 }
 
-fn all(arguments: &TestArguments) -> Vec<Step> {
-    let (full, fuzz_seconds) = (arguments.full, arguments.fuzz_seconds);
-    let mut steps = quick();
-    steps.extend([
-        step("docs", cargo::docs),
-        step("build", cargo::build),
-        step("autobahn-io_uring", move || {
-            autobahn::step(Driver::IoUring, full)
-        }),
-        step("autobahn-epoll", move || {
-            autobahn::step(Driver::Epoll, full)
-        }),
-        step("browser", browser::step),
-        step("deploy", deploy::step),
-        step("bench", bench::step),
-        step("fuzz", move || fuzz::step(fuzz_seconds)),
-    ]);
-    steps
+/// The step that installs what others need.
+const TOOLS: &str = "tools";
+
+/// In each lane what takes part in a long chain comes first.
+fn all(extent: Extent) -> Vec<Step> {
+    use Lane::{Computing, Deadlines, Tools};
+    let autobahn = |driver| move || autobahn::step(driver, extent.full);
+    let needs: &[_] = &["build", TOOLS];
+    vec![
+        step(TOOLS, Tools, || Ok(Counts::default())),
+        step("test-build", Deadlines, cargo::test_build),
+        step("test", Deadlines, cargo::test)
+            .needs(&["test-build", TOOLS])
+            .tools(cargo::test_tools),
+        step("autobahn-io_uring", Deadlines, autobahn(Driver::IoUring))
+            .needs(needs)
+            .tools(autobahn::tools),
+        step("autobahn-epoll", Deadlines, autobahn(Driver::Epoll))
+            .needs(needs)
+            .tools(autobahn::tools),
+        step("browser", Deadlines, browser::step)
+            .needs(needs)
+            .tools(browser::tools),
+        step("deploy", Deadlines, deploy::step)
+            .needs(needs)
+            .tools(deploy::tools),
+        step("bench", Deadlines, bench::step).needs(&["build", "test-build"]),
+        step("fmt", Computing, cargo::fmt),
+        step("tidy", Computing, tidy::step),
+        step("build", Computing, cargo::build),
+        step("fuzz", Computing, move || fuzz::step(extent.fuzz_seconds))
+            .needs(&[TOOLS])
+            .tools(fuzz::tools),
+        step("clippy", Computing, cargo::clippy),
+        step("docs", Computing, cargo::docs),
+    ]
 }
 
 fn select(mut steps: Vec<Step>, arguments: &TestArguments) -> Result<Vec<Step>> {
@@ -105,40 +203,56 @@ fn names(list: &[String], step: &str) -> bool {
         .any(|name| name == step || Some(name.as_str()) == family)
 }
 
-fn run(steps: Vec<Step>) -> bool {
-    let mut outcomes = Vec::new();
-    for step in steps {
-        println!("\n==== {}", step.name);
-        let started = Instant::now();
-        let outcome = Outcome::new(step.name, (step.run)(), started.elapsed());
-        if let Some(problem) = &outcome.problem {
-            println!("{problem}");
-        }
-        let verdict = if outcome.succeeded() { "ok" } else { "FAILED" };
-        println!(
-            "---- {} {verdict}, {:.1} s",
-            step.name,
-            outcome.took.as_secs_f64()
-        );
-        outcomes.push(outcome);
-    }
-    println!("\n{}", summary(&outcomes));
+/// Runs steps in this process, with their output as it comes. A failed one keeps no other from running.
+fn in_order(steps: &[Step]) -> bool {
+    let outcomes: Vec<_> = steps.iter().map(of).collect();
+    told(&outcomes)
+}
+
+fn told(outcomes: &[Outcome]) -> bool {
+    println!("\n{}", summary(outcomes));
     outcomes.iter().all(Outcome::succeeded)
+}
+
+fn of(step: &Step) -> Outcome {
+    println!("\n==== {}", step.name);
+    let started = Instant::now();
+    Outcome::new(step.name, (step.run)(), started.elapsed()).shown()
+}
+
+/// Installs what the chosen steps need. What cannot be installed is their failure, not this one's: they
+/// try again, and say what is missing.
+fn fetched(steps: &[Step], chosen: &[String]) -> Outcome {
+    println!("\n==== {TOOLS}");
+    let started = Instant::now();
+    for step in steps
+        .iter()
+        .filter(|step| chosen.iter().any(|name| name == step.name))
+    {
+        if let Err(error) = (step.tools)() {
+            println!("{}: {error:#}", step.name);
+        }
+    }
+    Outcome::new(TOOLS, Ok(Counts::default()), started.elapsed()).shown()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const EXTENT: Extent = Extent {
+        full: false,
+        fuzz_seconds: 1,
+    };
+
     fn selected(only: &[&str], skip: &[&str]) -> Result<Vec<&'static str>> {
         let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
         let arguments = TestArguments {
             only: owned(only),
             skip: owned(skip),
-            full: false,
-            fuzz_seconds: 1,
+            extent: EXTENT,
         };
-        let steps = select(all(&arguments), &arguments)?;
+        let steps = select(all(EXTENT), &arguments)?;
         Ok(steps.iter().map(|step| step.name).collect())
     }
 
@@ -147,14 +261,16 @@ mod tests {
         let both = ["autobahn-io_uring", "autobahn-epoll"];
         assert_eq!(selected(&["autobahn"], &[]).unwrap(), both);
         assert_eq!(
-            selected(&["autobahn", "fmt"], &["autobahn-epoll"]).unwrap(),
-            ["fmt", "autobahn-io_uring"]
+            selected(&["fmt", "autobahn"], &["autobahn-epoll"]).unwrap(),
+            ["autobahn-io_uring", "fmt"]
         );
     }
 
     #[test]
-    fn select_everything_takes_fuzzing_too() {
-        assert!(selected(&[], &[]).unwrap().contains(&"fuzz"));
+    fn select_everything_takes_all_that_is_quick_and_fuzzing_too() {
+        let everything = selected(&[], &[]).unwrap();
+        assert!(everything.contains(&"fuzz"));
+        assert!(quick().iter().all(|step| everything.contains(&step.name)));
         assert!(!selected(&[], &["fuzz"]).unwrap().contains(&"fuzz"));
     }
 
@@ -168,17 +284,30 @@ mod tests {
     }
 
     #[test]
-    fn run_failed_step_fails_the_whole_and_later_ones_still_run() {
+    fn needs_of_all_steps_exist_and_never_form_a_circle() {
+        let steps = all(EXTENT);
+        let mut done: Vec<&str> = Vec::new();
+        while let Some(step) = lanes::next(&steps, &done, &[]) {
+            done.push(step.name);
+        }
+        assert_eq!(done.len(), steps.len(), "{done:?}");
+        for need in steps.iter().flat_map(|step| step.needs) {
+            assert!(done.contains(need), "{need}");
+        }
+    }
+
+    #[test]
+    fn in_order_failed_step_fails_the_whole_and_later_ones_still_run() {
         let ran = std::rc::Rc::new(std::cell::Cell::new(false));
         let seen = ran.clone();
-        let steps = vec![
-            step("bad", || bail!("planted")),
-            step("good", move || {
+        let steps = [
+            step("bad", Lane::Deadlines, || bail!("planted")),
+            step("good", Lane::Deadlines, move || {
                 seen.set(true);
                 Ok(Counts::default())
             }),
         ];
-        assert!(!run(steps));
+        assert!(!in_order(&steps));
         assert!(ran.get());
     }
 }

@@ -82,6 +82,15 @@ pub fn chore(arguments: &Arguments) -> Result<bool> {
     Ok(total.failed == 0)
 }
 
+/// What [`step`] needs.
+pub fn tools() -> Result<()> {
+    Tool::ready(&home()?).map(drop)
+}
+
+fn home() -> Result<PathBuf> {
+    Ok(workspace::target_directory()?.join("autobahn"))
+}
+
 /// The step of `cargo xtask test`: the fast cases on one driver, or all of them, which takes six
 /// minutes or more.
 pub fn step(driver: Driver, full: bool) -> Result<Counts> {
@@ -100,7 +109,7 @@ fn suite(driver: Driver, cases: &[String], arguments: &Arguments) -> Result<Coun
         Some(path) => std::path::absolute(path)?,
         None => workspace::release_server()?,
     };
-    let home = workspace::target_directory()?.join("autobahn");
+    let home = home()?;
     let report = match &arguments.report {
         Some(directory) => std::path::absolute(directory)?,
         None => home.join("report"),
