@@ -16,9 +16,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// What steps without deadlines yield by: beside one that wants a processor they get a tenth of it.
-const NICENESS: &str = "10";
-
 /// True when nothing would run beside anything.
 pub fn are_one(steps: &[Step]) -> bool {
     steps.windows(2).all(|pair| pair[0].lane == pair[1].lane)
@@ -101,14 +98,10 @@ impl Running {
         if outcome.exists() {
             std::fs::remove_file(&outcome)?;
         }
-        let mut command = match step.lane {
-            Lane::Deadlines => Command::new(program),
-            Lane::Tools | Lane::Computing => {
-                let mut nice = Command::new("nice");
-                nice.args(["-n", NICENESS]).arg(program);
-                nice
-            }
-        };
+        let mut command = Command::new("nice");
+        command
+            .args(["-n", &step.lane.niceness().to_string()])
+            .arg(program);
         let names: Vec<_> = chosen.iter().map(|step| step.name).collect();
         command.args(["step", step.name, "--chosen", &names.join(",")]);
         command.args(["--fuzz-seconds", &extent.fuzz_seconds.to_string()]);

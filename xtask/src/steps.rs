@@ -4,7 +4,8 @@
 //!  lane        one step after the other, from left to right
 //!  tools       tools
 //!  deadlines   test-build ─ test ─ autobahn-io_uring ─ autobahn-epoll ─ browser ─ deploy ─ bench
-//!  computing   fmt ─ tidy ─ build ─ fuzz ─ clippy ─ docs              (at a lower priority)
+//!  release     build                                                  (yields to deadlines)
+//!  computing   fmt ─ tidy ─ fuzz ─ clippy ─ docs                      (yields to all others)
 //! ```
 
 use crate::autobahn::{self, Driver};
@@ -66,8 +67,22 @@ pub enum Lane {
     Tools,
     /// Steps whose tests hold deadlines. One at a time, because they need the processors in time.
     Deadlines,
-    /// Steps that nothing waits for but their end. They get what the others leave of the processors.
+    /// The build that most steps with deadlines wait for, and that ends in a link on one thread.
+    Release,
+    /// Steps that nothing waits for but the end of the run.
     Computing,
+}
+
+impl Lane {
+    /// How far it yields to lanes whose number is lower, which is what `nice` adds: of a processor that two
+    /// steps want, one that is 5 higher gets a quarter and one that is 10 higher a tenth.
+    pub fn niceness(self) -> u8 {
+        match self {
+            Self::Deadlines => 0,
+            Self::Tools | Self::Release => 5,
+            Self::Computing => 10,
+        }
+    }
 }
 
 pub struct Step {
@@ -144,7 +159,7 @@ const TOOLS: &str = "tools";
 
 /// In each lane what takes part in a long chain comes first.
 fn all(extent: Extent) -> Vec<Step> {
-    use Lane::{Computing, Deadlines, Tools};
+    use Lane::{Computing, Deadlines, Release, Tools};
     let autobahn = |driver| move || autobahn::step(driver, extent.full);
     let needs: &[_] = &["build", TOOLS];
     vec![
@@ -168,7 +183,7 @@ fn all(extent: Extent) -> Vec<Step> {
         step("bench", Deadlines, bench::step).needs(&["build", "test-build"]),
         step("fmt", Computing, cargo::fmt),
         step("tidy", Computing, tidy::step),
-        step("build", Computing, cargo::build),
+        step("build", Release, cargo::build),
         step("fuzz", Computing, move || fuzz::step(extent.fuzz_seconds))
             .needs(&[TOOLS])
             .tools(fuzz::tools),
