@@ -58,7 +58,7 @@ pub fn test() -> Result<Counts> {
     command.args(["test", "--workspace", "--no-fail-fast"]);
     // Most tests wait for a server's deadlines rather than for the processor.
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    command.env("RUST_TEST_THREADS", (2 * processors).to_string());
+    command.env("RUST_TEST_THREADS", (3 * processors).to_string());
     // Colours would end up inside the lines that are counted.
     command.env("CARGO_TERM_COLOR", "never");
     let (status, output) = run_and_keep(&mut command)?;
