@@ -187,8 +187,9 @@ fn all(extent: Extent) -> Vec<Step> {
         step("fuzz", Computing, move || fuzz::step(extent.fuzz_seconds))
             .needs(&[TOOLS])
             .tools(fuzz::tools),
-        step("clippy", Computing, cargo::clippy),
-        step("docs", Computing, cargo::docs),
+        // Before it has been started, `cargo test` would wait for these to leave the directory they share.
+        step("clippy", Computing, cargo::clippy).needs(&["test"]),
+        step("docs", Computing, cargo::docs).needs(&["test"]),
     ]
 }
 
