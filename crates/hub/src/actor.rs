@@ -15,33 +15,47 @@ const REQUESTS_PER_TURN: usize = 1024;
 ///
 /// `deliveries[n]` is the mailbox of core `n`. A full one is awaited: that core is behind, and
 /// the rooms of this home go at its pace until it has caught up. `turn_over` is awaited after
-/// each turn that leaves requests waiting; it lets the core's other tasks run.
+/// each turn that leaves something to do; it lets the core's other tasks run.
 pub async fn run(
     mut rooms: Rooms,
     requests: Receiver<Vec<Request>>,
     deliveries: Vec<Sender<Vec<Delivery>>>,
     turn_over: impl AsyncFn(),
 ) {
-    while let Ok(batch) = requests.recv_async().await {
-        let mut batch = batch.into_iter();
-        let mut left = REQUESTS_PER_TURN;
-        loop {
-            for request in batch.by_ref().take(left) {
-                left -= 1;
-                rooms.apply(request);
-            }
-            if left == 0 {
-                send_all(&mut rooms, &deliveries).await;
-                turn_over().await;
-                left = REQUESTS_PER_TURN;
-            } else if let Ok(more) = requests.try_recv() {
-                batch = more.into_iter();
-            } else {
-                break;
-            }
-        }
+    let mut batch = Vec::new().into_iter();
+    loop {
+        let requests_are_left = apply_some(&mut rooms, &mut batch, &requests);
+        let publications_are_left = rooms.order_released();
         send_all(&mut rooms, &deliveries).await;
+        if requests_are_left || publications_are_left {
+            turn_over().await;
+        } else if let Ok(next) = requests.recv_async().await {
+            batch = next.into_iter();
+        } else {
+            return;
+        }
     }
+}
+
+/// Applies the rest of a batch and those behind it, as many requests as one turn may. Returns
+/// whether there may be more.
+fn apply_some(
+    rooms: &mut Rooms,
+    batch: &mut std::vec::IntoIter<Request>,
+    requests: &Receiver<Vec<Request>>,
+) -> bool {
+    let mut left = REQUESTS_PER_TURN;
+    while left > 0 {
+        if let Some(request) = batch.next() {
+            rooms.apply(request);
+            left -= 1;
+        } else if let Ok(next) = requests.try_recv() {
+            *batch = next.into_iter();
+        } else {
+            return false;
+        }
+    }
+    true
 }
 
 /// Sends each core its batch; cores that have room first, so that a full one holds up nobody but

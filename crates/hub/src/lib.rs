@@ -1,31 +1,50 @@
 //! Rooms: one order per room, moved between cores as batches in bounded mailboxes.
 //!
 //! ```text
-//!  cores with connections                home core of the room            cores with subscribers
-//!  ──────────────────────                ─────────────────────            ──────────────────────
-//!  join, leave, publish ──[Request]──▶   actor: Rooms::apply    ──[Delivery]──▶  joined, refused, message
-//!                          mailbox       numbers, counts cores     mailbox
-//!                          (bounded)                               (bounded)
+//!  cores with connections             home core of the room               cores with subscribers,
+//!  ──────────────────────             ─────────────────────               or with publishers
+//!  join, leave, publish  ─[Request]─▶  actor: Rooms::apply                 ──────────────────────
+//!  hold, resume            mailbox       │ publications of a turn: a run
+//!                         (bounded)      │ of a held room: its backlog
+//!                                        ▼
+//!                                      Log::propose, Log::apply ─[Delivery]─▶ joined, refused
+//!                                                                 mailbox     messages, published
+//!                                                                (bounded)    unpublished, lost
 //! ```
 //!
-//! A room lives on one core, its *home*: a hash of its name says which. The home alone numbers the
-//! room's messages, so a room has one order; all that a home tells another core travels through
-//! one first-in-first-out mailbox, so a join's answer and the messages after it cannot cross.
+//! A room lives on one core, its *home*: a hash of its name says which. The home alone gives the
+//! room's messages their offsets, so a room has one order; all that a home tells another core
+//! travels through one first-in-first-out mailbox, so a join's answer and the messages after it
+//! cannot cross, and a publication is acknowledged behind the message itself.
+//!
+//! Each join and publication carries a ticket and is answered once. A room's epoch and offsets are
+//! its log's, which may be kept for a time when the room is empty and gone.
 //!
 //! *Never* here: sockets, spawning, clocks, randomness, frames. Payloads are opaque bytes. The
 //! actor's loop is a future that somebody else spawns; time and epochs are arguments.
 //!
 //! *Waiting has no circle:* whoever has requests may wait for a home's mailbox; a home may wait
-//! for a core's delivery mailbox; whoever drains deliveries never waits for either.
+//! for a core's delivery mailbox; whoever drains deliveries never waits for either. A core that is
+//! behind with one large room holds that room, and its home need not wait for it.
 
 mod actor;
+mod budget;
+mod kept;
+mod log;
 mod mailbox;
 mod name;
+mod room;
 mod rooms;
+mod run;
 mod view;
 
 pub use actor::run;
-pub use mailbox::{ConnectionId, CoreId, Delivery, JoinRefusal, Publication, Request, RoomId};
+pub use budget::RoomBudget;
+pub use log::{Envelope, Epoch, Log, NotNext, Position, Record};
+pub use mailbox::{
+    ConnectionId, CoreId, Delivery, JoinRefusal, LossReason, PublishRefusal, Request, RoomId,
+    Stamps, Target, Ticket,
+};
 pub use name::{NameError, ROOM_NAME_BYTES_MAX, RoomName};
-pub use rooms::{RoomBudget, Rooms};
+pub use rooms::Rooms;
 pub use view::{RoomView, Seen};

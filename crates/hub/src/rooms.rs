@@ -1,114 +1,84 @@
-//! The rooms of one home core: who numbers, who counts subscribers by core, who reaps.
+//! The rooms of one home core: which there are, what each request changes, what cores are told.
 //!
-//! Pure and synchronous: requests in, deliveries out.
+//! Pure and synchronous: requests in, deliveries out. Publications of one turn to one room are
+//! gathered in a run and ordered together, before any other request sees their room and at the
+//! latest when deliveries are taken. Those of a room that a core holds wait in its backlog.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
 };
 
-use slotmap::{Key, KeyData, SlotMap, new_key_type};
-use smallvec::SmallVec;
+use slotmap::{Key, KeyData, SlotMap};
 
 use crate::{
-    mailbox::{ConnectionId, CoreId, Delivery, JoinRefusal, Publication, Request, RoomId},
+    budget::RoomBudget,
+    kept::KeptLogs,
+    log::{Envelope, Epoch, Log, Position},
+    mailbox::{
+        ConnectionId, CoreId, Delivery, JoinRefusal, LossReason, PublishRefusal, Request, RoomId,
+        Target, Ticket,
+    },
     name::RoomName,
-    view::{LOOKED_AT_MAX, RoomView, Seen},
+    room::{Room, RoomKey},
+    run::{OpenRuns, Publication, Run},
+    view::{LOOKED_AT_MAX, RoomView},
 };
 
-new_key_type! { struct RoomKey; }
+/// How many empty rooms one sweep looks at, and how many kept logs it forgets, so that it takes a
+/// home well under a millisecond. The rest has its turn in the next.
+const REAPED_PER_SWEEP: usize = 1024;
 
-/// How many rooms there may be on all cores together. Shared by their homes; touched only when a
-/// room is made or reaped.
-#[derive(Debug)]
-pub struct RoomBudget {
-    rooms: AtomicUsize,
-    rooms_max: AtomicUsize,
-}
-
-impl RoomBudget {
-    /// A budget of `rooms_max` rooms in all.
-    pub fn new(rooms_max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            rooms: AtomicUsize::new(0),
-            rooms_max: AtomicUsize::new(rooms_max),
-        })
-    }
-
-    /// How many rooms there are now.
-    pub fn rooms(&self) -> usize {
-        self.rooms.load(Ordering::Relaxed)
-    }
-
-    /// Allows so many from now on. Rooms that are there stay, even if they are more.
-    pub fn allow(&self, rooms_max: usize) {
-        self.rooms_max.store(rooms_max, Ordering::Relaxed);
-    }
-
-    fn take(&self) -> bool {
-        let rooms_max = self.rooms_max.load(Ordering::Relaxed);
-        let more = |rooms| (rooms < rooms_max).then_some(rooms + 1);
-        self.rooms
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .is_ok()
-    }
-
-    fn give_back(&self) {
-        self.rooms.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// One room, as its home knows it.
-struct Room {
-    name: RoomName,
-    epoch: u64,
-    /// The number of the latest message; 0 before the first.
-    number: u64,
-    /// What it was when an operator last looked.
-    number_seen: u64,
-    /// Cores with subscribers, and how many each has (never 0).
-    subscribers: SmallVec<[(CoreId, u32); 2]>,
-    /// When the last subscriber left, in milliseconds; meaningless while there is one.
-    empty_since_ms: u64,
-    /// Whether it waits in [`Rooms::emptied`]: at most once, however often it empties.
-    awaits_reaping: bool,
-}
+/// How many publications that waited for held rooms are ordered in one turn.
+const RELEASED_PER_TURN: usize = 1024;
 
 /// The rooms whose home is one core.
 pub struct Rooms {
     home: CoreId,
     rooms: SlotMap<RoomKey, Room>,
     by_name: HashMap<RoomName, RoomKey>,
+    kept: KeptLogs,
     /// Rooms that became empty, and since when. Some have subscribers again, some have been empty
     /// only since later: looked at when their turn comes, so that a room that empties often may
     /// be reaped up to one idle time late.
     emptied: VecDeque<(RoomKey, u64)>,
+    /// This turn's publications.
+    runs: OpenRuns,
+    /// Rooms that nobody holds any more and whose backlog is being ordered.
+    released: VecDeque<RoomKey>,
+    /// Bytes of all backlogs.
+    waiting_bytes: usize,
+    waiting_bytes_max: usize,
     now_ms: u64,
     /// When an operator last looked.
     looked_ms: u64,
     budget: Arc<RoomBudget>,
-    epochs: Box<dyn FnMut() -> u64>,
+    epochs: Box<dyn FnMut() -> Epoch>,
     /// Deliveries not yet taken, by the core they are for.
     outgoing: Vec<Vec<Delivery>>,
 }
 
 impl Rooms {
-    /// The rooms of `home`, one of `cores` cores; `epochs` yields the random epoch of
-    /// each new room.
+    /// The rooms of `home`, one of `cores` cores. Publications that wait for held rooms take at most
+    /// `waiting_bytes_max`, each with `size_of::<Request>()` beside its payload; `epochs` yields the
+    /// random epoch of each new log.
     pub fn new(
         home: CoreId,
         cores: usize,
         budget: Arc<RoomBudget>,
-        epochs: impl FnMut() -> u64 + 'static,
+        waiting_bytes_max: usize,
+        epochs: impl FnMut() -> Epoch + 'static,
     ) -> Self {
         Self {
             home,
             rooms: SlotMap::with_key(),
             by_name: HashMap::new(),
+            kept: KeptLogs::default(),
             emptied: VecDeque::new(),
+            runs: OpenRuns::default(),
+            released: VecDeque::new(),
+            waiting_bytes: 0,
+            waiting_bytes_max,
             now_ms: 0,
             looked_ms: 0,
             budget,
@@ -120,24 +90,58 @@ impl Rooms {
     /// Carries out one request; what it causes waits in [`take_outgoing`](Self::take_outgoing).
     pub fn apply(&mut self, request: Request) {
         match request {
-            Request::Join { name, subscriber } => self.join(name, subscriber),
-            Request::Leave { room, core } => self.leave(room, core),
+            Request::Join {
+                name,
+                subscriber,
+                ticket,
+            } => self.join(name, subscriber, ticket),
+            Request::Leave { room, core } => self.leave(key_of(room), core),
             Request::Publish {
-                room,
+                to,
                 publisher,
-                publication,
-            } => self.publish(room, publisher, publication),
-            Request::Sweep { now_ms, idle_ms } => self.sweep(now_ms, idle_ms),
+                ticket,
+                stamp,
+                record,
+            } => self.publish(
+                to,
+                Publication {
+                    publisher,
+                    ticket,
+                    stamp,
+                    record,
+                },
+            ),
+            Request::Hold { room, core } => self.hold(key_of(room), core),
+            Request::Resume { room, core } => self.resume(key_of(room), core),
+            Request::Lose { name, reason } => self.lose(&name, reason),
+            Request::Sweep {
+                now_ms,
+                idle_ms,
+                position_ttl_ms,
+            } => self.sweep(now_ms, idle_ms, position_ttl_ms),
             Request::Look { top, reply } => drop(reply.try_send(self.look(top))),
         }
     }
 
-    /// Takes the deliveries for `core`, oldest first.
+    /// Orders publications that waited for rooms which nobody holds any more, up to 1,024 of them.
+    /// Returns whether more are left: they are another turn's.
+    pub fn order_released(&mut self) -> bool {
+        let mut left = RELEASED_PER_TURN;
+        while left > 0
+            && let Some(key) = self.released.pop_front()
+        {
+            left -= self.order_backlog(key, left);
+        }
+        !self.released.is_empty()
+    }
+
+    /// Takes the deliveries for `core`, oldest first, once this turn's publications are ordered.
     pub fn take_outgoing(&mut self, core: CoreId) -> Vec<Delivery> {
+        self.close_runs();
         std::mem::take(&mut self.outgoing[core.index()])
     }
 
-    /// How many rooms have their home here.
+    /// How many rooms have their home here, without kept logs.
     pub fn len(&self) -> usize {
         self.rooms.len()
     }
@@ -152,111 +156,257 @@ impl Rooms {
         self.rooms.is_empty()
     }
 
-    fn join(&mut self, name: RoomName, subscriber: ConnectionId) {
+    /// Bytes of publications that wait for held rooms.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    fn join(&mut self, name: RoomName, subscriber: ConnectionId, ticket: Ticket) {
+        let core = subscriber.core;
         let Some(key) = self.find_or_make(name) else {
             let reason = JoinRefusal::TooManyRooms;
-            self.deliver(subscriber.core, Delivery::Refused { subscriber, reason });
-            return;
+            let refused = Delivery::Refused {
+                subscriber,
+                ticket,
+                reason,
+            };
+            return self.deliver(core, refused);
         };
+        self.close_run(key);
         let room = &mut self.rooms[key];
-        let core = subscriber.core;
-        match room.subscribers.iter_mut().find(|(c, _)| *c == core) {
-            Some((_, count)) => *count += 1,
-            None => room.subscribers.push((core, 1)),
-        }
+        room.join(core);
         let joined = Delivery::Joined {
             subscriber,
-            room: RoomId {
-                home: self.home,
-                token: key.data().as_ffi(),
-            },
-            epoch: room.epoch,
-            position: room.number,
+            ticket,
+            room: id_of(self.home, key),
+            name: room.name.clone(),
+            position: room.log.top(),
         };
         self.deliver(core, joined);
     }
 
+    /// The room of this name. It is made if there is a place for it in the budget: its own, if its
+    /// log was kept, or a new one, or that of the log that has been kept longest.
     fn find_or_make(&mut self, name: RoomName) -> Option<RoomKey> {
         if let Some(key) = self.by_name.get(&name) {
             return Some(*key);
         }
-        if !self.budget.take() {
-            return None;
-        }
-        let key = self.rooms.insert(Room {
-            name: name.clone(),
-            epoch: (self.epochs)(),
-            number: 0,
-            number_seen: 0,
-            subscribers: SmallVec::new(),
-            empty_since_ms: self.now_ms,
-            awaits_reaping: false,
-        });
+        let log = match self.kept.take(&name) {
+            Some(log) => log,
+            None if self.budget.take() || self.kept.drop_oldest() => Log::new((self.epochs)()),
+            None => return None,
+        };
+        let room = Room::new(name.clone(), log, self.now_ms);
+        let key = self.rooms.insert(room);
         self.by_name.insert(name, key);
         Some(key)
     }
 
-    fn leave(&mut self, room: RoomId, core: CoreId) {
-        let key = key_of(room);
+    fn leave(&mut self, key: RoomKey, core: CoreId) {
+        self.close_run(key);
+        if let Some(room) = self.rooms.get_mut(key) {
+            room.leave(core);
+            self.note_if_empty(key);
+            self.release(key);
+        }
+    }
+
+    fn publish(&mut self, to: Target, publication: Publication) {
+        let key = match to {
+            Target::Room(id) => Ok(key_of(id)),
+            Target::Name(name) => self.find_or_make(name).ok_or(PublishRefusal::TooManyRooms),
+        };
+        let found = key.and_then(|key| match self.rooms.get_mut(key) {
+            Some(room) => Ok((key, room)),
+            None => Err(PublishRefusal::RoomGone),
+        });
+        let (key, room) = match found {
+            Ok(found) => found,
+            Err(reason) => return self.refuse(&publication, reason),
+        };
+        if let Some(backlog) = &mut room.backlog {
+            let bytes = publication.bytes();
+            if bytes > self.waiting_bytes_max.saturating_sub(self.waiting_bytes) {
+                return self.refuse(&publication, PublishRefusal::Busy);
+            }
+            self.waiting_bytes += bytes;
+            backlog.push(publication);
+        } else {
+            let slot = *room.run.get_or_insert_with(|| self.runs.open(key));
+            if self.runs.push(slot, publication) {
+                self.close_run(key);
+            }
+        }
+    }
+
+    fn refuse(&mut self, publication: &Publication, reason: PublishRefusal) {
+        let &Publication {
+            publisher, ticket, ..
+        } = publication;
+        let unpublished = Delivery::Unpublished {
+            publisher,
+            ticket,
+            reason,
+        };
+        self.deliver(publisher.core, unpublished);
+    }
+
+    fn hold(&mut self, key: RoomKey, core: CoreId) {
+        self.close_run(key);
+        if let Some(room) = self.rooms.get_mut(key) {
+            room.set_held(core, true);
+            if room.is_held() {
+                room.backlog.get_or_insert_default();
+            }
+        }
+    }
+
+    fn resume(&mut self, key: RoomKey, core: CoreId) {
+        if let Some(room) = self.rooms.get_mut(key) {
+            room.set_held(core, false);
+            self.release(key);
+        }
+    }
+
+    /// Has the room's backlog ordered if there is one and nobody holds the room.
+    fn release(&mut self, key: RoomKey) {
+        let room = &mut self.rooms[key];
+        if room.is_held() {
+            return;
+        }
+        if let Some(backlog) = &mut room.backlog {
+            if backlog.is_empty() {
+                room.backlog = None;
+            } else if !std::mem::replace(&mut backlog.is_listed, true) {
+                self.released.push_back(key);
+            }
+        }
+    }
+
+    /// Orders one run of a released room's backlog, at most `most` publications; returns how many. A
+    /// room that was lost or is held again since it was released is passed over.
+    fn order_backlog(&mut self, key: RoomKey, most: usize) -> usize {
+        let Some(room) = self.rooms.get_mut(key) else {
+            return 0;
+        };
+        let is_held = room.is_held();
+        let Some(backlog) = &mut room.backlog else {
+            return 0;
+        };
+        backlog.is_listed = false;
+        if is_held {
+            return 0;
+        }
+        let (mut run, len, bytes) = backlog.take_run(most);
+        self.waiting_bytes -= bytes;
+        order(id_of(self.home, key), room, &mut run, &mut self.outgoing);
+        self.note_if_empty(key);
+        self.release(key);
+        len
+    }
+
+    /// Orders the publications of this turn.
+    fn close_runs(&mut self) {
+        let mut slot = 0;
+        while let Some(key) = self.runs.room(slot) {
+            self.close_run(key);
+            slot += 1;
+        }
+        self.runs.restart();
+    }
+
+    /// Orders the publications of this turn to one room.
+    fn close_run(&mut self, key: RoomKey) {
         let Some(room) = self.rooms.get_mut(key) else {
             return;
         };
-        let Some(at) = room.subscribers.iter().position(|(c, _)| *c == core) else {
+        if let Some(slot) = room.run.take() {
+            let id = id_of(self.home, key);
+            order(id, room, self.runs.run(slot), &mut self.outgoing);
+            self.note_if_empty(key);
+        }
+    }
+
+    fn lose(&mut self, name: &RoomName, reason: LossReason) {
+        if self.kept.take(name).is_some() {
+            return self.budget.give_back(1);
+        }
+        let Some(&key) = self.by_name.get(name) else {
             return;
         };
-        room.subscribers[at].1 -= 1;
-        if room.subscribers[at].1 == 0 {
-            room.subscribers.swap_remove(at);
+        self.close_run(key);
+        let Some(room) = self.remove(key) else {
+            return;
+        };
+        self.budget.give_back(1);
+        for share in room.shares {
+            let room = id_of(self.home, key);
+            self.deliver(share.core, Delivery::Lost { room, reason });
         }
-        if room.subscribers.is_empty() {
-            room.empty_since_ms = self.now_ms;
+        let backlog = room.backlog.unwrap_or_default();
+        for publication in backlog.into_waiting() {
+            self.waiting_bytes -= publication.bytes();
+            self.refuse(&publication, PublishRefusal::RoomGone);
+        }
+    }
+
+    fn remove(&mut self, key: RoomKey) -> Option<Room> {
+        let room = self.rooms.remove(key)?;
+        self.by_name.remove(&room.name);
+        Some(room)
+    }
+
+    /// A room without subscribers is idle from now on.
+    fn note_if_empty(&mut self, key: RoomKey) {
+        let room = &mut self.rooms[key];
+        if room.shares.is_empty() {
+            room.idle_since_ms = self.now_ms;
             if !std::mem::replace(&mut room.awaits_reaping, true) {
                 self.emptied.push_back((key, self.now_ms));
             }
         }
     }
 
-    fn publish(&mut self, id: RoomId, publisher: ConnectionId, publication: Publication) {
-        let Some(room) = self.rooms.get_mut(key_of(id)) else {
-            self.deliver(publisher.core, Delivery::Unpublished { publisher });
-            return;
-        };
-        room.number += 1;
-        for (core, _) in &room.subscribers {
-            self.outgoing[core.index()].push(Delivery::Message {
-                room: id,
-                number: room.number,
-                publisher,
-                publication: publication.clone(),
-            });
-        }
-    }
-
-    fn sweep(&mut self, now_ms: u64, idle_ms: u64) {
+    fn sweep(&mut self, now_ms: u64, idle_ms: u64, position_ttl_ms: u64) {
+        self.close_runs();
         self.now_ms = now_ms;
-        while let Some(&(key, queued_ms)) = self.emptied.front() {
-            if now_ms.saturating_sub(queued_ms) < idle_ms {
+        for _ in 0..REAPED_PER_SWEEP {
+            if !self.kept.drop_expired(now_ms, position_ttl_ms) {
                 break;
             }
-            self.emptied.pop_front();
-            self.reap_or_keep(key, idle_ms);
+            self.budget.give_back(1);
+        }
+        for _ in 0..REAPED_PER_SWEEP {
+            match self.emptied.front() {
+                Some(&(key, queued_ms)) if now_ms.saturating_sub(queued_ms) >= idle_ms => {
+                    self.emptied.pop_front();
+                    self.reap_or_keep(key, idle_ms, position_ttl_ms);
+                }
+                _ => break,
+            }
         }
     }
 
-    fn reap_or_keep(&mut self, key: RoomKey, idle_ms: u64) {
-        let room = &mut self.rooms[key];
-        if !room.subscribers.is_empty() {
+    fn reap_or_keep(&mut self, key: RoomKey, idle_ms: u64, position_ttl_ms: u64) {
+        let Some(room) = self.rooms.get_mut(key) else {
+            // It was lost since it emptied.
+            return;
+        };
+        if !room.is_unused() {
             room.awaits_reaping = false;
-        } else if self.now_ms.saturating_sub(room.empty_since_ms) < idle_ms {
-            self.emptied.push_back((key, room.empty_since_ms));
-        } else if let Some(room) = self.rooms.remove(key) {
-            self.by_name.remove(&room.name);
-            self.budget.give_back();
+        } else if self.now_ms.saturating_sub(room.idle_since_ms) < idle_ms {
+            self.emptied.push_back((key, room.idle_since_ms));
+        } else if let Some(room) = self.remove(key) {
+            match position_ttl_ms {
+                0 => self.budget.give_back(1),
+                _ => self.kept.put(room.name, room.log, self.now_ms),
+            }
         }
     }
 
     /// The rooms that stand out among the first [`LOOKED_AT_MAX`].
     fn look(&mut self, top: usize) -> RoomView {
+        self.close_runs();
         let home = self.home.0;
         let window_ms = self.now_ms - std::mem::replace(&mut self.looked_ms, self.now_ms);
         let looked_at = self.rooms.values_mut().take(LOOKED_AT_MAX);
@@ -269,28 +419,55 @@ impl Rooms {
     }
 }
 
-impl Room {
-    fn look(&mut self, home: u16) -> Seen {
-        let number_seen = std::mem::replace(&mut self.number_seen, self.number);
-        Seen {
-            name: self.name.clone(),
-            home,
-            subscribers: self.subscribers.iter().map(|(_, count)| count).sum(),
-            cores: self.subscribers.len(),
-            messages: self.number,
-            messages_new: self.number - number_seen,
-        }
+impl Drop for Rooms {
+    fn drop(&mut self) {
+        self.budget.give_back(self.rooms.len() + self.kept.len());
     }
 }
 
-impl Drop for Rooms {
-    fn drop(&mut self) {
-        for _ in 0..self.rooms.len() {
-            self.budget.give_back();
-        }
+/// Gives a run its offsets and empties it: each core with subscribers has the messages, and behind
+/// them each publisher's core the acknowledgement.
+fn order(id: RoomId, room: &mut Room, run: &mut Run, outgoing: &mut [Vec<Delivery>]) {
+    let (records, stamps) = run.take_messages();
+    let envelope = room.log.propose(records);
+    room.log
+        .apply(&envelope)
+        .expect("a log's own proposal continues it");
+    let Envelope {
+        epoch,
+        first,
+        records,
+    } = envelope;
+    for share in &room.shares {
+        outgoing[share.core.index()].push(Delivery::Messages {
+            room: id,
+            first,
+            records: records.clone(),
+            stamps: stamps.clone(),
+        });
+    }
+    for (offset, publication) in (first..).zip(run.drain()) {
+        let Publication {
+            publisher,
+            ticket,
+            stamp,
+            ..
+        } = publication;
+        outgoing[publisher.core.index()].push(Delivery::Published {
+            publisher,
+            ticket,
+            room: id,
+            position: Position { epoch, offset },
+            stamp,
+        });
     }
 }
 
 fn key_of(room: RoomId) -> RoomKey {
     KeyData::from_ffi(room.token).into()
+}
+
+fn id_of(home: CoreId, key: RoomKey) -> RoomId {
+    let token = key.data().as_ffi();
+    RoomId { home, token }
 }

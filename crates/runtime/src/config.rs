@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
 
-use crate::{addresses::AddressLimits, forwarded::Proxies, rates::Rate};
+use crate::admission::{AddressLimits, Proxies, Rate};
 
 /// Which of monoio's drivers the cores run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,11 @@ pub struct Config {
     pub control_rate: Option<Rate>,
     /// Rooms at the same time, on all cores together.
     pub rooms_max: usize,
+    /// Rooms that one connection may be in at the same time, those included that it has asked for, from
+    /// 1 to 256.
+    pub rooms_per_connection_max: usize,
+    /// Commands for connections that wait on one core, at least 1. *At start.*
+    pub commands_max: usize,
     /// Bytes queued for one connection: what is for it alone and its lag in all its rooms. A
     /// queue that is empty takes one message of any permitted size.
     pub send_queue_bytes_max: usize,
@@ -114,6 +119,9 @@ pub struct Timeouts {
     pub interrupt_drain: Duration,
     /// An empty room is kept for this long.
     pub room_idle: Duration,
+    /// For how long the epoch and the number of the latest message of a room are kept after the room
+    /// itself; may be zero.
+    pub position: Duration,
     /// From accept until an open connection is closed, give or take a tenth that is different for
     /// each. `None`: never for its age.
     pub connection_age: Option<Duration>,
@@ -133,6 +141,10 @@ impl Default for Config {
             message_rate: None,
             control_rate: None,
             rooms_max: 1_000_000,
+            // Centrifugo's default; a page that needs more is better served by several connections.
+            rooms_per_connection_max: 128,
+            // A tenth of a second of a back end that tells a core ten thousand things a second.
+            commands_max: 1_024,
             // A second of a busy room at full rate; slower peers are better off reconnecting.
             send_queue_bytes_max: 1 << 20,
             // A quarter of a small machine's 4 GiB.
@@ -176,6 +188,8 @@ impl Default for Timeouts {
             // About as long as somebody at a terminal waits without wondering.
             interrupt_drain: Duration::from_secs(2),
             room_idle: Duration::from_secs(60),
+            // Nobody asks for what a room without history has told before.
+            position: Duration::ZERO,
             connection_age: None,
         }
     }

@@ -62,6 +62,8 @@ pub enum EndReason {
     RoomBusy,
     /// A room of this connection is no more.
     RoomGone,
+    /// The order of a room of this connection is lost.
+    RoomLost,
     /// The session asked for it, with this code and text.
     SessionClosed(CloseCode, &'static str),
     /// The session's code panicked.
@@ -196,11 +198,8 @@ impl EndReason {
                 Code::TRY_AGAIN_LATER,
                 "too slow: the queue of this connection is full",
             ),
-            Self::QueuesFull => closed(
-                "queues_full",
-                Code::TRY_AGAIN_LATER,
-                "too slow: the queues of all connections are full",
-            ),
+            // It is reset: a close frame would wait behind what its peer does not read.
+            Self::QueuesFull => in_silence("queues_full"),
             Self::UnfinishedFull => closed(
                 "unfinished_full",
                 Code::TRY_AGAIN_LATER,
@@ -232,6 +231,11 @@ impl EndReason {
                 "the message did not come in time",
             ),
             Self::RoomGone => closed("room_gone", Code::INTERNAL, "the room is no more"),
+            Self::RoomLost => closed(
+                "room_lost",
+                Code::TRY_AGAIN_LATER,
+                "messages of the room may be lost: join it again",
+            ),
             Self::SessionClosed(code, text) => closed("session_closed", *code, text),
             Self::Panicked => closed("panicked", Code::INTERNAL, "internal error")
                 .or_answered(500, "Something went wrong here."),
@@ -361,7 +365,7 @@ const REFUSED: [Refused; 4] = [
 ];
 
 /// Reasons that are one each; the others carry a code, a rule or how far it had come.
-const PLAIN: [EndReason; 24] = [
+const PLAIN: [EndReason; 25] = [
     EndReason::Answered,
     EndReason::TooManyConnections,
     EndReason::AddressConnections,
@@ -383,6 +387,7 @@ const PLAIN: [EndReason; 24] = [
     EndReason::WriteStalled,
     EndReason::RoomBusy,
     EndReason::RoomGone,
+    EndReason::RoomLost,
     EndReason::Panicked,
     EndReason::Drained,
     EndReason::Aged,
@@ -398,10 +403,7 @@ impl Ending {
         let mut all: Vec<_> = reasons
             .flat_map(|reason| match reason {
                 // Also before there is a WebSocket, or by a reset: then without a code.
-                EndReason::Panicked
-                | EndReason::Drained
-                | EndReason::QueuesFull
-                | EndReason::UnfinishedFull => {
+                EndReason::Panicked | EndReason::Drained | EndReason::UnfinishedFull => {
                     vec![reason.ending(false), reason.ending(true)]
                 }
                 _ => vec![reason.ending(true)],

@@ -5,7 +5,6 @@ use std::{
     net::{TcpListener, TcpStream},
     rc::Rc,
     sync::Arc,
-    time::Instant,
 };
 
 use codec::{Event, Inflater, Limits, Request};
@@ -14,16 +13,15 @@ use hub::CoreId;
 
 use crate::{
     admission::Admitted,
+    clock::{Clock, Now},
     config::{Config, DriverChoice},
-    connection::{Connection, ConnectionKey, Heartbeat, Stage},
-    core::{Core, Depths, Shared, State},
-    driver::CoreRuntime,
-    outbox::Outboxes,
-    poller::Poller,
-    session::{Answer, Application, Route},
-    signal::Signal,
-    socket::Socket,
-    turnstile::Turnstile,
+    connection::{Answer, Application, Connection, Heartbeat, Route, Stage},
+    ids::ConnectionKey,
+    io::Socket,
+    process::CoreRuntime,
+    reactor::{Core, Depths, Poller, Shared, State, Wakes},
+    rooms::Requests,
+    turn::Turnstile,
 };
 
 /// Runs a test on a core of each driver, whose turns pass.
@@ -45,10 +43,24 @@ pub(crate) fn open(state: &mut State) -> (ConnectionKey, TcpStream) {
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (connected, address) = listener.accept().unwrap();
     let socket = Socket::new(connected.into(), None).unwrap();
-    let mut connection = Connection::new(socket, address, Admitted::Yes, 0, 0);
-    let heartbeat = Heartbeat::PingAt(u64::MAX);
-    connection.stage = Stage::Open { heartbeat };
-    (state.connections.insert(connection), peer)
+    let key = state.connections.insert(|key| {
+        let now = Now::default();
+        let mut connection = Connection::new(key, socket, address, Admitted::Yes, now, 0);
+        let heartbeat = Heartbeat::PingAt(u64::MAX);
+        connection.stage = Stage::Open { heartbeat };
+        connection
+    });
+    (key, peer)
+}
+
+/// The connection of a key, which is there.
+pub(crate) fn at(state: &mut State, key: ConnectionKey) -> &mut Connection {
+    state.connections.get_mut(key).expect("it is there")
+}
+
+/// Another configuration.
+pub(crate) fn configure(state: &mut State, config: Config) {
+    state.parts.config = Arc::new(config);
 }
 
 /// Lets a connection's protocol take frames, as after its handshake.
@@ -84,7 +96,7 @@ impl Application for Nobody {
     }
 }
 
-/// A core without a flusher: the test is it. And the mailbox of its rooms, which nobody empties.
+/// A core without loops: the test is them. And the mailbox of its rooms, which nobody empties.
 fn core() -> (Rc<Core>, Receiver<Vec<hub::Request>>) {
     let (requests, mailbox) = flume::unbounded();
     let (deliveries, _) = flume::unbounded();
@@ -92,17 +104,17 @@ fn core() -> (Rc<Core>, Receiver<Vec<hub::Request>>) {
         config: Arc::new(Config::default()),
         application: Arc::new(Nobody),
         admission: Arc::default(),
-        started: Instant::now(),
+        clock: Clock::start(),
     };
-    let flush = Rc::new(Signal::default());
+    let wakes = Wakes::default();
     let id = CoreId(0);
-    let homes = RandomState::new();
-    let outboxes = Outboxes::new(id, vec![requests.clone()], homes, 0, flush.clone());
+    let flush = wakes.flush.clone();
+    let to_homes = Requests::new(id, vec![requests.clone()], RandomState::new(), 0, flush);
     let (turnstile, poller) = (Turnstile::new().unwrap(), Poller::new().unwrap());
     let depths = Depths {
         requests,
         deliveries,
     };
-    let core = Core::new(id, shared, outboxes, flush, turnstile, poller, depths);
+    let core = Core::new(id, shared, to_homes, wakes, turnstile, poller, depths);
     (core, mailbox)
 }

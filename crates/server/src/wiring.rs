@@ -57,6 +57,8 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
         message_rate: rate(settings.message_rate, settings.message_burst),
         control_rate: rate(settings.control_rate, settings.control_burst),
         rooms_max: settings.rooms_max,
+        rooms_per_connection_max: otherwise.rooms_per_connection_max,
+        commands_max: otherwise.commands_max,
         send_queue_bytes_max: settings.send_queue_bytes_max.bytes(),
         // With another quarter that queues take while they grow, it is half of the memory.
         send_queues_bytes_max: part_of_memory(
@@ -94,6 +96,7 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
             drain: settings.drain_timeout.duration(),
             interrupt_drain: settings.interrupt_drain_timeout.duration(),
             room_idle: settings.room_idle_timeout.duration(),
+            position: otherwise.timeouts.position,
             connection_age: settings.max_connection_age.map(Period::duration),
         },
     }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use codec::{Request, negotiate};
 use hub::{NameError, RoomName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use runtime::{Opening, Session};
+use runtime::{BodyForm, Lag, Opening, Session};
 
 /// Makes a module and an entry of the table of each line.
 macro_rules! table {
@@ -111,6 +111,8 @@ impl Protocol {
             protocol: self.name,
             subprotocol,
             room,
+            body: BodyForm::RAW,
+            lag: Lag::Close,
             session,
         })
     }

@@ -22,6 +22,8 @@ pub(super) struct InRoom;
 
 impl Session for InRoom {
     fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>) {
-        outlet.publish(message.kind, message.payload);
+        if let Some(room) = outlet.room() {
+            outlet.publish(room, message.kind, message.payload);
+        }
     }
 }

@@ -1,0 +1,112 @@
+//! One room, as its home knows it: its log, and the cores that have subscribers.
+
+use slotmap::new_key_type;
+use smallvec::SmallVec;
+
+use crate::{log::Log, mailbox::CoreId, name::RoomName, run::Backlog, view::Seen};
+
+new_key_type! {
+    /// A room's slot in its home.
+    pub(crate) struct RoomKey;
+}
+
+/// One room.
+pub(crate) struct Room {
+    pub(crate) name: RoomName,
+    pub(crate) log: Log,
+    /// The offset of the latest message when an operator last looked.
+    offset_seen: u64,
+    /// Cores with subscribers.
+    pub(crate) shares: SmallVec<[Share; 2]>,
+    /// Since when it has had neither subscriber nor publication, in milliseconds; meaningless while
+    /// there is a subscriber.
+    pub(crate) idle_since_ms: u64,
+    /// Whether it waits for its time to be reaped: at most once, however often it empties.
+    pub(crate) awaits_reaping: bool,
+    /// The slot of its run of this turn, if it has one.
+    pub(crate) run: Option<usize>,
+    /// There while a core holds the room, and until what waited meanwhile has been ordered.
+    pub(crate) backlog: Option<Box<Backlog>>,
+}
+
+/// One core's share of a room.
+pub(crate) struct Share {
+    pub(crate) core: CoreId,
+    /// Whether it holds the room.
+    holds: bool,
+    /// How many subscribers it has (never 0).
+    subscribers: u32,
+}
+
+impl Room {
+    /// A room that nobody has joined.
+    pub(crate) fn new(name: RoomName, log: Log, now_ms: u64) -> Self {
+        Self {
+            name,
+            offset_seen: log.top().offset,
+            log,
+            shares: SmallVec::new(),
+            idle_since_ms: now_ms,
+            awaits_reaping: false,
+            run: None,
+            backlog: None,
+        }
+    }
+
+    fn share(&mut self, core: CoreId) -> Option<&mut Share> {
+        self.shares.iter_mut().find(|share| share.core == core)
+    }
+
+    /// The core has one subscriber more.
+    pub(crate) fn join(&mut self, core: CoreId) {
+        match self.share(core) {
+            Some(share) => share.subscribers += 1,
+            None => self.shares.push(Share {
+                core,
+                holds: false,
+                subscribers: 1,
+            }),
+        }
+    }
+
+    /// The core has one subscriber fewer, if it has any. With its last it lets go of the room.
+    pub(crate) fn leave(&mut self, core: CoreId) {
+        if let Some(at) = self.shares.iter().position(|share| share.core == core) {
+            self.shares[at].subscribers -= 1;
+            if self.shares[at].subscribers == 0 {
+                self.shares.swap_remove(at);
+            }
+        }
+    }
+
+    /// The core holds the room from now on, or no longer. One without subscribers cannot.
+    pub(crate) fn set_held(&mut self, core: CoreId, holds: bool) {
+        if let Some(share) = self.share(core) {
+            share.holds = holds;
+        }
+    }
+
+    /// Whether any core holds the room.
+    pub(crate) fn is_held(&self) -> bool {
+        self.shares.iter().any(|share| share.holds)
+    }
+
+    /// Whether it may be reaped when it has been idle for long enough.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.shares.is_empty() && self.backlog.is_none()
+    }
+
+    /// What an operator sees of it.
+    pub(crate) fn look(&mut self, home: u16) -> Seen {
+        let messages = self.log.top().offset;
+        let messages_before = std::mem::replace(&mut self.offset_seen, messages);
+        Seen {
+            name: self.name.clone(),
+            home,
+            subscribers: self.shares.iter().map(|share| share.subscribers).sum(),
+            cores: self.shares.len(),
+            messages,
+            messages_new: messages - messages_before,
+        }
+    }
+}

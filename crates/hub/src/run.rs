@@ -1,0 +1,154 @@
+//! Publications before they have their offsets: those of a turn, and those of a room that is held.
+
+use std::{collections::VecDeque, mem, sync::Arc, vec};
+
+use crate::{
+    log::Record,
+    mailbox::{ConnectionId, Request, Stamps, Ticket},
+    room::RoomKey,
+};
+
+/// A run with so many bytes is ordered before more is added, so that no delivery is much larger
+/// than this or the largest message.
+const RUN_BYTES_MAX: usize = 256 << 10;
+
+/// For how many publications a run keeps its memory when it is used again.
+const RUN_LEN_KEPT: usize = 16;
+
+/// A publication on its way to its offset.
+pub(crate) struct Publication {
+    pub(crate) publisher: ConnectionId,
+    pub(crate) ticket: Ticket,
+    pub(crate) stamp: u64,
+    pub(crate) record: Record,
+}
+
+impl Publication {
+    /// What it counts for: its payload and what carries it, so that empty messages count too.
+    pub(crate) fn bytes(&self) -> usize {
+        self.record.payload.len() + size_of::<Request>()
+    }
+}
+
+/// Publications of one room that get consecutive offsets in one envelope.
+#[derive(Default)]
+pub(crate) struct Run {
+    publications: Vec<Publication>,
+    bytes: usize,
+}
+
+impl Run {
+    /// Adds one more.
+    pub(crate) fn push(&mut self, publication: Publication) {
+        self.bytes += publication.bytes();
+        self.publications.push(publication);
+    }
+
+    /// Whether it should be ordered before more is added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= RUN_BYTES_MAX
+    }
+
+    /// Takes the messages out, and what their publishers gave with them. The publications themselves
+    /// stay, without their payloads, to be acknowledged.
+    pub(crate) fn take_messages(&mut self) -> (Arc<[Record]>, Stamps) {
+        let records = self.publications.iter_mut().map(|it| Record {
+            tag: it.record.tag,
+            payload: mem::take(&mut it.record.payload),
+        });
+        let records = records.collect();
+        let stamps = self.publications.iter().map(|it| it.stamp).collect();
+        (records, stamps)
+    }
+
+    /// Takes the publications out, the first first.
+    pub(crate) fn drain(&mut self) -> vec::Drain<'_, Publication> {
+        self.bytes = 0;
+        self.publications.drain(..)
+    }
+}
+
+/// The runs that are open in this turn: at most one for each room, which knows its slot.
+#[derive(Default)]
+pub(crate) struct OpenRuns {
+    /// Those behind the open ones are empty and keep some memory, so that a turn allocates none.
+    slots: Vec<(RoomKey, Run)>,
+    open: usize,
+}
+
+impl OpenRuns {
+    /// Opens a run for a room; returns its slot.
+    pub(crate) fn open(&mut self, room: RoomKey) -> usize {
+        let slot = self.open;
+        match self.slots.get_mut(slot) {
+            Some((key, run)) => {
+                *key = room;
+                run.publications.shrink_to(RUN_LEN_KEPT);
+            }
+            None => self.slots.push((room, Run::default())),
+        }
+        self.open += 1;
+        slot
+    }
+
+    /// Adds a publication to an open run; returns whether the run is full now.
+    pub(crate) fn push(&mut self, slot: usize, publication: Publication) -> bool {
+        let run = &mut self.slots[slot].1;
+        run.push(publication);
+        run.is_full()
+    }
+
+    /// The run in this slot.
+    pub(crate) fn run(&mut self, slot: usize) -> &mut Run {
+        &mut self.slots[slot].1
+    }
+
+    /// The room whose run is or was in this slot, while there are so many slots in use.
+    pub(crate) fn room(&self, slot: usize) -> Option<RoomKey> {
+        let (room, _) = self.slots[..self.open].get(slot)?;
+        Some(*room)
+    }
+
+    /// All runs have been ordered: slots are given out from the first again.
+    pub(crate) fn restart(&mut self) {
+        self.open = 0;
+    }
+}
+
+/// What a held room's publications wait in, until nobody holds the room and all are ordered.
+#[derive(Default)]
+pub(crate) struct Backlog {
+    waiting: VecDeque<Publication>,
+    /// Whether the room is on the list of those whose backlogs are being ordered: at most once.
+    pub(crate) is_listed: bool,
+}
+
+impl Backlog {
+    /// Adds one more.
+    pub(crate) fn push(&mut self, publication: Publication) {
+        self.waiting.push_back(publication);
+    }
+
+    /// Whether none waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Takes the oldest out as a run of at most `most`; returns it with their number and bytes.
+    pub(crate) fn take_run(&mut self, most: usize) -> (Run, usize, usize) {
+        let mut run = Run::default();
+        while run.publications.len() < most
+            && !run.is_full()
+            && let Some(publication) = self.waiting.pop_front()
+        {
+            run.push(publication);
+        }
+        let (len, bytes) = (run.publications.len(), run.bytes);
+        (run, len, bytes)
+    }
+
+    /// All that wait, oldest first.
+    pub(crate) fn into_waiting(self) -> VecDeque<Publication> {
+        self.waiting
+    }
+}

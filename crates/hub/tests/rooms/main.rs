@@ -1,0 +1,7 @@
+//! Single rules of the pure rooms.
+
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+mod lifetimes;
+mod publishing;

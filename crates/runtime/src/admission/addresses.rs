@@ -1,0 +1,309 @@
+//! Connections by address, over all cores: how many are open, and how many come a second.
+//!
+//! The table is touched when a connection comes or goes and by the sweeps that clear it, never in
+//! between. Its parts have a lock each, so that cores that accept at the same time seldom meet.
+//!
+//! *Bound:* a part takes its share of the configured number of entries. An entry goes when nothing
+//! of its address is open and its bucket is full again. Who comes while all entries are in use is
+//! let in uncounted: who has so many addresses is not stopped by a bound on each, and to refuse
+//! would let them shut everybody else out. The bound on all connections still holds.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::rates::{Bucket, Rate};
+
+const PARTS: usize = 16;
+
+/// How long a full part is left alone after it was cleared: a walk through it for each connection
+/// that comes would be what an attacker wants.
+const CLEAR_AGAIN_NS: u64 = 100_000_000;
+
+/// Bounds on the connections of one address: of an IPv4 address, or of an IPv6 network of 64 bits,
+/// which is what one customer has.
+#[derive(Clone, Copy, Debug)]
+pub struct AddressLimits {
+    /// Open at the same time; 0 is no bound.
+    pub connections_max: usize,
+    /// New ones; `None` is no bound.
+    pub rate: Option<Rate>,
+    /// Addresses that are kept in mind, over all cores.
+    pub addresses_max: usize,
+}
+
+impl Default for AddressLimits {
+    fn default() -> Self {
+        Self {
+            // An office or a school behind one address, but no flood.
+            connections_max: 100,
+            // All of such an office back within seconds after a restart.
+            rate: Rate::new(20, 40),
+            // More than the connections of most machines; some 4 MiB when all are in use.
+            addresses_max: 65_536,
+        }
+    }
+}
+
+/// Whose connections are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Network {
+    V4(u32),
+    /// The upper 64 bits.
+    V6(u64),
+}
+
+/// Why an address may not have another connection now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Excess {
+    Connections,
+    Rate,
+}
+
+/// What became of a connection that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entered {
+    /// It is counted for this network, which it must [`leave`](Addresses::leave).
+    Counted(Network),
+    /// It is not counted: the table is full.
+    Uncounted,
+    /// There is too much of its address.
+    Refused(Excess),
+}
+
+/// The table.
+pub(crate) struct Addresses {
+    parts: [Mutex<Part>; PARTS],
+    /// Random, so that nobody can aim addresses at one part.
+    hashes: RandomState,
+    /// The part that the next sweep clears.
+    next: AtomicU64,
+}
+
+#[derive(Default)]
+struct Part {
+    entries: HashMap<Network, Entry>,
+    cleared_ns: u64,
+}
+
+#[derive(Default)]
+struct Entry {
+    open: usize,
+    bucket: Bucket,
+}
+
+impl Network {
+    /// The network of a client; `None` for this machine itself, whose connections are not counted.
+    /// IPv4 addresses within IPv6 are IPv4 addresses.
+    pub(crate) fn of(address: IpAddr) -> Option<Self> {
+        match address.to_canonical() {
+            address if address.is_loopback() => None,
+            IpAddr::V4(address) => Some(Self::V4(address.to_bits())),
+            IpAddr::V6(address) => Some(Self::V6((address.to_bits() >> 64) as u64)),
+        }
+    }
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        Self {
+            parts: Default::default(),
+            hashes: RandomState::new(),
+            next: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Addresses {
+    /// One connection more, unless its network has too many or they come too fast.
+    pub(crate) fn enter(&self, network: Network, limits: &AddressLimits, now_ns: u64) -> Entered {
+        let mut part = self.part(network);
+        let entries_max = limits.addresses_max.div_ceil(PARTS);
+        if !part.entries.contains_key(&network) && !part.makes_room(entries_max, now_ns) {
+            return Entered::Uncounted;
+        }
+        let entry = part.entries.entry(network).or_default();
+        if limits.connections_max > 0 && entry.open >= limits.connections_max {
+            return Entered::Refused(Excess::Connections);
+        }
+        if !entry.bucket.allows(limits.rate, now_ns) {
+            return Entered::Refused(Excess::Rate);
+        }
+        entry.open += 1;
+        Entered::Counted(network)
+    }
+
+    /// One connection less of a network for which one was counted.
+    pub(crate) fn leave(&self, network: Network, now_ns: u64) {
+        let mut part = self.part(network);
+        if let Some(entry) = part.entries.get_mut(&network) {
+            entry.open -= 1;
+            if entry.is_idle(now_ns) {
+                part.entries.remove(&network);
+            }
+        }
+    }
+
+    /// Forgets who has nothing open and a full bucket, in one part: as much as a core does between
+    /// two looks at its deadlines.
+    pub(crate) fn clear_next(&self, now_ns: u64) {
+        let next = self.next.fetch_add(1, Ordering::Relaxed) as usize % PARTS;
+        lock(&self.parts[next]).clear(now_ns);
+    }
+
+    /// How many addresses are kept in mind.
+    pub(crate) fn len(&self) -> usize {
+        self.parts.iter().map(|part| lock(part).entries.len()).sum()
+    }
+
+    fn part(&self, network: Network) -> MutexGuard<'_, Part> {
+        let hash = self.hashes.hash_one(network);
+        lock(&self.parts[hash as usize % PARTS])
+    }
+}
+
+fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
+    // Nothing can panic while it is held.
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Part {
+    fn makes_room(&mut self, entries_max: usize, now_ns: u64) -> bool {
+        if self.entries.len() >= entries_max && now_ns >= self.cleared_ns + CLEAR_AGAIN_NS {
+            self.clear(now_ns);
+        }
+        self.entries.len() < entries_max
+    }
+
+    fn clear(&mut self, now_ns: u64) {
+        self.cleared_ns = now_ns;
+        self.entries.retain(|_, entry| !entry.is_idle(now_ns));
+        if self.entries.capacity() > 4 * self.entries.len() {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
+    }
+}
+
+impl Entry {
+    fn is_idle(&self, now_ns: u64) -> bool {
+        self.open == 0 && self.bucket.is_full(now_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn network(address: &str) -> Option<Network> {
+        Network::of(address.parse().unwrap())
+    }
+
+    fn limits(connections_max: usize, rate: Option<Rate>) -> AddressLimits {
+        AddressLimits {
+            connections_max,
+            rate,
+            addresses_max: 1_024,
+        }
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_counted_together() {
+        for (one, other, is_same) in [
+            ("203.0.113.7", "203.0.113.7", true),
+            ("203.0.113.7", "203.0.113.8", false),
+            ("203.0.113.7", "::ffff:203.0.113.7", true),
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
+        ] {
+            let is_equal = network(one).unwrap() == network(other).unwrap();
+            assert_eq!(is_equal, is_same, "{one} and {other}");
+        }
+        for own in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(network(own), None, "{own}");
+        }
+    }
+
+    #[test]
+    fn connection_beyond_the_most_of_its_address_is_refused_until_one_leaves() {
+        let (addresses, limits) = (Addresses::default(), limits(3, None));
+        let one = network("203.0.113.7").unwrap();
+        let other = network("203.0.113.8").unwrap();
+        for _ in 0..3 {
+            assert_eq!(addresses.enter(one, &limits, 0), Entered::Counted(one));
+        }
+        let refused = Entered::Refused(Excess::Connections);
+        assert_eq!(addresses.enter(one, &limits, 0), refused);
+        assert_eq!(addresses.enter(other, &limits, 0), Entered::Counted(other));
+        addresses.leave(one, 0);
+        assert_eq!(addresses.enter(one, &limits, 0), Entered::Counted(one));
+        assert_eq!(addresses.enter(one, &limits, 0), refused);
+    }
+
+    #[test]
+    fn connections_that_come_too_fast_are_refused_until_time_has_passed() {
+        let (addresses, limits) = (Addresses::default(), limits(0, Rate::new(10, 5)));
+        let one = network("2001:db8::1").unwrap();
+        let let_in = |now_ns| {
+            let entered = (0..20).map(|_| addresses.enter(one, &limits, now_ns));
+            entered.filter(|it| *it == Entered::Counted(one)).count()
+        };
+        assert_eq!(let_in(0), 5);
+        let refused = Entered::Refused(Excess::Rate);
+        assert_eq!(addresses.enter(one, &limits, SECOND / 20), refused);
+        assert_eq!(let_in(SECOND / 10), 1);
+    }
+
+    #[test]
+    fn address_without_connections_is_forgotten_once_its_bucket_is_full() {
+        let (addresses, limits) = (Addresses::default(), limits(100, Rate::new(10, 5)));
+        let one = network("203.0.113.7").unwrap();
+        addresses.enter(one, &limits, 0);
+        addresses.leave(one, 1);
+        assert_eq!(addresses.len(), 1, "it would get a new burst");
+        (0..PARTS).for_each(|_| addresses.clear_next(SECOND / 20));
+        assert_eq!(addresses.len(), 1);
+        (0..PARTS).for_each(|_| addresses.clear_next(SECOND / 10));
+        assert_eq!(addresses.len(), 0);
+        addresses.enter(one, &limits, SECOND);
+        (0..PARTS).for_each(|_| addresses.clear_next(60 * SECOND));
+        assert_eq!(addresses.len(), 1, "it is open");
+        addresses.leave(one, 60 * SECOND);
+        assert_eq!(addresses.len(), 0);
+    }
+
+    #[test]
+    fn table_that_is_full_counts_no_further_addresses_until_there_is_room() {
+        let (addresses, limits) = (Addresses::default(), limits(1, Rate::new(20, 40)));
+        let networks = || (0..60_000_u32).map(Network::V4);
+        let entered: Vec<_> = networks()
+            .map(|network| addresses.enter(network, &limits, 0))
+            .collect();
+        let counted = entered
+            .iter()
+            .filter(|it| **it != Entered::Uncounted)
+            .count();
+        assert_eq!((counted, addresses.len()), (1_024, 1_024));
+        let first = entered[0];
+        assert_eq!(first, Entered::Counted(Network::V4(0)));
+        let refused = Entered::Refused(Excess::Connections);
+        assert_eq!(addresses.enter(Network::V4(0), &limits, 0), refused);
+        for entered in entered {
+            if let Entered::Counted(network) = entered {
+                addresses.leave(network, 0);
+            }
+        }
+        // They are forgotten when room is needed, without any sweep.
+        let newcomer = Network::V6(1);
+        let counted = Entered::Counted(newcomer);
+        assert_eq!(addresses.enter(newcomer, &limits, SECOND), counted);
+        assert!(addresses.len() < 1_024);
+    }
+}

@@ -1,0 +1,15 @@
+//! Who may come in: connections counted in all and by address, rates, and whom a proxy speaks for.
+
+mod addresses;
+mod counts;
+mod forwarded;
+mod proxy_protocol;
+mod rates;
+
+pub use addresses::AddressLimits;
+pub(crate) use addresses::{Entered, Excess, Network};
+pub(crate) use counts::{Admission, Admitted, Refusal, connections_possible};
+pub use forwarded::{Proxies, ProxyHeader};
+pub(crate) use proxy_protocol::{Advanced, Header, looks_like_http};
+pub(crate) use rates::Bucket;
+pub use rates::Rate;

@@ -1,0 +1,93 @@
+//! Time as the runtime passes it around: a core reads it once a turn, and everything else is told it.
+
+use std::time::{Duration, Instant};
+
+/// A core that has done nothing for so long, no turn and no sweep, has stood still: the machine was
+/// suspended, or the process was stopped. However busy a core is, a turn takes a fraction of that.
+const STANDSTILL_NS: u64 = 1_000_000_000;
+
+/// The monotonic clock of the process. All cores share its origin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+}
+
+/// One moment, as one core sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Now {
+    /// Nanoseconds since the process started, the same on all cores: durations are measured in them.
+    pub(crate) ns: u64,
+    /// Milliseconds for which this core has run: deadlines are set in them. The time in which the core
+    /// stood still does not count, so that no deadline passes in it.
+    pub(crate) ms: u64,
+}
+
+/// Tells the time in which a core ran from the time in which it stood still.
+#[derive(Debug, Default)]
+pub(crate) struct RunningTime {
+    /// When the core was last seen to run.
+    seen_ns: u64,
+    stood_still_ns: u64,
+}
+
+impl Clock {
+    /// A clock that begins now.
+    pub(crate) fn start() -> Self {
+        Self {
+            started: Instant::now(),
+        }
+    }
+
+    /// Nanoseconds since the process started.
+    pub(crate) fn ns(self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+}
+
+impl RunningTime {
+    /// The core runs at `ns`, nanoseconds since the process started. Beside that moment it returns for
+    /// how many milliseconds the core has stood still before it, if it has.
+    pub(crate) fn run_at(&mut self, ns: u64) -> (Now, Option<u64>) {
+        let idle_ns = ns.saturating_sub(std::mem::replace(&mut self.seen_ns, ns));
+        let has_stood_still = idle_ns >= STANDSTILL_NS && ns > idle_ns;
+        if has_stood_still {
+            self.stood_still_ns += idle_ns;
+        }
+        let now = Now {
+            ns,
+            ms: (ns - self.stood_still_ns) / 1_000_000,
+        };
+        (now, has_stood_still.then_some(idle_ns / 1_000_000))
+    }
+}
+
+/// A configured duration in the unit of deadlines.
+pub(crate) fn ms(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_stand_still_only_while_nothing_runs() {
+        let mut time = RunningTime::default();
+        for (at_ms, expected_ms, stood_still_ms) in [
+            (10_000, 10_000, None),
+            (10_999, 10_999, None),
+            (11_998, 11_998, None),
+            (12_998, 11_998, Some(1_000)),
+            (13_997, 12_997, None),
+            (43_997, 12_997, Some(30_000)),
+        ] {
+            let (now, stood_still) = time.run_at(at_ms * 1_000_000);
+            assert_eq!(
+                (now.ms, stood_still),
+                (expected_ms, stood_still_ms),
+                "{at_ms}"
+            );
+            assert_eq!(now.ns, at_ms * 1_000_000);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! A connection's turn: goes on with what was kept, then receives once, within its share.
+//!
+//! When it may not go on, because its queue is full or its rooms cannot take more, the rest of that one
+//! receive is kept and the socket is not read until the wait is over. It is kept for a turn, too, when
+//! taking it costs more than the connection's share of one.
+
+use std::mem;
+
+use codec::Inflater;
+use tracing::debug;
+
+use super::{Arrival, Connection, Last, Parts, Stage, Unread, Wait};
+use crate::{
+    clock::{Now, ms},
+    end::EndReason,
+    io::{Arrivals, Arrived, Received},
+    out::Sending,
+    turn::{Lane, Share, Work},
+};
+
+/// One connection, with what its core lends it, at one time.
+pub(crate) struct Actor<'a> {
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) parts: &'a mut Parts,
+    pub(crate) now: Now,
+}
+
+/// What all connections of a core receive into, one after the other, so that an idle one holds no buffer.
+pub(crate) struct Inbound {
+    pub(crate) arrivals: Arrivals,
+    /// Decompresses what connections receive, one message at a time.
+    pub(crate) inflater: Inflater,
+}
+
+/// Where a connection stands after its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Nothing to do until something asks for attention.
+    Wait,
+    /// There may be more to receive; others have their turn first.
+    More,
+    /// More was received than one turn may make of it; others have their turn first.
+    Rest,
+    /// Over.
+    End,
+}
+
+/// How far one step through the received bytes came.
+pub(super) enum Progress {
+    /// So many bytes were taken, and there may be more to them.
+    Consumed(usize),
+    /// All bytes were taken.
+    Exhausted,
+    /// No step is possible for now.
+    Wait(Wait),
+}
+
+/// How far received bytes were taken, and what follows.
+struct Taken {
+    bytes: usize,
+    flow: Flow,
+}
+
+impl Actor<'_> {
+    /// What kind of work the connection's next turn is.
+    pub(crate) fn lane(&self) -> Lane {
+        if !self.connection.has_unread() {
+            Lane::Plain
+        } else if self.connection.socket.is_handshaking() {
+            Lane::Handshake
+        } else if self.connection.has_compression() {
+            Lane::Compression
+        } else {
+            Lane::Plain
+        }
+    }
+
+    /// Asks for a turn, unless one is asked for already.
+    pub(crate) fn raise(&mut self) {
+        if !mem::replace(&mut self.connection.is_listed, true) {
+            self.parts.attention.push(self.connection.key, Lane::Plain);
+        }
+    }
+
+    /// One turn.
+    pub(crate) fn attend(&mut self, inbound: &mut Inbound) -> Flow {
+        let has_kept = self.connection.pause.is_some() || self.connection.has_kept();
+        let is_measured = self.connection.has_compression();
+        let mut share = Share::new(is_measured.then(|| self.parts.clock.ns()));
+        if has_kept {
+            let mut unread = mem::take(&mut self.connection.unread);
+            let Taken { bytes, flow } = self.take(&mut share, unread.rest(), &mut inbound.inflater);
+            unread.advance(bytes);
+            self.connection.unread = unread;
+            if flow != Flow::More || share.is_used_up() {
+                return flow;
+            }
+        }
+        self.receive(&mut share, inbound)
+    }
+
+    fn receive(&mut self, share: &mut Share, inbound: &mut Inbound) -> Flow {
+        let connection = &mut *self.connection;
+        if matches!(connection.stage, Stage::Over) {
+            return Flow::End;
+        }
+        if !connection.arrival.is_readable {
+            return Flow::Wait;
+        }
+        let Inbound { arrivals, inflater } = inbound;
+        let header = connection.origin.client.header_bytes();
+        let received = match header {
+            None => {
+                let peer = connection.arrival.peer_stream();
+                connection.socket.receive(arrivals, peer)
+            }
+            Some(bytes) => connection
+                .socket
+                .receive_before(&mut arrivals.plain[..bytes]),
+        };
+        connection.arrival.took(&received);
+        self.note(&received);
+        match received.arrived {
+            Arrived::Plain(bytes) if header.is_some() => {
+                self.take_proxy_header(&mut arrivals.plain[..bytes], inflater);
+                self.flow()
+            }
+            Arrived::Plain(bytes) => {
+                let received = &mut arrivals.plain[..bytes];
+                let Taken { bytes, flow } = self.take(share, received, inflater);
+                if bytes < received.len() {
+                    self.connection.unread = Unread::of(&received[bytes..]);
+                }
+                flow
+            }
+            Arrived::PlainHttp(bytes) => {
+                let request = &mut arrivals.plain[..bytes];
+                self.answer_as_http(request, inflater, EndReason::PlainHttp);
+                self.flow()
+            }
+            other => self.received_nothing(other),
+        }
+    }
+
+    /// No bytes for the protocol have come, for now or for ever.
+    fn received_nothing(&mut self, arrived: Arrived) -> Flow {
+        let peer = self.connection.origin.peer;
+        match arrived {
+            Arrived::End => self.peer_ended(),
+            Arrived::TlsFailed(error) => {
+                debug!(%peer, %error, "TLS failed");
+                self.give_up(EndReason::TlsFailed);
+                self.flow()
+            }
+            Arrived::Failed(error) => {
+                debug!(%peer, %error, "receiving failed");
+                let reached = self.connection.reached();
+                self.connection.end(EndReason::SocketFailed(reached));
+                Flow::End
+            }
+            Arrived::Nothing | Arrived::Plain(_) | Arrived::PlainHttp(_) => Flow::Wait,
+        }
+    }
+
+    /// Takes received bytes as far as the connection may go now and in this turn.
+    fn take(&mut self, share: &mut Share, received: &mut [u8], inflater: &mut Inflater) -> Taken {
+        let mut bytes = 0;
+        let flow = loop {
+            let tally = &self.parts.counters.tally;
+            let (published, payload) = (tally.published, tally.payload_received.bytes());
+            let taken = match self.step(&mut received[bytes..], inflater) {
+                Progress::Consumed(taken) => taken,
+                Progress::Exhausted => {
+                    bytes = received.len();
+                    break self.flow();
+                }
+                Progress::Wait(wait) => {
+                    self.connection.begin_pause(wait, self.now);
+                    break Flow::Wait;
+                }
+            };
+            bytes += taken;
+            let tally = &self.parts.counters.tally;
+            let is_inflating = self.connection.protocol.is_inflating();
+            let work = Work {
+                bytes: taken,
+                is_inflating,
+                published: tally.published - published,
+                payload_bytes: tally.payload_received.bytes() - payload,
+            };
+            share.pay(work, || self.parts.clock.ns());
+            if share.is_used_up() && (bytes < received.len() || is_inflating) {
+                break Flow::Rest;
+            }
+        };
+        Taken { bytes, flow }
+    }
+
+    /// Counts what a receive brought, which is a sign of life. TLS may have something to say to it.
+    fn note(&mut self, received: &Received) {
+        let tally = &mut self.parts.counters.tally;
+        tally.received_bytes += received.wire as u64;
+        tally.tls_steps += u64::from(received.has_shaken);
+        if let Some(secured) = received.secured {
+            // A handshake is long beside a turn: its end is measured.
+            let took_ns = self.parts.clock.ns() - self.connection.origin.accepted_ns;
+            tally.secured(secured, took_ns);
+        }
+        if received.wire > 0
+            && let Stage::Open { heartbeat } = &mut self.connection.stage
+        {
+            heartbeat.hold(self.now.ms + ms(self.parts.config.timeouts.pong));
+        }
+        if self.connection.socket.unsent_bytes() > 0 {
+            self.queued();
+        }
+    }
+
+    /// Ends a connection whose handshake has taken too long while it waited for its turn: nothing more
+    /// is made of what it has sent. Returns whether it did.
+    pub(crate) fn end_overdue_handshake(&mut self) -> bool {
+        let overdue = self
+            .connection
+            .handshake_overdue(|by_ms| self.now.ms >= by_ms);
+        overdue.is_some_and(|reason| {
+            self.close(reason);
+            true
+        })
+    }
+
+    /// Where the connection stands, having taken all that was received.
+    pub(crate) fn flow(&self) -> Flow {
+        match self.connection.stage {
+            Stage::Over => Flow::End,
+            _ if self.connection.arrival.is_readable => Flow::More,
+            _ => Flow::Wait,
+        }
+    }
+
+    /// The peer's stream has ended. What came before is still answered in full: it may read on.
+    fn peer_ended(&mut self) -> Flow {
+        let connection = &mut *self.connection;
+        let reason = EndReason::PeerGone(connection.reached());
+        connection.end(reason);
+        connection.arrival = Arrival::default();
+        let is_owed = connection.rooms.window_bytes > 0
+            || connection.queued_bytes(&self.parts.rooms.shards) > 0;
+        match &mut connection.stage {
+            Stage::Closing { last, .. } if connection.out.queue.sending != Sending::Idle => {
+                *last = Last::Nothing;
+                Flow::Wait
+            }
+            Stage::Finishing { last, .. } => {
+                *last = Last::Nothing;
+                Flow::Wait
+            }
+            Stage::Open { .. } if is_owed => {
+                self.finish(Last::Nothing, reason);
+                Flow::Wait
+            }
+            _ => {
+                // Best effort: a peer that has ended its stream may still read.
+                let sent = connection.socket.say_last().unwrap_or_default();
+                self.parts.counters.tally.sent_bytes += sent.wire as u64;
+                Flow::End
+            }
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The ways in which a connection ends, and what is undone behind it.
+//!
+//! | Way | For |
+//! |---|---|
+//! | [`answer`](Actor::answer), [`refuse`](Actor::refuse) | a request that is answered over HTTP |
+//! | [`close`](Actor::close) | any reason of the server's own: as the stage allows |
+//! | [`finish`](Actor::finish) | a peer that has said its last, or broke a rule |
+//! | [`abort`](Actor::abort) | an end at once, by a reset |
+
+use codec::{HandshakeError, Inflater, Phase, ResponseHead};
+use tracing::debug;
+
+use super::{Actor, Answer, Client, Connection, Last, Linger, Parts, Stage};
+use crate::{
+    clock::{Now, ms},
+    end::{EndReason, Reached, Said},
+    memory::Holding,
+    out::Kept,
+    rooms::Membership,
+};
+
+/// The slowest pace at which a peer may read an answer.
+const ANSWER_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
+
+impl Actor<'_> {
+    /// Answers a request over HTTP; the connection closes when the answer has left.
+    pub(super) fn answer(&mut self, answer: Answer, reason: EndReason) {
+        let mut deadline_ms = self.close_deadline_ms();
+        let connection = &mut *self.connection;
+        let fields: Vec<_> = answer
+            .fields
+            .iter()
+            .map(|(n, v)| (*n, v.as_str()))
+            .collect();
+        let head = ResponseHead {
+            status: answer.status,
+            date: Some(self.parts.counters.date.text()),
+            fields: &fields,
+            content_length: answer.body.len(),
+        };
+        let queue = &mut connection.out.queue;
+        if connection.protocol.respond(&head, queue.direct()) {
+            deadline_ms += answer.body.len() as u64 * 1000 / ANSWER_BYTES_PER_SECOND_MIN;
+            queue.push_body(answer.body);
+        }
+        connection.end(reason);
+        let last = Last::PeerEnd(Linger::Fully);
+        connection.stage = Stage::Closing { deadline_ms, last };
+        self.raise();
+        self.queued();
+    }
+
+    /// Answers a request that broke a rule.
+    pub(super) fn refuse_handshake(&mut self, error: HandshakeError) {
+        let connection = &mut *self.connection;
+        let date = self.parts.counters.date.text();
+        let out = connection.out.queue.direct();
+        connection.protocol.refuse(error, Some(date), out);
+        let last = Last::PeerEnd(Linger::Fully);
+        self.finish(last, EndReason::Protocol(error.into()));
+    }
+
+    /// Ends the connection as its stage allows: a WebSocket gets a close frame, an unanswered
+    /// request a 503 or 408, and one that has asked for nothing its end. One that is finishing waits no
+    /// longer for its publications, unless the reason leaves it time; one that is closing already only
+    /// keeps to its deadline.
+    pub(crate) fn close(&mut self, reason: EndReason) {
+        match self.connection.stage {
+            Stage::Handshake { .. } if self.connection.socket.is_handshaking() => {
+                self.give_up(reason);
+            }
+            // A peer that asked for nothing gets no answer, because it would take one for the answer
+            // to its next request.
+            Stage::Handshake { .. } if self.connection.reached() == Reached::Nothing => {
+                self.finish(Last::PeerEnd(Linger::Fully), reason);
+            }
+            Stage::Handshake { .. } | Stage::Joining { .. } => self.refuse(reason),
+            Stage::Open { .. } => self.close_session(reason),
+            Stage::Finishing { .. } if matches!(reason, EndReason::Drained | EndReason::Aged) => {}
+            Stage::Finishing { last, .. } => self.finish_now(last, reason),
+            Stage::Closing { .. } | Stage::Over => {}
+        }
+    }
+
+    /// Answers a request that cannot be served, or what was sent in its place.
+    fn refuse(&mut self, reason: EndReason) {
+        self.answer(refusal(&reason), reason);
+    }
+
+    /// Answers a peer that speaks HTTP where something else must come before it. Its request is looked
+    /// at for the sake of its method alone.
+    pub(super) fn answer_as_http(
+        &mut self,
+        request: &mut [u8],
+        inflater: &mut Inflater,
+        reason: EndReason,
+    ) {
+        let connection = &mut *self.connection;
+        connection.socket.leave_tls();
+        let limits = &self.parts.config.limits;
+        connection.protocol.receive(request, limits, inflater);
+        self.refuse(reason);
+    }
+
+    fn close_session(&mut self, reason: EndReason) {
+        let deadline_ms = self.close_deadline_ms();
+        self.leave_rooms(&reason);
+        let connection = &mut *self.connection;
+        let explained = reason.explained();
+        if let Some(code) = explained.code {
+            let out = connection.out.queue.direct();
+            let is_sent = connection.protocol.close(code, explained.text, out);
+            self.parts.counters.tally.frames_sent.close += u64::from(is_sent);
+        }
+        connection.end(reason);
+        let last = Last::PeerClose;
+        connection.stage = Stage::Closing { deadline_ms, last };
+        self.raise();
+        self.queued();
+    }
+
+    /// Leaves all rooms. What they have told before is still sent, unless it is the very reason for the
+    /// end, or can no longer be understood, or there is no memory for it.
+    fn leave_rooms(&mut self, reason: &EndReason) {
+        let keeps_lag = !matches!(
+            reason,
+            EndReason::SendQueueFull | EndReason::WriteStalled | EndReason::TlsFailed
+        );
+        let connection = &mut *self.connection;
+        let rooms = &mut self.parts.rooms;
+        let subscriptions = &connection.rooms.subscriptions;
+        let joined: Vec<_> = subscriptions
+            .tickets()
+            .filter_map(|ticket| match subscriptions.get(ticket)? {
+                Membership::In(subscription) => Some(subscription),
+                Membership::Asked | Membership::GivenUp => None,
+            })
+            .collect();
+        let lag: usize = joined.iter().map(|room| rooms.shards.lag(*room)).sum();
+        let held = self.parts.memory.held(crate::memory::Account::Queues);
+        let max = self.parts.config.send_queues_bytes_max / self.parts.config.cores;
+        let kept = match keeps_lag && held + rooms.shards.held_bytes() + lag <= max {
+            true => Kept::All,
+            false => Kept::HalfSent,
+        };
+        for room in joined {
+            connection.out.queue.detach(room, &rooms.shards, kept);
+        }
+        connection.rooms.leave_all(rooms, self.parts.id);
+    }
+
+    /// The peer has said its last, or broke a rule: once its publications have been delivered, what
+    /// is owed to it is queued, and the end comes when that has left.
+    pub(super) fn finish(&mut self, last: Last, reason: EndReason) {
+        let deadline_ms = self.close_deadline_ms();
+        let connection = &mut *self.connection;
+        if connection.rooms.window_bytes == 0 || matches!(connection.stage, Stage::Closing { .. }) {
+            return self.finish_now(last, reason);
+        }
+        connection.end(reason);
+        connection.stage = Stage::Finishing { deadline_ms, last };
+    }
+
+    /// The same, without waiting for publications.
+    pub(super) fn finish_now(&mut self, last: Last, reason: EndReason) {
+        let deadline_ms = self.close_deadline_ms();
+        self.leave_rooms(&reason);
+        let connection = &mut *self.connection;
+        let owed = connection.protocol.transmit(connection.out.queue.direct());
+        let is_websocket = connection.origin.entry.is_some();
+        self.parts.counters.tally.transmitted(owed, is_websocket);
+        connection.end(reason);
+        connection.stage = Stage::Closing { deadline_ms, last };
+        self.queued();
+    }
+
+    /// Ends a connection whose TLS cannot go on, or is not far enough to say anything over it: what
+    /// TLS itself has to say leaves, and nothing else does. If TLS has nothing to say, the connection
+    /// ends at once; waiting for the peer would keep a late handshake as long again.
+    pub(super) fn give_up(&mut self, reason: EndReason) {
+        let socket = &mut self.connection.socket;
+        socket.give_up_tls();
+        let last = match socket.unsent_bytes() {
+            0 => Last::Nothing,
+            _ => Last::PeerEnd(Linger::Fully),
+        };
+        self.finish_now(last, reason);
+    }
+
+    /// Ends the connection at once, with a reset.
+    pub(crate) fn abort(&mut self, reason: EndReason) {
+        self.connection.end(reason);
+        self.connection.socket.reset_on_close();
+        self.shut();
+    }
+
+    /// Ends the connection at once, with a reset, and frees everything that waits for it.
+    pub(crate) fn cut_off(&mut self, reason: EndReason) {
+        self.abort(reason);
+        let connection = &mut *self.connection;
+        connection
+            .rooms
+            .leave_all(&mut self.parts.rooms, self.parts.id);
+        connection.out.queue.clear();
+        connection.socket.forget_unsent();
+    }
+
+    /// The connection is over: its next turn removes it.
+    pub(crate) fn shut(&mut self) {
+        self.connection.stage = Stage::Over;
+        self.raise();
+    }
+
+    /// An upgrade gets another answer than 101.
+    pub(super) fn count_rejected(&mut self, reason: EndReason) {
+        self.parts.counters.count_rejected(reason);
+    }
+
+    /// When a connection that closes now must be over.
+    pub(super) fn close_deadline_ms(&self) -> u64 {
+        self.now.ms + ms(self.parts.config.timeouts.close)
+    }
+}
+
+impl Connection {
+    /// Undoes everything that the connection has done to its core. What is left of it is the caller's to
+    /// drop: its socket closes with it, and its session is the application's code.
+    pub(crate) fn undo(&mut self, parts: &mut Parts, now: Now) {
+        self.rooms.leave_all(&mut parts.rooms, parts.id);
+        parts.memory.settle(&mut self.held, Holding::default());
+        if let Some(user) = self.rooms.user() {
+            parts.users.leave(user, self.key);
+        }
+        parts.admission.leave(self.origin.admitted);
+        if let Client::Known(Some(network)) = self.origin.client {
+            parts.admission.addresses.leave(network, now.ns);
+        }
+        let gone = EndReason::PeerGone(self.reached());
+        let reason = self.end.unwrap_or(gone);
+        parts.counters.count_end(self, reason);
+        debug!(peer = %self.origin.peer, reason = reason.name(), "connection ended");
+    }
+}
+
+impl super::Counters {
+    fn count_end(&mut self, connection: &Connection, reason: EndReason) {
+        // A WebSocket that is reset at once gets no close code.
+        let phase = connection.protocol.phase();
+        let has_code = connection.origin.entry.is_some() && phase > Phase::Open;
+        *self.tally.ended.entry(reason.ending(has_code)).or_default() += 1;
+        match connection.origin.entry {
+            Some(entry) => self.tally.open[usize::from(entry)] -= 1,
+            // The application's answers are no refusals unless an upgrade was asked for: they were
+            // counted when that was known.
+            None if matches!(reason, EndReason::Answered | EndReason::Refused(_)) => {}
+            None if reason.explained().answer.is_some() && phase == Phase::Closed => {
+                self.count_rejected(reason);
+            }
+            None => {}
+        }
+    }
+
+    fn count_rejected(&mut self, reason: EndReason) {
+        *self.tally.rejected.entry(reason.name()).or_default() += 1;
+    }
+}
+
+/// The answer to a request that cannot be served. If it may be served later, the answer says so.
+fn refusal(reason: &EndReason) -> Answer {
+    let unexplained = Said {
+        status: 503,
+        sentence: "The request cannot be served.",
+    };
+    let Said { status, sentence } = reason.explained().answer.unwrap_or(unexplained);
+    let answer = Answer::text(status, sentence);
+    match status {
+        429 | 503 => answer.with("Retry-After", "1"),
+        _ => answer,
+    }
+}

@@ -1,0 +1,77 @@
+//! What others can tell a connection from outside: close, join, leave, say, or a command of the
+//! application's own.
+
+use std::{any::Any, sync::Arc};
+
+use bytes::Bytes;
+use codec::{CloseCode, Kind};
+use hub::{ConnectionId, RoomName};
+
+use super::{Actor, LeftReason, SessionEvent, Stage};
+use crate::end::EndReason;
+
+/// What a connection is told to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Close, after what was sent so far, with this code and text.
+    Close(CloseCode, &'static str),
+    /// Ask for this room. The session is handed [`SessionEvent::Joining`] with the ticket, and the
+    /// room's answer later.
+    Join(RoomName),
+    /// Leave this room. The session is handed [`SessionEvent::Left`].
+    Leave(RoomName),
+    /// Send this message to the peer.
+    Say(Kind, Bytes),
+    /// Hand the session a command of the application's own.
+    Hand(Arc<dyn Any + Send + Sync>),
+}
+
+/// Whom a command is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Recipient {
+    /// One connection ([`Outlet::id`](super::Outlet::id)).
+    Connection(ConnectionId),
+    /// All connections of a user ([`Outlet::identify`](super::Outlet::identify)).
+    User(Arc<str>),
+}
+
+impl Actor<'_> {
+    /// Does what the connection is told to do, unless it is not open.
+    pub(crate) fn obey(&mut self, command: Command) {
+        if !matches!(self.connection.stage, Stage::Open { .. }) {
+            return;
+        }
+        match command {
+            Command::Close(code, text) => self.close(EndReason::SessionClosed(code, text)),
+            Command::Join(name) => self.with_session(|session, outlet| {
+                if let Ok(room) = outlet.join(name.clone()) {
+                    session.handle(SessionEvent::Joining { room, name }, outlet);
+                }
+            }),
+            Command::Leave(name) => {
+                let tickets = self
+                    .connection
+                    .rooms
+                    .in_room_named(&name, &self.parts.rooms);
+                for ticket in tickets {
+                    self.left(ticket, LeftReason::Commanded);
+                }
+            }
+            Command::Say(kind, payload) => {
+                self.with_session(|_, outlet| outlet.send(kind, &payload));
+                self.note_said();
+            }
+            Command::Hand(command) => self.handle(SessionEvent::Command(command)),
+        }
+    }
+
+    /// Whoever speaks from outside does not wait for the queue: a connection for which too much waits is
+    /// closed, as one that does not read what its rooms say.
+    fn note_said(&mut self) {
+        let queued = self.connection.queued_bytes(&self.parts.rooms.shards);
+        let is_behind = self.connection.out.queue.sending.is_behind();
+        if is_behind && queued > self.parts.config.send_queue_bytes_max {
+            self.close(EndReason::SendQueueFull);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The deadlines of one connection: what its time has come for, and doing it.
+
+use codec::encode_ping;
+
+use super::{Actor, Connection, Heartbeat, Last, Linger, Pause, Stage, Wait};
+use crate::{
+    clock::{Now, ms},
+    config::Timeouts,
+    end::{EndReason, Reached},
+    ids::ConnectionKey,
+    jitter,
+    out::Sending,
+};
+
+/// What a connection's time has come for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Its next ping.
+    Ping,
+    /// Its end, as its stage allows.
+    Close(EndReason),
+    /// Its end, at once.
+    Abort,
+    /// The end of its socket, for which nothing waits any more.
+    Shut,
+    /// Another try at sending.
+    Nudge,
+}
+
+/// The time of a sweep, and of the one before it, in milliseconds of deadlines.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SweepTime {
+    pub(crate) now_ms: u64,
+    pub(crate) before_ms: u64,
+    /// When the age of connections was last configured.
+    pub(crate) age_set_ms: u64,
+}
+
+impl SweepTime {
+    fn has_passed(self, deadline_ms: u64) -> bool {
+        self.now_ms >= deadline_ms
+    }
+
+    /// Whether a deadline has passed until which the peer has sent nothing that is still unread. What
+    /// is unread is read first, but a peer that always sends more is spared only once.
+    fn was_silent_until(self, deadline_ms: u64, has_unread: bool) -> bool {
+        self.has_passed(deadline_ms) && (!has_unread || deadline_ms <= self.before_ms)
+    }
+}
+
+impl Actor<'_> {
+    /// Does what the connection's time has come for.
+    pub(crate) fn carry_out(&mut self, due: Due) {
+        match due {
+            Due::Ping => self.ping(),
+            Due::Close(reason) => self.close(reason),
+            // The reason was recorded when closing began.
+            Due::Abort => self.abort(EndReason::PeerGone(Reached::WebSocket)),
+            Due::Shut => self.shut(),
+            Due::Nudge => self.nudge(),
+        }
+    }
+
+    fn ping(&mut self) {
+        let payload = Heartbeat::payload(self.now.ns);
+        encode_ping(&payload, self.connection.out.queue.direct());
+        let heartbeat = Heartbeat::PongBy {
+            deadline_ms: self.now.ms + ms(self.parts.config.timeouts.pong),
+            payload,
+        };
+        self.connection.stage = Stage::Open { heartbeat };
+        self.parts.counters.tally.frames_sent.ping += 1;
+        self.queued();
+    }
+}
+
+impl Connection {
+    /// Holds the deadlines that stand still while the connection is not read or cannot be sent to. To be
+    /// called at each sweep, before [`due`](Self::due).
+    pub(crate) fn hold_deadlines(&mut self, timeouts: &Timeouts, now: Now) {
+        let is_paused = self.pause.is_some();
+        let is_blocked = self.out.queue.sending.is_blocked();
+        if is_paused && let Some(by_ms) = &mut self.message_by_ms {
+            *by_ms = now.ms + ms(timeouts.message);
+        }
+        if (is_paused || is_blocked)
+            && let Stage::Open { heartbeat } = &mut self.stage
+        {
+            heartbeat.hold(now.ms + ms(timeouts.pong));
+        }
+    }
+
+    /// What the connection's time has come for, if for anything.
+    pub(crate) fn due(&self, timeouts: &Timeouts, time: SweepTime) -> Option<Due> {
+        match &self.stage {
+            Stage::Handshake { .. } => {
+                let has_unread = self.has_unread();
+                self.handshake_overdue(|by_ms| time.was_silent_until(by_ms, has_unread))
+                    .map(Due::Close)
+            }
+            Stage::Joining { deadline_ms, .. } => time
+                .has_passed(*deadline_ms)
+                .then_some(Due::Close(EndReason::JoinRefused)),
+            Stage::Open { heartbeat } => self.open_due(heartbeat, timeouts, time),
+            Stage::Finishing { deadline_ms, .. } if time.has_passed(*deadline_ms) => {
+                Some(Due::Close(EndReason::RoomBusy))
+            }
+            Stage::Finishing { .. } => self.sending_due(timeouts, time.now_ms),
+            Stage::Closing { deadline_ms, last } => {
+                self.closing_due(*deadline_ms, *last, timeouts, time)
+            }
+            Stage::Over => None,
+        }
+    }
+
+    fn open_due(&self, heartbeat: &Heartbeat, timeouts: &Timeouts, time: SweepTime) -> Option<Due> {
+        let accepted_ms = self.origin.accepted_ms;
+        if is_aged(self.key, accepted_ms, timeouts, time) {
+            return Some(Due::Close(EndReason::Aged));
+        }
+        if let Some(by_ms) = self.message_by_ms
+            && time.was_silent_until(by_ms, self.has_unread())
+        {
+            return Some(Due::Close(EndReason::MessageTimeout));
+        }
+        if self.socket.is_worn() {
+            return Some(Due::Close(EndReason::Aged));
+        }
+        let sending = self.sending_due(timeouts, time.now_ms);
+        match (self.pause, sending) {
+            (None, None) => heartbeat_due(heartbeat, self.has_unread(), time),
+            (pause, sending) => sending.or(pause_due(pause?, timeouts, time.now_ms)),
+        }
+    }
+
+    /// A peer that was closed for being slow has its whole time to read why.
+    fn closing_due(
+        &self,
+        deadline_ms: u64,
+        last: Last,
+        timeouts: &Timeouts,
+        time: SweepTime,
+    ) -> Option<Due> {
+        if time.has_passed(deadline_ms) {
+            return Some(match last {
+                Last::PeerEndAwaited(Linger::Briefly) => Due::Shut,
+                _ => Due::Abort,
+            });
+        }
+        match self.sending_due(timeouts, time.now_ms)? {
+            Due::Close(_) if last != Last::PeerClose => Some(Due::Abort),
+            _ => Some(Due::Nudge),
+        }
+    }
+
+    /// A full socket is tried again, until it has made no progress for too long.
+    fn sending_due(&self, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
+        match self.out.queue.sending {
+            Sending::Idle | Sending::Pending | Sending::Unblocked { .. } => None,
+            Sending::Blocked { progress_ms } if now_ms >= progress_ms + ms(timeouts.write) => {
+                Some(Due::Close(EndReason::WriteStalled))
+            }
+            Sending::Blocked { .. } => Some(Due::Nudge),
+        }
+    }
+}
+
+/// Whether a connection has reached its age: the configured one, less a tenth, plus up to a fifth
+/// by its key, so that connections that came together do not go together. Those that were past it
+/// when it was set go within a fifth of it from then.
+fn is_aged(key: ConnectionKey, accepted_ms: u64, timeouts: &Timeouts, time: SweepTime) -> bool {
+    timeouts.connection_age.is_some_and(|age| {
+        let age_ms = ms(age);
+        let spread_ms = jitter::part(age_ms / 5, key.token());
+        let least_ms = (accepted_ms + age_ms - age_ms / 10).max(time.age_set_ms);
+        time.now_ms >= least_ms + spread_ms
+    })
+}
+
+/// Only rooms have a time for a pause; one for the connection's own queue ends when that has room
+/// or sending stalls.
+fn pause_due(pause: Pause, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
+    let is_over = now_ms >= pause.since_ms + ms(timeouts.pause);
+    let is_for_rooms = matches!(pause.wait, Wait::Window | Wait::Home | Wait::Answers);
+    (is_for_rooms && is_over).then_some(Due::Close(EndReason::RoomBusy))
+}
+
+fn heartbeat_due(heartbeat: &Heartbeat, has_unread: bool, time: SweepTime) -> Option<Due> {
+    match heartbeat {
+        Heartbeat::PingAt(at_ms) => time.has_passed(*at_ms).then_some(Due::Ping),
+        Heartbeat::PongBy { deadline_ms, .. } => time
+            .was_silent_until(*deadline_ms, has_unread)
+            .then_some(Due::Close(EndReason::PongTimeout)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn peer_that_always_sends_more_is_spared_once() {
+        let time = SweepTime {
+            now_ms: 100,
+            before_ms: 90,
+            age_set_ms: 0,
+        };
+        for (deadline_ms, is_silent, has_more) in [
+            (101, false, false),
+            (100, true, false),
+            (91, true, false),
+            (90, true, true),
+        ] {
+            let judged =
+                [false, true].map(|has_unread| time.was_silent_until(deadline_ms, has_unread));
+            assert_eq!(judged, [is_silent, has_more], "{deadline_ms}");
+        }
+    }
+
+    /// A thousand connections, and the age of ten seconds.
+    fn thousand_of_ten_seconds() -> (Vec<ConnectionKey>, Timeouts) {
+        let timeouts = Timeouts {
+            connection_age: Some(Duration::from_secs(10)),
+            ..Timeouts::default()
+        };
+        let keys = (0..1_000).map(|slot| ConnectionKey::new(slot as u64 + 1, slot));
+        (keys.collect(), timeouts)
+    }
+
+    fn at(now_ms: u64, age_set_ms: u64) -> SweepTime {
+        SweepTime {
+            now_ms,
+            before_ms: now_ms,
+            age_set_ms,
+        }
+    }
+
+    #[test]
+    fn age_is_reached_from_nine_to_eleven_tenths_spread_over_connections() {
+        let (keys, timeouts) = thousand_of_ten_seconds();
+        let aged = |accepted_ms: u64, age_ms: u64| {
+            let time = at(accepted_ms + age_ms, 0);
+            let aged = |key: &&_| is_aged(**key, accepted_ms, &timeouts, time);
+            keys.iter().filter(aged).count()
+        };
+        for accepted_ms in [0, 12_345] {
+            assert_eq!(aged(accepted_ms, 8_999), 0);
+            for (age_ms, expected) in [(9_500, 250), (10_000, 500), (10_500, 750)] {
+                let count = aged(accepted_ms, age_ms);
+                assert!(count.abs_diff(expected) < 100, "{count} after {age_ms} ms");
+            }
+            assert_eq!(aged(accepted_ms, 11_000), 1_000);
+        }
+    }
+
+    #[test]
+    fn age_that_is_set_late_is_spread_from_then_on() {
+        let (keys, timeouts) = thousand_of_ten_seconds();
+        let aged = |now_ms| {
+            let time = at(now_ms, 60_000);
+            let aged = |key: &&_| is_aged(**key, 0, &timeouts, time);
+            keys.iter().filter(aged).count()
+        };
+        assert!(aged(60_010) < 50, "{} at once", aged(60_010));
+        assert!(aged(61_000).abs_diff(500) < 100);
+        assert_eq!(aged(62_000), 1_000);
+    }
+
+    #[test]
+    fn age_is_no_reason_unless_it_is_configured() {
+        let key = ConnectionKey::new(1, 0);
+        assert!(!is_aged(key, 0, &Timeouts::default(), at(u64::MAX, 0)));
+    }
+}

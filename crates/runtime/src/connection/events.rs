@@ -1,0 +1,177 @@
+//! What each event of the protocol makes of a connection: route, hand over, answer a ping, close.
+
+use codec::{Error, Event, Inflater};
+
+use super::{Actor, Last, Linger, Outlet, Session, Stage, Wait, actor::Progress, handshake};
+use crate::{clock::ms, end::EndReason};
+
+impl Actor<'_> {
+    /// One event's worth of received bytes.
+    pub(super) fn step(&mut self, input: &mut [u8], inflater: &mut Inflater) -> Progress {
+        if let Some(wait) = self.must_wait() {
+            return Progress::Wait(wait);
+        }
+        if matches!(self.connection.stage, Stage::Over) {
+            return Progress::Exhausted;
+        }
+        let connection = &mut *self.connection;
+        connection.pause = None;
+        if !connection.protocol.is_within_message() {
+            connection.message_by_ms = None;
+        }
+        let input_bytes = input.len();
+        let limits = &self.parts.config.limits;
+        let step = connection.protocol.receive(input, limits, inflater);
+        let consumed = step.consumed;
+        let Some(event) = step.event else {
+            return self.no_event(consumed, input_bytes);
+        };
+        self.parts.counters.tally.took(&event);
+        let over = connection
+            .rates
+            .take(&event, &self.parts.config, self.now.ns);
+        if let Some(reason) = over {
+            self.close(reason);
+            return Progress::Consumed(consumed);
+        }
+        match event {
+            Event::Request(request) => {
+                let origin = &connection.origin;
+                let routed = handshake::route(&request, origin, self.parts);
+                self.follow(routed);
+            }
+            Event::Message(message) => {
+                self.parts.out.spare.lend(connection.out.queue.direct());
+                let mut outlet = Outlet {
+                    key: connection.key,
+                    out: &mut connection.out,
+                    rooms: &mut connection.rooms,
+                    parts: &mut *self.parts,
+                    now: self.now,
+                    end: None,
+                };
+                if let Some(session) = &mut connection.session {
+                    session.receive(message, &mut outlet);
+                }
+                let end = outlet.end;
+                self.after_session(end);
+            }
+            Event::Ping(_) => self.owe_pong(),
+            Event::Pong(payload) => {
+                let next_ms = self.now.ms + ms(self.parts.config.timeouts.ping_interval);
+                if let Some(us) = connection.stage.pong(payload, self.now.ns, next_ms) {
+                    self.parts.counters.tally.ping.record(u64::from(us) * 1000);
+                }
+            }
+            Event::Close(code) => {
+                let last = Last::PeerEnd(Linger::Briefly);
+                self.finish(last, EndReason::PeerClosed(code));
+            }
+            Event::Failed(Error::Handshake(error)) => self.refuse_handshake(error),
+            Event::Failed(error @ Error::Frame(_)) => {
+                let last = Last::PeerEnd(Linger::Fully);
+                self.finish(last, EndReason::Protocol(error));
+            }
+        }
+        Progress::Consumed(consumed)
+    }
+
+    /// The protocol has taken so many of the bytes that there were, and found nothing whole.
+    fn no_event(&mut self, consumed: usize, input_bytes: usize) -> Progress {
+        // The codec stops after so many fragments without an event, so that they can be charged for;
+        // the rest of the input follows in the next step.
+        if consumed > 0 && consumed < input_bytes {
+            return Progress::Consumed(consumed);
+        }
+        if self.connection.protocol.is_inflating() {
+            // All of the message has come: how long the rest takes is not its peer's doing.
+            self.connection.message_by_ms = None;
+            return Progress::Consumed(consumed);
+        }
+        let by_ms = self.now.ms + ms(self.parts.config.timeouts.message);
+        self.connection.note_unfinished(by_ms);
+        Progress::Exhausted
+    }
+
+    /// What keeps this connection from taking another message now.
+    pub(super) fn must_wait(&mut self) -> Option<Wait> {
+        match self.connection.stage {
+            Stage::Joining { .. } => return Some(Wait::Answers),
+            Stage::Open { .. } => {}
+            Stage::Handshake { .. }
+            | Stage::Finishing { .. }
+            | Stage::Closing { .. }
+            | Stage::Over => return None,
+        }
+        if !self.has_room() {
+            // Perhaps only because this turn has not sent yet.
+            self.transmit();
+            if !self.has_room() {
+                return Some(Wait::Queue);
+            }
+        }
+        let rooms = &mut self.connection.rooms;
+        if rooms.window_bytes >= self.parts.config.publish_window_bytes {
+            return Some(Wait::Window);
+        }
+        if rooms.waits_for_answers {
+            return Some(Wait::Answers);
+        }
+        if rooms.has_held()
+            && let Some(home) = rooms.hand_over(&mut self.parts.rooms.requests)
+        {
+            self.parts.rooms.requests.wait(home, self.connection.key);
+            return Some(Wait::Home);
+        }
+        None
+    }
+
+    /// Whether the queue could take the largest answer that a message may have: itself.
+    pub(crate) fn has_room(&self) -> bool {
+        let config = &self.parts.config;
+        let queued = self.connection.out.queue.direct_bytes();
+        queued == 0 || queued + config.limits.message_bytes_max <= config.send_queue_bytes_max
+    }
+
+    /// Lets the session speak outside of a message.
+    pub(super) fn with_session(&mut self, speak: impl FnOnce(&mut dyn Session, &mut Outlet<'_>)) {
+        let connection = &mut *self.connection;
+        let Some(session) = &mut connection.session else {
+            return;
+        };
+        self.parts.out.spare.lend(connection.out.queue.direct());
+        let mut outlet = Outlet {
+            key: connection.key,
+            out: &mut connection.out,
+            rooms: &mut connection.rooms,
+            parts: &mut *self.parts,
+            now: self.now,
+            end: None,
+        };
+        speak(&mut **session, &mut outlet);
+        let end = outlet.end;
+        self.after_session(end);
+    }
+
+    /// The session has said what it has to say, and perhaps that the connection is to end.
+    pub(super) fn after_session(&mut self, end: Option<EndReason>) {
+        let queue = &mut self.connection.out.queue;
+        self.parts.out.spare.take_back(queue.direct());
+        if let Some(reason) = end {
+            self.close(reason);
+        } else if self.connection.out.queue.direct_bytes() > 0 {
+            self.queued();
+        }
+    }
+
+    /// While the socket takes what is sent each ping gets its pong; behind a full one only the
+    /// latest is owed (RFC 6455 section 5.5.3).
+    fn owe_pong(&mut self) {
+        let connection = &mut *self.connection;
+        if !connection.out.queue.sending.is_blocked() {
+            let owed = connection.protocol.transmit(connection.out.queue.direct());
+            self.parts.counters.tally.transmitted(owed, true);
+            self.queued();
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! A request and what becomes of it: an answer over HTTP, a refusal, or a WebSocket and its room.
+
+use std::{mem, net::SocketAddr};
+
+use codec::{HandshakeError, Request};
+use hub::Request as HubRequest;
+use tracing::{debug, info};
+
+use super::{
+    Actor, Answer, Joining, Opening, Origin, Parts, Route, Stage, shown::Shown, stage::Heartbeat,
+};
+use crate::{
+    admission::Admitted,
+    clock::ms,
+    encoding::{Context, Packing, WireForm},
+    end::EndReason,
+    memory::{
+        Account,
+        contexts::{self, Agreement},
+    },
+};
+
+/// What a request asks for and who asks, decided while its head can be read.
+pub(super) struct Routed {
+    outcome: Outcome,
+    /// The client that a trusted proxy has told of in the request.
+    client: Option<SocketAddr>,
+}
+
+/// A route whose upgrade was checked, and what the log shows of a request that did not get what it
+/// asked for.
+enum Outcome {
+    /// A WebSocket, and whether it has to do without a subprotocol.
+    Open(Box<Joining>, Option<Shown>),
+    /// No upgrade was asked for.
+    Page(Answer),
+    /// An upgrade was asked for, and the application answers otherwise.
+    NoUpgrade(Answer, Shown),
+    Refuse(HandshakeError, Shown),
+}
+
+/// Decides what becomes of a request.
+pub(super) fn route(request: &Request<'_>, origin: &Origin, parts: &Parts) -> Routed {
+    let shown = || Shown::of(request, &*parts.application);
+    let outcome = match parts.application.route(request) {
+        Route::Answer(answer) if request.wants_upgrade() => Outcome::NoUpgrade(answer, shown()),
+        Route::Answer(answer) => Outcome::Page(answer),
+        Route::Open(opening) => match request.upgrade() {
+            Ok(upgrade) => {
+                let is_unanswered =
+                    opening.subprotocol.is_none() && request.subprotocols().next().is_some();
+                let joining = Joining {
+                    agreement: agree(request, &opening, parts),
+                    accept: upgrade.accept,
+                    opening,
+                    room: None,
+                };
+                Outcome::Open(Box::new(joining), is_unanswered.then(shown))
+            }
+            Err(error) => Outcome::Refuse(error, shown()),
+        },
+    };
+    Routed {
+        outcome,
+        client: origin
+            .client
+            .told(origin.peer, request, &parts.config.proxies),
+    }
+}
+
+/// What is agreed on compression. A connection in a room keeps no context for what is sent to it:
+/// a room's message is compressed once for all who take it, and would not be in that context.
+fn agree(request: &Request<'_>, opening: &Opening, parts: &Parts) -> Option<Agreement> {
+    let config = &parts.config;
+    let mut policy = config.compression.as_ref()?.policy;
+    policy.server_takeover &= opening.room.is_none();
+    let reserved = parts.memory.held(Account::Contexts);
+    contexts::agree(request, policy, contexts::free_bytes(config, reserved))
+}
+
+/// What a connection ends for that is answered so.
+fn reason_of(answer: &Answer) -> EndReason {
+    answer
+        .refused
+        .map_or(EndReason::Answered, EndReason::Refused)
+}
+
+impl Actor<'_> {
+    /// Does what was decided of a request.
+    pub(super) fn follow(&mut self, routed: Routed) {
+        if let Some(client) = routed.client
+            && !self.identify(client)
+        {
+            return;
+        }
+        if !matches!(self.connection.stage, Stage::Handshake { .. }) {
+            // It was silent for so long that its end has been said before it asked.
+            return;
+        }
+        if let Admitted::ToRefuse(refusal) = self.connection.origin.admitted {
+            return self.close(refusal.reason());
+        }
+        match routed.outcome {
+            Outcome::Page(answer) => {
+                let reason = reason_of(&answer);
+                self.answer(answer, reason);
+            }
+            Outcome::NoUpgrade(answer, shown) => {
+                let reason = reason_of(&answer);
+                self.log_refused(reason, answer.status, &shown);
+                self.count_rejected(reason);
+                self.answer(answer, reason);
+            }
+            Outcome::Refuse(error, shown) => {
+                let reason = EndReason::Protocol(error.into());
+                self.log_refused(reason, error.status(), &shown);
+                self.refuse_handshake(error);
+            }
+            Outcome::Open(..) if self.parts.is_draining => self.close(EndReason::Drained),
+            Outcome::Open(joining, unanswered) => {
+                if let Some(shown) = unanswered {
+                    self.parts.counters.tally.subprotocols_unanswered += 1;
+                    self.log_unanswered(&shown);
+                }
+                self.join(joining);
+            }
+        }
+    }
+
+    fn log_refused(&mut self, reason: EndReason, status: u16, shown: &Shown) {
+        let reason = reason.name();
+        if self.parts.counters.notices.admit(reason, self.now.ms) {
+            let Shown { origin, path } = shown;
+            let peer = self.connection.origin.peer;
+            info!(%peer, reason, status, origin, path, "handshake refused");
+        }
+    }
+
+    /// Browsers fail a connection that is opened without any of the subprotocols that they asked for,
+    /// and tell their page no more than 1006 (RFC 6455 section 4.1 leaves it to the client).
+    fn log_unanswered(&mut self, shown: &Shown) {
+        let reason = "subprotocol_unanswered";
+        if self.parts.counters.notices.admit(reason, self.now.ms) {
+            let Shown { origin, path } = shown;
+            let peer = self.connection.origin.peer;
+            info!(%peer, reason, origin, path, "a WebSocket was opened without a subprotocol: none of those asked for is spoken here, and \
+                 browsers end it with 1006");
+        }
+    }
+
+    /// Asks the session's room to take the connection in; without a room it opens at once.
+    fn join(&mut self, mut joining: Box<Joining>) {
+        let Stage::Handshake { deadline_ms } = self.connection.stage else {
+            return;
+        };
+        self.take_agreement(&joining);
+        let room = joining.opening.room.clone();
+        let connection = &mut *self.connection;
+        if room.is_some() {
+            joining.room = connection.rooms.subscriptions.ask(1);
+        }
+        let ticket = joining.room;
+        connection.stage = Stage::Joining {
+            deadline_ms,
+            joining,
+        };
+        let requests = &mut self.parts.rooms.requests;
+        match room.zip(ticket) {
+            None => self.open(),
+            Some((name, _)) if requests.is_full(requests.home(&name)) => {
+                self.close(EndReason::JoinRefused);
+            }
+            Some((name, ticket)) => {
+                connection.rooms.unanswered += 1;
+                requests.push(HubRequest::Join {
+                    name,
+                    subscriber: connection.key.on(self.parts.id),
+                    ticket: ticket.beside(0),
+                });
+            }
+        }
+    }
+
+    /// Takes over what is agreed on the form of messages.
+    fn take_agreement(&mut self, joining: &Joining) {
+        let deflate = joining.agreement.map(|agreement| agreement.deflate);
+        let connection = &mut *self.connection;
+        connection.out.form = WireForm {
+            body: joining.opening.body,
+            packing: Packing::agreed(deflate),
+        };
+        connection.out.lag = joining.opening.lag;
+        connection.out.context = Context::agreed(deflate);
+        let mut held = connection.held;
+        held.contexts = deflate.map_or(0, codec::Deflate::contexts_bytes_max);
+        self.parts.memory.settle(&mut connection.held, held);
+    }
+
+    /// The handshake is complete: sends the 101.
+    pub(super) fn open(&mut self) {
+        let interval_ms = ms(self.parts.config.timeouts.ping_interval);
+        let connection = &mut *self.connection;
+        let token = connection.key.token();
+        let heartbeat = Heartbeat::first(self.now.ms, interval_ms, token);
+        let stage = mem::replace(&mut connection.stage, Stage::Open { heartbeat });
+        let Stage::Joining { joining, .. } = stage else {
+            connection.stage = stage;
+            return;
+        };
+        let Joining {
+            opening,
+            accept,
+            agreement,
+            ..
+        } = *joining;
+        let deflate = agreement.map(|agreement| agreement.deflate);
+        let out = connection.out.queue.direct();
+        connection
+            .protocol
+            .accept(&accept, opening.subprotocol, deflate, out);
+        connection.session = Some(opening.session);
+        let protocols = &self.parts.protocols;
+        let entry = protocols.iter().position(|p| *p == opening.protocol);
+        connection.origin.entry = entry.and_then(|entry| u8::try_from(entry).ok());
+        debug!(peer = %connection.origin.peer, protocol = opening.protocol, "connection opened");
+        self.count_opened(entry, agreement);
+        self.raise();
+        self.queued();
+    }
+
+    fn count_opened(&mut self, entry: Option<usize>, agreement: Option<Agreement>) {
+        let tally = &mut self.parts.counters.tally;
+        if let Some(agreement) = agreement {
+            tally.deflate_agreed += 1;
+            tally.takeovers_declined.add(agreement.declined);
+        }
+        if let Some(open) = entry.and_then(|entry| tally.open.get_mut(entry)) {
+            *open += 1;
+        }
+        let accepted_ns = self.connection.origin.accepted_ns;
+        tally
+            .handshake
+            .record(self.now.ns.saturating_sub(accepted_ns));
+    }
+}

@@ -1,0 +1,164 @@
+//! What one connection has to do with rooms: those it is in, and what it has asked for and awaits.
+//!
+//! *Bounded:* the rooms by `rooms_per_connection_max`, publications by `publish_window_bytes` and the
+//! largest message beyond it: with a full window, or with a request that its home has no room for, the
+//! connection is not read.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use hub::{CoreId, Request, RoomId, RoomName};
+
+use super::{Outgoing, RoomSide};
+use crate::{
+    out::Kept,
+    rooms::{Membership, Requests, Subscription, Subscriptions, Ticket, publication_bytes},
+};
+
+/// One connection's side of the rooms.
+#[derive(Debug, Default)]
+pub(crate) struct Memberships {
+    pub(crate) subscriptions: Subscriptions,
+    /// Bytes of its publications that no home has ordered yet.
+    pub(crate) window_bytes: usize,
+    /// How many of its joins and publications are not answered yet.
+    pub(crate) unanswered: u32,
+    /// Whether its session is handed no message before all of them are.
+    pub(crate) waits_for_answers: bool,
+    /// Of the latest publication's ticket.
+    serial: u32,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Requests that their home has no room for, in order.
+    held: VecDeque<Request>,
+    user: Option<Arc<str>>,
+}
+
+impl Memberships {
+    /// The next publication's ticket; it takes so many bytes of the window.
+    pub(crate) fn publication(&mut self, bytes: usize) -> Ticket {
+        self.window_bytes += bytes;
+        self.serial = self.serial.wrapping_add(1);
+        Ticket::new(self.serial, 0)
+    }
+
+    /// A join or a publication is answered, which gives so many bytes of the window back.
+    pub(crate) fn answered(&mut self, bytes: usize) {
+        self.window_bytes = self.window_bytes.saturating_sub(bytes);
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.waits_for_answers &= self.unanswered > 0;
+    }
+
+    /// Hands a request to its home, or keeps it if there is no room for it, or others are kept.
+    pub(crate) fn ask(&mut self, request: Request, requests: &mut Requests) {
+        let has_held = self.has_held();
+        if !has_held && !requests.is_full(requests.home_of(&request)) {
+            return requests.push(request);
+        }
+        self.rare().held.push_back(request);
+    }
+
+    /// Whether requests are kept.
+    pub(crate) fn has_held(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.held.is_empty())
+    }
+
+    /// Hands over the requests that were kept, as far as there is room; returns the home without.
+    pub(crate) fn hand_over(&mut self, requests: &mut Requests) -> Option<CoreId> {
+        let rare = self.rare.as_mut()?;
+        while let Some(request) = rare.held.front() {
+            let home = requests.home_of(request);
+            if requests.is_full(home) {
+                return Some(home);
+            }
+            rare.held.pop_front().map(|request| requests.push(request));
+        }
+        if rare.user.is_none() {
+            self.rare = None;
+        }
+        None
+    }
+
+    /// Bytes of memory that are held for requests that their homes have no room for.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let held = self.rare.iter().flat_map(|rare| &rare.held);
+        held.map(|request| match request {
+            Request::Publish { record, .. } => publication_bytes(record.payload.len()),
+            _ => publication_bytes(0),
+        })
+        .sum()
+    }
+
+    /// Whose connection this is, if that was said.
+    pub(crate) fn user(&self) -> Option<&Arc<str>> {
+        self.rare.as_ref()?.user.as_ref()
+    }
+
+    /// This is whose connection it is.
+    pub(crate) fn set_user(&mut self, user: Arc<str>) {
+        self.rare().user = Some(user);
+    }
+
+    /// Leaves a room; what it has told before is `kept` to be sent. One that was only asked for is
+    /// left when its home answers.
+    pub(crate) fn leave(
+        &mut self,
+        room: Ticket,
+        kept: Kept,
+        out: &mut Outgoing,
+        rooms: &mut RoomSide,
+        core: CoreId,
+    ) {
+        match self.subscriptions.get(room) {
+            Some(Membership::In(subscription)) => {
+                out.queue.detach(subscription, &rooms.shards, kept);
+                self.subscriptions.remove(room);
+                let room = rooms.shards.unsubscribe(subscription);
+                rooms.requests.push(Request::Leave { room, core });
+            }
+            Some(Membership::Asked) => self.subscriptions.set(room, Membership::GivenUp),
+            Some(Membership::GivenUp) | None => {}
+        }
+    }
+
+    /// Leaves all rooms, of which nothing is sent any more. Those that were only asked for are left when
+    /// their homes answer, which find no connection then.
+    pub(crate) fn leave_all(&mut self, rooms: &mut RoomSide, core: CoreId) {
+        for membership in self.subscriptions.take() {
+            if let Membership::In(subscription) = membership {
+                let room = rooms.shards.unsubscribe(subscription);
+                rooms.requests.push(Request::Leave { room, core });
+            }
+        }
+    }
+
+    /// The tickets under which the connection is in this room.
+    pub(crate) fn in_room(&self, room: RoomId, rooms: &RoomSide) -> Vec<Ticket> {
+        self.joined(|subscription| rooms.shards.room(subscription) == room)
+    }
+
+    /// The tickets under which the connection is in the room of this name.
+    pub(crate) fn in_room_named(&self, name: &RoomName, rooms: &RoomSide) -> Vec<Ticket> {
+        self.joined(|subscription| {
+            let room = rooms.shards.room(subscription);
+            rooms.shards.name(room) == Some(name)
+        })
+    }
+
+    fn joined(&self, is_meant: impl Fn(Subscription) -> bool) -> Vec<Ticket> {
+        let tickets = self.subscriptions.tickets();
+        tickets
+            .filter(|ticket| match self.subscriptions.get(*ticket) {
+                Some(Membership::In(subscription)) => is_meant(subscription),
+                Some(Membership::Asked | Membership::GivenUp) | None => false,
+            })
+            .collect()
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}

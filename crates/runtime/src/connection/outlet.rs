@@ -1,0 +1,168 @@
+//! What a session can do: send, join and leave rooms, publish, wait for answers, close.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use codec::{CloseCode, Kind};
+use hub::{ConnectionId, PublishRefusal, Record, Request, RoomName, Target};
+
+use super::{LeftReason, Memberships, Outgoing, Parts, SessionEvent};
+use crate::{
+    clock::Now,
+    end::EndReason,
+    ids::ConnectionKey,
+    rooms::{Membership, Ticket, publication_bytes, tag_of},
+};
+
+/// What a session can do with its connection and its rooms. What it asks of rooms is answered later by
+/// a [`SessionEvent`] with the ticket that it got here.
+pub struct Outlet<'a> {
+    pub(crate) key: ConnectionKey,
+    pub(crate) out: &'a mut Outgoing,
+    pub(crate) rooms: &'a mut Memberships,
+    pub(crate) parts: &'a mut Parts,
+    pub(crate) now: Now,
+    /// Why the connection is to be closed, once that was asked for.
+    pub(crate) end: Option<EndReason>,
+}
+
+/// A connection is in as many rooms as it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection is in as many rooms as it may be")]
+pub struct TooManyRooms;
+
+impl Outlet<'_> {
+    /// The connection's name in this process, by which others can address it.
+    pub fn id(&self) -> ConnectionId {
+        self.key.on(self.parts.id)
+    }
+
+    /// Says whose connection this is, so that all connections of that user can be addressed. Only the
+    /// first name counts.
+    pub fn identify(&mut self, user: &str) {
+        if self.rooms.user().is_none() {
+            let user: Arc<str> = user.into();
+            self.parts.users.enter(&user, self.key);
+            self.rooms.set_user(user);
+        }
+    }
+
+    /// Sends a message to this connection alone.
+    pub fn send(&mut self, kind: Kind, payload: &[u8]) {
+        let Self { out, parts, .. } = self;
+        let direct = out.queue.direct();
+        parts
+            .out
+            .encoder
+            .append(out.form.packing, &mut out.context, kind, payload, direct);
+        parts.counters.tally.sent(kind, payload.len(), 1);
+    }
+
+    /// The room that the connection was opened in, or the first that it has joined; `None` if it is in
+    /// no room.
+    pub fn room(&self) -> Option<Ticket> {
+        self.rooms.subscriptions.first()
+    }
+
+    /// Asks for a room. The ticket stands for it until the connection has left it again. A name may be
+    /// asked for twice; the room then speaks twice.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyRooms`] if the connection is in as many as
+    /// [`Config::rooms_per_connection_max`](crate::Config::rooms_per_connection_max) allows.
+    pub fn join(&mut self, name: RoomName) -> Result<Ticket, TooManyRooms> {
+        let max = self.parts.config.rooms_per_connection_max;
+        let room = self.rooms.subscriptions.ask(max).ok_or(TooManyRooms)?;
+        let subscriber = self.id();
+        self.ask(Request::Join {
+            name,
+            subscriber,
+            ticket: room.beside(0),
+        });
+        Ok(room)
+    }
+
+    /// Leaves a room. What it has told before is still sent.
+    pub fn leave(&mut self, room: Ticket) {
+        let Self {
+            out, rooms, parts, ..
+        } = self;
+        let kept = parts.kept_on_leaving(rooms, room);
+        rooms.leave(room, kept, out, &mut parts.rooms, parts.id);
+    }
+
+    /// Publishes a message in a room that the connection is in. Every subscriber has it, this
+    /// connection included. Returns the publication's ticket; `None`, and nothing is published, if the
+    /// connection is not in the room.
+    pub fn publish(&mut self, room: Ticket, kind: Kind, payload: &[u8]) -> Option<Ticket> {
+        let Some(Membership::In(subscription)) = self.rooms.subscriptions.get(room) else {
+            return None;
+        };
+        let room = self.parts.rooms.shards.room(subscription);
+        Some(self.publish_at(Target::Room(room), kind, payload))
+    }
+
+    /// Publishes a message in the room of this name, whether the connection is in it or not.
+    pub fn publish_to(&mut self, name: RoomName, kind: Kind, payload: &[u8]) -> Ticket {
+        self.publish_at(Target::Name(name), kind, payload)
+    }
+
+    /// Until everything that this connection has asked for so far is answered, its session is handed no
+    /// further message; the connection is not read meanwhile.
+    pub fn wait(&mut self) {
+        self.rooms.waits_for_answers = self.rooms.unanswered > 0;
+    }
+
+    /// Closes the connection after what was sent so far.
+    pub fn close(&mut self, code: CloseCode, text: &'static str) {
+        self.end.get_or_insert(EndReason::SessionClosed(code, text));
+    }
+
+    /// Closes the connection if the event is one that must not be passed over in silence: a room that is
+    /// lost or was left, a publication that was not delivered.
+    pub fn close_for(&mut self, event: &SessionEvent) {
+        let reason = match event {
+            SessionEvent::Left { reason, .. } => match reason {
+                LeftReason::Lost(_) => EndReason::RoomLost,
+                LeftReason::Lagging => EndReason::SendQueueFull,
+                LeftReason::Commanded => return,
+            },
+            SessionEvent::Unpublished { reason, .. } => match reason {
+                PublishRefusal::RoomGone => EndReason::RoomGone,
+                PublishRefusal::Busy | PublishRefusal::TooManyRooms => EndReason::RoomBusy,
+            },
+            SessionEvent::Skipped { .. } => EndReason::SendQueueFull,
+            SessionEvent::JoinRefused { .. } => EndReason::RoomBusy,
+            SessionEvent::Joining { .. }
+            | SessionEvent::Joined { .. }
+            | SessionEvent::Published { .. }
+            | SessionEvent::Command(_) => return,
+        };
+        self.end.get_or_insert(reason);
+    }
+
+    fn publish_at(&mut self, to: Target, kind: Kind, payload: &[u8]) -> Ticket {
+        let bytes = publication_bytes(payload.len());
+        let publication = self.rooms.publication(bytes);
+        self.parts.counters.tally.published += 1;
+        let publisher = self.id();
+        self.ask(Request::Publish {
+            to,
+            publisher,
+            ticket: publication.beside(bytes.min(u32::MAX as usize) as u32),
+            stamp: self.now.ns,
+            record: Record {
+                tag: tag_of(kind),
+                payload: Bytes::copy_from_slice(payload),
+            },
+        });
+        publication
+    }
+
+    /// Hands a request to its home, behind those that wait for one already.
+    fn ask(&mut self, request: Request) {
+        self.rooms.unanswered += 1;
+        self.rooms.ask(request, &mut self.parts.rooms.requests);
+    }
+}

@@ -1,0 +1,72 @@
+//! What a core lends a connection while it is attended to: the parts that all its connections share.
+
+use std::{collections::VecDeque, rc::Rc, sync::Arc};
+
+use hub::CoreId;
+
+use super::{Application, users::Users};
+use crate::{
+    admission::Admission,
+    clock::Clock,
+    config::Config,
+    encoding::Encoder,
+    ids::ConnectionKey,
+    io::Sealing,
+    memory::Ledger,
+    observe::{Date, Notices, Tally},
+    out::Spare,
+    rooms::{Requests, Shards},
+    turn::{Attention, Wake},
+};
+
+/// The parts of one core. Each owns its fields; they know nothing of connections but their keys.
+pub(crate) struct Parts {
+    pub(crate) id: CoreId,
+    pub(crate) config: Arc<Config>,
+    pub(crate) application: Arc<dyn Application>,
+    /// The names of the application's protocols, in its order.
+    pub(crate) protocols: Vec<&'static str>,
+    pub(crate) admission: Arc<Admission>,
+    /// For what is measured; the time of day-to-day work is an argument.
+    pub(crate) clock: Clock,
+    pub(crate) attention: Attention,
+    pub(crate) rooms: RoomSide,
+    pub(crate) out: OutSide,
+    pub(crate) memory: Ledger,
+    pub(crate) counters: Counters,
+    pub(crate) users: Users,
+    pub(crate) is_draining: bool,
+}
+
+/// The core's side of the rooms.
+pub(crate) struct RoomSide {
+    pub(crate) shards: Shards,
+    pub(crate) requests: Requests,
+}
+
+/// The way out, towards peers.
+pub(crate) struct OutSide {
+    pub(crate) encoder: Encoder,
+    pub(crate) sealing: Sealing,
+    pub(crate) spare: Spare,
+    /// Connections with bytes of their own to send, each once.
+    pub(crate) pending: VecDeque<ConnectionKey>,
+    /// Raised when something is to leave at the end of the turn: requests or bytes.
+    pub(crate) flush: Rc<Wake>,
+}
+
+/// What the core tells operators.
+pub(crate) struct Counters {
+    pub(crate) tally: Tally,
+    pub(crate) notices: Notices,
+    /// Of answers over HTTP, as of the latest sweep.
+    pub(crate) date: Date,
+}
+
+impl OutSide {
+    /// A connection has something to send at the end of this turn.
+    pub(crate) fn push(&mut self, key: ConnectionKey) {
+        self.pending.push_back(key);
+        self.flush.raise();
+    }
+}

@@ -1,0 +1,117 @@
+//! What the rooms answer a connection: joined or refused, published or not, lost.
+
+use hub::{JoinRefusal, Position, PublishRefusal, Request, RoomId, RoomName};
+
+use super::{Actor, LeftReason, SessionEvent, Stage, Wait};
+use crate::{
+    end::EndReason,
+    rooms::{Membership, Ticket, Visit},
+};
+
+/// What became of a publication.
+pub(crate) type Fate = Result<Position, PublishRefusal>;
+
+impl Actor<'_> {
+    /// A room has taken the connection in: everything that is published there from here on reaches it.
+    /// One that does not want to be there any more leaves again.
+    pub(crate) fn joined(
+        &mut self,
+        ticket: Ticket,
+        room: RoomId,
+        name: &RoomName,
+        position: Position,
+    ) {
+        let connection = &mut *self.connection;
+        connection.rooms.answered(0);
+        let is_wanted = connection.rooms.subscriptions.get(ticket) == Some(Membership::Asked)
+            && matches!(connection.stage, Stage::Joining { .. } | Stage::Open { .. });
+        if !is_wanted {
+            connection.rooms.subscriptions.remove(ticket);
+            let core = self.parts.id;
+            self.parts
+                .rooms
+                .requests
+                .push(Request::Leave { room, core });
+            return self.resume_if_answered();
+        }
+        let visit = Visit {
+            connection: connection.key,
+            slot: ticket.slot(),
+        };
+        let shards = &mut self.parts.rooms.shards;
+        let subscription = shards.subscribe(room, name, connection.out.form, visit);
+        let subscriptions = &mut connection.rooms.subscriptions;
+        subscriptions.set(ticket, Membership::In(subscription));
+        match connection.stage {
+            Stage::Joining { .. } => self.open(),
+            _ => self.handle(SessionEvent::Joined {
+                room: ticket,
+                position,
+            }),
+        }
+        self.resume_if_answered();
+    }
+
+    /// A room has not taken the connection in.
+    pub(crate) fn join_refused(&mut self, room: Ticket, reason: JoinRefusal) {
+        self.connection.rooms.answered(0);
+        self.connection.rooms.subscriptions.remove(room);
+        match self.connection.stage {
+            Stage::Joining { .. } => self.close(EndReason::JoinRefused),
+            _ => self.handle(SessionEvent::JoinRefused { room, reason }),
+        }
+        self.resume_if_answered();
+    }
+
+    /// A room has taken a publication of so many bytes of the window, or has not.
+    pub(crate) fn published(&mut self, publication: Ticket, bytes: usize, fate: Fate) {
+        self.connection.rooms.answered(bytes);
+        self.handle(match fate {
+            Ok(position) => SessionEvent::Published {
+                publication,
+                position,
+            },
+            Err(reason) => SessionEvent::Unpublished {
+                publication,
+                reason,
+            },
+        });
+        self.resume_if_answered();
+        if let Stage::Finishing { last, .. } = self.connection.stage
+            && self.connection.rooms.window_bytes == 0
+            && let Some(reason) = self.connection.end
+        {
+            self.finish_now(last, reason);
+        }
+    }
+
+    /// A room's order is lost, and with it its subscribers.
+    pub(crate) fn lost(&mut self, room: RoomId, reason: hub::LossReason) {
+        let tickets = self.connection.rooms.in_room(room, &self.parts.rooms);
+        for ticket in tickets {
+            self.left(ticket, LeftReason::Lost(reason));
+        }
+    }
+
+    /// Hands the session an event, if there is one that speaks.
+    pub(super) fn handle(&mut self, event: SessionEvent) {
+        let stage = &self.connection.stage;
+        if !matches!(stage, Stage::Open { .. } | Stage::Finishing { .. }) {
+            return;
+        }
+        self.with_session(|session, outlet| session.handle(event, outlet));
+    }
+
+    /// Reads on, if that waited for what has been answered now.
+    fn resume_if_answered(&mut self) {
+        let rooms = &self.connection.rooms;
+        let resumes = match self.connection.pause.map(|pause| pause.wait) {
+            Some(Wait::Window) => rooms.window_bytes < self.parts.config.publish_window_bytes,
+            Some(Wait::Answers) => !rooms.waits_for_answers,
+            Some(Wait::Queue | Wait::Home) | None => false,
+        };
+        if resumes {
+            self.raise();
+        }
+    }
+}

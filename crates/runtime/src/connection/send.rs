@@ -1,0 +1,271 @@
+//! Sending what waits for one connection: planned by its queue, sent by its socket, settled by both.
+
+use std::{io, time::Duration};
+
+use tracing::debug;
+
+use super::{Actor, Lag, Last, LeftReason, Linger, SessionEvent, Stage, Wait};
+use crate::{
+    clock::ms,
+    end::EndReason,
+    out::{Kept, Plan, Sending},
+    rooms::{Membership, Subscription, Ticket},
+    turn::bounds,
+};
+
+/// For how long what a peer sends behind its close frame is discarded. A socket that is closed while
+/// something still arrives resets the connection, and the peer may not have read the answer by then.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a connection's sends came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Transmitted {
+    /// How many bytes the socket took.
+    sent: usize,
+    rest: Rest,
+}
+
+/// What is left to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// Nothing.
+    Nothing,
+    /// A part of an answer's body, for the next turn.
+    NextTurn,
+    /// Something, and the socket is full.
+    Blocked,
+}
+
+impl Actor<'_> {
+    /// Something was queued for the connection: puts it on its core's list of connections with something
+    /// to send, unless it is there or its socket is full.
+    pub(crate) fn queued(&mut self) {
+        let connection = &mut *self.connection;
+        if connection.out.queue.sending == Sending::Idle {
+            connection.out.queue.sending = Sending::Pending;
+            self.parts.out.push(connection.key);
+        }
+    }
+
+    /// The room in this slot has news. If the socket is full, the connection may be too far behind by now.
+    pub(crate) fn has_news(&mut self, slot: u8) {
+        self.connection.rooms.subscriptions.note_news(slot);
+        match self.connection.out.queue.sending.is_blocked() {
+            true => self.fell_behind(),
+            false => self.queued(),
+        }
+    }
+
+    /// Sends what waits. If the socket is full the connection has fallen further behind: here is where
+    /// it is found too far.
+    pub(crate) fn transmit(&mut self) {
+        let before = self.connection.out.queue.sending;
+        if before.is_blocked() {
+            return self.fell_behind();
+        }
+        self.queue_owed();
+        let transmitted = match self.send_all() {
+            Ok(transmitted) => transmitted,
+            Err(error) => return self.sending_failed(&error),
+        };
+        self.parts.counters.tally.sent_bytes += transmitted.sent as u64;
+        let queue = &mut self.connection.out.queue;
+        match transmitted.rest {
+            Rest::Nothing => self.emptied(),
+            Rest::NextTurn => {
+                queue.sending = Sending::Pending;
+                self.parts.out.push(self.connection.key);
+            }
+            Rest::Blocked => {
+                let progress_ms = match before {
+                    Sending::Unblocked { progress_ms } if transmitted.sent == 0 => progress_ms,
+                    _ => self.now.ms,
+                };
+                queue.sending = Sending::Blocked { progress_ms };
+                queue.shrink();
+                self.fell_behind();
+            }
+        }
+    }
+
+    /// Tries a full socket again, which may take a little long before it calls itself writable.
+    pub(crate) fn nudge(&mut self) {
+        if let Sending::Blocked { progress_ms } = self.connection.out.queue.sending {
+            self.connection.out.queue.sending = Sending::Unblocked { progress_ms };
+            self.transmit();
+        }
+    }
+
+    /// Queues what the protocol owes the peer. Its answer to a close frame stays behind all that is
+    /// still to be delivered.
+    fn queue_owed(&mut self) {
+        let connection = &mut *self.connection;
+        if !matches!(connection.stage, Stage::Finishing { .. }) {
+            let owed = connection.protocol.transmit(connection.out.queue.direct());
+            let is_websocket = connection.origin.entry.is_some();
+            self.parts.counters.tally.transmitted(owed, is_websocket);
+        }
+    }
+
+    /// Sends what waits, and behind the last of it that it was the last.
+    fn send_all(&mut self) -> io::Result<Transmitted> {
+        let transmitted = self.send_queue()?;
+        let is_last = matches!(
+            self.connection.stage,
+            Stage::Closing {
+                last: Last::Nothing | Last::PeerEnd(_),
+                ..
+            }
+        );
+        if transmitted.rest != Rest::Nothing || !is_last {
+            return Ok(transmitted);
+        }
+        let last = self.connection.socket.say_last()?;
+        Ok(Transmitted {
+            sent: transmitted.sent + last.wire,
+            rest: match last.is_full {
+                true => Rest::Blocked,
+                false => Rest::Nothing,
+            },
+        })
+    }
+
+    /// Sends what waits, in as few calls as possible: one, but for very many rooms, or for more than is
+    /// encrypted at a time.
+    fn send_queue(&mut self) -> io::Result<Transmitted> {
+        let connection = &mut *self.connection;
+        let queue = &mut connection.out.queue;
+        let subscriptions = &mut connection.rooms.subscriptions;
+        let shards = &mut self.parts.rooms.shards;
+        let (mut all_sent, mut all_taken) = (0, 0);
+        loop {
+            let Plan { runs, offered } = queue.plan(subscriptions, shards);
+            let sealing = &mut self.parts.out.sealing;
+            let sent = connection.socket.send(&runs, sealing)?;
+            drop(runs);
+            all_sent += sent.wire;
+            all_taken += sent.taken;
+            let is_empty = queue.settle(offered, sent.taken, subscriptions, shards);
+            let rest = match () {
+                () if sent.is_full => Rest::Blocked,
+                () if is_empty => Rest::Nothing,
+                () if queue.has_body() && all_taken >= bounds::ANSWER_BYTES => Rest::NextTurn,
+                () => continue,
+            };
+            let sent = all_sent;
+            return Ok(Transmitted { sent, rest });
+        }
+    }
+
+    fn sending_failed(&mut self, error: &io::Error) {
+        debug!(peer = %self.connection.origin.peer, %error, "sending failed");
+        let reached = self.connection.reached();
+        self.connection.end(EndReason::SocketFailed(reached));
+        self.shut();
+    }
+
+    /// All that was queued has left.
+    fn emptied(&mut self) {
+        let connection = &mut *self.connection;
+        connection.out.queue.sending = Sending::Idle;
+        let direct = connection.out.queue.direct();
+        self.parts.out.spare.take_back(direct);
+        match connection.stage {
+            Stage::Closing { last, .. } => self.said_all(last),
+            _ => self.resume_if_room(),
+        }
+    }
+
+    /// A closing connection has said all that it has to say.
+    fn said_all(&mut self, last: Last) {
+        match last {
+            Last::Nothing => self.shut(),
+            Last::PeerEnd(linger) => {
+                let most = match linger {
+                    Linger::Briefly => LINGER,
+                    Linger::Fully => Duration::MAX,
+                };
+                let time = most.min(self.parts.config.timeouts.close);
+                let time = self.connection.origin.admitted.time(time);
+                self.connection.stage = Stage::Closing {
+                    deadline_ms: self.now.ms + ms(time),
+                    last: Last::PeerEndAwaited(linger),
+                };
+                self.connection.socket.shut_sending();
+            }
+            Last::PeerClose | Last::PeerEndAwaited(_) => {}
+        }
+    }
+
+    /// More waits than the socket takes now.
+    fn fell_behind(&mut self) {
+        let bytes_max = self.parts.config.send_queue_bytes_max;
+        let connection = &*self.connection;
+        let is_over = connection.out.queue.is_over(
+            bytes_max,
+            connection.socket.unsent_bytes(),
+            &connection.rooms.subscriptions,
+            &self.parts.rooms.shards,
+        );
+        match (is_over, connection.out.lag) {
+            (false, _) => self.resume_if_room(),
+            (true, Lag::Close) => self.close(EndReason::SendQueueFull),
+            (true, Lag::Leave) => match self.slowest() {
+                Some((room, _)) => self.left(room, LeftReason::Lagging),
+                None => self.close(EndReason::SendQueueFull),
+            },
+            (true, Lag::Skip) => match self.slowest() {
+                Some((room, subscription)) => self.skip(room, subscription),
+                None => self.close(EndReason::SendQueueFull),
+            },
+        }
+    }
+
+    /// The room in which the connection is the furthest behind.
+    fn slowest(&self) -> Option<(Ticket, Subscription)> {
+        let subscriptions = &self.connection.rooms.subscriptions;
+        let shards = &self.parts.rooms.shards;
+        let rooms = subscriptions.with_news();
+        let (slot, slowest) = rooms.max_by_key(|(_, room)| shards.lag(*room))?;
+        Some((subscriptions.ticket_in(slot)?, slowest))
+    }
+
+    /// Passes over all that the connection has not had of a room, but the rest of a frame of which a part
+    /// has left; its session learns of it.
+    fn skip(&mut self, room: Ticket, subscription: Subscription) {
+        let connection = &mut *self.connection;
+        let shards = &mut self.parts.rooms.shards;
+        let queue = &mut connection.out.queue;
+        queue.detach(subscription, shards, Kept::HalfSent);
+        shards.skip(subscription);
+        let subscriptions = &mut connection.rooms.subscriptions;
+        subscriptions.settle(room.slot(), false, false);
+        self.handle(SessionEvent::Skipped { room });
+    }
+
+    /// The connection leaves a room for a reason that is not its own; its session learns of it.
+    pub(super) fn left(&mut self, room: Ticket, reason: LeftReason) {
+        let connection = &mut *self.connection;
+        if let Some(Membership::In(_)) = connection.rooms.subscriptions.get(room) {
+            let core = self.parts.id;
+            connection.rooms.leave(
+                room,
+                Kept::HalfSent,
+                &mut connection.out,
+                &mut self.parts.rooms,
+                core,
+            );
+            self.handle(SessionEvent::Left { room, reason });
+        }
+    }
+
+    fn resume_if_room(&mut self) {
+        let waits = self
+            .connection
+            .pause
+            .is_some_and(|it| it.wait == Wait::Queue);
+        if waits && self.has_room() {
+            self.raise();
+        }
+    }
+}

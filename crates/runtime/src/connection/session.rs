@@ -1,0 +1,199 @@
+//! What an application gives the runtime: a route for each request, a session for each connection.
+//!
+//! A session is the application protocol of one connection. It does no I/O and never blocks: it is
+//! handed each message, and each answer of the rooms, and says through its [`Outlet`] what follows.
+
+use std::{any::Any, borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use codec::{Message, Request};
+use hub::{JoinRefusal, LossReason, Position, PublishRefusal, RoomName};
+
+use super::Outlet;
+use crate::{
+    encoding::{BodyEncoder, BodyForm},
+    end::Refused,
+    rooms::Ticket,
+};
+
+/// The application: shared by all cores.
+pub trait Application: Send + Sync + 'static {
+    /// Decides what becomes of a request. A route to a session is a promise to upgrade; the
+    /// runtime still refuses a request that is no valid upgrade (RFC 6455 section 4.2.1).
+    fn route(&self, request: &Request<'_>) -> Route;
+
+    /// What the log may show of a request's path: by default all of it, without its query. Here an
+    /// application leaves out what is nobody else's business. The log cuts it, if it is long.
+    fn shown_path<'a>(&self, request: &Request<'a>) -> Cow<'a, str> {
+        request.path().into()
+    }
+
+    /// The names that [`Opening::protocol`] can have, at most 255: connections are counted by them.
+    fn protocols(&self) -> Vec<&'static str>;
+
+    /// Encodes the bodies of the forms that sessions ask for in [`Opening::body`]. Without it every
+    /// form is [`BodyForm::RAW`].
+    fn bodies(&self) -> Option<Arc<dyn BodyEncoder>> {
+        None
+    }
+}
+
+/// What becomes of a request.
+pub enum Route {
+    /// Upgrade it to a WebSocket with this session.
+    Open(Opening),
+    /// Answer it over HTTP and close.
+    Answer(Answer),
+}
+
+/// A session about to open.
+pub struct Opening {
+    /// Its entry's name in the application's table, for logs.
+    pub protocol: &'static str,
+    /// The subprotocol that the 101 names.
+    pub subprotocol: Option<&'static str>,
+    /// The room that it is in from the start: the 101 leaves when its home has ordered the join.
+    pub room: Option<RoomName>,
+    /// In which form it gets the messages of its rooms.
+    pub body: BodyForm,
+    /// What happens when it does not read as fast as its rooms speak.
+    pub lag: Lag,
+    /// The session.
+    pub session: Box<dyn Session>,
+}
+
+/// What happens to a connection for which more waits than [`Config::send_queue_bytes_max`] allows.
+///
+/// [`Config::send_queue_bytes_max`]: crate::Config::send_queue_bytes_max
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lag {
+    /// It is closed with 1013.
+    #[default]
+    Close,
+    /// It leaves the room in which it is the furthest behind, and its session is handed
+    /// [`SessionEvent::Left`].
+    Leave,
+    /// It is not sent what it has missed of that room, and its session is handed
+    /// [`SessionEvent::Skipped`].
+    Skip,
+}
+
+/// An HTTP answer. The connection closes after it.
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// Header fields other than `Content-Length`, `Connection` and `Date`.
+    pub fields: Vec<(&'static str, String)>,
+    /// The body that a GET would get. In an answer to HEAD, and with a status that has no body (304),
+    /// the runtime tells its length alone.
+    pub body: Bytes,
+    /// Why this is not what was asked for, if it is not: what the end of the connection is counted
+    /// and logged for.
+    pub refused: Option<Refused>,
+}
+
+impl Answer {
+    /// A status with a line of text for people.
+    pub fn text(status: u16, text: &str) -> Self {
+        Self {
+            status,
+            fields: vec![("Content-Type", "text/plain; charset=utf-8".into())],
+            body: Bytes::from(format!("{text}\n")),
+            refused: None,
+        }
+    }
+
+    /// Says that the request is refused, and why.
+    #[must_use]
+    pub fn refusing(mut self, why: Refused) -> Self {
+        self.refused = Some(why);
+        self
+    }
+
+    /// Adds a header field.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.fields.push((name, value.into()));
+        self
+    }
+}
+
+/// One connection's application protocol.
+pub trait Session {
+    /// A whole message has come. Text is valid UTF-8.
+    fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>);
+
+    /// Something else has happened. By default a room or a publication that is lost closes the
+    /// connection, and everything else is ignored.
+    fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
+        outlet.close_for(&event);
+    }
+
+    /// The connection is over.
+    fn closed(&mut self) {}
+}
+
+/// What a session learns besides messages of its peer.
+pub enum SessionEvent {
+    /// The connection is in the room that it asked for with this ticket, and has every message after
+    /// `position`. Of the room in which it was opened nothing is said: its 101 is the answer.
+    Joined {
+        /// The ticket of [`Outlet::join`].
+        room: Ticket,
+        /// The position of the room's latest message before the join.
+        position: Position,
+    },
+    /// The room was not joined.
+    JoinRefused {
+        /// The ticket of [`Outlet::join`].
+        room: Ticket,
+        /// Why.
+        reason: JoinRefusal,
+    },
+    /// The connection is in that room no longer, though it did not ask for that.
+    Left {
+        /// The ticket of [`Outlet::join`].
+        room: Ticket,
+        /// Why.
+        reason: LeftReason,
+    },
+    /// The connection was too far behind in that room ([`Lag::Skip`]): it misses messages.
+    Skipped {
+        /// The ticket of [`Outlet::join`].
+        room: Ticket,
+    },
+    /// The publication has its place in the room's order.
+    Published {
+        /// The ticket of [`Outlet::publish`] or [`Outlet::publish_to`].
+        publication: Ticket,
+        /// Where.
+        position: Position,
+    },
+    /// The publication was not delivered to anybody.
+    Unpublished {
+        /// The ticket of [`Outlet::publish`] or [`Outlet::publish_to`].
+        publication: Ticket,
+        /// Why.
+        reason: PublishRefusal,
+    },
+    /// A command has had the connection ask for this room; the answer follows.
+    Joining {
+        /// The ticket, as of [`Outlet::join`].
+        room: Ticket,
+        /// The room.
+        name: RoomName,
+    },
+    /// Somebody has handed the session a command of the application's own.
+    Command(Arc<dyn Any + Send + Sync>),
+}
+
+/// Why a connection is in a room no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftReason {
+    /// The room's order is lost: messages may be missing.
+    Lost(LossReason),
+    /// The connection was too far behind ([`Lag::Leave`]).
+    Lagging,
+    /// Somebody asked for it with a command.
+    Commanded,
+}

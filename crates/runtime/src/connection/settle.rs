@@ -1,0 +1,74 @@
+//! Counts the memory that is held for one connection, in one place.
+
+use super::{Actor, Connection, Memberships, Parts, Stage};
+use crate::{
+    memory::{Account, Holding},
+    out::Kept,
+    rooms::{Membership, Ticket},
+};
+
+impl Actor<'_> {
+    /// Brings the ledger up to date. Called behind everything that happens to a connection, so that
+    /// nothing else has to remember it.
+    pub(crate) fn settle(&mut self) {
+        let now = self.connection.holding();
+        self.parts.memory.settle(&mut self.connection.held, now);
+    }
+}
+
+impl Connection {
+    /// Bytes of memory that are held for it now.
+    fn holding(&self) -> Holding {
+        Holding {
+            queues: self.waiting_bytes(),
+            unfinished: self.protocol.unfinished_bytes()
+                + self.unread.held_bytes()
+                + self.socket.kept_held_bytes()
+                + self.rooms.held_bytes(),
+            contexts: self.held.contexts,
+        }
+    }
+
+    /// What waits for the socket. A queue that will be empty at the end of the turn does not count.
+    fn waiting_bytes(&self) -> usize {
+        let is_closing = matches!(
+            self.stage,
+            Stage::Finishing { .. } | Stage::Closing { .. } | Stage::Over
+        );
+        let own = match is_closing || self.out.queue.sending.is_behind() {
+            true => self.out.queue.held_bytes(),
+            false => 0,
+        };
+        own + self.socket.unsent_held_bytes()
+    }
+}
+
+impl Parts {
+    /// This core's share of what may wait for peers, in bytes.
+    pub(crate) fn queues_bytes_max(&self) -> usize {
+        self.config.send_queues_bytes_max / self.config.cores
+    }
+
+    /// Bytes that are held for peers now, those of rooms' logs included.
+    pub(crate) fn queues_bytes(&self) -> usize {
+        self.memory.held(Account::Queues) + self.rooms.shards.held_bytes()
+    }
+
+    /// Whether so many bytes more may be held for peers.
+    pub(crate) fn may_hold(&self, bytes: usize) -> bool {
+        self.queues_bytes() + bytes <= self.queues_bytes_max()
+    }
+
+    /// What is kept for a connection that leaves a room: all that it has not had, unless there is no
+    /// memory for it. It was one log for all who lag, and now it is a copy.
+    pub(crate) fn kept_on_leaving(&self, rooms: &Memberships, room: Ticket) -> Kept {
+        match rooms.subscriptions.get(room) {
+            Some(Membership::In(subscription))
+                if self.may_hold(self.rooms.shards.lag(subscription)) =>
+            {
+                Kept::All
+            }
+            _ => Kept::HalfSent,
+        }
+    }
+}

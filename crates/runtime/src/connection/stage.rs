@@ -1,0 +1,114 @@
+//! How far a connection is in its life, and what it waits for in each part of it.
+
+use codec::AcceptKey;
+
+use super::Opening;
+use crate::{jitter, memory::contexts::Agreement, rooms::Ticket};
+
+/// A connection's life, in order.
+pub(crate) enum Stage {
+    /// The request's head is awaited.
+    Handshake { deadline_ms: u64 },
+    /// The request was good; its room has been asked to take it in.
+    Joining {
+        deadline_ms: u64,
+        joining: Box<Joining>,
+    },
+    /// A WebSocket.
+    Open { heartbeat: Heartbeat },
+    /// The peer has said its last, by a close frame, by the end of its stream, or by breaking a rule.
+    /// Its own publications are still on their way back to it; when they have been queued, the answer
+    /// and the end follow.
+    Finishing { deadline_ms: u64, last: Last },
+    /// Everything that this side has to say is queued or sent; what the peer says is only
+    /// awaited for the sake of the end.
+    Closing { deadline_ms: u64, last: Last },
+    /// The actor is about to remove it.
+    Over,
+}
+
+/// What is kept between the request and its 101.
+pub(crate) struct Joining {
+    pub(crate) opening: Opening,
+    pub(crate) accept: AcceptKey,
+    pub(crate) agreement: Option<Agreement>,
+    /// Of the room whose answer is awaited, if the session begins in one.
+    pub(crate) room: Option<Ticket>,
+}
+
+/// The application's heartbeat (RFC 6455 section 5.5.2).
+pub(crate) enum Heartbeat {
+    /// The next ping leaves at this time.
+    PingAt(u64),
+    /// A ping with this payload, the time when it was sent, is under way.
+    PongBy { deadline_ms: u64, payload: [u8; 4] },
+}
+
+/// What a closing connection waits for once its queue is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    /// The peer's close frame is awaited.
+    PeerClose,
+    /// Both sides have said all: the socket can close at once.
+    Nothing,
+    /// This side stops sending and reads until the peer stops too, so that what was sent is not
+    /// lost to a reset (RFC 9112 section 9.6).
+    PeerEnd(Linger),
+    /// As before, and sending has stopped.
+    PeerEndAwaited(Linger),
+}
+
+/// For how long the end of a peer's stream is awaited, and what happens if it does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Linger {
+    /// The peer has sent its close frame, so that nothing more is expected of it. What comes all the
+    /// same is discarded for a moment; then the socket is closed, and the kernel goes on sending.
+    Briefly,
+    /// For as long as closing may take; then the connection is reset.
+    Fully,
+}
+
+impl Stage {
+    /// A pong has come. One that repeats the latest ping's payload answers it; others are
+    /// unsolicited and mean nothing (RFC 6455 section 5.5.3). Returns how long it took, in
+    /// microseconds.
+    pub(crate) fn pong(&mut self, received: &[u8], now_ns: u64, next_ms: u64) -> Option<u32> {
+        let Self::Open { heartbeat } = self else {
+            return None;
+        };
+        match heartbeat {
+            Heartbeat::PongBy { payload, .. } if payload == received => {
+                let sent_us = u32::from_be_bytes(*payload);
+                *heartbeat = Heartbeat::PingAt(next_ms);
+                let took_us = ((now_ns / 1000) as u32).wrapping_sub(sent_us);
+                // The turn may have begun just before the ping left: then it took no time.
+                Some(took_us.cast_signed().max(0).cast_unsigned())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Heartbeat {
+    /// What a ping that leaves now carries: the low bytes of the time in microseconds. They tell
+    /// it from the ping before, and the pong then tells how long it took.
+    pub(crate) fn payload(now_ns: u64) -> [u8; 4] {
+        ((now_ns / 1000) as u32).to_be_bytes()
+    }
+
+    /// The first ping of a connection leaves after half to one interval, spread by its token, so
+    /// that connections that came together are not pinged together.
+    pub(crate) fn first(now_ms: u64, interval_ms: u64, token: u64) -> Self {
+        let half_ms = interval_ms / 2;
+        Self::PingAt(now_ms + half_ms + jitter::part(half_ms, token))
+    }
+
+    /// The pong is awaited until then: while the peer is not read, or cannot be sent anything, its
+    /// deadline stands still, and whatever arrives postpones it. The pong of a peer that uploads over
+    /// a slow line stands behind its own upload.
+    pub(crate) fn hold(&mut self, by_ms: u64) {
+        if let Self::PongBy { deadline_ms, .. } = self {
+            *deadline_ms = by_ms;
+        }
+    }
+}

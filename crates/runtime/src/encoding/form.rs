@@ -1,0 +1,68 @@
+//! What a message looks like on the wire of a connection: the form of its body, and how that is packed.
+
+use codec::{Deflate, Kind};
+use hub::RoomName;
+
+/// The form of a body, as the application numbers them; [`RAW`](Self::RAW) is the payload as it was
+/// published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BodyForm(pub u8);
+
+impl BodyForm {
+    /// The payload as it was published, text or binary.
+    pub const RAW: Self = Self(0);
+}
+
+/// A message of a room that is delivered.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivered<'a> {
+    /// The room.
+    pub room: &'a RoomName,
+    /// The message's offset in the room's order, from 1.
+    pub offset: u64,
+    /// Text or binary, as it was published.
+    pub kind: Kind,
+    /// The payload, as it was published.
+    pub payload: &'a [u8],
+}
+
+/// Encodes the bodies of rooms' messages in the forms that an application has besides
+/// [`BodyForm::RAW`]. Each message is encoded once a core for all subscribers of one form.
+pub trait BodyEncoder: Send + Sync + 'static {
+    /// Appends the body of a message in this form to `body`, which is empty. Returns whether that is
+    /// text or binary; text must be valid UTF-8.
+    fn encode(&self, form: BodyForm, message: &Delivered<'_>, body: &mut Vec<u8>) -> Kind;
+}
+
+/// What a message is on the wire of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WireForm {
+    pub(crate) body: BodyForm,
+    pub(crate) packing: Packing,
+}
+
+/// How a body is packed into a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// As it is.
+    #[default]
+    Plain,
+    /// Compressed (RFC 7692) for a peer with a window of 2^`window_bits` bytes, where that is
+    /// shorter.
+    Deflate {
+        /// 9 to 15.
+        window_bits: u8,
+    },
+}
+
+impl Packing {
+    /// What was agreed with a peer.
+    pub(crate) fn agreed(deflate: Option<Deflate>) -> Self {
+        match deflate {
+            None => Self::Plain,
+            Some(deflate) => Self::Deflate {
+                window_bits: deflate.server_window_bits,
+            },
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What operators see of a core: counters, distributions, notices in the log, and the date of answers.
+
+mod date;
+mod distribution;
+mod notices;
+mod tally;
+
+pub(crate) use date::Date;
+pub use distribution::{Sizes, Timing};
+pub(crate) use notices::Notices;
+pub use tally::{
+    AcceptErrors, Batches, Compressed, Frames, Payload, Takeovers, Tally, TlsHandshakes,
+};

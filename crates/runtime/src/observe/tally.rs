@@ -1,0 +1,377 @@
+//! What one core counts: plain numbers of its own thread, copied when somebody asks for them.
+
+use std::collections::HashMap;
+
+use codec::{Event, Kind, Transmitted};
+
+use super::distribution::{Sizes, Timing};
+use crate::{
+    end::Ending,
+    io::{Secured, Version},
+};
+
+/// All that a core counts. Nothing in it ever falls, but the numbers of open connections.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// Connections accepted.
+    pub opened: u64,
+    /// Connections that were not counted for their address, since too many addresses are in use.
+    pub addresses_uncounted: u64,
+    /// Connections that are open, by their entry in the application's table.
+    pub open: Vec<u64>,
+    /// Connections ended.
+    pub ended: HashMap<Ending, u64>,
+    /// Upgrades that got another answer than 101, by reason.
+    pub rejected: HashMap<&'static str, u64>,
+    /// WebSockets opened without a subprotocol though some were asked for.
+    pub subprotocols_unanswered: u64,
+    /// Failed accepts.
+    pub accept_errors: AcceptErrors,
+    /// Panics caught.
+    pub panics: u64,
+    /// Frames taken.
+    pub frames_received: Frames,
+    /// Frames queued, one for each subscriber.
+    pub frames_sent: Frames,
+    /// Payload of messages taken.
+    pub payload_received: Payload,
+    /// Payload of messages queued, once for each subscriber.
+    pub payload_sent: Payload,
+    /// Bytes received from sockets.
+    pub received_bytes: u64,
+    /// Bytes that sockets took.
+    pub sent_bytes: u64,
+    /// WebSockets opened with permessage-deflate.
+    pub deflate_agreed: u64,
+    /// Those of them that would have context takeover if there were memory for it.
+    pub takeovers_declined: Takeovers,
+    /// What left compressed.
+    pub compressed: Compressed,
+    /// Messages handed to rooms.
+    pub published: u64,
+    /// Messages queued for subscribers.
+    pub delivered: u64,
+    /// Requests sent to rooms' homes.
+    pub requests: Batches,
+    /// Deliveries taken from them.
+    pub deliveries: Batches,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// From the receipt of a message to the last send to its subscribers on this core.
+    pub fanout: Timing,
+    /// From the receipt of a message until its publisher's core has it in the room's order.
+    pub publish: Timing,
+    /// From accept to 101.
+    pub handshake: Timing,
+    /// TLS handshakes done.
+    pub tls_handshakes: TlsHandshakes,
+    /// How often a TLS handshake was gone on with: what is received of one in one turn.
+    pub tls_steps: u64,
+    /// From accept to the end of the TLS handshake.
+    pub tls_handshake: Timing,
+    /// From a ping to its pong.
+    pub ping: Timing,
+    /// From what wakes the core to the end of its sends.
+    pub turn: Timing,
+    /// Payload of the messages taken.
+    pub message_bytes: Sizes,
+    /// Subscribers of a message on this core.
+    pub recipients: Sizes,
+}
+
+/// Frames by kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Frames {
+    /// First, or only, frames of messages of text.
+    pub text: u64,
+    /// First, or only, frames of binary messages.
+    pub binary: u64,
+    /// Further frames of messages.
+    pub continuation: u64,
+    /// Pings.
+    pub ping: u64,
+    /// Pongs.
+    pub pong: u64,
+    /// Close frames.
+    pub close: u64,
+}
+
+/// Bytes of messages by kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Payload {
+    /// Of text.
+    pub text: u64,
+    /// Of binary messages.
+    pub binary: u64,
+}
+
+/// Context takeovers, by whose messages would refer to earlier ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Takeovers {
+    /// The server's.
+    pub server: u64,
+    /// The client's.
+    pub client: u64,
+}
+
+/// What compression came to, each message once however many it is sent to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compressed {
+    /// Messages that left compressed.
+    pub messages: u64,
+    /// Their payload.
+    pub payload_bytes: u64,
+    /// Their frames.
+    pub frame_bytes: u64,
+}
+
+/// Batches through mailboxes, and what was in them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Batches {
+    /// Batches.
+    pub batches: u64,
+    /// Requests or deliveries in them.
+    pub items: u64,
+}
+
+/// TLS handshakes by version and kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TlsHandshakes {
+    /// TLS 1.2, with certificate.
+    pub tls12_full: u64,
+    /// TLS 1.2, resumed.
+    pub tls12_resumed: u64,
+    /// TLS 1.3, with certificate.
+    pub tls13_full: u64,
+    /// TLS 1.3, resumed.
+    pub tls13_resumed: u64,
+}
+
+/// Failed accepts by reason.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AcceptErrors {
+    /// There was no descriptor or no memory for another connection.
+    pub descriptors: u64,
+    /// The peer gave up while it waited.
+    pub aborted: u64,
+    /// Anything else.
+    pub other: u64,
+}
+
+impl Tally {
+    /// Nothing yet, with so many entries in the application's table.
+    pub fn new(protocols: usize) -> Self {
+        Self {
+            opened: 0,
+            addresses_uncounted: 0,
+            open: vec![0; protocols],
+            ended: HashMap::new(),
+            rejected: HashMap::new(),
+            subprotocols_unanswered: 0,
+            accept_errors: AcceptErrors::default(),
+            panics: 0,
+            frames_received: Frames::default(),
+            frames_sent: Frames::default(),
+            payload_received: Payload::default(),
+            payload_sent: Payload::default(),
+            received_bytes: 0,
+            sent_bytes: 0,
+            deflate_agreed: 0,
+            takeovers_declined: Takeovers::default(),
+            compressed: Compressed::default(),
+            published: 0,
+            delivered: 0,
+            requests: Batches::default(),
+            deliveries: Batches::default(),
+            turns: 0,
+            fanout: Timing::default(),
+            publish: Timing::default(),
+            handshake: Timing::default(),
+            tls_handshakes: TlsHandshakes::default(),
+            tls_steps: 0,
+            tls_handshake: Timing::default(),
+            ping: Timing::default(),
+            turn: Timing::default(),
+            // From 16 B to 16 MiB.
+            message_bytes: Sizes::from_power(2),
+            // From 1 to 1,048,576.
+            recipients: Sizes::from_power(0),
+        }
+    }
+
+    /// Adds what another core counted.
+    pub fn add(&mut self, other: &Self) {
+        self.opened += other.opened;
+        self.addresses_uncounted += other.addresses_uncounted;
+        for (open, more) in self.open.iter_mut().zip(&other.open) {
+            *open += more;
+        }
+        for (ending, more) in &other.ended {
+            *self.ended.entry(*ending).or_default() += more;
+        }
+        for (reason, more) in &other.rejected {
+            *self.rejected.entry(reason).or_default() += more;
+        }
+        self.subprotocols_unanswered += other.subprotocols_unanswered;
+        self.accept_errors.add(other.accept_errors);
+        self.panics += other.panics;
+        self.frames_received.add(other.frames_received);
+        self.frames_sent.add(other.frames_sent);
+        self.payload_received.add(other.payload_received);
+        self.payload_sent.add(other.payload_sent);
+        self.received_bytes += other.received_bytes;
+        self.sent_bytes += other.sent_bytes;
+        self.deflate_agreed += other.deflate_agreed;
+        self.takeovers_declined.add(other.takeovers_declined);
+        self.compressed.add(other.compressed);
+        self.published += other.published;
+        self.delivered += other.delivered;
+        self.requests.add(other.requests);
+        self.deliveries.add(other.deliveries);
+        self.turns += other.turns;
+        self.tls_handshakes.add(other.tls_handshakes);
+        self.tls_steps += other.tls_steps;
+        self.add_distributions(other);
+    }
+
+    fn add_distributions(&mut self, other: &Self) {
+        self.fanout.add(&other.fanout);
+        self.publish.add(&other.publish);
+        self.handshake.add(&other.handshake);
+        self.tls_handshake.add(&other.tls_handshake);
+        self.ping.add(&other.ping);
+        self.turn.add(&other.turn);
+        self.message_bytes.add(&other.message_bytes);
+        self.recipients.add(&other.recipients);
+    }
+
+    /// The protocol took this.
+    pub(crate) fn took(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Message(message) => {
+                let bytes = message.payload.len();
+                self.frames_received.count(message.kind, 1);
+                self.frames_received.continuation += u64::from(message.fragments) - 1;
+                self.payload_received.count(message.kind, bytes, 1);
+                self.message_bytes.record(bytes);
+            }
+            Event::Ping(_) => self.frames_received.ping += 1,
+            Event::Pong(_) => self.frames_received.pong += 1,
+            Event::Close(_) => self.frames_received.close += 1,
+            Event::Request(_) | Event::Failed(_) => {}
+        }
+    }
+
+    /// A TLS handshake is done.
+    pub(crate) fn secured(&mut self, secured: Secured, took_ns: u64) {
+        let handshakes = &mut self.tls_handshakes;
+        *match (secured.version, secured.is_resumed) {
+            (Version::Tls12, false) => &mut handshakes.tls12_full,
+            (Version::Tls12, true) => &mut handshakes.tls12_resumed,
+            (Version::Tls13, false) => &mut handshakes.tls13_full,
+            (Version::Tls13, true) => &mut handshakes.tls13_resumed,
+        } += 1;
+        self.tls_handshake.record(took_ns);
+    }
+
+    /// A message was queued for so many connections.
+    pub(crate) fn sent(&mut self, kind: Kind, payload_bytes: usize, connections: u64) {
+        self.frames_sent.count(kind, connections);
+        self.payload_sent.count(kind, payload_bytes, connections);
+    }
+
+    /// What was owed to a WebSocket was queued.
+    pub(crate) fn transmitted(&mut self, transmitted: Transmitted, is_websocket: bool) {
+        self.frames_sent.pong += u64::from(transmitted.pong);
+        self.frames_sent.close += u64::from(transmitted.farewell && is_websocket);
+    }
+}
+
+impl Frames {
+    fn count(&mut self, kind: Kind, frames: u64) {
+        match kind {
+            Kind::Text => self.text += frames,
+            Kind::Binary => self.binary += frames,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.text += other.text;
+        self.binary += other.binary;
+        self.continuation += other.continuation;
+        self.ping += other.ping;
+        self.pong += other.pong;
+        self.close += other.close;
+    }
+}
+
+impl Payload {
+    /// Of all messages.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.text + self.binary
+    }
+
+    fn count(&mut self, kind: Kind, bytes: usize, times: u64) {
+        match kind {
+            Kind::Text => self.text += bytes as u64 * times,
+            Kind::Binary => self.binary += bytes as u64 * times,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.text += other.text;
+        self.binary += other.binary;
+    }
+}
+
+impl Takeovers {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.server += other.server;
+        self.client += other.client;
+    }
+}
+
+impl Compressed {
+    /// One more message.
+    pub(crate) fn count(&mut self, payload_bytes: usize, frame_bytes: usize) {
+        self.messages += 1;
+        self.payload_bytes += payload_bytes as u64;
+        self.frame_bytes += frame_bytes as u64;
+    }
+
+    fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.payload_bytes += other.payload_bytes;
+        self.frame_bytes += other.frame_bytes;
+    }
+}
+
+impl Batches {
+    /// One more batch.
+    pub(crate) fn count(&mut self, items: usize) {
+        self.batches += 1;
+        self.items += items as u64;
+    }
+
+    fn add(&mut self, other: Self) {
+        self.batches += other.batches;
+        self.items += other.items;
+    }
+}
+
+impl TlsHandshakes {
+    fn add(&mut self, other: Self) {
+        self.tls12_full += other.tls12_full;
+        self.tls12_resumed += other.tls12_resumed;
+        self.tls13_full += other.tls13_full;
+        self.tls13_resumed += other.tls13_resumed;
+    }
+}
+
+impl AcceptErrors {
+    fn add(&mut self, other: Self) {
+        self.descriptors += other.descriptors;
+        self.aborted += other.aborted;
+        self.other += other.other;
+    }
+}

@@ -1,0 +1,7 @@
+//! What waits to be sent to one connection, and buffers for it. Nothing here knows of sockets.
+
+mod send_queue;
+mod spare;
+
+pub(crate) use send_queue::{Kept, Plan, SendQueue, Sending, lag};
+pub(crate) use spare::Spare;

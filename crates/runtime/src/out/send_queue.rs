@@ -1,0 +1,373 @@
+//! What waits to be sent to one connection.
+//!
+//! ```text
+//!  plan ──▶ runs of bytes ──▶ (a send) ──▶ settle: so many of them have left
+//! ```
+//!
+//! Three sources, in this order: what is for this connection alone (replies, pongs, closes), the
+//! body of an HTTP answer, and its lag in each of its rooms. A frame of which a part has left is
+//! finished before another source gets its turn.
+
+use std::io::IoSlice;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::rooms::{Shards, Subscription, Subscriptions};
+
+/// Runs of bytes in one call; the kernel takes at most 1,024.
+const RUNS_MAX: usize = 512;
+
+/// One connection's queue. Unallocated while it is empty.
+#[derive(Debug, Default)]
+pub(crate) struct SendQueue {
+    /// Frames for this connection alone; the first `direct_sent` bytes have left.
+    direct: Vec<u8>,
+    direct_sent: usize,
+    /// The body of an HTTP answer; follows `direct`. Boxed: few connections have one.
+    body: Option<Box<Bytes>>,
+    pub(crate) sending: Sending,
+}
+
+/// What a queue keeps of a room that its connection leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// All that was not sent yet.
+    All,
+    /// The rest of a frame that has begun to leave, so that the next one begins at a frame's boundary.
+    HalfSent,
+}
+
+/// Where a queue stands with its core. Times are when bytes last left, in milliseconds of deadlines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// Nothing to send, unless its rooms have news.
+    #[default]
+    Idle,
+    /// On the core's list of connections with something to send.
+    Pending,
+    /// The socket takes no more until it reports otherwise.
+    Blocked { progress_ms: u64 },
+    /// On the core's list, after its socket was full.
+    Unblocked { progress_ms: u64 },
+}
+
+impl Sending {
+    /// Whether the socket takes no more.
+    pub(crate) fn is_blocked(self) -> bool {
+        matches!(self, Self::Blocked { .. })
+    }
+
+    /// Whether the socket did not take all that there was.
+    pub(crate) fn is_behind(self) -> bool {
+        matches!(self, Self::Blocked { .. } | Self::Unblocked { .. })
+    }
+}
+
+/// What is to be sent next.
+pub(crate) struct Plan<'a> {
+    /// Runs of bytes, in order.
+    pub(crate) runs: SmallVec<[IoSlice<'a>; 6]>,
+    pub(crate) offered: Offered,
+}
+
+/// Where the runs of a plan come from.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    sources: SmallVec<[(Source, usize); 4]>,
+    bytes: usize,
+    /// Whether the plan holds all that waits.
+    is_all: bool,
+}
+
+/// Where a run of bytes comes from.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Direct,
+    Body,
+    Room(u8, Subscription),
+}
+
+impl SendQueue {
+    /// Frames for this connection alone, to which more can be appended. Whoever appends says so to the
+    /// core ([`Actor::queued`](crate::connection::Actor::queued)).
+    pub(crate) fn direct(&mut self) -> &mut Vec<u8> {
+        &mut self.direct
+    }
+
+    /// Bytes that are for this connection alone.
+    pub(crate) fn direct_bytes(&self) -> usize {
+        let body = self.body.as_ref().map_or(0, |body| body.len());
+        self.direct.len() - self.direct_sent + body
+    }
+
+    /// Whether the body of an HTTP answer waits.
+    pub(crate) fn has_body(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// Bytes of memory held for this connection alone. The body of an answer is the site's.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.direct.capacity()
+    }
+
+    /// The bytes that wait here, the lag in its rooms included.
+    pub(crate) fn bytes(&self, subscriptions: &Subscriptions, shards: &Shards) -> usize {
+        self.direct_bytes() + lag(subscriptions, shards)
+    }
+
+    /// Whether more waits than is allowed, here and in so many bytes of ciphertext before it. A
+    /// queue whose only content is one message may be longer, or a message above the bound could
+    /// never be delivered; and what is for the connection alone is held back at its source, so
+    /// alone it is no reason to evict.
+    pub(crate) fn is_over(
+        &self,
+        bytes_max: usize,
+        sealed_bytes: usize,
+        subscriptions: &Subscriptions,
+        shards: &Shards,
+    ) -> bool {
+        if self.bytes(subscriptions, shards) + sealed_bytes <= bytes_max {
+            return false;
+        }
+        let rooms = subscriptions.with_news().map(|(_, room)| room);
+        let mut lagging = rooms.filter(|room| shards.lag(*room) > 0);
+        match (lagging.next(), lagging.next()) {
+            (None, _) => false,
+            (Some(only), None) if self.direct_bytes() == 0 => !shards.is_last_frame(only),
+            _ => true,
+        }
+    }
+
+    /// Queues the body of an HTTP answer behind what is in `direct`.
+    pub(crate) fn push_body(&mut self, body: Bytes) {
+        if !body.is_empty() {
+            self.body = Some(Box::new(body));
+        }
+    }
+
+    /// Before a subscription is taken away: moves what is `kept` of its log into the connection's own
+    /// bytes. The rest of a half-sent frame goes to the front, so that what follows begins at a frame's
+    /// boundary.
+    pub(crate) fn detach(&mut self, room: Subscription, shards: &Shards, kept: Kept) {
+        if shards.is_half_sent(room) {
+            let mut rest = shards.half_sent(room).concat();
+            rest.extend_from_slice(&self.direct[self.direct_sent..]);
+            self.direct = rest;
+            self.direct_sent = 0;
+        }
+        if kept == Kept::All {
+            for part in shards.behind_half_sent(room) {
+                self.direct.extend_from_slice(part);
+            }
+        }
+    }
+
+    /// What is to be sent next: all that waits, but for very many rooms.
+    pub(crate) fn plan<'a>(
+        &'a self,
+        subscriptions: &Subscriptions,
+        shards: &'a Shards,
+    ) -> Plan<'a> {
+        let mut plan = Plan {
+            runs: SmallVec::new(),
+            offered: Offered {
+                sources: SmallVec::new(),
+                bytes: 0,
+                is_all: true,
+            },
+        };
+        // The first of them is in the middle of a frame, if any is.
+        let half_sent = subscriptions.with_news().next();
+        let half_sent = half_sent.filter(|(_, room)| shards.is_half_sent(*room));
+        if let Some((slot, room)) = half_sent {
+            plan.add(Source::Room(slot, room), shards.half_sent(room));
+        }
+        plan.add(Source::Direct, [&self.direct[self.direct_sent..], &[]]);
+        if let Some(body) = &self.body {
+            plan.add(Source::Body, [body, &[]]);
+        }
+        for (slot, room) in subscriptions.with_news() {
+            plan.add(Source::Room(slot, room), shards.behind_half_sent(room));
+        }
+        plan
+    }
+
+    /// So many bytes of a plan have left. Returns whether nothing is left to be sent.
+    pub(crate) fn settle(
+        &mut self,
+        offered: Offered,
+        mut taken: usize,
+        subscriptions: &mut Subscriptions,
+        shards: &mut Shards,
+    ) -> bool {
+        let is_empty = taken == offered.bytes && offered.is_all;
+        for (source, bytes) in offered.sources {
+            let of_this = taken.min(bytes);
+            taken -= of_this;
+            match source {
+                Source::Direct => self.advance_direct(of_this),
+                Source::Body => self.advance_body(of_this),
+                Source::Room(slot, room) => {
+                    shards.taken(room, of_this);
+                    let has_more = shards.lag(room) > 0;
+                    subscriptions.settle(slot, has_more, shards.is_half_sent(room));
+                }
+            }
+            if of_this < bytes {
+                break;
+            }
+        }
+        is_empty
+    }
+
+    fn advance_direct(&mut self, bytes: usize) {
+        if self.direct_sent + bytes == self.direct.len() {
+            self.direct.clear();
+            self.direct_sent = 0;
+            return;
+        }
+        self.direct_sent += bytes;
+        if self.direct_sent >= self.direct.len() / 2 {
+            // A peer that never quite catches up must not keep what it has had in memory.
+            // Half is moved at most once for every byte that left.
+            self.direct.drain(..self.direct_sent);
+            self.direct_sent = 0;
+        }
+    }
+
+    /// Gives up what waits, and the memory: nothing can be sent any more.
+    pub(crate) fn clear(&mut self) {
+        self.direct = Vec::new();
+        self.direct_sent = 0;
+        self.body = None;
+    }
+
+    /// Its socket is full: what waits now may wait long, in no more memory than it needs.
+    pub(crate) fn shrink(&mut self) {
+        if self.direct.capacity() > 2 * self.direct.len() {
+            self.direct.shrink_to_fit();
+        }
+    }
+
+    fn advance_body(&mut self, bytes: usize) {
+        if let Some(body) = &mut self.body {
+            let _ = body.split_to(bytes);
+            if body.is_empty() {
+                self.body = None;
+            }
+        }
+    }
+}
+
+impl<'a> Plan<'a> {
+    fn add(&mut self, source: Source, parts: [&'a [u8]; 2]) {
+        let bytes = parts[0].len() + parts[1].len();
+        if bytes == 0 {
+            return;
+        }
+        if self.runs.len() >= RUNS_MAX - 1 {
+            self.offered.is_all = false;
+            return;
+        }
+        self.offered.sources.push((source, bytes));
+        self.offered.bytes += bytes;
+        let filled = parts.into_iter().filter(|part| !part.is_empty());
+        self.runs.extend(filled.map(IoSlice::new));
+    }
+}
+
+/// Bytes that a connection is behind in all its rooms.
+pub(crate) fn lag(subscriptions: &Subscriptions, shards: &Shards) -> usize {
+    let rooms = subscriptions.with_news();
+    rooms.map(|(_, room)| shards.lag(room)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use codec::Kind;
+
+    use super::*;
+    use crate::encoder::WireForm;
+
+    #[test]
+    fn rest_of_a_frame_that_has_begun_is_all_that_is_kept() {
+        let head = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+        let mut all = head.to_vec();
+        let mut ends = vec![head.len()];
+        for bytes in [0, 1, 125, 126, 300, 65_536, 7] {
+            codec::encode_message(Kind::Binary, &vec![0xff; bytes], &mut all);
+            ends.push(all.len());
+        }
+        for step in [1, 2, 3, 127, 1_000, 50_000] {
+            let mut queue = SendQueue::default();
+            queue.direct.extend_from_slice(&all);
+            let mut sent = 0;
+            while sent + step < all.len() {
+                queue.advance_direct(step);
+                sent += step;
+                if step < 100 && sent > 1_000 {
+                    break;
+                }
+            }
+            let end = *ends.iter().find(|end| **end >= sent).unwrap();
+            let waited = queue.direct.capacity();
+            queue.detach(&[], &Shards::default(), Kept::Begun);
+            assert_eq!(queue.direct, all[sent..end], "after {sent}");
+            assert!(queue.held_bytes() <= waited.min(end - sent + 64));
+        }
+    }
+
+    #[test]
+    fn queue_is_over_its_bound_from_the_first_byte_beyond() {
+        let room = hub::RoomId {
+            home: hub::CoreId(0),
+            token: 1,
+        };
+        let mut shards = Shards::default();
+        let subscriptions = [shards.subscribe(room, WireForm::Plain, slotmap::Key::null())];
+        let mut queue = SendQueue::default();
+        for _ in 0..2 {
+            shards.append(room, |_, log| log.append([&[0x82, 98], &[0; 98]]));
+        }
+        let is_over = |queue: &SendQueue, shards: &Shards, bytes_max| {
+            queue.is_over(bytes_max, 0, &subscriptions, shards)
+        };
+        for (bytes_max, expected) in [(199, true), (200, false), (201, false)] {
+            assert_eq!(is_over(&queue, &shards, bytes_max), expected, "{bytes_max}");
+        }
+        // What is for the connection alone counts with it.
+        queue.direct = vec![0x8a, 0];
+        for (bytes_max, expected) in [(201, true), (202, false), (203, false)] {
+            assert_eq!(is_over(&queue, &shards, bytes_max), expected, "{bytes_max}");
+        }
+        // So does what has been encrypted.
+        for (bytes_max, expected) in [(231, true), (232, false)] {
+            let is_over = queue.is_over(bytes_max, 30, &subscriptions, &shards);
+            assert_eq!(is_over, expected, "{bytes_max}");
+        }
+        // A single message may be longer than the bound.
+        let mut shards = Shards::default();
+        let subscriptions = [shards.subscribe(room, WireForm::Plain, slotmap::Key::null())];
+        shards.append(room, |_, log| log.append([&[0x82, 98], &[0; 98]]));
+        let queue = SendQueue::default();
+        assert!(!queue.is_over(1, 0, &subscriptions, &shards));
+    }
+
+    #[test]
+    fn queue_that_never_empties_keeps_only_what_waits() {
+        let mut queue = SendQueue::default();
+        let mut number = 0u32;
+        for round in 0..10_000 {
+            while queue.direct_bytes() < 4_000 {
+                queue.direct.extend_from_slice(&number.to_be_bytes());
+                number += 1;
+            }
+            let rest = &queue.direct[queue.direct_sent..];
+            let oldest = u32::from_be_bytes(rest[..4].try_into().expect("four bytes"));
+            assert_eq!(oldest, number - 1_000, "round {round}");
+            queue.advance_direct(400);
+        }
+        assert!(queue.direct.capacity() <= 4 * 4_000);
+    }
+}

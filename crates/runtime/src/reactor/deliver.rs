@@ -1,0 +1,271 @@
+//! Deliveries: takes what homes send to this core, into the rooms' logs and to waiting connections.
+//!
+//! Waits for the mailbox alone: a core that goes on taking its deliveries is what keeps the waiting
+//! between cores free of circles. A room to whose subscribers too much is still to be sent has its
+//! deliveries parked, and its home is asked to hold it: so one large room keeps neither other rooms nor
+//! their homes waiting.
+
+use std::{rc::Rc, sync::Arc};
+
+use flume::Receiver;
+use hub::{ConnectionId, Delivery, Record, Request, RoomId, Stamps};
+
+use super::{Core, State};
+use crate::{
+    clock::{Clock, Now},
+    connection::Fate,
+    encoding::Delivered,
+    ids::ConnectionKey,
+    rooms::{Parked, Ticket, Unparked, kind_of, publication_bytes},
+    turn::{Meter, bounds},
+};
+
+/// Deliveries between two looks at the clock.
+const DELIVERIES_PER_LOOK: usize = 16;
+
+/// Messages of one room with consecutive offsets.
+struct Run {
+    room: RoomId,
+    first: u64,
+    records: Arc<[Record]>,
+    stamps: Stamps,
+}
+
+/// Takes deliveries for as long as the core runs.
+pub(crate) async fn run(core: Rc<Core>, deliveries: Receiver<Vec<Delivery>>) {
+    while let Ok(batch) = deliveries.recv_async().await {
+        let tally = &mut core.state.borrow_mut().parts.counters.tally;
+        tally.deliveries.count(batch.len());
+        let mut batch = batch.into_iter();
+        while core.state.borrow_mut().deliver_some(&mut batch, core.clock) {
+            core.turnstile.pass().await;
+        }
+    }
+}
+
+impl State {
+    /// Takes as much of a batch as a turn allows; returns whether some is left.
+    fn deliver_some(&mut self, batch: &mut std::vec::IntoIter<Delivery>, clock: Clock) -> bool {
+        let now = self.begin_turn();
+        let meter = Meter::begin(clock, bounds::DELIVERIES_NS);
+        for (nth, delivery) in batch.by_ref().enumerate() {
+            self.deliver(delivery, now);
+            if nth % DELIVERIES_PER_LOOK == DELIVERIES_PER_LOOK - 1 && meter.is_used_up() {
+                break;
+            }
+        }
+        batch.len() > 0
+    }
+
+    fn deliver(&mut self, delivery: Delivery, now: Now) {
+        match room_of(&delivery) {
+            Some(room) if self.parts.rooms.shards.is_full(room) => self.park(room, delivery),
+            _ => self.deliver_now(delivery, now),
+        }
+    }
+
+    fn deliver_now(&mut self, delivery: Delivery, now: Now) {
+        match delivery {
+            Delivery::Joined {
+                subscriber,
+                ticket,
+                room,
+                name,
+                position,
+            } => self.joined(subscriber, ticket, (room, name), position, now),
+            Delivery::Refused {
+                subscriber,
+                ticket,
+                reason,
+            } => {
+                let (ticket, _) = Ticket::of(ticket);
+                self.answer_to(subscriber, now, |actor| actor.join_refused(ticket, reason));
+            }
+            Delivery::Messages {
+                room,
+                first,
+                records,
+                stamps,
+            } => self.offer(Run {
+                room,
+                first,
+                records,
+                stamps,
+            }),
+            Delivery::Published {
+                publisher,
+                ticket,
+                position,
+                stamp,
+                ..
+            } => {
+                let took_ns = now.ns.saturating_sub(stamp);
+                self.parts.counters.tally.publish.record(took_ns);
+                self.published(publisher, ticket, Ok(position), now);
+            }
+            Delivery::Unpublished {
+                publisher,
+                ticket,
+                reason,
+            } => self.published(publisher, ticket, Err(reason), now),
+            Delivery::Lost { room, reason } => {
+                for key in self.parts.rooms.shards.subscribers(room) {
+                    self.act(key, now, |actor, _| actor.lost(room, reason));
+                }
+            }
+        }
+    }
+
+    /// A join was ordered. A connection that has gone meanwhile leaves again.
+    fn joined(
+        &mut self,
+        subscriber: ConnectionId,
+        ticket: hub::Ticket,
+        (room, name): (RoomId, hub::RoomName),
+        position: hub::Position,
+        now: Now,
+    ) {
+        let (ticket, _) = Ticket::of(ticket);
+        let joined = self.answer_to(subscriber, now, |actor| {
+            actor.joined(ticket, room, &name, position);
+        });
+        if joined.is_none() && !self.has(subscriber) {
+            let core = self.parts.id;
+            self.parts
+                .rooms
+                .requests
+                .push(Request::Leave { room, core });
+        }
+    }
+
+    fn published(&mut self, publisher: ConnectionId, ticket: hub::Ticket, fate: Fate, now: Now) {
+        let (ticket, bytes) = Ticket::of(ticket);
+        self.answer_to(publisher, now, |actor| {
+            actor.published(ticket, bytes as usize, fate);
+        });
+    }
+
+    fn answer_to<T>(
+        &mut self,
+        asker: ConnectionId,
+        now: Now,
+        answer: impl FnOnce(&mut crate::connection::Actor<'_>) -> T,
+    ) -> Option<T> {
+        let key = ConnectionKey::of_token(asker.token)?;
+        self.act(key, now, |actor, _| answer(actor))
+    }
+
+    fn has(&self, connection: ConnectionId) -> bool {
+        let key = ConnectionKey::of_token(connection.token);
+        key.is_some_and(|key| self.connections.get(key).is_some())
+    }
+
+    /// Encodes messages once for all subscribers on this core that take the same form, as many as the
+    /// room has room for; the others are parked.
+    fn offer(&mut self, run: Run) {
+        let Run {
+            room,
+            first,
+            records,
+            stamps,
+        } = run;
+        for (at, record) in records.iter().enumerate() {
+            if at > 0 && self.parts.rooms.shards.is_out_of_room(room) {
+                let rest = Delivery::Messages {
+                    room,
+                    first: first + at as u64,
+                    records: records[at..].into(),
+                    stamps: stamps[at..].into(),
+                };
+                return self.park_first(room, rest);
+            }
+            self.offer_one(room, first + at as u64, record, stamps[at]);
+        }
+    }
+
+    fn offer_one(&mut self, room: RoomId, offset: u64, record: &Record, stamp_ns: u64) {
+        let kind = kind_of(record.tag);
+        let shards = &mut self.parts.rooms.shards;
+        let Some(name) = shards.name(room).cloned() else {
+            return;
+        };
+        let encoder = &mut self.parts.out.encoder;
+        let message = Delivered {
+            room: &name,
+            offset,
+            kind,
+            payload: &record.payload,
+        };
+        let recipients = shards.offer(room, stamp_ns, |form, log| {
+            log.append(encoder.encode(form, &message).parts());
+        });
+        let tally = &mut self.parts.counters.tally;
+        tally.delivered += recipients as u64;
+        tally.recipients.record(recipients);
+        tally.sent(kind, record.payload.len(), recipients as u64);
+    }
+
+    fn park(&mut self, room: RoomId, delivery: Delivery) {
+        let bytes = bytes_of(&delivery);
+        if self.parts.rooms.shards.park(room, delivery, bytes) == Some(Parked::First) {
+            self.hold(room);
+        }
+    }
+
+    /// The rest of a run whose beginning was offered: it goes before everything that is parked.
+    fn park_first(&mut self, room: RoomId, rest: Delivery) {
+        let bytes = bytes_of(&rest);
+        if self.parts.rooms.shards.park_first(room, rest, bytes) == Some(Parked::First) {
+            self.hold(room);
+        }
+    }
+
+    fn hold(&mut self, room: RoomId) {
+        let core = self.parts.id;
+        self.parts.rooms.requests.push(Request::Hold { room, core });
+    }
+
+    /// Makes the deliveries that were parked, as far as their rooms have room again.
+    pub(super) fn unpark(&mut self, now: Now) {
+        while let Some(unparked) = self.parts.rooms.shards.unpark(bytes_of) {
+            let Unparked::Delivery {
+                room,
+                delivery,
+                is_last,
+            } = unparked
+            else {
+                continue;
+            };
+            self.deliver_now(delivery, now);
+            if is_last && !self.parts.rooms.shards.has_parked(room) {
+                let core = self.parts.id;
+                self.parts
+                    .rooms
+                    .requests
+                    .push(Request::Resume { room, core });
+            }
+        }
+    }
+}
+
+/// The room whose order a delivery must keep; `None` if it is about no room's messages.
+fn room_of(delivery: &Delivery) -> Option<RoomId> {
+    match delivery {
+        Delivery::Messages { room, .. }
+        | Delivery::Published { room, .. }
+        | Delivery::Joined { room, .. }
+        | Delivery::Lost { room, .. } => Some(*room),
+        Delivery::Refused { .. } | Delivery::Unpublished { .. } => None,
+    }
+}
+
+/// What a parked delivery counts for, in bytes.
+fn bytes_of(delivery: &Delivery) -> usize {
+    match delivery {
+        Delivery::Messages { records, .. } => records
+            .iter()
+            .map(|record| publication_bytes(record.payload.len()))
+            .sum(),
+        _ => publication_bytes(0),
+    }
+}

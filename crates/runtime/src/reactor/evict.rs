@@ -1,0 +1,150 @@
+//! Keeps the memory that a core holds for its connections within its bounds.
+//!
+//! For peers that do not read as fast as they are sent to: counted are the queues that did not empty in
+//! their turn and the rooms' logs, each log once however many lag in it. Those with the most waiting are
+//! reset, which frees it at once.
+//!
+//! For requests, messages and TLS records that have come in part: those that hold the most are closed.
+//! One message is within its own bound, but of thousands each may lack its last byte.
+//!
+//! Each core has an even share of a bound, so that nothing on a message's path is shared. A share that is
+//! exceeded is freed down to seven eighths of it, so that one overshoot is one look at all connections.
+
+use std::cmp::Reverse;
+
+use super::State;
+use crate::{
+    clock::Now,
+    config::Config,
+    connection::{Actor, Connection, Last, Linger, Stage},
+    end::EndReason,
+    ids::ConnectionKey,
+    memory::{Account, low_water},
+    out::lag,
+    turn::bounds,
+};
+
+/// Candidates that one look takes in.
+const CANDIDATES_MAX: usize = 1_024;
+
+/// Those that are to be reset until enough is free, the one with the most waiting last.
+#[derive(Debug, Default)]
+pub(crate) struct Evictions(Vec<ConnectionKey>);
+
+impl State {
+    /// While more is held for peers than is allowed, resets those with the most waiting. Returns
+    /// whether to go on in the next turn: to take down a socket takes the kernel long.
+    pub(crate) fn keep_queues_within_bound(&mut self, now: Now) -> bool {
+        let max = self.parts.queues_bytes_max();
+        if self.evictions.0.is_empty() {
+            if self.parts.queues_bytes() <= max {
+                return false;
+            }
+            self.evictions.0 = self.slowest();
+        }
+        for _ in 0..bounds::EVICTIONS {
+            if self.parts.queues_bytes() <= low_water(max) {
+                self.evictions.0.clear();
+            }
+            let Some(key) = self.evictions.0.pop() else {
+                break;
+            };
+            self.act(key, now, |actor, _| actor.cut_off(EndReason::QueuesFull));
+        }
+        !self.evictions.0.is_empty()
+    }
+
+    /// The connections for whose sockets the most waits, the most last. A connection that keeps up is
+    /// none of them, though its room may have news since it was last sent to; and the body of an answer
+    /// does not count.
+    fn slowest(&self) -> Vec<ConnectionKey> {
+        let behind = self
+            .connections
+            .iter()
+            .filter(|it| it.out.queue.sending.is_behind() && !matches!(it.stage, Stage::Over));
+        let shards = &self.parts.rooms.shards;
+        let sizes = behind.map(|it| {
+            (
+                it.held.queues + lag(&it.rooms.subscriptions, shards),
+                it.key,
+            )
+        });
+        let mut slowest = largest(sizes.collect());
+        slowest.reverse();
+        slowest.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// While more has come in part than may be held, closes those that hold the most. Returns whether to
+    /// go on in the next turn: what some of them hold is only free when they have had one.
+    pub(crate) fn keep_unfinished_within_bound(&mut self, now: Now) -> bool {
+        let share = unfinished_share(&self.parts.config);
+        let held = self.parts.memory.held(Account::Unfinished);
+        if held <= share {
+            return false;
+        }
+        let excess = held - low_water(share);
+        let holders = self.connections.iter();
+        let sizes = holders.map(|it| (releasable_bytes(it), it.key));
+        let mut freed = 0;
+        for (bytes, key) in largest(sizes.collect()).into_iter().take(bounds::EVICTIONS) {
+            if freed >= excess {
+                break;
+            }
+            freed += bytes;
+            self.act(key, now, |actor, _| actor.release());
+        }
+        freed > 0
+    }
+}
+
+impl Actor<'_> {
+    /// Closes the connection for what it has sent in part. Under TLS it is told so at once, while rustls
+    /// has what it may need of an unfinished record; then what was kept of that is freed, and nothing
+    /// more is listened to.
+    fn release(&mut self) {
+        self.close(EndReason::UnfinishedFull);
+        if self.connection.socket.kept_held_bytes() > 0 {
+            if let Stage::Closing { last, .. } = &mut self.connection.stage
+                && *last == Last::PeerClose
+            {
+                *last = Last::PeerEnd(Linger::Fully);
+            }
+            self.transmit();
+        }
+        if self.connection.socket.kept_held_bytes() > 0 {
+            // Its socket is full: what could not be encrypted is not said.
+            self.connection.socket.give_up_tls();
+        }
+    }
+}
+
+/// The largest of these that are not empty, the largest first.
+fn largest(mut sizes: Vec<(usize, ConnectionKey)>) -> Vec<(usize, ConnectionKey)> {
+    sizes.retain(|(bytes, _)| *bytes > 0);
+    let size = |one: &(usize, ConnectionKey)| Reverse(one.0);
+    if sizes.len() > CANDIDATES_MAX {
+        sizes.select_nth_unstable_by_key(CANDIDATES_MAX, size);
+        sizes.truncate(CANDIDATES_MAX);
+    }
+    sizes.sort_unstable_by_key(size);
+    sizes
+}
+
+/// What one core may hold of what has come in part. A message of the most bytes must be able to arrive:
+/// one that came compressed is a quarter longer at most, and its buffer grows by doubling.
+fn unfinished_share(config: &Config) -> usize {
+    let share = config.unfinished_bytes_max / config.cores;
+    share.max(3 * config.limits.message_bytes_max)
+}
+
+/// What closing a connection frees. One that is closing already only awaits the end: what it holds is an
+/// incomplete TLS record.
+fn releasable_bytes(connection: &Connection) -> usize {
+    match connection.stage {
+        Stage::Handshake { .. } | Stage::Joining { .. } | Stage::Open { .. } => {
+            connection.held.unfinished
+        }
+        Stage::Finishing { .. } | Stage::Closing { .. } => connection.socket.kept_held_bytes(),
+        Stage::Over => 0,
+    }
+}

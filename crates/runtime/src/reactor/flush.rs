@@ -1,0 +1,132 @@
+//! The end of a turn: requests leave in one batch for each home, bytes in one send for each socket.
+//!
+//! The loop is woken by the first who has something to send and runs after everyone who was ready in
+//! the same turn, so that all they queued leaves together. Connections with bytes of their own and the
+//! subscribers of rooms with news share one list: rooms add a slice of their subscribers at a time, one
+//! room after the other, and only when those before have been sent to. So neither an echo nor a small
+//! room waits for a large one.
+
+use std::rc::Rc;
+
+use super::{Core, State};
+use crate::{
+    clock::{Clock, Now},
+    rooms::Blocked,
+    turn::{Meter, bounds},
+};
+
+/// Flushes at the end of every turn in which somebody asked for it.
+pub(crate) async fn run(core: Rc<Core>) {
+    loop {
+        core.flush.wait().await;
+        core.send_requests();
+        while core.state.borrow_mut().flush(core.clock) {
+            core.turnstile.pass().await;
+            core.send_requests();
+        }
+        // What this turn has asked of homes does not wait for the next.
+        core.send_requests();
+    }
+}
+
+impl Core {
+    fn send_requests(self: &Rc<Self>) {
+        let mut state = self.state.borrow_mut();
+        let (resumed, blocked) = state.parts.rooms.requests.send();
+        if !resumed.is_empty() {
+            let now = state.now();
+            for key in resumed {
+                state.act(key, now, |actor, _| actor.raise());
+            }
+        }
+        for batch in blocked {
+            monoio::spawn(send_blocked(self.clone(), batch));
+        }
+    }
+}
+
+/// Waits for a home's mailbox with the batch that it had no room for.
+async fn send_blocked(core: Rc<Core>, blocked: Blocked) {
+    // An error means that the home has stopped: nobody is left to ask.
+    let _ = blocked.mailbox.send_async(blocked.batch).await;
+    let requests = &mut core.state.borrow_mut().parts.rooms.requests;
+    requests.unblocked(blocked.home);
+}
+
+impl State {
+    /// Sends as much as a turn allows; returns whether there is more to send, or to reset for want of
+    /// memory, in the next.
+    pub(crate) fn flush(&mut self, clock: Clock) -> bool {
+        let now = self.now();
+        let meter = Meter::begin(clock, bounds::SENDS_NS);
+        let mut visits = Vec::new();
+        loop {
+            self.unpark(now);
+            self.visit_subscribers(&mut visits, now);
+            if self.send_pending(&meter, now) {
+                break;
+            }
+            if !self.parts.rooms.shards.has_news() {
+                break;
+            }
+        }
+        let has_more = self.keep_unfinished_within_bound(now) | self.keep_queues_within_bound(now);
+        let has_more =
+            has_more || !self.parts.out.pending.is_empty() || self.parts.rooms.shards.has_news();
+        self.end_turn(has_more);
+        has_more
+    }
+
+    /// Adds the next subscribers of rooms with news to the list, a slice of one room after another, until
+    /// there are enough for the moment.
+    fn visit_subscribers(&mut self, visits: &mut Vec<crate::rooms::Visit>, now: Now) {
+        while self.parts.rooms.shards.has_news()
+            && self.parts.out.pending.len() < bounds::SLICE_SUBSCRIBERS
+        {
+            visits.clear();
+            let shards = &mut self.parts.rooms.shards;
+            shards.next_slice(bounds::SLICE_SUBSCRIBERS, visits, &mut self.finished);
+            for visit in visits.drain(..) {
+                self.act(visit.connection, now, |actor, _| actor.has_news(visit.slot));
+            }
+        }
+    }
+
+    /// Sends to the connections on the list; returns whether the turn is over before its end.
+    fn send_pending(&mut self, meter: &Meter, now: Now) -> bool {
+        let mut sends = 0;
+        while let Some(key) = self.parts.out.pending.pop_front() {
+            self.act(key, now, |actor, _| actor.transmit());
+            sends += 1;
+            if sends % bounds::SENDS_PER_LOOK == 0 && meter.is_used_up() {
+                return true;
+            }
+        }
+        self.count_fanout();
+        false
+    }
+
+    /// The last sends of these messages are done.
+    fn count_fanout(&mut self) {
+        if self.finished.is_empty() {
+            return;
+        }
+        let now_ns = self.parts.clock.ns();
+        for received_ns in self.finished.drain(..) {
+            let took_ns = now_ns.saturating_sub(received_ns);
+            self.parts.counters.tally.fanout.record(took_ns);
+        }
+    }
+
+    /// A turn is over, and the next begins with what is left.
+    fn end_turn(&mut self, has_more: bool) {
+        let Some(began_ns) = self.turn_ns.take() else {
+            return;
+        };
+        let now_ns = self.parts.clock.ns();
+        let tally = &mut self.parts.counters.tally;
+        tally.turns += 1;
+        tally.turn.record(now_ns.saturating_sub(began_ns));
+        self.turn_ns = has_more.then_some(now_ns);
+    }
+}

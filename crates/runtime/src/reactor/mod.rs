@@ -1,0 +1,315 @@
+//! One core's reactor: its loops, and what they share. Everything here belongs to one thread.
+//!
+//! ```text
+//!  poll ─▶ attend ─▶ (actors) ─▶ flush ─▶ sockets, homes
+//!            ▲                     ▲
+//!  accept, sweep, drain,        deliver ◀── homes
+//!  commands
+//! ```
+//!
+//! Each loop is a task that borrows [`State`] for synchronous work and never across an await. A loop
+//! that has more to do than a turn allows (`turn/bounds.rs`) passes the turnstile before it goes on.
+
+mod accept;
+mod answer;
+mod attend;
+mod command;
+mod connections;
+mod deliver;
+mod drain;
+mod evict;
+mod flush;
+mod poll;
+mod sweep;
+
+use std::{
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+};
+
+use codec::Inflater;
+use flume::{Receiver, Sender};
+use hub::{CoreId, Delivery, Request};
+use tracing::{error, warn};
+
+pub(crate) use self::{
+    accept::{Acceptor, listen, probe},
+    answer::Question,
+    command::Commanded,
+    drain::{Urgency, run as drain},
+    poll::Poller,
+};
+pub use self::{
+    answer::{ConnectionView, ConnectionsView, Snapshot},
+    command::{CommandRefused, Commander},
+};
+use self::{connections::Connections, evict::Evictions};
+use crate::{
+    admission::Admission,
+    clock::{Clock, Now, RunningTime},
+    config::Config,
+    connection::{Actor, Application, Counters, Inbound, OutSide, Parts, RoomSide, Users},
+    encoding::Encoder,
+    end::EndReason,
+    ids::ConnectionKey,
+    io::{Arrivals, Sealing},
+    memory::Ledger,
+    observe::{Date, Notices, Tally},
+    out::Spare,
+    rooms::{Requests, Shards},
+    turn::{Attention, Turnstile, Wake},
+};
+
+/// What is the same on all cores. Configuration and application can be replaced while they run.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) application: Arc<dyn Application>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) clock: Clock,
+}
+
+/// A core: what its loops share.
+pub(crate) struct Core {
+    pub(crate) id: CoreId,
+    pub(crate) clock: Clock,
+    pub(crate) turnstile: Turnstile,
+    pub(crate) poller: Poller,
+    /// Raised when a connection asks for attention.
+    attention: Rc<Wake>,
+    /// Raised when something is to leave at the end of the turn: requests or bytes.
+    flush: Rc<Wake>,
+    /// Borrowed for short synchronous work, never across an await.
+    pub(crate) state: RefCell<State>,
+}
+
+/// A core's connections, and the parts that they share.
+pub(crate) struct State {
+    pub(crate) connections: Connections,
+    pub(crate) parts: Parts,
+    pub(crate) inbound: Inbound,
+    time: RunningTime,
+    /// When the turn under way began, if something woke the core, in nanoseconds since the process
+    /// started.
+    turn_ns: Option<u64>,
+    /// When the messages were received whose last send is among those pending.
+    finished: Vec<u64>,
+    evictions: Evictions,
+    depths: Depths,
+    /// Bytes that wait for all connections, as of the latest sweep.
+    queued_bytes: usize,
+    /// How many connections the latest looks of an operator have come past.
+    looked_at_up_to: usize,
+    /// When the age of connections was last configured.
+    age_set_ms: u64,
+}
+
+/// This core's own mailboxes, from the senders' side, to see how much waits in them.
+pub(crate) struct Depths {
+    pub(crate) requests: Sender<Vec<Request>>,
+    pub(crate) deliveries: Sender<Vec<Delivery>>,
+}
+
+/// What wakes a core's loops.
+#[derive(Clone, Default)]
+pub(crate) struct Wakes {
+    pub(crate) attention: Rc<Wake>,
+    pub(crate) flush: Rc<Wake>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        id: CoreId,
+        shared: Shared,
+        requests: Requests,
+        wakes: Wakes,
+        turnstile: Turnstile,
+        poller: Poller,
+        depths: Depths,
+    ) -> Rc<Self> {
+        let config = &shared.config;
+        let arrivals = Arrivals::new(config.receive_buffer_bytes, config.tls.is_some());
+        let clock = shared.clock;
+        let state = State {
+            connections: Connections::default(),
+            parts: parts(id, shared, requests, &wakes),
+            inbound: Inbound {
+                arrivals,
+                inflater: Inflater::default(),
+            },
+            time: RunningTime::default(),
+            turn_ns: None,
+            finished: Vec::new(),
+            evictions: Evictions::default(),
+            depths,
+            queued_bytes: 0,
+            looked_at_up_to: 0,
+            age_set_ms: 0,
+        };
+        Rc::new(Self {
+            id,
+            clock,
+            turnstile,
+            poller,
+            attention: wakes.attention,
+            flush: wakes.flush,
+            state: RefCell::new(state),
+        })
+    }
+}
+
+fn parts(id: CoreId, shared: Shared, requests: Requests, wakes: &Wakes) -> Parts {
+    let Shared {
+        config,
+        application,
+        admission,
+        clock,
+    } = shared;
+    let protocols = application.protocols();
+    Parts {
+        id,
+        admission,
+        clock,
+        attention: Attention::new(wakes.attention.clone()),
+        rooms: RoomSide {
+            shards: Shards::default(),
+            requests,
+        },
+        out: OutSide {
+            encoder: Encoder::new(config.compression, application.bodies()),
+            sealing: Sealing::default(),
+            spare: Spare::default(),
+            pending: Default::default(),
+            flush: wakes.flush.clone(),
+        },
+        memory: Ledger::default(),
+        counters: Counters {
+            tally: Tally::new(protocols.len()),
+            notices: Notices::default(),
+            date: Date::now(),
+        },
+        users: Users::default(),
+        is_draining: false,
+        protocols,
+        config,
+        application,
+    }
+}
+
+/// Spawns a core's loops, which go on for as long as it runs.
+pub(crate) fn spawn(
+    core: &Rc<Core>,
+    deliveries: Receiver<Vec<Delivery>>,
+    commands: Receiver<Commanded>,
+) {
+    monoio::spawn(deliver::run(core.clone(), deliveries));
+    monoio::spawn(command::run(core.clone(), commands));
+    monoio::spawn(attend::run(core.clone()));
+    monoio::spawn(flush::run(core.clone()));
+    monoio::spawn(sweep::run(core.clone()));
+    monoio::spawn(poll::run(core.clone()));
+}
+
+impl State {
+    /// The core runs: this is the time of what it does now.
+    pub(crate) fn now(&mut self) -> Now {
+        let (now, stood_still) = self.time.run_at(self.parts.clock.ns());
+        if let Some(by_ms) = stood_still {
+            warn!(
+                core = self.parts.id.0,
+                by_ms,
+                "this core did not run for a while (a suspended machine, a stopped process, or no \
+                 processor time): all its deadlines move by as much"
+            );
+        }
+        now
+    }
+
+    /// Something woke the core: what it does until its sends have left is one turn, which begins now if
+    /// none is under way.
+    pub(crate) fn begin_turn(&mut self) -> Now {
+        let now = self.now();
+        self.turn_ns.get_or_insert(now.ns);
+        self.parts.out.flush.raise();
+        now
+    }
+
+    /// Has a connection do something, if it is there. A panic of its session, or of what decodes its
+    /// bytes, closes it with 1011 and does nothing else. Returns `None` if it is not there or panicked.
+    pub(crate) fn act<T>(
+        &mut self,
+        key: ConnectionKey,
+        now: Now,
+        work: impl FnOnce(&mut Actor<'_>, &mut Inbound) -> T,
+    ) -> Option<T> {
+        let connection = self.connections.get_mut(key)?;
+        let inbound = &mut self.inbound;
+        let mut actor = Actor {
+            connection,
+            parts: &mut self.parts,
+            now,
+        };
+        // Unwind safety: what the work leaves half done belongs to this connection, which is closed.
+        let done = catch_unwind(AssertUnwindSafe(|| work(&mut actor, inbound)));
+        let done = done.inspect_err(|_| {
+            let connection = key.token();
+            error!(connection, "a connection's code panicked");
+            actor.parts.counters.tally.panics += 1;
+            actor.close(EndReason::Panicked);
+            actor.raise();
+        });
+        actor.settle();
+        done.ok()
+    }
+
+    /// Closes a connection as its stage allows.
+    pub(crate) fn close(&mut self, key: ConnectionKey, now: Now, reason: EndReason) {
+        self.act(key, now, |actor, _| actor.close(reason));
+    }
+
+    /// Removes a connection that is over. Its session learns of that and is dropped: the application's
+    /// code twice more, so guarded twice more.
+    pub(crate) fn remove(&mut self, key: ConnectionKey, now: Now) {
+        let Some(mut connection) = self.connections.remove(key) else {
+            return;
+        };
+        connection.undo(&mut self.parts, now);
+        let Some(mut session) = connection.session.take() else {
+            return;
+        };
+        self.guard(key, AssertUnwindSafe(|| session.closed()));
+        self.guard(key, AssertUnwindSafe(|| drop(session)));
+    }
+
+    fn guard(&mut self, key: ConnectionKey, work: impl FnOnce() + std::panic::UnwindSafe) {
+        if catch_unwind(work).is_err() {
+            let connection = key.token();
+            error!(connection, "a connection's code panicked");
+            self.parts.counters.tally.panics += 1;
+        }
+    }
+
+    /// Goes on with another configuration, as far as it can change while a core runs. What has a
+    /// deadline already keeps it.
+    pub(crate) fn configure(&mut self, config: Arc<Config>, application: Arc<dyn Application>) {
+        let parts = &mut self.parts;
+        parts.rooms.requests.allow(config.outbox_bytes_max);
+        let bodies = application.bodies();
+        parts.out.encoder.configure(config.compression, bodies);
+        let has_new_age = config.timeouts.connection_age != parts.config.timeouts.connection_age;
+        parts.config = config;
+        parts.application = application;
+        if has_new_age {
+            self.age_set_ms = self.now().ms;
+        }
+    }
+}
+
+impl Depths {
+    /// Batches that wait: requests, deliveries.
+    pub(crate) fn batches(&self) -> (usize, usize) {
+        (self.requests.len(), self.deliveries.len())
+    }
+}

@@ -1,0 +1,163 @@
+//! Readiness of all of a core's sockets: one epoll set, awaited through the core's driver.
+//!
+//! The driver (io_uring or epoll) waits for a single descriptor, the set, whatever the number of
+//! connections. So an idle connection costs no pending operation, and a turn in which many sockets
+//! became ready costs one wait and one look, not one of each for every socket. Sockets are watched
+//! edge-triggered: what was reported once is remembered in the connection until it is used up.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+};
+
+use rustix::{
+    buffer::spare_capacity,
+    event::{
+        Timespec,
+        epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    },
+    io::Errno,
+};
+use tracing::warn;
+
+use super::{Core, State};
+use crate::{
+    connection::Actor,
+    ids::ConnectionKey,
+    out::Sending,
+    turn::{Turnstile, bounds::EVENTS},
+};
+
+/// What an edge-triggered report of a socket can say.
+const INTEREST: EventFlags = EventFlags::IN
+    .union(EventFlags::PRI)
+    .union(EventFlags::OUT)
+    .union(EventFlags::RDHUP)
+    .union(EventFlags::ET);
+
+/// The socket is broken, by a reset most often.
+const BROKEN: EventFlags = EventFlags::HUP.union(EventFlags::ERR);
+
+/// The peer has ended its stream, or the socket is broken: no further report may come.
+const ENDED: EventFlags = EventFlags::RDHUP.union(BROKEN);
+
+/// A core's epoll set.
+pub(crate) struct Poller {
+    set: OwnedFd,
+    /// The same set, for waiting: monoio waits for readiness of whatever it takes for a socket.
+    waiting: monoio::net::UnixStream,
+}
+
+impl Poller {
+    /// Needs a running monoio runtime.
+    pub(crate) fn new() -> io::Result<Self> {
+        let set = epoll::create(CreateFlags::CLOEXEC)?;
+        let waiting = monoio::net::UnixStream::from_std(UnixStream::from(set.try_clone()?))?;
+        Ok(Self { set, waiting })
+    }
+
+    /// Watches a connection's socket until it is closed.
+    pub(crate) fn watch(&self, socket: impl AsFd, key: ConnectionKey) -> io::Result<()> {
+        let token = EventData::new_u64(key.token());
+        Ok(epoll::add(&self.set, socket, token, INTEREST)?)
+    }
+
+    /// Waits until a socket has something to report. If one has already, the driver has its turn
+    /// all the same, so that busy sockets keep neither timers nor other cores waiting.
+    async fn ready(&self, turnstile: &Turnstile) -> io::Result<()> {
+        let mut readable = pin!(self.waiting.readable(false));
+        match poll_fn(|context| Poll::Ready(readable.as_mut().poll(context))).await {
+            Poll::Ready(result) => {
+                turnstile.pass().await;
+                result
+            }
+            Poll::Pending => readable.await,
+        }
+    }
+
+    fn take(&self, events: &mut Vec<Event>) -> rustix::io::Result<()> {
+        events.clear();
+        match epoll::wait(
+            &self.set,
+            spare_capacity(events),
+            Some(&Timespec::default()),
+        ) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Tells connections what their sockets report, for as long as the core runs.
+pub(crate) async fn run(core: Rc<Core>) {
+    let mut events = Vec::with_capacity(EVENTS);
+    loop {
+        let ready = core.poller.ready(&core.turnstile).await;
+        if let Err(error) = ready.and_then(|()| Ok(core.poller.take(&mut events)?)) {
+            warn!(%error, "waiting for sockets failed");
+            core.turnstile.pass().await;
+            continue;
+        }
+        core.state.borrow_mut().report(&events);
+    }
+}
+
+impl Core {
+    /// Tells connections what their sockets report by now, without waiting for anything.
+    pub(crate) fn look_at_sockets(&self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(EVENTS);
+        let sockets = self.state.borrow().connections.len();
+        for _ in 0..=sockets / EVENTS {
+            self.poller.take(&mut events)?;
+            self.state.borrow_mut().report(&events);
+            if events.len() < EVENTS {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn report(&mut self, events: &[Event]) {
+        let now = self.begin_turn();
+        for event in events {
+            // Copied out: the event is packed.
+            let (flags, data) = (event.flags, event.data);
+            if let Some(key) = ConnectionKey::of_token(data.u64()) {
+                self.act(key, now, |actor, _| actor.reported(flags));
+            }
+        }
+    }
+}
+
+impl Actor<'_> {
+    /// The socket has reported something.
+    fn reported(&mut self, flags: EventFlags) {
+        let connection = &mut *self.connection;
+        if flags.intersects(EventFlags::IN.union(EventFlags::PRI).union(ENDED)) {
+            connection.arrival.is_readable = true;
+            connection.arrival.has_ended |= flags.intersects(ENDED);
+            connection.arrival.has_mark |= flags.contains(EventFlags::PRI);
+            connection.arrival.has_broken |= flags.intersects(BROKEN);
+            // One that is not read now is resumed by what it waits for.
+            if connection.pause.is_none() {
+                self.raise();
+            }
+        }
+        let queue = &mut self.connection.out.queue;
+        if flags.intersects(EventFlags::OUT.union(ENDED))
+            && let Sending::Blocked { progress_ms } = queue.sending
+        {
+            queue.sending = Sending::Unblocked { progress_ms };
+            self.parts.out.push(self.connection.key);
+        }
+    }
+}

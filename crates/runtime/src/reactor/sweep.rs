@@ -1,0 +1,129 @@
+//! Looks at all of a core's deadlines, several times a second, instead of a timer for each.
+//!
+//! A sweep is a walk over the slots of connections, some in each turn. Whoever's time has come is
+//! noted, and dealt with in turns of its own, after what has arrived by then was read.
+
+use std::{mem, rc::Rc, time::SystemTime};
+
+use hub::Request;
+use tracing::warn;
+
+use super::{Core, State};
+use crate::{
+    clock::{Now, ms},
+    connection::SweepTime,
+    ids::ConnectionKey,
+    turn::bounds,
+};
+
+/// A walk over all connections.
+struct Sweep {
+    time: SweepTime,
+    next_slot: usize,
+    due: Vec<ConnectionKey>,
+    queued_bytes: usize,
+}
+
+/// Sweeps for as long as the core runs.
+pub(crate) async fn run(core: Rc<Core>) {
+    let mut before_ms = core.state.borrow_mut().now().ms;
+    loop {
+        let timeouts = core.state.borrow().parts.config.timeouts.clone();
+        monoio::time::sleep(timeouts.sweep_interval()).await;
+        let now = core.state.borrow_mut().now();
+        let before_ms = mem::replace(&mut before_ms, now.ms);
+        core.sweep(now, before_ms).await;
+    }
+}
+
+impl Core {
+    async fn sweep(&self, now: Now, before_ms: u64) {
+        let mut sweep = self.state.borrow_mut().begin_sweep(now, before_ms);
+        while self.state.borrow_mut().look(&mut sweep, now) {
+            self.turnstile.pass().await;
+        }
+        if sweep.due.is_empty() {
+            return;
+        }
+        // What has come by now is read before anyone is said not to have sent it.
+        if let Err(error) = self.look_at_sockets() {
+            warn!(%error, "looking at sockets failed");
+        }
+        self.turnstile.pass().await;
+        for some in sweep.due.chunks(bounds::DUE) {
+            self.state.borrow_mut().carry_out(some, sweep.time);
+            self.turnstile.pass().await;
+        }
+    }
+}
+
+impl State {
+    fn begin_sweep(&mut self, now: Now, before_ms: u64) -> Sweep {
+        self.clear_tables(now);
+        Sweep {
+            time: SweepTime {
+                now_ms: now.ms,
+                before_ms,
+                age_set_ms: self.age_set_ms,
+            },
+            next_slot: 0,
+            due: Vec::new(),
+            queued_bytes: 0,
+        }
+    }
+
+    /// Looks at the next connections: notes those whose time has come, and sums up what waits for them.
+    /// Returns whether there are others.
+    fn look(&mut self, sweep: &mut Sweep, now: Now) -> bool {
+        let slots = self.connections.slots();
+        let end = (sweep.next_slot + bounds::SWEPT_SLOTS).min(slots);
+        for slot in sweep.next_slot..end {
+            let Some(connection) = self.connections.in_slot(slot) else {
+                continue;
+            };
+            connection.hold_deadlines(&self.parts.config.timeouts, now);
+            sweep.queued_bytes += connection.queued_bytes(&self.parts.rooms.shards);
+            if connection
+                .due(&self.parts.config.timeouts, sweep.time)
+                .is_some()
+            {
+                sweep.due.push(connection.key);
+            }
+        }
+        sweep.next_slot = end;
+        if end == slots {
+            self.queued_bytes = sweep.queued_bytes;
+        }
+        end < slots
+    }
+
+    /// What is to be done from time to time beside connections: tables are cleared of what is over.
+    fn clear_tables(&mut self, now: Now) {
+        let parts = &mut self.parts;
+        parts.counters.date.set(SystemTime::now());
+        parts.counters.notices.tell_left_out(now.ms);
+        parts.admission.addresses.clear_next(now.ns);
+        if !parts.rooms.requests.is_full(parts.id) {
+            let timeouts = &parts.config.timeouts;
+            parts.rooms.requests.push(Request::Sweep {
+                now_ms: now.ms,
+                idle_ms: ms(timeouts.room_idle),
+                position_ttl_ms: ms(timeouts.position),
+            });
+        }
+    }
+
+    /// Does what the time of these connections had come for at the look, if it still has: some turns
+    /// have passed since.
+    fn carry_out(&mut self, connections: &[ConnectionKey], time: SweepTime) {
+        let now = self.now();
+        for key in connections {
+            self.act(*key, now, |actor, _| {
+                let timeouts = &actor.parts.config.timeouts;
+                if let Some(due) = actor.connection.due(timeouts, time) {
+                    actor.carry_out(due);
+                }
+            });
+        }
+    }
+}

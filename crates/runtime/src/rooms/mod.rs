@@ -1,0 +1,17 @@
+//! A core's side of the rooms: requests to their homes, and what their subscribers here are to be sent.
+//!
+//! *Never* here: sockets and connections. Who has news is a key, and what is to be sent a run of bytes.
+
+mod publication;
+mod readers;
+mod requests;
+mod room_log;
+mod shards;
+mod subscriptions;
+mod ticket;
+
+pub(crate) use publication::{kind_of, publication_bytes, tag_of};
+pub(crate) use requests::{Blocked, Requests};
+pub(crate) use shards::{Parked, Shards, Subscription, Unparked, Visit};
+pub(crate) use subscriptions::{Membership, Subscriptions};
+pub use ticket::Ticket;

@@ -1,0 +1,195 @@
+//! A room's frames on one core, end to end, for as long as a subscriber has not had them.
+//!
+//! Positions are counted in bytes since the log began and never go back, so a subscriber needs no
+//! more than a cursor. What it has not had is one run of bytes, two where the ring wraps, and the
+//! same run for all who are equally far.
+
+use std::collections::VecDeque;
+
+/// The log. Empty and unallocated while nobody lags behind.
+#[derive(Debug, Default)]
+pub(crate) struct RoomLog {
+    bytes: VecDeque<u8>,
+    /// The position of the first byte kept.
+    tail: u64,
+    /// Where each frame that is at least partly kept ends, ascending; the last is the head.
+    frame_ends: VecDeque<u64>,
+    /// Where the latest frame ends that is forgotten wholly.
+    forgotten_end: u64,
+}
+
+impl RoomLog {
+    /// The position after the last byte.
+    pub(crate) fn head(&self) -> u64 {
+        self.tail + self.bytes.len() as u64
+    }
+
+    /// Whether nothing is kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.frame_ends.capacity() * size_of::<u64>()
+    }
+
+    /// Appends one frame, of which these are the parts.
+    pub(crate) fn append(&mut self, parts: [&[u8]; 2]) {
+        self.bytes.reserve(parts[0].len() + parts[1].len());
+        self.bytes.extend(parts[0]);
+        self.bytes.extend(parts[1]);
+        self.frame_ends.push_back(self.head());
+    }
+
+    /// The bytes from position `from` up to `to`, in order; the second is empty unless the ring
+    /// wraps in between. Both positions lie within what is kept.
+    pub(crate) fn run(&self, from: u64, to: u64) -> [&[u8]; 2] {
+        let from = (from - self.tail) as usize;
+        let to = (to - self.tail) as usize;
+        let (front, back) = self.bytes.as_slices();
+        let split = front.len();
+        [
+            &front[from.min(split)..to.min(split)],
+            &back[from.saturating_sub(split)..to.saturating_sub(split)],
+        ]
+    }
+
+    /// The end of the frame in the middle of which `position` lies; `position` itself where it lies
+    /// between two frames. It lies within what is kept.
+    pub(crate) fn frame_end(&self, position: u64) -> u64 {
+        if position == self.forgotten_end {
+            return position;
+        }
+        let at = self.frame_ends.partition_point(|end| *end < position);
+        self.frame_ends.get(at).copied().unwrap_or(position)
+    }
+
+    /// Whether what follows `position` is at most one frame, or the rest of one.
+    pub(crate) fn is_last_frame(&self, position: u64) -> bool {
+        match self.frame_ends.len() {
+            0 | 1 => true,
+            frames => self.frame_ends[frames - 2] <= position,
+        }
+    }
+
+    /// Forgets what lies before `position`; gives the memory back when nothing is left. A position before
+    /// the tail changes nothing.
+    pub(crate) fn trim(&mut self, position: u64) {
+        if position <= self.tail {
+            return;
+        }
+        if position == self.head() {
+            *self = Self {
+                tail: position,
+                forgotten_end: position,
+                ..Self::default()
+            };
+            return;
+        }
+        self.bytes.drain(..(position - self.tail) as usize);
+        self.tail = position;
+        let gone = self.frame_ends.partition_point(|end| *end <= position);
+        self.forgotten_end = self
+            .frame_ends
+            .drain(..gone)
+            .last()
+            .unwrap_or(self.forgotten_end);
+        // What one slow peer made it grow to is not kept for the sake of others who lag a little.
+        // Half of what is left to grow into: a byte is moved at most once for each that is gone.
+        if self.bytes.capacity() > 4 * self.bytes.len() {
+            self.bytes.shrink_to(2 * self.bytes.len());
+            self.frame_ends.shrink_to(2 * self.frame_ends.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(log: &RoomLog, from: u64) -> Vec<u8> {
+        log.run(from, log.head()).concat()
+    }
+
+    #[test]
+    fn log_that_wraps_yields_the_same_bytes_at_every_cursor() {
+        let mut log = RoomLog::default();
+        let mut expected = Vec::new();
+        for n in 0..200u8 {
+            let payload = vec![n; usize::from(n % 7)];
+            log.append([&[0x81, n % 7], &payload]);
+            expected.extend([0x81, n % 7]);
+            expected.extend(&payload);
+            if n % 3 == 0 {
+                log.trim(log.head() - log.bytes.len().min(40) as u64);
+            }
+            for cursor in log.tail..=log.head() {
+                assert_eq!(bytes(&log, cursor), expected[cursor as usize..]);
+            }
+        }
+    }
+
+    #[test]
+    fn log_that_nobody_needs_holds_no_memory() {
+        let mut log = RoomLog::default();
+        log.append([&[1, 2], &[3; 1000]]);
+        log.trim(log.head());
+        assert_eq!((log.bytes.capacity(), log.frame_ends.capacity()), (0, 0));
+        assert_eq!(log.head(), 1002);
+    }
+
+    #[test]
+    fn log_that_has_become_short_gives_most_of_its_memory_back() {
+        let mut log = RoomLog::default();
+        for _ in 0..1_000 {
+            log.append([&[0, 0], &[4; 998]]);
+        }
+        let all = log.held_bytes();
+        assert!((1_000_000..3_000_000).contains(&all), "{all}");
+        log.trim(990_000);
+        assert!(log.held_bytes() <= 4 * 10_000, "{}", log.held_bytes());
+        assert_eq!(bytes(&log, 990_000).len(), 10_000);
+    }
+
+    #[test]
+    fn frame_end_of_a_half_sent_frame_is_that_frames_end() {
+        let mut log = RoomLog::default();
+        log.append([&[0, 0], &[1; 8]]);
+        log.append([&[0, 0], &[2; 8]]);
+        log.append([&[0, 0], &[3; 8]]);
+        assert_eq!(log.frame_end(1), 10);
+        assert_eq!(log.frame_end(10), 10);
+        assert_eq!(log.frame_end(11), 20);
+        log.trim(13);
+        assert_eq!(log.frame_end(13), 20);
+        assert_eq!(log.frame_end(14), 20);
+        assert_eq!(log.frame_end(30), 30);
+    }
+
+    #[test]
+    fn position_between_two_frames_is_no_half_sent_frame_whatever_is_forgotten() {
+        let mut log = RoomLog::default();
+        assert_eq!(log.frame_end(0), 0);
+        log.append([&[0, 0], &[1; 8]]);
+        assert_eq!(log.frame_end(0), 0);
+        log.append([&[0, 0], &[2; 8]]);
+        log.trim(10);
+        assert_eq!((log.frame_end(10), log.frame_end(11)), (10, 20));
+        log.trim(20);
+        log.append([&[0, 0], &[3; 8]]);
+        assert_eq!((log.frame_end(20), log.frame_end(21)), (20, 30));
+    }
+
+    #[test]
+    fn last_frame_is_recognised_from_its_first_byte_on() {
+        let mut log = RoomLog::default();
+        assert!(log.is_last_frame(0));
+        log.append([&[0, 0], &[1; 8]]);
+        assert!(log.is_last_frame(0));
+        log.append([&[0, 0], &[2; 8]]);
+        assert!(!log.is_last_frame(9));
+        assert!(log.is_last_frame(10));
+        assert!(log.is_last_frame(15));
+    }
+}

@@ -1,0 +1,612 @@
+//! A room's subscribers on one core: the room's log here, and a cursor into it for each.
+//!
+//! Subscribers to whom messages look alike on the wire share a shard: a room has one for each form.
+//!
+//! ```text
+//!  delivery ──offer──▶ log ──next_slice──▶ subscribers with news, some of each room in turn
+//!                       ▲                        │ unsent: a run of bytes
+//!            trimmed ───┴── taken: so many of them have left
+//! ```
+//!
+//! *Fair:* shards with news take turns, a slice of subscribers each. A round of a shard is over when all
+//! of its subscribers were visited; whatever was offered meanwhile is the next round's.
+//!
+//! *Bounded:* what was offered and not visited yet has a bound for each room ([`Shards::is_full`]).
+//! Deliveries beyond it are parked beside the room's shards, which keeps no other room waiting.
+
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
+
+use hub::{Delivery, RoomId, RoomName};
+use slab::Slab;
+use slotmap::{SlotMap, new_key_type};
+use smallvec::SmallVec;
+
+use super::{readers::Readers, room_log::RoomLog};
+use crate::{encoding::WireForm, ids::ConnectionKey};
+
+/// How much may be offered to a room before all of its subscribers here have been visited, in bytes: far
+/// below what a subscriber may lag behind, so that one that keeps up is never found too far behind for
+/// a burst's sake.
+const UNVISITED_BYTES_MAX: u64 = 256 << 10;
+
+new_key_type! {
+    /// A shard's slot on its core.
+    struct ShardKey;
+}
+
+/// One room on one core, in one form.
+struct Shard {
+    room: RoomId,
+    form: WireForm,
+    log: RoomLog,
+    readers: Readers,
+    subscribers: Slab<Subscriber>,
+    round: Option<Round>,
+    /// The head of the log when the latest whole round began: subscribers that keep up have had
+    /// everything before it.
+    visited: u64,
+    /// When the messages were received that were offered since the round under way began.
+    stamps: Vec<u64>,
+}
+
+/// A walk over a shard's subscribers.
+struct Round {
+    /// The next subscriber to be visited.
+    next: usize,
+    /// The log's head when it began.
+    head: u64,
+    /// When the messages were received that it sends.
+    stamps: Vec<u64>,
+}
+
+/// A subscriber: whose it is, and how far it is.
+struct Subscriber {
+    connection: ConnectionKey,
+    /// Which of the connection's rooms this is.
+    slot: u8,
+    /// The position in the log of the first byte that has not been sent to it.
+    cursor: u64,
+}
+
+/// A connection's end of its subscription: where its subscriber is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subscription {
+    shard: ShardKey,
+    subscriber: u32,
+}
+
+/// A room on this core.
+struct RoomHere {
+    name: RoomName,
+    forms: SmallVec<[ShardKey; 1]>,
+    /// Deliveries that came while the room was full, in order.
+    parked: VecDeque<Delivery>,
+    parked_bytes: usize,
+}
+
+/// A subscriber to which something is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Visit {
+    pub(crate) connection: ConnectionKey,
+    pub(crate) slot: u8,
+}
+
+/// What became of a delivery that found its room full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parked {
+    /// It is the first: the room's home is to be asked to hold the room.
+    First,
+    /// Others wait before it.
+    Another,
+}
+
+/// All shards of one core.
+#[derive(Default)]
+pub(crate) struct Shards {
+    shards: SlotMap<ShardKey, Shard>,
+    rooms: HashMap<RoomId, RoomHere>,
+    /// Shards with news, in the order of their turns, each once.
+    news: VecDeque<ShardKey>,
+    /// Rooms with parked deliveries of which a round is over, so that there may be room again.
+    relieved: Vec<RoomId>,
+    /// Subscribers of all shards.
+    subscriptions: usize,
+    /// Bytes of memory that all logs and parked deliveries take.
+    held_bytes: usize,
+}
+
+impl Shards {
+    /// Adds a subscriber that gets what is offered from now on, in this form.
+    pub(crate) fn subscribe(
+        &mut self,
+        room: RoomId,
+        name: &RoomName,
+        form: WireForm,
+        visit: Visit,
+    ) -> Subscription {
+        let key = self.shard(room, name, form);
+        let shard = &mut self.shards[key];
+        shard.readers.enter();
+        self.subscriptions += 1;
+        let subscriber = shard.subscribers.insert(Subscriber {
+            connection: visit.connection,
+            slot: visit.slot,
+            cursor: shard.log.head(),
+        });
+        Subscription {
+            shard: key,
+            subscriber: subscriber as u32,
+        }
+    }
+
+    fn shard(&mut self, room: RoomId, name: &RoomName, form: WireForm) -> ShardKey {
+        let shards = &mut self.shards;
+        let here = self.rooms.entry(room).or_insert_with(|| RoomHere {
+            name: name.clone(),
+            forms: SmallVec::new(),
+            parked: VecDeque::new(),
+            parked_bytes: 0,
+        });
+        let found = here.forms.iter().find(|key| shards[**key].form == form);
+        found.copied().unwrap_or_else(|| {
+            let key = shards.insert(Shard {
+                room,
+                form,
+                log: RoomLog::default(),
+                readers: Readers::default(),
+                subscribers: Slab::new(),
+                round: None,
+                visited: 0,
+                stamps: Vec::new(),
+            });
+            here.forms.push(key);
+            key
+        })
+    }
+
+    /// Removes a subscriber, and the shard with its last; returns the room that was left.
+    pub(crate) fn unsubscribe(&mut self, subscription: Subscription) -> RoomId {
+        let shard = &mut self.shards[subscription.shard];
+        let room = shard.room;
+        self.subscriptions -= 1;
+        let subscriber = shard.subscribers.remove(subscription.subscriber as usize);
+        shard.readers.leave(subscriber.cursor, shard.log.head());
+        self.trim(subscription.shard);
+        if self.shards[subscription.shard].subscribers.is_empty() {
+            self.remove(subscription.shard);
+        }
+        room
+    }
+
+    fn remove(&mut self, key: ShardKey) {
+        let Some(shard) = self.shards.remove(key) else {
+            return;
+        };
+        self.held_bytes -= shard.log.held_bytes();
+        if shard.round.is_some() {
+            self.news.retain(|other| *other != key);
+        }
+        if let Entry::Occupied(mut here) = self.rooms.entry(shard.room) {
+            here.get_mut().forms.retain(|other| *other != key);
+            match here.get().forms.is_empty() {
+                true if here.get().parked.is_empty() => drop(here.remove()),
+                // What is parked is for nobody any more, but acknowledgements among it are.
+                _ => self.relieved.push(shard.room),
+            }
+        }
+    }
+
+    /// How many subscribers all rooms have here.
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// Bytes of memory that all logs and parked deliveries take.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// The name of a room that has subscribers here.
+    pub(crate) fn name(&self, room: RoomId) -> Option<&RoomName> {
+        self.rooms.get(&room).map(|here| &here.name)
+    }
+
+    /// Whether a delivery of this room must be parked: others are, or too much was offered that was not
+    /// visited yet.
+    pub(crate) fn is_full(&self, room: RoomId) -> bool {
+        self.rooms
+            .get(&room)
+            .is_some_and(|here| !here.parked.is_empty() || self.has_no_room(here))
+    }
+
+    fn has_no_room(&self, here: &RoomHere) -> bool {
+        here.forms.iter().any(|key| {
+            let shard = &self.shards[*key];
+            shard.round.is_some() && shard.log.head() - shard.visited >= UNVISITED_BYTES_MAX
+        })
+    }
+
+    /// Keeps a delivery of a full room until there is room again.
+    pub(crate) fn park(
+        &mut self,
+        room: RoomId,
+        delivery: Delivery,
+        bytes: usize,
+    ) -> Option<Parked> {
+        let here = self.rooms.get_mut(&room)?;
+        let parked = match here.parked.is_empty() {
+            true => Parked::First,
+            false => Parked::Another,
+        };
+        here.parked.push_back(delivery);
+        here.parked_bytes += bytes;
+        self.held_bytes += bytes;
+        Some(parked)
+    }
+
+    /// As [`park`](Self::park), before everything that is parked already.
+    pub(crate) fn park_first(
+        &mut self,
+        room: RoomId,
+        delivery: Delivery,
+        bytes: usize,
+    ) -> Option<Parked> {
+        let parked = self.park(room, delivery, bytes)?;
+        let here = self.rooms.get_mut(&room)?;
+        here.parked.rotate_right(1);
+        Some(parked)
+    }
+
+    /// Whether deliveries of this room are parked.
+    pub(crate) fn has_parked(&self, room: RoomId) -> bool {
+        let here = self.rooms.get(&room);
+        here.is_some_and(|here| !here.parked.is_empty())
+    }
+
+    /// Whether too much was offered to a room that was not visited yet.
+    pub(crate) fn is_out_of_room(&self, room: RoomId) -> bool {
+        let here = self.rooms.get(&room);
+        here.is_some_and(|here| self.has_no_room(here))
+    }
+
+    /// The connections of a room's subscribers here.
+    pub(crate) fn subscribers(&self, room: RoomId) -> Vec<ConnectionKey> {
+        let forms = self.rooms.get(&room).map_or(&[][..], |here| &here.forms);
+        let shards = forms.iter().map(|key| &self.shards[*key]);
+        let subscribers = shards.flat_map(|shard| &shard.subscribers);
+        subscribers.map(|(_, it)| it.connection).collect()
+    }
+
+    /// Takes the parked deliveries of a room that has room again, as long as it has; the caller offers
+    /// each before it asks for the next. `None` when there is nothing to take; `Some(None)` when a room's
+    /// last has been taken, so that its home may go on.
+    pub(crate) fn unpark(&mut self, bytes_of: impl Fn(&Delivery) -> usize) -> Option<Unparked> {
+        let room = *self.relieved.last()?;
+        let Some(here) = self.rooms.get(&room) else {
+            self.relieved.pop();
+            return Some(Unparked::Nothing);
+        };
+        if self.has_no_room(here) {
+            self.relieved.pop();
+            return Some(Unparked::Nothing);
+        }
+        let here = self.rooms.get_mut(&room)?;
+        let Some(delivery) = here.parked.pop_front() else {
+            self.relieved.pop();
+            return Some(Unparked::Nothing);
+        };
+        let bytes = bytes_of(&delivery);
+        here.parked_bytes -= bytes;
+        self.held_bytes -= bytes;
+        let is_last = here.parked.is_empty();
+        if is_last {
+            here.parked = VecDeque::new();
+            self.relieved.pop();
+            if here.forms.is_empty() {
+                self.rooms.remove(&room);
+            }
+        }
+        Some(Unparked::Delivery {
+            room,
+            delivery,
+            is_last,
+        })
+    }
+
+    /// Appends one frame to the room's log in each form that anybody here has, by `append`. The message
+    /// was received at `stamp_ns`. Returns how many are subscribed.
+    pub(crate) fn offer(
+        &mut self,
+        room: RoomId,
+        stamp_ns: u64,
+        mut append: impl FnMut(WireForm, &mut RoomLog),
+    ) -> usize {
+        let forms = self.rooms.get(&room).map_or(&[][..], |here| &here.forms);
+        let mut subscribers = 0;
+        for (at, key) in forms.iter().enumerate() {
+            let shard = &mut self.shards[*key];
+            self.held_bytes -= shard.log.held_bytes();
+            shard.readers.fall_behind(shard.log.head());
+            append(shard.form, &mut shard.log);
+            self.held_bytes += shard.log.held_bytes();
+            if at == 0 {
+                shard.stamps.push(stamp_ns);
+            }
+            if shard.round.is_none() {
+                shard.begin_round();
+                self.news.push_back(*key);
+            }
+            subscribers += shard.subscribers.len();
+        }
+        subscribers
+    }
+
+    /// Whether a shard has news.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// Adds the next subscribers of the shard whose turn it is, of at most `most` that are looked at.
+    /// When that ends its round, the times go to `finished` when the messages were received of which
+    /// that was the last send.
+    pub(crate) fn next_slice(
+        &mut self,
+        most: usize,
+        visits: &mut Vec<Visit>,
+        finished: &mut Vec<u64>,
+    ) {
+        let Some(key) = self.news.pop_front() else {
+            return;
+        };
+        let shard = &mut self.shards[key];
+        if shard.visit(most, visits) {
+            finished.extend(shard.end_round());
+            let here = self.rooms.get(&shard.room);
+            if here.is_some_and(|here| !here.parked.is_empty()) {
+                self.relieved.push(shard.room);
+            }
+        }
+        if shard.round.is_some() {
+            self.news.push_back(key);
+        }
+    }
+
+    /// The room of a subscription.
+    pub(crate) fn room(&self, subscription: Subscription) -> RoomId {
+        self.shards[subscription.shard].room
+    }
+
+    /// How many bytes a subscription is behind.
+    pub(crate) fn lag(&self, subscription: Subscription) -> usize {
+        let (shard, subscriber) = self.at(subscription);
+        (shard.log.head() - subscriber.cursor) as usize
+    }
+
+    /// Whether all that a subscription is behind is one frame, or the rest of one.
+    pub(crate) fn is_last_frame(&self, subscription: Subscription) -> bool {
+        let (shard, subscriber) = self.at(subscription);
+        shard.log.is_last_frame(subscriber.cursor)
+    }
+
+    /// The rest of the frame of which a part has been sent to this subscription; empty between frames.
+    pub(crate) fn half_sent(&self, subscription: Subscription) -> [&[u8]; 2] {
+        let (shard, subscriber) = self.at(subscription);
+        let end = shard.log.frame_end(subscriber.cursor);
+        shard.log.run(subscriber.cursor, end)
+    }
+
+    /// Whether a part of a frame has been sent to this subscription and the rest has not.
+    pub(crate) fn is_half_sent(&self, subscription: Subscription) -> bool {
+        let (shard, subscriber) = self.at(subscription);
+        shard.log.frame_end(subscriber.cursor) != subscriber.cursor
+    }
+
+    /// What follows the half-sent frame, or all that is to be sent.
+    pub(crate) fn behind_half_sent(&self, subscription: Subscription) -> [&[u8]; 2] {
+        let (shard, subscriber) = self.at(subscription);
+        let from = shard.log.frame_end(subscriber.cursor);
+        shard.log.run(from, shard.log.head())
+    }
+
+    /// So many of a subscription's bytes have been sent.
+    pub(crate) fn taken(&mut self, subscription: Subscription, bytes: usize) {
+        let shard = &mut self.shards[subscription.shard];
+        let subscriber = &mut shard.subscribers[subscription.subscriber as usize];
+        let from = subscriber.cursor;
+        subscriber.cursor += bytes as u64;
+        shard
+            .readers
+            .advance(from, subscriber.cursor, shard.log.head());
+        self.trim(subscription.shard);
+    }
+
+    /// Passes over all that a subscription has not been sent, from the end of the frame of which a part
+    /// has; that rest is the caller's to send.
+    pub(crate) fn skip(&mut self, subscription: Subscription) {
+        self.taken(subscription, self.lag(subscription));
+    }
+
+    fn at(&self, subscription: Subscription) -> (&Shard, &Subscriber) {
+        let shard = &self.shards[subscription.shard];
+        (shard, &shard.subscribers[subscription.subscriber as usize])
+    }
+
+    /// Forgets what all subscribers of a shard have had.
+    fn trim(&mut self, key: ShardKey) {
+        let shard = &mut self.shards[key];
+        if shard.log.is_empty() {
+            return;
+        }
+        let tail = shard.readers.tail().unwrap_or(shard.log.head());
+        self.held_bytes -= shard.log.held_bytes();
+        shard.log.trim(tail);
+        self.held_bytes += shard.log.held_bytes();
+    }
+}
+
+/// What [`Shards::unpark`] found.
+pub(crate) enum Unparked {
+    /// Nothing for now in the room that was looked at.
+    Nothing,
+    /// A delivery that is to be made now.
+    Delivery {
+        room: RoomId,
+        delivery: Delivery,
+        /// Whether the room has no others: its home may go on.
+        is_last: bool,
+    },
+}
+
+impl Shard {
+    fn begin_round(&mut self) {
+        self.round = Some(Round {
+            next: 0,
+            head: self.log.head(),
+            stamps: std::mem::take(&mut self.stamps),
+        });
+    }
+
+    /// Visits the next subscribers; returns whether they were the last of the round.
+    fn visit(&mut self, most: usize, visits: &mut Vec<Visit>) -> bool {
+        let Some(round) = &mut self.round else {
+            return true;
+        };
+        let head = self.log.head();
+        // Slots of subscribers that have left lie between those of others.
+        let end = (round.next + most).min(self.subscribers.capacity());
+        for at in round.next..end {
+            if let Some(subscriber) = self.subscribers.get(at)
+                && subscriber.cursor < head
+            {
+                visits.push(Visit {
+                    connection: subscriber.connection,
+                    slot: subscriber.slot,
+                });
+            }
+        }
+        round.next = end;
+        end == self.subscribers.capacity()
+    }
+
+    /// Returns the stamps of the messages that the round has sent. If something was offered since it
+    /// began, the next one begins.
+    fn end_round(&mut self) -> Vec<u64> {
+        let Some(round) = self.round.take() else {
+            return Vec::new();
+        };
+        self.visited = round.head;
+        if self.log.head() > round.head {
+            self.begin_round();
+        }
+        round.stamps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hub::CoreId;
+    use slotmap::Key;
+
+    use super::*;
+
+    const ROOM: RoomId = RoomId {
+        home: CoreId(0),
+        token: 7,
+    };
+    const DEFLATE: WireForm = WireForm::Deflate { window_bits: 12 };
+
+    /// Appends one frame to each form, of another length; returns for how many, and which forms.
+    fn append(shards: &mut Shards) -> (usize, Vec<WireForm>) {
+        let mut forms = Vec::new();
+        let subscribers = shards.append(ROOM, |form, log| {
+            forms.push(form);
+            let header: &[u8] = if form == DEFLATE { &[1] } else { &[1, 2, 3] };
+            log.append([header, &[0; 10]]);
+        });
+        (subscribers, forms)
+    }
+
+    #[test]
+    fn room_with_two_forms_has_a_log_for_each_and_all_its_subscribers() {
+        let mut shards = Shards::default();
+        let nobody = ConnectionKey::default();
+        let plain = shards.subscribe(ROOM, WireForm::Plain, nobody);
+        let deflate = shards.subscribe(ROOM, DEFLATE, nobody);
+        let late = append(&mut shards);
+        assert_eq!(late, (2, vec![WireForm::Plain, DEFLATE]));
+        let another = shards.subscribe(ROOM, DEFLATE, nobody);
+        assert_eq!(append(&mut shards).0, 3);
+        assert_eq!((shards.lag(plain), shards.lag(deflate)), (26, 22));
+        assert_eq!(shards.lag(another), 11, "from its subscription on");
+        let mut told = Vec::new();
+        shards.subscribers_with_news(&mut told);
+        assert_eq!(told.len(), 3);
+    }
+
+    #[test]
+    fn room_without_subscribers_of_a_form_makes_no_frames_of_it() {
+        let mut shards = Shards::default();
+        let nobody = ConnectionKey::default();
+        let plain = shards.subscribe(ROOM, WireForm::Plain, nobody);
+        let deflate = shards.subscribe(ROOM, DEFLATE, nobody);
+        assert_eq!(shards.unsubscribe(plain), ROOM);
+        assert_eq!(append(&mut shards), (1, vec![DEFLATE]));
+        assert_eq!(shards.unsubscribe(deflate), ROOM);
+        assert_eq!(append(&mut shards), (0, Vec::new()));
+        assert!(shards.by_room.is_empty() && shards.shards.is_empty());
+        shards.subscribe(ROOM, WireForm::Plain, nobody);
+        assert_eq!(append(&mut shards), (1, vec![WireForm::Plain]));
+    }
+
+    /// A fixed sequence that looks random, so that a failure can be repeated.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 % bound as u64) as usize
+        }
+    }
+
+    #[test]
+    fn bytes_held_are_those_of_all_logs_whatever_happens() {
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut shards = Shards::default();
+        let mut subscriptions = Vec::new();
+        for step in 0..20_000 {
+            let home = CoreId(0);
+            let token = random.below(4) as u64;
+            let room = RoomId { home, token };
+            match random.below(8) {
+                0 if subscriptions.len() < 20 => {
+                    let form = [WireForm::Plain, DEFLATE][random.below(2)];
+                    subscriptions.push(shards.subscribe(room, form, ConnectionKey::null()));
+                }
+                1 if !subscriptions.is_empty() => {
+                    let at = random.below(subscriptions.len());
+                    shards.unsubscribe(subscriptions.swap_remove(at));
+                }
+                2..5 => {
+                    let payload = vec![1; random.below(1_000)];
+                    shards.append(room, |_, log| log.append([&[0, 0], &payload]));
+                }
+                _ if !subscriptions.is_empty() => {
+                    let one = subscriptions[random.below(subscriptions.len())];
+                    let bytes = random.below(shards.lag(one) + 1);
+                    shards.advance(one, bytes);
+                    shards.note_progress(&[one]);
+                    shards.trim();
+                }
+                _ => {}
+            }
+            let held = shards.shards.values().map(|it| it.log.held_bytes());
+            assert_eq!(shards.held_bytes(), held.sum::<usize>(), "step {step}");
+        }
+        for subscription in subscriptions {
+            shards.unsubscribe(subscription);
+        }
+        assert_eq!(shards.held_bytes(), 0);
+    }
+}

@@ -1,0 +1,98 @@
+//! The connections that a core is to attend to, first come, first served.
+//!
+//! A connection is on the list at most once, which its own flag says (`Connection::is_listed`). Costly
+//! work has lanes of its own, so that many who come together for it keep nobody else waiting.
+
+use std::{collections::VecDeque, rc::Rc};
+
+use super::Wake;
+use crate::ids::ConnectionKey;
+
+/// What kind of work a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Anything else.
+    Plain,
+    /// A step of its TLS handshake.
+    Handshake,
+    /// Input that may be compressed.
+    Compression,
+}
+
+/// A core's list.
+#[derive(Debug)]
+pub(crate) struct Attention {
+    plain: VecDeque<ConnectionKey>,
+    handshakes: VecDeque<ConnectionKey>,
+    compression: VecDeque<ConnectionKey>,
+    /// Raised when the list is no longer empty.
+    wake: Rc<Wake>,
+}
+
+impl Attention {
+    /// An empty list, whose first entry raises `wake`.
+    pub(crate) fn new(wake: Rc<Wake>) -> Self {
+        Self {
+            plain: VecDeque::new(),
+            handshakes: VecDeque::new(),
+            compression: VecDeque::new(),
+            wake,
+        }
+    }
+
+    /// Puts a connection at the end of a lane.
+    pub(crate) fn push(&mut self, key: ConnectionKey, lane: Lane) {
+        self.lane(lane).push_back(key);
+        self.wake.raise();
+    }
+
+    /// Takes the first connection of a lane.
+    pub(crate) fn pop(&mut self, lane: Lane) -> Option<ConnectionKey> {
+        self.lane(lane).pop_front()
+    }
+
+    /// How many connections wait in a lane.
+    pub(crate) fn len(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Plain => self.plain.len(),
+            Lane::Handshake => self.handshakes.len(),
+            Lane::Compression => self.compression.len(),
+        }
+    }
+
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.handshakes.is_empty() && self.compression.is_empty()
+    }
+
+    fn lane(&mut self, lane: Lane) -> &mut VecDeque<ConnectionKey> {
+        match lane {
+            Lane::Plain => &mut self.plain,
+            Lane::Handshake => &mut self.handshakes,
+            Lane::Compression => &mut self.compression,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_comes_back_is_behind_all_others_of_its_lane() {
+        let mut attention = Attention::new(Rc::default());
+        let keys: Vec<_> = (0..3).map(|slot| ConnectionKey::new(1, slot)).collect();
+        for key in &keys {
+            attention.push(*key, Lane::Handshake);
+        }
+        attention.push(keys[0], Lane::Plain);
+        let mut served = Vec::new();
+        for _ in 0..9 {
+            let key = attention.pop(Lane::Handshake).unwrap();
+            served.push(key);
+            attention.push(key, Lane::Handshake);
+        }
+        assert_eq!(served, keys.repeat(3));
+        assert_eq!(attention.len(Lane::Plain), 1, "lanes do not mix");
+    }
+}

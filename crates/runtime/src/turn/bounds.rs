@@ -1,0 +1,65 @@
+//! What one turn of a core may do, all of it in one place.
+//!
+//! A turn is what a core does before its driver looks again at sockets, timers and other cores. Work
+//! whose pieces cost about the same is bounded by their number; work whose cost a peer can choose is
+//! bounded by time: measured, or reckoned from what such work takes a usual processor. Whatever does
+//! not fit goes on in the next turn, after everyone else has had theirs.
+//!
+//! A share (`share.rs`) is for one connection and one turn; the other bounds here are for all
+//! connections of a core together. Rates and limits of memory are something else: they do not depend on
+//! turns, and the configuration sets them.
+
+/// Readiness reports that are taken from the kernel at once.
+pub(crate) const EVENTS: usize = 512;
+
+/// Connections that are accepted: some 20 µs each.
+pub(crate) const ACCEPTS: usize = 64;
+
+/// Receives of all connections, with all that follows from what they bring.
+pub(crate) const RECEIVES_NS: u64 = 2_000_000;
+
+/// What one connection may cost: what a message of 64 KiB costs, which is also one receive. That is 127
+/// messages of one byte, or as many pings: the last one may go beyond.
+pub(crate) const SHARE_NS: u64 = 64 << 10;
+
+/// Steps of TLS handshakes. A step signs, or agrees on a key: 0.1 ms with ECDSA, so about ten of them;
+/// ten times that with RSA, so one.
+pub(crate) const HANDSHAKES_NS: u64 = 1_000_000;
+
+/// What a step of a handshake counts for at least, so that in one turn at most 64 of them come to
+/// nothing: closing a connection that is gone needs no cryptography, but takes the kernel some 10 µs.
+pub(crate) const HANDSHAKE_NS_MIN: u64 = HANDSHAKES_NS / 64;
+
+/// What connections with compression may take: to inflate a byte can take ninety times what it takes to
+/// receive it, and to deflate an answer of 64 KiB half a millisecond.
+pub(crate) const COMPRESSION_NS: u64 = 2_000_000;
+
+/// Deliveries that are encoded into rooms' logs. Compressing is what takes long here.
+pub(crate) const DELIVERIES_NS: u64 = 1_000_000;
+
+/// Sends, of a connection's own bytes and of rooms' news together.
+pub(crate) const SENDS_NS: u64 = 1_000_000;
+
+/// Sends between two looks at the clock.
+pub(crate) const SENDS_PER_LOOK: usize = 16;
+
+/// Bytes of an answer with a body after which other connections have their turn, though the socket takes
+/// more: a peer that reads as fast as is encrypted for it would have the core until the last of them.
+pub(crate) const ANSWER_BYTES: usize = 256 << 10;
+
+/// Subscribers of one room that are looked at before the next room with news has its turn.
+pub(crate) const SLICE_SUBSCRIBERS: usize = 64;
+
+/// Slots of connections whose deadlines are looked at: some 20 ns each.
+pub(crate) const SWEPT_SLOTS: usize = 8_192;
+
+/// Connections whose deadline has passed and for which something is done. Resetting one is what takes
+/// the longest: the kernel takes down a full socket in some 50 µs, so all together take a few
+/// milliseconds.
+pub(crate) const DUE: usize = 64;
+
+/// Connections that are reset or closed because memory is short.
+pub(crate) const EVICTIONS: usize = 64;
+
+/// Commands for connections that are taken from the mailbox.
+pub(crate) const COMMANDS: usize = 256;
