@@ -34,8 +34,7 @@ struct Run {
 /// Takes deliveries for as long as the core runs.
 pub(crate) async fn run(core: Rc<Core>, deliveries: Receiver<Vec<Delivery>>) {
     while let Ok(batch) = deliveries.recv_async().await {
-        let tally = &mut core.state.borrow_mut().parts.counters.tally;
-        tally.deliveries.count(batch.len());
+        core.state.borrow_mut().count_deliveries(batch.len());
         let mut batch = batch.into_iter();
         while core.state.borrow_mut().deliver_some(&mut batch, core.clock) {
             core.turnstile.pass().await;
@@ -44,6 +43,10 @@ pub(crate) async fn run(core: Rc<Core>, deliveries: Receiver<Vec<Delivery>>) {
 }
 
 impl State {
+    fn count_deliveries(&mut self, deliveries: usize) {
+        self.parts.counters.tally.deliveries.count(deliveries);
+    }
+
     /// Takes as much of a batch as a turn allows; returns whether some is left.
     fn deliver_some(&mut self, batch: &mut std::vec::IntoIter<Delivery>, clock: Clock) -> bool {
         let now = self.begin_turn();
