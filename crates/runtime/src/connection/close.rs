@@ -34,7 +34,7 @@ impl Actor<'_> {
             .collect();
         let head = ResponseHead {
             status: answer.status,
-            date: Some(self.parts.counters.date.text()),
+            date: Some(self.parts.counters.date.at(self.now.ns)),
             fields: &fields,
             content_length: answer.body.len(),
         };
@@ -53,7 +53,7 @@ impl Actor<'_> {
     /// Answers a request that broke a rule.
     pub(super) fn refuse_handshake(&mut self, error: HandshakeError) {
         let connection = &mut *self.connection;
-        let date = self.parts.counters.date.text();
+        let date = self.parts.counters.date.at(self.now.ns);
         let out = connection.out.queue.direct();
         connection.protocol.refuse(error, Some(date), out);
         let last = Last::PeerEnd(Linger::Fully);

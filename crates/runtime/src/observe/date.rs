@@ -7,37 +7,43 @@ use httpdate::HttpDate;
 /// The last second that has four digits for its year.
 const SECONDS_MAX: u64 = 253_402_300_799;
 
-/// The date of answers, as of the latest time it was set.
+/// The date of answers: the system's clock as it was last read, and what has passed since.
 #[derive(Debug)]
 pub(crate) struct Date {
+    read: SystemTime,
+    read_ns: u64,
+    /// Of `text`.
     second: u64,
     text: String,
 }
 
 impl Date {
-    /// The date of the system's clock.
-    pub(crate) fn now() -> Self {
-        let mut date = Self {
+    /// The system's clock shows `wall` at `ns`, nanoseconds since the process started.
+    pub(crate) fn new(wall: SystemTime, ns: u64) -> Self {
+        Self {
+            read: wall,
+            read_ns: ns,
             second: u64::MAX,
             text: String::new(),
-        };
-        date.set(SystemTime::now());
-        date
+        }
     }
 
-    /// It is this time now.
-    pub(crate) fn set(&mut self, now: SystemTime) {
-        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH);
-        let second = since_epoch.map_or(0, |since| since.as_secs().min(SECONDS_MAX));
+    /// The system's clock, which may be set at any time, was read anew.
+    pub(crate) fn set(&mut self, wall: SystemTime, ns: u64) {
+        self.read = wall;
+        self.read_ns = ns;
+    }
+
+    /// The value of the field `Date` for an answer that is made at `ns`.
+    pub(crate) fn at(&mut self, ns: u64) -> &str {
+        let passed = Duration::from_nanos(ns.saturating_sub(self.read_ns));
+        let since_epoch = self.read.duration_since(SystemTime::UNIX_EPOCH);
+        let second = since_epoch.map_or(0, |since| (since + passed).as_secs().min(SECONDS_MAX));
         if self.second != second {
             let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
             self.text = HttpDate::from(whole).to_string();
             self.second = second;
         }
-    }
-
-    /// The value of the field `Date` for an answer that is made now.
-    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 }
@@ -48,11 +54,9 @@ mod tests {
 
     #[test]
     fn date_is_written_anew_for_another_second_alone() {
-        let mut date = Date::now();
-        let mut at = |ms| {
-            let now = SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
-            date.set(now);
-            let text = date.text();
+        let mut date = Date::new(SystemTime::UNIX_EPOCH, 0);
+        let mut at = |ms: u64| {
+            let text = date.at(ms * 1_000_000);
             (text.to_owned(), text.as_ptr())
         };
         // The example of RFC 9110 section 5.6.7.
@@ -66,11 +70,12 @@ mod tests {
     }
 
     #[test]
-    fn date_of_a_clock_gone_wrong_is_the_nearest_there_is() {
-        let mut date = Date::now();
-        date.set(SystemTime::UNIX_EPOCH - Duration::from_secs(1));
-        assert_eq!(date.text(), "Thu, 01 Jan 1970 00:00:00 GMT");
-        date.set(SystemTime::UNIX_EPOCH + Duration::from_secs(SECONDS_MAX + 1));
-        assert_eq!(date.text(), "Fri, 31 Dec 9999 23:59:59 GMT");
+    fn date_follows_a_clock_that_is_set_and_is_the_nearest_for_one_gone_wrong() {
+        let mut date = Date::new(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777), 5);
+        assert_eq!(date.at(5), "Sun, 06 Nov 1994 08:49:37 GMT");
+        date.set(SystemTime::UNIX_EPOCH - Duration::from_secs(1), 9);
+        assert_eq!(date.at(9), "Thu, 01 Jan 1970 00:00:00 GMT");
+        date.set(SystemTime::UNIX_EPOCH + Duration::from_secs(SECONDS_MAX + 1), 9);
+        assert_eq!(date.at(9), "Fri, 31 Dec 9999 23:59:59 GMT");
     }
 }

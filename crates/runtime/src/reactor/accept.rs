@@ -158,7 +158,7 @@ impl Acceptor {
                         Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
                             errors.descriptors += 1;
                             self.warn(error);
-                            self.refuse_one(&counters.date);
+                            self.refuse_one(&mut counters.date);
                             return Accepted::Nobody;
                         }
                         // The peer gave up while it waited (accept(2)).
@@ -201,14 +201,14 @@ impl Acceptor {
     }
 
     /// With the reserve's descriptor, accepts one connection to tell it that there is none.
-    fn refuse_one(&self, date: &Date) {
+    fn refuse_one(&self, date: &mut Date) {
         drop(self.reserve.take());
         if let Ok((connected, peer)) = self.accept() {
             debug!(%peer, "connection refused: no descriptor");
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             // Under TLS it would be no more than a broken record.
             if !self.has_tls {
-                let answer = no_descriptor(date.text());
+                let answer = no_descriptor(date.at(self.core.clock.ns()));
                 let _ = send(connected.as_fd(), &answer, flags);
             }
             let _ = shutdown(&connected, Shutdown::Write);

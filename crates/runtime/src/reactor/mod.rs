@@ -27,6 +27,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
+    time::SystemTime,
 };
 
 use codec::Inflater;
@@ -188,7 +189,7 @@ fn parts(id: CoreId, shared: Shared, requests: Requests, wakes: &Wakes) -> Parts
         counters: Counters {
             tally: Tally::new(protocols.len()),
             notices: Notices::default(),
-            date: Date::now(),
+            date: Date::new(SystemTime::now(), clock.ns()),
         },
         users: Users::default(),
         is_draining: false,

@@ -100,7 +100,7 @@ impl State {
     /// What is to be done from time to time beside connections: tables are cleared of what is over.
     fn clear_tables(&mut self, now: Now) {
         let parts = &mut self.parts;
-        parts.counters.date.set(SystemTime::now());
+        parts.counters.date.set(SystemTime::now(), now.ns);
         parts.counters.notices.tell_left_out(now.ms);
         parts.admission.addresses.clear_next(now.ns);
         if !parts.rooms.requests.is_full(parts.id) {
