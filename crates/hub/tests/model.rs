@@ -70,7 +70,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..5u8).prop_map(|name| Op::Lose { name }),
         5 => Just(Op::EndTurn),
         8 => (0..CORES).prop_map(|core| Op::Deliver { core }),
-        2 => (0..100u64).prop_map(|ms| Op::Sweep { ms }),
+        // Tens, so that times are met to the millisecond.
+        2 => (0..10u64).prop_map(|tens| Op::Sweep { ms: 10 * tens }),
     ]
 }
 
@@ -411,6 +412,7 @@ impl World {
                 ticket,
                 room,
                 position,
+                ..
             } => {
                 assert_eq!(ticket, Ticket(!subscriber.token));
                 let subscriber = &mut self.subscribers[subscriber.token as usize];
@@ -434,6 +436,7 @@ impl World {
                 ticket,
                 position,
                 stamp,
+                ..
             } => {
                 assert_eq!((publisher.core, stamp), (core, ticket.0 * 3));
                 self.answered(ticket, Answer::At(position));

@@ -124,8 +124,10 @@ fn room_is_held_until_the_last_core_has_resumed_or_has_left() {
     home.join_from(OTHER, "a").unwrap();
     home.hold(room, CORE);
     home.hold(room, OTHER);
-    home.hold(room, OTHER);
+    home.resume(room, OTHER);
     assert!(home.publish(room).is_empty());
+    home.hold(room, OTHER);
+    home.hold(room, OTHER);
     home.resume(room, OTHER);
     home.rooms.order_released();
     assert!(home.take().is_empty());
@@ -227,4 +229,18 @@ fn lost_room_tells_each_core_once_refuses_what_waits_and_begins_another_epoch() 
     home.leave(room);
     assert_eq!(brief(&home.publish(room)), ["#7:RoomGone"]);
     assert_eq!(brief(&home.publish(new)), ["1+hello", "#8@1"]);
+}
+
+#[test]
+fn room_that_is_released_more_than_once_has_its_turn_once() {
+    let mut home = Home::new(10);
+    let (room, _) = home.join("a").unwrap();
+    home.hold(room, CORE);
+    (0..1_024).for_each(|_| drop(home.publish(room)));
+    for _ in 0..3 {
+        home.hold(room, CORE);
+        home.resume(room, CORE);
+    }
+    assert!(!home.rooms.order_released());
+    assert_eq!(home.take().iter().filter_map(run_of).count(), 1);
 }
