@@ -534,7 +534,7 @@ fn name_of(name: u8) -> RoomName {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn rooms_under_random_operations_do_as_the_model_says(

@@ -32,6 +32,8 @@ impl Application for Still {
             protocol: "still",
             subprotocol: None,
             room: None,
+            body: runtime::BodyForm::RAW,
+            lag: runtime::Lag::Close,
             session: Box::new(Still),
         })
     }

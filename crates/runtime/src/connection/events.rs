@@ -95,6 +95,8 @@ impl Actor<'_> {
 
     /// What keeps this connection from taking another message now.
     pub(super) fn must_wait(&mut self) -> Option<Wait> {
+        // First, because what is handed over is what the window waits for.
+        let is_held_up = self.hand_over();
         match self.connection.stage {
             Stage::Joining { .. } => return Some(Wait::Answers),
             Stage::Open { .. } => {}
@@ -110,20 +112,28 @@ impl Actor<'_> {
                 return Some(Wait::Queue);
             }
         }
-        let rooms = &mut self.connection.rooms;
+        let rooms = &self.connection.rooms;
         if rooms.window_bytes >= self.parts.config.publish_window_bytes {
             return Some(Wait::Window);
         }
         if rooms.waits_for_answers {
             return Some(Wait::Answers);
         }
-        if rooms.has_held()
-            && let Some(home) = rooms.hand_over(&mut self.parts.rooms.requests)
-        {
-            self.parts.rooms.requests.wait(home, self.connection.key);
-            return Some(Wait::Home);
+        is_held_up.then_some(Wait::Home)
+    }
+
+    /// Hands over the requests for which their homes had no room before. Returns whether some must wait
+    /// on: then the connection has a turn when there is room.
+    fn hand_over(&mut self) -> bool {
+        let rooms = &mut self.connection.rooms;
+        if !rooms.has_held() {
+            return false;
         }
-        None
+        let home = rooms.hand_over(&mut self.parts.rooms.requests);
+        if let Some(home) = home {
+            self.parts.rooms.requests.wait(home, self.connection.key);
+        }
+        home.is_some()
     }
 
     /// Whether the queue could take the largest answer that a message may have: itself.
@@ -150,6 +160,10 @@ impl Actor<'_> {
         };
         speak(&mut **session, &mut outlet);
         let end = outlet.end;
+        if self.connection.rooms.has_held() {
+            // Its next turn hands over what there was no room for.
+            self.raise();
+        }
         self.after_session(end);
     }
 

@@ -75,7 +75,10 @@ mod tests {
         assert_eq!(date.at(5), "Sun, 06 Nov 1994 08:49:37 GMT");
         date.set(SystemTime::UNIX_EPOCH - Duration::from_secs(1), 9);
         assert_eq!(date.at(9), "Thu, 01 Jan 1970 00:00:00 GMT");
-        date.set(SystemTime::UNIX_EPOCH + Duration::from_secs(SECONDS_MAX + 1), 9);
+        date.set(
+            SystemTime::UNIX_EPOCH + Duration::from_secs(SECONDS_MAX + 1),
+            9,
+        );
         assert_eq!(date.at(9), "Fri, 31 Dec 9999 23:59:59 GMT");
     }
 }
