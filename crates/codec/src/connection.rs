@@ -12,40 +12,17 @@ use crate::limits::Limits;
 use crate::reader::{Call, Found, Reader};
 use crate::request::{AcceptKey, Request};
 use crate::response::{self, ResponseHead};
+use crate::state::{Farewell, State};
 
 /// The server's side of one WebSocket connection. It does no I/O: what was read goes into
 /// [`Connection::receive`], what [`Connection::transmit`] and others append is to be written.
 ///
-/// Small, and without heap while it is open and idle, unless the client's compressed messages may
-/// refer to earlier ones: then these are kept, as far as its window reaches.
+/// It takes 16 bytes, and no heap while it is open and idle, unless the client's compressed messages
+/// may refer to earlier ones: then these are kept, as far as its window reaches. What came in part,
+/// or is owed, lies in a box until it is whole, or sent.
 #[derive(Default)]
 pub struct Connection {
     state: State,
-    /// What the last event borrows, if its bytes came in several pieces. Freed by the next call
-    /// of `receive`, so that an idle connection does not keep it.
-    lent: Vec<u8>,
-    /// The payload of the latest ping that was not answered yet. "If an endpoint receives a Ping
-    /// frame and has not yet sent Pong frame(s) in response to previous Ping frame(s), the
-    /// endpoint MAY elect to send a Pong frame for only the most recently processed Ping frame"
-    /// (RFC 6455 section 5.5.3): a flood of pings owes one pong.
-    pong: Option<Box<[u8]>>,
-}
-
-enum State {
-    Handshake(Head),
-    Answering {
-        /// Whether the method is HEAD, whose answer has no body.
-        is_to_head: bool,
-    },
-    Open(Reader),
-    Closing(Reader),
-    Closed(Farewell),
-}
-
-/// The last thing the peer is to be told.
-enum Farewell {
-    Said,
-    Close(Option<CloseCode>),
 }
 
 /// Where a connection is in its life; it only ever moves forwards.
@@ -144,29 +121,32 @@ impl Connection {
         limits: &Limits,
         inflater: &mut Inflater,
     ) -> Step<'a> {
-        self.lent = Vec::new();
         let mut cursor = Cursor::new(input);
+        let is_closing = matches!(self.state, State::Closing { .. });
         match &mut self.state {
             State::Handshake(head) => {
-                let found = head.advance(&mut cursor, limits, &mut self.lent);
+                let found = Head::read(head, &mut cursor, limits);
                 let consumed = cursor.consumed();
                 self.step_in_handshake(found, consumed, input)
             }
-            State::Open(reader) | State::Closing(reader) => {
+            State::Open { deflate, kept } | State::Closing { deflate, kept } => {
                 let mut call = Call {
                     limits,
                     inflater,
-                    lent: &mut self.lent,
+                    deflate: *deflate,
                 };
-                let found = reader.advance(&mut cursor, &mut call);
+                let found = Reader::read(kept, is_closing, &mut cursor, &mut call);
                 let consumed = cursor.consumed();
                 self.step_in_frames(found, consumed, input)
             }
-            State::Answering { .. } => Step {
-                consumed: 0,
-                event: None,
-            },
-            State::Closed(_) => Step {
+            State::Answering { lent, .. } => {
+                *lent = None;
+                Step {
+                    consumed: 0,
+                    event: None,
+                }
+            }
+            State::Closed { .. } => Step {
                 consumed: input.len(),
                 event: None,
             },
@@ -185,8 +165,10 @@ impl Connection {
         out: &mut Vec<u8>,
     ) {
         if matches!(self.state, State::Answering { .. }) {
-            self.lent = Vec::new();
-            self.state = State::Open(Reader::new(deflate));
+            self.state = State::Open {
+                deflate,
+                kept: None,
+            };
             response::encode_switching_protocols(accept, subprotocol, deflate, out);
         }
     }
@@ -202,8 +184,7 @@ impl Connection {
             return false;
         }
         let has_body = !self.state.is_to_head(&[]) && !matches!(response.status, 204 | 304);
-        self.lent = Vec::new();
-        self.state = State::Closed(Farewell::Said);
+        self.state = State::closed();
         response.encode(out);
         has_body
     }
@@ -212,9 +193,8 @@ impl Connection {
     /// [`Event::Failed`] or of [`Request::upgrade`]. `date` is as in [`ResponseHead`]. No-op in
     /// another phase.
     pub fn refuse(&mut self, error: HandshakeError, date: Option<&str>, out: &mut Vec<u8>) {
-        if let State::Answering { is_to_head } = self.state {
-            self.lent = Vec::new();
-            self.state = State::Closed(Farewell::Said);
+        if let State::Answering { is_to_head, .. } = self.state {
+            self.state = State::closed();
             response::encode_error(error, date, is_to_head, out);
         }
     }
@@ -223,11 +203,11 @@ impl Connection {
     /// tells the peer which rule it broke.
     pub fn transmit(&mut self, out: &mut Vec<u8>) -> Transmitted {
         let mut transmitted = Transmitted::default();
-        if let Some(payload) = self.pong.take() {
-            frame::encode(Opcode::Pong, &payload, out);
+        if let Some(pong) = self.state.take_pong() {
+            frame::encode(Opcode::Pong, pong.payload(), out);
             transmitted.pong = true;
         }
-        if let State::Closed(farewell) = &mut self.state {
+        if let State::Closed { farewell, .. } = &mut self.state {
             match mem::replace(farewell, Farewell::Said) {
                 Farewell::Said => return transmitted,
                 Farewell::Close(code) => frame::encode_close(code, "", out),
@@ -240,28 +220,24 @@ impl Connection {
     /// Whether [`Connection::transmit`] would append anything.
     #[must_use]
     pub fn owes(&self) -> bool {
-        let farewell_owed = match &self.state {
-            State::Closed(Farewell::Close(_)) => true,
-            State::Closed(Farewell::Said)
-            | State::Handshake(_)
-            | State::Answering { .. }
-            | State::Open(_)
-            | State::Closing(_) => false,
-        };
-        self.pong.is_some() || farewell_owed
+        self.state.owes()
     }
 
     /// Open → Closing: appends an owed pong and our close frame, whose reason is cut to 123 bytes
     /// at a character boundary. From now on data and pings are skipped, and only
     /// [`Event::Close`] or [`Event::Failed`] come. No-op in another phase, returning false.
     pub fn close(&mut self, code: CloseCode, reason: &str, out: &mut Vec<u8>) -> bool {
-        let State::Open(reader) = &mut self.state else {
+        let State::Open { deflate, kept } = &mut self.state else {
             return false;
         };
-        let mut reader = mem::take(reader);
-        reader.discard();
-        self.transmit(out);
-        self.state = State::Closing(reader);
+        if let Some(pong) = Reader::take_pong(kept) {
+            frame::encode(Opcode::Pong, pong.payload(), out);
+        }
+        Reader::discard(kept);
+        self.state = State::Closing {
+            deflate: *deflate,
+            kept: kept.take(),
+        };
         frame::encode_close(Some(code), reason, out);
         true
     }
@@ -271,8 +247,8 @@ impl Connection {
     #[must_use]
     pub fn deflate(&self) -> Option<Deflate> {
         match &self.state {
-            State::Open(reader) | State::Closing(reader) => reader.deflate(),
-            State::Handshake(_) | State::Answering { .. } | State::Closed(_) => None,
+            State::Open { deflate, .. } | State::Closing { deflate, .. } => *deflate,
+            State::Handshake(_) | State::Answering { .. } | State::Closed { .. } => None,
         }
     }
 
@@ -282,47 +258,38 @@ impl Connection {
         match &self.state {
             State::Handshake(_) => Phase::Handshake,
             State::Answering { .. } => Phase::Answering,
-            State::Open(_) => Phase::Open,
-            State::Closing(_) => Phase::Closing,
-            State::Closed(_) => Phase::Closed,
+            State::Open { .. } => Phase::Open,
+            State::Closing { .. } => Phase::Closing,
+            State::Closed { .. } => Phase::Closed,
         }
     }
 
     /// Heap held for input, in bytes: what is not whole yet, the bytes of the last event until
     /// the next call of `receive`, an owed pong; with context takeover of the client, its window.
     /// At most about twice what was received, or what it was before compression, since buffers
-    /// grow by doubling.
+    /// grow by doubling, and a box of about a hundred bytes.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
-        let window = match &self.state {
-            State::Open(reader) | State::Closing(reader) => reader.window_bytes(),
-            State::Handshake(_) | State::Answering { .. } | State::Closed(_) => 0,
-        };
-        self.unfinished_bytes() + window
+        self.state.buffered_bytes()
     }
 
     /// The same without the window, which is not of one message alone.
     #[must_use]
     pub fn unfinished_bytes(&self) -> usize {
-        let unfinished = match &self.state {
-            State::Handshake(head) => head.buffered_bytes(),
-            State::Open(reader) | State::Closing(reader) => reader.unfinished_bytes(),
-            State::Answering { .. } | State::Closed(_) => 0,
-        };
-        unfinished + self.lent.capacity() + self.pong.as_ref().map_or(0, |pong| pong.len())
+        self.state.unfinished_bytes()
     }
 
     /// Whether a compressed message has come whole of which a call of [`Connection::receive`] has
     /// only made a part plain: the next goes on, even without input.
     #[must_use]
     pub fn is_inflating(&self) -> bool {
-        matches!(&self.state, State::Open(reader) if reader.is_inflating())
+        matches!(&self.state, State::Open { kept: Some(reader), .. } if reader.is_inflating())
     }
 
     /// Whether a message or a frame has begun that is not whole yet: its next byte is awaited.
     #[must_use]
     pub fn is_within_message(&self) -> bool {
-        matches!(&self.state, State::Open(reader) if reader.is_within_message())
+        matches!(&self.state, State::Open { kept: Some(reader), .. } if reader.is_within_message())
     }
 
     fn step_in_handshake<'a>(
@@ -331,31 +298,41 @@ impl Connection {
         consumed: usize,
         input: &'a [u8],
     ) -> Step<'a> {
-        let input_bytes = input.len();
-        let (is_to_head, request) = match found {
-            Ok(None) => {
-                return Step {
-                    consumed,
-                    event: None,
+        let event = match found {
+            Ok(None) => None,
+            Ok(Some(place)) => Some(self.request(&place, input)),
+            Err(error) => {
+                let is_to_head = self.state.is_to_head(input);
+                self.state = State::Answering {
+                    is_to_head,
+                    lent: None,
                 };
+                Some(Event::Failed(error.into()))
             }
-            Ok(Some(place)) => {
-                let head = place.bytes(input, &self.lent);
-                (head::is_to_head(head.iter()), Request::parse(head))
-            }
-            Err(error) => (self.state.is_to_head(input), Err(error)),
         };
-        self.state = State::Answering { is_to_head };
-        match request {
-            Ok(request) => Step {
-                consumed,
-                event: Some(Event::Request(request)),
-            },
+        let consumed = match event {
             // What comes behind it is not understood.
-            Err(error) => Step {
-                consumed: input_bytes,
-                event: Some(Event::Failed(error.into())),
-            },
+            Some(Event::Failed(_)) => input.len(),
+            _ => consumed,
+        };
+        Step { consumed, event }
+    }
+
+    /// What a whole head says.
+    fn request<'a>(&'a mut self, place: &Place, input: &'a [u8]) -> Event<'a> {
+        let lent = self.state.take_head();
+        self.state = State::Answering {
+            is_to_head: false,
+            lent,
+        };
+        let State::Answering { is_to_head, lent } = &mut self.state else {
+            unreachable!("it was just set")
+        };
+        let head = place.bytes(input, lent.as_deref().map_or(&[], Vec::as_slice));
+        *is_to_head = head::is_to_head(head.iter());
+        match Request::parse(head) {
+            Ok(request) => Event::Request(request),
+            Err(error) => Event::Failed(error.into()),
         }
     }
 
@@ -365,7 +342,6 @@ impl Connection {
         consumed: usize,
         input: &'a [u8],
     ) -> Step<'a> {
-        let lent = &self.lent;
         let event = match found {
             Ok(None) => {
                 return Step {
@@ -379,15 +355,11 @@ impl Connection {
                 fragments,
             })) => Event::Message(Message {
                 kind,
-                payload: payload.bytes(input, lent),
+                payload: payload.bytes(input, self.state.lent()),
                 fragments,
             }),
-            Ok(Some(Found::Ping(payload))) => {
-                let payload = payload.bytes(input, lent);
-                self.pong = Some(payload.into());
-                Event::Ping(payload)
-            }
-            Ok(Some(Found::Pong(payload))) => Event::Pong(payload.bytes(input, lent)),
+            Ok(Some(Found::Ping(payload))) => Event::Ping(payload.bytes(input, self.state.lent())),
+            Ok(Some(Found::Pong(payload))) => Event::Pong(payload.bytes(input, self.state.lent())),
             Ok(Some(Found::Close(code))) => {
                 self.state.end(code);
                 Event::Close(code)
@@ -415,31 +387,5 @@ impl fmt::Debug for Connection {
             .field("buffered_bytes", &self.buffered_bytes())
             .field("owes", &self.owes())
             .finish()
-    }
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self::Handshake(Head::default())
-    }
-}
-
-impl State {
-    /// Whether the request, as far as it has come and with `more` of it, is one to HEAD.
-    fn is_to_head(&self, more: &[u8]) -> bool {
-        match self {
-            Self::Handshake(head) => head.is_to_head(more),
-            Self::Answering { is_to_head } => *is_to_head,
-            Self::Open(_) | Self::Closing(_) | Self::Closed(_) => false,
-        }
-    }
-
-    /// To Closed, with a close frame unless ours was sent: no frame may follow it
-    /// (RFC 6455 section 5.5.1).
-    fn end(&mut self, code: Option<CloseCode>) {
-        *self = match self {
-            Self::Closing(_) => Self::Closed(Farewell::Said),
-            _ => Self::Closed(Farewell::Close(code)),
-        };
     }
 }

@@ -19,13 +19,28 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Reads up to the end of the head and says where the head lies, moved to `lent` if it came
-    /// in several pieces. `None`: it has not ended yet.
-    pub(crate) fn advance(
+    /// Goes on with the head that was kept, or with a new one, and keeps it while it has not ended.
+    /// Says where the head lies once it has: if it came in several pieces, what is kept is its bytes.
+    pub(crate) fn read(
+        kept: &mut Option<Box<Self>>,
+        cursor: &mut Cursor<'_>,
+        limits: &Limits,
+    ) -> Result<Option<Place>, HandshakeError> {
+        if let Some(head) = kept {
+            return head.advance(cursor, limits);
+        }
+        let mut head = Self::default();
+        let found = head.advance(cursor, limits);
+        if !head.bytes.is_empty() {
+            *kept = Some(Box::new(head));
+        }
+        found
+    }
+
+    fn advance(
         &mut self,
         cursor: &mut Cursor<'_>,
         limits: &Limits,
-        lent: &mut Vec<u8>,
     ) -> Result<Option<Place>, HandshakeError> {
         let end = self.scanner.scan(cursor.rest(), limits)?;
         if self.bytes.is_empty()
@@ -36,20 +51,23 @@ impl Head {
         let piece_bytes = end.unwrap_or(cursor.rest().len());
         self.bytes
             .extend_from_slice(cursor.take(piece_bytes as u64));
-        Ok(end.map(|_| {
-            *lent = mem::take(&mut self.bytes);
-            Place::Lent
-        }))
+        Ok(end.map(|_| Place::Lent))
+    }
+
+    /// What has come.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// Whether what has come so far, and `more` of it, begins a request to HEAD.
-    pub(crate) fn is_to_head(&self, more: &[u8]) -> bool {
-        is_to_head(self.bytes.iter().chain(more))
+    pub(crate) fn is_to_head(kept: Option<&Self>, more: &[u8]) -> bool {
+        let bytes = kept.map_or(&[][..], |head| &head.bytes);
+        is_to_head(bytes.iter().chain(more))
     }
 
-    /// Heap held, in bytes.
+    /// Heap held, in bytes: with this head's own box.
     pub(crate) fn buffered_bytes(&self) -> usize {
-        self.bytes.capacity()
+        size_of::<Self>() + self.bytes.capacity()
     }
 }
 

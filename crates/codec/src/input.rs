@@ -48,14 +48,14 @@ impl<'a> Cursor<'a> {
 pub(crate) enum Place {
     /// A part of the input of this call: nothing was copied.
     Input(Range<usize>),
-    /// The connection's `lent` buffer, as the bytes came in several pieces.
+    /// What the connection has kept, as the bytes came in several pieces.
     Lent,
 }
 
 impl Place {
-    pub(crate) fn bytes<'a>(self, input: &'a [u8], lent: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn bytes<'a>(&self, input: &'a [u8], lent: &'a [u8]) -> &'a [u8] {
         match self {
-            Self::Input(range) => &input[range],
+            Self::Input(range) => &input[range.clone()],
             Self::Lent => lent,
         }
     }

@@ -31,9 +31,11 @@ mod head;
 mod input;
 mod limits;
 mod mask;
+mod message;
 mod reader;
 mod request;
 mod response;
+mod state;
 mod utf8;
 #[cfg(test)]
 mod work;

@@ -5,10 +5,11 @@ use std::{borrow::Cow, mem};
 use crate::close::{self, CloseCode};
 use crate::deflate::{Deflate, Inflater, Inflation, Window};
 use crate::error::FrameError;
-use crate::frame::{Control, Header, Kind, Role, Sequence};
+use crate::frame::{CONTROL_BYTES_MAX, Control, Header, Kind, Role, Sequence};
 use crate::input::{Cursor, Place};
 use crate::limits::Limits;
-use crate::{mask, utf8};
+use crate::mask;
+use crate::message::{Message, PartialMessage, check_text};
 
 /// Most frames that one call reads, so that who calls can let others have their turn: a message of a
 /// thousand empty fragments costs far more than the bytes of it weigh.
@@ -30,22 +31,32 @@ pub(crate) enum Found {
 pub(crate) struct Call<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) inflater: &'a mut Inflater,
-    /// Receives the bytes of what is found that do not lie in the input.
-    pub(crate) lent: &'a mut Vec<u8>,
+    /// What was agreed.
+    pub(crate) deflate: Option<Deflate>,
 }
 
-/// Reads the frames of one connection. Between messages it owns no heap but the client's window.
-#[derive(Default)]
+/// Reads the frames of one connection. Most receives bring whole messages, and most connections wait
+/// for one: then nothing needs to be remembered, and a reader lives on the stack for one call. It is
+/// kept between calls, in a box, only while it remembers something.
 pub(crate) struct Reader {
     frame: Frame,
     message: Message,
-    compression: Option<Compression>,
+    /// What messages of the client may refer to.
+    window: Window,
+    /// The bytes of what was found last, if they did not lie in the input. They are freed when the
+    /// next call begins.
+    lent: Vec<u8>,
+    /// The payload of the latest ping that was not answered yet. "If an endpoint receives a Ping
+    /// frame and has not yet sent Pong frame(s) in response to previous Ping frame(s), the
+    /// endpoint MAY elect to send a Pong frame for only the most recently processed Ping frame"
+    /// (RFC 6455 section 5.5.3): a flood of pings owes one pong.
+    pong: Option<Box<Pong>>,
 }
 
-/// What was agreed, and what messages of the client may refer to.
-struct Compression {
-    deflate: Deflate,
-    window: Window,
+/// The payload of a pong.
+pub(crate) struct Pong {
+    bytes: [u8; CONTROL_BYTES_MAX],
+    length: u8,
 }
 
 /// Where in a frame the next byte belongs.
@@ -81,7 +92,8 @@ struct Payload {
 struct PartialControl {
     control: Control,
     key: mask::Key,
-    remaining: u64,
+    /// Of at most 125 bytes.
+    remaining: u8,
     payload: Vec<u8>,
 }
 
@@ -91,41 +103,75 @@ impl Default for Frame {
     }
 }
 
-/// What data frames contribute to.
-#[derive(Default)]
-enum Message {
-    /// Nothing yet: the next one begins a message.
-    #[default]
-    Between,
-    Within(Box<PartialMessage>),
-    /// Nothing any more: our close frame was sent, so data and pings are skipped.
-    Discarding,
-}
-
-struct PartialMessage {
-    kind: Kind,
-    compressed: bool,
-    fragments: u32,
-    /// Unmasked, compressed if it came so. Grows with what arrives, not with what is announced.
-    payload: Vec<u8>,
-    utf8: utf8::Progress,
-}
-
 impl Reader {
-    pub(crate) fn new(deflate: Option<Deflate>) -> Self {
+    /// A reader that remembers nothing. `is_closing` says that our close frame was sent.
+    fn new(is_closing: bool) -> Self {
         Self {
-            compression: deflate.map(|deflate| Compression {
-                deflate,
-                window: Window::default(),
-            }),
-            ..Self::default()
+            frame: Frame::default(),
+            message: match is_closing {
+                true => Message::Discarding,
+                false => Message::Between,
+            },
+            window: Window::default(),
+            lent: Vec::new(),
+            pong: None,
         }
     }
 
-    pub(crate) fn deflate(&self) -> Option<Deflate> {
-        self.compression
-            .as_ref()
-            .map(|compression| compression.deflate)
+    /// Goes on with the reader that was kept, or with a new one, and keeps it if it remembers
+    /// something afterwards.
+    pub(crate) fn read(
+        kept: &mut Option<Box<Self>>,
+        is_closing: bool,
+        cursor: &mut Cursor<'_>,
+        call: &mut Call<'_>,
+    ) -> Result<Option<Found>, FrameError> {
+        if let Some(reader) = kept {
+            reader.lent = Vec::new();
+            let found = reader.advance(cursor, call);
+            Self::free_if_idle(kept);
+            return found;
+        }
+        let mut reader = Self::new(is_closing);
+        let found = reader.advance(cursor, call);
+        if !reader.is_idle() {
+            *kept = Some(Box::new(reader));
+        }
+        found
+    }
+
+    /// Gives up a reader that remembers nothing.
+    fn free_if_idle(kept: &mut Option<Box<Self>>) {
+        if kept.as_ref().is_some_and(|reader| reader.is_idle()) {
+            *kept = None;
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_between_frames()
+            && !matches!(self.message, Message::Within(_))
+            && self.lent.capacity() == 0
+            && self.pong.is_none()
+            && self.window.is_empty()
+    }
+
+    /// The bytes of what was found last that did not lie in the input.
+    pub(crate) fn lent(&self) -> &[u8] {
+        &self.lent
+    }
+
+    pub(crate) fn owes_pong(&self) -> bool {
+        self.pong.is_some()
+    }
+
+    /// The pong that is owed: it is owed no longer. What was lent is freed, too, so that a reader
+    /// that was kept for the sake of a ping goes with it.
+    pub(crate) fn take_pong(kept: &mut Option<Box<Self>>) -> Option<Box<Pong>> {
+        let reader = kept.as_mut()?;
+        let pong = reader.pong.take()?;
+        reader.lent = Vec::new();
+        Self::free_if_idle(kept);
+        Some(pong)
     }
 
     /// Reads until something is whole, the input ends or enough frames were read for one call. Bytes
@@ -142,7 +188,7 @@ impl Reader {
             let found = match mem::take(&mut self.frame) {
                 Frame::Header(partial) => self.read_header(partial, cursor, call)?,
                 Frame::Payload(payload) => self.read_payload(payload, cursor, call)?,
-                Frame::Control(partial) => self.read_control(partial, cursor, call.lent)?,
+                Frame::Control(partial) => self.read_control(partial, cursor)?,
                 Frame::Skip(remaining) => {
                     self.skip(remaining, cursor);
                     None
@@ -158,18 +204,24 @@ impl Reader {
 
     /// From now on only a close frame is found. Frees what was collected of a message and what
     /// messages may refer to; a frame that has begun keeps its boundaries.
-    pub(crate) fn discard(&mut self) {
-        self.message = Message::Discarding;
-        if let Some(compression) = &mut self.compression {
-            compression.window = Window::default();
+    pub(crate) fn discard(kept: &mut Option<Box<Self>>) {
+        if let Some(reader) = kept {
+            reader.discard_message();
+            Self::free_if_idle(kept);
         }
+    }
+
+    fn discard_message(&mut self) {
+        self.message = Message::Discarding;
+        self.window = Window::default();
+        self.lent = Vec::new();
         match &self.frame {
-            Frame::Payload(Payload { remaining, .. })
-            | Frame::Control(PartialControl {
+            Frame::Payload(Payload { remaining, .. }) => self.frame = Frame::Skip(*remaining),
+            Frame::Control(PartialControl {
                 control: Control::Ping | Control::Pong,
                 remaining,
                 ..
-            }) => self.frame = Frame::Skip(*remaining),
+            }) => self.frame = Frame::Skip((*remaining).into()),
             Frame::Inflating(_) => self.frame = Frame::default(),
             Frame::Header(_) | Frame::Control(_) | Frame::Skip(_) => {}
         }
@@ -180,8 +232,22 @@ impl Reader {
         matches!(self.frame, Frame::Inflating(_))
     }
 
-    /// Heap held for what is not whole yet, in bytes.
+    /// Heap held, in bytes: all, with this reader's own box.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        size_of::<Self>() + self.held_bytes() + self.window.buffered_bytes()
+    }
+
+    /// The same without what is kept for later messages alone.
     pub(crate) fn unfinished_bytes(&self) -> usize {
+        let is_kept_for_the_window = self.is_between_frames() && self.held_bytes() == 0;
+        match is_kept_for_the_window {
+            true => 0,
+            false => size_of::<Self>() + self.held_bytes(),
+        }
+    }
+
+    /// Heap held beside the window and this reader's own box, in bytes.
+    fn held_bytes(&self) -> usize {
         let frame = match &self.frame {
             Frame::Control(partial) => partial.payload.capacity(),
             Frame::Inflating(inflating) => {
@@ -191,25 +257,20 @@ impl Reader {
             Frame::Header(_) | Frame::Payload(_) | Frame::Skip(_) => 0,
         };
         let message = match &self.message {
-            Message::Within(partial) => size_of::<PartialMessage>() + partial.payload.capacity(),
+            Message::Within(partial) => partial.payload.capacity(),
             Message::Between | Message::Discarding => 0,
         };
-        frame + message
-    }
-
-    /// Heap held for what messages may refer to, in bytes.
-    pub(crate) fn window_bytes(&self) -> usize {
-        match &self.compression {
-            Some(compression) => compression.window.buffered_bytes(),
-            None => 0,
-        }
+        let pong = self.pong.as_ref().map_or(0, |_| size_of::<Pong>());
+        frame + message + pong + self.lent.capacity()
     }
 
     /// Whether a message or a frame is not whole yet.
     pub(crate) fn is_within_message(&self) -> bool {
-        let is_between_frames =
-            matches!(&self.frame, Frame::Header(partial) if partial.length == 0);
-        !is_between_frames || matches!(self.message, Message::Within(_))
+        !self.is_between_frames() || matches!(self.message, Message::Within(_))
+    }
+
+    fn is_between_frames(&self) -> bool {
+        matches!(&self.frame, Frame::Header(partial) if partial.length == 0)
     }
 
     fn read_header(
@@ -219,7 +280,7 @@ impl Reader {
         call: &mut Call<'_>,
     ) -> Result<Option<Found>, FrameError> {
         let sequence = self.message.sequence();
-        let Some(header) = partial.complete(cursor, sequence, self.compression.is_some())? else {
+        let Some(header) = partial.complete(cursor, sequence, call.deflate.is_some())? else {
             self.frame = Frame::Header(partial);
             return Ok(None);
         };
@@ -256,12 +317,12 @@ impl Reader {
         if let Some(range) = cursor.take_whole(header.payload_bytes) {
             let payload = cursor.bytes_mut(range.clone());
             mask::apply(header.key, payload);
-            return control_found(control, payload, Place::Input(range)).map(Some);
+            return control_found(control, payload, Place::Input(range), &mut self.pong).map(Some);
         }
         self.frame = Frame::Control(PartialControl {
             control,
             key: header.key,
-            remaining: header.payload_bytes,
+            remaining: header.payload_bytes as u8,
             payload: Vec::new(),
         });
         Ok(None)
@@ -290,7 +351,7 @@ impl Reader {
                 fragments: 1,
             }));
         }
-        self.message = Message::Within(Box::new(partial));
+        self.message = Message::Within(partial);
         self.read_payload(Payload::new(header), cursor, call)
     }
 
@@ -322,7 +383,7 @@ impl Reader {
         if is_compressed {
             return self.begin_inflating(kind, fragments, Cow::Owned(payload), call);
         }
-        *call.lent = payload;
+        self.lent = payload;
         Ok(Some(Found::Message {
             kind,
             payload: Place::Lent,
@@ -338,9 +399,8 @@ impl Reader {
         compressed: Cow<'_, [u8]>,
         call: &mut Call<'_>,
     ) -> Result<Option<Found>, FrameError> {
-        let window = &self.compression().window;
-        let mut inflation = call.inflater.begin(window)?;
-        if inflation.advance(&compressed, window, call.limits.message_bytes_max)? {
+        let mut inflation = call.inflater.begin(&self.window)?;
+        if inflation.advance(&compressed, &self.window, call.limits.message_bytes_max)? {
             return self.inflated(kind, fragments, inflation, call).map(Some);
         }
         self.frame = Frame::Inflating(Box::new(Inflating {
@@ -358,14 +418,13 @@ impl Reader {
         mut inflating: Box<Inflating>,
         call: &mut Call<'_>,
     ) -> Result<Option<Found>, FrameError> {
-        let window = &self.compression().window;
         let bytes_max = call.limits.message_bytes_max;
         let Inflating {
             compressed,
             inflation,
             ..
         } = &mut *inflating;
-        if !inflation.advance(compressed, window, bytes_max)? {
+        if !inflation.advance(compressed, &self.window, bytes_max)? {
             self.frame = Frame::Inflating(inflating);
             return Ok(None);
         }
@@ -386,10 +445,10 @@ impl Reader {
         inflation: Inflation,
         call: &mut Call<'_>,
     ) -> Result<Found, FrameError> {
-        *call.lent = call.inflater.end(inflation);
-        check_text(kind, call.lent)?;
-        let Compression { deflate, window } = self.compression();
-        window.push(call.lent, deflate.kept_bytes_max());
+        self.lent = call.inflater.end(inflation);
+        check_text(kind, &self.lent)?;
+        let kept_bytes_max = call.deflate.map_or(0, Deflate::kept_bytes_max);
+        self.window.push(&self.lent, kept_bytes_max);
         Ok(Found::Message {
             kind,
             payload: Place::Lent,
@@ -397,29 +456,21 @@ impl Reader {
         })
     }
 
-    fn compression(&mut self) -> &mut Compression {
-        let Some(compression) = &mut self.compression else {
-            unreachable!("without an agreement no header says that a message is compressed")
-        };
-        compression
-    }
-
     fn read_control(
         &mut self,
         mut partial: PartialControl,
         cursor: &mut Cursor<'_>,
-        lent: &mut Vec<u8>,
     ) -> Result<Option<Found>, FrameError> {
-        let piece = cursor.take(partial.remaining);
-        partial.remaining -= piece.len() as u64;
+        let piece = cursor.take(partial.remaining.into());
+        partial.remaining -= piece.len() as u8;
         partial.key = mask::apply(partial.key, piece);
         partial.payload.extend_from_slice(piece);
         if partial.remaining > 0 {
             self.frame = Frame::Control(partial);
             return Ok(None);
         }
-        *lent = partial.payload;
-        control_found(partial.control, lent, Place::Lent).map(Some)
+        self.lent = partial.payload;
+        control_found(partial.control, &self.lent, Place::Lent, &mut self.pong).map(Some)
     }
 
     fn skip(&mut self, mut remaining: u64, cursor: &mut Cursor<'_>) {
@@ -427,6 +478,22 @@ impl Reader {
         if remaining > 0 {
             self.frame = Frame::Skip(remaining);
         }
+    }
+}
+
+impl Pong {
+    /// `payload` is a ping's, so at most 125 bytes.
+    fn of(payload: &[u8]) -> Self {
+        let mut bytes = [0; CONTROL_BYTES_MAX];
+        bytes[..payload.len()].copy_from_slice(payload);
+        Self {
+            bytes,
+            length: payload.len() as u8,
+        }
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
     }
 }
 
@@ -467,71 +534,20 @@ impl Payload {
     }
 }
 
-impl Message {
-    fn sequence(&self) -> Sequence {
-        match self {
-            Self::Between => Sequence::Start,
-            Self::Within(_) => Sequence::Continuation,
-            Self::Discarding => Sequence::Any,
-        }
-    }
-}
-
-impl PartialMessage {
-    fn new(kind: Kind, compressed: bool) -> Self {
-        Self {
-            kind,
-            compressed,
-            fragments: 0,
-            payload: Vec::new(),
-            utf8: utf8::Progress::default(),
-        }
-    }
-
-    /// Judges a further frame by its header, before any of its payload.
-    fn admit(&mut self, header: &Header, limits: &Limits) -> Result<(), FrameError> {
-        let message_bytes = self.payload.len() as u64 + header.payload_bytes;
-        if message_bytes > limits.wire_bytes_max(self.compressed) as u64 {
-            return Err(FrameError::MessageTooBig);
-        }
-        if limits.message_fragments_max > 0 && self.fragments >= limits.message_fragments_max {
-            return Err(FrameError::TooManyFragments);
-        }
-        self.fragments = self.fragments.saturating_add(1);
-        Ok(())
-    }
-
-    fn append(&mut self, piece: &[u8]) -> Result<(), FrameError> {
-        self.payload.extend_from_slice(piece);
-        match self.kind {
-            Kind::Text if !self.compressed => self.utf8.advance(&self.payload),
-            Kind::Text | Kind::Binary => Ok(()),
-        }
-    }
-
-    fn finish(&self) -> Result<(), FrameError> {
-        match self.kind {
-            Kind::Text if !self.compressed => self.utf8.finish(&self.payload),
-            Kind::Text | Kind::Binary => Ok(()),
-        }
-    }
-}
-
-fn check_text(kind: Kind, payload: &[u8]) -> Result<(), FrameError> {
-    match kind {
-        Kind::Text => match simdutf8::basic::from_utf8(payload) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(FrameError::TextUtf8),
-        },
-        Kind::Binary => Ok(()),
-    }
-}
-
-/// What a whole control frame with this unmasked payload, which lies at `place`, says.
-fn control_found(control: Control, payload: &[u8], place: Place) -> Result<Found, FrameError> {
+/// What a whole control frame with this unmasked payload, which lies at `place`, says. A ping owes its
+/// pong.
+fn control_found(
+    control: Control,
+    payload: &[u8],
+    place: Place,
+    pong: &mut Option<Box<Pong>>,
+) -> Result<Found, FrameError> {
     match control {
         Control::Close => close::decode(payload).map(Found::Close),
-        Control::Ping => Ok(Found::Ping(place)),
+        Control::Ping => {
+            *pong = Some(Box::new(Pong::of(payload)));
+            Ok(Found::Ping(place))
+        }
         Control::Pong => Ok(Found::Pong(place)),
     }
 }

@@ -11,7 +11,7 @@ const EXTRA_BYTES: usize = 1 << 10;
 pub(crate) struct Window {
     #[expect(
         clippy::box_collection,
-        reason = "one word in every connection, of which most keep nothing"
+        reason = "one word in every reader, of which most keep nothing"
     )]
     bytes: Option<Box<VecDeque<u8>>>,
 }
@@ -48,6 +48,11 @@ impl Window {
             Some(bytes) => bytes.as_slices().into(),
             None => [&[], &[]],
         }
+    }
+
+    /// Whether nothing is kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_none()
     }
 
     /// Heap held, in bytes.

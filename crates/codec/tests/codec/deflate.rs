@@ -78,6 +78,9 @@ fn check(open: impl Fn() -> Driver, wire: &[u8], expected: &[Seen]) {
     }
 }
 
+/// What is remembered beside the bytes themselves lies in a box, which is counted.
+const BOX_BYTES_MAX: usize = 128;
+
 #[test]
 fn rfc_examples_are_what_they_stand_for() {
     let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
@@ -257,7 +260,10 @@ fn bomb_takes_no_more_memory_than_the_limit() {
     let step = connection.receive(&mut wire, &limits, &mut inflater);
     assert!(step.event.is_some());
     let held = connection.buffered_bytes();
-    assert!((10_000..=10_001).contains(&held), "{held} bytes");
+    assert!(
+        (10_000..=10_001 + BOX_BYTES_MAX).contains(&held),
+        "{held} bytes"
+    );
     connection.receive(&mut [], &limits, &mut inflater);
     assert_eq!(connection.buffered_bytes(), 0);
 }
@@ -488,6 +494,7 @@ fn text_is_judged_after_inflation() {
 fn close_sent_then_nothing_is_inflated_nor_kept() {
     let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     let wire = masked(0xc1, &hello);
+    let mut held = Vec::new();
     for cut in 0..=wire.len() {
         let mut driver = open(15, true, &unbounded());
         driver.feed(&wire);
@@ -496,7 +503,8 @@ fn close_sent_then_nothing_is_inflated_nor_kept() {
         let seen = driver.seen.len();
         let code = CloseCode::GOING_AWAY;
         assert!(driver.connection.close(code, "", &mut Vec::new()));
-        assert_eq!(driver.connection.buffered_bytes(), 0);
+        // Only where in a frame the next byte belongs, be it in the header or in the payload.
+        held.push(driver.connection.buffered_bytes());
         driver.feed(&wire[cut..]);
         driver.feed(&masked(0xc1, b"not deflate"));
         driver.feed(&masked(0x41, b"nor this"));
@@ -504,6 +512,11 @@ fn close_sent_then_nothing_is_inflated_nor_kept() {
         driver.feed(&short(0x88, ""));
         assert_eq!(driver.seen[seen..], [Seen::Close(None)], "cut at {cut}");
     }
+    let [0, within @ .., 0] = &held[..] else {
+        panic!("{held:?}")
+    };
+    assert!(within[0] <= BOX_BYTES_MAX);
+    assert!(within.iter().all(|bytes| bytes == &within[0]), "{held:?}");
     let mut driver = open(15, true, &unbounded());
     let code = CloseCode::NORMAL;
     driver.connection.close(code, "", &mut Vec::new());
@@ -524,7 +537,7 @@ fn window_grows_with_what_came_up_to_its_size() {
             let held = driver.connection.buffered_bytes();
             assert!(held >= came.min(1 << bits), "{held} bytes of {came}");
             assert!(
-                held <= (2 * came).min(1 << bits) + 32,
+                held <= (2 * came).min(1 << bits) + 32 + BOX_BYTES_MAX,
                 "{held} bytes of {came}"
             );
         }
