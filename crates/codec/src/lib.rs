@@ -22,6 +22,7 @@
 //! no input panics; memory follows what arrived, never what a length field announces; the events
 //! do not depend on how the bytes were cut into pieces; work is linear in the bytes received.
 
+pub mod chunk;
 mod close;
 mod connection;
 mod deflate;
