@@ -2,6 +2,8 @@
 
 use std::{fmt, mem};
 
+use crate::body;
+use crate::chunk;
 use crate::close::CloseCode;
 use crate::deflate::{Deflate, Inflater};
 use crate::error::{Error, FrameError, HandshakeError};
@@ -11,8 +13,8 @@ use crate::input::{Cursor, Place};
 use crate::limits::Limits;
 use crate::reader::{Call, Found, Reader};
 use crate::request::{AcceptKey, Request};
-use crate::response::{self, ResponseHead};
-use crate::state::{Farewell, State};
+use crate::response::{self, BodyFraming, ResponseHead};
+use crate::state::{Asked, Farewell, Pieces, State};
 
 /// The server's side of one WebSocket connection. It does no I/O: what was read goes into
 /// [`Connection::receive`], what [`Connection::transmit`] and others append is to be written.
@@ -25,14 +27,19 @@ pub struct Connection {
     state: State,
 }
 
-/// Where a connection is in its life; it only ever moves forwards.
+/// Where a connection is in its life. It moves forwards, but for the step back to
+/// [`Phase::Handshake`] after an answer that keeps the connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Phase {
-    /// The request head has not ended.
+    /// The head of a request has not ended.
     Handshake,
-    /// A request, good or bad, awaits [`Connection::accept`], [`Connection::respond`] or
-    /// [`Connection::refuse`].
+    /// The body of a request, which was taken, has not ended.
+    Body,
+    /// A request, good or bad, awaits [`Connection::accept`], [`Connection::take_body`],
+    /// [`Connection::respond`] or [`Connection::refuse`].
     Answering,
+    /// The body of an answer awaits [`Connection::finish_response`].
+    Responding,
     /// Messages go both ways.
     Open,
     /// Our close frame was sent, the peer's is awaited.
@@ -53,9 +60,12 @@ pub struct Step<'a> {
 /// Something whole that a peer said.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Event<'a> {
-    /// A request, to be answered by [`Connection::accept`], [`Connection::respond`] or
-    /// [`Connection::refuse`].
+    /// The head of a request, to be answered by [`Connection::accept`], [`Connection::respond`] or
+    /// [`Connection::refuse`], at once or after its body, which comes if [`Connection::take_body`] is
+    /// called.
     Request(Request<'a>),
+    /// The whole body of the request: now it is to be answered.
+    Body(&'a [u8]),
     /// A message.
     Message(Message<'a>),
     /// A ping; its pong is now owed.
@@ -109,12 +119,14 @@ impl Connection {
     /// for the next call. To be called until everything is consumed, no event comes and nothing
     /// [is inflated](Connection::is_inflating), so once more after the last event, which frees what
     /// that event borrowed. It consumes something, yields an event or goes on inflating, unless
-    /// `input` is empty or the phase is [`Phase::Answering`], in which nothing is read.
+    /// `input` is empty or a request awaits the end of its answer: in [`Phase::Answering`], and in
+    /// [`Phase::Responding`] if the connection will be kept, nothing is read. What lies behind the
+    /// request stays with the caller, to be given again afterwards.
     ///
     /// Payloads are unmasked where they lie, which is why `input` is mutable. A compressed message
     /// goes through `inflater` once it is whole; nothing of it stays there. When an event is
     /// [`Event::Close`], or [`Event::Failed`] for a frame, the phase is [`Phase::Closed`], in which
-    /// all input is consumed and ignored.
+    /// all input is consumed and ignored; as it is behind a request whose answer is the last.
     pub fn receive<'a>(
         &'a mut self,
         input: &'a mut [u8],
@@ -127,7 +139,7 @@ impl Connection {
             State::Handshake(head) => {
                 let found = Head::read(head, &mut cursor, limits);
                 let consumed = cursor.consumed();
-                self.step_in_handshake(found, consumed, input)
+                self.step_in_handshake(found, consumed, input, limits)
             }
             State::Open { deflate, kept } | State::Closing { deflate, kept } => {
                 let mut call = Call {
@@ -139,6 +151,18 @@ impl Connection {
                 let consumed = cursor.consumed();
                 self.step_in_frames(found, consumed, input)
             }
+            State::Body {
+                missing, collected, ..
+            } => {
+                let found = body::read(missing, collected, &mut cursor);
+                let consumed = cursor.consumed();
+                let event = found.map(|place| self.body(&place, input));
+                Step { consumed, event }
+            }
+            State::Responding { keeps: true, .. } => Step {
+                consumed: 0,
+                event: None,
+            },
             State::Answering { lent, .. } => {
                 *lent = None;
                 Step {
@@ -146,7 +170,7 @@ impl Connection {
                     event: None,
                 }
             }
-            State::Closed { .. } => Step {
+            State::Responding { keeps: false, .. } | State::Closed { .. } => Step {
                 consumed: input.len(),
                 event: None,
             },
@@ -164,7 +188,7 @@ impl Connection {
         deflate: Option<Deflate>,
         out: &mut Vec<u8>,
     ) {
-        if matches!(self.state, State::Answering { .. }) {
+        if matches!(self.state, State::Answering { body_bytes: 0, .. }) {
             self.state = State::Open {
                 deflate,
                 kept: None,
@@ -173,29 +197,86 @@ impl Connection {
         }
     }
 
-    /// Answering → Closed: appends the head of the response. Returns whether its body is to follow,
-    /// of `response.content_length` bytes, which the caller sends: not in an answer to HEAD
-    /// (RFC 9110 section 9.3.2), nor if its status is one without (RFC 9112 section 6.3). Also
-    /// possible in [`Phase::Handshake`], for answers that do not wait for the request, as 408 and
-    /// 503. No-op in another phase, where nothing is to follow.
+    /// Answering → Body: the body of the request is read, and comes whole in an [`Event::Body`].
+    /// Appends the 100 that the peer may be waiting for (RFC 9110 section 10.1.1): the application
+    /// has just decided that it wants the body, so asking for it costs nothing, whereas with a 417 the
+    /// peer would have to begin again. Returns false, and does nothing, in another phase or if there is
+    /// no body to take: then the request can be answered.
     #[must_use]
-    pub fn respond(&mut self, response: &ResponseHead<'_>, out: &mut Vec<u8>) -> bool {
-        if !matches!(self.state, State::Handshake(_) | State::Answering { .. }) {
+    pub fn take_body(&mut self, out: &mut Vec<u8>) -> bool {
+        let State::Answering {
+            asked,
+            body_bytes: missing @ 1..,
+            ..
+        } = self.state
+        else {
             return false;
+        };
+        if asked.expects_continue {
+            response::encode_continue(out);
         }
-        let has_body = !self.state.is_to_head(&[]) && !matches!(response.status, 204 | 304);
-        self.state = State::closed();
-        response.encode(out);
-        has_body
+        self.state = State::Body {
+            asked,
+            missing,
+            collected: None,
+        };
+        true
+    }
+
+    /// Answering → Responding, Handshake or Closed: appends the head of the response, and returns in
+    /// what form its body is to follow, which the caller appends. There is none in an answer to HEAD
+    /// (RFC 9110 section 9.3.2), nor if its status is one without (RFC 9112 section 6.3).
+    ///
+    /// The connection is kept if `response.keep` asks for it, HTTP/1.1 is spoken, the peer does not
+    /// want the end, and the request was read whole: a body that was not taken is never read. Then, or
+    /// if the length of the body is not known, the phase is Responding until
+    /// [`Connection::finish_response`], unless no body is to follow. Otherwise it is Closed.
+    ///
+    /// Also possible in [`Phase::Handshake`] and [`Phase::Body`], for answers that do not wait for the
+    /// rest of the request, as 408 and 503. No-op in another phase, where nothing is to follow.
+    #[must_use]
+    pub fn respond(&mut self, response: &ResponseHead<'_>, out: &mut Vec<u8>) -> BodyFraming {
+        let Some(asked) = self.state.asked() else {
+            return BodyFraming::None;
+        };
+        let keeps = response.keep && self.state.may_keep();
+        let form = response.body_form(asked.is_to_head, asked.persistence);
+        response.encode_for(asked.persistence, keeps, out);
+        let is_over = match form {
+            BodyFraming::None => true,
+            // The caller knows how many bytes are to follow, and nothing is read behind them.
+            BodyFraming::Plain => !keeps && response.content_length.is_some(),
+            BodyFraming::Chunked => false,
+        };
+        self.state = State::Responding {
+            is_chunked: form == BodyFraming::Chunked,
+            keeps,
+        };
+        if is_over {
+            self.state.after_response();
+        }
+        form
+    }
+
+    /// Responding → Handshake if the connection is kept, else Closed: the body of the response was
+    /// appended. Appends the last chunk if it was in chunks: a body that cannot be completed ends with
+    /// its connection instead, which shows the peer that something is missing. No-op in another phase.
+    pub fn finish_response(&mut self, out: &mut Vec<u8>) {
+        if let State::Responding { is_chunked, .. } = self.state {
+            if is_chunked {
+                out.extend_from_slice(chunk::LAST);
+            }
+            self.state.after_response();
+        }
     }
 
     /// Answering → Closed: appends the whole response to a request that broke a rule, be it of
     /// [`Event::Failed`] or of [`Request::upgrade`]. `date` is as in [`ResponseHead`]. No-op in
     /// another phase.
     pub fn refuse(&mut self, error: HandshakeError, date: Option<&str>, out: &mut Vec<u8>) {
-        if let State::Answering { is_to_head, .. } = self.state {
+        if let State::Answering { asked, .. } = self.state {
             self.state = State::closed();
-            response::encode_error(error, date, is_to_head, out);
+            response::encode_error(error, date, asked.is_to_head, out);
         }
     }
 
@@ -248,7 +329,11 @@ impl Connection {
     pub fn deflate(&self) -> Option<Deflate> {
         match &self.state {
             State::Open { deflate, .. } | State::Closing { deflate, .. } => *deflate,
-            State::Handshake(_) | State::Answering { .. } | State::Closed { .. } => None,
+            State::Handshake(_)
+            | State::Body { .. }
+            | State::Answering { .. }
+            | State::Responding { .. }
+            | State::Closed { .. } => None,
         }
     }
 
@@ -257,7 +342,9 @@ impl Connection {
     pub fn phase(&self) -> Phase {
         match &self.state {
             State::Handshake(_) => Phase::Handshake,
+            State::Body { .. } => Phase::Body,
             State::Answering { .. } => Phase::Answering,
+            State::Responding { .. } => Phase::Responding,
             State::Open { .. } => Phase::Open,
             State::Closing { .. } => Phase::Closing,
             State::Closed { .. } => Phase::Closed,
@@ -297,16 +384,13 @@ impl Connection {
         found: Result<Option<Place>, HandshakeError>,
         consumed: usize,
         input: &'a [u8],
+        limits: &Limits,
     ) -> Step<'a> {
         let event = match found {
             Ok(None) => None,
-            Ok(Some(place)) => Some(self.request(&place, input)),
+            Ok(Some(place)) => Some(self.request(&place, input, limits)),
             Err(error) => {
-                let is_to_head = self.state.is_to_head(input);
-                self.state = State::Answering {
-                    is_to_head,
-                    lent: None,
-                };
+                self.state.misunderstand(input);
                 Some(Event::Failed(error.into()))
             }
         };
@@ -319,20 +403,48 @@ impl Connection {
     }
 
     /// What a whole head says.
-    fn request<'a>(&'a mut self, place: &Place, input: &'a [u8]) -> Event<'a> {
-        let lent = self.state.take_head();
+    fn request<'a>(&'a mut self, place: &Place, input: &'a [u8], limits: &Limits) -> Event<'a> {
         self.state = State::Answering {
-            is_to_head: false,
-            lent,
+            asked: Asked::unknown(false),
+            body_bytes: 0,
+            lent: self.state.take_head(),
         };
-        let State::Answering { is_to_head, lent } = &mut self.state else {
+        let State::Answering {
+            asked,
+            body_bytes,
+            lent,
+        } = &mut self.state
+        else {
             unreachable!("it was just set")
         };
-        let head = place.bytes(input, lent.as_deref().map_or(&[], Vec::as_slice));
-        *is_to_head = head::is_to_head(head.iter());
-        match Request::parse(head) {
-            Ok(request) => Event::Request(request),
+        let head = place.bytes(input, bytes_of(lent));
+        asked.is_to_head = head::is_to_head(head.iter());
+        match Request::parse(head, limits) {
+            Ok(request) => {
+                asked.expects_continue = request.expects_continue();
+                asked.persistence = request.persistence();
+                *body_bytes = request.body_bytes();
+                Event::Request(request)
+            }
             Err(error) => Event::Failed(error.into()),
+        }
+    }
+
+    /// The whole body of a request, which is to be answered now.
+    fn body<'a>(&'a mut self, place: &Place, input: &'a [u8]) -> Event<'a> {
+        if let State::Body {
+            asked, collected, ..
+        } = &mut self.state
+        {
+            self.state = State::Answering {
+                asked: *asked,
+                body_bytes: 0,
+                lent: collected.take(),
+            };
+        }
+        match &self.state {
+            State::Answering { lent, .. } => Event::Body(place.bytes(input, bytes_of(lent))),
+            _ => unreachable!("a body is read in its state alone"),
         }
     }
 
@@ -377,6 +489,10 @@ impl Connection {
             event: Some(event),
         }
     }
+}
+
+fn bytes_of(pieces: &Pieces) -> &[u8] {
+    pieces.as_deref().map_or(&[], Vec::as_slice)
 }
 
 impl fmt::Debug for Connection {

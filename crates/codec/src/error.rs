@@ -77,10 +77,16 @@ pub enum HandshakeError {
     HostRepeated,
     #[error("The Host field is not a host and port.")]
     HostInvalid,
-    #[error("Request bodies are not accepted here: Content-Length must be 0 or absent.")]
+    #[error("Content-Length must be a single decimal number.")]
     ContentLength,
-    #[error("Request bodies are not accepted here: Transfer-Encoding must be absent.")]
+    #[error("A request body needs Content-Length: Transfer-Encoding must be absent.")]
     TransferEncoding,
+    #[error("The request body is larger than is accepted here.")]
+    BodyTooLarge,
+    #[error("A request body is not accepted here: Content-Length must be 0 or absent.")]
+    BodyUnexpected,
+    #[error("The only expectation that is met here is 100-continue.")]
+    ExpectationUnknown,
 
     #[error("A WebSocket handshake must use the method GET.")]
     UpgradeMethod,
@@ -124,6 +130,7 @@ impl HandshakeError {
             | Self::HostInvalid
             | Self::ContentLength
             | Self::TransferEncoding
+            | Self::BodyUnexpected
             | Self::UpgradeHttpVersion
             | Self::ConnectionToken
             | Self::KeyMissing
@@ -132,7 +139,9 @@ impl HandshakeError {
             | Self::VersionRepeated
             | Self::ExtensionsMalformed => 400,
             Self::UpgradeMethod => 405,
+            Self::BodyTooLarge => 413,
             Self::RequestLineTooLong => 414,
+            Self::ExpectationUnknown => 417,
             Self::UpgradeMissing | Self::VersionMissing | Self::VersionUnsupported => 426,
             Self::HeadTooLarge | Self::TooManyFields => 431,
             Self::HttpVersion => 505,
@@ -174,6 +183,9 @@ impl HandshakeError {
             Self::HostInvalid => "host_invalid",
             Self::ContentLength => "content_length",
             Self::TransferEncoding => "transfer_encoding",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyUnexpected => "body_unexpected",
+            Self::ExpectationUnknown => "expectation_unknown",
             Self::UpgradeMethod => "upgrade_method",
             Self::UpgradeHttpVersion => "upgrade_http_version",
             Self::UpgradeMissing => "upgrade_missing",

@@ -235,13 +235,13 @@ mod tests {
         )
     }
 
-    /// Once by the scan, once by the parser, and lists once more. A head that is looked at again with
-    /// each piece would cost the square.
+    /// Once by the scan, once by the parser, and lists once more; that of `Connection` twice, for an
+    /// upgrade and for a close. A head that is looked at again with each piece would cost the square.
     fn check_linear(head: &str) {
         for piece_bytes in [1, 1000, head.len()] {
             let work = work_bytes(head, piece_bytes);
             assert!(
-                (2 * head.len()..=3 * head.len()).contains(&work),
+                (2 * head.len()..=4 * head.len()).contains(&work),
                 "{work} of {}",
                 head.len()
             );

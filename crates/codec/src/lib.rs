@@ -4,14 +4,15 @@
 //! ```text
 //!                    Connection (one per socket)
 //!            ┌───────────────────────────────────────────────┐
-//!  receive   │ head ──▶ request ─────────────────┐           │
-//!  ────────▶ │   (Handshake)                     ├──▶ Event ─┼──▶ caller
+//!  receive   │ head ──▶ request ──▶ body ────────┐           │
+//!  ────────▶ │   (Handshake, Body)               ├──▶ Event ─┼──▶ caller
 //!  bytes     │ reader ─▶ mask ─▶ inflate ─▶ utf8 ┘           │      │
-//!            │   (Open, Closing)                             │      │ accept, respond,
-//!            │            owed pong, owed close              │      │ refuse, close
+//!            │   (Open, Closing)                             │      │ accept, take_body, respond,
+//!            │            owed pong, owed close              │      │ finish_response, refuse, close
 //!  ◀──────── │ transmit ◀── frame, response ◀────────────────┼──────┘
 //!  bytes     └───────────────────────────────────────────────┘
 //!
+//!  caller ──▶ chunk::header, chunk::encode ──▶ bytes           (the body of a streamed response)
 //!  caller ──▶ frame::encode_message, frame::header ──▶ bytes   (no connection needed: encoded
 //!                                                               once, sent to many)
 //!         ──▶ Deflater::encode_message ──▶ bytes              (the same, compressed)
@@ -22,6 +23,7 @@
 //! no input panics; memory follows what arrived, never what a length field announces; the events
 //! do not depend on how the bytes were cut into pieces; work is linear in the bytes received.
 
+mod body;
 pub mod chunk;
 mod close;
 mod connection;
@@ -48,4 +50,4 @@ pub use error::{Error, FrameError, HandshakeError};
 pub use frame::{Kind, Opcode, encode_close, encode_message, encode_ping};
 pub use limits::Limits;
 pub use request::{AcceptKey, Request, Upgrade, negotiate};
-pub use response::ResponseHead;
+pub use response::{BodyFraming, ResponseHead};

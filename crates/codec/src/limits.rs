@@ -11,6 +11,8 @@ pub struct Limits {
     pub head_fields_max: usize,
     /// Longest request line in bytes, without its line ending; beyond it 414.
     pub request_line_bytes_max: usize,
+    /// Longest body of a request in bytes; beyond it 413, before any of it is read.
+    pub body_bytes_max: u32,
     /// Longest message in bytes, all its fragments together, before compression; beyond it close
     /// code 1009. Compressed it may be a quarter and 64 bytes longer than that, which is more than
     /// a poor compressor adds to what cannot be compressed.
@@ -44,6 +46,8 @@ impl Default for Limits {
             head_fields_max: 64,
             // A token of 4 KiB in the query, percent-encoded, fits.
             request_line_bytes_max: 8 * 1024,
+            // A batch of what a back end has to publish.
+            body_bytes_max: 1 << 20,
             // What chat and events need; larger things belong into an upload.
             message_bytes_max: 64 * 1024,
             // A message of the largest size in pieces of 64 bytes.

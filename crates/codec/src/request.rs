@@ -11,6 +11,7 @@ use sha1::{Digest as _, Sha1};
 use crate::deflate::{self, Deflate, DeflatePolicy};
 use crate::error::HandshakeError;
 use crate::limits::Limits;
+use crate::response::Persistence;
 
 /// Bits of the last character that are of no byte may be what they like: the example of RFC 6455 in
 /// section 4.1 has some, and clients were built with it.
@@ -21,7 +22,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
-/// A request whose head kept every rule of HTTP. It has no body.
+/// A request whose head kept every rule of HTTP. Its body, if it has one, has not been read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request<'a> {
     method: &'a str,
@@ -29,6 +30,8 @@ pub struct Request<'a> {
     parts: Target<'a>,
     version_minor: u8,
     host: &'a str,
+    body_bytes: u32,
+    expects_continue: bool,
     fields: Vec<httparse::Header<'a>>,
 }
 
@@ -109,6 +112,12 @@ impl<'a> Request<'a> {
         self.version_minor
     }
 
+    /// Bytes of the body that follows the head, at most `body_bytes_max`. 0 if there is none.
+    #[must_use]
+    pub fn body_bytes(&self) -> u32 {
+        self.body_bytes
+    }
+
     /// The value of the first field of this name (in any case), without white space around it.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'a [u8]> {
@@ -147,6 +156,10 @@ impl<'a> Request<'a> {
     /// # Errors
     /// The first rule that is broken.
     pub fn upgrade(&self) -> Result<Upgrade, HandshakeError> {
+        // Its bytes would be taken for frames.
+        if self.body_bytes > 0 {
+            return Err(HandshakeError::BodyUnexpected);
+        }
         if self.method != "GET" {
             return Err(HandshakeError::UpgradeMethod);
         }
@@ -206,7 +219,7 @@ impl<'a> Request<'a> {
 
     /// Parses a whole head, as the scan has delimited it and counted its fields, and checks the
     /// rules for every request.
-    pub(crate) fn parse(head: &'a [u8]) -> Result<Self, HandshakeError> {
+    pub(crate) fn parse(head: &'a [u8], limits: &Limits) -> Result<Self, HandshakeError> {
         #[cfg(test)]
         crate::work::add(head.len());
         let mut slots = [const { MaybeUninit::uninit() }; Limits::HEAD_FIELDS_CEILING];
@@ -233,10 +246,13 @@ impl<'a> Request<'a> {
             parts: Target::parse(target).ok_or(HandshakeError::TargetInvalid)?,
             version_minor: minor,
             host: "",
+            body_bytes: 0,
+            expects_continue: false,
             fields: parsed.headers.to_vec(),
         };
         request.host = request.checked_host()?;
-        request.check_no_body()?;
+        request.body_bytes = request.checked_body_bytes(limits)?;
+        request.expects_continue = request.checked_expectation()?;
         Ok(request)
     }
 
@@ -257,16 +273,51 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Bodies are never read, so what announces one must be refused: its bytes would be taken for
-    /// frames (RFC 9112 section 11.2).
-    fn check_no_body(&self) -> Result<(), HandshakeError> {
+    /// Where the body ends must be beyond doubt, or what a proxy takes for its rest would be the next
+    /// request here, or the other way round (RFC 9112 sections 6.3 and 11.2). Therefore a length is
+    /// taken in one form alone, and no encoding is.
+    fn checked_body_bytes(&self, limits: &Limits) -> Result<u32, HandshakeError> {
         if self.field("Transfer-Encoding").is_some() {
             return Err(HandshakeError::TransferEncoding);
         }
         let mut lengths = self.fields("Content-Length");
-        match (lengths.next(), lengths.next()) {
-            (None | Some(b"0"), None) => Ok(()),
-            _ => Err(HandshakeError::ContentLength),
+        let bytes = match (lengths.next(), lengths.next()) {
+            (None, _) => 0,
+            (Some(length), None) => decimal(length).ok_or(HandshakeError::ContentLength)?,
+            (Some(_), Some(_)) => return Err(HandshakeError::ContentLength),
+        };
+        let permitted = u32::try_from(bytes).ok();
+        permitted
+            .filter(|bytes| *bytes <= limits.body_bytes_max)
+            .ok_or(HandshakeError::BodyTooLarge)
+    }
+
+    /// Whether the sender waits for a 100 before it sends the body. An expectation that proxies read in
+    /// different ways decides where a request ends, so no other is let pass. HTTP/1.0 has none, and it
+    /// must be ignored there (RFC 9110 section 10.1.1).
+    fn checked_expectation(&self) -> Result<bool, HandshakeError> {
+        let mut expectations = self.fields("Expect");
+        match (expectations.next(), expectations.next()) {
+            (None, _) => Ok(false),
+            (Some(one), None) if one.eq_ignore_ascii_case(b"100-continue") => {
+                Ok(self.version_minor > 0)
+            }
+            _ => Err(HandshakeError::ExpectationUnknown),
+        }
+    }
+
+    /// Whether the sender waits for a 100 before it sends the body.
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
+    /// What the version and `Connection` say of the time after the answer (RFC 9112 section 9.3).
+    /// HTTP/1.0 is not kept: proxies of its time forward `Connection: keep-alive` blindly (appendix C.2.2).
+    pub(crate) fn persistence(&self) -> Persistence {
+        match self.version_minor {
+            0 => Persistence::Http10,
+            _ if self.lists("Connection", "close") => Persistence::Closes,
+            _ => Persistence::Keeps,
         }
     }
 
@@ -364,6 +415,18 @@ fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .split(|byte| *byte == b',')
         .map(<[u8]>::trim_ascii)
         .filter(|item| !item.is_empty())
+}
+
+/// A number of decimal digits, if it is in its shortest form and not beyond 2⁶⁴ − 1. A sign, or zeros
+/// in front, which some read as octal, are in no number here.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let is_shortest = matches!(digits, b"0" | [b'1'..=b'9', ..]);
+    let is_decimal = is_shortest && digits.iter().all(u8::is_ascii_digit);
+    str::from_utf8(digits)
+        .ok()
+        .filter(|_| is_decimal)?
+        .parse()
+        .ok()
 }
 
 /// RFC 9110 section 5.6.2.

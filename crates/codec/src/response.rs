@@ -4,7 +4,7 @@ use crate::deflate::Deflate;
 use crate::error::HandshakeError;
 use crate::request::AcceptKey;
 
-/// The head of a response that is not a 101. The connection closes after it.
+/// The head of a response that is not a 101.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ResponseHead<'a> {
     /// Three digits, 200 or above.
@@ -12,35 +12,95 @@ pub struct ResponseHead<'a> {
     /// When it is made, in the form that HTTP prefers (RFC 9110 section 5.6.7). `None` is for a server
     /// without a clock (section 6.6.1), of which there is none in this crate.
     pub date: Option<&'a str>,
-    /// Further fields, with neither `Content-Length` nor `Connection: close`. Control characters in
-    /// them become spaces.
+    /// Further fields, with neither `Content-Length`, `Transfer-Encoding` nor `Connection: close`.
+    /// Control characters in them become spaces.
     pub fields: &'a [(&'a str, &'a str)],
-    /// Bytes of the body, which the caller sends, or would send if this were no answer to HEAD.
-    pub content_length: usize,
+    /// Bytes of the body, which the caller sends, or would send if this were no answer to HEAD. `None`
+    /// is for a body that is made while it is sent, of which nobody knows the length yet.
+    pub content_length: Option<usize>,
+    /// Whether another request may follow on the connection, if its peer wants that, too.
+    pub keep: bool,
+}
+
+/// In what form the caller sends the body of a response, behind its head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BodyFraming {
+    /// There is none to send.
+    None,
+    /// As it is: `content_length` bytes or, if that is not known, whatever there is until the
+    /// connection ends.
+    Plain,
+    /// In chunks (see [`crate::chunk`]) until [`crate::Connection::finish_response`].
+    Chunked,
+}
+
+/// What becomes of the connection after an answer, as far as the peer has a say in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Persistence {
+    /// It speaks HTTP/1.0, or nobody knows what: it need not know chunks, and ends with the answer.
+    Http10,
+    /// It knows chunks, and wants the end.
+    Closes,
+    /// It knows chunks, and may ask for something else.
+    Keeps,
 }
 
 impl ResponseHead<'_> {
-    /// Appends the head.
+    /// Appends the head of a response that ends its connection.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_for(Persistence::Http10, false, out);
+    }
+
+    /// The form of the body in an answer to a request of this kind.
+    pub(crate) fn body_form(&self, is_to_head: bool, persistence: Persistence) -> BodyFraming {
+        match self.content_length {
+            _ if is_to_head || !self.may_have_body() => BodyFraming::None,
+            Some(0) => BodyFraming::None,
+            None if persistence != Persistence::Http10 => BodyFraming::Chunked,
+            Some(_) | None => BodyFraming::Plain,
+        }
+    }
+
+    /// Appends the head for a peer of this kind; `keeps` says that the connection is kept.
+    pub(crate) fn encode_for(&self, persistence: Persistence, keeps: bool, out: &mut Vec<u8>) {
         let line = format!(
             "HTTP/1.1 {} {}\r\n",
             self.status,
             reason_phrase(self.status)
         );
         out.extend_from_slice(line.as_bytes());
-        encode_field("Connection", "close", out);
+        if !keeps {
+            encode_field("Connection", "close", out);
+        }
         if let Some(date) = self.date {
             encode_field("Date", date, out);
         }
-        // RFC 9110 section 8.6: a 204 must not have the field.
-        if self.status != 204 {
-            encode_field("Content-Length", &self.content_length.to_string(), out);
+        match self.content_length {
+            // RFC 9110 section 8.6: a 204 must not have the field.
+            Some(bytes) if self.status != 204 => {
+                encode_field("Content-Length", &bytes.to_string(), out);
+            }
+            // An answer to HEAD says it, too (RFC 9112 section 6.1).
+            None if self.may_have_body() && persistence != Persistence::Http10 => {
+                encode_field("Transfer-Encoding", "chunked", out);
+            }
+            Some(_) | None => {}
         }
         for (name, value) in self.fields {
             encode_field(name, value, out);
         }
         out.extend_from_slice(b"\r\n");
     }
+
+    /// RFC 9112 section 6.3.
+    fn may_have_body(&self) -> bool {
+        !matches!(self.status, 204 | 304)
+    }
+}
+
+/// Asks a peer that waits for it for the body of its request (RFC 9110 section 15.2.1).
+pub(crate) fn encode_continue(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
 }
 
 /// Appends the whole response to a refused request: its body is the sentence of the error, which an
@@ -58,7 +118,8 @@ pub(crate) fn encode_error(
         status: error.status(),
         date,
         fields: &fields,
-        content_length: body.len(),
+        content_length: Some(body.len()),
+        keep: false,
     }
     .encode(out);
     if !is_to_head {
@@ -127,6 +188,7 @@ fn reason_phrase(status: u16) -> &'static str {
         413 => "Content Too Large",
         414 => "URI Too Long",
         415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
         421 => "Misdirected Request",
         422 => "Unprocessable Content",
         426 => "Upgrade Required",

@@ -4,15 +4,27 @@ use crate::close::CloseCode;
 use crate::deflate::Deflate;
 use crate::head::Head;
 use crate::reader::{Pong, Reader};
+use crate::response::Persistence;
 
 /// 16 bytes: whatever is larger lies in a box, which there is only while it is needed.
 pub(crate) enum State {
     /// What has come of a head, if anything has.
     Handshake(Option<Box<Head>>),
     Answering {
-        /// Whether the method is HEAD, whose answer has no body.
-        is_to_head: bool,
-        lent: Lent,
+        asked: Asked,
+        /// Bytes of the request's body that nobody has taken.
+        body_bytes: u32,
+        lent: Pieces,
+    },
+    Body {
+        asked: Asked,
+        /// Bytes of the body that have not come yet.
+        missing: u32,
+        collected: Pieces,
+    },
+    Responding {
+        is_chunked: bool,
+        keeps: bool,
     },
     Open {
         deflate: Option<Deflate>,
@@ -28,8 +40,29 @@ pub(crate) enum State {
     },
 }
 
-/// What an event of HTTP borrows, if its bytes came in several pieces.
-pub(crate) type Lent = Option<Box<Vec<u8>>>;
+/// Bytes of a head or a body that came in several pieces. One word, because most come whole.
+pub(crate) type Pieces = Option<Box<Vec<u8>>>;
+
+/// What an answer depends on.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    /// Whether the method is HEAD, whose answer has no body.
+    pub(crate) is_to_head: bool,
+    /// Whether the body is sent only when it was asked for.
+    pub(crate) expects_continue: bool,
+    pub(crate) persistence: Persistence,
+}
+
+impl Asked {
+    /// Of a request that is not understood, or not whole.
+    pub(crate) fn unknown(is_to_head: bool) -> Self {
+        Self {
+            is_to_head,
+            expects_continue: false,
+            persistence: Persistence::Http10,
+        }
+    }
+}
 
 /// The last thing the peer is to be told.
 pub(crate) enum Farewell {
@@ -52,17 +85,51 @@ impl State {
         }
     }
 
-    /// Whether the request, as far as it has come and with `more` of it, is one to HEAD.
-    pub(crate) fn is_to_head(&self, more: &[u8]) -> bool {
+    /// To Answering, for what is not a request: never kept, and without a body to take.
+    pub(crate) fn misunderstand(&mut self, rest: &[u8]) {
+        if let Self::Handshake(head) = self {
+            *self = Self::Answering {
+                asked: Asked::unknown(Head::is_to_head(head.as_deref(), rest)),
+                body_bytes: 0,
+                lent: None,
+            };
+        }
+    }
+
+    /// What an answer now depends on, if one can be given.
+    pub(crate) fn asked(&self) -> Option<Asked> {
         match self {
-            Self::Handshake(head) => Head::is_to_head(head.as_deref(), more),
-            Self::Answering { is_to_head, .. } => *is_to_head,
-            Self::Open { .. } | Self::Closing { .. } | Self::Closed { .. } => false,
+            Self::Handshake(head) => Some(Asked::unknown(Head::is_to_head(head.as_deref(), &[]))),
+            Self::Answering { asked, .. } | Self::Body { asked, .. } => Some(*asked),
+            Self::Responding { .. }
+            | Self::Open { .. }
+            | Self::Closing { .. }
+            | Self::Closed { .. } => None,
+        }
+    }
+
+    /// Behind a response that is complete: to Handshake if the connection is kept, else to Closed.
+    pub(crate) fn after_response(&mut self) {
+        *self = match self {
+            Self::Responding { keeps: true, .. } => Self::default(),
+            _ => Self::closed(),
+        };
+    }
+
+    /// Whether another request may follow the answer: the whole of this one was read.
+    pub(crate) fn may_keep(&self) -> bool {
+        match self {
+            Self::Answering {
+                asked,
+                body_bytes: 0,
+                ..
+            } => asked.persistence == Persistence::Keeps,
+            _ => false,
         }
     }
 
     /// The bytes of a head that came in several pieces.
-    pub(crate) fn take_head(&mut self) -> Lent {
+    pub(crate) fn take_head(&mut self) -> Pieces {
         match self {
             Self::Handshake(head) => head.take().map(|head| Box::new(head.into_bytes())),
             _ => None,
@@ -79,7 +146,10 @@ impl State {
         match self {
             Self::Open { kept, .. } | Self::Closing { kept, .. } => Reader::take_pong(kept),
             Self::Closed { pong, .. } => pong.take(),
-            Self::Handshake(_) | Self::Answering { .. } => None,
+            Self::Handshake(_)
+            | Self::Answering { .. }
+            | Self::Body { .. }
+            | Self::Responding { .. } => None,
         }
     }
 
@@ -102,7 +172,10 @@ impl State {
             Self::Closed { farewell, pong } => {
                 pong.is_some() || matches!(farewell, Farewell::Close(_))
             }
-            Self::Handshake(_) | Self::Answering { .. } => false,
+            Self::Handshake(_)
+            | Self::Answering { .. }
+            | Self::Body { .. }
+            | Self::Responding { .. } => false,
         }
     }
 
@@ -118,9 +191,13 @@ impl State {
     pub(crate) fn unfinished_bytes(&self) -> usize {
         match self {
             Self::Handshake(head) => head.as_ref().map_or(0, |head| head.buffered_bytes()),
-            Self::Answering { lent, .. } => lent
+            Self::Answering { lent: pieces, .. }
+            | Self::Body {
+                collected: pieces, ..
+            } => pieces
                 .as_ref()
-                .map_or(0, |lent| size_of::<Vec<u8>>() + lent.capacity()),
+                .map_or(0, |bytes| size_of::<Vec<u8>>() + bytes.capacity()),
+            Self::Responding { .. } => 0,
             Self::Open { .. } | Self::Closing { .. } => {
                 self.reader().map_or(0, Reader::unfinished_bytes)
             }
@@ -131,7 +208,11 @@ impl State {
     fn reader(&self) -> Option<&Reader> {
         match self {
             Self::Open { kept, .. } | Self::Closing { kept, .. } => kept.as_deref(),
-            Self::Handshake(_) | Self::Answering { .. } | Self::Closed { .. } => None,
+            Self::Handshake(_)
+            | Self::Answering { .. }
+            | Self::Body { .. }
+            | Self::Responding { .. }
+            | Self::Closed { .. } => None,
         }
     }
 }

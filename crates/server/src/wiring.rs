@@ -40,6 +40,7 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
             message_bytes_max: settings.message_bytes_max.bytes(),
             message_fragments_max: u32::try_from(settings.message_fragments_max)
                 .unwrap_or(u32::MAX),
+            ..codec::Limits::default()
         },
         connections_max: settings.max_connections,
         addresses: AddressLimits {

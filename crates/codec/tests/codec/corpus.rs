@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use codec::Kind;
 
 use crate::driver::{HANDSHAKE, fuzz_connection, fuzz_deflate, fuzz_handshake, offering};
+use crate::http::conversations;
 use crate::peer::{Ending, FreePeer, Peer, compressed, in_fragments, masked};
+use crate::smuggling::ambiguous;
 use crate::vectors::{bad_frames, good_frames, heads, short};
 
 fn directory(target: &str) -> PathBuf {
@@ -51,6 +53,9 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         "close_sent_then_frames",
         [&[3, 7][..], &closing].concat(),
     ));
+    let served = |name, wire: &[u8]| ("connection", name, [&[0x80, 7][..], wire].concat());
+    seeds.extend(conversations().iter().map(|it| served(it.name, &it.wire)));
+    seeds.extend(ambiguous().iter().map(|it| served(it.name, &it.wire)));
     seeds.extend(compressed_seeds());
     seeds
 }

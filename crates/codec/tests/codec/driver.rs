@@ -3,8 +3,8 @@
 //! Also the bodies of the fuzz targets, which the corpus test runs too.
 
 use codec::{
-    CloseCode, Connection, Deflate, DeflatePolicy, Error, Event, Inflater, Kind, Limits, Message,
-    Phase, Request, ResponseHead, negotiate,
+    BodyFraming, CloseCode, Connection, Deflate, DeflatePolicy, Error, Event, Inflater, Kind, Limits,
+    Message, Phase, Request, ResponseHead, chunk, negotiate,
 };
 
 /// An event that outlives the input.
@@ -15,6 +15,7 @@ pub enum Seen {
         target: String,
         host: String,
     },
+    Body(Vec<u8>),
     Message(Kind, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
@@ -40,6 +41,8 @@ pub struct Driver {
     pub close_after: Option<usize>,
     /// What to agree to of what is offered.
     pub policy: Option<DeflatePolicy>,
+    /// Take bodies, and keep the connection where that is possible.
+    pub serves_http: bool,
     inflater: Inflater,
     fed_bytes: usize,
     /// Of all messages, before compression.
@@ -70,6 +73,7 @@ impl Driver {
             sent: Vec::new(),
             close_after: None,
             policy: None,
+            serves_http: false,
             inflater: Inflater::default(),
             fed_bytes: 0,
             message_bytes: 0,
@@ -116,7 +120,15 @@ impl Driver {
             let verdict = match step.event {
                 None => None,
                 Some(Event::Request(request)) => {
-                    Some(judge(&request, self.policy.as_ref(), &mut self.seen))
+                    let verdict = judge(&request, self.policy.as_ref(), &mut self.seen);
+                    Some(verdict.or_serve(self.serves_http, &request))
+                }
+                Some(Event::Body(body)) => {
+                    self.seen.push(Seen::Body(body.to_vec()));
+                    // Some are streamed.
+                    Some(Verdict::Serve(
+                        Some(body.len()).filter(|bytes| bytes % 2 == 0),
+                    ))
                 }
                 Some(Event::Failed(Error::Handshake(error))) => {
                     self.seen.push(Seen::Failed(error.into()));
@@ -218,9 +230,24 @@ enum Verdict {
     Accept(codec::AcceptKey, Option<&'static str>, Option<Deflate>),
     Refuse(codec::HandshakeError),
     Respond,
+    TakeBody,
+    /// With a body of this length, or one that is streamed, and to be kept.
+    Serve(Option<usize>),
 }
 
 impl Verdict {
+    /// With a target that ends in `!` the body is not taken.
+    fn or_serve(self, serves_http: bool, request: &Request<'_>) -> Self {
+        match self {
+            Self::Respond if !serves_http => Self::Respond,
+            Self::Respond if request.body_bytes() > 0 && !request.target().ends_with('!') => {
+                Self::TakeBody
+            }
+            Self::Respond => Self::Serve(Some(request.target().len())),
+            other => other,
+        }
+    }
+
     fn answer(self, connection: &mut Connection, out: &mut Vec<u8>) {
         assert_eq!(connection.phase(), Phase::Answering);
         match self {
@@ -234,20 +261,49 @@ impl Verdict {
                     status: 404,
                     date: Some(DATE),
                     fields: &[],
-                    content_length: BODY.len(),
+                    content_length: Some(BODY.len()),
+                    keep: false,
                 };
-                if connection.respond(&head, out) {
+                if connection.respond(&head, out) == BodyFraming::Plain {
                     out.extend(BODY);
                 }
+                assert_eq!(connection.phase(), Phase::Closed);
             }
+            Self::TakeBody => {
+                assert!(connection.take_body(out));
+                assert_eq!(connection.phase(), Phase::Body);
+            }
+            Self::Serve(content_length) => serve(connection, content_length, out),
         }
     }
+}
+
+/// Answers with a body of as many bytes, or with a streamed one.
+fn serve(connection: &mut Connection, content_length: Option<usize>, out: &mut Vec<u8>) {
+    let head = ResponseHead {
+        status: 200,
+        date: None,
+        fields: &[],
+        content_length,
+        keep: true,
+    };
+    match connection.respond(&head, out) {
+        BodyFraming::None => {}
+        BodyFraming::Plain => out.extend(vec![b'.'; content_length.unwrap_or(3)]),
+        BodyFraming::Chunked => chunk::encode(b"a chunk", out),
+    }
+    connection.finish_response(out);
+    let phase = connection.phase();
+    assert!(
+        matches!(phase, Phase::Handshake | Phase::Closed),
+        "{phase:?}"
+    );
 }
 
 impl From<&Event<'_>> for Seen {
     fn from(event: &Event<'_>) -> Self {
         match event {
-            Event::Request(_) => unreachable!("requests are judged"),
+            Event::Request(_) | Event::Body(_) => unreachable!("requests are judged"),
             Event::Message(Message { kind, payload, .. }) => {
                 assert!(*kind == Kind::Binary || str::from_utf8(payload).is_ok());
                 Self::Message(*kind, payload.to_vec())
@@ -260,8 +316,8 @@ impl From<&Event<'_>> for Seen {
     }
 }
 
-/// Body of the fuzz target `connection`. The first byte says where to begin and when to close,
-/// the second how to cut the rest into pieces.
+/// Body of the fuzz target `connection`. The first byte says where to begin, whether HTTP is served
+/// and when to close, the second how to cut the rest into pieces.
 pub fn fuzz_connection(bytes: &[u8]) {
     let [mode, seed, wire @ ..] = bytes else {
         return;
@@ -273,7 +329,8 @@ pub fn fuzz_connection(bytes: &[u8]) {
             Driver::new(tight())
         };
         driver.policy = Some(TAKEOVER);
-        driver.close_after = Some(usize::from(mode >> 1)).filter(|events| *events > 0);
+        driver.serves_http = mode & 0x80 != 0;
+        driver.close_after = Some(usize::from(mode >> 1 & 0x3f)).filter(|events| *events > 0);
         pieces.for_each(|piece| driver.feed(piece));
         driver.outcome()
     };
@@ -353,6 +410,7 @@ fn tight() -> Limits {
         head_bytes_max: 512,
         head_fields_max: 12,
         request_line_bytes_max: 64,
+        body_bytes_max: 100,
         message_bytes_max: 300,
         message_fragments_max: 4,
     }

@@ -29,7 +29,7 @@ fn expected_sent(seen: &[Seen]) -> Vec<u8> {
             }
             Seen::Close(code) => encode_close(*code, "", &mut sent),
             Seen::Failed(error) => encode_close(error.close_code(), "", &mut sent),
-            Seen::Request { .. } | Seen::Message(..) | Seen::Pong(_) => {}
+            Seen::Request { .. } | Seen::Body(_) | Seen::Message(..) | Seen::Pong(_) => {}
         }
     }
     sent

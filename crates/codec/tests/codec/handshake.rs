@@ -1,8 +1,8 @@
 //! Request heads: every vector, however it is cut, the limits, and the answers.
 
 use codec::{
-    Connection, Error, Event, HandshakeError, Inflater, Limits, Phase, Request, ResponseHead,
-    negotiate,
+    BodyFraming, Connection, Error, Event, HandshakeError, Inflater, Limits, Phase, Request,
+    ResponseHead, negotiate,
 };
 
 use crate::driver::{DATE, Driver, HANDSHAKE, Outcome, Seen};
@@ -83,7 +83,7 @@ fn heads_refused_each_rule_has_a_vector_or_a_limit() {
         .collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 26);
+    assert_eq!(names.len(), 29);
     for error in refused {
         assert_eq!(
             error.name().replace('_', ""),
@@ -148,12 +148,13 @@ fn answers_in_other_phases_do_nothing() {
         status: 503,
         date: None,
         fields: &[],
-        content_length: 0,
+        content_length: Some(0),
+        keep: false,
     };
     let mut connection = Driver::open(Limits::default()).connection;
     let mut out = Vec::new();
     connection.accept(&accept.unwrap(), None, None, &mut out);
-    assert!(!connection.respond(&head, &mut out));
+    assert_eq!(connection.respond(&head, &mut out), BodyFraming::None);
     connection.refuse(HandshakeError::KeyInvalid, None, &mut out);
     assert_eq!((out.len(), connection.phase()), (0, Phase::Open));
 }
@@ -165,11 +166,12 @@ fn respond_writes_the_head_and_no_field_can_be_smuggled() {
         status: 503,
         date: Some(DATE),
         fields: &fields,
-        content_length: 3,
+        content_length: Some(3),
+        keep: false,
     };
     let mut connection = Connection::new();
     let mut out = Vec::new();
-    assert!(connection.respond(&head, &mut out));
+    assert_eq!(connection.respond(&head, &mut out), BodyFraming::Plain);
     let expected = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
         Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 3\r\n\
         Retry-After: 1\r\nX: a  Set-Cookie: b\r\n\r\n";
@@ -184,7 +186,8 @@ fn respond_without_content_has_no_length() {
         status: 204,
         date: None,
         fields: &[],
-        content_length: 0,
+        content_length: Some(0),
+        keep: false,
     }
     .encode(&mut out);
     assert_eq!(out, b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
@@ -204,9 +207,10 @@ fn respond_to_head_has_no_body_however_little_has_come() {
                 status,
                 date: None,
                 fields: &[],
-                content_length: 3,
+                content_length: Some(3),
+                keep: false,
             };
-            let responded = connection.respond(&head, &mut Vec::new());
+            let responded = connection.respond(&head, &mut Vec::new()) != BodyFraming::None;
             assert_eq!(responded, has_body, "{status} to {begun:?}");
         }
     };
@@ -274,6 +278,8 @@ fn refusals_each_have_their_status() {
         E::UpgradeMethod => 405,
         E::UpgradeMissing | E::VersionMissing | E::VersionUnsupported => 426,
         E::HttpVersion => 505,
+        E::BodyTooLarge => 413,
+        E::ExpectationUnknown => 417,
         _ => 400,
     };
     for error in heads().iter().filter_map(|head| head.refused) {

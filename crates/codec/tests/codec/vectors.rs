@@ -837,7 +837,22 @@ fn refused_fields() -> Vec<Row> {
         no(
             "length_5_refused",
             plus("Content-Length: 5"),
+            E::BodyUnexpected,
+        ),
+        no(
+            "length_beyond_the_limit_refused",
+            plus("Content-Length: 1048577"),
+            E::BodyTooLarge,
+        ),
+        no(
+            "length_that_overflows_refused",
+            plus("Content-Length: 18446744073709551616"),
             E::ContentLength,
+        ),
+        no(
+            "expectation_refused",
+            plus("Expect: 200-ok"),
+            E::ExpectationUnknown,
         ),
         no(
             "length_plus_5_refused",

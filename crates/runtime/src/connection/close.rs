@@ -7,7 +7,7 @@
 //! | [`finish`](Actor::finish) | a peer that has said its last, or broke a rule |
 //! | [`abort`](Actor::abort) | an end at once, by a reset |
 
-use codec::{HandshakeError, Inflater, Phase, ResponseHead};
+use codec::{BodyFraming, HandshakeError, Inflater, Phase, ResponseHead};
 use tracing::debug;
 
 use super::{Actor, Answer, Client, Connection, Last, Linger, Parts, Stage};
@@ -36,10 +36,11 @@ impl Actor<'_> {
             status: answer.status,
             date: Some(self.parts.counters.date.at(self.now.ns)),
             fields: &fields,
-            content_length: answer.body.len(),
+            content_length: Some(answer.body.len()),
+            keep: false,
         };
         let queue = &mut connection.out.queue;
-        if connection.protocol.respond(&head, queue.direct()) {
+        if connection.protocol.respond(&head, queue.direct()) != BodyFraming::None {
             deadline_ms += answer.body.len() as u64 * 1000 / ANSWER_BYTES_PER_SECOND_MIN;
             queue.push_body(answer.body);
         }

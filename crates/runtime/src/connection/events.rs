@@ -1,6 +1,6 @@
 //! What each event of the protocol makes of a connection: route, hand over, answer a ping, close.
 
-use codec::{Error, Event, Inflater};
+use codec::{Error, Event, HandshakeError, Inflater};
 
 use super::{Actor, Last, Linger, Outlet, Session, Stage, Wait, actor::Progress, handshake};
 use crate::{clock::ms, end::EndReason};
@@ -35,6 +35,11 @@ impl Actor<'_> {
             return Progress::Consumed(consumed);
         }
         match event {
+            // No endpoint takes a body.
+            Event::Request(request) if request.body_bytes() > 0 => {
+                self.refuse_handshake(HandshakeError::BodyUnexpected);
+            }
+            Event::Body(_) => self.refuse_handshake(HandshakeError::BodyUnexpected),
             Event::Request(request) => {
                 let origin = &connection.origin;
                 let routed = handshake::route(&request, origin, self.parts);

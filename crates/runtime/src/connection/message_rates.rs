@@ -31,7 +31,7 @@ impl MessageRates {
                 config.control_rate,
                 EndReason::ControlRate,
             ),
-            Event::Request(_) | Event::Close(_) | Event::Failed(_) => return None,
+            Event::Request(_) | Event::Body(_) | Event::Close(_) | Event::Failed(_) => return None,
         };
         (!bucket.allows(rate, now_ns)).then_some(reason)
     }

@@ -258,7 +258,7 @@ impl Tally {
             Event::Ping(_) => self.frames_received.ping += 1,
             Event::Pong(_) => self.frames_received.pong += 1,
             Event::Close(_) => self.frames_received.close += 1,
-            Event::Request(_) | Event::Failed(_) => {}
+            Event::Request(_) | Event::Body(_) | Event::Failed(_) => {}
         }
     }
 

@@ -270,7 +270,8 @@ fn no_descriptor(date: &str) -> Vec<u8> {
         status: 503,
         date: Some(date),
         fields: &[("Retry-After", "1")],
-        content_length: 0,
+        content_length: Some(0),
+        keep: false,
     }
     .encode(&mut answer);
     answer
