@@ -1,6 +1,6 @@
 //! Frames in, messages and control frames out (RFC 6455 sections 5.4 and 5.5, RFC 7692).
 
-use std::{borrow::Cow, mem};
+use std::{borrow::Cow, mem, ops::Range};
 
 use crate::close::{self, CloseCode};
 use crate::deflate::{Deflate, Inflater, Inflation, Window};
@@ -131,6 +131,12 @@ impl Reader {
             let found = reader.advance(cursor, call);
             Self::free_if_idle(kept);
             return found;
+        }
+        if cursor.rest().is_empty() {
+            return Ok(None);
+        }
+        if !is_closing && let Some(found) = read_plain(cursor, call)? {
+            return Ok(Some(found));
         }
         let mut reader = Self::new(is_closing);
         let found = reader.advance(cursor, call);
@@ -335,21 +341,16 @@ impl Reader {
         cursor: &mut Cursor<'_>,
         call: &mut Call<'_>,
     ) -> Result<Option<Found>, FrameError> {
-        // The common case, without a copy: a message in one frame in one piece.
+        // Without a copy: a message in one frame in one piece.
         if header.fin
             && let Some(range) = cursor.take_whole(header.payload_bytes)
         {
-            let payload = cursor.bytes_mut(range.clone());
-            mask::apply(header.key, payload);
-            if partial.compressed {
-                return self.begin_inflating(partial.kind, 1, Cow::Borrowed(payload), call);
+            if !partial.compressed {
+                return plain_found(partial.kind, header, range, cursor).map(Some);
             }
-            check_text(partial.kind, payload)?;
-            return Ok(Some(Found::Message {
-                kind: partial.kind,
-                payload: Place::Input(range),
-                fragments: 1,
-            }));
+            let payload = cursor.bytes_mut(range);
+            mask::apply(header.key, payload);
+            return self.begin_inflating(partial.kind, 1, Cow::Borrowed(payload), call);
         }
         self.message = Message::Within(partial);
         self.read_payload(Payload::new(header), cursor, call)
@@ -532,6 +533,44 @@ impl Payload {
             remaining: header.payload_bytes,
         }
     }
+}
+
+/// The common case, for which nothing is remembered: a message between frames that lies whole in the
+/// input, in one frame, and is not compressed. `None` is for everything else, of which nothing is used.
+fn read_plain(cursor: &mut Cursor<'_>, call: &Call<'_>) -> Result<Option<Found>, FrameError> {
+    let header = Header::decode(cursor.rest(), Sequence::Start, call.deflate.is_some())?;
+    let Some(header) = header else {
+        return Ok(None);
+    };
+    let frame_bytes = header.header_bytes as u64 + header.payload_bytes;
+    match header.role {
+        Role::Start(kind) if header.fin && !header.compressed => {
+            let Some(frame) = cursor.take_whole(frame_bytes) else {
+                return Ok(None);
+            };
+            PartialMessage::new(kind, false).admit(&header, call.limits)?;
+            let payload = frame.start + header.header_bytes..frame.end;
+            plain_found(kind, &header, payload, cursor).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A whole message whose masked payload, which is not compressed, lies in this part of the input.
+fn plain_found(
+    kind: Kind,
+    header: &Header,
+    range: Range<usize>,
+    cursor: &mut Cursor<'_>,
+) -> Result<Found, FrameError> {
+    let payload = cursor.bytes_mut(range.clone());
+    mask::apply(header.key, payload);
+    check_text(kind, payload)?;
+    Ok(Found::Message {
+        kind,
+        payload: Place::Input(range),
+        fragments: 1,
+    })
 }
 
 /// What a whole control frame with this unmasked payload, which lies at `place`, says. A ping owes its
