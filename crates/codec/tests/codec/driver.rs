@@ -3,8 +3,8 @@
 //! Also the bodies of the fuzz targets, which the corpus test runs too.
 
 use codec::{
-    BodyFraming, CloseCode, Connection, Deflate, DeflatePolicy, Error, Event, Inflater, Kind, Limits,
-    Message, Phase, Request, ResponseHead, chunk, negotiate,
+    BodyFraming, CloseCode, Connection, Deflate, DeflatePolicy, Error, Event, Inflater, Kind,
+    Limits, Message, Phase, Request, ResponseHead, chunk, negotiate,
 };
 
 /// An event that outlives the input.

@@ -459,7 +459,10 @@ fn answer_before_the_end_of_a_body_is_the_last() {
         }
         let mut out = Vec::new();
         let form = connection.respond(&ok(Some(0), true), &mut out);
-        assert_eq!((form, connection.phase()), (BodyFraming::None, Phase::Closed));
+        assert_eq!(
+            (form, connection.phase()),
+            (BodyFraming::None, Phase::Closed)
+        );
         assert!(
             String::from_utf8(out)
                 .unwrap()

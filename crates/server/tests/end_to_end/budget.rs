@@ -87,11 +87,16 @@ fn healthy(server: &Server, until: Arc<AtomicBool>) -> JoinHandle<usize> {
     })
 }
 
-/// Hears all that still comes to a peer that says nothing any more: whole messages, until it is reset.
+/// Hears all that still comes to a peer that says nothing any more: whole messages, until it is reset, or
+/// closed because its own queue is full.
 fn hear_out(mut raw: Raw) {
     // An error means that it was reset by now.
     let _ = raw.stream.shutdown(Shutdown::Write);
     while let Heard::Frame(frame) = raw.next() {
+        if frame.opcode() == CLOSE {
+            assert_eq!(frame.close_code(), 1013);
+            return;
+        }
         assert_eq!(frame.first, 0x80 | BINARY);
         assert_eq!(frame.payload.len(), MESSAGE);
     }
@@ -195,8 +200,8 @@ fn peer_for_whom_the_most_waits_is_closed_and_others_stay(driver: Driver) {
     eventually("it is counted, and nobody else", || ended(&server) == 1.0);
 }
 
-/// What has been encrypted cannot be given up when a connection closes, so that closing more of them
-/// does not help.
+/// What has been encrypted is freed with its connection, so that no more of them go than must: what
+/// they hold makes the eighth of the budget that is freed at once.
 fn peers_whose_bytes_are_encrypted_are_not_all_closed_for_one_too_many(driver: Driver) {
     let mut flags = FLAGS;
     (flags[1], flags[3], flags[5]) = ("1", "512KiB", "1MiB");
@@ -221,7 +226,8 @@ fn peers_whose_bytes_are_encrypted_are_not_all_closed_for_one_too_many(driver: D
         slow.push(raw);
     }
     assert!(slow.len() > 8, "{}", slow.len());
-    assert!(closed() <= 2.0, "{} of {}", closed(), slow.len());
+    let few = slow.len() as f64 / 4.0;
+    assert!(closed() <= few, "{} of {}", closed(), slow.len());
 }
 
 /// Files are the site's own memory: to reset who reads one slowly would free nothing.
