@@ -74,7 +74,9 @@ impl Memberships {
             if requests.is_full(home) {
                 return Some(home);
             }
-            rare.held.pop_front().map(|request| requests.push(request));
+            if let Some(request) = rare.held.pop_front() {
+                requests.push(request);
+            }
         }
         if rare.user.is_none() {
             self.rare = None;

@@ -90,11 +90,9 @@ impl RoomLog {
         self.bytes.drain(..(position - self.tail) as usize);
         self.tail = position;
         let gone = self.frame_ends.partition_point(|end| *end <= position);
-        self.forgotten_end = self
-            .frame_ends
-            .drain(..gone)
-            .last()
-            .unwrap_or(self.forgotten_end);
+        if let Some(end) = self.frame_ends.drain(..gone).next_back() {
+            self.forgotten_end = end;
+        }
         // What one slow peer made it grow to is not kept for the sake of others who lag a little.
         // Half of what is left to grow into: a byte is moved at most once for each that is gone.
         if self.bytes.capacity() > 4 * self.bytes.len() {
