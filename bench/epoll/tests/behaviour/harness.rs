@@ -1,14 +1,21 @@
-//! A server of its own for each test, and clients for it.
+//! A server of its own for each test, in Rust or in C, and clients for it.
 
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpStream},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
+    thread,
     time::Duration,
 };
 
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::{
+    net::{self, AddressFamily, SocketFlags, SocketType, sockopt},
+    process::{Pid, Signal, kill_process},
+};
 use tungstenite::{Message, WebSocket, protocol::Role};
 
 /// How long anything may take before a test fails.
@@ -33,6 +40,22 @@ impl Server {
         let mut command = Command::new("sh");
         let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_bench-epoll")]);
+        Self::run(command)
+    }
+
+    /// The one in C, which ends with an error as soon as it touches what it must not, and at its end
+    /// if it has lost memory.
+    pub fn in_c(flags: &[&str]) -> Self {
+        let mut command = Command::new(sanitized());
+        command.args(flags);
+        Self::run(command)
+    }
+
+    /// The one in C with at most so many descriptors.
+    pub fn in_c_with_descriptors(limit: u32) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        command.arg("-c").arg(&script).arg(sanitized());
         Self::run(command)
     }
 
@@ -96,10 +119,33 @@ impl Server {
 }
 
 impl Drop for Server {
+    /// Asks it to end, which the one in C answers with 0 if no sanitizer found anything.
     fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        let pid = Pid::from_child(&self.process);
+        kill_process(pid, Signal::TERM).unwrap();
+        let status = self.process.wait().unwrap();
+        let was_stopped = status.success() || status.signal() == Some(Signal::TERM.as_raw());
+        assert!(thread::panicking() || was_stopped, "the server: {status}");
     }
+}
+
+/// The program in C with sanitizers, built once for all tests of this process.
+fn sanitized() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../epoll-c");
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-epoll-c");
+        let built = Command::new("cc")
+            .args(["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"])
+            .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
+            .arg("-o")
+            .arg(&program)
+            .args(["server.c", "protocol.c"].map(|file| sources.join(file)))
+            .status()
+            .unwrap();
+        assert!(built.success(), "the server in C cannot be built");
+        program
+    })
 }
 
 /// A WebSocket connection.

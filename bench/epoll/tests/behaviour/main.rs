@@ -1,4 +1,4 @@
-//! The server as its clients see it, coalescing and not.
+//! The server as its clients see it: in Rust, coalescing and not, and in C.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,11 +17,12 @@ use tungstenite::{
     Message, error::Error, protocol::CloseFrame, protocol::frame::coding::CloseCode,
 };
 
-/// Runs a test against both forms of sending.
+/// Runs a test against both forms of sending, and against the server in C.
 fn check(test: impl Fn(&Server)) {
     for coalesce in ["true", "false"] {
         test(&Server::start(&["--coalesce", coalesce]));
     }
+    test(&Server::in_c(&[]));
 }
 
 #[test]
@@ -297,12 +298,20 @@ fn request_that_is_no_upgrade_is_refused() {
 
 #[test]
 fn running_out_of_descriptors_lets_others_wait_without_spinning() {
-    let server = Server::with_descriptors(32);
+    for server in [
+        Server::with_descriptors(32),
+        Server::in_c_with_descriptors(32),
+    ] {
+        run_out_of_descriptors(&server);
+    }
+}
+
+fn run_out_of_descriptors(server: &Server) {
     let left = 32 - server.descriptors();
     let mut served: Vec<_> = (0..left).map(|_| server.open("/echo")).collect();
     let late = TcpStream::connect(server.address).unwrap();
     late.set_read_timeout(Some(PATIENCE)).unwrap();
-    assert_idle(&server);
+    assert_idle(server);
     served.iter_mut().for_each(|client| {
         client.send(&Message::text("still"));
         client.expect(&Message::text("still"));
@@ -340,6 +349,51 @@ fn second_server_on_the_same_address_fails_with_a_remedy() {
         message.contains("choose another with --listen"),
         "{message}"
     );
+}
+
+#[test]
+fn heartbeat_in_c_closes_who_answers_no_ping_and_who_never_asks() {
+    let server = Server::in_c(&["--heartbeat", "0.3"]);
+    let mut answering = ["/echo", "/rooms/a"].map(|path| server.open(path));
+    let mut silent = server.open("/rooms/a");
+    let mut mute = TcpStream::connect(server.address).unwrap();
+    mute.set_read_timeout(Some(PATIENCE)).unwrap();
+    for round in 0..4 {
+        for client in &mut answering {
+            // tungstenite queues the pong while it reads, and sends it with the next message.
+            assert!(client.0.read().unwrap().is_ping(), "round {round}");
+            client.0.flush().unwrap();
+        }
+    }
+    assert_eq!(mute.read(&mut [0; 8]).unwrap(), 0);
+    let mut pings = Vec::new();
+    silent.0.get_mut().read_to_end(&mut pings).unwrap();
+    assert_eq!(pings, [0x89, 0], "one ping, and the end");
+    answering[0].send(&Message::text("still"));
+    answering[0].expect(&Message::text("still"));
+}
+
+#[test]
+fn frames_that_break_a_rule_in_c_are_told_which() {
+    let cases: [(&[u8], u16); 8] = [
+        (&[0xc1, 0x80, 1, 2, 3, 4], 1002),
+        (&[0x83, 0x80, 1, 2, 3, 4], 1002),
+        (&[0x09, 0x80, 1, 2, 3, 4], 1002),
+        (&[0x80, 0x80, 1, 2, 3, 4], 1002),
+        (&[0x81, 0xfe, 0, 5, 1, 2, 3, 4], 1002),
+        (&[0x88, 0x81, 0, 0, 0, 0, 3], 1002),
+        (&[0x81, 0x82, 0, 0, 0, 0, 0xc0, 0x80], 1007),
+        (&[0x82, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 1], 1009),
+    ];
+    let server = Server::in_c(&[]);
+    for (frame, code) in cases {
+        let mut client = server.open("/echo");
+        client.send_raw(frame);
+        let Message::Close(Some(close)) = client.0.read().unwrap() else {
+            panic!("no close frame after {frame:02x?}");
+        };
+        assert_eq!(u16::from(close.code), code, "{frame:02x?}");
+    }
 }
 
 /// Nothing to do must cost nothing: a loop that spins would use 20 ticks and more.
