@@ -103,13 +103,14 @@ pub struct CompareArguments {
     /// Hubbub's binary, in place of the one that is built.
     #[arg(long)]
     pub server_bin: Option<PathBuf>,
-    /// An earlier build of Hubbub, which takes part as hubbub-before and hubbub-epoll-before.
+    /// An earlier build of Hubbub, which takes part as hubbub-before and hubbub-epoll-before: its
+    /// program, or the directory with a program `hubbub` or, as it was once called, `server`.
     #[arg(long, value_name = "SERVER_BIN")]
     pub before: Option<PathBuf>,
     /// The epoll version's binary, in place of the one that is built.
     #[arg(long)]
     pub epoll_bin: Option<PathBuf>,
-    /// Take the binaries in target/release as they are.
+    /// Take the binaries in target/release as they are; only epoll-c, which takes a second, is built.
     #[arg(long)]
     pub no_build: bool,
 }
@@ -178,7 +179,8 @@ pub struct FloodsArguments {
     /// Hubbub's binary, in place of the one that was built.
     #[arg(long)]
     pub server_bin: Option<PathBuf>,
-    /// An earlier build of Hubbub, which takes part as hubbub-before and hubbub-epoll-before.
+    /// An earlier build of Hubbub, which takes part as hubbub-before and hubbub-epoll-before: its
+    /// program, or the directory with a program `hubbub` or, as it was once called, `server`.
     #[arg(long, value_name = "SERVER_BIN")]
     pub before: Option<PathBuf>,
 }

@@ -9,6 +9,7 @@ use crate::machine::Machine;
 use crate::pin::{Processors, stay_on};
 use crate::results::{Cell, Figure, Results, Sample, ServerInfo, Status, WorkloadInfo};
 use crate::servers::{Server, StartError, Terms, start, version};
+use crate::softirqs::Softirqs;
 use crate::workload::{Outcome, Work, Workload, perform};
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -59,6 +60,7 @@ pub fn compare(plan: &Plan) -> Result<Results> {
     if processors.count() < 2 {
         eprintln!("only one processor: server and load share it, so that no figure means much");
     }
+    warn_of_softirqs(&processors);
     stay_on(&[processors.load()])?;
     let runs = plan.workloads.len() * plan.servers.len() * plan.rounds;
     let mut comparison = Comparison {
@@ -77,6 +79,16 @@ pub fn compare(plan: &Plan) -> Result<Results> {
     }
     comparison.bar.finish_and_clear();
     Ok(results)
+}
+
+/// Says aloud if nobody's figures can have what `ksoftirqd` does.
+pub fn warn_of_softirqs(processors: &Processors) {
+    if let Err(error) = Softirqs::of(&processors.server(1)) {
+        eprintln!(
+            "{error:#}: processor times lack what the kernel does for a server in ksoftirqd, up to a \
+             tenth where sends are batched, and are marked with *"
+        );
+    }
 }
 
 fn progress_bar(runs: usize) -> ProgressBar {
@@ -270,10 +282,13 @@ pub fn sample(measured: &Measured) -> Sample {
     }
     if let Some(cpu) = measured.server {
         let total = cpu.total_ns as f64;
-        figures.insert(Figure::CpuNs, total / operations);
+        figures.insert(Figure::CpuNs, cpu.all_ns() / operations);
         figures.insert(Figure::CpuUserNs, cpu.user_ns() / operations);
         figures.insert(Figure::CpuSystemNs, (total - cpu.user_ns()) / operations);
-        figures.insert(Figure::CoresBusy, total / 1e9 / measured.seconds);
+        figures.insert(Figure::CoresBusy, cpu.all_ns() / 1e9 / measured.seconds);
+        if let Some(softirq_ns) = cpu.softirq_ns {
+            figures.insert(Figure::CpuSoftirqNs, softirq_ns as f64 / operations);
+        }
     }
     if let Some(bytes) = measured.resident_bytes {
         figures.insert(Figure::RssBytes, bytes as f64);

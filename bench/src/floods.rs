@@ -13,6 +13,7 @@ use crate::load::tls::Certificates;
 use crate::load::transport::{Compression, Security, Transport};
 use crate::load::wire::mark_compressed;
 use crate::pin::{self, Processors, stay_on};
+use crate::results::Spread;
 use crate::servers::{Binaries, Server, StartError, Terms, catalogue, start};
 use crate::workload::fits;
 use anyhow::{Context as _, Result, ensure};
@@ -48,8 +49,8 @@ struct Kind {
 /// Measures and prints a table.
 pub fn run(arguments: &FloodsArguments) -> Result<()> {
     pin::raise_open_files();
-    let mut binaries = Binaries::find(arguments.server_bin.clone(), None)?;
-    binaries.before.clone_from(&arguments.before);
+    let (server, before) = (arguments.server_bin.clone(), arguments.before.clone());
+    let binaries = Binaries::find(server, before, None)?;
     let mut servers = catalogue(&binaries);
     servers.retain(|one| one.name.starts_with("hubbub") && fits(&arguments.servers, &one.name));
     let mut kinds = kinds();
@@ -90,22 +91,24 @@ fn reason(error: StartError) -> anyhow::Error {
     }
 }
 
-/// The median of all rounds.
+/// The median of all rounds, with its quartiles.
 fn print(kinds: &[Kind], servers: &[Server], found: &BTreeMap<(usize, usize), Vec<(f64, f64)>>) {
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
+    let written = |values: Vec<f64>| {
+        Spread::of(values).map_or(String::new(), |spread| {
+            let (lower, upper) = (spread.lower_quartile, spread.upper_quartile);
+            format!("{:.2} ({lower:.2}–{upper:.2})", spread.median)
+        })
     };
     print!("{:<22}", "ms: p50, p99");
-    servers.iter().for_each(|one| print!("{:>22}", one.name));
+    servers.iter().for_each(|one| print!("{:>44}", one.name));
     println!();
     for (row, kind) in kinds.iter().enumerate() {
         print!("{:<22}", kind.name);
         for column in 0..servers.len() {
             let rounds = &found[&(row, column)];
-            let p50 = median(rounds.iter().map(|waits| waits.0).collect());
-            let p99 = median(rounds.iter().map(|waits| waits.1).collect());
-            print!("{:>22}", format!("{p50:.2}  {p99:.2}"));
+            let p50 = written(rounds.iter().map(|waits| waits.0).collect());
+            let p99 = written(rounds.iter().map(|waits| waits.1).collect());
+            print!("{:>44}", format!("{p50}  {p99}"));
         }
         println!();
     }

@@ -19,20 +19,21 @@ mod proc;
 mod report;
 mod results;
 mod servers;
+mod softirqs;
 mod table;
 mod workload;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use arguments::{Arguments, Chosen, Command, CompareArguments, RunArguments};
 use clap::Parser as _;
-use compare::{Plan, compare, sample};
+use compare::{Plan, compare, sample, warn_of_softirqs};
 use load::dial::Target;
 use load::meter::Window;
 use load::tls::Client;
 use load::transport::Security;
 use load::wire::Framing;
 use proc::Process;
-use results::Status;
+use results::{Cell, Status};
 use servers::{Binaries, Server, catalogue};
 use std::fs;
 use std::io::Write as _;
@@ -68,7 +69,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 
 fn list() -> Result<ExitCode> {
     let mut text = "Servers:\n".to_owned();
-    for server in catalogue(&Binaries::find(None, None)?) {
+    for server in catalogue(&Binaries::find(None, None, None)?) {
         text.push_str(&format!("  {:<24} {}\n", server.name, server.about));
     }
     text.push_str("\nWorkloads (q: in --quick, t: in --tiny):\n");
@@ -83,13 +84,17 @@ fn list() -> Result<ExitCode> {
 
 fn run_compare(arguments: &CompareArguments) -> Result<ExitCode> {
     let open_files_max = pin::raise_open_files();
-    let mut binaries = Binaries::find(arguments.server_bin.clone(), arguments.epoll_bin.clone())?;
-    binaries.before.clone_from(&arguments.before);
+    let binaries = Binaries::find(
+        arguments.server_bin.clone(),
+        arguments.before.clone(),
+        arguments.epoll_bin.clone(),
+    )?;
     let servers = chosen_servers(arguments, catalogue(&binaries))?;
     let workloads = chosen_workloads(arguments, open_files_max)?;
     if !arguments.no_build {
         binaries.build(&servers)?;
     }
+    binaries.compile(&servers)?;
     let plan = Plan {
         extent: arguments.extent().to_owned(),
         window: arguments.window(servers.len() * workloads.len() * arguments.rounds()),
@@ -150,8 +155,10 @@ fn verdict(results: &results::Results, chosen: Chosen) -> ExitCode {
 /// Draws the report of an earlier run.
 fn draw_again(json: &Path) -> Result<ExitCode> {
     let text = fs::read(json).with_context(|| format!("cannot read {}", json.display()))?;
-    let results: results::Results = serde_json::from_slice(&text)
+    let mut results: results::Results = serde_json::from_slice(&text)
         .with_context(|| format!("{} is not a results.json of this bench", json.display()))?;
+    // An older bench did not write quartiles.
+    results.cells.iter_mut().for_each(Cell::summarize);
     let report = json.with_file_name("report.html");
     fs::write(&report, report::render(&results))
         .with_context(|| format!("cannot write {}", report.display()))?;
@@ -207,6 +214,7 @@ fn run_one(arguments: &RunArguments) -> Result<ExitCode> {
     let open_files_max = pin::raise_open_files();
     let address = arguments.address()?;
     let processors = pin::Processors::of_this_process()?;
+    warn_of_softirqs(&processors);
     pin::stay_on(&[processors.load()])?;
     let all = workload::catalogue(open_files_max);
     let chosen: Vec<_> = all
@@ -234,7 +242,7 @@ fn run_one(arguments: &RunArguments) -> Result<ExitCode> {
             tls: client(arguments, one.transport.security)?,
             compression: one.transport.compression,
         };
-        match perform(&one.work, &target, process, window, true)? {
+        match perform(&one.work, &target, process.clone(), window, true)? {
             Outcome::Measured(measured) => {
                 let text = serde_json::to_string_pretty(&sample(&measured))?;
                 writeln!(std::io::stdout(), "{text}")?;

@@ -1,7 +1,9 @@
 //! What the kernel says of a process: processor time and resident memory, its children included.
 
+use crate::softirqs::{Softirqs, on_processor_ns, processors_in};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Sub;
 use std::time::Duration;
@@ -15,9 +17,18 @@ pub struct CpuTime {
     pub user_ticks: u64,
     /// In ticks, by which the total is split.
     pub system_ticks: u64,
+    /// Of `ksoftirqd` on the processors that it may use, beside the total, in nanoseconds; none where
+    /// that cannot be read.
+    pub softirq_ns: Option<u64>,
 }
 
 impl CpuTime {
+    /// Nanoseconds with those of `ksoftirqd`.
+    #[must_use]
+    pub fn all_ns(&self) -> f64 {
+        self.total_ns as f64 + self.softirq_ns.unwrap_or(0) as f64
+    }
+
     /// Nanoseconds in user space.
     #[must_use]
     pub fn user_ns(&self) -> f64 {
@@ -37,26 +48,37 @@ impl Sub for CpuTime {
             total_ns: self.total_ns.saturating_sub(before.total_ns),
             user_ticks: self.user_ticks.saturating_sub(before.user_ticks),
             system_ticks: self.system_ticks.saturating_sub(before.system_ticks),
+            softirq_ns: self
+                .softirq_ns
+                .zip(before.softirq_ns)
+                .map(|(last, first)| last.saturating_sub(first)),
         }
     }
 }
 
 /// A process and those that it started, whose files under /proc are read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Process {
     pid: u32,
+    softirqs: Option<Softirqs>,
 }
 
 impl Process {
-    /// The process of this id.
+    /// The process of this id, on the processors that its threads may use now.
     #[must_use]
     pub fn new(pid: u32) -> Self {
-        Self { pid }
+        let processors = processors_of(pid);
+        let softirqs = processors.and_then(|processors| Softirqs::of(&processors).ok());
+        Self { pid, softirqs }
     }
 
-    /// Processor time of all its threads and children.
-    pub fn cpu(self) -> Result<CpuTime> {
-        let mut sum = CpuTime::default();
+    /// Processor time of all its threads and children, and of `ksoftirqd` on its processors.
+    pub fn cpu(&self) -> Result<CpuTime> {
+        let softirq_ns = self.softirqs.as_ref().map(Softirqs::cpu_ns).transpose()?;
+        let mut sum = CpuTime {
+            softirq_ns,
+            ..CpuTime::default()
+        };
         for pid in self.family() {
             let one = cpu_of(pid)?;
             sum.total_ns += one.total_ns;
@@ -67,11 +89,11 @@ impl Process {
     }
 
     /// Resident memory of it and its children, in bytes.
-    pub fn resident_bytes(self) -> Result<u64> {
+    pub fn resident_bytes(&self) -> Result<u64> {
         self.family().into_iter().map(resident_bytes_of).sum()
     }
 
-    fn family(self) -> Vec<u32> {
+    fn family(&self) -> Vec<u32> {
         let mut pids = vec![self.pid];
         let mut next = 0;
         while next < pids.len() {
@@ -106,6 +128,19 @@ fn read(path: &str) -> Result<String> {
     })
 }
 
+/// Those that any of its threads may use.
+fn processors_of(pid: u32) -> Option<Vec<usize>> {
+    let mut all = BTreeSet::new();
+    for task in numbers_in(&format!("/proc/{pid}/task")) {
+        let status = fs::read_to_string(format!("/proc/{pid}/task/{task}/status")).ok()?;
+        let list = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+        all.extend(processors_in(list)?);
+    }
+    (!all.is_empty()).then(|| all.into_iter().collect())
+}
+
 fn cpu_of(pid: u32) -> Result<CpuTime> {
     let stat = read(&format!("/proc/{pid}/stat"))?;
     let (user_ticks, system_ticks) =
@@ -114,12 +149,16 @@ fn cpu_of(pid: u32) -> Result<CpuTime> {
     for task in numbers_in(&format!("/proc/{pid}/task")) {
         // A thread may end between the listing and the reading.
         let line = fs::read_to_string(format!("/proc/{pid}/task/{task}/schedstat"));
-        total_ns += line.ok().and_then(|line| first_number(&line)).unwrap_or(0);
+        total_ns += line
+            .ok()
+            .and_then(|line| on_processor_ns(&line))
+            .unwrap_or(0);
     }
     Ok(CpuTime {
         total_ns,
         user_ticks,
         system_ticks,
+        softirq_ns: None,
     })
 }
 
@@ -129,18 +168,14 @@ fn ticks_in(stat: &str) -> Option<(u64, u64)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-fn first_number(line: &str) -> Option<u64> {
-    line.split_whitespace().next()?.parse().ok()
-}
-
 /// From smaps_rollup, which is exact where statm may lag by the counters of each processor.
 fn resident_bytes_of(pid: u32) -> Result<u64> {
     let rollup = read(&format!("/proc/{pid}/smaps_rollup"))?;
     rollup
         .lines()
         .find_map(|line| line.strip_prefix("Rss:"))
-        .and_then(first_number)
-        .map(|kibibytes| kibibytes * 1024)
+        .and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .map(|kibibytes: u64| kibibytes * 1024)
         .with_context(|| format!("no Rss in /proc/{pid}/smaps_rollup"))
 }
 
@@ -202,7 +237,29 @@ mod tests {
             total_ns: 1000,
             user_ticks: 1,
             system_ticks: 3,
+            softirq_ns: Some(500),
         };
         assert!((time.user_ns() - 250.0).abs() < 1e-9);
+        assert!((time.all_ns() - 1500.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn difference_has_softirq_time_only_if_both_have() {
+        let time = |softirq_ns| CpuTime {
+            total_ns: 7,
+            softirq_ns,
+            ..CpuTime::default()
+        };
+        let since = |last, first| (time(last) - time(first)).softirq_ns;
+        assert_eq!(since(Some(9), Some(4)), Some(5));
+        assert_eq!(since(Some(9), None), None);
+        assert_eq!(since(None, Some(4)), None);
+    }
+
+    #[test]
+    fn processors_of_ourselves_are_those_that_we_may_use() {
+        let own = crate::pin::Processors::of_this_process().unwrap();
+        let found = processors_of(std::process::id()).unwrap();
+        assert_eq!(found, own.server(own.count()));
     }
 }

@@ -12,12 +12,14 @@ use std::collections::BTreeMap;
 pub enum Figure {
     /// Operations a second: messages that came back, deliveries, or connections.
     PerSecond,
-    /// Of the server for one operation.
+    /// Of the server for one operation, with `ksoftirqd` on its processors where that can be read.
     CpuNs,
     /// Part of it in user space.
     CpuUserNs,
     /// Part of it in the kernel.
     CpuSystemNs,
+    /// Part of it in `ksoftirqd`; missing where that cannot be read.
+    CpuSoftirqNs,
     /// Processors that the server kept busy.
     CoresBusy,
     /// Half of the operations took no longer; microseconds.
@@ -58,6 +60,12 @@ pub struct Sample {
 pub struct Spread {
     /// The middle one.
     pub median: f64,
+    /// A quarter of the way from the least to the most, by rank; see [`quantile`].
+    #[serde(default)]
+    pub lower_quartile: f64,
+    /// Three quarters of that way.
+    #[serde(default)]
+    pub upper_quartile: f64,
     /// The least.
     pub min: f64,
     /// The most.
@@ -70,13 +78,13 @@ impl Spread {
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let median = if values.len().is_multiple_of(2) {
-            f64::midpoint(values[middle - 1], values[middle])
-        } else {
-            values[middle]
-        };
-        Some(Self { median, min, max })
+        Some(Self {
+            median: quantile(&values, 0.5),
+            lower_quartile: quantile(&values, 0.25),
+            upper_quartile: quantile(&values, 0.75),
+            min,
+            max,
+        })
     }
 
     /// Whether one round of each could as well have been in the other order. A single round says
@@ -97,6 +105,17 @@ impl Spread {
             ..*self
         }
     }
+}
+
+/// The value at a share of the way from the least to the most, by rank: of `n` values the one at
+/// `share · (n − 1)`, counted from zero; between two, on the straight line from one to the other (the
+/// seventh method of Hyndman and Fan, which R and NumPy take unless told otherwise). So the quartiles of
+/// three rounds lie halfway between the median and the others.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let place = share * (sorted.len() - 1) as f64;
+    let below = place.floor() as usize;
+    let above = (below + 1).min(sorted.len() - 1);
+    sorted[below] + (sorted[above] - sorted[below]) * place.fract()
 }
 
 /// How a server did in a workload.
@@ -162,6 +181,12 @@ impl Cell {
             .collect();
     }
 
+    /// Whether its processor time lacks what `ksoftirqd` did for it.
+    #[must_use]
+    pub fn lacks_softirqs(&self) -> bool {
+        self.median(Figure::CpuNs).is_some() && self.median(Figure::CpuSoftirqNs).is_none()
+    }
+
     /// Whether the load was busier than it may be in a fair test of capacity.
     #[must_use]
     pub fn load_was_the_limit(&self) -> bool {
@@ -179,6 +204,9 @@ impl Cell {
             .collect();
         notes.dedup();
         notes.truncate(1);
+        if self.lacks_softirqs() {
+            notes.push("* without ksoftirqd, which cannot be read here".to_owned());
+        }
         if let Some(busy) = self
             .median(Figure::OthersBusy)
             .filter(|&busy| busy > OTHERS_BUSY_LIMIT)
@@ -327,12 +355,48 @@ mod tests {
     }
 
     #[test]
-    fn spread_overlap_is_a_tie() {
-        let spread = |min, max| Spread {
-            median: f64::midpoint(min, max),
-            min,
-            max,
+    fn spread_quartiles_lie_between_ranks() {
+        let check = |values: &[f64], lower: f64, upper: f64| {
+            let spread = Spread::of(values.to_vec()).unwrap();
+            let found = (spread.lower_quartile, spread.upper_quartile);
+            assert_eq!(found, (lower, upper), "{values:?}");
         };
+        check(&[7.0], 7.0, 7.0);
+        check(&[2.0, 1.0], 1.25, 1.75);
+        check(&[4.0, 1.0, 2.0], 1.5, 3.0);
+        check(&[1.0, 2.0, 3.0, 4.0], 1.75, 3.25);
+        check(&[5.0, 1.0, 2.0, 4.0, 3.0], 2.0, 4.0);
+    }
+
+    #[test]
+    fn cell_without_softirq_time_says_so() {
+        let cell = |figures: &[Figure]| {
+            let figures = figures.iter().map(|&figure| (figure, 1.0)).collect();
+            let mut cell = Cell {
+                workload: String::new(),
+                server: String::new(),
+                status: Status::Measured,
+                rounds: vec![Sample {
+                    figures,
+                    ..Sample::default()
+                }],
+                summary: BTreeMap::new(),
+                percentiles: Vec::new(),
+                histogram_log: None,
+            };
+            cell.summarize();
+            cell
+        };
+        let whole = cell(&[Figure::CpuNs, Figure::CpuSoftirqNs]);
+        assert_eq!((whole.lacks_softirqs(), whole.notes().len()), (false, 0));
+        let part = cell(&[Figure::CpuNs]);
+        assert!(part.lacks_softirqs() && part.notes()[0].contains("ksoftirqd"));
+        assert!(!cell(&[Figure::IdleBytes]).lacks_softirqs());
+    }
+
+    #[test]
+    fn spread_overlap_is_a_tie() {
+        let spread = |min, max| Spread::of(vec![min, max]).unwrap();
         assert!(spread(1.0, 2.0).ties(&spread(1.9, 3.0)));
         assert!(!spread(1.0, 2.0).ties(&spread(2.1, 3.0)));
     }

@@ -1,6 +1,6 @@
 //! The results as a table for the terminal.
 
-use crate::results::{Cell, Figure, Results, Status, WorkloadInfo};
+use crate::results::{Cell, Figure, Results, Spread, Status, WorkloadInfo};
 use crate::servers::Origin;
 use crate::workload::Family;
 use std::fmt::Write as _;
@@ -9,19 +9,22 @@ use std::fmt::Write as _;
 #[must_use]
 pub fn render(results: &Results, workload: &WorkloadInfo) -> String {
     let mut text = format!("\n{}: {}\n", workload.name, workload.about);
-    let idle = workload.family == Family::Idle;
-    let _ = writeln!(text, "{}", if idle { IDLE_HEAD } else { HEAD });
+    let columns: &[Column] = match workload.family {
+        Family::Idle => &IDLE_COLUMNS,
+        _ => &COLUMNS,
+    };
+    text.push_str(&head(columns, workload.ranking()));
     let cells = results.ranked(workload);
     let best = best(results, &cells);
     for cell in cells {
         let place = place(results, cell, best, workload.ranking());
-        let line = match &cell.status {
-            Status::Measured if idle => idle_line(cell, &place),
-            Status::Measured => line(cell, &place),
+        match &cell.status {
+            Status::Measured => text.push_str(&lines(cell, columns, workload.ranking(), &place)),
             Status::Unable { .. } | Status::Skipped { .. } => continue,
-            Status::Failed { reason } => format!("  {:<18} FAILED: {reason}", cell.server),
-        };
-        let _ = writeln!(text, "{}", line.trim_end());
+            Status::Failed { reason } => {
+                let _ = writeln!(text, "  {:<18} FAILED: {reason}", cell.server);
+            }
+        }
         for note in cell.notes() {
             let _ = writeln!(text, "  {:<18}   note: {note}", "");
         }
@@ -32,8 +35,102 @@ pub fn render(results: &Results, workload: &WorkloadInfo) -> String {
     text
 }
 
-const HEAD: &str = "  server                per s    ns/op (min–max)         user  system      p50      p99    p99.9      max µs  RSS MiB  load";
-const IDLE_HEAD: &str = "  server             B/connection (min–max)   after talking   process MiB";
+/// A figure's name, how wide it is and how it is written.
+struct Column {
+    name: &'static str,
+    figure: Figure,
+    width: usize,
+    write: fn(f64) -> String,
+}
+
+const fn column(
+    name: &'static str,
+    figure: Figure,
+    width: usize,
+    write: fn(f64) -> String,
+) -> Column {
+    Column {
+        name,
+        figure,
+        width,
+        write,
+    }
+}
+
+const COLUMNS: [Column; 11] = [
+    column("per s", Figure::PerSecond, 9, grouped),
+    column("ns/op", Figure::CpuNs, 9, grouped),
+    column("user", Figure::CpuUserNs, 7, grouped),
+    column("system", Figure::CpuSystemNs, 7, grouped),
+    column("softirq", Figure::CpuSoftirqNs, 8, grouped),
+    column("p50", Figure::P50Us, 8, grouped),
+    column("p99", Figure::P99Us, 8, grouped),
+    column("p99.9", Figure::P999Us, 8, grouped),
+    column("max µs", Figure::MaxUs, 11, grouped),
+    column("RSS MiB", Figure::RssBytes, 8, mebibytes),
+    column("load", Figure::LoadShare, 5, percent),
+];
+
+const IDLE_COLUMNS: [Column; 3] = [
+    column("B/connection", Figure::IdleBytes, 14, grouped),
+    column("after talking", Figure::TalkedBytes, 14, grouped),
+    column("process MiB", Figure::RssBytes, 13, mebibytes),
+];
+
+fn head(columns: &[Column], ranking: Figure) -> String {
+    let mut text = format!("  {:<18}", "server");
+    for column in columns {
+        let _ = write!(text, " {:>1$}", column.name, column.width);
+    }
+    let ranked = columns.iter().find(|column| column.figure == ranking);
+    if let Some(column) = ranked {
+        let _ = write!(text, "  {} (least–most)", column.name);
+    }
+    text + "\n"
+}
+
+/// Of each column what `value` says of its spread.
+fn figures(cell: &Cell, columns: &[Column], value: fn(&Spread) -> f64) -> String {
+    let mut text = String::new();
+    for column in columns {
+        let marked = column.figure == Figure::CpuNs && cell.lacks_softirqs();
+        let mut written = cell
+            .summary
+            .get(&column.figure)
+            .map_or("–".to_owned(), |spread| (column.write)(value(spread)));
+        if marked {
+            written.push('*');
+        }
+        let _ = write!(text, " {written:>0$}", column.width);
+    }
+    text
+}
+
+/// The medians, and below them the quartiles if there was more than one round.
+fn lines(cell: &Cell, columns: &[Column], ranking: Figure, place: &str) -> String {
+    let range = cell
+        .summary
+        .get(&ranking)
+        .filter(|_| cell.rounds.len() > 1)
+        .map_or(String::new(), |spread| {
+            format!("({}–{}) ", grouped(spread.min), grouped(spread.max))
+        });
+    let limit = match cell.load_was_the_limit() {
+        true => " (load was the limit)",
+        false => "",
+    };
+    let medians = figures(cell, columns, |spread| spread.median);
+    let mut text = format!("  {:<18}{medians}  {range}{place}{limit}", cell.server);
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    if cell.rounds.len() > 1 {
+        let lower = figures(cell, columns, |spread| spread.lower_quartile);
+        let upper = figures(cell, columns, |spread| spread.upper_quartile);
+        let _ = writeln!(text, "  {:<18}{lower}", "    lower quartile");
+        let _ = writeln!(text, "  {:<18}{upper}", "    upper quartile");
+    }
+    text
+}
 
 /// The first that is not the floor.
 fn best<'a>(results: &Results, cells: &[&'a Cell]) -> Option<&'a Cell> {
@@ -65,66 +162,12 @@ pub fn best_of<'a>(results: &'a Results, workload: &WorkloadInfo) -> Option<&'a 
     best(results, &results.ranked(workload))
 }
 
-fn line(cell: &Cell, place: &str) -> String {
-    let value = |figure| cell.median(figure);
-    let range = cell
-        .summary
-        .get(&Figure::CpuNs)
-        .map_or(String::new(), |spread| {
-            format!("({}–{})", grouped(spread.min), grouped(spread.max))
-        });
-    format!(
-        "  {:<18} {:>9} {:>8} {:<17} {:>6} {:>7} {:>8} {:>8} {:>8} {:>11} {:>8} {:>4}% {place}{}",
-        cell.server,
-        number(value(Figure::PerSecond)),
-        number(value(Figure::CpuNs)),
-        range,
-        number(value(Figure::CpuUserNs)),
-        number(value(Figure::CpuSystemNs)),
-        number(value(Figure::P50Us)),
-        number(value(Figure::P99Us)),
-        number(value(Figure::P999Us)),
-        number(value(Figure::MaxUs)),
-        value(Figure::RssBytes)
-            .map_or("–".to_owned(), |bytes| format!("{:.1}", mebibytes(bytes))),
-        value(Figure::LoadShare)
-            .map_or(0.0, |share| share * 100.0)
-            .round(),
-        if cell.load_was_the_limit() {
-            " (load was the limit)"
-        } else {
-            ""
-        },
-    )
+fn mebibytes(bytes: f64) -> String {
+    format!("{:.1}", bytes / f64::from(1 << 20))
 }
 
-fn idle_line(cell: &Cell, place: &str) -> String {
-    let spread = |figure| {
-        cell.summary.get(&figure).map_or("–".to_owned(), |spread| {
-            format!(
-                "{} ({}–{})",
-                grouped(spread.median),
-                grouped(spread.min),
-                grouped(spread.max)
-            )
-        })
-    };
-    format!(
-        "  {:<18} {:<24} {:<24} {:>6} {place}",
-        cell.server,
-        spread(Figure::IdleBytes),
-        spread(Figure::TalkedBytes),
-        cell.median(Figure::RssBytes)
-            .map_or("–".to_owned(), |bytes| format!("{:.1}", mebibytes(bytes))),
-    )
-}
-
-fn mebibytes(bytes: f64) -> f64 {
-    bytes / f64::from(1 << 20)
-}
-
-fn number(value: Option<f64>) -> String {
-    value.map_or("–".to_owned(), grouped)
+fn percent(share: f64) -> String {
+    format!("{:.0}%", share * 100.0)
 }
 
 /// Three digits at least, thousands parted.
@@ -154,7 +197,56 @@ pub fn grouped(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use super::*;
+    use crate::results::Sample;
+
+    fn cell(rounds: &[f64], figures: &[Figure]) -> Cell {
+        let sample = |&value: &f64| Sample {
+            figures: figures.iter().map(|&figure| (figure, value)).collect(),
+            ..Sample::default()
+        };
+        let mut cell = Cell {
+            workload: String::new(),
+            server: "hubbub".to_owned(),
+            status: Status::Measured,
+            rounds: rounds.iter().map(sample).collect(),
+            summary: Default::default(),
+            percentiles: Vec::new(),
+            histogram_log: None,
+        };
+        cell.summarize();
+        cell
+    }
+
+    #[test]
+    fn lines_have_quartiles_below_their_medians() {
+        let cell = cell(&[100.0, 200.0, 400.0], &[Figure::IdleBytes]);
+        let text = lines(&cell, &IDLE_COLUMNS[..1], Figure::IdleBytes, "best");
+        let words: Vec<Vec<&str>> = text
+            .lines()
+            .map(|it| it.split_whitespace().collect())
+            .collect();
+        assert_eq!(words[0], ["hubbub", "200", "(100–400)", "best"]);
+        assert_eq!(words[1], ["lower", "quartile", "150"]);
+        assert_eq!(words[2], ["upper", "quartile", "300"]);
+        let ends: Vec<usize> = text.lines().map(|it| it[..33].trim_end().len()).collect();
+        assert_eq!(ends, [33, 33, 33], "{text}");
+    }
+
+    #[test]
+    fn lines_of_one_round_have_no_spread() {
+        let cell = cell(&[100.0], &[Figure::IdleBytes]);
+        let text = lines(&cell, &IDLE_COLUMNS[..1], Figure::IdleBytes, "best");
+        assert_eq!(text.lines().count(), 1);
+        assert!(!text.contains('('), "{text}");
+    }
+
+    #[test]
+    fn processor_time_without_softirqs_is_marked() {
+        let text = |figures: &[Figure]| lines(&cell(&[7.0], figures), &COLUMNS, Figure::CpuNs, "");
+        assert!(text(&[Figure::CpuNs]).contains(" 7*"));
+        assert!(!text(&[Figure::CpuNs, Figure::CpuSoftirqNs]).contains('*'));
+    }
 
     #[test]
     fn numbers_are_grouped() {

@@ -199,7 +199,7 @@ pub fn perform(
             });
             idle::measure(
                 target,
-                process,
+                &process,
                 connections,
                 window.steps(),
                 &mut template,

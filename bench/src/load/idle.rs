@@ -36,7 +36,7 @@ pub struct Steps {
 /// Opens the connections in steps, then lets each talk once.
 pub fn measure(
     target: &Target,
-    process: Process,
+    process: &Process,
     connections: usize,
     steps: Steps,
     template: &mut Template,

@@ -80,7 +80,7 @@ struct Reading {
 /// Processors that other programs kept busy meanwhile, if the server's share is known.
 fn others_busy(first: &Reading, last: &Reading) -> Option<f64> {
     let machine = last.machine?.saturating_sub(first.machine?).as_secs_f64();
-    let server = (last.server? - first.server?).total_ns as f64 / 1e9;
+    let server = (last.server? - first.server?).all_ns() / 1e9;
     let load = last.load.saturating_sub(first.load).as_secs_f64();
     let seconds = last.at.duration_since(first.at).as_secs_f64();
     Some(((machine - server - load) / seconds).max(0.0))
@@ -161,7 +161,11 @@ impl Meter {
         if self.first.is_none() && now >= self.from {
             self.first = Some(self.read()?);
         } else if self.last.is_none() && now >= self.until {
-            self.resident_bytes = self.process.map(Process::resident_bytes).transpose()?;
+            self.resident_bytes = self
+                .process
+                .as_ref()
+                .map(Process::resident_bytes)
+                .transpose()?;
             self.last = Some(self.read()?);
         }
         Ok(self.last.is_some())
@@ -169,7 +173,7 @@ impl Meter {
 
     fn read(&self) -> Result<Reading> {
         Ok(Reading {
-            server: self.process.map(Process::cpu).transpose()?,
+            server: self.process.as_ref().map(Process::cpu).transpose()?,
             load: own_thread_cpu(),
             idle: self.idle,
             machine: machine_busy(),

@@ -173,16 +173,18 @@ fn bar(
         class: class(results.server(&cell.server), &cell.server),
         value: spread.median,
         lighter,
-        spread: Some((spread.min, spread.max)),
+        spread: Some(*spread),
         text: format!(
             "{}{}",
             write(spread.median),
             if limit { " (load's limit)" } else { "" }
         ),
         title: format!(
-            "{}: {} ({}–{})",
+            "{}: {}, quartiles {}–{}, least–most {}–{}",
             cell.server,
             write(spread.median),
+            write(spread.lower_quartile),
+            write(spread.upper_quartile),
             write(spread.min),
             write(spread.max)
         ),

@@ -2,6 +2,7 @@
 
 use super::scale::duration;
 use super::svg::escape;
+use super::tables::quartiles;
 use crate::results::{Cell, Figure, Results, Status, WorkloadInfo};
 use crate::servers::Origin;
 use crate::table::grouped;
@@ -60,8 +61,11 @@ fn row(
     let other = least(&|origin| matches!(origin, Origin::Peer | Origin::Baseline));
     let floor = least(&|origin| origin == Origin::Floor);
     let value = |cell: Option<&Cell>| {
-        cell.and_then(|cell| cell.median(figure))
-            .map_or("–".to_owned(), write)
+        let median = |cell: &Cell| {
+            let median = cell.median(figure).map(write)?;
+            Some(median + &quartiles(cell, figure, write))
+        };
+        cell.and_then(median).unwrap_or("–".to_owned())
     };
     Some(format!(
         "<tr><td>{}</td><td>{name}</td><td>{}</td><td>{}</td><td class=\"wrap\">{}</td>{}<td>{}</td>{}</tr>",

@@ -79,8 +79,9 @@ fn head(results: &Results) -> String {
         "<h1>What does it cost?</h1><p>Hubbub beside the epoll version, other servers and the \
          machine's floor, in one run. Server on one processor, load on another, loopback; TLS \
          and compression where a workload's name says so; every reply was checked, byte by byte.</p><p class=\"soft\">{}<br>{} run, \
-         {} round{} of {:.2} s each, taking turns; figures are medians, whiskers and brackets the \
-         least and the most. What differs by less than the spread is a tie{}.</p>",
+         {} round{} of {:.2} s each, taking turns; figures are medians, small print and the thick part \
+         of whiskers the quartiles (between ranks on a straight line, as R and NumPy have them), \
+         whiskers and brackets the least and the most. What differs by less than the spread is a tie{}.</p>",
         escape(&results.machine.summary()),
         results.extent,
         results.rounds,
@@ -182,7 +183,9 @@ fn servers(results: &Results) -> String {
     }
     text + "</table></div><p class=\"soft\">CPU per operation: time on a processor of all threads \
             of the server, from the scheduler, over the measured part, divided by its operations; \
-            user space and kernel are parted by ticks. On loopback, the kernel's work for the \
+            user space and kernel are parted by ticks. With it comes softirq: the time of ksoftirqd \
+            on the server's processors, which does a part of its network's work (marked * where it \
+            cannot be read and is missing). On loopback, the kernel's work for the \
             receiver is charged to who sends. Latency counts from the time a message was due at \
             fixed rates (what waits behind a slow one counts), else from its send. The histograms \
             of each round are in <code>hlog/</code>, all figures in <code>results.json</code>.</p>"

@@ -1,6 +1,7 @@
 //! Two charts as inline SVG: rows of bars with their spread, and lines.
 
 use super::scale::{Scale, short};
+use crate::results::Spread;
 use std::fmt::Write as _;
 
 /// For text between tags and in attributes.
@@ -23,8 +24,8 @@ pub struct Bar {
     pub value: f64,
     /// A part of it that is drawn lighter.
     pub lighter: f64,
-    /// Least and most, drawn as a whisker.
-    pub spread: Option<(f64, f64)>,
+    /// Least and most, drawn as a whisker, and the quartiles as its thick part.
+    pub spread: Option<Spread>,
     /// At its right.
     pub text: String,
     /// Shown when it is pointed at.
@@ -86,12 +87,16 @@ fn draw_bar(svg: &mut String, bar: &Bar, top: f64, scale: &Scale, most: f64) {
         );
     }
     let mut end = start + width;
-    if let Some((least, greatest)) = bar.spread.filter(|(least, most)| least < most) {
-        let (left, right) = (scale.place(least), scale.place(greatest));
+    if let Some(spread) = bar.spread.filter(|spread| spread.min < spread.max) {
+        let (left, right) = (scale.place(spread.min), scale.place(spread.max));
+        let (lower, upper) = (
+            scale.place(spread.lower_quartile),
+            scale.place(spread.upper_quartile),
+        );
         let (up, down) = (middle - 4.0, middle + 4.0);
         let _ = write!(
             svg,
-            r#"<path class="whisker" d="M{left:.1} {up}V{down}M{left:.1} {middle}H{right:.1}M{right:.1} {up}V{down}"/>"#
+            r#"<path class="whisker" d="M{left:.1} {up}V{down}M{left:.1} {middle}H{right:.1}M{right:.1} {up}V{down}"/><path class="box" d="M{lower:.1} {middle}H{upper:.1}"/>"#
         );
         end = end.max(right);
     }
@@ -316,6 +321,21 @@ mod tests {
     #[test]
     fn text_is_escaped() {
         assert_eq!(escape("a<b & \"c\""), "a&lt;b &amp; &quot;c&quot;");
+    }
+
+    #[test]
+    fn bars_have_a_whisker_with_a_thick_part() {
+        let bar = |values: &[f64]| Bar {
+            label: String::new(),
+            class: String::new(),
+            value: 2.0,
+            lighter: 0.0,
+            spread: Spread::of(values.to_vec()),
+            text: String::new(),
+            title: String::new(),
+        };
+        assert!(bars("", &[bar(&[1.0, 2.0, 3.0])]).contains(r#"class="box""#));
+        assert!(!bars("", &[bar(&[2.0])]).contains(r#"class="box""#));
     }
 
     #[test]

@@ -10,11 +10,12 @@ use std::fmt::Write as _;
 
 type Column = (&'static str, Figure, fn(f64) -> String);
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     ("ops/s", Figure::PerSecond, grouped),
     ("CPU ns/op", Figure::CpuNs, grouped),
     ("user", Figure::CpuUserNs, grouped),
     ("system", Figure::CpuSystemNs, grouped),
+    ("softirq", Figure::CpuSoftirqNs, grouped),
     ("p50", Figure::P50Us, duration),
     ("p99", Figure::P99Us, duration),
     ("p99.9", Figure::P999Us, duration),
@@ -99,10 +100,32 @@ fn row(
     text + "</tr>"
 }
 
+/// The median, the quartiles below it, and the least and the most when it is pointed at.
 fn figure_of(cell: &Cell, figure: Figure, write: fn(f64) -> String) -> String {
     let Some(spread) = cell.summary.get(&figure) else {
         return "<td>–</td>".to_owned();
     };
-    let range = format!("{}–{}", write(spread.min), write(spread.max));
-    format!("<td title=\"{range}\">{}</td>", write(spread.median))
+    let mark = match figure == Figure::CpuNs && cell.lacks_softirqs() {
+        true => "*",
+        false => "",
+    };
+    let range = format!("least–most {}–{}", write(spread.min), write(spread.max));
+    format!(
+        "<td title=\"{range}\">{}{mark}{}</td>",
+        write(spread.median),
+        quartiles(cell, figure, write)
+    )
+}
+
+/// The quartiles in small print, if there was more than one round.
+#[must_use]
+pub fn quartiles(cell: &Cell, figure: Figure, write: fn(f64) -> String) -> String {
+    match cell.summary.get(&figure) {
+        Some(spread) if cell.rounds.len() > 1 => format!(
+            "<small>{}–{}</small>",
+            write(spread.lower_quartile),
+            write(spread.upper_quartile)
+        ),
+        _ => String::new(),
+    }
 }

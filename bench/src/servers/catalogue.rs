@@ -3,6 +3,7 @@
 use super::{Origin, Server, Start};
 use crate::load::wire::Framing;
 use anyhow::{Context as _, Result};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,6 +16,8 @@ pub struct Binaries {
     pub before: Option<PathBuf>,
     /// The epoll version.
     pub epoll: PathBuf,
+    /// The epoll version in C.
+    pub epoll_c: PathBuf,
     /// This program, which has the floor in it.
     pub bench: PathBuf,
     /// The directory `bench/peers`.
@@ -26,14 +29,20 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Asks cargo where they are, unless they are named.
-    pub fn find(server: Option<PathBuf>, epoll: Option<PathBuf>) -> Result<Self> {
+    /// Asks cargo where they are, unless they are named. An earlier build is a program or the
+    /// directory that it lies in.
+    pub fn find(
+        server: Option<PathBuf>,
+        before: Option<PathBuf>,
+        epoll: Option<PathBuf>,
+    ) -> Result<Self> {
         let (root, target) = workspace()?;
         let release = target.join("release");
         Ok(Self {
-            server: server.unwrap_or_else(|| release.join("hubbub")),
-            before: None,
+            server: server.map_or_else(|| release.join("hubbub"), |it| program_of_build(&it)),
+            before: before.map(|it| program_of_build(&it)),
             epoll: epoll.unwrap_or_else(|| release.join("bench-epoll")),
+            epoll_c: release.join("bench-epoll-c"),
             bench: std::env::current_exe().context("cannot find this program's own file")?,
             peers: root.join("bench/peers"),
             target,
@@ -45,14 +54,58 @@ impl Binaries {
     pub fn build(&self, servers: &[Server]) -> Result<()> {
         let release = self.target.join("release");
         for (package, program) in [("server", &self.server), ("bench-epoll", &self.epoll)] {
-            let needed = servers.iter().any(|server| {
-                matches!(&server.start, Start::Program { program: needed, .. } if needed == program)
-            });
-            if needed && program.parent() == Some(&release) {
+            if is_needed(servers, program) && program.parent() == Some(&release) {
                 cargo_build(&self.root, package)?;
             }
         }
         Ok(())
+    }
+
+    /// Builds the epoll version in C if these servers need it. Without a compiler what an earlier
+    /// compiler left is removed, so that it is skipped rather than measured as it was.
+    pub fn compile(&self, servers: &[Server]) -> Result<()> {
+        if is_needed(servers, &self.epoll_c) && !compile_c(&self.root, &self.epoll_c)? {
+            eprintln!("there is no C compiler (cc), without which epoll-c cannot be built");
+            let _ = std::fs::remove_file(&self.epoll_c);
+        }
+        Ok(())
+    }
+}
+
+fn is_needed(servers: &[Server], wanted: &Path) -> bool {
+    servers
+        .iter()
+        .any(|server| matches!(&server.start, Start::Program { program, .. } if program == wanted))
+}
+
+/// Hubbub's program in a directory of builds, by the name that it has or the one that it once had; what
+/// is no directory is the program itself.
+fn program_of_build(path: &Path) -> PathBuf {
+    let names = ["hubbub", "server"].map(|name| path.join(name));
+    let found = names.into_iter().find(|program| program.is_file());
+    found.unwrap_or_else(|| path.to_owned())
+}
+
+/// The epoll version in C: a second's work, so it is done whenever it takes part. Returns whether there
+/// is a compiler.
+fn compile_c(root: &Path, program: &Path) -> Result<bool> {
+    let sources = root.join("bench/epoll-c");
+    if let Some(directory) = program.parent() {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
+    }
+    let status = Command::new("cc")
+        .args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(program)
+        .args(["server.c", "protocol.c"].map(|file| sources.join(file)))
+        .status();
+    match status {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).context("cannot run cc"),
+        Ok(status) => {
+            anyhow::ensure!(status.success(), "cc cannot build {}", sources.display());
+            Ok(true)
+        }
     }
 }
 
@@ -182,6 +235,12 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
             "the epoll version, one send for each message",
             "false",
         ),
+        server(
+            "epoll-c",
+            "the epoll version in C, one send for each socket and turn",
+            Origin::Baseline,
+            program(&binaries.epoll_c, &["--listen", "127.0.0.1:{port}"]),
+        ),
     ]);
     ours
 }
@@ -251,4 +310,33 @@ fn floors(binaries: &Binaries) -> Vec<Server> {
             false,
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn build_is_found_by_either_name_and_as_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        assert_eq!(program_of_build(path), path);
+        std::fs::write(path.join("server"), "").unwrap();
+        assert_eq!(program_of_build(path), path.join("server"));
+        std::fs::write(path.join("hubbub"), "").unwrap();
+        assert_eq!(program_of_build(path), path.join("hubbub"));
+        let other = path.join("server");
+        assert_eq!(program_of_build(&other), other);
+    }
+
+    #[test]
+    fn c_version_is_compiled_and_says_what_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("new/bench-epoll-c");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        assert!(compile_c(&root, &program).unwrap());
+        let output = Command::new(&program).arg("--version").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.starts_with("bench-epoll-c, compiler "), "{text}");
+    }
 }
