@@ -49,6 +49,9 @@ pub enum Command {
         #[arg(long)]
         listen: SocketAddrV4,
     },
+    /// Be the prober of mixed workloads; the comparison starts this.
+    #[command(hide = true)]
+    Probes,
     /// Become another program on given processors; the comparison starts this.
     #[command(hide = true)]
     ExecPinned {

@@ -123,6 +123,7 @@ fn workload_info(workload: &Workload) -> WorkloadInfo {
 fn unable(server: &Server, workload: &Workload) -> Option<&'static str> {
     let rooms = match &workload.work {
         Work::Rooms { shape, .. } => shape.rooms,
+        Work::Mixed(mix) => mix.rooms + 1,
         _ => 0,
     };
     let raw = server.framing == Framing::Raw;
@@ -231,6 +232,7 @@ impl Comparison<'_> {
             process,
             self.window(workload),
             server.echo,
+            self.processors.prober(),
         );
         match (outcome, running.ended()) {
             (Err(error), Some(ended)) => Err(StartError::Failed(error.context(ended))),
@@ -306,6 +308,9 @@ pub fn sample(measured: &Measured) -> Sample {
             );
         }
         figures.insert(Figure::MaxUs, measured.latency.max() as f64 / 1e3);
+    }
+    if let Some(probed) = &measured.probed {
+        figures.extend(probed.figures());
     }
     Sample {
         figures,

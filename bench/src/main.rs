@@ -29,6 +29,7 @@ use clap::Parser as _;
 use compare::{Plan, compare, sample, warn_of_softirqs};
 use load::dial::Target;
 use load::meter::Window;
+use load::mixed::prober;
 use load::tls::Client;
 use load::transport::Security;
 use load::wire::Framing;
@@ -60,6 +61,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::List => list(),
         Command::Report { results } => draw_again(&results),
         Command::Floor { mode, listen } => floor::serve(mode, listen).map(|()| ExitCode::SUCCESS),
+        Command::Probes => {
+            prober::serve(std::io::stdin().lock(), std::io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::ExecPinned {
             processors,
             command,
@@ -242,7 +247,14 @@ fn run_one(arguments: &RunArguments) -> Result<ExitCode> {
             tls: client(arguments, one.transport.security)?,
             compression: one.transport.compression,
         };
-        match perform(&one.work, &target, process.clone(), window, true)? {
+        match perform(
+            &one.work,
+            &target,
+            process.clone(),
+            window,
+            true,
+            processors.prober(),
+        )? {
             Outcome::Measured(measured) => {
                 let text = serde_json::to_string_pretty(&sample(&measured))?;
                 writeln!(std::io::stdout(), "{text}")?;

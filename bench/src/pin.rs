@@ -39,6 +39,15 @@ impl Processors {
         self.allowed[self.allowed.len() - 1]
     }
 
+    /// The one of the prober: one to itself if there are more than the server's first and the load's.
+    #[must_use]
+    pub fn prober(&self) -> usize {
+        match self.allowed.len() {
+            0..=2 => self.load(),
+            count => self.allowed[count - 2],
+        }
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -83,4 +92,21 @@ pub fn raise_open_files() -> u64 {
     let raised = setrlimit(Resource::Nofile, most).is_ok();
     let now = if raised { limit.maximum } else { limit.current };
     now.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prober_has_a_processor_to_itself_where_there_are_three() {
+        let prober = |allowed: &[usize]| {
+            let allowed = allowed.to_vec();
+            Processors { allowed }.prober()
+        };
+        assert_eq!(prober(&[4]), 4);
+        assert_eq!(prober(&[0, 1]), 1);
+        assert_eq!(prober(&[0, 1, 2]), 1);
+        assert_eq!(prober(&[0, 3, 5, 7]), 5);
+    }
 }

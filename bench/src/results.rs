@@ -40,6 +40,42 @@ pub enum Figure {
     LoadShare,
     /// Processors that other programs kept busy meanwhile.
     OthersBusy,
+    /// Half of the deliveries in small rooms took no longer beside a large room; microseconds.
+    SmallRoomsP50Us,
+    /// 99 % of them.
+    SmallRoomsP99Us,
+    /// All of them.
+    SmallRoomsMaxUs,
+    /// The same before the large room was there.
+    SmallRoomsAloneP50Us,
+    /// 99 % of them.
+    SmallRoomsAloneP99Us,
+    /// All of them.
+    SmallRoomsAloneMaxUs,
+    /// How many times as long 99 % of them took beside the large room.
+    SmallRoomsRatio,
+    /// Half of the echoes took no longer beside a large room; microseconds.
+    EchoesP50Us,
+    /// 99 % of them.
+    EchoesP99Us,
+    /// All of them.
+    EchoesMaxUs,
+    /// The same before the large room was there.
+    EchoesAloneP50Us,
+    /// 99 % of them.
+    EchoesAloneP99Us,
+    /// All of them.
+    EchoesAloneMaxUs,
+    /// How many times as long 99 % of them took beside the large room.
+    EchoesRatio,
+    /// 99 % of the probes were sent no later after their time; microseconds.
+    SentLateP99Us,
+    /// All of them.
+    SentLateMaxUs,
+    /// 99 % of what arrived was read no later after the kernel had it; microseconds.
+    ReadLateP99Us,
+    /// All of it.
+    ReadLateMaxUs,
 }
 
 /// One run.
@@ -187,6 +223,19 @@ impl Cell {
         self.median(Figure::CpuNs).is_some() && self.median(Figure::CpuSoftirqNs).is_none()
     }
 
+    /// Whether small rooms and echoes hardly felt the large room: p99 of at most
+    /// [`MIXED_P99_US_MAX`] and [`MIXED_RATIO_MAX`] times that without it. None of other workloads.
+    #[must_use]
+    pub fn meets_mixed_goal(&self) -> Option<bool> {
+        let p99s = [Figure::SmallRoomsP99Us, Figure::EchoesP99Us];
+        let ratios = [Figure::SmallRoomsRatio, Figure::EchoesRatio];
+        let within = |figures: [Figure; 2], most: f64| {
+            let values = figures.map(|figure| self.median(figure));
+            Some(values[0]? <= most && values[1]? <= most)
+        };
+        Some(within(p99s, MIXED_P99_US_MAX)? && within(ratios, MIXED_RATIO_MAX)?)
+    }
+
     /// Whether the load was busier than it may be in a fair test of capacity.
     #[must_use]
     pub fn load_was_the_limit(&self) -> bool {
@@ -221,6 +270,11 @@ impl Cell {
 
 /// From here on the load, not the server, decides how many operations a second there are.
 pub const LOAD_SHARE_LIMIT: f64 = 0.9;
+
+/// The goal of `mixed`, which is stated and fails nobody.
+pub const MIXED_P99_US_MAX: f64 = 10_000.0;
+/// Its other half.
+pub const MIXED_RATIO_MAX: f64 = 3.0;
 
 /// From here on a reader is told that other programs disturbed a run.
 const OTHERS_BUSY_LIMIT: f64 = 0.15;
@@ -336,6 +390,7 @@ impl WorkloadInfo {
             // A context exists from the first message on.
             Family::Idle if self.name.contains("-deflate") => Figure::TalkedBytes,
             Family::Idle => Figure::IdleBytes,
+            Family::Mixed => Figure::SmallRoomsP99Us,
             _ if self.compares_latency() => Figure::P99Us,
             _ => Figure::CpuNs,
         }
@@ -368,24 +423,47 @@ mod tests {
         check(&[5.0, 1.0, 2.0, 4.0, 3.0], 2.0, 4.0);
     }
 
+    fn cell(figures: &[(Figure, f64)]) -> Cell {
+        let mut cell = Cell {
+            workload: String::new(),
+            server: String::new(),
+            status: Status::Measured,
+            rounds: vec![Sample {
+                figures: figures.iter().copied().collect(),
+                ..Sample::default()
+            }],
+            summary: BTreeMap::new(),
+            percentiles: Vec::new(),
+            histogram_log: None,
+        };
+        cell.summarize();
+        cell
+    }
+
+    #[test]
+    fn mixed_goal_needs_both_p99s_and_both_ratios() {
+        let check = |p99s: [f64; 2], ratios: [f64; 2], expected| {
+            let figures = [
+                (Figure::SmallRoomsP99Us, p99s[0]),
+                (Figure::EchoesP99Us, p99s[1]),
+                (Figure::SmallRoomsRatio, ratios[0]),
+                (Figure::EchoesRatio, ratios[1]),
+            ];
+            assert_eq!(cell(&figures).meets_mixed_goal(), Some(expected));
+        };
+        check([10_000.0, 9_000.0], [3.0, 1.0], true);
+        check([10_001.0, 9_000.0], [3.0, 1.0], false);
+        check([9_000.0, 10_001.0], [3.0, 1.0], false);
+        check([9_000.0, 9_000.0], [3.1, 1.0], false);
+        check([9_000.0, 9_000.0], [1.0, 3.1], false);
+        assert_eq!(cell(&[(Figure::CpuNs, 1.0)]).meets_mixed_goal(), None);
+    }
+
     #[test]
     fn cell_without_softirq_time_says_so() {
         let cell = |figures: &[Figure]| {
-            let figures = figures.iter().map(|&figure| (figure, 1.0)).collect();
-            let mut cell = Cell {
-                workload: String::new(),
-                server: String::new(),
-                status: Status::Measured,
-                rounds: vec![Sample {
-                    figures,
-                    ..Sample::default()
-                }],
-                summary: BTreeMap::new(),
-                percentiles: Vec::new(),
-                histogram_log: None,
-            };
-            cell.summarize();
-            cell
+            let figures: Vec<_> = figures.iter().map(|&figure| (figure, 1.0)).collect();
+            cell(&figures)
         };
         let whole = cell(&[Figure::CpuNs, Figure::CpuSoftirqNs]);
         assert_eq!((whole.lacks_softirqs(), whole.notes().len()), (false, 0));

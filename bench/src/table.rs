@@ -9,24 +9,23 @@ use std::fmt::Write as _;
 #[must_use]
 pub fn render(results: &Results, workload: &WorkloadInfo) -> String {
     let mut text = format!("\n{}: {}\n", workload.name, workload.about);
-    let columns: &[Column] = match workload.family {
-        Family::Idle => &IDLE_COLUMNS,
-        _ => &COLUMNS,
-    };
-    text.push_str(&head(columns, workload.ranking()));
     let cells = results.ranked(workload);
-    let best = best(results, &cells);
-    for cell in cells {
-        let place = place(results, cell, best, workload.ranking());
-        match &cell.status {
-            Status::Measured => text.push_str(&lines(cell, columns, workload.ranking(), &place)),
-            Status::Unable { .. } | Status::Skipped { .. } => continue,
-            Status::Failed { reason } => {
-                let _ = writeln!(text, "  {:<18} FAILED: {reason}", cell.server);
+    for (number, block) in blocks(workload).iter().enumerate() {
+        let is_first = number == 0;
+        text.push_str(&head(block));
+        for cell in &cells {
+            match &cell.status {
+                Status::Measured => {
+                    text.push_str(&lines(cell, block, &tail(results, &cells, cell, block)))
+                }
+                Status::Failed { reason } if is_first => {
+                    let _ = writeln!(text, "  {:<18} FAILED: {reason}", cell.server);
+                }
+                _ => continue,
             }
-        }
-        for note in cell.notes() {
-            let _ = writeln!(text, "  {:<18}   note: {note}", "");
+            for note in cell.notes().iter().filter(|_| is_first) {
+                let _ = writeln!(text, "  {:<18}   note: {note}", "");
+            }
         }
     }
     for (reason, servers) in results.unable(workload) {
@@ -77,16 +76,98 @@ const IDLE_COLUMNS: [Column; 3] = [
     column("process MiB", Figure::RssBytes, 13, mebibytes),
 ];
 
-fn head(columns: &[Column], ranking: Figure) -> String {
-    let mut text = format!("  {:<18}", "server");
-    for column in columns {
+const SMALL_ROOMS: [Column; 7] = [
+    column("p50", Figure::SmallRoomsP50Us, 9, grouped),
+    column("p99", Figure::SmallRoomsP99Us, 9, grouped),
+    column("max µs", Figure::SmallRoomsMaxUs, 9, grouped),
+    column("alone p50", Figure::SmallRoomsAloneP50Us, 10, grouped),
+    column("alone p99", Figure::SmallRoomsAloneP99Us, 10, grouped),
+    column("alone max", Figure::SmallRoomsAloneMaxUs, 10, grouped),
+    column("p99 ratio", Figure::SmallRoomsRatio, 10, grouped),
+];
+
+const ECHOES: [Column; 7] = [
+    column("p50", Figure::EchoesP50Us, 9, grouped),
+    column("p99", Figure::EchoesP99Us, 9, grouped),
+    column("max µs", Figure::EchoesMaxUs, 9, grouped),
+    column("alone p50", Figure::EchoesAloneP50Us, 10, grouped),
+    column("alone p99", Figure::EchoesAloneP99Us, 10, grouped),
+    column("alone max", Figure::EchoesAloneMaxUs, 10, grouped),
+    column("p99 ratio", Figure::EchoesRatio, 10, grouped),
+];
+
+const PROBER: [Column; 4] = [
+    column("sent: p99", Figure::SentLateP99Us, 9, grouped),
+    column("max µs", Figure::SentLateMaxUs, 9, grouped),
+    column("read: p99", Figure::ReadLateP99Us, 9, grouped),
+    column("max µs", Figure::ReadLateMaxUs, 9, grouped),
+];
+
+/// A table of a workload: all servers with some figures.
+struct Block {
+    title: &'static str,
+    columns: &'static [Column],
+    /// The figure by which servers are compared here, if they are.
+    ranking: Option<Figure>,
+}
+
+fn blocks(workload: &WorkloadInfo) -> Vec<Block> {
+    let block = |title, columns, ranking| Block {
+        title,
+        columns,
+        ranking,
+    };
+    match workload.family {
+        Family::Idle => vec![block("server", &IDLE_COLUMNS, Some(workload.ranking()))],
+        Family::Mixed => vec![
+            block("small rooms", &SMALL_ROOMS, Some(Figure::SmallRoomsP99Us)),
+            block("echoes", &ECHOES, Some(Figure::EchoesP99Us)),
+            block("the large room", &COLUMNS, None),
+            block("the prober, late", &PROBER, None),
+        ],
+        _ => vec![block("server", &COLUMNS, Some(workload.ranking()))],
+    }
+}
+
+fn head(block: &Block) -> String {
+    let mut text = format!("  {:<18}", block.title);
+    for column in block.columns {
         let _ = write!(text, " {:>1$}", column.name, column.width);
     }
-    let ranked = columns.iter().find(|column| column.figure == ranking);
-    if let Some(column) = ranked {
+    let ranked = |column: &&Column| Some(column.figure) == block.ranking;
+    if let Some(column) = block.columns.iter().find(ranked) {
         let _ = write!(text, "  {} (least–most)", column.name);
     }
     text + "\n"
+}
+
+/// What follows the figures: their spread, the place among the servers, what a reader must know.
+fn tail(results: &Results, cells: &[&Cell], cell: &Cell, block: &Block) -> String {
+    let mut parts = Vec::new();
+    if let Some(figure) = block.ranking {
+        let several = cell.rounds.len() > 1;
+        if let Some(spread) = cell.summary.get(&figure).filter(|_| several) {
+            parts.push(format!("({}–{})", grouped(spread.min), grouped(spread.max)));
+        }
+        parts.push(place(results, cell, least(results, cells, figure), figure));
+    }
+    if block.ranking == Some(Figure::SmallRoomsP99Us) {
+        parts.extend(cell.meets_mixed_goal().map(|met| goal(met).to_owned()));
+    }
+    let has_load = |column: &Column| column.figure == Figure::LoadShare;
+    if cell.load_was_the_limit() && block.columns.iter().any(has_load) {
+        parts.push("(load was the limit)".to_owned());
+    }
+    parts.join(" ")
+}
+
+/// Whether small rooms and echoes wait little for a large one.
+#[must_use]
+pub fn goal(is_met: bool) -> &'static str {
+    match is_met {
+        true => "goal met",
+        false => "goal missed",
+    }
 }
 
 /// Of each column what `value` says of its spread.
@@ -106,38 +187,30 @@ fn figures(cell: &Cell, columns: &[Column], value: fn(&Spread) -> f64) -> String
     text
 }
 
-/// The medians, and below them the quartiles if there was more than one round.
-fn lines(cell: &Cell, columns: &[Column], ranking: Figure, place: &str) -> String {
-    let range = cell
-        .summary
-        .get(&ranking)
-        .filter(|_| cell.rounds.len() > 1)
-        .map_or(String::new(), |spread| {
-            format!("({}–{}) ", grouped(spread.min), grouped(spread.max))
-        });
-    let limit = match cell.load_was_the_limit() {
-        true => " (load was the limit)",
-        false => "",
-    };
-    let medians = figures(cell, columns, |spread| spread.median);
-    let mut text = format!("  {:<18}{medians}  {range}{place}{limit}", cell.server);
+/// The medians and what follows them, and below them the quartiles if there was more than one round.
+fn lines(cell: &Cell, block: &Block, tail: &str) -> String {
+    let medians = figures(cell, block.columns, |spread| spread.median);
+    let mut text = format!("  {:<18}{medians}  {tail}", cell.server);
     text.truncate(text.trim_end().len());
     text.push('\n');
     if cell.rounds.len() > 1 {
-        let lower = figures(cell, columns, |spread| spread.lower_quartile);
-        let upper = figures(cell, columns, |spread| spread.upper_quartile);
-        let _ = writeln!(text, "  {:<18}{lower}", "    lower quartile");
-        let _ = writeln!(text, "  {:<18}{upper}", "    upper quartile");
+        let lower = figures(cell, block.columns, |spread| spread.lower_quartile);
+        let upper = figures(cell, block.columns, |spread| spread.upper_quartile);
+        let _ = writeln!(text, "  {:<18}{lower}", "  lower quartile");
+        let _ = writeln!(text, "  {:<18}{upper}", "  upper quartile");
     }
     text
 }
 
-/// The first that is not the floor.
-fn best<'a>(results: &Results, cells: &[&'a Cell]) -> Option<&'a Cell> {
-    cells.iter().copied().find(|cell| {
+/// The one with the least of a figure that is not the floor.
+fn least<'a>(results: &Results, cells: &[&'a Cell], figure: Figure) -> Option<&'a Cell> {
+    let takes_part = |cell: &&Cell| {
         let origin = results.server(&cell.server).map(|server| server.origin);
         origin != Some(Origin::Floor) && matches!(cell.status, Status::Measured)
-    })
+    };
+    let value = |cell: &Cell| cell.median(figure).unwrap_or(f64::MAX);
+    let all = cells.iter().copied().filter(takes_part);
+    all.min_by(|one, other| value(one).total_cmp(&value(other)))
 }
 
 /// `best`, `tie` with it, or how many times its figure.
@@ -159,7 +232,7 @@ pub fn place(results: &Results, cell: &Cell, best: Option<&Cell>, figure: Figure
 /// The best of a workload's cells, for [`place`].
 #[must_use]
 pub fn best_of<'a>(results: &'a Results, workload: &WorkloadInfo) -> Option<&'a Cell> {
-    best(results, &results.ranked(workload))
+    least(results, &results.ranked(workload), workload.ranking())
 }
 
 fn mebibytes(bytes: f64) -> String {
@@ -218,10 +291,16 @@ mod tests {
         cell
     }
 
+    const ONE: Block = Block {
+        title: "server",
+        columns: &[column("B", Figure::IdleBytes, 14, grouped)],
+        ranking: Some(Figure::IdleBytes),
+    };
+
     #[test]
     fn lines_have_quartiles_below_their_medians() {
         let cell = cell(&[100.0, 200.0, 400.0], &[Figure::IdleBytes]);
-        let text = lines(&cell, &IDLE_COLUMNS[..1], Figure::IdleBytes, "best");
+        let text = lines(&cell, &ONE, "(100–400) best");
         let words: Vec<Vec<&str>> = text
             .lines()
             .map(|it| it.split_whitespace().collect())
@@ -236,14 +315,17 @@ mod tests {
     #[test]
     fn lines_of_one_round_have_no_spread() {
         let cell = cell(&[100.0], &[Figure::IdleBytes]);
-        let text = lines(&cell, &IDLE_COLUMNS[..1], Figure::IdleBytes, "best");
+        let text = lines(&cell, &ONE, "");
         assert_eq!(text.lines().count(), 1);
-        assert!(!text.contains('('), "{text}");
     }
 
     #[test]
     fn processor_time_without_softirqs_is_marked() {
-        let text = |figures: &[Figure]| lines(&cell(&[7.0], figures), &COLUMNS, Figure::CpuNs, "");
+        let block = Block {
+            columns: &COLUMNS,
+            ..ONE
+        };
+        let text = |figures: &[Figure]| lines(&cell(&[7.0], figures), &block, "");
         assert!(text(&[Figure::CpuNs]).contains(" 7*"));
         assert!(!text(&[Figure::CpuNs, Figure::CpuSoftirqNs]).contains('*'));
     }

@@ -1,6 +1,7 @@
 //! What is measured between the warm-up and the end: operations, latency, processor time.
 
 use super::idle::Steps;
+use super::mixed::Probed;
 use crate::proc::{CpuTime, Process, machine_busy, own_thread_cpu};
 use anyhow::Result;
 use hdrhistogram::Histogram;
@@ -64,6 +65,8 @@ pub struct Measured {
     pub latency: Histogram<u64>,
     /// Something a reader must know.
     pub note: Option<String>,
+    /// What went on beside it, in a mixed workload.
+    pub probed: Option<Box<Probed>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -212,6 +215,7 @@ impl Meter {
             others_busy: others_busy(&first, &last),
             latency: self.latency,
             note: None,
+            probed: None,
         })
     }
 }

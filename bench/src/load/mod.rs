@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! dial ──▶ links ──▶ reactor ──▶ echo or rooms ──▶ check (against wire's template)
-//!            │          │             ▲
+//!            │          │             ▲             (mixed: the same beside a prober)
 //!    tls, deflate     meter ◀─────────┘ one record for each reply
 //! ```
 
@@ -15,6 +15,7 @@ pub mod echo;
 pub mod idle;
 pub mod link;
 pub mod meter;
+pub mod mixed;
 pub mod pace;
 pub mod preflight;
 pub mod reactor;

@@ -36,9 +36,15 @@ impl Schedule {
         }
     }
 
+    /// When the next message is due.
+    #[must_use]
+    pub fn due(&self) -> Instant {
+        self.first + Duration::from_secs_f64(self.gone as f64 / self.per_second)
+    }
+
     /// Number and time of the next message, if it is due.
     pub fn next(&mut self, now: Instant) -> Option<(u64, Instant)> {
-        let due = self.first + Duration::from_secs_f64(self.gone as f64 / self.per_second);
+        let due = self.due();
         if due > now {
             return None;
         }

@@ -151,6 +151,20 @@ fn pair(workload: &WorkloadInfo) -> [Row; 2] {
                 grouped,
             ),
         ],
+        Family::Mixed => [
+            (
+                "p99 of small rooms beside the large one (light: without it)",
+                Figure::SmallRoomsP99Us,
+                Some(Figure::SmallRoomsAloneP99Us),
+                duration,
+            ),
+            (
+                "p99 of echoes beside the large room (light: without it)",
+                Figure::EchoesP99Us,
+                Some(Figure::EchoesAloneP99Us),
+                duration,
+            ),
+        ],
         _ if workload.compares_latency() => [("p99", Figure::P99Us, None, duration), CPU],
         _ => [CPU, ("Operations a second", Figure::PerSecond, None, short)],
     }

@@ -37,6 +37,11 @@ fn figures(family: Family) -> &'static [Row] {
             (Figure::IdleBytes, "bytes/connection", grouped),
             (Figure::TalkedBytes, "after talking", grouped),
         ],
+        Family::Mixed => &[
+            (Figure::SmallRoomsP99Us, "p99 of small rooms", duration),
+            (Figure::EchoesP99Us, "p99 of echoes", duration),
+            (Figure::CpuNs, "CPU ns/op of the large room", grouped),
+        ],
         Family::Stalled => &[(Figure::P99Us, "p99 of the others", duration)],
         Family::Connects => &[(Figure::CpuNs, "CPU ns/connection", grouped)],
         _ => &[

@@ -36,7 +36,7 @@ pub fn render(results: &Results) -> String {
     page + "</main></body></html>\n"
 }
 
-const FAMILIES: [(Family, &str, &str); 7] = [
+const FAMILIES: [(Family, &str, &str); 8] = [
     (
         Family::Echo,
         "Echo",
@@ -56,6 +56,11 @@ const FAMILIES: [(Family, &str, &str); 7] = [
         Family::Rooms,
         "Many rooms, many senders",
         "A thousand small rooms, and a room in which everyone talks.",
+    ),
+    (
+        Family::Mixed,
+        "Small rooms beside a large one",
+        "What small rooms and echoes wait while one room keeps the server's core busy, against the same before that room was there. They are sent at fixed rates by a process of their own; latency runs from the send to the time at which the kernel had the reply. The goal: a p99 of at most 10 ms, and of at most 3 times that without the large room. CPU is that of the whole server for each delivery in the large room.",
     ),
     (
         Family::Stalled,

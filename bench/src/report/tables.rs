@@ -4,7 +4,7 @@ use super::scale::duration;
 use super::svg::escape;
 use crate::results::{Cell, Figure, Results, Status, WorkloadInfo};
 use crate::servers::Origin;
-use crate::table::{best_of, grouped, place};
+use crate::table::{best_of, goal, grouped, place};
 use crate::workload::Family;
 use std::fmt::Write as _;
 
@@ -38,17 +38,60 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+const SMALL_ROOMS: [Column; 7] = [
+    ("p50", Figure::SmallRoomsP50Us, duration),
+    ("p99", Figure::SmallRoomsP99Us, duration),
+    ("max", Figure::SmallRoomsMaxUs, duration),
+    ("alone: p50", Figure::SmallRoomsAloneP50Us, duration),
+    ("p99", Figure::SmallRoomsAloneP99Us, duration),
+    ("max", Figure::SmallRoomsAloneMaxUs, duration),
+    ("p99 ratio", Figure::SmallRoomsRatio, grouped),
+];
+
+const ECHOES: [Column; 7] = [
+    ("p50", Figure::EchoesP50Us, duration),
+    ("p99", Figure::EchoesP99Us, duration),
+    ("max", Figure::EchoesMaxUs, duration),
+    ("alone: p50", Figure::EchoesAloneP50Us, duration),
+    ("p99", Figure::EchoesAloneP99Us, duration),
+    ("max", Figure::EchoesAloneMaxUs, duration),
+    ("p99 ratio", Figure::EchoesRatio, grouped),
+];
+
+const PROBER: [Column; 4] = [
+    ("sent late: p99", Figure::SentLateP99Us, duration),
+    ("max", Figure::SentLateMaxUs, duration),
+    ("read late: p99", Figure::ReadLateP99Us, duration),
+    ("max", Figure::ReadLateMaxUs, duration),
+];
+
 /// All figures of a workload.
 #[must_use]
 pub fn of_workload(results: &Results, workload: &WorkloadInfo) -> String {
-    let columns: &[Column] = if workload.family == Family::Idle {
-        &IDLE_COLUMNS
-    } else {
-        &COLUMNS
+    let mut text = "<details><summary>Figures</summary>".to_owned();
+    let tables: &[(&str, &[Column])] = match workload.family {
+        Family::Idle => &[("Server", &IDLE_COLUMNS)],
+        Family::Mixed => &[
+            ("Small rooms", &SMALL_ROOMS),
+            ("Echoes", &ECHOES),
+            ("The large room", &COLUMNS),
+            ("The prober", &PROBER),
+        ],
+        _ => &[("Server", &COLUMNS)],
     };
-    let mut text =
-        "<details><summary>Figures</summary><div class=\"scroll\"><table><tr><th>Server</th>"
-            .to_owned();
+    for (title, columns) in tables {
+        text.push_str(&table(results, workload, title, columns));
+    }
+    text.push_str("</details>");
+    for (reason, servers) in results.unable(workload) {
+        let servers = servers.join(", ");
+        let _ = write!(text, "<p class=\"soft\">{reason}: {}</p>", escape(&servers));
+    }
+    text
+}
+
+fn table(results: &Results, workload: &WorkloadInfo, title: &str, columns: &[Column]) -> String {
+    let mut text = format!("<div class=\"scroll\"><table><tr><th>{title}</th>");
     for (name, ..) in columns {
         let _ = write!(text, "<th>{name}</th>");
     }
@@ -57,12 +100,7 @@ pub fn of_workload(results: &Results, workload: &WorkloadInfo) -> String {
     for cell in results.ranked(workload) {
         text.push_str(&row(results, workload, cell, best, columns));
     }
-    text.push_str("</table></div></details>");
-    for (reason, servers) in results.unable(workload) {
-        let servers = servers.join(", ");
-        let _ = write!(text, "<p class=\"soft\">{reason}: {}</p>", escape(&servers));
-    }
-    text
+    text + "</table></div>"
 }
 
 fn row(
@@ -92,9 +130,19 @@ fn row(
             for (_, figure, write) in columns {
                 text.push_str(&figure_of(cell, *figure, *write));
             }
-            let place = place(results, cell, best, workload.ranking());
-            let notes = cell.notes().join("; ");
-            let _ = write!(text, "<td class=\"wrap\">{place} {}</td>", escape(&notes));
+            let ranking = workload.ranking();
+            let is_ranked = columns.iter().any(|(_, figure, _)| *figure == ranking);
+            let mut parts = Vec::new();
+            if is_ranked {
+                parts.push(place(results, cell, best, ranking));
+                parts.extend(cell.meets_mixed_goal().map(|met| goal(met).to_owned()));
+                parts.extend(cell.notes());
+            }
+            let _ = write!(
+                text,
+                "<td class=\"wrap\">{}</td>",
+                escape(&parts.join("; "))
+            );
         }
     }
     text + "</tr>"
