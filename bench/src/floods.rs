@@ -1,7 +1,8 @@
-//! What an echo waits beside a hundred peers that flood: of each kind of input that costs more than it
-//! weighs, and of plain messages of 64 KiB, which all others are held against.
+//! What an echo and `/healthz` wait beside a hundred peers that flood: of each kind of input that costs
+//! more than it weighs, and of plain messages of 64 KiB, which all others are held against.
 //!
-//! Server on its processor, flooders and the one who measures on the load's. Who floods sends as fast as
+//! Server on its processor (on two where rooms shall have their home on another core than those who
+//! send to them), flooders and the one who measures on the load's. Who floods sends as fast as
 //! the server takes it and reads whatever comes back.
 
 use crate::arguments::FloodsArguments;
@@ -14,7 +15,7 @@ use crate::load::transport::{Compression, Security, Transport};
 use crate::load::wire::mark_compressed;
 use crate::pin::{self, Processors, stay_on};
 use crate::results::Spread;
-use crate::servers::{Binaries, Server, StartError, Terms, catalogue, start};
+use crate::servers::{Binaries, Server, Start, StartError, Terms, catalogue, start};
 use crate::workload::fits;
 use anyhow::{Context as _, Result, ensure};
 use codec::Opcode;
@@ -24,6 +25,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,12 +35,18 @@ const FLOODERS: usize = 100;
 const WARM_UP: Duration = Duration::from_millis(300);
 /// From one echo to the next.
 const PAUSE: Duration = Duration::from_millis(1);
+/// From one look at `/healthz`, for which every core is asked, to the next.
+const HEALTH_PAUSE: Duration = Duration::from_millis(10);
+/// Whoever waits longer for `/healthz` is not answered.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a flooder sends over and over is about as long.
 const FLOOD_BYTES: usize = 128 << 10;
 
 /// A kind of flood.
 struct Kind {
     name: &'static str,
+    /// Of the server.
+    cores: usize,
     compression: Compression,
     path: fn(usize) -> String,
     /// Sent once.
@@ -45,6 +54,23 @@ struct Kind {
     /// Sent over and over: whole frames.
     again: Vec<u8>,
 }
+
+/// Milliseconds that half and 99 % of something waited no longer than.
+type Waits = (f64, f64);
+
+fn waits_of(histogram: &Histogram<u64>) -> Waits {
+    let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+    (ms(0.5), ms(0.99))
+}
+
+/// What a round found.
+struct Found {
+    echo: Waits,
+    health: Waits,
+}
+
+/// By kind and server, of every round.
+type Table = BTreeMap<(usize, usize), Vec<Found>>;
 
 /// Measures and prints a table.
 pub fn run(arguments: &FloodsArguments) -> Result<()> {
@@ -59,23 +85,22 @@ pub fn run(arguments: &FloodsArguments) -> Result<()> {
     stay_on(&[processors.load()])?;
     let out = binaries.target.join("bench/floods");
     let certificates = Certificates::make(&out.join("tls"))?;
-    let mut found: BTreeMap<(usize, usize), Vec<(f64, f64)>> = BTreeMap::new();
+    let mut found = Table::new();
     for _ in 0..arguments.rounds {
         for (row, kind) in kinds.iter().enumerate() {
             for (column, server) in servers.iter().enumerate() {
                 let terms = Terms {
-                    threads: 1,
+                    threads: kind.cores,
                     transport: Transport {
                         security: Security::Plain,
                         compression: kind.compression,
                     },
                     certificates: &certificates,
                 };
-                let running = start(server, terms, &processors, &out).map_err(reason)?;
-                let waits = beside(&running.target, kind, arguments.seconds)
+                let (server, health) = with_health(server)?;
+                let running = start(&server, terms, &processors, &out).map_err(reason)?;
+                let waits = beside(&running.target, health, kind, arguments.seconds)
                     .with_context(|| format!("{} beside {}", server.name, kind.name))?;
-                let ms = |quantile| waits.value_at_quantile(quantile) as f64 / 1e6;
-                let waits = (ms(0.5), ms(0.99));
                 found.entry((row, column)).or_default().push(waits);
             }
         }
@@ -91,8 +116,21 @@ fn reason(error: StartError) -> anyhow::Error {
     }
 }
 
+/// The server with its internal listener on a free port, and where that is.
+fn with_health(server: &Server) -> Result<(Server, SocketAddrV4)> {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free.local_addr()?.port());
+    let mut server = server.clone();
+    if let Start::Program { arguments, .. } = &mut server.start {
+        let flag = arguments.iter().position(|it| it == "--internal-listen");
+        let value = flag.and_then(|at| arguments.get_mut(at + 1));
+        *value.context("the server has no internal listener")? = address.to_string();
+    }
+    Ok((server, address))
+}
+
 /// The median of all rounds, with its quartiles.
-fn print(kinds: &[Kind], servers: &[Server], found: &BTreeMap<(usize, usize), Vec<(f64, f64)>>) {
+fn print(kinds: &[Kind], servers: &[Server], found: &Table) {
     let written = |values: Vec<f64>| {
         Spread::of(values).map_or(String::new(), |spread| {
             let (lower, upper) = (spread.lower_quartile, spread.upper_quartile);
@@ -102,20 +140,24 @@ fn print(kinds: &[Kind], servers: &[Server], found: &BTreeMap<(usize, usize), Ve
     print!("{:<22}", "ms: p50, p99");
     servers.iter().for_each(|one| print!("{:>44}", one.name));
     println!();
-    for (row, kind) in kinds.iter().enumerate() {
-        print!("{:<22}", kind.name);
+    let line = |name: &str, row: usize, waits: fn(&Found) -> Waits| {
+        print!("{name:<22}");
         for column in 0..servers.len() {
-            let rounds = &found[&(row, column)];
-            let p50 = written(rounds.iter().map(|waits| waits.0).collect());
-            let p99 = written(rounds.iter().map(|waits| waits.1).collect());
+            let rounds = || found[&(row, column)].iter().map(waits);
+            let p50 = written(rounds().map(|waits| waits.0).collect());
+            let p99 = written(rounds().map(|waits| waits.1).collect());
             print!("{:>44}", format!("{p50}  {p99}"));
         }
         println!();
+    };
+    for (row, kind) in kinds.iter().enumerate() {
+        line(kind.name, row, |found| found.echo);
+        line("  /healthz", row, |found| found.health);
     }
 }
 
-/// How long echoes wait beside flooders of a kind.
-fn beside(target: &Target, kind: &Kind, seconds: f64) -> Result<Histogram<u64>> {
+/// How long echoes and `/healthz` wait beside flooders of a kind.
+fn beside(target: &Target, health: SocketAddrV4, kind: &Kind, seconds: f64) -> Result<Found> {
     let flooders = dial_all(target, 0..FLOODERS, kind.path)?;
     let plain = Target {
         compression: Compression::Off,
@@ -129,11 +171,17 @@ fn beside(target: &Target, kind: &Kind, seconds: f64) -> Result<Histogram<u64>> 
             is_over.store(true, Ordering::Relaxed);
             flooded
         });
-        let waits = echo(&probe[0], Duration::from_secs_f64(seconds), &is_over);
+        let looking = scope.spawn(|| looks(health, &is_over));
+        let echoes = echo(&probe[0], Duration::from_secs_f64(seconds), &is_over);
         is_over.store(true, Ordering::Relaxed);
         let flooded = flooding.join();
         flooded.map_err(|_| anyhow::anyhow!("the flood panicked"))??;
-        waits
+        let looks = looking.join();
+        let looks = looks.map_err(|_| anyhow::anyhow!("looking at /healthz panicked"))??;
+        Ok(Found {
+            echo: waits_of(&echoes?),
+            health: waits_of(&looks),
+        })
     })
 }
 
@@ -175,6 +223,37 @@ fn flood(links: &[Link], kind: &Kind, is_over: &AtomicBool) -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// One look at `/healthz` after the other, each over a connection of its own.
+fn looks(address: SocketAddrV4, is_over: &AtomicBool) -> Result<Histogram<u64>> {
+    let began = Instant::now();
+    let mut waits = histogram();
+    while !is_over.load(Ordering::Relaxed) {
+        let since = Instant::now();
+        look(address).context("/healthz")?;
+        if began.elapsed() > WARM_UP {
+            waits.record(since.elapsed().as_nanos() as u64)?;
+        }
+        thread::sleep(HEALTH_PAUSE);
+    }
+    Ok(waits)
+}
+
+fn look(address: SocketAddrV4) -> Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    // With 503 it names cores that were silent for a second, which is what is measured here.
+    let is_answer = |status: &str| answer.starts_with(format!("HTTP/1.1 {status} ").as_bytes());
+    ensure!(
+        is_answer("200") || is_answer("503"),
+        "answered {}",
+        String::from_utf8_lossy(&answer)
+    );
     Ok(())
 }
 
@@ -230,6 +309,7 @@ fn kinds() -> Vec<Kind> {
     let to_echo: fn(usize) -> String = |_| "/echo".to_owned();
     let kind = |name, compression, frames: &[u8]| Kind {
         name,
+        cores: 1,
         compression,
         path: to_echo,
         first: Vec::new(),
@@ -246,6 +326,12 @@ fn kinds() -> Vec<Kind> {
         path,
         ..plain(name, &one(Opcode::Binary, b"x"))
     };
+    // Connections and homes are spread over the cores independently, so half of what is published goes
+    // to the other one.
+    let elsewhere = |name, path| Kind {
+        cores: 2,
+        ..publications(name, path)
+    };
     let by_message = |name, payload: &[u8]| kind(name, Compression::Message, &compressed(payload));
     vec![
         plain("plain-64KiB", &one(Opcode::Binary, &[b'x'; 64 << 10])),
@@ -253,9 +339,14 @@ fn kinds() -> Vec<Kind> {
         plain("messages-0B", &one(Opcode::Binary, b"")),
         plain("messages-1KiB", &one(Opcode::Binary, &[b'x'; 1 << 10])),
         plain("pings", &one(Opcode::Ping, b"")),
+        plain("pings-125B", &one(Opcode::Ping, &[b'x'; 125])),
         plain("fragments-1B", &fragments.concat()),
         publications("rooms-of-one-1B", |index| format!("/rooms/flood-{index}")),
         publications("one-room-1B", |_| "/rooms/flood".to_owned()),
+        elsewhere("rooms-of-one-2cores", |index| {
+            format!("/rooms/flood-{index}")
+        }),
+        elsewhere("one-room-2cores", |_| "/rooms/flood".to_owned()),
         by_message("deflate-empty-blocks", &empty_blocks(7_000)),
         by_message("deflate-stored-blocks", &stored_blocks(13_000)),
         by_message("deflate-1B", &one_letter()),

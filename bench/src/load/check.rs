@@ -83,6 +83,12 @@ impl EchoCheck {
         self.due
     }
 
+    /// How much of the message at hand is still to come.
+    #[must_use]
+    pub fn left(&self, template: &Template) -> usize {
+        template.frame_bytes() - self.at
+    }
+
     /// Takes received bytes; says how many messages they completed. `sent` is how many were sent.
     pub fn receive(
         &mut self,
@@ -178,6 +184,12 @@ impl RoomLog {
             first_sender,
             senders: (0..senders).map(|_| Sender::default()).collect(),
         }
+    }
+
+    /// How much of the message at hand a subscriber lacks that has received `at` bytes.
+    #[must_use]
+    pub fn left(&self, at: u64) -> usize {
+        (self.frame_bytes - at % self.frame_bytes) as usize
     }
 
     /// Those who send.

@@ -3,7 +3,7 @@
 use super::check::EchoCheck;
 use super::dial::{Target, dial_all};
 use super::link::{Buffers, Link, Received};
-use super::wire::Template;
+use super::wire::{Template, without_pings};
 use crate::proc::Process;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use std::thread::sleep;
@@ -111,23 +111,4 @@ fn receive_own(
         }
     }
     Ok(())
-}
-
-/// A connection that was idle for long may have been pinged. A server sends a ping in one piece.
-fn without_pings(mut bytes: &[u8]) -> &[u8] {
-    while let [0x89, length, rest @ ..] = bytes {
-        bytes = rest.get(usize::from(*length)..).unwrap_or(&[]);
-    }
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_pings;
-
-    #[test]
-    fn pings_before_a_reply_are_left_out() {
-        assert_eq!(without_pings(&[0x89, 0, 0x89, 2, 7, 7, 0x81, 0]), [0x81, 0]);
-        assert_eq!(without_pings(&[0x81, 0]), [0x81, 0]);
-    }
 }

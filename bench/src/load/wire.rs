@@ -126,6 +126,43 @@ impl Template {
     }
 }
 
+/// A piece of what a server sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Piece<'a> {
+    /// A message, or a part of one.
+    Message(&'a [u8]),
+    /// The payload of a ping, which whoever was idle for long may get between messages.
+    Ping(&'a [u8]),
+}
+
+/// The first piece of `bytes`, and what follows it. `left` is how much of a message is still to come: all
+/// of it between two messages. A server sends a ping at once.
+#[must_use]
+pub fn first_piece(bytes: &[u8], left: usize, frame_bytes: usize) -> (Piece<'_>, &[u8]) {
+    if let [0x89, length, rest @ ..] = bytes
+        && left == frame_bytes
+        && let Some((payload, rest)) = rest.split_at_checked(usize::from(*length))
+    {
+        return (Piece::Ping(payload), rest);
+    }
+    let (message, rest) = bytes.split_at(left.min(bytes.len()));
+    (Piece::Message(message), rest)
+}
+
+/// What follows the pings that a connection got between two messages.
+#[must_use]
+pub fn without_pings(mut bytes: &[u8]) -> &[u8] {
+    while let (Piece::Ping(_), rest) = first_piece(bytes, 1, 1) {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The answer to a ping.
+pub fn append_pong(payload: &[u8], out: &mut Vec<u8>) {
+    frame::encode_masked(Opcode::Pong, true, KEY, payload, out);
+}
+
 /// Says of a client's frame that its message is compressed (RSV1, RFC 7692 section 6).
 pub fn mark_compressed(frame: &mut [u8]) {
     frame[0] |= 0x40;
@@ -167,6 +204,30 @@ mod tests {
             bad[at] ^= 1;
             assert_eq!(template.parse(&bad), None, "byte {at}");
         }
+    }
+
+    #[test]
+    fn pings_before_a_reply_are_left_out() {
+        assert_eq!(without_pings(&[0x89, 0, 0x89, 2, 7, 7, 0x81, 0]), [0x81, 0]);
+        assert_eq!(without_pings(&[0x81, 0]), [0x81, 0]);
+        assert!(without_pings(&[0x89, 0]).is_empty());
+    }
+
+    #[test]
+    fn pieces_end_with_messages_and_pings_lie_between_them() {
+        let message = [0x81, 2, 0x89, 0x89];
+        let bytes = [&message[..], &[0x89, 1, 7], &message[..2]].concat();
+        let (piece, rest) = first_piece(&bytes, 4, 4);
+        assert_eq!(piece, Piece::Message(&message));
+        let (piece, rest) = first_piece(rest, 4, 4);
+        assert_eq!(piece, Piece::Ping(&[7]));
+        assert_eq!(
+            first_piece(rest, 4, 4),
+            (Piece::Message(&message[..2]), &[][..])
+        );
+        // In the middle of a message it is no ping.
+        let rest = &message[2..];
+        assert_eq!(first_piece(rest, 2, 4), (Piece::Message(rest), &[][..]));
     }
 
     #[test]

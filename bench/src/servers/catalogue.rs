@@ -88,7 +88,7 @@ fn program_of_build(path: &Path) -> PathBuf {
 
 /// The epoll version in C: a second's work, so it is done whenever it takes part. Returns whether there
 /// is a compiler.
-fn compile_c(root: &Path, program: &Path) -> Result<bool> {
+pub fn compile_c(root: &Path, program: &Path) -> Result<bool> {
     let sources = root.join("bench/epoll-c");
     if let Some(directory) = program.parent() {
         std::fs::create_dir_all(directory)

@@ -3,6 +3,8 @@
 mod catalogue;
 mod child;
 
+#[cfg(test)]
+pub use catalogue::compile_c;
 pub use catalogue::{Binaries, catalogue};
 pub use child::{StartError, Terms, start, version};
 

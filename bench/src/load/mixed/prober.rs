@@ -155,3 +155,115 @@ fn write_line(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
     out.write_all(&line)?;
     out.flush().context("the prober's other end has gone")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::servers::compile_c;
+    use std::path::Path;
+
+    /// The epoll version in C, which is built in a second. It pings often, and who does not answer is
+    /// closed.
+    struct Server(Child, SocketAddrV4);
+
+    impl Server {
+        fn start(directory: &Path) -> Self {
+            let program = directory.join("bench-epoll-c");
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            assert!(compile_c(&root, &program).unwrap());
+            let mut child = Command::new(program)
+                .args(["--listen", "127.0.0.1:0", "--heartbeat", "0.25"])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            let mut output = BufReader::new(child.stdout.take().unwrap());
+            output.read_line(&mut line).unwrap();
+            let address = line.split("http://").nth(1).unwrap();
+            let address = address.split(' ').next().unwrap().parse().unwrap();
+            Self(child, address)
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn setup(server: SocketAddrV4) -> Setup {
+        Setup {
+            server,
+            first: 50_000,
+            processor: 0,
+            mix: Mix {
+                large: 1,
+                at_once: 1,
+                rooms: 5,
+                members: 4,
+                room_rate: 10.0,
+                echoes: 3,
+                echo_rate: 20.0,
+            },
+        }
+    }
+
+    /// The prober's answers to these lines. It runs on a thread whose processor and priority it may
+    /// change.
+    fn answers(lines: String) -> (Result<()>, Vec<Answer>) {
+        let run = || {
+            let mut written = Vec::new();
+            let ended = obey(lines.as_bytes(), &mut written);
+            let read =
+                |line: std::io::Result<String>| serde_json::from_str(&line.unwrap()).unwrap();
+            (ended, written.lines().map(read).collect())
+        };
+        std::thread::scope(|scope| scope.spawn(run).join().unwrap())
+    }
+
+    fn line(value: &impl Serialize) -> String {
+        serde_json::to_string(value).unwrap() + "\n"
+    }
+
+    #[test]
+    fn orders_each_give_a_phase_in_which_every_reply_came_and_was_stamped() {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Server::start(directory.path());
+        let order = Order {
+            warm_up: Duration::from_millis(200),
+            measured: Duration::from_millis(400),
+        };
+        let lines = line(&setup(server.1)) + &line(&order) + &line(&order);
+        let (ended, answers) = answers(lines);
+        ended.unwrap();
+        assert!(matches!(answers[0], Answer::Ready));
+        assert_eq!(answers.len(), 3);
+        for answer in &answers[1..] {
+            let Answer::Measured(phase) = answer else {
+                panic!("{answer:?}");
+            };
+            // In 0.4 of 0.6 s 20 messages to four members each and 24 echoes are due, and perhaps one of each
+            // at both ends. What was due before
+            // and was sent late counts as a reply, though not as late.
+            assert!((44..=46).contains(&phase.sent_late.count), "{phase:?}");
+            assert!((76..=120).contains(&phase.rooms.count), "{phase:?}");
+            assert!((23..=36).contains(&phase.echoes.count), "{phase:?}");
+            assert_eq!((phase.missing, phase.unstamped), (0, 0));
+            assert!(phase.rooms.p50_us > 0.0 && phase.echoes.p50_us > 0.0);
+            assert!(phase.read_late.count > 0 && phase.processor_share > 0.0);
+        }
+    }
+
+    #[test]
+    fn server_that_is_not_there_is_a_failure() {
+        let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let std::net::SocketAddr::V4(address) = unused.local_addr().unwrap() else {
+            panic!("an IPv4 address");
+        };
+        drop(unused);
+        let (ended, answers) = answers(line(&setup(address)));
+        assert!(ended.unwrap_err().to_string().contains("cannot connect"));
+        assert_eq!(answers.len(), 0);
+    }
+}

@@ -7,9 +7,9 @@ use crate::load::check::{EchoCheck, Fault, RoomLog};
 use crate::load::dial::{Target, dial_all};
 use crate::load::link::Link;
 use crate::load::pace::Schedule;
-use crate::load::wire::Template;
+use crate::load::wire::{Piece, Template, append_pong, first_piece};
 use crate::proc::own_thread_cpu;
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use codec::Kind;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -192,38 +192,100 @@ impl Probes {
     }
 
     fn receive(&mut self, index: usize, clocks: &Clocks, recorder: &mut Recorder) -> Result<()> {
-        let socket = self.links[index].socket();
-        let (bytes, stamp) = match stamp::receive(socket, &mut self.buffer)? {
-            Read::Nothing => return Ok(()),
-            Read::Bytes(bytes, stamp) => (&self.buffer[..bytes], stamp),
-            Read::End => bail!("{}", Fault::Closed),
-        };
-        let arrival = Arrival {
-            arrived: stamp.map(|stamp| clocks.instant_of(stamp)),
-            read: Instant::now(),
-        };
-        recorder.read(arrival);
-        let mut arrived = 0;
-        if let Some(before) = self.received.get_mut(index) {
-            let log = &mut self.rooms[index / self.mix.members];
-            *before = log
-                .receive(&self.room_template, *before, bytes, |sent, count| {
-                    recorder.arrived(Probe::Room, sent, arrival, count);
-                    arrived += count;
-                })
-                .map_err(|fault| anyhow!("{fault}"))?;
-        } else {
-            let echo = &mut self.echoes[index - self.received.len()];
-            let count = echo
-                .check
-                .receive(&mut self.echo_template, echo.sent, bytes)
-                .map_err(|fault| anyhow!("{fault}"))?;
-            for sent in echo.times.drain(..count as usize) {
-                recorder.arrived(Probe::Echo, sent, arrival, 1);
-                arrived += 1;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = stamp::receive(self.links[index].socket(), &mut buffer)?;
+        if let Read::Bytes(bytes, stamp) = read {
+            let arrival = Arrival {
+                arrived: stamp.map(|stamp| clocks.instant_of(stamp)),
+                read: Instant::now(),
+            };
+            recorder.read(arrival);
+            self.take(index, &buffer[..bytes], arrival, recorder)?;
+        }
+        self.buffer = buffer;
+        ensure!(read != Read::End, "{}", Fault::Closed);
+        Ok(())
+    }
+
+    /// Checks what came. Pings are answered: between the phases a connection may be idle for long.
+    fn take(
+        &mut self,
+        index: usize,
+        mut bytes: &[u8],
+        arrival: Arrival,
+        recorder: &mut Recorder,
+    ) -> Result<()> {
+        while !bytes.is_empty() {
+            let (left, frame_bytes) = self.left(index);
+            let (piece, rest) = first_piece(bytes, left, frame_bytes);
+            bytes = rest;
+            match piece {
+                Piece::Ping(payload) => {
+                    self.message.clear();
+                    append_pong(payload, &mut self.message);
+                    self.send(index)?;
+                }
+                Piece::Message(piece) if index < self.received.len() => {
+                    self.take_of_room(index, piece, arrival, recorder)?;
+                }
+                Piece::Message(piece) => self.take_of_echo(index, piece, arrival, recorder)?,
             }
         }
+        Ok(())
+    }
+
+    /// How much of the message at hand is still to come, and the length of all of it.
+    fn left(&self, index: usize) -> (usize, usize) {
+        match self.received.get(index) {
+            Some(&received) => (
+                self.rooms[index / self.mix.members].left(received),
+                self.room_template.frame_bytes(),
+            ),
+            None => (
+                self.echoes[index - self.received.len()]
+                    .check
+                    .left(&self.echo_template),
+                self.echo_template.frame_bytes(),
+            ),
+        }
+    }
+
+    fn take_of_room(
+        &mut self,
+        index: usize,
+        bytes: &[u8],
+        arrival: Arrival,
+        recorder: &mut Recorder,
+    ) -> Result<()> {
+        let log = &mut self.rooms[index / self.mix.members];
+        let before = self.received[index];
+        let mut arrived = 0;
+        self.received[index] = log
+            .receive(&self.room_template, before, bytes, |sent, count| {
+                recorder.arrived(Probe::Room, sent, arrival, count);
+                arrived += count;
+            })
+            .map_err(|fault| anyhow!("{fault}"))?;
         self.outstanding -= arrived;
+        Ok(())
+    }
+
+    fn take_of_echo(
+        &mut self,
+        index: usize,
+        bytes: &[u8],
+        arrival: Arrival,
+        recorder: &mut Recorder,
+    ) -> Result<()> {
+        let echo = &mut self.echoes[index - self.received.len()];
+        let count = echo
+            .check
+            .receive(&mut self.echo_template, echo.sent, bytes)
+            .map_err(|fault| anyhow!("{fault}"))?;
+        for sent in echo.times.drain(..count as usize) {
+            recorder.arrived(Probe::Echo, sent, arrival, 1);
+        }
+        self.outstanding -= u64::from(count);
         Ok(())
     }
 
