@@ -243,9 +243,9 @@ mod tests {
             let Answer::Measured(phase) = answer else {
                 panic!("{answer:?}");
             };
-            // In 0.4 of 0.6 s 20 messages to four members each and 24 echoes are due, and perhaps one of each
-            // at both ends. What was due before
-            // and was sent late counts as a reply, though not as late.
+            // In 0.4 of 0.6 s 20 messages to four members each and 24 echoes are due, and perhaps one of
+            // each more at the end. What was due before and was sent late counts as a reply, though not
+            // as late.
             assert!((44..=46).contains(&phase.sent_late.count), "{phase:?}");
             assert!((76..=120).contains(&phase.rooms.count), "{phase:?}");
             assert!((23..=36).contains(&phase.echoes.count), "{phase:?}");
