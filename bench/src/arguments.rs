@@ -84,7 +84,7 @@ pub struct CompareArguments {
     /// The main workloads in one short round: ends within three minutes.
     #[arg(long)]
     quick: bool,
-    /// A smoke run: our servers and the epoll version with few connections. Checks every reply,
+    /// A smoke run: our servers and the epoll versions with few connections. Checks every reply,
     /// measures nothing that counts.
     #[arg(long, conflicts_with = "quick")]
     tiny: bool,

@@ -6,8 +6,8 @@ use crate::{cargo, workspace};
 use anyhow::Result;
 use std::process::Command;
 
-/// Hubbub on both drivers and the epoll version, a second or so for each workload. Hubbub is the release
-/// build; the load and the epoll version are those that the tests are built with, since no time counts.
+/// Hubbub on both drivers and the epoll versions, a second or so for each workload. Hubbub is the release
+/// build; the load and the epoll version in Rust are those that the tests are built with, since no time counts.
 pub fn step() -> Result<Counts> {
     let server = workspace::release_server()?;
     cargo::test_build()?;
