@@ -37,7 +37,7 @@ use proc::Process;
 use results::{Cell, Status};
 use servers::{Binaries, Server, catalogue};
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufReader, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Report { results } => draw_again(&results),
         Command::Floor { mode, listen } => floor::serve(mode, listen).map(|()| ExitCode::SUCCESS),
         Command::Probes => {
-            prober::serve(std::io::stdin().lock(), std::io::stdout().lock())?;
+            prober::serve(BufReader::new(std::io::stdin()), std::io::stdout().lock())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::ExecPinned {

@@ -15,13 +15,18 @@ use crate::pin;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Signal, set_parent_process_death_signal, setpriority_process};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddrV4;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::thread;
 use std::time::Duration;
 
 /// The highest, so that whatever else has its processor makes room at once.
 const PRIORITY: i32 = -20;
+
+/// How often the prober looks for an order.
+const REST: Duration = Duration::from_millis(5);
 
 /// What the prober must know.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -116,18 +121,23 @@ impl Drop for Prober {
 }
 
 /// Is the prober, until there are no more orders.
-pub fn serve(orders: impl BufRead, mut answers: impl Write) -> Result<()> {
+pub fn serve(orders: impl BufRead + Send, mut answers: impl Write) -> Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    let served = obey(orders, &mut answers);
-    if let Err(error) = &served {
-        write_line(&mut answers, &Answer::Failed(format!("{error:#}")))?;
-    }
-    served
+    let (lines, to_obey) = mpsc::channel();
+    thread::scope(|scope| {
+        // On a thread of its own, because between two orders there are pings to be answered.
+        scope.spawn(move || orders.lines().try_for_each(|line| lines.send(line)));
+        let served = obey(&to_obey, &mut answers);
+        if let Err(error) = &served {
+            // The bench ends this process when it has read why.
+            write_line(&mut answers, &Answer::Failed(format!("{error:#}")))?;
+        }
+        served
+    })
 }
 
-fn obey(orders: impl BufRead, answers: &mut impl Write) -> Result<()> {
-    let mut lines = orders.lines();
-    let setup: Setup = serde_json::from_str(&lines.next().context("no setup came")??)?;
+fn obey(orders: &Receiver<io::Result<String>>, answers: &mut impl Write) -> Result<()> {
+    let setup: Setup = serde_json::from_str(&orders.recv().context("no setup came")??)?;
     pin::raise_open_files();
     // A prober may share the load's processor, and runs there all the same if another is refused.
     let _ = pin::stay_on(&[setup.processor]);
@@ -140,13 +150,20 @@ fn obey(orders: impl BufRead, answers: &mut impl Write) -> Result<()> {
     };
     let mut probes = Probes::connect(&target, setup.first, setup.mix)?;
     write_line(answers, &Answer::Ready)?;
-    for line in lines {
-        let order: Order = serde_json::from_str(&line?)?;
+    loop {
+        let line = match orders.try_recv() {
+            Ok(line) => line?,
+            Err(TryRecvError::Empty) => {
+                probes.rest(REST)?;
+                continue;
+            }
+            Err(TryRecvError::Disconnected) => return Ok(()),
+        };
+        let order: Order = serde_json::from_str(&line)?;
         let mut phase = probes.measure(order.warm_up, order.measured)?;
         phase.has_priority = has_priority;
         write_line(answers, &Answer::Measured(phase))?;
     }
-    Ok(())
 }
 
 fn write_line(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
@@ -172,7 +189,7 @@ mod tests {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
             assert!(compile_c(&root, &program).unwrap());
             let mut child = Command::new(program)
-                .args(["--listen", "127.0.0.1:0", "--heartbeat", "0.25"])
+                .args(["--listen", "127.0.0.1:0", "--heartbeat", "0.5"])
                 .stdout(Stdio::piped())
                 .spawn()
                 .unwrap();
@@ -209,21 +226,29 @@ mod tests {
         }
     }
 
-    /// The prober's answers to these lines. It runs on a thread whose processor and priority it may
-    /// change.
-    fn answers(lines: String) -> (Result<()>, Vec<Answer>) {
-        let run = || {
-            let mut written = Vec::new();
-            let ended = obey(lines.as_bytes(), &mut written);
-            let read =
-                |line: std::io::Result<String>| serde_json::from_str(&line.unwrap()).unwrap();
+    /// The prober's answers to these lines, each of which comes so long after the one before. It runs on
+    /// a thread whose processor and priority it may change.
+    fn answers(lines: &[String], pause: Duration) -> (Result<()>, Vec<Answer>) {
+        let (orders, to_obey) = mpsc::channel();
+        thread::scope(|scope| {
+            let prober = scope.spawn(move || {
+                let mut written = Vec::new();
+                (obey(&to_obey, &mut written), written)
+            });
+            for line in lines {
+                // If it has failed, it takes no more.
+                let _ = orders.send(Ok(line.clone()));
+                thread::sleep(pause);
+            }
+            drop(orders);
+            let (ended, written) = prober.join().unwrap();
+            let read = |line: io::Result<String>| serde_json::from_str(&line.unwrap()).unwrap();
             (ended, written.lines().map(read).collect())
-        };
-        std::thread::scope(|scope| scope.spawn(run).join().unwrap())
+        })
     }
 
     fn line(value: &impl Serialize) -> String {
-        serde_json::to_string(value).unwrap() + "\n"
+        serde_json::to_string(value).unwrap()
     }
 
     #[test]
@@ -234,8 +259,10 @@ mod tests {
             warm_up: Duration::from_millis(200),
             measured: Duration::from_millis(400),
         };
-        let lines = line(&setup(server.1)) + &line(&order) + &line(&order);
-        let (ended, answers) = answers(lines);
+        // Twice the time after which who answers no ping is closed.
+        let pause = Duration::from_secs(2);
+        let lines = [line(&setup(server.1)), line(&order), line(&order)];
+        let (ended, answers) = answers(&lines, pause);
         ended.unwrap();
         assert!(matches!(answers[0], Answer::Ready));
         assert_eq!(answers.len(), 3);
@@ -262,7 +289,7 @@ mod tests {
             panic!("an IPv4 address");
         };
         drop(unused);
-        let (ended, answers) = answers(line(&setup(address)));
+        let (ended, answers) = answers(&[line(&setup(address))], Duration::ZERO);
         assert!(ended.unwrap_err().to_string().contains("cannot connect"));
         assert_eq!(answers.len(), 0);
     }

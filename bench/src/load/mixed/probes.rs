@@ -122,13 +122,7 @@ impl Probes {
                 true => rooms.due().min(echoes.due()).min(until),
                 false => until + DRAIN,
             };
-            self.wait(next, &mut events)?;
-            let clocks = Clocks::now();
-            for event in events.drain(..).filter(|it| it.data.u64() != TIMER) {
-                let index = event.data.u64() as usize;
-                self.receive(index, &clocks, &mut recorder)
-                    .with_context(|| format!("probe {index}"))?;
-            }
+            self.serve(next, &mut events, &mut recorder)?;
         }
         self.forget();
         let mut phase = recorder.finish();
@@ -136,6 +130,30 @@ impl Probes {
         phase.processor_share =
             (own_thread_cpu() - used).as_secs_f64() / start.elapsed().as_secs_f64();
         Ok(phase)
+    }
+
+    /// Sends nothing for a while, but answers pings.
+    pub fn rest(&mut self, time: Duration) -> Result<()> {
+        let until = Instant::now() + time;
+        let mut uncounted = Recorder::new(until);
+        self.serve(until, &mut Vec::with_capacity(EVENTS), &mut uncounted)
+    }
+
+    /// Takes what comes until a message is due, and returns after the first look that found something.
+    fn serve(
+        &mut self,
+        next: Instant,
+        events: &mut Vec<epoll::Event>,
+        recorder: &mut Recorder,
+    ) -> Result<()> {
+        self.wait(next, events)?;
+        let clocks = Clocks::now();
+        for event in events.drain(..).filter(|it| it.data.u64() != TIMER) {
+            let index = event.data.u64() as usize;
+            self.receive(index, &clocks, recorder)
+                .with_context(|| format!("probe {index}"))?;
+        }
+        Ok(())
     }
 
     /// Sleeps until something comes, or until a message is due.
