@@ -22,18 +22,18 @@ use super::{
     families::{Families, Label},
 };
 
-/// What the metrics tell of the configuration.
+/// The parts of the configuration that the metrics show.
 #[derive(Clone, Debug, Default)]
 pub struct Configured {
     /// The entries of the table of protocols.
     pub protocols: Vec<&'static str>,
-    /// Bounds by their key: bytes, seconds or numbers.
+    /// Bounds by their key, in bytes, seconds or numbers.
     pub limits: Vec<(&'static str, f64)>,
     /// When the listeners' certificates expire, in seconds since 1970; 0 without TLS.
     pub certificates: Vec<(&'static str, f64)>,
 }
 
-/// All endings that there can be: a few dozen, found among thousands of codes, so found once.
+/// All possible endings: a few dozen among thousands of codes, so they are searched for only once.
 static ENDINGS: LazyLock<Vec<Ending>> = LazyLock::new(Ending::all);
 
 /// All series, in the text format.
@@ -53,7 +53,7 @@ pub(super) async fn metrics(State(status): State<Status>) -> Response {
     }
 }
 
-/// What all cores have counted together.
+/// The sum of the counts of all cores.
 pub(super) fn total(standings: &[Standing]) -> Tally {
     let snapshots = snapshots(standings);
     let mut total = Tally::new(snapshots.first().map_or(0, |it| it.tally.open.len()));
@@ -99,22 +99,22 @@ fn now(families: &mut Families, status: &Status, standings: &[Standing], total: 
     );
     families.gauge(
         "hubbub_subscriptions",
-        "Subscribers over all rooms.",
+        "Subscribers of all rooms.",
         sum(|it| it.subscriptions),
     );
     families.gauge(
         "hubbub_send_queue_bytes",
-        "Bytes that wait for all connections together.",
+        "Bytes that wait to be sent, over all connections.",
         sum(|it| it.send_queue_bytes),
     );
     families.gauge(
         "hubbub_send_queues_held_bytes",
-        "Bytes of memory held for peers that do not read as fast as they are sent to.",
+        "Bytes of memory held for peers that read more slowly than messages arrive for them.",
         sum(|it| it.held_bytes),
     );
     families.gauge(
         "hubbub_unfinished_held_bytes",
-        "Bytes of memory for what has come and is not whole yet.",
+        "Bytes of memory for input that has arrived only in part, or is kept while a connection is not read.",
         sum(|it| it.unfinished_bytes),
     );
     families.gauge(
@@ -128,7 +128,7 @@ fn described(families: &mut Families, status: &Status) {
     let cores = status.cores();
     families.gauge(
         "hubbub_rooms",
-        "Rooms, those included that are empty and kept for a while.",
+        "Rooms, including empty ones that are kept for a while.",
         cores.map_or(0, |cores| cores.monitor().rooms()) as f64,
     );
     families.gauge(
@@ -143,13 +143,13 @@ fn described(families: &mut Families, status: &Status) {
     );
     families.counter(
         "hubbub_log_lines_dropped_total",
-        "Lines of the log that were dropped: standard error was not read in time, or could not be \
+        "Log lines that were dropped because standard error was not read in time or could not be \
          written.",
         logging::lines_dropped(),
     );
     families.gauges(
         "hubbub_limit",
-        "What is configured, by key: bytes, seconds or a number.",
+        "The configured value of each key: bytes, seconds or a number.",
         status
             .configured()
             .limits
@@ -160,7 +160,7 @@ fn described(families: &mut Families, status: &Status) {
     );
     families.gauges(
         "hubbub_tls_certificate_expiry_timestamp_seconds",
-        "When the first certificate of a listener's chain expires, since 1970; 0 without TLS.",
+        "When the first certificate of a listener's chain expires, in seconds since 1970; 0 without TLS.",
         status
             .configured()
             .certificates
@@ -193,13 +193,13 @@ fn connections(families: &mut Families, total: &Tally) {
     );
     families.counter(
         "hubbub_connections_uncounted_total",
-        "Connections let in uncounted, since as many addresses as are counted were in use.",
+        "Connections admitted uncounted, because addresses_max other addresses were in use.",
         total.addresses_uncounted,
     );
     let count = |ending: &Ending| total.ended.get(ending).copied().unwrap_or(0);
     families.counters(
         "hubbub_connections_ended_total",
-        "Connections ended, each for its one reason.",
+        "Connections ended, each with its one reason.",
         ENDINGS.iter().map(|ending| {
             let labels = vec![
                 ("code", ending.code),
@@ -217,13 +217,13 @@ fn connections(families: &mut Families, total: &Tally) {
     let declined = total.takeovers_declined;
     families.counters(
         "hubbub_takeovers_declined_total",
-        "WebSockets opened without context takeover of a side, for there was no memory for it.",
+        "WebSockets opened without context takeover of a side, for lack of memory.",
         [("server", declined.server), ("client", declined.client)]
             .map(|(side, count)| (vec![("side", side)], count as f64)),
     );
     families.counters(
         "hubbub_handshakes_rejected_total",
-        "Requests that asked for a WebSocket, or could not be understood, and were refused.",
+        "Requests that asked for a WebSocket, or could not be parsed, and were refused.",
         refusals().into_iter().map(|reason| {
             let count = total.rejected.get(reason).copied().unwrap_or(0);
             (vec![("reason", reason)], count as f64)
@@ -231,7 +231,7 @@ fn connections(families: &mut Families, total: &Tally) {
     );
     families.counter(
         "hubbub_subprotocols_unanswered_total",
-        "WebSockets opened without a subprotocol though some were asked for.",
+        "WebSockets opened without a subprotocol although the client asked for some.",
         total.subprotocols_unanswered,
     );
     let ended_by = |reason| {
@@ -241,7 +241,7 @@ fn connections(families: &mut Families, total: &Tally) {
     };
     families.counters(
         "hubbub_evictions_total",
-        "Connections closed for being slow.",
+        "Connections closed because they were slow.",
         ["send_queue_full", "queues_full", "write_stalled"]
             .map(|policy| (vec![("policy", policy)], ended_by(policy) as f64)),
     );
@@ -259,7 +259,7 @@ fn connections(families: &mut Families, total: &Tally) {
     let done = total.tls_handshakes;
     families.counters(
         "hubbub_tls_handshakes_total",
-        "TLS handshakes done, by version and whether a session was resumed.",
+        "Finished TLS handshakes, by version and whether a session was resumed.",
         [
             ("1.2", "no", done.tls12_full),
             ("1.2", "yes", done.tls12_resumed),
@@ -273,7 +273,7 @@ fn connections(families: &mut Families, total: &Tally) {
     );
     families.counter(
         "hubbub_tls_handshake_steps_total",
-        "Steps of TLS handshakes: times that one went on with what had arrived.",
+        "Steps of TLS handshakes; each processes in one turn what has arrived of a handshake.",
         total.tls_steps,
     );
     families.counter(
@@ -292,7 +292,7 @@ fn connections(families: &mut Families, total: &Tally) {
 fn traffic(families: &mut Families, total: &Tally) {
     families.counters(
         "hubbub_frames_received_total",
-        "Frames taken.",
+        "Frames received.",
         frames(&total.frames_received),
     );
     families.counters(
@@ -302,12 +302,12 @@ fn traffic(families: &mut Families, total: &Tally) {
     );
     families.counters(
         "hubbub_payload_received_bytes_total",
-        "Payload of the messages received.",
+        "Payload bytes of the messages received.",
         payload(&total.payload_received),
     );
     families.counters(
         "hubbub_payload_sent_bytes_total",
-        "Payload of the messages queued, once for each subscriber.",
+        "Payload bytes of the messages queued, once for each subscriber.",
         payload(&total.payload_sent),
     );
     families.counter(
@@ -317,18 +317,18 @@ fn traffic(families: &mut Families, total: &Tally) {
     );
     families.counter(
         "hubbub_sent_bytes_total",
-        "Bytes that sockets took.",
+        "Bytes that sockets accepted.",
         total.sent_bytes,
     );
     let compressed = total.compressed;
     families.counter(
         "hubbub_compressed_messages_total",
-        "Messages that left compressed, each once however many it is sent to.",
+        "Messages sent compressed, each counted once however many subscribers it has.",
         compressed.messages,
     );
     families.counters(
         "hubbub_compressed_bytes_total",
-        "Bytes of messages that left compressed: before, and after.",
+        "Bytes of messages sent compressed, before compression and after.",
         [
             ("payload", compressed.payload_bytes),
             ("frame", compressed.frame_bytes),
@@ -337,7 +337,7 @@ fn traffic(families: &mut Families, total: &Tally) {
     );
     families.counter(
         "hubbub_messages_published_total",
-        "Messages handed to rooms.",
+        "Messages published to rooms.",
         total.published,
     );
     families.counter(
@@ -398,7 +398,7 @@ fn by_core(families: &mut Families, standings: &[Standing]) {
     );
     families.counters(
         "hubbub_mailbox_batches_total",
-        "Batches a core sent (requests) and took (deliveries).",
+        "Batches that a core sent (requests) and received (deliveries).",
         mailboxes(
             |it| it.tally.requests.batches,
             |it| it.tally.deliveries.batches,
@@ -406,7 +406,7 @@ fn by_core(families: &mut Families, standings: &[Standing]) {
     );
     families.counters(
         "hubbub_mailbox_items_total",
-        "What was in the batches.",
+        "Requests and deliveries in those batches.",
         mailboxes(|it| it.tally.requests.items, |it| it.tally.deliveries.items),
     );
     families.counters(
@@ -424,37 +424,37 @@ fn by_core(families: &mut Families, standings: &[Standing]) {
 fn distributions(families: &mut Families, total: &Tally) {
     families.timing(
         "hubbub_fanout_seconds",
-        "From the receipt of a message to the last send to its subscribers on a core.",
+        "Time from the receipt of a message to the last send to its subscribers on a core.",
         &total.fanout,
     );
     families.timing(
         "hubbub_publish_seconds",
-        "From the receipt of a message until its publisher's core has it in the room's order.",
+        "Time from the receipt of a message until its publisher's core has it in the room's order.",
         &total.publish,
     );
     families.timing(
         "hubbub_handshake_seconds",
-        "From accept to 101.",
+        "Time from accept to 101.",
         &total.handshake,
     );
     families.timing(
         "hubbub_tls_handshake_seconds",
-        "From accept to the end of the TLS handshake.",
+        "Time from accept to the end of the TLS handshake.",
         &total.tls_handshake,
     );
     families.timing(
         "hubbub_ping_seconds",
-        "From a ping to its pong.",
+        "Time from a ping to its pong.",
         &total.ping,
     );
     families.timing(
         "hubbub_loop_turn_seconds",
-        "From what wakes a core to the end of its sends.",
+        "Time from the event that wakes a core to the end of its sends.",
         &total.turn,
     );
     families.sizes(
         "hubbub_message_bytes",
-        "Payload of the messages received.",
+        "Payload bytes of each message received.",
         &total.message_bytes,
     );
     families.sizes(
