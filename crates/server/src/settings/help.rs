@@ -1,4 +1,4 @@
-//! The command and its texts: what `--help` says beside the fields' own comments.
+//! The command and those texts of `--help` that are not comments of fields.
 
 use clap::{Arg, Command, CommandFactory};
 
@@ -14,33 +14,35 @@ Clients connect to ws://HOST:PORT/rooms/NAME and receive what anyone in that roo
 and receive what they send. A page to try both is served at /.
 
 Every setting is a flag, an environment variable (env) and a key of the file that --config names \
-(key). The flag goes before the variable, the variable before the file, the file before the \
-default; a list replaces a list. An empty variable counts as not set.
+(key). The flag takes precedence over the variable, the variable over the file, and the file over the \
+default; a list replaces the whole list below it. An empty variable counts as not set.
 
 SIZE is a number of bytes or has a unit: 65536, 64KiB, 1MiB. DURATION has a unit, and is 1ms to 1day: \
-250ms, 10s, 5m. A list is separated by commas or its flag is repeated. What is out of range, \
-misspelt or contradictory is refused at start with exit code 2.
+250ms, 10s, 5m. To give a list, separate its items by commas or repeat the flag. A value that is out of \
+range, misspelt or contradicts another one is refused at start with exit code 2.
 
-SIGHUP reads the file again, and certificates and pages: what is marked [reload] changes at once, what \
-is marked [restart] does not. A file that would be refused at start changes nothing. SIGTERM shuts down: \
-see drain_delay and drain_timeout. SIGINT (Ctrl-C) does so sooner: see interrupt_drain_timeout.";
+SIGHUP makes the server read the file again, with certificates and pages. Settings marked [reload] then \
+change at once, those marked [restart] do not. A file that a start would refuse changes nothing. SIGTERM \
+shuts the server down: see drain_delay and drain_timeout. SIGINT (Ctrl-C) does so faster: see \
+interrupt_drain_timeout.";
 
-pub(super) const AFTER: &str = "'hubbub --help' tells more of each, and how to set it otherwise.";
+pub(super) const AFTER: &str =
+    "'hubbub --help' explains each setting, and the other ways to set it.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  A file with every setting, its explanation and its default; whether a file is good, and with it
+  Print a file with every setting, its explanation and its default, and check a file together with
   the certificates, keys and pages that it names:
       hubbub config print > hubbub.toml
       hubbub config check hubbub.toml
 
-  On this machine only, with the built-in page at http://127.0.0.1:8000/:
+  Serve on this machine only, with the built-in page at http://127.0.0.1:8000/:
       hubbub
 
-  On every interface, for the pages of one other site, with messages of up to 1 MiB:
+  Serve on every interface, for the pages of one other site, with messages of up to 1 MiB:
       hubbub --listen 0.0.0.0:8000 --allow-origin https://app.example.com --message-bytes-max 1MiB";
 
-/// The command, in which each argument tells its default, its variable and its key.
+/// The command, in which the help of each argument names its default, its variable and its key.
 pub(super) fn command() -> Command {
     Settings::command()
         .mut_args(describe)
