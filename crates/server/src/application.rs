@@ -1,4 +1,4 @@
-//! What becomes of a request: a session of the table, or an answer of the site.
+//! Routes each request: to a session from the table of protocols, or to an answer of the site.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ pub struct Hubbub {
 }
 
 impl Hubbub {
-    /// Serves `site` beside the table of protocols, to pages of its own and of listed origins.
+    /// Serves `site` and the table of protocols, to pages of this server and of listed origins.
     pub fn new(site: Site, scheme: Scheme, origins: AllowList) -> Self {
         Self {
             site,
@@ -28,8 +28,8 @@ impl Hubbub {
         }
     }
 
-    /// A request without Origin is no browser's and accepted. With one it must be a single one
-    /// that is permitted (RFC 6455 section 10.2).
+    /// A request without an Origin does not come from a browser, and is accepted. Otherwise it must
+    /// have exactly one, which must be permitted (RFC 6455 section 10.2).
     fn is_origin_permitted(&self, request: &Request<'_>) -> bool {
         let mut fields = request.fields("origin");
         let origin = fields.next();

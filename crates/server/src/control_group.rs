@@ -1,20 +1,20 @@
-//! What the control groups of this process say in their files (cgroups(7)), of either version.
+//! Reads files of this process's control groups (cgroups(7)), version 1 or 2.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// A controller's file by its name in version 1, and in version 2.
+/// The name of a controller's file in version 1 and in version 2.
 pub(crate) struct File {
     pub(crate) controller: &'static str,
     pub(crate) v1: &'static str,
     pub(crate) v2: &'static str,
 }
 
-/// The directories of this process's group and of all above it that have such a file, of the machine
-/// whose `proc` and `sys` lie under `root`, with the text in it. In a container the path may be one
-/// that only the host sees; then the mount's own root is this group.
+/// The text of this file in this process's group and in all groups above it, each with the group's
+/// directory, on the machine whose `proc` and `sys` are under `root`. In a container the path may
+/// exist only on the host; then the root of the mount is this group.
 pub(crate) fn texts(root: &Path, file: &File) -> Vec<(PathBuf, String)> {
     let text = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let mut found = Vec::new();

@@ -1,11 +1,10 @@
-//! As many descriptors as the process may have: one for each connection.
+//! Raises the limit on descriptors as far as the process may: each connection takes one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-/// Raises the soft limit to the hard one. The soft limit is low (1,024) for the sake of programs
-/// that use select(2), which this one does not; and where containers run, nobody but the program
-/// itself can raise it.
+/// Raises the soft limit to the hard one. The soft limit is low (1,024) for programs that use
+/// select(2), which this one does not; and in a container only the program itself can raise it.
 pub fn raise() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {

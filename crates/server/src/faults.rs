@@ -1,8 +1,8 @@
-//! All that is wrong with the files that the settings name, so that one look finds all of it.
+//! Collects everything that is wrong with the files that the settings name, to report it at once.
 
 use std::fmt;
 
-/// What is wrong, each with the setting that names the file and a remedy.
+/// The faults, each with the setting that names the file and a remedy.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<String>);
 
@@ -14,22 +14,22 @@ impl Faults {
             .ok()
     }
 
-    /// The same, of an attempt in which several things may be wrong.
+    /// The same for a result that may contain several faults.
     pub fn note_all<T>(&mut self, attempt: Result<T, Self>) -> Option<T> {
         attempt
             .map_err(|mut faults| self.0.append(&mut faults.0))
             .ok()
     }
 
-    /// What all the attempts have brought, if none failed.
+    /// Returns `value` if no attempt failed.
     ///
     /// # Errors
-    /// With what did.
-    pub fn into_result<T>(self, brought: Option<T>) -> Result<T, Self> {
-        brought.filter(|_| self.0.is_empty()).ok_or(self)
+    /// With all faults, if one did.
+    pub fn into_result<T>(self, value: Option<T>) -> Result<T, Self> {
+        value.filter(|_| self.0.is_empty()).ok_or(self)
     }
 
-    /// How many there are, in words, if there are any.
+    /// The number of faults, in words, if there are any.
     pub fn head(&self) -> Option<String> {
         match self.0.len() {
             0 => None,
@@ -38,7 +38,7 @@ impl Faults {
         }
     }
 
-    /// Each in one line.
+    /// The faults, each in one line.
     pub fn lines(&self) -> &[String] {
         &self.0
     }
@@ -46,7 +46,7 @@ impl Faults {
 
 impl std::error::Error for Faults {}
 
-/// A list for people; with `{:#}` one line, for the log.
+/// Writes a list for people, or with `{:#}` one line for the log.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {

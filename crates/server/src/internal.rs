@@ -1,12 +1,12 @@
-//! The internal listener: health, metrics and what stands out, apart from the public port.
+//! The internal listener: health, metrics and debug pages, separate from the public port.
 //!
-//! One thread, `control`, with a runtime of its own. It asks the cores through their mailboxes and
+//! One thread, `control`, has a runtime of its own. It asks the cores through their mailboxes and
 //! waits for them; they never wait for it. Nothing here is served on the public port.
 //!
 //! - `cores.rs` asks all cores, each with one question at a time and a second to answer
-//! - `exposition.rs` the series of `/metrics`; `families.rs` what they are made of
-//! - `health.rs` `/healthz` and `/readyz`; `debug.rs` `/debug/…`
-//! - `serve.rs` connections of the listener; `places.rs` how many, and who makes room
+//! - `exposition.rs` builds the series of `/metrics`; `families.rs` builds their families
+//! - `health.rs` answers `/healthz` and `/readyz`; `debug.rs` answers `/debug/…`
+//! - `serve.rs` serves the listener's connections; `places.rs` bounds their number
 
 mod cores;
 mod debug;
@@ -33,22 +33,22 @@ use crate::tls::Secured;
 use cores::Cores;
 pub use exposition::Configured;
 
-/// The pages that have places of their own, whatever else is asked for.
+/// The pages that have reserved places, whatever else is requested.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
-/// What the internal listener knows of the server: every answer is made from it.
+/// What the internal listener knows about the server; every answer is built from it.
 #[derive(Clone)]
 pub struct Status {
     readiness: Readiness,
     configured: Arc<Mutex<Arc<Configured>>>,
     tls: Arc<Mutex<Option<Arc<ServerConfig>>>>,
     cores: Arc<OnceLock<Cores>>,
-    /// Connections of the internal listener that made room for others.
+    /// The number of connections of the internal listener that were ended to make room for others.
     crowded_out: Arc<AtomicU64>,
 }
 
 impl Status {
-    /// Of a server that is about to start.
+    /// The status of a server that is about to start.
     pub fn new(configured: Configured) -> Self {
         Self {
             readiness: Readiness::default(),
@@ -59,17 +59,17 @@ impl Status {
         }
     }
 
-    /// What the server is to tell how far it is.
+    /// Where the server records whether it is starting, ready or draining.
     pub fn readiness(&self) -> Readiness {
         self.readiness.clone()
     }
 
-    /// The configuration has changed.
+    /// Records that the configuration has changed.
     pub fn reconfigured(&self, configured: Configured) {
         *self.lock_configured() = Arc::new(configured);
     }
 
-    /// The internal listener speaks this TLS from now on, with those who come.
+    /// Sets the TLS that the internal listener speaks with new connections from now on.
     pub fn secured(&self, tls: Option<&Secured>) {
         let config = tls.map(|tls| tls.config.clone());
         *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = config;
@@ -80,12 +80,12 @@ impl Status {
         tls.clone()
     }
 
-    /// The cores run on this driver, and accept connections. Only the first call counts.
+    /// Records that the cores run on this driver and accept connections. Only the first call counts.
     pub fn serving(&self, monitor: Monitor, driver: String) {
         self.cores.get_or_init(|| Cores::new(monitor, driver));
     }
 
-    /// What these settings, which are times, come to together.
+    /// The sum of these settings, which are times.
     pub fn time_of(&self, keys: &[&str]) -> Duration {
         let configured = self.configured();
         let limits = configured.limits.iter();
@@ -102,7 +102,7 @@ impl Status {
     }
 
     fn lock_configured(&self) -> MutexGuard<'_, Arc<Configured>> {
-        // Nothing can panic while it is held.
+        // Nothing can panic while the lock is held.
         self.configured
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -113,7 +113,7 @@ impl Status {
     }
 }
 
-/// Binds the address, so that a taken one is an error before anything else listens.
+/// Binds the address, so that an address in use is an error before anything else listens.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;

@@ -5,13 +5,13 @@
 //!                          │ every request
 //!                          ▼
 //!                 application ─┬─▶ protocols (path, then subprotocol) ─▶ a session
-//!                              └─▶ site (the page, or files of one's own)
+//!                              └─▶ site (the built-in page, or the operator's files)
 //!
-//!  internal: metrics, health, what stands out; on a listener and a thread of its own
-//!  signals: received from the first moment on, on a thread of its own
+//!  internal: metrics, health, debug pages; on a listener and a thread of its own
+//!  signals: received from the start, on a thread of its own
 //! ```
 //!
-//! This crate alone reads the environment and ends the process. *Never* here: RFC 6455.
+//! Only this crate reads the environment and ends the process. *Never* here: RFC 6455.
 
 // `println!` panics on a closed pipe and blocks on a full one, so it is forbidden here.
 #![warn(clippy::print_stdout, clippy::print_stderr)]

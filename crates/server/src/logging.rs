@@ -1,13 +1,13 @@
-//! Sets up the log: one line an event, to standard error, as text or as JSON.
+//! Sets up the log: one line per event, to standard error, as text or as JSON.
 //!
-//! There is one log a process, as there is one standard error. `output.rs` brings its lines there,
-//! and nobody who logs waits for it.
+//! There is one log per process, as there is one standard error. `output.rs` writes its lines there,
+//! and code that logs never waits for it.
 //!
-//! *Invariant:* an event is one line. What peers send can end up in a field, and a line break or
-//! a terminal's escape sequence in it could forge an event or drive the reader's terminal
-//! (RUSTSEC-2025-0055). `tracing-subscriber` escapes a few control characters, and only in the
-//! message, so the text form here writes every field through `Escaping`; in the JSON form that
-//! is the encoder's duty, with `OneLine` for what JSON lets through.
+//! *Invariant:* an event is one line. Text from peers can end up in a field, where a line break could
+//! forge an event and an escape sequence could control the reader's terminal (RUSTSEC-2025-0055).
+//! `tracing-subscriber` escapes a few control characters, and only in the message, so the text form
+//! here writes every field through `Escaping`. In the JSON form the encoder escapes, and `OneLine`
+//! handles what JSON permits unescaped.
 
 mod output;
 
@@ -39,11 +39,11 @@ pub enum LogFormat {
     /// For people: `time LEVEL module: message field=value`.
     #[default]
     Text,
-    /// For collectors: one JSON object a line.
+    /// For collectors: one JSON object per line.
     Json,
 }
 
-/// Changes what a process logs.
+/// A handle that changes what the process logs.
 pub struct Filter(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>);
 
 impl Filter {
@@ -51,42 +51,42 @@ impl Filter {
         Self(Box::new(move |filter| handle.reload(filter)))
     }
 
-    /// Logs what this filter lets through from now on.
+    /// Applies this filter from now on.
     ///
     /// # Errors
-    /// When the filter cannot be read; then nothing changes.
+    /// When the filter cannot be parsed; then nothing changes.
     pub fn set(&self, filter: &str) -> anyhow::Result<()> {
         self.0(read(filter)?).context("the log goes on as it was")
     }
 }
 
-/// Starts logging for the whole process; returns what changes its filter. At most `bytes_max` of
-/// lines wait to be written.
+/// Starts logging for the whole process, and returns the handle that changes its filter. At most
+/// `bytes_max` bytes of lines wait to be written.
 ///
 /// Colours are used only on a terminal, and not if `NO_COLOR` is set (<https://no-color.org>).
 ///
 /// # Errors
-/// When the filter cannot be read, or logging was started before; an [`io::Error`] when there is no
-/// thread to be had.
+/// When the filter cannot be parsed, or logging was started before; an [`io::Error`] when the thread
+/// cannot be started.
 pub fn init(format: LogFormat, filter: &str, bytes_max: usize) -> anyhow::Result<Filter> {
     let output = Output::start(io::stderr(), bytes_max, |lines: u64| {
         warn!(
             lines,
-            "lines of this log were dropped: standard error did not take them in time"
+            "lines of this log were dropped: standard error did not accept them in time"
         );
     })?;
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = !plain && io::stderr().is_terminal();
     let (subscriber, filter) = subscriber(format, filter, colours, output.clone())?;
-    tracing::subscriber::set_global_default(subscriber).context("logging is started once")?;
+    tracing::subscriber::set_global_default(subscriber).context("logging was started before")?;
     OUTPUT.get_or_init(|| output);
-    // The hook of the standard library waits for standard error to be read.
+    // The standard library's hook would wait until standard error is read.
     panic::set_hook(Box::new(log_panic));
     Ok(filter)
 }
 
-/// Says why the process ends, whatever the filter of the log lets through: as a line of the log in
-/// JSON, else for people.
+/// Reports why the process ends, regardless of the log's filter: in JSON as a line of the log, else as
+/// text for people.
 pub fn fail(format: LogFormat, cause: &anyhow::Error) {
     match OUTPUT.get() {
         Some(output) => fail_to(format, cause, output.clone()),
@@ -106,8 +106,8 @@ where
     }
 }
 
-/// Says why the process ends now: in the log, or, as long as there is none, on standard error. Like
-/// [`flush`] it does not wait for long: nobody may be reading.
+/// Reports why the process ends now: in the log, or on standard error if there is no log yet. Like
+/// [`flush`], it waits only briefly, because nobody may be reading.
 pub fn farewell(line: &str) {
     if OUTPUT.get().is_some() {
         info!("{line}");
@@ -120,14 +120,14 @@ pub fn farewell(line: &str) {
     }
 }
 
-/// Waits until the log is written, but not for long: nobody may be reading it.
+/// Waits until the log is written, but only briefly, because nobody may be reading it.
 pub fn flush() {
     if let Some(output) = OUTPUT.get() {
         output.flush(FLUSH_PATIENCE);
     }
 }
 
-/// How many lines of the log were dropped since the start.
+/// The number of log lines dropped since the start.
 pub fn lines_dropped() -> u64 {
     OUTPUT.get().map_or(0, |output| output.lines_dropped())
 }
@@ -143,15 +143,15 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// Checks a filter as [`init`] will read it.
+/// Checks a filter as [`init`] will parse it.
 ///
-/// A word alone must be a level. The filter's own grammar takes any other word for the name of a
+/// A single word must be a level. The filter's own grammar treats any other word as the name of a
 /// module, so that `inof` would be accepted and silence everything.
 ///
 /// # Errors
-/// What is wrong, and how it is written.
+/// What is wrong, and how to write a filter.
 pub fn check_filter(filter: &str) -> Result<(), String> {
-    const FORM: &str = "write off, error, warn, info, debug or trace, or several rules by module \
+    const FORM: &str = "write off, error, warn, info, debug or trace, or several rules by module, \
                         such as info,runtime=debug";
     for rule in filter.split(',') {
         let word = !rule.contains(['=', '[']);
@@ -165,7 +165,7 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
         .map_err(|error| format!("{error}: {FORM}"))
 }
 
-/// Builds what [`init`] installs, with any writer.
+/// Builds the subscriber that [`init`] installs, with any writer.
 fn subscriber<W>(
     format: LogFormat,
     filter: &str,
@@ -177,7 +177,7 @@ where
 {
     let base = Lines::builder()
         .with_env_filter(read(filter)?)
-        // Reporting a failed write would print to the same stream, and panic when that fails too.
+        // Reporting a failed write would print to the same stream, and panic if that fails, too.
         .log_internal_errors(false);
     Ok(match format {
         LogFormat::Text => {
@@ -206,12 +206,12 @@ fn read(filter: &str) -> anyhow::Result<EnvFilter> {
     EnvFilter::try_new(filter).with_context(|| format!("log_level {filter:?}"))
 }
 
-/// Whether a character can break a line, drive a terminal or reverse the order of what is shown.
+/// Whether a character can break a line, control a terminal or reverse the order of shown text.
 fn is_harmful(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Text in which harmful characters are written as in a Rust literal: `\n`, `\u{1b}`.
+/// A writer of text that escapes harmful characters as in a Rust literal: `\n`, `\u{1b}`.
 struct Escaping<W>(W);
 
 impl<W: fmt::Write> fmt::Write for Escaping<W> {
@@ -231,8 +231,8 @@ impl<W: fmt::Write> fmt::Write for Escaping<W> {
 
 /// A writer of JSON lines that escapes what JSON permits but a terminal obeys, such as U+009B.
 ///
-/// Outside of strings JSON is ASCII, so replacing a character by its escape is always right. The
-/// break at the line's end is the one control character that is not part of a string.
+/// Outside of strings JSON is ASCII, so replacing a character by its escape is always correct. The
+/// line break at the end is the only control character that is not part of a string.
 struct OneLine<W>(W);
 
 impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for OneLine<W> {

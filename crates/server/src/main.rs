@@ -37,9 +37,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Serves. Signals come first: until they are received, SIGHUP would end the process, and the
-/// kernel keeps SIGTERM from a process that has the number 1. If they cannot be, `serve` says so:
-/// only with the settings is it known in which form, and how many threads are needed.
+/// Serves. Signals are set up first: until then SIGHUP would end the process, and the kernel does not
+/// deliver SIGTERM to process 1. If that fails, `serve` reports it, because only the settings say in
+/// which form to report it and how many threads are needed.
 fn run(sources: &Sources<'_>) -> ExitCode {
     let signals = Signals::receive();
     let loaded = match Settings::load(sources) {
@@ -69,7 +69,7 @@ fn conclude(done: Result<anyhow::Result<()>, Stop>) -> ExitCode {
     }
 }
 
-/// A line on standard error, where that can be written.
+/// Writes a line to standard error, if possible.
 fn complain(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
@@ -79,7 +79,7 @@ fn print(sources: Sources<'_>) -> Result<anyhow::Result<()>, Stop> {
     Ok(say(&file))
 }
 
-/// Reads what a start would read, and goes no further.
+/// Reads everything that a start would read, and stops there.
 fn check(file: &Path, sources: Sources<'_>) -> Result<anyhow::Result<()>, Stop> {
     let loaded = Settings::check(file, sources);
     let loaded = loaded.map_err(|stop| stop.beside_files(Files::faults))?;
@@ -108,7 +108,7 @@ fn say(text: &str) -> anyhow::Result<()> {
 fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     let settings = loaded.settings;
     let cores = wiring::cores(&settings);
-    // Only now is it known how many threads are needed, which the remedy tells.
+    // The remedy says how many threads are needed, which is known only now.
     let signals = signals.map_err(|error| remedy::of_other_thread("signals", &error, cores))?;
     let queue_bytes_max = settings.log_queue_bytes_max.bytes();
     let log = logging::init(settings.log_format, &settings.log_level, queue_bytes_max);
@@ -154,8 +154,8 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens the internal listener, unless it is off, and returns its address. It answers from here
-/// on, that the server is starting.
+/// Opens the internal listener, unless it is off, and returns its address. From here on it answers
+/// that the server is starting.
 fn open_internal(settings: &Settings, status: &Status) -> anyhow::Result<Option<SocketAddr>> {
     let Internal::At(address) = settings.internal_listen else {
         return Ok(None);
@@ -170,7 +170,7 @@ fn open_internal(settings: &Settings, status: &Status) -> anyhow::Result<Option<
     Ok(Some(bound))
 }
 
-/// What the cores run on, for people.
+/// The drivers of the cores, for people.
 fn driver_name(server: &Server) -> String {
     let drivers = server.drivers();
     match drivers.iter().all(|driver| *driver == drivers[0]) {
@@ -179,7 +179,7 @@ fn driver_name(server: &Server) -> String {
     }
 }
 
-/// Where it listens: in the log, and, unless programs read what it says, in lines for people.
+/// Reports where the server listens: in the log, and in lines for people unless the log is JSON.
 fn announce(server: &Server, internal: Option<SocketAddr>, tls: &Listeners, format: LogFormat) {
     let (driver, cores) = (driver_name(server), server.drivers().len());
     let (public, operators) = (tls.public.is_some(), tls.internal.is_some());
@@ -222,7 +222,7 @@ fn start_lines(
     listening.chain(internal).collect()
 }
 
-/// Says the start lines on a thread of its own: it may take for ever until somebody reads them.
+/// Prints the start lines on a thread of their own, because nobody may ever read them.
 fn say_start(lines: String) {
     let said = thread::Builder::new()
         .name("start-lines".into())
@@ -232,6 +232,6 @@ fn say_start(lines: String) {
             }
         });
     if let Err(error) = said {
-        warn!(%error, "the start lines are lost: there is no thread to be had for them");
+        warn!(%error, "the start lines are lost: the thread that prints them cannot be started");
     }
 }

@@ -1,15 +1,15 @@
-//! How much memory this process may use: the machine's, or less where its control group says so.
+//! Finds how much memory this process may use: the machine's, or less if its control group limits it.
 
 use std::{fs, path::Path};
 
 use crate::control_group::{self, File};
 
-/// In bytes; `None` if the kernel does not tell.
+/// The memory in bytes; `None` if the kernel does not report it.
 pub fn limit() -> Option<usize> {
     limit_under(Path::new("/"))
 }
 
-/// The same, of the machine whose `proc` and `sys` lie here.
+/// The same for the machine whose `proc` and `sys` are under this path.
 fn limit_under(root: &Path) -> Option<usize> {
     let machine = machine(&root.join("proc/meminfo"));
     groups(root).into_iter().chain(machine).min()
@@ -33,7 +33,7 @@ fn groups(root: &Path) -> Vec<usize> {
         v2: "memory.max",
     };
     let texts = control_group::texts(root, &LIMIT).into_iter();
-    // `max`, for no limit, is no number.
+    // `max` means that there is no limit, and does not parse as a number.
     texts.filter_map(|(_, text)| text.parse().ok()).collect()
 }
 
@@ -82,7 +82,7 @@ mod tests {
         let above = ("sys/fs/cgroup/a.slice/memory.max", "1073741824\n");
         check(&[MEMINFO, v2, own], Some(2 * GIB));
         check(&[MEMINFO, v2, own, above], Some(GIB));
-        // In a container that sees its own group as the root.
+        // This is a container that sees its own group as the root.
         let root = ("sys/fs/cgroup/memory.max", "1073741824\n");
         check(&[MEMINFO, v2, root], Some(GIB));
         let v1 = ("proc/self/cgroup", "5:cpu,cpuacct:/y\n4:memory:/docker/x\n");

@@ -1,11 +1,11 @@
-//! Tells the service manager that started this process, if one did, when it serves and when it ends.
+//! Notifies the service manager that started this process, if any, when it serves and when it stops.
 //!
-//! One datagram each to the socket that `NOTIFY_SOCKET` names (sd_notify(3), `Type=notify` of
-//! systemd). That is the whole protocol, and written out here since a start and a stop must not
-//! wait for a manager that stands still: the crates for it send without a bound.
+//! The whole protocol is one datagram each to the socket that `NOTIFY_SOCKET` names (sd_notify(3),
+//! `Type=notify` of systemd). It is implemented here because a start and a stop must not wait for a
+//! manager that does not respond, and the crates for it may block in send.
 //!
-//! A reload is not told: only from version 253 on does systemd wait for the end of one
-//! (`Type=notify-reload`), and the unit is for older ones too.
+//! Reloads are not notified: systemd waits for the end of a reload (`Type=notify-reload`) only since
+//! version 253, and the unit must work with older versions.
 
 use std::env;
 use std::ffi::OsStr;
@@ -16,12 +16,12 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use tracing::warn;
 
-/// Connections are answered.
+/// Notifies that connections are answered.
 pub fn ready() {
     tell("READY=1");
 }
 
-/// The server has been told to stop.
+/// Notifies that the server is stopping.
 pub fn stopping() {
     tell("STOPPING=1");
 }
@@ -31,7 +31,7 @@ fn tell(state: &str) {
         return;
     };
     if let Err(error) = send(state, &socket) {
-        warn!(state, ?socket, %error, "the service manager could not be told");
+        warn!(state, ?socket, %error, "the service manager could not be notified");
     }
 }
 

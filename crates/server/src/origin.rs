@@ -1,37 +1,37 @@
 //! Decides whether a browser's page may open a WebSocket here, from its `Origin` field alone.
 //!
-//! A WebSocket handshake is not held back by the same-origin policy: any page may send one, with
-//! the visitor's cookies and from inside the visitor's network. The `Origin` field, which scripts
-//! cannot forge, is what a server has to tell its own page from another's (RFC 6455 sections 4.2.2
-//! and 10.2). So: no field means no browser and is accepted; a field must name the host and port
-//! that the request was sent to, or be listed by the operator. What names no host, `null` or
-//! `file://`, is accepted only where it is listed.
+//! The same-origin policy does not apply to WebSocket handshakes: any page may send one, with
+//! the visitor's cookies and from inside the visitor's network. A server can tell its own page from
+//! another only by the `Origin` field, which scripts cannot forge (RFC 6455 sections 4.2.2 and
+//! 10.2). A request without the field does not come from a browser, and is accepted. Otherwise the
+//! field must name the host and port that the request was sent to, or be listed by the operator. An
+//! origin without a host, `null` or `file://`, is accepted only if it is listed.
 //!
-//! *Invariant:* what is not understood is refused. The field is compared as parsed parts, never as
-//! a prefix or suffix, so a look-alike (`http://localhost:8000.evil.com`) cannot pass.
+//! *Invariant:* an origin that cannot be parsed is refused. The field is compared as parsed parts,
+//! never as a prefix or suffix, so a look-alike (`http://localhost:8000.evil.com`) cannot pass.
 //!
-//! *Not covered:* a name of an attacker's that resolves to this server (DNS rebinding) makes an
-//! `Origin` and a `Host` that agree. Only a proxy that checks `Host` can tell.
+//! *Not covered:* if an attacker's domain name resolves to this server (DNS rebinding), `Origin` and
+//! `Host` agree. Only a proxy that checks `Host` can detect that.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-/// What browsers send for an origin that is none.
+/// The value that browsers send for a page without an origin of its own.
 const NULL: &str = "null";
 
-/// Schemes whose origins name a host, always (URL Standard, "special scheme"); others may leave it
-/// empty, and applications do what they like: `file://`, `app://.`.
+/// Schemes whose origins always name a host (URL Standard, "special scheme"). Origins of other schemes
+/// may leave it empty, and applications vary: `file://`, `app://.`.
 const WEB_SCHEMES: [&str; 5] = ["http", "https", "ws", "wss", "ftp"];
 
-/// The origins that the operator accepts beside the server's own.
+/// The origins that the operator accepts in addition to the server's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowList {
     permits: Vec<Permit>,
 }
 
 impl AllowList {
-    /// Whether every origin is accepted, which switches the check off.
+    /// Whether every origin is accepted, which turns the check off.
     pub fn accepts_any(&self) -> bool {
         self.permits.contains(&Permit::Any)
     }
@@ -56,12 +56,12 @@ impl FromIterator<Permit> for AllowList {
 /// One entry of the [`AllowList`]: `scheme://host[:port]`, `host[:port]`, `null` or `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Permit {
-    /// `*`: any origin at all, even one that cannot be read.
+    /// `*`: any origin at all, even one that cannot be parsed.
     Any,
-    /// `null`: what browsers send for every page that has no origin of its own (RFC 6454 section
-    /// 6.1). A sandboxed frame has none, and any page can put itself into one.
+    /// `null`, which browsers send for every page that has no origin of its own (RFC 6454 section
+    /// 6.1). A sandboxed frame has none, and any page can open one.
     Null,
-    /// One origin; without a scheme, that host and port under any scheme.
+    /// One origin; without a scheme, this host and port under any scheme.
     Place(Place),
 }
 
@@ -97,13 +97,13 @@ impl fmt::Display for Permit {
     }
 }
 
-/// Why a text is no [`Permit`].
+/// Why a text is not a [`Permit`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PermitError {
-    /// Browsers send the `xn--` form, and letters of other scripts can imitate ASCII ones.
+    /// The text is not ASCII. Browsers send the `xn--` form, and other letters can imitate ASCII ones.
     #[error("{0:?} is not ASCII: write an international name in its xn-- form")]
     NotAscii(String),
-    /// Anything else that is no origin, such as one with a path.
+    /// The text is not an origin for another reason, such as a path.
     #[error(
         "{0:?} is not an origin: write scheme://host[:port] or host[:port], without a path or a \
          slash at the end, or file://, null or *"
@@ -111,18 +111,18 @@ pub enum PermitError {
     Malformed(String),
 }
 
-/// The scheme under which this server itself is reached.
+/// The scheme that this server itself speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// No TLS here; a proxy in front may speak it.
+    /// The server speaks no TLS; a proxy in front may.
     Http,
-    /// TLS.
+    /// The server speaks TLS.
     Https,
 }
 
-/// Whether a handshake with this `Origin` field, if any, sent to this `Host`, is accepted.
+/// Whether a handshake with this `Origin` field, if any, and this `Host` is accepted.
 ///
-/// The caller has seen that there is at most one `Origin` field: of two, neither can be trusted.
+/// The caller has checked that there is at most one `Origin` field: of two, neither can be trusted.
 pub fn allowed(origin: Option<&[u8]>, host: &str, served: Scheme, list: &AllowList) -> bool {
     let Some(origin) = origin else { return true };
     if list.accepts_any() {
@@ -143,18 +143,18 @@ pub struct Place {
     port: Option<u16>,
 }
 
-/// A host, so that the many spellings of an IPv6 address are one.
+/// A parsed host, so that all spellings of an IPv6 address are equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Host {
     Name(String),
     V6(Ipv6Addr),
-    /// None, or the dot that stands for it: of local files and applications.
+    /// No host, or the dot that replaces it, in origins of local files and applications.
     Nameless(&'static str),
 }
 
 impl Place {
-    /// Reads `scheme "://" host [":" port]` and nothing after it (RFC 6454 section 6.2); the host
-    /// may be wanting where the scheme is none of the web's.
+    /// Parses `scheme "://" host [":" port]` and nothing after it (RFC 6454 section 6.2); the host
+    /// may be missing if the scheme is not one of the web's.
     fn of_origin(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let scheme = is_scheme(scheme).then(|| scheme.to_ascii_lowercase())?;
@@ -175,7 +175,7 @@ impl Place {
         })
     }
 
-    /// Reads `host [":" port]`, as a `Host` field has it.
+    /// Parses `host [":" port]`, as in a `Host` field.
     fn of_host(text: &str) -> Option<Self> {
         let (host, port) = if text.starts_with('[') {
             let (address, after) = text.strip_prefix('[')?.split_once(']')?;
@@ -203,12 +203,12 @@ impl Place {
         })
     }
 
-    /// Whether this origin is a page of the host that was asked.
+    /// Whether this origin is a page of the host that the request names.
     ///
-    /// Where this server speaks TLS itself, only pages that came over TLS are its own. Otherwise the
-    /// scheme is not compared, since a proxy may end TLS in front of this server. It supplies the
-    /// port where one is left out. Only web pages have an origin that names a host in the
-    /// sense of `Host`; applications with schemes of their own are listed instead.
+    /// If this server speaks TLS itself, only pages that came over TLS are its own. Otherwise the
+    /// scheme is not compared, since a proxy may terminate TLS in front of this server; it only
+    /// gives the default port. Only the origins of web pages name a host in the sense of `Host`;
+    /// applications with their own schemes must be listed instead.
     fn is_own(&self, host: &str, served: Scheme) -> bool {
         if served == Scheme::Https && self.scheme.as_deref() != Some("https") {
             return false;
@@ -221,7 +221,7 @@ impl Place {
         })
     }
 
-    /// Whether this entry of the list means that origin.
+    /// Whether this entry of the list matches that origin.
     fn covers(&self, origin: &Self) -> bool {
         let default = origin.default_port();
         let scheme_agrees = self.scheme.is_none() || self.scheme == origin.scheme;
@@ -260,7 +260,7 @@ fn is_scheme(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
-/// A DNS name or an IPv4 address; one dot may stand at the end, and then belongs to the name.
+/// A DNS name or an IPv4 address; one dot at the end is part of the name.
 fn is_name(text: &str) -> bool {
     let labels = text.strip_suffix('.').unwrap_or(text);
     labels.split('.').all(|label| {
@@ -271,7 +271,7 @@ fn is_name(text: &str) -> bool {
     })
 }
 
-/// A port as browsers write it: 1 to 65535, without sign or leading zero.
+/// A port as browsers write it: 1 to 65535, without a sign or a leading zero.
 fn parse_port(digits: &str) -> Option<u16> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
     plain.then(|| digits.parse().ok()).flatten()

@@ -1,7 +1,7 @@
-//! Reads the settings and their files again while the server runs, and gives it what can change.
+//! Reads the settings and their files again while the server runs, and applies what can change.
 //!
-//! *Invariant:* all or nothing. What would be refused at start changes nothing. Nobody waits for a
-//! reload: it may read for ever, from a pipe that nobody writes or a disk that is gone.
+//! *Invariant:* all or nothing. Settings that a start would refuse change nothing. Nothing waits for
+//! a reload, because it may read for ever: from a pipe without a writer, or a disk that is gone.
 
 use std::{io, thread};
 
@@ -16,7 +16,7 @@ use crate::{
     wiring::{self, Files},
 };
 
-/// Asks for reloads, which a thread of its own does one after the other.
+/// Requests reloads; a thread of its own does them one after the other.
 #[derive(Clone)]
 pub struct Reloads(Sender<()>);
 
@@ -24,9 +24,9 @@ impl Reloads {
     /// Starts that thread.
     ///
     /// # Errors
-    /// When there is none to be had.
+    /// When the thread cannot be started.
     pub fn spawn(mut reloader: Reloader) -> io::Result<Self> {
-        // One waits: it will read all that was written before it was asked for.
+        // One waiting request suffices: its reload reads everything that was written before it.
         let (ask, asked): (Sender<()>, Receiver<()>) = flume::bounded(1);
         let thread = thread::Builder::new().name("reload".into());
         thread.spawn(move || {
@@ -37,34 +37,36 @@ impl Reloads {
         Ok(Self(ask))
     }
 
-    /// Asks for one more, unless one waits already.
+    /// Requests one more reload, unless one is waiting already.
     pub fn ask(&self) {
         match self.0.try_send(()) {
             Ok(()) => {}
             Err(TrySendError::Full(())) => {
-                info!("a reload is under way, and one more already waits for its end");
+                info!("a reload is under way, and one more is already waiting");
             }
-            Err(TrySendError::Disconnected(())) => error!("reloads have ended with a panic"),
+            Err(TrySendError::Disconnected(())) => {
+                error!("the reload thread has ended with a panic")
+            }
         }
     }
 }
 
-/// The settings in force, and whom to tell of others.
+/// The current settings, and the parts of the server that take new ones.
 pub struct Reloader {
-    /// What is in force now.
+    /// The current settings.
     pub settings: Settings,
     /// The server.
     pub server: Configurer,
     /// The log.
     pub log: logging::Filter,
-    /// What sessions are resumed with, whatever the certificates.
+    /// The keys of TLS tickets, which outlive the certificates.
     pub tickets: Tickets,
-    /// What the metrics tell of the settings, and the internal listener's TLS.
+    /// The status of the internal listener: the settings in the metrics, and the listener's TLS.
     pub status: internal::Status,
 }
 
 impl Reloader {
-    /// Reads the settings from `sources`. What comes of it, good or bad, is in the log.
+    /// Reads the settings from `sources` and applies them. The log has the result, good or bad.
     pub fn reload(&mut self, sources: &Sources<'_>) {
         info!("reading settings and files again");
         match Settings::load(sources) {
@@ -84,7 +86,7 @@ impl Reloader {
         } = loaded;
         let mut next = self.settings.clone();
         let (changed, waiting) = next.reload(settings);
-        // Also if the settings are as they were: renewed certificates and pages have the same names.
+        // Files are read even if no setting changed: renewed certificates and pages keep their names.
         let files = match Files::read(&next, &self.tickets) {
             Ok(files) => files,
             Err(error) => {
@@ -125,7 +127,7 @@ impl Reloader {
     }
 }
 
-/// A setting's new value and where it stands.
+/// A setting's new value and its place.
 fn now(key: &str, overrides: &[Override]) -> String {
     let set = overrides.iter().find(|set| set.key == key);
     set.map_or_else(|| format!("{key} (its default again)"), ToString::to_string)

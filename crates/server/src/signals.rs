@@ -1,8 +1,8 @@
-//! Signals: received from the process's first moment on, by a thread that does nothing else.
+//! Receives signals from the start of the process on, in a thread that does nothing else.
 //!
-//! *Invariant:* that thread never waits for files or for whoever reads the log, except one second at
-//! the very end. So a signal to stop is obeyed whatever else stands still: a start, a reload, or
-//! whoever should read the log.
+//! *Invariant:* that thread never waits for files or for the reader of the log, except for one second
+//! at the very end. A signal to stop is therefore obeyed even if a start, a reload or the reader of
+//! the log is stuck.
 
 use std::{
     io,
@@ -21,29 +21,29 @@ use tracing::{info, warn};
 
 use crate::{internal::Status, logging, notify, reload::Reloads};
 
-/// Obeys SIGTERM, SIGINT and SIGHUP for as long as the process lives.
+/// Handles SIGTERM, SIGINT and SIGHUP for as long as the process lives.
 pub struct Signals(Arc<Mutex<Stage>>);
 
-/// How far the process is, and whom a signal is for.
+/// The stage of the process, with the handles that a signal needs in it.
 enum Stage {
-    /// It reads its settings and files. SIGHUP waits, since what was read may be old by now.
+    /// The process reads its settings and files. SIGHUP is remembered, since these may be outdated.
     Starting { is_reload_due: bool },
-    /// It serves.
+    /// The process serves.
     Serving {
         drainer: Drainer,
         reloads: Reloads,
         status: Status,
     },
-    /// It closes its connections.
+    /// The process closes its connections.
     Draining { reloads: Reloads },
 }
 
 impl Signals {
-    /// Receives from now on. Until [`serving`](Self::serving) is called, a signal to stop ends the
-    /// process at once, and with success: there is nobody to drain.
+    /// Begins to receive signals. Until [`serving`](Self::serving) is called, a signal to stop ends
+    /// the process at once and with success, because there are no connections to drain.
     ///
     /// # Errors
-    /// When the kernel refuses, or there is no thread to be had.
+    /// When the kernel refuses, or the thread cannot be started.
     pub fn receive() -> io::Result<Self> {
         let signals = iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         unblock()?;
@@ -56,8 +56,9 @@ impl Signals {
         Ok(Self(stage))
     }
 
-    /// The server has started: from now on a signal to stop drains it, and SIGHUP reloads. The
-    /// service manager is told while signals wait, so that it never hears of the stop before.
+    /// Records that the server has started: from now on a signal to stop drains it, and SIGHUP
+    /// reloads. The service manager is notified while signals wait, so that it never learns of the
+    /// stop before the start.
     pub fn serving(&self, drainer: Drainer, reloads: Reloads, status: Status) {
         let mut stage = lock(&self.0);
         notify::ready();
@@ -75,8 +76,8 @@ impl Signals {
     }
 }
 
-/// A process inherits which signals are blocked, and one that stays blocked is never obeyed. What has
-/// come before is received now.
+/// Unblocks the signals, because a process inherits blocked signals and never receives them. Signals
+/// that were already pending are received now.
 fn unblock() -> io::Result<()> {
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let signals: SigSet = signals.into_iter().collect();
@@ -94,7 +95,7 @@ fn obey(mut signals: iterator::Signals, stage: &Mutex<Stage>) {
 }
 
 fn lock(stage: &Mutex<Stage>) -> MutexGuard<'_, Stage> {
-    // Nothing panics while it is held.
+    // Nothing panics while the lock is held.
     stage.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -112,7 +113,7 @@ impl Stage {
         match self {
             Self::Starting { .. } => {
                 logging::farewell(&format!(
-                    "stopped by {name} while starting, before it served anybody"
+                    "stopped by {name} while starting, before it served any connection"
                 ));
                 end(0);
             }
@@ -127,7 +128,7 @@ impl Stage {
                 };
                 let within = status.time_of(keys);
                 info!(
-                    "draining, told by {name}: connections are closed within {within:?}; a second \
+                    "draining because of {name}: connections are closed within {within:?}; a second \
                      signal ends the process at once"
                 );
                 match signal {
@@ -140,7 +141,7 @@ impl Stage {
                 };
             }
             Self::Draining { .. } => {
-                warn!("stopped at once by a second signal, {name}: who was connected is cut off");
+                warn!("stopped at once by a second signal, {name}: open connections are cut off");
                 end(128 + signal);
             }
         }

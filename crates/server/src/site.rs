@@ -1,10 +1,11 @@
-//! Answers HTTP requests for files from a snapshot in memory that is taken at start.
+//! Answers HTTP requests for files from a snapshot in memory.
 //!
 //! *Owns* every byte that it serves. *Never* touches the disk after [`Site::load`], reads a clock
 //! or writes to a socket: a request's parts come in, an [`Answer`] comes out.
 //!
-//! *Invariant:* a path is looked up, never walked. The decoded path must equal a key of the map,
-//! and keys come only from the walk at start, so no path can reach beyond the snapshot.
+//! *Invariant:* a request's path is looked up, never resolved on disk. The decoded path must equal a
+//! key of the map, and keys come only from the files that were loaded, so no path can reach beyond
+//! the snapshot.
 
 mod answer;
 mod load;
@@ -19,7 +20,7 @@ use sha1::{Digest, Sha1};
 
 pub use load::{LoadError, Skipped};
 
-/// What the built-in page may do: load its own style, script and icon, and connect back here.
+/// The built-in page may load its own style, script and icon, and connect back to this server.
 const EMBEDDED_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
@@ -36,11 +37,11 @@ pub struct Site {
     skipped: Vec<Skipped>,
 }
 
-/// What stands at a path.
+/// The entry at a path.
 #[derive(Clone, Debug)]
 enum Entry {
     File(File),
-    /// A directory that was asked for without its slash, where relative links would go astray.
+    /// A directory without its final slash; relative links in its page would lead elsewhere.
     Moved(String),
 }
 
@@ -83,22 +84,22 @@ impl Site {
 
     /// Reads a directory into memory, up to `bytes_max` in all.
     ///
-    /// Left out, and listed by [`Site::skipped`]: names that begin with a dot (other than
-    /// `.well-known`), since `.env` and `.git` are there by accident; symbolic links that lead out
-    /// of the directory or in a circle; what is no regular file.
+    /// These are left out, and listed by [`Site::skipped`]: names that begin with a dot (other than
+    /// `.well-known`), since `.env` and `.git` are usually there by accident; symbolic links that
+    /// lead out of the directory or in a circle; anything that is not a regular file.
     ///
     /// # Errors
-    /// When something cannot be read, or is more than `bytes_max`.
+    /// When something cannot be read, or the files exceed `bytes_max`.
     pub fn load(dir: &std::path::Path, bytes_max: usize) -> Result<Self, LoadError> {
         load::load(dir, bytes_max)
     }
 
-    /// What [`Site::load`] left out and why, for the log.
+    /// The files that [`Site::load`] left out and why, for the log.
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
 
-    /// How many files are served.
+    /// The number of files that are served.
     pub fn files(&self) -> usize {
         let files = self.entries.iter();
         files
@@ -106,7 +107,7 @@ impl Site {
             .count()
     }
 
-    /// Answers a request that is no handshake, HEAD like GET: that no body is sent is seen to elsewhere.
+    /// Answers a request that is not a handshake. HEAD is answered like GET; the caller sends no body.
     ///
     /// `path` is the request's target, percent-encoded, and may have a query, which is ignored.
     /// `if_none_match` is that field's value; several fields are joined by the caller with commas.
@@ -122,7 +123,7 @@ impl Site {
         }
     }
 
-    /// Answers a handshake to a path that is no WebSocket endpoint.
+    /// Answers a handshake to a path that is not a WebSocket endpoint.
     pub fn no_endpoint(&self) -> Answer {
         answer::not_found()
     }

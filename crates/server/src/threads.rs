@@ -1,4 +1,4 @@
-//! Why the kernel gives no more threads, in words that name the limit and what to do about it.
+//! Explains why the kernel refuses another thread: which limit it is, and what to do about it.
 
 use std::{fs, path::Path};
 
@@ -6,11 +6,11 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::control_group::{self, File};
 
-/// The threads of a server beside one for each core: the main one, and those of the internal
-/// listener, of signals, of reloads, of the log, and of the start lines until somebody has read them.
+/// The threads of a server besides one for each core: the main thread, and those of the internal
+/// listener, signals, reloads, the log, and the start lines until somebody has read them.
 pub const BESIDE_CORES: usize = 6;
 
-/// The file has the same name in cgroup v1 and v2. Without a limit it says `max`, which does not
+/// The file has the same name in cgroup v1 and v2. Without a limit it contains `max`, which does not
 /// parse as a number.
 const LIMIT: File = File {
     controller: "pids",
@@ -18,13 +18,13 @@ const LIMIT: File = File {
     v2: "pids.max",
 };
 
-/// Which limit leaves too few threads for a server of so many cores, and the remedy.
+/// Names the limit that leaves too few threads for a server with this many cores, and the remedy.
 pub fn shortage(cores: usize) -> String {
     let user = getrlimit(Resource::Nproc).current;
     shortage_under(Path::new("/"), cores + BESIDE_CORES, user)
 }
 
-/// The same, of the machine whose `proc` and `sys` lie under `root`, where the user may have so many.
+/// The same for the machine whose `proc` and `sys` are under `root`; `user` is the user's limit.
 fn shortage_under(root: &Path, needed: usize, user: Option<u64>) -> String {
     let group = control_group::texts(root, &LIMIT)
         .into_iter()
@@ -39,18 +39,19 @@ fn shortage_under(root: &Path, needed: usize, user: Option<u64>) -> String {
             group.display()
         ),
         (None, Some(max)) => format!(
-            "RLIMIT_NPROC allows this user {max} for all of its processes together, and others of \
-             its processes may take some of them: raise it (ulimit -u, LimitNPROC= of a systemd unit)"
+            "RLIMIT_NPROC allows this user {max} threads in all processes together, and other \
+             processes of the user may use some of them: raise it (ulimit -u, LimitNPROC= of a \
+             systemd unit)"
         ),
-        (None, None) => "Neither a control group nor the user is near a limit: see \
+        (None, None) => "Neither a control group nor the user is near a limit: check \
                          kernel.threads-max, kernel.pid_max and the memory of this machine"
             .to_owned(),
     };
     format!("this server needs {needed} threads. {limit}, or lower --cores")
 }
 
-/// How many there are in a group beside those of this process. Threads that end while we count
-/// are counted too many, never too few, so that a full group is found.
+/// The threads in a group that do not belong to this process. If threads end during the count, the
+/// result is too high, never too low, so that a full group is always detected.
 fn others_of(group: &Path, root: &Path) -> usize {
     let current = fs::read_to_string(group.join("pids.current"));
     let current = current.ok().and_then(|text| text.trim().parse().ok());
@@ -62,7 +63,7 @@ fn others_of(group: &Path, root: &Path) -> usize {
 mod tests {
     use super::*;
 
-    /// Of a process with one thread in a group of its own, `/a/b`, beside what these files say.
+    /// Checks the message for a process with one thread in its own group `/a/b`, given these files.
     #[track_caller]
     fn check(files: &[(&str, &str)], user: Option<u64>, words: &[&str]) {
         let root = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! Certificates and keys from their files, and what of TLS is offered with them.
+//! Reads certificates and keys from their files, and builds the TLS configurations with them.
 //!
-//! *Invariant:* what is loaded works as a whole, key with certificate, or nothing of it is used.
+//! *Invariant:* a certificate and its key are used only if they work together.
 
 use std::{
     fmt, io,
@@ -28,25 +28,25 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::{faults::Faults, settings::Settings};
 
-/// TLS of all listeners, as the settings want it now.
+/// The TLS of all listeners, according to the current settings.
 #[derive(Clone, Debug, Default)]
 pub struct Listeners {
-    /// Of the public addresses.
+    /// The TLS of the public addresses.
     pub public: Option<Secured>,
-    /// Of the internal listener.
+    /// The TLS of the internal listener.
     pub internal: Option<Secured>,
 }
 
-/// A listener's TLS.
+/// The TLS of one listener.
 #[derive(Clone, Debug)]
 pub struct Secured {
-    /// What handshakes are done with.
+    /// The configuration for handshakes.
     pub config: Arc<ServerConfig>,
     /// When the first certificate of its chain expires, in seconds since 1970 (notAfter).
     pub expires: i64,
 }
 
-/// What outlives the certificates: with it, clients resume their sessions after a reload too.
+/// The keys of tickets. They outlive the certificates, so that clients resume sessions after a reload.
 #[derive(Clone)]
 pub struct Tickets(Arc<dyn ProducesTickets>);
 
@@ -58,22 +58,22 @@ struct Named<'a> {
 }
 
 impl Tickets {
-    /// With keys of its own, which change every six hours.
+    /// Creates keys, which change every six hours.
     ///
     /// # Errors
-    /// When the kernel gives no random bytes.
+    /// When the kernel provides no random bytes.
     pub fn new() -> anyhow::Result<Self> {
-        let tickets = aws_lc_rs::Ticketer::new().context("no keys for TLS tickets")?;
+        let tickets = aws_lc_rs::Ticketer::new().context("cannot create keys for TLS tickets")?;
         Ok(Self(tickets))
     }
 }
 
 impl Listeners {
-    /// Reads what the settings name.
+    /// Reads the files that the settings name.
     ///
     /// # Errors
-    /// When files cannot be read or used: all of them, each with the setting that names it
-    /// and a remedy.
+    /// When files cannot be read or used. The error lists all of them, each with the setting that
+    /// names it and a remedy.
     pub fn load(settings: &Settings, tickets: &Tickets) -> Result<Self, Faults> {
         let s = settings;
         let mut faults = Faults::default();
@@ -97,12 +97,12 @@ impl Listeners {
         faults.into_result(Some(Self { public, internal }))
     }
 
-    /// How many listeners have a certificate.
+    /// The number of listeners that have a certificate.
     pub fn count(&self) -> usize {
         self.expiries().count()
     }
 
-    /// Says in the log until when the certificates hold.
+    /// Logs when the certificates expire.
     pub fn announce(&self) {
         for (listener, expires) in self.expiries() {
             let hours = (expires - now()) / 3600;
@@ -113,14 +113,14 @@ impl Listeners {
         }
     }
 
-    /// The listeners whose certificates have expired: they serve, but clients refuse them.
+    /// The listeners whose certificates have expired: they still serve, but clients refuse them.
     pub fn expired(&self) -> impl Iterator<Item = &'static str> {
         let now = now();
         let expired = self.expiries().filter(move |(_, expires)| *expires < now);
         expired.map(|(listener, _)| listener)
     }
 
-    /// When the certificates expire of the listeners that have TLS, in seconds since 1970.
+    /// The expiry of each certificate, for the listeners that have TLS, in seconds since 1970.
     fn expiries(&self) -> impl Iterator<Item = (&'static str, i64)> {
         let listeners = [("public", &self.public), ("internal", &self.internal)];
         let with_tls = listeners.into_iter();
@@ -128,7 +128,7 @@ impl Listeners {
     }
 }
 
-/// What stands in the two files of a listener.
+/// The contents of the two files of a listener.
 struct Pair<'a> {
     cert: Named<'a>,
     chain: Vec<CertificateDer<'static>>,
@@ -138,7 +138,7 @@ struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    /// Reads either file, whatever is wrong with the other.
+    /// Reads both files, even if one of them has faults, so that all faults are reported.
     fn read(cert: Option<Named<'a>>, key: Option<Named<'a>>, faults: &mut Faults) -> Option<Self> {
         let certified = cert.and_then(|cert| {
             let chain = chain(cert).and_then(|chain| Ok((expires(cert, &chain)?, chain)));
@@ -157,19 +157,18 @@ impl<'a> Pair<'a> {
 
     fn with(self, builder: Builder<WantsServerCert>) -> anyhow::Result<(ServerConfig, i64)> {
         let Self { cert, key, .. } = self;
-        let config =
-            builder
-                .with_single_cert(self.chain, self.private)
-                .map_err(|error| match error {
-                    rustls::Error::InconsistentKeys(_) => anyhow!(
-                        "{key} is not the key of the certificate in {cert}: \
-                     name the two files that were made together, the server's own certificate first"
-                    ),
-                    error => anyhow!(
-                        "{key} and {cert} cannot be used: {error}; \
-                     keys are RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519"
-                    ),
-                })?;
+        let config = builder.with_single_cert(self.chain, self.private).map_err(
+            |error| match error {
+                rustls::Error::InconsistentKeys(_) => anyhow!(
+                    "{key} is not the key of the certificate in {cert}: name two files that belong \
+                     together, with the server's own certificate first"
+                ),
+                error => anyhow!(
+                    "{key} and {cert} cannot be used: {error}; \
+                     keys must be RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519"
+                ),
+            },
+        )?;
         Ok((config, self.expires))
     }
 }
@@ -179,13 +178,13 @@ impl Secured {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = versions(provider)?.with_no_client_auth();
         let (mut config, expires) = pair.with(builder)?;
-        // Clients without ALPN are served too; those that offer others alone are refused.
+        // Clients without ALPN are served, too; clients that offer only other protocols are refused.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ticketer = tickets.0.clone();
         Ok(Self::of(config, expires))
     }
 
-    /// Sessions are not resumed: that would pass by the look at a client's certificate.
+    /// Sessions are not resumed, because that would skip the check of the client's certificate.
     fn internal(
         pair: Pair<'_>,
         clients: Option<Arc<dyn ClientCertVerifier>>,
@@ -200,7 +199,7 @@ impl Secured {
         Ok(Self::of(config, expires))
     }
 
-    /// Nothing is remembered of clients: what they resume with is a ticket that they keep.
+    /// The server stores no sessions: clients resume with a ticket that they keep.
     fn of(mut config: ServerConfig, expires: i64) -> Self {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Self {
@@ -218,9 +217,10 @@ fn versions(provider: Arc<CryptoProvider>) -> anyhow::Result<Builder<rustls::Wan
         .context("TLS 1.2 and 1.3 are not available")
 }
 
-/// Looks at clients' certificates: one of those in this file must have signed them.
+/// Verifies clients' certificates: an authority in this file must have signed them.
 fn verifier(clients: Named<'_>) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
-    const REMEDY: &str = "it must be PEM: the certificates of those who sign clients'";
+    const REMEDY: &str =
+        "it must be PEM: the certificates of the authorities that sign clients' certificates";
     let mut roots = RootCertStore::empty();
     for root in chain(clients)? {
         roots
@@ -262,7 +262,7 @@ fn read(file: Named<'_>) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file.path).map_err(|error| {
         let remedy = match error.kind() {
             io::ErrorKind::PermissionDenied => "the server's user must be able to read it",
-            _ => "name a file that is there; a relative path starts from the working directory",
+            _ => "name an existing file; a relative path starts at the working directory",
         };
         anyhow!("{file} cannot be read: {error}; {remedy}")
     })
@@ -272,7 +272,7 @@ fn unfit(file: Named<'_>, error: &dyn fmt::Display, remedy: &str) -> anyhow::Err
     anyhow!("{file} cannot be used: {error}; {remedy}")
 }
 
-/// When the first of a chain expires: without any one of them clients refuse all.
+/// When the first certificate of a chain expires; clients refuse a chain with an expired one.
 fn expires(cert: Named<'_>, chain: &[CertificateDer<'_>]) -> anyhow::Result<i64> {
     let mut earliest = i64::MAX;
     for certificate in chain {

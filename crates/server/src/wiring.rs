@@ -1,4 +1,4 @@
-//! From settings to the files that they name, the runtime's configuration and the application.
+//! Turns settings into the files that they name, the runtime's configuration and the application.
 
 use std::{num::NonZeroUsize, sync::Arc, thread};
 
@@ -20,7 +20,7 @@ use crate::{
 /// The runtime's configuration.
 pub fn config(settings: &Settings, tls: &Listeners) -> Config {
     let (memory, otherwise) = (memory::limit(), Config::default());
-    // What is set, or one of so many parts of the memory that this process may use.
+    // The value of the setting, or this fraction of the memory that the process may use.
     let part_of_memory = |set: Option<Size>, parts, otherwise| {
         let part = memory.map_or(otherwise, |bytes| bytes / parts);
         set.map_or(part, Size::bytes)
@@ -61,7 +61,7 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
         rooms_per_connection_max: otherwise.rooms_per_connection_max,
         commands_max: otherwise.commands_max,
         send_queue_bytes_max: settings.send_queue_bytes_max.bytes(),
-        // With another quarter that queues take while they grow, it is half of the memory.
+        // Queues take another quarter while they grow, which makes half of the memory.
         send_queues_bytes_max: part_of_memory(
             settings.send_queues_bytes_max,
             4,
@@ -77,7 +77,7 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
         mailbox_batches: settings.mailbox_batches,
         receive_buffer_bytes: settings.receive_buffer_bytes.bytes(),
         compression: compression(settings),
-        // A quarter of the memory is then left for everything else.
+        // A quarter of the memory remains for everything else.
         compression_contexts_bytes_max: part_of_memory(
             settings.compression_contexts_bytes_max,
             8,
@@ -103,8 +103,8 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
     }
 }
 
-/// How many cores are to run. The standard library looks at the affinity of this process and at the
-/// CPU quotas of its control groups, of which it takes the whole part, at least 1.
+/// The number of cores to run. The standard library considers the affinity of this process and the
+/// whole part of the CPU quotas of its control groups, and returns at least 1.
 pub fn cores(settings: &Settings) -> usize {
     let available = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
     settings.cores.map_or_else(available, NonZeroUsize::get)
@@ -124,13 +124,13 @@ fn compression(settings: &Settings) -> Option<Compression> {
     (settings.compression == settings::Compression::On).then_some(compression)
 }
 
-/// So many a second with this burst; a rate of 0 is no bound.
+/// This rate per second with this burst; a rate of 0 means no bound.
 fn rate(per_second: usize, burst: usize) -> Option<Rate> {
     let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
     Rate::new(number(per_second), number(burst))
 }
 
-/// What the internal listener tells of the configuration.
+/// The parts of the configuration that the internal listener shows.
 pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
     let config = config(settings, tls);
     let (limits, timeouts) = (&config.limits, &config.timeouts);
@@ -192,8 +192,8 @@ pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
     }
 }
 
-/// What stands in the files that the settings name: all that a start reads before it listens, and
-/// a reload again.
+/// The contents of the files that the settings name. A start reads them all before it listens, and a
+/// reload reads them again.
 pub struct Files {
     /// The built-in page, or the files of `static_dir`.
     pub site: Site,
@@ -202,11 +202,11 @@ pub struct Files {
 }
 
 impl Files {
-    /// Reads them.
+    /// Reads the files.
     ///
     /// # Errors
-    /// When files cannot be read or used: all of them, each with the setting that names it
-    /// and a remedy.
+    /// When files cannot be read or used. The error lists all of them, each with the setting that
+    /// names it and a remedy.
     pub fn read(settings: &Settings, tickets: &Tickets) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let site = faults.note(site(settings));
@@ -215,7 +215,7 @@ impl Files {
         faults.into_result(files.map(|(site, tls)| Self { site, tls }))
     }
 
-    /// All that is wrong with them.
+    /// Everything that is wrong with the files.
     pub fn faults(settings: &Settings) -> Faults {
         let mut faults = Faults::default();
         if let Some(tickets) = faults.note(Tickets::new()) {
@@ -224,12 +224,12 @@ impl Files {
         faults
     }
 
-    /// What of `static_dir` is not served, and why.
+    /// The files of `static_dir` that are not served, and why.
     pub fn skipped(&self) -> &[Skipped] {
         self.site.skipped()
     }
 
-    /// Tells that in the log.
+    /// Writes these to the log.
     pub fn tell_skipped(&self) {
         for skipped in self.skipped() {
             match skipped.is_usual() {

@@ -1,7 +1,7 @@
-//! Asking all cores: one question of a kind at a time for each, a second for the answer in all.
+//! Asks all cores: each has at most one open question of a kind, and a second to answer.
 //!
-//! *Invariant:* however many ask, a core that stands still has at most one unanswered question of
-//! each kind in its mailbox. Who comes later waits for the same answer.
+//! *Invariant:* however many clients ask, a stuck core has at most one unanswered question of each
+//! kind in its mailbox. Later clients wait for the same answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use runtime::{ConnectionsView, Monitor, RoomView, Snapshot};
 use tokio::{sync::Mutex, time};
 
-/// What a core has to answer.
+/// The time that a core has to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// All cores of the server.
@@ -21,18 +21,18 @@ pub(super) struct Cores {
     snapshots: Vec<Asked<Box<Snapshot>>>,
     connections: Vec<Asked<ConnectionsView>>,
     rooms: Vec<Asked<RoomView>>,
-    /// What each core answered last.
+    /// The latest answer of each core.
     latest: Vec<Mutex<Option<Arc<Snapshot>>>>,
 }
 
-/// How a core stands, or stood when it last answered.
+/// The state of a core, now or when it last answered.
 pub(super) struct Standing {
     pub(super) snapshot: Option<Arc<Snapshot>>,
-    /// Whether it answered now.
+    /// Whether it has answered this time.
     pub(super) is_up: bool,
 }
 
-/// A question to one core, and its answer while it is awaited.
+/// A question to one core, and its answer while someone waits for it.
 struct Asked<T>(Mutex<Option<Receiver<T>>>);
 
 impl<T> Asked<T> {
@@ -45,18 +45,18 @@ impl<T> Asked<T> {
         time::timeout(PATIENCE, self.await_answer(ask)).await.ok()?
     }
 
-    /// Who asks while another waits has the answer to a question of its own, or waits for the same
-    /// one if the other has given up.
+    /// A client that asks while another one waits gets the answer to a question of its own, or to the
+    /// same question if the other client has given up.
     async fn await_answer(&self, ask: impl FnOnce() -> Receiver<T>) -> Option<T> {
         let mut open = self.0.lock().await;
-        // An answer that is there already tells how things were when nobody waited for it.
+        // An answer that is already here is outdated: it came when nobody waited for it.
         if open
             .as_ref()
             .is_some_and(|answer| !matches!(answer.try_recv(), Err(TryRecvError::Empty)))
         {
             *open = None;
         }
-        // It stays here until it is answered, also if whoever waits for it goes away.
+        // The question stays here until it is answered, even if the client that asked goes away.
         let answer = open.get_or_insert_with(ask);
         let answered = answer.recv_async().await;
         *open = None;
@@ -78,7 +78,7 @@ impl Cores {
         }
     }
 
-    /// What they run on.
+    /// The driver that the cores run on.
     pub(super) fn driver(&self) -> &str {
         &self.driver
     }
@@ -87,7 +87,7 @@ impl Cores {
         &self.monitor
     }
 
-    /// How many connections there may be.
+    /// The most connections that are allowed.
     pub(super) fn connections_max(&self) -> f64 {
         self.monitor.connections_and_most().1 as f64
     }
@@ -102,7 +102,7 @@ impl Cores {
             .collect()
     }
 
-    /// How all cores stand.
+    /// The state of all cores.
     pub(super) async fn standings(&self) -> Vec<Standing> {
         let cores = self.snapshots.iter().zip(&self.latest).enumerate();
         let standings = cores.map(|(core, (asked, latest))| async move {
@@ -118,7 +118,7 @@ impl Cores {
         join_all(standings).await
     }
 
-    /// The connections that stand out, of each core that answers.
+    /// The most conspicuous connections of each core that answers.
     pub(super) async fn connections(&self, top: usize) -> Vec<ConnectionsView> {
         let asked = self.connections.iter().enumerate();
         let answers =
@@ -126,7 +126,7 @@ impl Cores {
         join_all(answers).await.into_iter().flatten().collect()
     }
 
-    /// The rooms that stand out, of each core that answers.
+    /// The most conspicuous rooms of each core that answers.
     pub(super) async fn rooms(&self, top: usize) -> Vec<RoomView> {
         let asked = self.rooms.iter().enumerate();
         let answers =

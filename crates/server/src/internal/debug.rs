@@ -1,4 +1,4 @@
-//! What stands out, as JSON for people: connections, rooms, latencies.
+//! The debug pages, as JSON for people: conspicuous connections and rooms, and latencies.
 
 use std::cmp::Reverse;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Status, exposition};
 
-/// Rows of each kind at most.
+/// The most rows of each kind.
 const TOP_MAX: usize = 1000;
 const TOP_DEFAULT: usize = 20;
 
@@ -25,7 +25,7 @@ const SHARES: [(&str, f64); 5] = [
     ("p99.99", 0.9999),
 ];
 
-/// How many rows to show.
+/// The number of rows to show.
 #[derive(Deserialize)]
 pub(super) struct Top {
     top: Option<usize>,
@@ -37,7 +37,7 @@ impl Top {
     }
 }
 
-/// What there is here.
+/// Lists the pages of the internal listener.
 pub(super) async fn index() -> Html<&'static str> {
     Html(concat!(
         "<!doctype html><title>Hubbub, internal</title><ul>",
@@ -45,14 +45,14 @@ pub(super) async fn index() -> Html<&'static str> {
         "<li><a href=/healthz>/healthz</a> whether every core answers",
         "<li><a href=/readyz>/readyz</a> whether connections are accepted",
         "<li><a href='/debug/connections?top=20'>/debug/connections?top=20</a> ",
-        "the largest queues, the oldest, the slowest",
-        "<li><a href='/debug/rooms?top=20'>/debug/rooms?top=20</a> the largest, the busiest",
+        "the connections with the largest queues, the oldest and the slowest",
+        "<li><a href='/debug/rooms?top=20'>/debug/rooms?top=20</a> the largest and the busiest rooms",
         "<li><a href=/debug/latency>/debug/latency</a> percentiles since the start",
         "</ul>\n"
     ))
 }
 
-/// The connections with the most bytes waiting, the oldest, and those that are stuck the longest.
+/// The connections with the largest queues, the oldest, and those that have been stuck the longest.
 pub(super) async fn connections(
     State(status): State<Status>,
     Query(top): Query<Top>,
@@ -91,7 +91,7 @@ fn connection(view: &ConnectionView) -> Value {
     })
 }
 
-/// The rooms with the most subscribers, and those with the most messages since the last look.
+/// The rooms with the most subscribers, and those with the most messages since the last request.
 pub(super) async fn rooms(State(status): State<Status>, Query(top): Query<Top>) -> Json<Value> {
     let top = top.rows();
     let views = match status.cores() {

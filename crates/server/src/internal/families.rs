@@ -1,4 +1,4 @@
-//! Families of series, as the text format wants them: names, help, kinds, labels.
+//! Builds families of series for the text format: names, help, kinds, labels.
 
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
@@ -8,17 +8,17 @@ use runtime::{Sizes, Timing};
 /// A label's name and value.
 pub(super) type Label<'a> = (&'a str, &'a str);
 
-/// Families in the making.
+/// The families built so far.
 #[derive(Default)]
 pub(super) struct Families(Vec<MetricFamily>);
 
 impl Families {
-    /// A gauge without labels.
+    /// Adds a gauge without labels.
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: f64) {
         self.gauges(name, help, [(vec![], value)]);
     }
 
-    /// A gauge for each set of labels.
+    /// Adds a gauge for each set of labels.
     pub(super) fn gauges<'a>(
         &mut self,
         name: &str,
@@ -32,12 +32,12 @@ impl Families {
         });
     }
 
-    /// A counter without labels.
+    /// Adds a counter without labels.
     pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.counters(name, help, [(vec![], value as f64)]);
     }
 
-    /// A counter for each set of labels.
+    /// Adds a counter for each set of labels.
     pub(super) fn counters<'a>(
         &mut self,
         name: &str,
@@ -51,7 +51,7 @@ impl Families {
         });
     }
 
-    /// A series of one number for each set of labels.
+    /// Adds a family with one number for each set of labels.
     fn numbers<'a>(
         &mut self,
         name: &str,
@@ -68,13 +68,13 @@ impl Families {
         self.push(name, help, kind, series.collect());
     }
 
-    /// A histogram of times.
+    /// Adds a histogram of times.
     pub(super) fn timing(&mut self, name: &str, help: &str, timing: &Timing) {
         let sum = timing.sum_seconds();
         self.histogram(name, help, timing.count(), sum, timing.buckets());
     }
 
-    /// A histogram of sizes.
+    /// Adds a histogram of sizes.
     pub(super) fn sizes(&mut self, name: &str, help: &str, sizes: &Sizes) {
         self.histogram(
             name,
@@ -110,7 +110,7 @@ impl Families {
 
     fn push(&mut self, name: &str, help: &str, kind: MetricType, series: Vec<Metric>) {
         if series.is_empty() {
-            // Before the cores run; the encoder refuses a family without series.
+            // There are none before the cores run, and the encoder refuses a family without series.
             return;
         }
         let mut family = MetricFamily::default();
@@ -121,7 +121,7 @@ impl Families {
         self.0.push(family);
     }
 
-    /// All of them.
+    /// All families.
     pub(super) fn into_vec(self) -> Vec<MetricFamily> {
         self.0
     }

@@ -1,4 +1,4 @@
-//! Whether the process is alive, and whether it wants connections.
+//! Answers whether the process is alive, and whether it accepts connections.
 
 use axum::{
     extract::State,
@@ -8,8 +8,8 @@ use axum::{
 
 use super::{Phase, Status};
 
-/// 200 if every core answered within a second; else 503, naming those that did not. Before the
-/// cores run and while they drain the process is alive, too.
+/// Answers 200 if every core answered within a second, else 503 with the names of those that did not.
+/// The process is also alive before the cores run and while they drain.
 pub(super) async fn healthz(State(status): State<Status>) -> Response {
     let silent = match status.cores() {
         Some(cores) => cores.silent().await,
@@ -23,7 +23,7 @@ pub(super) async fn healthz(State(status): State<Status>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-/// 200 only while connections are accepted; else 503 with the reason.
+/// Answers 200 only while connections are accepted, else 503 with the reason.
 pub(super) async fn readyz(State(status): State<Status>) -> Response {
     match unready(&status) {
         None => "ready\n".into_response(),

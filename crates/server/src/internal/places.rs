@@ -1,8 +1,9 @@
-//! The places of the internal listener: few, and one for whoever comes.
+//! The places of the internal listener: a small number, with room for every new connection.
 //!
-//! Whoever has been there the longest without asking for anything makes room for one that comes when
-//! all are taken, and whoever has been served a page the longest for one more page. Health probes are
-//! served in a moment: they end nobody and are not ended.
+//! When all places are taken, the connection that has gone longest without a request is ended for a
+//! new one. When all places for pages are taken, the page that has been served for the longest time is
+//! ended for another page. Health probes take only a moment: they end no other connection, and no
+//! connection ends them.
 
 use std::{
     future::Future,
@@ -18,56 +19,56 @@ use tokio::{
 };
 use tracing::debug;
 
-/// Far more than probes and scrapers need, and half of the descriptors that `max_connections` leaves
-/// in reserve.
+/// The number of places: far more than probes and scrapers need, and half of the descriptors that
+/// `max_connections` leaves in reserve.
 const PLACES: usize = 32;
-/// Of them, for pages: the others are for those who have yet to ask, and for probes.
+/// The places for pages; the others are for connections without a request yet, and for probes.
 const PAGES_MAX: usize = 24;
 
 /// All places.
 pub(super) struct Places {
     taken: Mutex<Taken>,
-    /// Somebody has left.
+    /// Signals that a place has become free.
     left: Notify,
-    /// How many were made to.
+    /// The number of connections that were ended to make room.
     crowded_out: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
 struct Taken {
     places: Vec<Place>,
-    /// How many times something has begun here.
+    /// The number of activities that have begun so far.
     begun: u64,
 }
 
-/// One that is taken.
+/// A place that is taken.
 struct Place {
     id: u64,
     doing: Doing,
-    /// What began before has the smaller number.
+    /// The number of its activity; an earlier activity has a smaller number.
     since: u64,
     task: AbortHandle,
 }
 
-/// What goes on at a place.
+/// The activity at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
-    /// A request is awaited, or TLS before it.
+    /// The connection waits for its request, or for its TLS handshake.
     Waiting,
-    /// A health probe is answered.
+    /// A health probe is being answered.
     Probe,
-    /// Anything else is answered.
+    /// Another page is being served.
     Page,
 }
 
-/// Gives a place back when it is dropped.
+/// Frees its place when it is dropped.
 pub(super) struct Seat {
     places: Arc<Places>,
     id: u64,
 }
 
 impl Places {
-    /// All free. Those who have to make room are counted in `crowded_out`.
+    /// All places are free. `crowded_out` counts the connections that are ended to make room.
     pub(super) fn new(crowded_out: Arc<AtomicU64>) -> Arc<Self> {
         Arc::new(Self {
             taken: Mutex::default(),
@@ -76,7 +77,7 @@ impl Places {
         })
     }
 
-    /// Runs what serves a connection, at a place, as soon as there is one.
+    /// Runs the future that serves a connection as soon as there is a place for it.
     pub(super) async fn serve<F>(self: &Arc<Self>, serve: impl FnOnce(Seat) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -87,7 +88,7 @@ impl Places {
         let mut taken = self.lock();
         let id = taken.next();
         let places = self.clone();
-        // It does not begin before this thread awaits something.
+        // The task does not begin before this thread awaits something.
         let task = task::spawn(serve(Seat { places, id })).abort_handle();
         taken.places.push(Place {
             id,
@@ -97,13 +98,13 @@ impl Places {
         });
     }
 
-    /// Makes room if there is none; without success while all are being answered.
+    /// Makes room if there is none. This fails while all connections are being answered.
     fn has_room(&self) -> bool {
         let mut taken = self.lock();
         taken.places.len() < PLACES || self.crowd_out(&mut taken, Doing::Waiting)
     }
 
-    /// Ends what has been going on for the longest time, if there is any.
+    /// Ends the activity of this kind that has lasted longest, if there is one.
     fn crowd_out(&self, taken: &mut Taken, doing: Doing) -> bool {
         let places = taken.places.iter().enumerate();
         let doing_so = places.filter(|(_, place)| place.doing == doing);
@@ -112,12 +113,15 @@ impl Places {
         };
         taken.places.swap_remove(at).task.abort();
         self.crowded_out.fetch_add(1, Ordering::Relaxed);
-        debug!(?doing, "a connection of the internal listener made room");
+        debug!(
+            ?doing,
+            "a connection of the internal listener was ended to make room"
+        );
         true
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
-        // Nothing can panic while it is held.
+        // Nothing can panic while the lock is held.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -130,7 +134,7 @@ impl Taken {
 }
 
 impl Seat {
-    /// Something has been asked for.
+    /// Records that the request has arrived.
     pub(super) fn begin(&self, doing: Doing) {
         let mut taken = self.places.lock();
         let pages = taken.places.iter().filter(|it| it.doing == Doing::Page);
@@ -164,7 +168,7 @@ mod tests {
         runtime.block_on(async { test(Places::new(Arc::default())).await });
     }
 
-    /// So many more connections that do this for ever.
+    /// Adds this many connections that do this for ever.
     async fn come(places: &Arc<Places>, count: usize, doing: Doing) {
         for _ in 0..count {
             let stay = |seat: Seat| async move {
@@ -178,7 +182,7 @@ mod tests {
         }
     }
 
-    /// Those who do this, the first who came first.
+    /// The connections that do this, the earliest first.
     fn doing(places: &Places, doing: Doing) -> Vec<u64> {
         let taken = places.lock();
         let so = taken.places.iter().filter(|it| it.doing == doing);
@@ -216,7 +220,7 @@ mod tests {
             assert_eq!(doing(&places, Doing::Page)[..PAGES_MAX - 2], pages[2..]);
             assert_eq!(doing(&places, Doing::Page).len(), PAGES_MAX);
             assert_eq!(doing(&places, Doing::Probe), probes);
-            // There is room for a probe all the same.
+            // A probe still finds room.
             come(&places, 1, Doing::Probe).await;
             assert_eq!(crowded_out(&places), 2);
         });

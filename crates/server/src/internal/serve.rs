@@ -1,4 +1,4 @@
-//! Connections of the internal listener: one request each, and none for long.
+//! Serves the connections of the internal listener: one request each, within bounded time.
 
 use std::{
     convert::Infallible,
@@ -26,13 +26,13 @@ use super::{
     places::{Doing, Places, Seat},
 };
 
-/// For a request's head.
+/// The time for a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// What a TLS handshake leaves of it at least, or the next head would have no time.
+/// The least that a TLS handshake leaves of that time, so that the head has some, too.
 const HEAD_TIME_MIN: Duration = Duration::from_millis(100);
-/// For a connection: one that is stuck, or reads an answer by drips, ends.
+/// The time for a connection: one that is stuck, or reads its answer very slowly, is ended.
 const CONNECTION_TIME: Duration = Duration::from_secs(60);
-/// After a failed accept, most likely for want of descriptors.
+/// The pause after a failed accept, whose cause is most likely a lack of descriptors.
 const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Serves until the listener fails for good.
@@ -44,7 +44,7 @@ pub(super) async fn run(listener: TcpListener, router: Router, status: Status) -
             Ok((stream, _)) => {
                 let serving = |seat| begin(stream, seat, router.clone(), status.tls());
                 places.serve(serving).await;
-                // Whoever has come reads what has come, before others can crowd it out.
+                // The new connection reads what has arrived before others can crowd it out.
                 task::yield_now().await;
             }
             Err(error) => {
@@ -62,7 +62,7 @@ async fn begin(stream: TcpStream, seat: Seat, router: Router, tls: Option<Arc<Se
     }
 }
 
-/// The handshake is part of the time for the head.
+/// Does the TLS handshake, whose time is part of the time for the head.
 async fn serve_tls(stream: TcpStream, seat: Seat, router: Router, tls: Arc<ServerConfig>) {
     let began = Instant::now();
     let handshake = TlsAcceptor::from(tls).accept(stream);
@@ -94,7 +94,7 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_time)
-        // A connection that waits for what may never be asked is a place that is taken.
+        // A connection kept alive could hold its place without ever sending a request.
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     match time::timeout(CONNECTION_TIME, connection).await {

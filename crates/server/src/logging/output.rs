@@ -1,7 +1,7 @@
-//! Lines on their way to standard error: a bounded queue, and the thread that writes them.
+//! Writes lines to standard error: a bounded queue, and the thread that empties it.
 //!
-//! *Invariant:* whoever logs never waits for whoever reads the log. A line for which there is no room
-//! is dropped and counted; when the queue moves again, the log tells how many there were.
+//! *Invariant:* code that logs never waits for the reader of the log. A line for which there is no room
+//! is dropped and counted; when the queue moves again, the log says how many were dropped.
 
 use std::{
     io::{self, ErrorKind, Write},
@@ -11,39 +11,39 @@ use std::{
     time::Duration,
 };
 
-/// The most bytes of one write, so that what has left makes room soon.
+/// The most bytes of one write, so that written bytes soon make room.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// What a buffer keeps of its memory when it is empty: as much as one write takes, so that a log of
-/// the usual pace allocates nothing, and a flood's megabytes are given back.
+/// The memory that an empty buffer keeps: as much as one write takes, so that a log at its usual pace
+/// allocates nothing, and the megabytes of a flood are freed.
 const KEPT_BYTES: usize = 64 << 10;
 
-/// How long to wait for a stream that is full and was told by another of its users not to block:
-/// so seldom that it costs nothing, and so often that a pipe of 64 KiB passes on 3 MB a second.
+/// How long to wait for a full stream that another of its users has made non-blocking: long enough to
+/// cost nothing, and short enough that a pipe of 64 KiB passes on 3 MB a second.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// A bounded queue of lines.
 pub(super) struct Output {
     state: Mutex<State>,
-    /// There is something to write, or nothing any more.
+    /// Signals that there is something to write, or that everything is written.
     changed: Condvar,
 }
 
 struct State {
     /// Whole lines that the writer has not taken yet.
     waiting: Vec<u8>,
-    /// Bytes that it has taken and not written yet.
+    /// Bytes that the writer has taken and not written yet.
     writing: usize,
-    /// Of both together.
+    /// The bound of both together.
     bytes_max: usize,
     lines_dropped: u64,
-    /// Those of them that the log has not told of.
+    /// Dropped lines that the log has not reported yet.
     unreported: u64,
 }
 
 impl Output {
-    /// Begins to write to `to` on a thread of its own, which is never joined. `report` is called
-    /// there with a number of lines that were dropped, when a write has succeeded after that.
+    /// Begins to write to `to` on a thread of its own, which is never joined. When a write succeeds
+    /// after lines were dropped, that thread calls `report` with their number.
     pub(super) fn start(
         to: impl Write + Send + 'static,
         bytes_max: usize,
@@ -66,12 +66,12 @@ impl Output {
         Ok(output)
     }
 
-    /// How many lines were dropped since the start.
+    /// The number of lines dropped since the start.
     pub(super) fn lines_dropped(&self) -> u64 {
         self.lock().lines_dropped
     }
 
-    /// Waits until all is written, but no longer than `patience`.
+    /// Waits until everything is written, but no longer than `patience`.
     pub(super) fn flush(&self, patience: Duration) {
         let is_busy = |state: &mut State| !state.waiting.is_empty() || state.writing > 0;
         let waited = self
@@ -117,8 +117,8 @@ impl Output {
         state.writing = lines.len();
     }
 
-    /// Writes all of them. Returns how many lines are to be reported as dropped: none while
-    /// nothing can be written, since the report would be lost as well.
+    /// Writes all of the lines. Returns the number of dropped lines to report: none while nothing
+    /// can be written, since the report would be lost as well.
     fn write(&self, to: &mut impl Write, lines: &[u8]) -> u64 {
         let mut rest = lines;
         let mut written = Ok(());
@@ -141,12 +141,12 @@ impl Output {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is held.
+        // Nothing panics while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Each call is one line, as `tracing-subscriber` writes them; it is taken or dropped as a whole.
+/// `tracing-subscriber` writes one line per call; each is queued or dropped as a whole.
 impl Write for &Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -158,7 +158,7 @@ impl Write for &Output {
     }
 }
 
-/// Writes all of it and waits where that takes waiting, also on a stream that does not block.
+/// Writes all bytes, and waits if necessary, even if the stream is non-blocking.
 pub fn write_all(to: &mut impl Write, mut text: &[u8]) -> io::Result<()> {
     while let Some(part) = part(text) {
         let bytes = write_some(to, part)?;
@@ -167,7 +167,7 @@ pub fn write_all(to: &mut impl Write, mut text: &[u8]) -> io::Result<()> {
     to.flush()
 }
 
-/// What to write next of `rest`, if anything.
+/// The part of `rest` to write next, if any.
 fn part(rest: &[u8]) -> Option<&[u8]> {
     (!rest.is_empty()).then(|| &rest[..rest.len().min(WRITE_BYTES_MAX)])
 }
@@ -191,7 +191,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// A stream that takes a write when the test lets it.
+    /// A stream that accepts a write when the test permits it.
     struct Gate {
         opened: Receiver<io::Result<()>>,
         taken: SyncSender<String>,
@@ -241,7 +241,7 @@ mod tests {
             self.open.send(result).unwrap();
         }
 
-        /// Waits until the writer holds what was said.
+        /// Waits until the writer has taken the lines.
         fn await_taken_up(&self) {
             while !self.output.lock().waiting.is_empty() {
                 thread::yield_now();

@@ -1,4 +1,4 @@
-//! `lws-minimal`, or `chat`: the one room of libwebsockets' minimal example, on any other path.
+//! `lws-minimal` or `chat` on any other path: the one room of libwebsockets' minimal example.
 
 use hub::RoomName;
 

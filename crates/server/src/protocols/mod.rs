@@ -1,6 +1,6 @@
-//! The table of protocols: what selects each, and the session it opens.
+//! The table of protocols: what selects each protocol, and the session that it opens.
 //!
-//! A further protocol is one file beside these, with its `PROTOCOL`, and one line in [`TABLE`].
+//! To add a protocol, add one file beside these with its `PROTOCOL`, and one line in [`TABLE`].
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use hub::{NameError, RoomName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use runtime::{BodyForm, Lag, Opening, Session};
 
-/// Makes a module and an entry of the table of each line.
+/// Declares a module and an entry of the table for each line.
 macro_rules! table {
     ($($protocol:ident,)*) => {
         $(mod $protocol;)*
 
-        /// All protocols. A path wins over a subprotocol; within each, the first that fits.
+        /// All protocols. A path takes precedence over a subprotocol, and earlier entries over later.
         pub const TABLE: &[Protocol] = &[$($protocol::PROTOCOL,)*];
     };
 }
@@ -32,19 +32,19 @@ pub struct Protocol {
     pub name: &'static str,
     /// What selects it.
     pub select: Select,
-    /// Opens its session for what [`Select`] found.
+    /// Opens its session with the text that [`Select`] found.
     pub open: fn(&str) -> Result<Started, NameError>,
 }
 
-/// What selects a protocol, and with what its session is opened.
+/// What selects a protocol, and the text that its session is opened with.
 #[derive(Clone, Copy, Debug)]
 pub enum Select {
-    /// This very path; opened with "".
+    /// Exactly this path; the session is opened with "".
     Path(&'static str),
-    /// A path that begins so; opened with the rest, as it stands in the request.
+    /// A path with this prefix; the session is opened with the rest, as it stands in the request.
     PathPrefix(&'static str),
-    /// One of these subprotocols, in order of preference, on a path that is nobody else's;
-    /// opened with the one chosen, which the 101 names.
+    /// One of these subprotocols, in order of preference, on a path that no other entry has. The
+    /// session is opened with the chosen subprotocol, which the 101 names.
     Subprotocol(&'static [&'static str]),
 }
 
@@ -56,7 +56,7 @@ pub struct Started {
     pub room: Option<RoomName>,
 }
 
-/// Finds the protocol that a request asks for. `None`: it asks for none, and is for the site.
+/// Finds the protocol that a request asks for. `None` means that the site answers the request.
 pub fn select(request: &Request<'_>) -> Option<Result<Opening, NameError>> {
     let by_path = TABLE.iter().find_map(|protocol| {
         let rest = match protocol.select {
@@ -78,8 +78,8 @@ pub fn select(request: &Request<'_>) -> Option<Result<Opening, NameError>> {
     })
 }
 
-/// What the log may show of a path: of one that names something, as rooms have names, no more than
-/// the name's first six characters. Names can be what lets people in.
+/// The part of a path that the log may show. Of a path that contains a name, such as a room's, that is
+/// only the first six characters of the name, because a secret name may be what grants access.
 pub fn shown_path(path: &str) -> Cow<'_, str> {
     const NAME_CHARACTERS_MAX: usize = 6;
     const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC

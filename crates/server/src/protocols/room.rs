@@ -1,4 +1,4 @@
-//! `/rooms/{room}`: every message goes to all in the room, the sender included.
+//! `/rooms/{room}`: every message is published to the room, and reaches the sender, too.
 
 use codec::Message;
 use hub::RoomName;

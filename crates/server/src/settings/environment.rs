@@ -1,12 +1,12 @@
 //! Reads the layer of environment variables: `HUBBUB_` and a setting's name in capitals.
 //!
-//! An empty variable counts as not set, since that is what `X=${X:-}` in a compose file leaves. A
-//! variable of that prefix which is no setting is refused if it looks like a typo of one, and
-//! otherwise only reported: Kubernetes puts the addresses of a service that is called `hubbub`
+//! An empty variable counts as not set, since `X=${X:-}` in a compose file leaves it empty. A
+//! variable with the prefix that is not a setting is refused if it looks like a typo of one.
+//! Otherwise it is only reported, because Kubernetes puts the addresses of a service called `hubbub`
 //! into `HUBBUB_SERVICE_HOST`, `HUBBUB_PORT` and others.
 //!
-//! `RUST_LOG`, by which most programs in Rust are told what to log, stands in for the variable of
-//! `log_level` where that is not set.
+//! `RUST_LOG`, which most Rust programs read to set their log level, is used for `log_level` if the
+//! setting's own variable is not set.
 
 use std::ffi::OsString;
 
@@ -23,7 +23,7 @@ pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.to_ascii_uppercase())
 }
 
-/// What the environment holds.
+/// The settings in the environment.
 #[derive(Default)]
 pub(super) struct Environment {
     pub(super) found: Vec<Found>,
@@ -34,7 +34,7 @@ pub(super) struct Environment {
 pub(super) fn read(variables: &[(OsString, OsString)], known: &[&str]) -> Environment {
     let mut environment = Environment::default();
     for (name, value) in variables {
-        // A name that is not Unicode can be none of ours.
+        // A name that is not Unicode cannot be one of ours.
         let Some(name) = name.to_str() else { continue };
         let Some(rest) = strip_prefix(name) else {
             continue;
@@ -68,7 +68,7 @@ impl Environment {
             values: vec![value.clone()],
             place: Place::RustLog,
             shown: format!(
-                "{RUST_LOG}={:?}, read since {} is not set",
+                "{RUST_LOG}={:?}, which is read because {} is not set",
                 value.to_string_lossy(),
                 variable(KEY)
             ),
@@ -89,13 +89,13 @@ impl Environment {
     }
 }
 
-/// Takes the prefix off in any case, so that `hubbub_listen` is noticed too.
+/// Removes the prefix in upper or lower case, so that `hubbub_listen` is noticed, too.
 fn strip_prefix(name: &str) -> Option<&str> {
     let (prefix, rest) = name.split_at_checked(PREFIX.len())?;
     prefix.eq_ignore_ascii_case(PREFIX).then_some(rest)
 }
 
-/// Whether Kubernetes makes such a name for a service whose name begins with `hubbub`.
+/// Whether Kubernetes creates such a name for a service whose name begins with `hubbub`.
 fn is_injected(rest: &str) -> bool {
     let words: Vec<&str> = rest.split('_').collect();
     words.windows(2).any(|pair| {

@@ -15,15 +15,15 @@ use super::nearest::nearest;
 use super::report::{Fault, Place};
 use super::units::{Period, Size};
 
-/// Of a file with more errors of syntax than these only the first is told: it is something else than
-/// TOML. 20 fill a terminal, and nobody makes as many by mistake.
+/// A file with more syntax errors than this is probably not TOML at all, so only the first error is
+/// reported. 20 fill a terminal, and are more than anybody makes by mistake.
 const ERRORS_MAX: usize = 20;
 
-/// What a file holds: values to check, and what is wrong already.
+/// The contents of a file: values to check, and the faults found so far.
 pub(super) struct File {
     pub(super) found: Vec<Found>,
     pub(super) faults: Vec<Fault>,
-    /// Whether all of it could be read: otherwise it may set what seems to be missing.
+    /// Whether the whole file could be read. If not, it may set keys that seem to be missing.
     pub(super) is_whole: bool,
 }
 
@@ -52,7 +52,7 @@ pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
     let mut broken: Vec<usize> = Vec::new();
     for error in errors {
         let line = error.span().map(|span| line_of(span.start));
-        // What follows on the same line may only be what the first left over.
+        // Further errors on the same line may only follow from the first.
         if line.is_none_or(|line| !broken.contains(&line)) {
             file.faults.push(Fault::of_file(path, error.to_string()));
         }
@@ -70,7 +70,7 @@ pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
 }
 
 impl File {
-    /// A file of which nothing could be read.
+    /// A file that could not be read at all.
     pub(super) fn refused(path: &Path, reason: String) -> Self {
         Self {
             found: Vec::new(),
@@ -114,7 +114,7 @@ impl File {
     }
 }
 
-/// Turns a key's value into what would stand on the command line.
+/// Turns a key's value into the form that it would have on the command line.
 fn read(key: &str, value: Value, command: &Command) -> Result<Vec<OsString>, String> {
     if key == "config" {
         return Err("a file cannot name another one: remove the key".to_owned());
@@ -132,13 +132,13 @@ fn read(key: &str, value: Value, command: &Command) -> Result<Vec<OsString>, Str
             })
             .collect(),
         (Kind::Text | Kind::List | Kind::Unit, Value::String(text)) => Ok(vec![text.into()]),
-        // A duration without a unit is left to its parser, which says what is missing.
+        // The parser of durations reports a missing unit.
         (Kind::Count | Kind::Unit, Value::Integer(count)) => Ok(vec![count.to_string().into()]),
         (_, value) => Err(wrong_type(kind, &value)),
     }
 }
 
-/// What a setting is written as.
+/// How a setting's value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
@@ -183,7 +183,7 @@ fn unknown(key: &str, value: &Value, command: &Command) -> String {
     }
     known.sort_unstable();
     let list = known.join(", ");
-    format!("there is no such setting; there are: {list}")
+    format!("there is no such setting; the settings are: {list}")
 }
 
 /// The keys that a file may have.

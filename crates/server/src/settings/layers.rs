@@ -14,7 +14,7 @@ use super::file::{self, File};
 use super::report::{Fault, Override, Place, Refusal, Stop, Warning, flag};
 use super::{Settings, help, negative, rules};
 
-/// Where settings are read from: the process, or what a test makes up.
+/// Where settings are read from: this process, or values that a test provides.
 pub struct Sources<'a> {
     /// The command line, beginning with the program's name.
     pub args: Vec<OsString>,
@@ -35,14 +35,14 @@ impl Sources<'_> {
     }
 }
 
-/// Settings that hold together, and what there is to log about them.
+/// Settings that passed all checks, and what to log about them.
 #[derive(Debug)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// What should be known.
+    /// Warnings for the operator.
     pub warnings: Vec<Warning>,
-    /// What is not left at its default.
+    /// The settings that differ from their defaults.
     pub overrides: Vec<Override>,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Found {
     pub(super) key: String,
     pub(super) values: Vec<OsString>,
     pub(super) place: Place,
-    /// The value in its place, to begin a message with.
+    /// The value with its place; messages begin with it.
     pub(super) shown: String,
 }
 
@@ -71,10 +71,10 @@ impl Settings {
     /// Reads all sources and checks each value, then the values against each other.
     ///
     /// # Errors
-    /// When help or the version is asked for, or with all that is wrong: see [`Stop::report`].
+    /// When help or the version is asked for, or with everything that is wrong: see [`Stop::report`].
     pub fn load(sources: &Sources<'_>) -> Result<Loaded, Stop> {
         let command = help::command();
-        // The flags alone come first: help must not depend on the other layers.
+        // The flags are parsed alone first, because help must not depend on the other layers.
         let mut found = read_flags(&command, &negative::join(&sources.args))?;
         let environment = read_environment(sources, &command);
         let file = read_file(sources, &command, &found, &environment);
@@ -117,12 +117,12 @@ fn matches(command: &Command, args: &[OsString]) -> Result<ArgMatches, Stop> {
         .map_err(Stop::CommandLine)
 }
 
-/// What stands on the command line. Its values are not looked at yet: what is wrong with them is
-/// told together with the other layers' faults.
+/// The layer of the command line. Its values are not checked yet, so that their faults are reported
+/// together with those of the other layers.
 fn read_flags(command: &Command, args: &[OsString]) -> Result<Vec<Found>, Stop> {
     let unread = |arg: Arg| arg.value_parser(value_parser!(OsString));
     let flags = match matches(&command.clone().mut_args(unread), args) {
-        // What the values may be is only known to the command itself.
+        // Only the command itself knows which values are valid.
         Err(Stop::CommandLine(error)) if error.kind() == ErrorKind::DisplayHelp => {
             matches(command, args)?
         }
@@ -157,7 +157,7 @@ fn read_environment(sources: &Sources<'_>, command: &Command) -> Environment {
     environment::read(&sources.variables, &known)
 }
 
-/// Reads the file that the flag names, or else the variable.
+/// Reads the file that the flag names, or else the one that the variable names.
 fn read_file(
     sources: &Sources<'_>,
     command: &Command,
@@ -179,7 +179,7 @@ fn read_file(
     }
 }
 
-/// Tries a value as if it alone stood on the command line, so that a fault has one place.
+/// Parses a value as if it stood alone on the command line, so that a fault has one place.
 fn check_alone(command: &Command, found: &Found) -> Option<Fault> {
     let arg = command
         .get_arguments()
@@ -198,26 +198,26 @@ fn check_alone(command: &Command, found: &Found) -> Option<Fault> {
     }
 }
 
-/// What an argument's parser says, without the words about the command line around it.
+/// The message of an argument's parser, without its words about the command line.
 fn reason_of(error: &clap::Error) -> String {
     if let Some(source) = error.source() {
         return source.to_string();
     }
     match error.get(ContextKind::ValidValue) {
-        Some(ContextValue::Strings(values)) => format!("there are: {}", values.join(", ")),
+        Some(ContextValue::Strings(values)) => format!("the values are: {}", values.join(", ")),
         _ if error.kind() == ErrorKind::InvalidUtf8 => "it is not UTF-8".to_owned(),
         _ => error.to_string(),
     }
 }
 
-/// Where each setting has its value from, for those that are not left at their default.
+/// The place of each setting's value, for those that differ from their defaults.
 pub(super) struct Sourced {
-    /// The highest layer of each setting.
+    /// The highest layer that has each setting.
     found: Vec<Found>,
 }
 
 impl Sourced {
-    /// Keeps the first of each, which is of the highest layer.
+    /// Keeps the first value of each setting, which is from the highest layer.
     fn new(all: Vec<Found>) -> Self {
         let mut found: Vec<Found> = Vec::new();
         for candidate in all {
@@ -228,7 +228,7 @@ impl Sourced {
         Self { found }
     }
 
-    /// The settings, as if all of it stood on the command line.
+    /// The settings, as if all values stood on the command line.
     fn settings(&self, command: &Command) -> Result<Settings, Stop> {
         let mut args = vec![OsString::from("hubbub")];
         args.extend(self.found.iter().flat_map(Found::as_flags));
@@ -236,7 +236,7 @@ impl Sourced {
         Settings::from_arg_matches(&all).map_err(Stop::CommandLine)
     }
 
-    /// Whether one of the layers has it.
+    /// Whether one of the layers sets it.
     fn sets(&self, key: &str) -> bool {
         self.found.iter().any(|found| found.key == key)
     }

@@ -1,11 +1,12 @@
-//! Finds the setting that a misspelt name was meant for.
+//! Finds the setting that a misspelt name probably means.
 
 use strsim::damerau_levenshtein;
 
-/// The known name that is near enough to be meant, if any.
+/// The known name that is nearest to this one, if one is near enough.
 ///
-/// Near is: the same but for case and hyphens; a typo or so (one in five letters); the same words
-/// in another order; or, if that leaves one candidate, a word too many or too few.
+/// A name is near if it differs only in case and hyphens, has a few typos (one in five letters), or
+/// has the same words in another order; or, if only one candidate remains, one word too many or too
+/// few.
 pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let name = name.to_ascii_lowercase().replace('-', "_");
     let typos_max = (name.len() / 5).max(1);
@@ -30,7 +31,7 @@ pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     by_words(0).or_else(|| by_words(1))
 }
 
-/// How many words one name has more than the other, if it has all words of the other.
+/// The number of words that one name has beyond the other, if it has all words of the other.
 fn differ(words: &[&str], known: &str) -> Option<usize> {
     let others: Vec<&str> = known.split('_').collect();
     let (less, more) = if words.len() < others.len() {

@@ -1,12 +1,12 @@
-//! Numbers below zero on the command line: wrong for every setting, but values all the same.
+//! Accepts numbers below zero on the command line as values, so that the right error is reported.
 
 use std::ffi::{OsStr, OsString};
 
 /// Writes `--rooms-max -1` as `--rooms-max=-1`.
 ///
-/// To the command line's parser a word that begins with a hyphen is a flag, and it would complain of
-/// one that nobody has meant. It can be told to take any such word for a value, but then a flag
-/// whose value was forgotten takes the next flag.
+/// The command line's parser treats a word that begins with a hyphen as a flag, so it would report an
+/// unknown flag instead of a bad number. It can treat every such word as a value, but then a flag
+/// without its value would take the next flag as one.
 pub(super) fn join(args: &[OsString]) -> Vec<OsString> {
     let mut joined: Vec<OsString> = Vec::with_capacity(args.len());
     for arg in args {

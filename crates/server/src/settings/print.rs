@@ -11,15 +11,14 @@ use super::{Settings, reload};
 const WIDTH: usize = 98;
 
 const HEAD: &str = "\
-Settings of Hubbub, as they are in force with the flags, environment and file that this was printed \
-with. Save it, change it, try it with 'hubbub config check FILE' and start with 'hubbub --config \
-FILE'.
+Settings of Hubbub, as the flags, environment and file at the time of printing set them. Save this \
+file, change it, check it with 'hubbub config check FILE' and start with 'hubbub --config FILE'.
 
 SIZE is a number of bytes or has a unit: 65536, \"64KiB\", \"1MiB\". DURATION has a unit: \"250ms\", \
-\"10s\", \"5m\". A key whose line is commented out is not set. What changes at run time is read again \
-from this file when the process gets SIGHUP; a file that is wrong changes nothing.";
+\"10s\", \"5m\". A key whose line is commented out is not set. Settings that change at run time are \
+read again from this file when the process gets SIGHUP; a file with a mistake changes nothing.";
 
-/// A file that sets every key; `overrides` are the values that are not left at their default.
+/// A file that sets every key; `overrides` are the values that differ from their defaults.
 pub(super) fn file(overrides: &[Override]) -> String {
     let mut file = String::new();
     comment(&mut file, HEAD);
@@ -37,13 +36,13 @@ pub(super) fn file(overrides: &[Override]) -> String {
     file
 }
 
-/// All that a file can set.
+/// The arguments that a file can set.
 fn arguments(command: &Command) -> impl Iterator<Item = &Arg> {
     let all = command.get_arguments();
     all.filter(|arg| arg.get_id() != "config")
 }
 
-/// In the order of `--help`.
+/// The headings in the order of `--help`.
 fn headings(command: &Command) -> Vec<&str> {
     let mut headings = Vec::new();
     for heading in arguments(command).filter_map(Arg::get_help_heading) {
@@ -72,7 +71,7 @@ fn entry(file: &mut String, arg: &Arg, set: Option<&Override>) {
     }
 }
 
-/// As a flag has it; a list that is not set is empty.
+/// The default as its flag would have it; a list that is not set is empty.
 fn default(arg: &Arg) -> Option<String> {
     let values = arg.get_default_values().iter();
     let values: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
@@ -112,7 +111,7 @@ fn choices(arg: &Arg) -> String {
     }
 }
 
-/// A value as TOML, from how a flag has it.
+/// A value as TOML, from its form as a flag.
 fn value(arg: &Arg, text: &str) -> Value {
     match Kind::of(arg) {
         Kind::List => {

@@ -1,8 +1,8 @@
-//! Which settings can change while the server runs, and what becomes of new ones.
+//! Says which settings can change while the server runs, and applies their new values.
 
 use super::Settings;
 
-/// A setting, as far as a reload is concerned with it.
+/// A setting, as a reload sees it.
 pub struct Reload {
     /// Its key.
     pub key: &'static str,
@@ -19,7 +19,7 @@ macro_rules! declare {
         pub const AT_START: &[Reload] = &[$(declare!(one $fixed)),+];
         $(#[doc = $run])+
         pub const AT_RUN_TIME: &[Reload] = &[$(declare!(one $live)),+];
-        // Does not compile while a setting is in neither list, or in both.
+        // This does not compile if a setting is in neither list, or in both.
         const _: fn(Settings) = |settings| {
             let Settings { $($fixed: _,)+ $($live: _,)+ } = settings;
         };
@@ -34,12 +34,12 @@ macro_rules! declare {
 }
 
 declare! {
-    /// What is opened, allotted or read once, at start: a change needs a restart.
+    /// Settings that are used only once, at start: a change needs a restart.
     at start:
         listen, internal_listen, cores, driver, config, mailbox_batches, receive_buffer_bytes,
         log_format, log_queue_bytes_max;
-    /// What a reload changes, for connections that are open too. A deadline that runs already is
-    /// kept, and so is the pace of a drain.
+    /// Settings that a reload changes, for open connections too. Deadlines that are already running
+    /// keep their time, and a drain keeps its pace.
     at run time:
         max_connections, address_connections_max, address_rate, address_burst, addresses_max,
         static_dir, static_bytes_max, trusted_proxies, proxy_header, message_rate, message_burst, control_rate, control_burst,
@@ -60,8 +60,8 @@ pub(super) fn is_at_run_time(key: &str) -> bool {
 }
 
 impl Settings {
-    /// Takes over from `new` what can change while the server runs. Returns the keys that have
-    /// changed, and those that differ but need a restart.
+    /// Copies from `new` the settings that can change while the server runs. Returns the keys that
+    /// have changed, and those that differ but need a restart.
     pub fn reload(&mut self, mut new: Self) -> (Vec<&'static str>, Vec<&'static str>) {
         let mut switched = self.keep_tls(&mut new);
         let differing = |settings: &[Reload], new: &Self| -> Vec<_> {
@@ -76,8 +76,8 @@ impl Settings {
         (changed, waiting)
     }
 
-    /// Other certificates are taken at run time, but whether a listener speaks TLS at all stays as
-    /// it is. Returns the keys that would change that.
+    /// Certificates can change at run time, but whether a listener speaks TLS at all cannot. Returns
+    /// the keys that would change that.
     fn keep_tls(&self, new: &mut Self) -> Vec<&'static str> {
         let mut switched = Vec::new();
         if self.tls_cert.is_some() != new.tls_cert.is_some() {

@@ -1,4 +1,4 @@
-//! What loading the settings has to say: refusals, warnings, and where a value comes from.
+//! The messages about loading settings: refusals, warnings, and the place of a value.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -9,13 +9,13 @@ use super::{Settings, environment};
 use crate::faults::Faults;
 use crate::logging::{self, LogFormat};
 
-/// The code that a process ends with when its settings are refused, as after a wrong flag.
+/// The exit code of a process whose settings are refused; a wrong flag has the same.
 const EXIT_REFUSED: u8 = 2;
 
-/// Where a setting's value stands.
+/// Where a setting's value is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Nowhere: it has its default.
+    /// Nowhere: the setting has its default.
     Default,
     /// In the file of `--config`.
     File {
@@ -33,7 +33,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// The place as a person would look for it.
+    /// The place, as a person would look for it.
     pub(super) fn of(&self, key: &str) -> String {
         match self {
             Self::Default => "the default".to_owned(),
@@ -50,14 +50,14 @@ pub(super) fn flag(key: &str) -> String {
     format!("--{}", key.replace('_', "-"))
 }
 
-/// A setting that does not have its default, for the log.
+/// A setting that differs from its default, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
     /// The setting.
     pub key: String,
-    /// What was written; a list with commas.
+    /// The value as it was written; a list has commas.
     pub value: String,
-    /// Where.
+    /// Where it was written.
     pub place: Place,
 }
 
@@ -68,10 +68,10 @@ impl fmt::Display for Override {
     }
 }
 
-/// What is permitted but should be known.
+/// A setting that is permitted but risky, or a variable that is ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// A variable that begins like a setting's but belongs to none.
+    /// A variable that has the prefix of settings but belongs to none.
     UnknownVariable {
         /// Its name.
         name: String,
@@ -89,7 +89,7 @@ pub enum Warning {
         /// Its key.
         key: &'static str,
     },
-    /// `trusted_proxies` has a network that everybody is in.
+    /// `trusted_proxies` has a network that contains every address.
     AnyProxy,
 }
 
@@ -98,19 +98,19 @@ impl fmt::Display for Warning {
         match self {
             Self::UnknownVariable { name } => write!(
                 f,
-                "the environment variable {name} is no setting and is ignored; Kubernetes makes \
+                "the environment variable {name} is not a setting and is ignored; Kubernetes creates \
                  such names for a service called hubbub"
             ),
             Self::AnyOrigin => f.write_str(
                 "allow_origin has `*`: every page on the web may connect in its visitor's name",
             ),
             Self::NullOrigin => f.write_str(
-                "allow_origin has `null`: any page in a sandbox may connect in its visitor's name, \
-                 and any page can put itself into one; some browsers send it for local files too",
+                "allow_origin has `null`: any page in a sandboxed frame may connect in its visitor's \
+                 name, and any page can open one; some browsers send `null` for local files, too",
             ),
             Self::FileOrigin => f.write_str(
                 "allow_origin has `file://`: any file that a visitor opens may connect in the \
-                 visitor's name, downloaded ones too",
+                 visitor's name, including downloaded files",
             ),
             Self::FragmentsUnbounded => f.write_str(
                 "message_fragments_max is 0: a peer may send a message in any number of fragments",
@@ -118,17 +118,18 @@ impl fmt::Display for Warning {
             Self::AddressUnbounded { key } => {
                 write!(
                     f,
-                    "{key} is 0: one address may take all connections there are"
+                    "{key} is 0: one address may use up all connections"
                 )
             }
             Self::AnyProxy => f.write_str(
-                "trusted_proxies has a network that everybody is in: any peer may pass for another",
+                "trusted_proxies has a network that contains every address: any peer can pretend to \
+                 be another",
             ),
         }
     }
 }
 
-/// One thing that is wrong: where, and why with a remedy.
+/// One thing that is wrong: its place, and the reason with a remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     about: About,
@@ -141,7 +142,7 @@ pub(super) struct Fault {
 enum About {
     /// Values of these settings.
     Settings(Vec<String>),
-    /// What is not read as a value of this setting: it has the wrong type, or a misspelt name.
+    /// An entry that was meant for this setting but has the wrong type or a misspelt name.
     Unread { meant: String },
     /// The file of settings itself.
     File,
@@ -157,7 +158,7 @@ impl Fault {
         Self::about(About::Settings(keys), subject, reason)
     }
 
-    /// Something was to set `meant`, and does not.
+    /// A fault of an entry that was meant to set `meant` but does not.
     pub(super) fn unread(
         meant: &str,
         subject: impl Into<String>,
@@ -167,7 +168,7 @@ impl Fault {
         Self::about(About::Unread { meant }, subject, reason)
     }
 
-    /// The file at `path` cannot be read, or not all of it.
+    /// A fault of the file at `path`, which cannot be read in full.
     pub(super) fn of_file(path: &Path, reason: impl Into<String>) -> Self {
         Self::about(About::File, format!("config {}", path.display()), reason)
     }
@@ -180,8 +181,8 @@ impl Fault {
         }
     }
 
-    /// Whether this fault between settings may follow from one of those, and be gone with it. What is
-    /// not read is none of these where the setting has its value from elsewhere.
+    /// Whether this fault between settings may be a consequence of one of `others`, and go away with
+    /// it. An unread entry causes none if the setting has its value from elsewhere.
     pub(super) fn follows_from(&self, others: &[Self], is_set: impl Fn(&str) -> bool) -> bool {
         let About::Settings(keys) = &self.about else {
             return false;
@@ -194,17 +195,17 @@ impl Fault {
     }
 }
 
-/// All that is wrong with the settings and the files that they name, for a person to read.
+/// Everything that is wrong with the settings and the files that they name, for a person to read.
 #[derive(Debug)]
 pub struct Refusal {
     faults: Vec<Fault>,
-    /// What of the settings is not wrong, for the files that it names.
+    /// The settings that are not wrong; the files that they name are checked as well.
     sound: Box<Settings>,
     files: Faults,
 }
 
 impl Refusal {
-    /// Refuses because of `faults`; what is not wrong is in `sound`.
+    /// Refuses because of `faults`; `sound` has the settings that are not wrong.
     pub(super) fn of(faults: Vec<Fault>, sound: Settings) -> Stop {
         Stop::Refused(Self {
             faults,
@@ -215,7 +216,7 @@ impl Refusal {
 }
 
 impl Refusal {
-    /// How much of what is wrong.
+    /// The first line of the message: how many faults of which kind there are.
     fn head(&self) -> String {
         let is_of_file = |fault: &&Fault| fault.about == About::File;
         let of_file = self.faults.iter().filter(is_of_file).count();
@@ -247,23 +248,23 @@ impl fmt::Display for Refusal {
         for line in self.files.lines() {
             writeln!(f, "  {line}\n")?;
         }
-        f.write_str("For what can be set, try 'hubbub --help'.\n")
+        f.write_str("'hubbub --help' lists all settings.\n")
     }
 }
 
 impl std::error::Error for Refusal {}
 
-/// Why there are no settings to go on with.
+/// Why loading the settings ended without settings.
 #[derive(Debug)]
 pub enum Stop {
-    /// The command line asks for help or the version, or cannot be made out.
+    /// The command line asks for help or the version, or cannot be parsed.
     CommandLine(clap::Error),
-    /// A value is wrong, wherever it stands, or values disagree.
+    /// A value is wrong, wherever it is set, or values contradict each other.
     Refused(Refusal),
 }
 
 impl Stop {
-    /// The same, with what `read` finds wrong in the files that the sound settings name.
+    /// Adds the faults that `read` finds in the files that the sound settings name.
     #[must_use]
     pub fn beside_files(mut self, read: impl FnOnce(&Settings) -> Faults) -> Self {
         if let Self::Refused(refusal) = &mut self {
@@ -272,7 +273,7 @@ impl Stop {
         self
     }
 
-    /// All that is wrong, in one line for the log.
+    /// Everything that is wrong, in one line for the log.
     pub fn line(&self) -> String {
         let text = match self {
             Self::CommandLine(error) => error.to_string(),
@@ -294,9 +295,9 @@ impl Stop {
         }
     }
 
-    /// Prints what there is to say and tells the code to exit with.
+    /// Prints the message and returns the code to exit with.
     pub fn report(&self) -> ExitCode {
-        // Nothing is left to tell it to if the terminal is gone.
+        // If the terminal is gone, there is nobody left to report this to.
         let _ = match self {
             Self::CommandLine(error) => error.print(),
             Self::Refused(refusal) => write!(io::stderr(), "{refusal}"),
@@ -304,7 +305,7 @@ impl Stop {
         ExitCode::from(self.code())
     }
 
-    /// The same, of a start: where the log is to be JSON, what is refused is a line of it.
+    /// The same for a start: if the log is JSON, the refusal is a line of the log.
     pub fn report_in_log(&self) -> ExitCode {
         match self {
             Self::Refused(refusal) if refusal.sound.log_format == LogFormat::Json => {

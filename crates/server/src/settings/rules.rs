@@ -1,4 +1,4 @@
-//! What must agree between settings, and what is permitted with a warning.
+//! The rules between settings, and the values that are permitted with a warning.
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -7,7 +7,7 @@ use super::layers::Sourced;
 use super::report::{Fault, Warning};
 use super::{Internal, ProxyHeader, Settings};
 
-/// The faults that only show when all values are known.
+/// The faults that can be found only when all values are known.
 pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
     let s = settings;
     let sizes = [(
@@ -28,7 +28,7 @@ pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
         .collect()
 }
 
-/// The lower setting, the upper one, and why the one may not exceed the other.
+/// The lower setting, the upper one, and the reason why the lower may not exceed the upper.
 type Rule<T> = ((&'static str, T), (&'static str, T), &'static str);
 
 fn at_most<T: PartialOrd + Display>(rule: &Rule<T>, sourced: &Sourced) -> Option<Fault> {
@@ -44,22 +44,22 @@ fn at_most<T: PartialOrd + Display>(rule: &Rule<T>, sourced: &Sourced) -> Option
     })
 }
 
-/// One queue must fit into what there is for all, if that is set.
+/// The bound of one queue must fit into the bound of all queues, if that is set.
 fn queues(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
     let rule = (
         ("send_queue_bytes_max", settings.send_queue_bytes_max),
         ("send_queues_bytes_max", settings.send_queues_bytes_max?),
-        "the queue of one connection is part of those of all",
+        "the queue of one connection is part of the queues of all connections",
     );
     at_most(&rule, sourced)
 }
 
-/// One message must fit into what there is for all, if that is set.
+/// One message must fit into the bound of all unfinished input, if that is set.
 fn unfinished(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
     let rule = (
         ("message_bytes_max", settings.message_bytes_max),
         ("unfinished_bytes_max", settings.unfinished_bytes_max?),
-        "the unfinished message of one connection is part of those of all",
+        "the unfinished message of one connection is part of the unfinished input of all connections",
     );
     at_most(&rule, sourced)
 }
@@ -91,11 +91,11 @@ fn rates(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
         .filter(|(_, rate, _, burst)| *rate > 0 && *burst == 0);
     let faults = wrong.map(|(rate, rate_value, burst, burst_value)| {
         let subject = format!(
-            "{} leaves nothing of {}",
+            "{} permits nothing of {}",
             sourced.describe(burst, burst_value),
             sourced.describe(rate, rate_value)
         );
-        let reason = format!("raise {burst} to 1 or more, or write 0 for {rate} to have no bound");
+        let reason = format!("raise {burst} to 1 or more, or set {rate} to 0 for no bound");
         Fault::new(&[rate, burst], subject, reason)
     });
     faults.collect()
@@ -109,13 +109,13 @@ fn proxies(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
         Fault::new(
             &["proxy_header", "trusted_proxies"],
             format!("{header} without trusted_proxies"),
-            "no peer may send such a header: list the proxies' networks in trusted_proxies, or \
-             leave proxy_header out",
+            "without trusted_proxies no peer may send such a header: list the proxies' networks \
+             there, or leave proxy_header out",
         )
     })
 }
 
-/// Addresses of which one is part of another: who connects there would reach either.
+/// Faults of addresses that overlap: a connection to the shared part could reach either listener.
 fn addresses(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
     let all = &settings.listen;
     if all.is_empty() {
@@ -153,7 +153,7 @@ fn internal(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
     let Internal::At(internal) = settings.internal_listen else {
         return None;
     };
-    // Unlike the public ones, this listener takes IPv4 too where it takes every IPv6 address.
+    // Unlike the public listeners, this one also accepts IPv4 if it listens on every IPv6 address.
     let takes_both = internal.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let is_within = |public: &SocketAddr| takes_both && is_same_port(*public, internal);
     let mut listen = settings.listen.iter();
@@ -165,13 +165,13 @@ fn internal(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
             sourced.describe("internal_listen", &internal),
             sourced.describe("listen", public)
         ),
-        "the internal listener is not for the public: give one of them another port, or write off \
-         for internal_listen",
+        "the internal listener must not be public: give one of them another port, or set \
+         internal_listen to off",
     ))
 }
 
-/// Whether a connection to the one address could be meant for the other. An address of every IPv6
-/// interface is none of IPv4 here; with port 0 the system chooses one that is free.
+/// Whether a connection could reach both addresses. Here `[::]` does not include IPv4; with port 0
+/// the system chooses a free port.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     is_same_port(one, other) && one.is_ipv4() == other.is_ipv4() && {
         let is_any = one.ip().is_unspecified() || other.ip().is_unspecified();
@@ -183,7 +183,7 @@ fn is_same_port(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && one.port() != 0
 }
 
-/// The interface of an address that many of them may have.
+/// The interface of an address that several interfaces may have.
 fn scope(address: SocketAddr) -> u32 {
     match address {
         SocketAddr::V4(_) => 0,
@@ -191,7 +191,7 @@ fn scope(address: SocketAddr) -> u32 {
     }
 }
 
-/// What of TLS is of no use without the rest.
+/// The faults of TLS settings that are useless without others.
 fn tls(settings: &Settings) -> impl Iterator<Item = Fault> {
     let s = settings;
     let is_set = [
@@ -217,7 +217,7 @@ fn tls(settings: &Settings) -> impl Iterator<Item = Fault> {
     })
 }
 
-/// What is permitted but should be known.
+/// The warnings about permitted but risky values.
 pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for (entry, warning) in [

@@ -1,4 +1,4 @@
-//! What a command line asks for: to serve, or to print or check settings.
+//! The task that a command line asks for: to serve, or to print or check settings.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use super::{Loaded, Settings, Sources, help, negative, print};
 pub enum Task {
     /// Serve.
     Serve,
-    /// Print the settings that would be in force with these arguments.
+    /// Print the settings that these arguments would result in.
     Print(Vec<OsString>),
-    /// Say whether this file could be served with.
+    /// Check whether the server could start with this file.
     Check(PathBuf),
 }
 
 impl Task {
-    /// Reads the task off a command line, which begins with the program's name.
+    /// Reads the task from a command line, which begins with the program's name.
     ///
     /// # Errors
     /// When help is asked for, or there is no such task.
@@ -35,7 +35,7 @@ impl Task {
         let check = task.and_then(|task| task.subcommand_matches("check"));
         Ok(match check.and_then(|check| check.get_one("FILE")) {
             Some(file) => Self::Check(PathBuf::clone(file)),
-            // What stands behind `config print` is what would stand behind `hubbub`.
+            // `config print` accepts the same arguments as `hubbub` itself.
             None => {
                 let flags = args.iter().skip(3);
                 Self::Print(args.iter().take(1).chain(flags).cloned().collect())
@@ -49,13 +49,13 @@ pub(super) fn config() -> Command {
     let file = Arg::new("FILE").required(true);
     let check = Command::new("check")
         .about(
-            "Check FILE as --config reads it at start, and the files it names: certificates, keys \
-             and static_dir, and tell all that is wrong; exit with 0 if all is good, with 2 if a \
-             setting is refused, with 1 if only such a file is",
+            "Check FILE as a start with --config would, and the files that it names (certificates, \
+             keys and static_dir), and report everything that is wrong; exit with 0 if all is \
+             good, with 2 if a setting is refused, with 1 if only such a file is",
         )
         .arg(file.value_parser(value_parser!(PathBuf)));
     let print = Command::new("print")
-        .about("Print all settings that would be in force, as a file that explains each")
+        .about("Print all settings that a start would use, as a file that explains each")
         .args(Settings::command().mut_args(help::describe).get_arguments());
     Command::new("config")
         .about("Print all settings as a documented file, or check such a file")
@@ -66,7 +66,7 @@ pub(super) fn config() -> Command {
 }
 
 impl Settings {
-    /// The settings in force, as a file that sets all of them and explains each.
+    /// The settings that a start would use, as a file that sets all of them and explains each.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -75,7 +75,7 @@ impl Settings {
         Ok(print::file(&loaded.overrides))
     }
 
-    /// The settings that would be in force with `file` where these variables are set.
+    /// The settings that a start with `file` and these variables would use.
     ///
     /// # Errors
     /// As [`load`](Self::load).

@@ -1,4 +1,4 @@
-//! Sizes, durations and counts: how they are written, within which range, and written back.
+//! Parses sizes, durations, counts and addresses within their ranges, and prints them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,14 +23,14 @@ const PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Size(usize);
 
 impl Size {
-    /// In bytes.
+    /// The number of bytes.
     pub const fn bytes(self) -> usize {
         self.0
     }
 }
 
 impl fmt::Display for Size {
-    /// In the largest unit that leaves no fraction, so that reading it back gives the same.
+    /// Prints in the largest unit that leaves no fraction, so that parsing gives the same size.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, name) in [(TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")] {
             if self.0 >= unit && self.0.is_multiple_of(unit) {
@@ -46,7 +46,7 @@ impl fmt::Display for Size {
 pub struct Period(Duration);
 
 impl Period {
-    /// As the standard library has it.
+    /// The period as a [`Duration`].
     pub const fn duration(self) -> Duration {
         self.0
     }
@@ -74,7 +74,7 @@ pub(super) fn size(
     }
 }
 
-/// Reads a duration from 1ms, the finest that timers tell apart, to a day.
+/// Reads a duration from 1ms, which is the resolution of the timers, to one day.
 pub(super) fn period(text: &str) -> Result<Period, String> {
     let period = humantime::parse_duration(text).map_err(|_| {
         if text.trim().parse::<f64>().is_ok() {
@@ -90,7 +90,7 @@ pub(super) fn period(text: &str) -> Result<Period, String> {
     }
 }
 
-/// Reads a duration as [`period`] does, or none at all.
+/// Reads a duration as [`period`] does, or zero.
 pub(super) fn delay(text: &str) -> Result<Period, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Ok(Period(Duration::ZERO)),
@@ -127,7 +127,7 @@ pub(super) fn cores(
     }
 }
 
-/// Reads an address with its port; around it there may be the blanks of a list.
+/// Reads an address with its port; as part of a list it may have spaces around it.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.trim();
     let address = text.parse().map_err(|_| {
@@ -142,38 +142,36 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// Why nobody could listen there, or nobody connect, and what to write instead.
+/// Why an address cannot be listened on or connected to, and what to write instead.
 fn unfit(address: SocketAddr) -> Option<String> {
     let (ip, port) = (address.ip(), address.port());
     let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
     if ip.is_multicast() || is_broadcast {
-        return Some("is an address of many: nobody can connect to it".to_owned());
+        return Some("is a multicast or broadcast address: no client can connect to it".to_owned());
     }
     let SocketAddr::V6(v6) = address else {
         return None;
     };
     if let Some(v4) = v6.ip().to_ipv4_mapped() {
         let v4 = SocketAddr::from((v4, port));
-        return Some(format!(
-            "is IPv4 written as IPv6, which is listened for apart: write {v4}"
-        ));
+        return Some(format!("is an IPv4 address written as IPv6: write {v4}"));
     }
     let is_of_a_link = v6.ip().is_unicast_link_local() && v6.scope_id() == 0;
     is_of_a_link.then(|| {
         let ip = v6.ip();
         format!(
-            "is an address of one link: name the interface by its number (`ip link`), \
+            "is a link-local address: name the interface by its number (`ip link`), \
              as in [{ip}%2]:{port}"
         )
     })
 }
 
-/// Where the internal listener is.
+/// The address of the internal listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Internal {
-    /// Nowhere.
+    /// There is no internal listener.
     Off,
-    /// At this address.
+    /// It listens on this address.
     At(SocketAddr),
 }
 
@@ -196,8 +194,8 @@ pub(super) fn internal(text: &str) -> Result<Internal, String> {
     }
 }
 
-/// Reads a network, or a single address; around it there may be the blanks of a list. What lies
-/// within IPv4 is told as IPv4.
+/// Reads a network, or a single address; as part of a list it may have spaces around it. An IPv4
+/// network that is written within IPv6 becomes an IPv4 network.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let network = text
@@ -218,7 +216,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     Ok(as_ipv4(network).unwrap_or(network))
 }
 
-/// A network of IPv4 that was written within IPv6: `::ffff:10.0.0.0/104` is 10.0.0.0/8.
+/// The IPv4 network that was written within IPv6: `::ffff:10.0.0.0/104` is 10.0.0.0/8.
 fn as_ipv4(network: IpNet) -> Option<IpNet> {
     let IpNet::V6(network) = network else {
         return None;
@@ -228,7 +226,7 @@ fn as_ipv4(network: IpNet) -> Option<IpNet> {
     Ipv4Net::new(address, prefix).ok().map(IpNet::V4)
 }
 
-/// Reads an entry of the list of origins; around it there may be the blanks of a list.
+/// Reads an entry of the list of origins; as part of a list it may have spaces around it.
 pub(super) fn permit(text: &str) -> Result<Permit, PermitError> {
     text.trim().parse()
 }

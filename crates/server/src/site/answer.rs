@@ -11,14 +11,14 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 const NOT_FOUND: &[u8] = b"404 Not Found: nothing is served at this path.\n\n\
     WebSocket endpoints of this server:\n\
     \x20 /echo          sends every message back\n\
-    \x20 /rooms/{room}  joins a room: messages go to all who are in it\n\n\
+    \x20 /rooms/{room}  joins a room: messages go to all its members\n\n\
     The start page is at /\n";
 
 const WRONG_METHOD: &[u8] = b"405 Method Not Allowed: files are read with GET or HEAD.\n";
 
 const MOVED: &[u8] = b"301 Moved Permanently: a directory's path ends with a slash.\n";
 
-/// The bytes that stand for themselves in the path of a `Location`.
+/// The bytes that need no encoding in the path of a `Location`.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -33,8 +33,8 @@ pub(super) fn content(file: &File, policy: &str) -> Answer {
     answer(200, fields, file.content.clone())
 }
 
-/// RFC 9110 section 15.4.5: the fields that a cache needs, and no others. What is not sent of it is
-/// the body whose length it tells.
+/// Answers 304 with only the fields that a cache needs (RFC 9110 section 15.4.5). The body is not
+/// sent, although its length is stated.
 pub(super) fn not_modified(file: &File) -> Answer {
     let fields = vec![
         ("ETag", file.tag.clone()),
@@ -70,7 +70,7 @@ fn answer(status: u16, fields: Vec<(&'static str, String)>, body: Bytes) -> Answ
     }
 }
 
-/// `no-cache` lets a browser keep a copy but ask each time, so that a new release shows at once.
+/// `no-cache` lets a browser keep a copy but check it each time, so that a new release shows at once.
 fn common_fields(media_type: &str) -> Vec<(&'static str, String)> {
     vec![
         ("Content-Type", media_type.to_owned()),
@@ -86,7 +86,7 @@ pub(super) fn encode_path(path: &str) -> String {
 }
 
 /// Whether an `If-None-Match` field is `*` or lists the tag, compared weakly (RFC 9110 section
-/// 13.1.2). A field that is not understood matches nothing: the answer is then merely longer.
+/// 13.1.2). A malformed field matches nothing, which only makes the answer longer.
 pub(super) fn names_tag(field: &[u8], tag: &str) -> bool {
     let mut rest = field.trim_ascii();
     if rest == b"*" {

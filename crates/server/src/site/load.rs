@@ -1,4 +1,4 @@
-//! Takes the snapshot: walks a directory once, at start, within a bound.
+//! Takes the snapshot: reads a directory once, within a bound.
 
 use std::fmt;
 use std::fs;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{DIRECTORY_POLICY, Site};
 
-/// What a name and its bookkeeping count for, so that empty files are bounded too.
+/// The bytes that a name and its bookkeeping count as, so that empty files are bounded, too.
 const ENTRY_BYTES: usize = 256;
 
 /// Why a directory cannot be served.
@@ -17,8 +17,8 @@ const ENTRY_BYTES: usize = 256;
 pub enum LoadError {
     /// Something in it cannot be read.
     #[error(
-        "static_dir: cannot read {}: {error}; name a directory of which the server's user can read \
-         everything",
+        "static_dir: cannot read {}: {error}; name a directory in which the server's user can \
+         read everything",
         path.display()
     )]
     Read {
@@ -27,16 +27,16 @@ pub enum LoadError {
         /// Why.
         error: io::Error,
     },
-    /// It is a file.
-    #[error("static_dir: {} is not a directory; name the one that has the page's files", path.display())]
+    /// The path is a file.
+    #[error("static_dir: {} is not a directory; name the directory with the page's files", path.display())]
     NotADirectory {
         /// Where.
         path: PathBuf,
     },
-    /// All of it is held in memory, so it is bounded.
+    /// The files exceed the bound; they are bounded because they are held in memory.
     #[error(
-        "static_dir: the files of {} exceed static_bytes_max ({bytes_max} bytes), as they are held \
-         in memory: raise static_bytes_max or serve fewer files",
+        "static_dir: the files of {} are held in memory and exceed static_bytes_max ({bytes_max} \
+         bytes): raise static_bytes_max or serve fewer files",
         path.display()
     )]
     TooLarge {
@@ -54,7 +54,7 @@ impl LoadError {
     }
 }
 
-/// What is left out.
+/// An entry that is left out.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Skipped {
     path: PathBuf,
@@ -72,7 +72,7 @@ enum Why {
 }
 
 impl Skipped {
-    /// Whether it lies in such a directory as a rule, such as `.git`, and is hardly missed.
+    /// Whether such an entry is usual, such as `.git`, so that nobody misses it.
     pub fn is_usual(&self) -> bool {
         self.why == Why::Hidden
     }
@@ -117,7 +117,7 @@ pub(super) fn load(dir: &Path, bytes_max: usize) -> Result<Site, LoadError> {
 struct Walk {
     site: Site,
     root: PathBuf,
-    /// The real directories from the root to the current one, to see a circle of links.
+    /// The real directories from the root to the current one, to detect a circle of links.
     trail: Vec<PathBuf>,
     bytes_max: usize,
     bytes_left: usize,

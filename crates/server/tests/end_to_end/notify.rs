@@ -71,7 +71,7 @@ fn manager_that_takes_nothing_holds_up_neither_start_nor_stop(driver: Driver) {
         let mut command = command();
         command.env("NOTIFY_SOCKET", &socket);
         let mut server = Server::launch(command, &["--driver", driver.name()]);
-        let of = |state: &str| format!("could not be told state=\"{state}\"");
+        let of = |state: &str| format!("could not be notified state=\"{state}\"");
         eventually("a warning", || server.log().contains(&of("READY=1")));
         server.signal(Signal::TERM);
         assert_eq!(server.wait().code(), Some(0));

@@ -125,7 +125,7 @@ fn signal_to_stop_ends_a_start_that_stands_still() {
         stderr.read_to_string(&mut said).unwrap();
         let name = name(signal);
         let expected =
-            format!("hubbub: stopped by {name} while starting, before it served anybody\n");
+            format!("hubbub: stopped by {name} while starting, before it served any connection\n");
         assert_eq!(said, expected);
     }
 }
@@ -260,7 +260,7 @@ fn reload_that_stands_still_keeps_nothing_from_stopping(driver: Driver) {
         assert_eq!(member.closed(), 1001);
         assert_eq!(reloading.server.wait().code(), Some(0));
         let told = format!(
-            "draining, told by {}: connections are closed within ",
+            "draining because of {}: connections are closed within ",
             name(signal)
         );
         eventually("it is told", || reloading.server.log().contains(&told));
@@ -279,7 +279,7 @@ fn reload_that_stood_still_ends_and_the_next_are_done_as_one(driver: Driver) {
     // Signals that are not taken one by one are one.
     eventually("one of two is put to the other", || {
         server.signal(Signal::HUP);
-        count("one more already waits") > 0
+        count("one more is already waiting") > 0
     });
     write(&reloading.file, "rooms_max = 7\n");
     eventually("the first is done", || count(" read again changed=1") == 1);

@@ -75,7 +75,7 @@ fn address_that_is_taken_is_an_error_that_names_it(driver: Driver) {
         assert_eq!(ended.status.code(), Some(1));
         assert!(ended.stdout.is_empty(), "{}", ended.stdout);
         assert!(ended.stderr.contains(&listen), "{}", ended.stderr);
-        for word in ["in use", "another program listens there", "ss -ltnp"] {
+        for word in ["in use", "another program listens on it", "ss -ltnp"] {
             assert!(ended.stderr.contains(word), "{}", ended.stderr);
         }
     }

@@ -111,9 +111,9 @@ fn address_that_the_kernel_would_not_take_is_refused_with_what_to_write() {
         ("[::ffff:127.0.0.1]:8000", &["write 127.0.0.1:8000"][..]),
         ("[::ffff:0.0.0.0]:8000", &["write 0.0.0.0:8000"]),
         ("[fe80::1]:8000", &["interface", "[fe80::1%2]:8000"]),
-        ("[ff02::1]:8000", &["nobody can connect"]),
-        ("224.0.0.1:8000", &["nobody can connect"]),
-        ("255.255.255.255:8000", &["nobody can connect"]),
+        ("[ff02::1]:8000", &["multicast or broadcast"]),
+        ("224.0.0.1:8000", &["multicast or broadcast"]),
+        ("255.255.255.255:8000", &["multicast or broadcast"]),
     ] {
         for key in ["listen", "internal_listen"] {
             let flag = report::flag(key);

@@ -22,7 +22,7 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
         (
             "frobnicate = 1",
             &[
-                "no such setting; there are: address_burst,",
+                "no such setting; the settings are: address_burst,",
                 "allow_origin, close_timeout",
             ],
         ),
@@ -68,7 +68,10 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
         ("listen = []", &["it is empty"]),
         ("listen = [\"localhost:8000\"]", &["names are not resolved"]),
         ("listen = [\"127.0.0.1\"]", &["127.0.0.1:8000"]),
-        ("driver = \"kqueue\"", &["there are: auto, io_uring, epoll"]),
+        (
+            "driver = \"kqueue\"",
+            &["the values are: auto, io_uring, epoll"],
+        ),
         ("log_level = \"inof\"", &["\"inof\" is not a level"]),
         (
             "allow_origin = [\"https://a.example/\"]",
@@ -90,7 +93,7 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
         ),
         (
             "proxy_header = \"forwarded\"",
-            &["there are: x-forwarded-for, proxy-v2"],
+            &["the values are: x-forwarded-for, proxy-v2"],
         ),
         // Out of range.
         ("addresses_max = 15", &["out of range: 16 to 10000000"]),
@@ -166,7 +169,7 @@ fn environment_that_is_wrong_is_refused_with_name_and_remedy() {
         (
             "HUBBUB_DRIVER",
             "EPOLL",
-            &["there are: auto, io_uring, epoll"],
+            &["the values are: auto, io_uring, epoll"],
         ),
         (
             "HUBBUB_LISTEN",
@@ -310,7 +313,7 @@ fn settings_that_disagree_are_refused_with_both_places() {
         &[
             "send_queue_bytes_max (2MiB, hubbub.toml line 1)",
             "send_queues_bytes_max (1MiB, --send-queues-bytes-max)",
-            "part of those of all",
+            "part of the queues of all",
         ],
     );
     refused(
@@ -320,7 +323,7 @@ fn settings_that_disagree_are_refused_with_both_places() {
         &[
             "message_bytes_max (4MiB, hubbub.toml line 1)",
             "unfinished_bytes_max (3MiB, --unfinished-bytes-max)",
-            "part of those of all",
+            "part of the unfinished input of all",
         ],
     );
     for rate in ["address", "message", "control"] {
