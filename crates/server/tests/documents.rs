@@ -1,4 +1,4 @@
-//! Holds the documents against the code they speak of.
+//! Compares the documents with the code that they describe.
 
 use std::{
     fs,
@@ -132,7 +132,7 @@ fn limits_document_names_a_test_beside_every_bound_that_exists() {
 fn attacks_document_names_tests_of_every_attack_that_exist() {
     let document = include_str!("../../../docs/attacks.md");
     check_tests_of_rows(document, 15);
-    // What stands in the column of the bounds is a setting.
+    // The column of the bounds names settings.
     let rows = document.lines().filter(|line| line.starts_with("| "));
     for row in rows {
         let cells: Vec<_> = row.split('|').collect();
@@ -159,7 +159,7 @@ fn limits_document_says_which_settings_change_at_run_time() {
     assert_eq!(rows.len(), AT_RUN_TIME.len() + AT_START.len());
 }
 
-/// What stands in quotes.
+/// The texts in backquotes.
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
@@ -181,7 +181,7 @@ fn reasons_below(heading: &str) -> BTreeSet<(String, String)> {
 #[test]
 fn close_codes_document_says_of_each_reason_what_is_so() {
     let pair = |(said, name): (&str, &str)| (said.to_owned(), name.to_owned());
-    // Those that carry a code, and what the application answers.
+    // Reasons that carry another code, and answers of the application.
     let by_others = [
         ("the peer's own", "peer_closed"),
         ("the protocol's own", "session_closed"),

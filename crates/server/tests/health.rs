@@ -1,4 +1,4 @@
-//! A core that stands still is named by `/healthz`, and a scrape does not wait for it for ever.
+//! `/healthz` names a core that stands still, and a scrape does not wait for it for ever.
 
 #![allow(clippy::unwrap_used)]
 
@@ -49,7 +49,7 @@ fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// Whoever asks does not wait for the answer.
+/// The client that asks does not wait for the answer.
 fn ask(address: SocketAddr, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -96,7 +96,7 @@ fn check(driver: DriverChoice) {
         let health = get(address, "/healthz");
         health.contains(" 503 ") && health.contains("no answer within a second: core-")
     });
-    // More scrapes than there are places, each of which waits for that core.
+    // There are more scrapes than places, and each of them waits for that core.
     let scrapes: Vec<_> = (0..64).map(|_| ask(address, "/metrics")).collect();
     assert!(get(address, "/readyz").contains("200 OK"));
     drop(scrapes);
@@ -109,7 +109,8 @@ fn check(driver: DriverChoice) {
     eventually("it answers again", || {
         get(address, "/healthz").contains(" 200 ")
     });
-    // What it was asked in its standstill it has answered by now; that says nothing of the next.
+    // By now the core has answered the questions of its standstill; that says nothing about the
+    // next one.
     client.send("stand still".into()).unwrap();
     eventually("it is named again", || {
         get(address, "/healthz").contains(" 503 ")

@@ -1,4 +1,4 @@
-//! Every setting from every source, their order, and what is told about them.
+//! Every setting from every source, their precedence, and what is reported about them.
 
 mod addresses;
 mod files;
@@ -135,13 +135,13 @@ fn needs(key: &str) -> &'static [&'static str] {
     }
 }
 
-/// Loads with this setting beside what it needs.
+/// Loads with this setting and those that it needs.
 fn accepted_with(key: &str, value: &str) -> Settings {
     let flag = format!("{}={value}", report::flag(key));
     accepted(&[needs(key), &[&flag]].concat(), &[], None)
 }
 
-/// Loads without this setting; with another value where it cannot be left out.
+/// Loads without this setting, or with another value if it cannot be left out.
 fn accepted_before(key: &str) -> Settings {
     match key.ends_with("_cert") || key.ends_with("_key") || key.ends_with("_ca") {
         true => accepted_with(key, "old.pem"),

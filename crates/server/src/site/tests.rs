@@ -1,4 +1,4 @@
-//! What is served, what is not, and with which fields.
+//! Which files are served, which are not, and with which fields.
 
 use std::fs;
 use std::path::Path;

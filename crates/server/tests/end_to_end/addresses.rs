@@ -1,5 +1,6 @@
-//! How many connections an address may have, and how fast: who is one too many is told so, and
-//! nobody else notices. The clients are behind a proxy on this machine, which the server trusts.
+//! Bounds on the connections of an address, in number and in rate: an excess client gets an answer,
+//! and other clients notice nothing. The clients are behind a proxy on this machine, which the
+//! server trusts.
 
 use std::{
     io::{ErrorKind, Read},
@@ -91,12 +92,12 @@ fn connections_faster_than_the_rate_of_their_address_are_answered_429(driver: Dr
             }
             Err(status) => assert_eq!(status, 429),
         }
-        // The burst is whole, and after it comes one a second.
+        // The burst is full, and refills at one connection a second.
         assert!(n >= 5 || let_in == n + 1, "{let_in} of {n}");
         let allowed = 5 + begun.elapsed().as_secs() as usize;
         assert!(let_in <= allowed, "{let_in} rather than {allowed}");
     }
-    // A page, which ends also where another token has come meanwhile.
+    // A request for a page ends its connection even if another token has been added meanwhile.
     let ask_for_page = || {
         let told = "X-Forwarded-For: 203.0.113.7";
         ask(&server, wire::request("GET", "/", &[told]))
@@ -128,7 +129,7 @@ fn connections_of_this_machine_are_not_counted(driver: Driver) {
     assert_eq!(open(&server, "203.0.113.7").err(), Some(429));
 }
 
-/// With the PROXY protocol the server knows whom it refuses before there is a request.
+/// With the PROXY protocol the server knows the client's address before there is a request.
 fn connections_beyond_those_who_are_told_are_reset(driver: Driver) {
     let most = ["--address-connections-max", "1", "--cores", "1"];
     let proxy = ["--proxy-header", "proxy-v2"];
@@ -141,10 +142,10 @@ fn connections_beyond_those_who_are_told_are_reset(driver: Driver) {
     };
     let first = come();
     let inside = Client::over(first, "/echo", &[]).expect("101");
-    // Each second one asks for nothing, the others for a part of something.
+    // Every other client sends nothing, the others send a part of a request.
     let crowd: Vec<_> = (0..40)
         .map(|n| {
-            // In one segment: it must come within the second.
+            // This is one segment, because all of it must arrive within the second.
             let mut stream = wire::connect(server.address());
             let part = [&header[..], &b"GET"[..n % 2 * 3]].concat();
             wire::send(&mut stream, &part);
@@ -167,7 +168,7 @@ fn connections_beyond_those_who_are_told_are_reset(driver: Driver) {
     // Eight at a time have a second each.
     assert!((1..=32).contains(&resets), "{resets} resets");
     nobody_is_being_told(&server);
-    // Those that were told, too: that they asked for nothing is not why they had to go.
+    // This is also the reason of those that were answered; that they sent nothing is not.
     eventually("all have ended for their address", || {
         ended(&server, "address_connections") == 40 && ended(&server, "") == 40
     });
@@ -177,7 +178,7 @@ fn connections_beyond_those_who_are_told_are_reset(driver: Driver) {
     inside.leave();
 }
 
-/// Nothing can be said to it.
+/// Such a client cannot be sent an answer.
 fn client_one_too_many_of_its_address_that_finishes_no_tls_handshake_ends_for_that(driver: Driver) {
     let most = [
         "--address-connections-max",
@@ -197,7 +198,7 @@ fn client_one_too_many_of_its_address_that_finishes_no_tls_handshake_ends_for_th
     eventually("it has ended for its address", || {
         secure.ended("address_connections") == 1 && secure.ended("") == 1
     });
-    // With TLS done it can be said, if something was asked for.
+    // Once TLS is done the client can be answered, if it has sent a part of a request.
     let say = |begun: &str| {
         let mut stream = secure.over(come());
         let mut said = Vec::new();
@@ -208,7 +209,7 @@ fn client_one_too_many_of_its_address_that_finishes_no_tls_handshake_ends_for_th
         said
     };
     assert!(say("").is_empty());
-    // What comes later than that, since this machine is busy, is as good as nothing.
+    // If this machine is busy and bytes arrive later than that, they count as nothing.
     eventually("a part of a request is answered", || {
         say("GET").starts_with(b"HTTP/1.1 429 ")
     });
@@ -233,7 +234,7 @@ fn addresses_beyond_the_most_are_let_in_uncounted(driver: Driver) {
     );
     assert!((100.0..=160.0).contains(&counted), "{counted} addresses");
     assert_eq!(counted + uncounted, 400.0);
-    // Those that are counted are still held to their bound.
+    // Addresses in the table are still held to their bound.
     let refused = (0..400).filter(|n| open(&server, &address(*n)).err() == Some(429));
     assert_eq!(refused.count() as f64, counted);
     inside.into_iter().for_each(Client::leave);
@@ -244,8 +245,8 @@ fn addresses_beyond_the_most_are_let_in_uncounted(driver: Driver) {
     open(&server, "203.0.113.7").expect("101").leave();
 }
 
-/// One after the other, in several threads, each from an address of its own on this machine so that
-/// ports do not run out.
+/// Connects one after the other, in several threads, each time from another address of this
+/// machine, so that ports do not run out.
 fn sixty_thousand_addresses_take_a_bounded_table(driver: Driver) {
     const THREADS: usize = 6;
     const EACH: usize = 10_000;
@@ -280,7 +281,7 @@ fn sixty_thousand_addresses_take_a_bounded_table(driver: Driver) {
     assert!(grown < 16 << 20, "{grown} bytes more");
 }
 
-/// Where this machine has an address beside its loopback, of which there is none in some sandboxes.
+/// Needs an address of this machine beside its loopback, which some sandboxes do not have.
 fn client_without_a_proxy_is_counted_by_the_address_of_its_socket(driver: Driver) {
     let Some(own) = own_address() else {
         eprintln!("this machine has only its loopback");
@@ -295,9 +296,9 @@ fn client_without_a_proxy_is_counted_by_the_address_of_its_socket(driver: Driver
     let inside: Vec<_> = (0..2).map(|_| Client::connect(&server, "/echo")).collect();
     let refused = ask(&server, wire::upgrade("/echo"));
     assert_eq!(refused.status, 429);
-    // What it says of others is not believed.
+    // Its claims about other addresses are not believed.
     assert_eq!(answer(&server, "203.0.113.7").status, 429);
-    // The reset may come before the system has called it connected.
+    // The reset may arrive before the system reports the connection as established.
     let silent: Vec<_> = (0..30)
         .map(|_| TcpStream::connect(server.address()))
         .collect();
@@ -317,7 +318,7 @@ fn client_without_a_proxy_is_counted_by_the_address_of_its_socket(driver: Driver
     Client::connect(&server, "/echo").leave();
 }
 
-/// Waits until there are no connections but those that are open.
+/// Waits until only the open connections are left.
 fn nobody_is_being_told(server: &Server) {
     eventually("nobody is being told", || {
         scrape(server)["hubbub_connections{protocol=\"none\"}"] == 0.0

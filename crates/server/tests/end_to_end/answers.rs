@@ -1,4 +1,4 @@
-//! What every answer over HTTP has in common, whoever makes it: a date, and to HEAD no body.
+//! Properties of every answer over HTTP, whichever part makes it: a date, and no body to HEAD.
 
 use std::{
     net::TcpStream,
@@ -19,8 +19,8 @@ on_both_drivers![
     answer_for_lack_of_descriptors_has_a_date,
 ];
 
-/// Whom to ask for an answer, what to send (where `GET` stands for the method), and what the status
-/// then is, to GET and to HEAD.
+/// The server to ask, the request (where `GET` stands for the method), and the status of the answer
+/// to GET and to HEAD.
 struct Kind<'a> {
     server: &'a Server,
     request: String,
@@ -49,7 +49,7 @@ impl<'a> Kind<'a> {
                 _ if status == 304 => assert_eq!(answer.body, b""),
                 _ => assert_eq!(answer.body.len(), answer.length(), "{shown}"),
             }
-            // What GET would get is not empty.
+            // The answer to GET is not empty.
             assert!(answer.length() > 0, "{shown}");
         }
     }
@@ -97,7 +97,7 @@ fn answer_of_every_kind_has_a_date_and_to_head_no_body(driver: Driver) {
         kind(400, "GET / HTTP/1.1\r\n\r\n".to_owned()),
         kind(400, "\r\n\r\nGET / HTTP/1.1\r\n\r\n".to_owned()),
         kind(505, line("GET / HTTP/2.0")),
-        // Before the head is whole.
+        // This answer comes before the head is whole.
         kind(400, "GET / HTTP/1.1\r\nHost: local\0".to_owned()),
         kind(400, "GET / HTTP/1.1\n".to_owned()),
         kind(414, format!("GET /?{}", "q".repeat(9_000))),
@@ -129,7 +129,7 @@ fn answer_of_every_kind_has_a_date_and_to_head_no_body(driver: Driver) {
     drop(inside);
 }
 
-/// Who speaks HTTP where something else must come first is answered as HTTP has it.
+/// A client that speaks HTTP where another protocol must come first gets an answer in HTTP.
 fn answer_where_something_else_comes_first_has_a_date_and_to_head_no_body(driver: Driver) {
     let secure = Secure::start(driver, &[]);
     let header = ["--proxy-header", "proxy-v2"];
@@ -146,7 +146,7 @@ fn answer_for_lack_of_descriptors_has_a_date(driver: Driver) {
     let most = ["--max-connections", "1000", "--close-timeout", "200ms"];
     let server = Server::launch(with_few_descriptors(), &[&flags[..], &most].concat());
     let before = SystemTime::now();
-    // They have all descriptors and ask nothing: whoever comes then is told without being asked.
+    // These hold all descriptors and send nothing, so a new client is answered before it asks.
     let mut silent: Vec<TcpStream> = (0..100).map(|_| wire::connect(server.address())).collect();
     let refused = Response::read_from(&mut silent[99]);
     assert_eq!((refused.status, refused.length()), (503, 0));

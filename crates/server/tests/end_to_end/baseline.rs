@@ -1,5 +1,5 @@
-//! What an attack must leave as it found it: others are served, and the server gives back what it
-//! took.
+//! The state that an attack must leave behind: other clients are served, and the server has
+//! released everything that the attack took.
 
 use crate::{
     client::{Client, scrape, serves},
@@ -7,11 +7,11 @@ use crate::{
     process,
 };
 
-/// How often an attack is repeated to see whether memory is lost by it, and what is noise.
+/// How often an attack is repeated, to tell lost memory from noise.
 const ROUNDS_MAX: usize = 10;
 const NOISE: usize = 128 << 10;
 
-/// A server at rest, and somebody who speaks to it while it is attacked.
+/// A server at rest, and a client that uses it while it is attacked.
 pub struct Baseline<'a> {
     server: &'a Server,
     other: Client,
@@ -22,7 +22,7 @@ pub struct Baseline<'a> {
 }
 
 impl<'a> Baseline<'a> {
-    /// As it is now.
+    /// The server's present state.
     pub fn of(server: &'a Server) -> Self {
         let other = Client::connect(server, "/echo");
         let descriptors = process::descriptors_at_rest(server.pid());
@@ -36,7 +36,7 @@ impl<'a> Baseline<'a> {
         }
     }
 
-    /// The one beside the attack is answered.
+    /// The client beside the attack gets its answer.
     #[track_caller]
     pub fn serves_others(&mut self) {
         self.echoes += 1;
@@ -45,12 +45,12 @@ impl<'a> Baseline<'a> {
         assert_eq!(self.other.text(), said);
     }
 
-    /// Bytes of memory that the server has had at most since then, beside what it had before.
+    /// The most memory in bytes that the server has had since then, beyond what it had before.
     pub fn grown(&self) -> usize {
         process::memory_peak(self.server.pid()) - self.memory_peak
     }
 
-    /// Connections and descriptors are those of the beginning again, and all are served.
+    /// Connections and descriptors are back at their first numbers, and clients are served.
     #[track_caller]
     pub fn is_restored(&mut self) {
         let pid = self.server.pid();
@@ -74,7 +74,7 @@ fn connections(server: &Server) -> f64 {
     open.map(|(_, count)| count).sum()
 }
 
-/// Attacks again and again, as [`memory_stays`] does. After each time all must be as it was.
+/// Repeats an attack, as [`memory_stays`] does. After each time the state must be as before.
 #[track_caller]
 pub fn loses_no_memory(server: &Server, mut attack: impl FnMut(&mut Baseline<'_>)) {
     let mut baseline = Baseline::of(server);
@@ -84,8 +84,8 @@ pub fn loses_no_memory(server: &Server, mut attack: impl FnMut(&mut Baseline<'_>
     });
 }
 
-/// Does it again and again, until once more has left the server with no more memory than it had at
-/// rest before. What an allocator keeps for the next time is soon enough; what is lost never is.
+/// Repeats it until one more time leaves the server with no more memory than it had at rest before.
+/// Memory that an allocator keeps for later soon suffices; lost memory always grows.
 #[track_caller]
 pub fn memory_stays(server: &Server, mut come_and_go: impl FnMut()) {
     let mut seen = Vec::new();

@@ -1,5 +1,5 @@
-//! Bounds on what a peer may send and for how long: what is just within them is served, what is
-//! just beyond is answered as the documents say, and nobody is closed before the time.
+//! Bounds on what a peer may send and for how long: input just within a bound is served, input just
+//! beyond it is answered as the documents say, and no connection is closed too early.
 
 use std::{
     sync::{
@@ -30,8 +30,8 @@ on_both_drivers![
     peer_that_takes_nothing_is_closed_not_before_its_time,
 ];
 
-/// Sends what is within the bounds, which is answered by frames with this opcode, one each, and then
-/// what may be beyond: then nothing comes but a close frame with the code.
+/// Sends input within the bounds, which is answered by one frame with this opcode each, and then
+/// input that may exceed them: then only a close frame with the code may follow.
 #[track_caller]
 fn check(server: &Server, sent: &[u8], answers: usize, opcode: u8, code: Option<u16>) {
     let mut raw = Raw::open(server, "/echo");
@@ -49,7 +49,7 @@ fn check(server: &Server, sent: &[u8], answers: usize, opcode: u8, code: Option<
     }
 }
 
-/// A message of so many bytes in so many fragments, about equally long.
+/// A message of this many bytes, in fragments of about equal length.
 fn in_fragments(bytes: usize, fragments: usize) -> Vec<u8> {
     let payload = vec![7; bytes];
     let cuts: Vec<_> = (0..=fragments).map(|n| bytes * n / fragments).collect();
@@ -107,7 +107,7 @@ fn control_frame_of_125_bytes_is_taken_and_of_126_is_closed_with_1002(driver: Dr
     }
 }
 
-/// All in one piece, which the server takes at one time.
+/// All bytes go in one piece, which the server receives at once.
 fn messages_up_to_the_burst_are_taken_and_one_more_is_closed_with_1008(driver: Driver) {
     let flags = ["--message-rate", "1", "--message-burst", "20"];
     let server = Server::start(driver, &flags);
@@ -115,11 +115,11 @@ fn messages_up_to_the_burst_are_taken_and_one_more_is_closed_with_1008(driver: D
     check(&server, &messages(19), 19, TEXT, None);
     check(&server, &messages(20), 20, TEXT, None);
     check(&server, &messages(21), 20, TEXT, Some(1008));
-    // Fragments are no messages, and control frames have a rate of their own.
+    // Fragments do not count as messages, and control frames have their own rate.
     check(&server, &in_fragments(100, 50), 1, BINARY, None);
     let pings = wire::frame(PONG, b"").repeat(50);
     check(&server, &[messages(20), pings].concat(), 20, TEXT, None);
-    // In rooms too.
+    // The same holds in rooms.
     let mut raw = Raw::open(&server, "/rooms/r");
     raw.send(messages(21));
     let close = loop {
@@ -163,7 +163,7 @@ fn pings_and_pongs_up_to_the_burst_are_taken_and_one_more_is_closed_with_1008(dr
     });
 }
 
-/// For as long as several bursts take.
+/// Sends for as long as several bursts last.
 fn messages_at_their_rate_are_all_taken(driver: Driver) {
     let flags = ["--message-rate", "50", "--message-burst", "5"];
     let server = Server::start(driver, &flags);
@@ -178,7 +178,7 @@ fn messages_at_their_rate_are_all_taken(driver: Driver) {
 
 const SHORT: Duration = Duration::from_millis(400);
 
-/// However it goes on: its end does not come.
+/// Whatever else the client sends, the end of the message does not come.
 fn message_that_takes_too_long_is_closed_with_1008_and_not_before(driver: Driver) {
     let flags = ["--message-timeout", "400ms", "--cores", "2"];
     let server = Server::start(driver, &flags);
@@ -201,7 +201,7 @@ fn message_that_takes_too_long_is_closed_with_1008_and_not_before(driver: Driver
             assert_eq!(&close.payload[2..], b"the message did not come in time");
         }
     }
-    // Further fragments, and pings between them, give it no more time.
+    // Further fragments, and pings between them, do not extend the time.
     let begun = Instant::now();
     let mut raw = Raw::open(&server, "/echo");
     raw.send(wire::masked(TEXT, b"begun"));
@@ -226,7 +226,7 @@ fn message_that_takes_too_long_is_closed_with_1008_and_not_before(driver: Driver
     });
 }
 
-/// The next begins in the piece in which one ends: there is always one under way.
+/// Each piece ends one message and begins the next, so one is always unfinished.
 fn messages_in_pieces_that_are_each_in_time_are_all_taken(driver: Driver) {
     let server = Server::start(driver, &["--message-timeout", "2s"]);
     let mut raw = Raw::open(&server, "/echo");
@@ -238,7 +238,7 @@ fn messages_in_pieces_that_are_each_in_time_are_all_taken(driver: Driver) {
         assert_eq!(raw.message().payload, [5; 100]);
         thread::sleep(Duration::from_millis(100));
     }
-    // Between messages no time passes.
+    // The time does not run between messages.
     raw.send(&frame[50..]);
     assert_eq!(raw.message().payload, [5; 100]);
     thread::sleep(Duration::from_secs(3));
@@ -254,7 +254,7 @@ fn message_is_not_out_of_time_while_the_server_does_not_read(driver: Driver) {
     let mut raw = Raw::over(stream, wire::upgrade("/echo"));
     let mut sender = raw.stream.try_clone().unwrap();
     sender.set_write_timeout(None).unwrap();
-    // Longer than what kernel and queue take: some is under way whenever the server stops reading.
+    // This exceeds what kernel and queue hold, so a message is unfinished when the server pauses.
     let messages = (12 << 20) / 30_000;
     let frame = wire::frame(BINARY, &[6; 30_000]);
     let sending = thread::spawn(move || {
@@ -298,7 +298,7 @@ fn deadlines_pass_and_not_before_their_time(driver: Driver) {
     raw.send(wire::frame(PONG, &ping.payload));
     assert_eq!(raw.frame().opcode(), PING);
     assert!(answered.elapsed() >= ms(400), "next ping");
-    // The second is not answered, and neither is the close.
+    // Neither the second ping nor the close is answered.
     assert_eq!(raw.frame().close_code(), 1011);
     assert!(answered.elapsed() >= ms(400 + 600), "pong");
     assert!(raw.next().is_over());

@@ -34,7 +34,7 @@ on_both_drivers![
 const MESSAGE: usize = 32 << 10;
 const BUDGET: usize = 16 << 20;
 
-/// Nothing but the budget ends a slow peer here, and it leaves at once.
+/// Only the budget ends a slow peer here, and it is removed at once.
 const FLAGS: [&str; 10] = [
     "--cores",
     "2",
@@ -53,7 +53,7 @@ fn narrow(server: &Server, path: &str) -> Raw {
     Raw::over(stream, wire::upgrade(path))
 }
 
-/// Sends until the server takes no more, or has closed.
+/// Sends until the server accepts no more, or has closed.
 fn flood(raw: &Raw, messages: usize) -> JoinHandle<()> {
     let mut stream = raw.stream.try_clone().unwrap();
     stream
@@ -69,8 +69,8 @@ fn flood(raw: &Raw, messages: usize) -> JoinHandle<()> {
     })
 }
 
-/// A room that talks all the time; what it says must reach all members in order. Returns how many
-/// messages did.
+/// A room with constant traffic, which must reach all members in order. Returns how many messages
+/// did.
 fn healthy(server: &Server, until: Arc<AtomicBool>) -> JoinHandle<usize> {
     let mut members: Vec<_> = (0..3).map(|_| Client::join(server, "healthy")).collect();
     thread::spawn(move || {
@@ -114,7 +114,8 @@ fn peers_that_do_not_read_are_closed_before_all_queues_take_too_much(driver: Dri
     let room = healthy(&server, is_over.clone());
     let before = process::memory_peak(server.pid());
 
-    // Own bytes: echoes of up to 2 MiB for each. Logs: rooms with one who does not read.
+    // Queues of their own: echoes of up to 2 MiB each. Logs: rooms with a member that does not
+    // read.
     let echoes: Vec<_> = (0..60).map(|_| narrow(&server, "/echo")).collect();
     let deaf: Vec<_> = (0..30)
         .map(|n| narrow(&server, &format!("/rooms/deaf-{n}")))
@@ -138,7 +139,7 @@ fn peers_that_do_not_read_are_closed_before_all_queues_take_too_much(driver: Dri
     is_over.store(true, Ordering::Relaxed);
     assert!(room.join().unwrap() > 0);
 
-    // What a turn adds before it is looked at: a receive's answers, and deliveries.
+    // A turn adds these before the check: the answers to a receive, and deliveries.
     let slack = (4 << 20) as f64;
     assert!(held_most > BUDGET as f64 / 8.0, "{held_most}: no attack");
     assert!(held_most <= BUDGET as f64 + slack, "{held_most} held");
@@ -213,7 +214,7 @@ fn peers_whose_bytes_are_encrypted_are_not_all_closed_for_one_too_many(driver: D
     let mut slow = Vec::new();
     while closed() == 0.0 {
         assert!(slow.len() < 200, "{} bytes are held", held());
-        // Until the last of its echoes is encrypted and its socket takes no more of it.
+        // Waits until the last of its echoes is encrypted and its socket accepts no more of it.
         let mut raw = secure.narrow("/echo");
         let before = held();
         while held() <= before && closed() == 0.0 {
@@ -230,10 +231,10 @@ fn peers_whose_bytes_are_encrypted_are_not_all_closed_for_one_too_many(driver: D
     assert!(closed() <= few, "{} of {}", closed(), slow.len());
 }
 
-/// Files are the site's own memory: to reset who reads one slowly would free nothing.
+/// Files are the site's own memory, so resetting a slow reader of one would free nothing.
 fn downloads_of_the_site_are_not_reset_for_what_others_hold(driver: Driver) {
     const FILE: usize = 16 << 20;
-    // Half-sent messages alone are more than the budget, so closing is not enough.
+    // The half-sent messages alone exceed the budget, so closing is not enough.
     const LARGE: usize = 1 << 20;
     let site = tempfile::tempdir().unwrap();
     fs::write(site.path().join("large.bin"), vec![b'z'; FILE]).unwrap();
@@ -264,7 +265,7 @@ fn downloads_of_the_site_are_not_reset_for_what_others_hold(driver: Driver) {
     let frame = wire::frame(BINARY, &vec![7; LARGE]);
     let sending = echoes.iter().map(|raw| {
         let (mut stream, frame) = (raw.stream.try_clone().unwrap(), frame.clone());
-        // An error means that it was reset.
+        // An error means that the connection was reset.
         thread::spawn(move || drop(stream.write_all(&frame.repeat(2))))
     });
     let sending: Vec<_> = sending.collect();
@@ -282,12 +283,12 @@ fn downloads_of_the_site_are_not_reset_for_what_others_hold(driver: Driver) {
         .for_each(|thread| thread.join().unwrap());
 }
 
-/// So many members of a room who do not read.
+/// This many members of a room that do not read.
 fn laggards(server: &Server, count: usize) -> Vec<Raw> {
     (0..count).map(|_| narrow(server, "/rooms/lag")).collect()
 }
 
-/// Publishes so many messages in their room, and waits until it has them.
+/// Publishes this many messages in their room, and waits until it has accepted them.
 fn publish(server: &Server, messages: usize, bytes: usize) {
     let mut publisher = Client::join(server, "lag");
     for _ in 0..messages {
@@ -297,7 +298,7 @@ fn publish(server: &Server, messages: usize, bytes: usize) {
     publisher.leave();
 }
 
-/// What they have not had was one log; when they leave, it is not copied for each.
+/// Their backlog was one log; when they leave, it is not copied for each.
 fn many_who_close_while_they_lag_take_no_more_than_the_budget(driver: Driver) {
     let server = Server::start(
         driver,
@@ -314,8 +315,8 @@ fn many_who_close_while_they_lag_take_no_more_than_the_budget(driver: Driver) {
     });
     let grown = process::memory_peak(server.pid()) - before;
     assert!(grown < 2 * BUDGET, "{grown} bytes more");
-    // Whoever is still told something is told whole messages, and its own code; or that there was
-    // no memory for more.
+    // A member that still receives something gets whole messages and its own close code, or the
+    // code that says that there was no memory for more.
     let closed = members.into_iter().filter_map(|mut raw| {
         loop {
             match raw.next() {
@@ -332,7 +333,8 @@ fn many_who_close_while_they_lag_take_no_more_than_the_budget(driver: Driver) {
     );
 }
 
-/// Each is in the middle of a large frame of the room: the rest of it, for each, is more than the log.
+/// Each member has received part of a large frame of the room; all the rests together exceed the
+/// log.
 fn many_who_lag_in_one_room_go_without_taking_more_and_others_stay(driver: Driver) {
     let large = [
         "--message-bytes-max",

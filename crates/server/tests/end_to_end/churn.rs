@@ -1,4 +1,4 @@
-//! Peers that come and go by the thousand, or never quite go: nothing of them is left behind.
+//! Thousands of peers that come and go, or never quite go: the server keeps nothing of them.
 
 use std::{io::Write, net::TcpStream, thread, time::Duration};
 
@@ -37,7 +37,7 @@ fn rooms_by_the_thousand_come_and_go(driver: Driver) {
     let mut round = 0;
     loses_no_memory(&server, |baseline| {
         round += 1;
-        // Names as long as they may be, of which no two are alike, each with a message.
+        // The names have the greatest length and are all different, and each room gets a message.
         let members = (0..ROOMS).map(|n| {
             let name = format!("{round}-{n}");
             let mut stream = join(&server, &format!("{name:x>255}"));
@@ -57,7 +57,7 @@ fn rooms_by_the_thousand_come_and_go(driver: Driver) {
     });
 }
 
-/// Those that are there are what others may still join.
+/// Existing rooms can still be joined.
 fn rooms_beyond_the_most_shut_nobody_out_of_theirs(driver: Driver) {
     const ROOMS: usize = 1_000;
     process::allow_descriptors(ROOMS + 1_000);
@@ -82,7 +82,7 @@ fn rooms_beyond_the_most_shut_nobody_out_of_theirs(driver: Driver) {
     Client::join(&server, "another").leave();
 }
 
-/// Before a request, within one, behind one, and within a frame.
+/// Resets come before a request, within one, behind one, and within a frame.
 fn connections_that_are_reset_by_the_ten_thousand_leave_nothing(driver: Driver) {
     const THREADS: usize = 4;
     let server = Server::start(driver, &["--cores", "2"]);
@@ -109,7 +109,7 @@ fn connections_that_are_reset_by_the_ten_thousand_leave_nothing(driver: Driver) 
     assert_eq!(samples["hubbub_send_queues_held_bytes"], 0.0);
 }
 
-/// Some have broken a rule, some have asked for the end, some do not even read. None closes its socket.
+/// Some have broken a rule, some have sent a close, some do not even read. None closes its socket.
 fn peers_that_never_finish_a_close_are_let_go(driver: Driver) {
     let timeouts = ["--close-timeout", "500ms", "--write-timeout", "500ms"];
     let server = Server::start(driver, &[&timeouts[..], &["--cores", "2"]].concat());
@@ -122,7 +122,7 @@ fn peers_that_never_finish_a_close_are_let_go(driver: Driver) {
             0 => raw.send(wire::unmasked(TEXT, b"bad")),
             1 => raw.send(wire::close(1000)),
             _ => {
-                // Its window is shut before it asks for the end.
+                // Its TCP window is closed before it sends its close frame.
                 raw.stream
                     .set_write_timeout(Some(Duration::from_millis(50)))
                     .unwrap();

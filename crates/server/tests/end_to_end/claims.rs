@@ -1,5 +1,5 @@
-//! Peers that announce more than they send: memory follows what has come, and whoever does not go on
-//! is ended in time.
+//! Peers that announce more than they send: memory follows what has arrived, and a peer that does
+//! not go on is ended in time.
 
 use std::{io::Write, net::TcpStream, thread, time::Duration};
 
@@ -18,7 +18,7 @@ on_both_drivers![
     messages_of_500_peers_that_lack_a_byte_take_what_has_come_and_end_in_time,
 ];
 
-/// The header of a masked binary frame, its length in so many bytes.
+/// The header of a masked binary frame, with its length in this many bytes.
 fn header(length: u64, length_bytes: usize) -> Vec<u8> {
     let mut header = vec![0x80 | BINARY];
     match length_bytes {
@@ -43,7 +43,7 @@ fn length_of_any_size_is_answered_by_its_rule_wherever_it_is_cut(driver: Driver)
         (126, 2, None),
         (65_535, 2, None),
         (65_536, 8, None),
-        // More than is permitted.
+        // These exceed the permitted length.
         (65_537, 8, Some(1009)),
         (1 << 31, 8, Some(1009)),
         (1 << 32, 8, Some(1009)),
@@ -76,8 +76,8 @@ fn length_of_any_size_is_answered_by_its_rule_wherever_it_is_cut(driver: Driver)
     assert!(serves(&server));
 }
 
-/// What each claims is 16 MiB, together 62 GiB. Memory that is only asked for is not used yet, but it
-/// would be.
+/// Each peer announces 16 MiB, together 62 GiB. Allocated memory is not resident until it is used,
+/// but it would count here.
 fn announced_messages_of_4000_peers_take_no_memory(driver: Driver) {
     const PEERS: usize = 4_000;
     process::allow_descriptors(PEERS + 1_000);
@@ -106,7 +106,7 @@ fn announced_messages_of_4000_peers_take_no_memory(driver: Driver) {
     assert!(asked_for < 1 << 30, "{asked_for} bytes were asked for");
 }
 
-/// Each sends most of the largest head there may be, and then a byte from time to time.
+/// Each peer sends most of the largest permitted head, and then a byte from time to time.
 fn heads_of_1000_peers_take_what_has_come_and_end_in_time(driver: Driver) {
     const PEERS: usize = 1_000;
     process::allow_descriptors(PEERS + 1_000);
@@ -131,15 +131,15 @@ fn heads_of_1000_peers_take_what_has_come_and_end_in_time(driver: Driver) {
         thread::sleep(Duration::from_millis(100));
         scrape(&server)[ended] == PEERS as f64
     });
-    // The head, and that its buffer grows by doubling.
+    // This is the head, plus the growth of its buffer by doubling.
     let grown = baseline.grown();
     assert!(grown < PEERS * (34 << 10), "{grown} bytes more");
-    // They have not left: the server has.
+    // The server has ended these connections, not the peers.
     baseline.is_restored();
     drop(attackers);
 }
 
-/// The largest message there may be, in fragments, all but the last byte of it.
+/// The largest permitted message, in fragments, without its last byte.
 fn messages_of_500_peers_that_lack_a_byte_take_what_has_come_and_end_in_time(driver: Driver) {
     const PEERS: usize = 500;
     const MOST: usize = 64 << 10;

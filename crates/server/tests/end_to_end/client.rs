@@ -1,4 +1,4 @@
-//! A WebSocket client that keeps the rules, and one request over HTTP.
+//! A WebSocket client that follows the protocol, and one request over HTTP.
 
 use std::{
     collections::HashMap,
@@ -42,7 +42,7 @@ impl Client {
         Self::connect_to(server.address(), path, fields)
     }
 
-    /// Opens a connection, or tells the status of the answer that refused it.
+    /// Opens a connection, or returns the status of the answer that refused it.
     pub fn connect_to(
         address: SocketAddr,
         path: &str,
@@ -51,14 +51,14 @@ impl Client {
         Self::over(wire::connect(address), path, fields)
     }
 
-    /// Is gone without a word.
+    /// Drops the connection without a close frame.
     pub fn vanish(self) {
         wire::reset(self.socket.into_inner());
     }
 }
 
 impl<S: Read + Write> Client<S> {
-    /// The same over a stream that is connected already.
+    /// The same over a stream that is already connected.
     pub fn over(stream: S, path: &str, fields: &[(&'static str, &str)]) -> Result<Self, u16> {
         let mut request = format!("ws://localhost{path}")
             .into_client_request()
@@ -86,7 +86,7 @@ impl<S: Read + Write> Client<S> {
         self.socket.send(message.into()).unwrap();
     }
 
-    /// Sends at the next [`flush`](Self::flush) or [`send`](Self::send).
+    /// Queues a message, which the next [`flush`](Self::flush) or [`send`](Self::send) sends.
     pub fn write(&mut self, message: impl Into<Message>) {
         self.socket.write(message.into()).unwrap();
     }
@@ -95,7 +95,8 @@ impl<S: Read + Write> Client<S> {
         self.socket.flush().unwrap();
     }
 
-    /// The next frame that is no ping, pings being answered; an error once the stream has ended.
+    /// The next frame other than ping and pong (pings are answered); an error once the stream has
+    /// ended.
     pub fn next(&mut self) -> Result<Message, Error> {
         loop {
             match self.socket.read() {
@@ -123,7 +124,7 @@ impl<S: Read + Write> Client<S> {
         self.receive().into_text().unwrap().to_string()
     }
 
-    /// Reads up to the close frame and answers it; its code. The stream must end after it.
+    /// Reads up to the close frame, answers it and returns its code. The stream must end after it.
     #[track_caller]
     pub fn closed(&mut self) -> u16 {
         let code = loop {
@@ -140,12 +141,12 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// What it is spoken over.
+    /// The underlying stream.
     pub fn stream(&mut self) -> &mut S {
         self.socket.get_mut()
     }
 
-    /// Closes it as one should, and waits until it is over.
+    /// Closes the connection properly, and waits until it has ended.
     #[track_caller]
     pub fn leave(mut self) {
         self.socket.close(None).unwrap();
@@ -173,7 +174,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// Everything that comes until the server stops sending.
+    /// Everything that arrives until the server stops sending.
     pub fn read_from(stream: &mut impl Read) -> Self {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
@@ -213,8 +214,8 @@ pub fn ask(server: &Server, request: impl AsRef<[u8]>) -> Response {
     Response::read_from(&mut stream)
 }
 
-/// Sends a part of a request, and reads what the server says to it in the end. One that comes after its
-/// time, since this machine was busy, is no part of a request to the server: it is sent once more.
+/// Sends a part of a request, and reads the server's last answer. If this machine is busy and the
+/// part arrives after its time, the server has not seen a part of a request: it is sent once more.
 pub fn ask_in_part(server: &Server, part: impl AsRef<[u8]>) -> Response {
     let mut said = Vec::new();
     eventually("a part comes in time", || {
@@ -239,7 +240,7 @@ pub fn get_internal(server: &Server, path: &str) -> Response {
     Response::read_from(&mut stream)
 }
 
-/// All samples of a scrape, by their name and labels as written.
+/// All samples of a scrape, by their name and labels as printed.
 pub fn scrape(server: &Server) -> HashMap<String, f64> {
     let page = get_internal(server, "/metrics");
     assert_eq!(page.status, 200);
@@ -252,7 +253,7 @@ pub fn scrape(server: &Server) -> HashMap<String, f64> {
     samples.collect()
 }
 
-/// Whether the server answers now: a new connection is opened and echoes.
+/// Whether the server answers now: a new connection opens and echoes.
 pub fn serves(server: &Server) -> bool {
     let stream = TcpStream::connect_timeout(&server.address(), PATIENCE).unwrap();
     wire::prepare(&stream);

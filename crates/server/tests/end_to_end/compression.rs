@@ -1,7 +1,7 @@
-//! permessage-deflate end to end: who gets it, what it is made of, and what is refused.
+//! permessage-deflate end to end: which peers get it, how it is encoded, and what is refused.
 //!
-//! The client's half is zlib's own stream, with a context of its own, so nothing of the server's
-//! code judges the server.
+//! The client's half is a zlib stream with its own context, so that none of the server's code
+//! checks the server.
 
 use std::{
     io::{Read, Write},
@@ -34,12 +34,12 @@ on_both_drivers![
     subscriber_that_reads_slowly_gets_whole_compressed_frames,
 ];
 
-/// What browsers offer.
+/// The offer that browsers send.
 pub const OFFER: &str = "permessage-deflate; client_max_window_bits";
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 pub const RSV1: u8 = 0x40;
 
-/// A client that compresses whatever it sends, if it may.
+/// A client that compresses everything it sends, if it may.
 pub struct Peer<S = TcpStream> {
     pub raw: Raw<S>,
     /// The extensions of the 101.
@@ -48,7 +48,7 @@ pub struct Peer<S = TcpStream> {
     inflate: Decompress,
 }
 
-/// A handshake's request with this offer.
+/// The request of a handshake with this offer.
 pub fn offering(path: &str, offer: &str) -> String {
     let field = format!("Sec-WebSocket-Extensions: {offer}");
     wire::request("GET", path, &[&UPGRADE[..], &[&field]].concat())
@@ -80,16 +80,16 @@ impl<S: Read + Write> Peer<S> {
         }
     }
 
-    /// Whether the 101 says so.
+    /// Whether the 101 contains this parameter.
     pub fn has(&self, parameter: &str) -> bool {
         let agreed = self.agreed.as_deref().unwrap_or_default();
         agreed.split(';').any(|it| it.trim() == parameter)
     }
 
-    /// A message of the client, compressed, with whatever was before it unless that was forbidden.
+    /// A compressed message of the client, which refers to earlier ones unless that was forbidden.
     fn compress(&mut self, payload: &[u8]) -> Vec<u8> {
         if payload.is_empty() {
-            // Flushed twice without input, zlib says nothing (RFC 7692 section 7.2.3.6).
+            // If it is flushed twice without input, zlib writes nothing (RFC 7692 section 7.2.3.6).
             return vec![0];
         }
         if self.has("client_no_context_takeover") {
@@ -109,7 +109,7 @@ impl<S: Read + Write> Peer<S> {
             .send(wire::masked(0x80 | RSV1 | opcode, &compressed));
     }
 
-    /// The next message: its payload, and whether and in how many bytes it came compressed.
+    /// The next message: its payload, whether it was compressed, and its size on the wire.
     pub fn receive(&mut self) -> (Vec<u8>, Option<usize>) {
         let frame = self.raw.message();
         assert!(matches!(frame.opcode(), TEXT | BINARY), "{frame:?}");
@@ -137,7 +137,7 @@ impl<S: Read + Write> Peer<S> {
     }
 }
 
-/// Text in which little repeats, but which shrinks.
+/// Text with few repetitions that is still compressible.
 pub fn chat(bytes: usize, seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2_654_435_769) | 1;
     let mut text = String::new();
@@ -153,7 +153,7 @@ pub fn chat(bytes: usize, seed: u32) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Bytes that do not shrink.
+/// Bytes that do not compress.
 fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 88_172_645_463_325_252u64;
     let next = || {
@@ -272,7 +272,7 @@ fn room_tells_each_peer_in_its_own_form_and_in_one_order(driver: Driver) {
             Some(_) => sender.send(TEXT, message),
             None => sender.raw.send(wire::frame(TEXT, message)),
         }
-        // One after the other, so that there is an order to compare with.
+        // They connect one after the other, so that the order is known.
         assert_eq!(plain.text().into_bytes(), *message);
     }
     for peer in &mut peers {
@@ -356,7 +356,7 @@ fn bomb_is_closed_with_1009_at_one_byte_too_many(driver: Driver) {
     eventually("both are counted", || scrape(&server)[ended] == 2.0);
 }
 
-/// One receive of them makes 44 MiB, which must not keep a core from everybody else.
+/// One receive of these inflates to 44 MiB, which must not keep a core from its other connections.
 fn bombs_that_are_permitted_take_a_turn_of_their_own_each_few(driver: Driver) {
     let server = Server::start(driver, &["--compression", "on", "--cores", "1"]);
     let mut peer = Peer::open(&server, "/echo", OFFER);
@@ -372,7 +372,7 @@ fn bombs_that_are_permitted_take_a_turn_of_their_own_each_few(driver: Driver) {
     }
     peer.raw.send(wire::frame(BINARY, b"and on"));
     assert_eq!(peer.receive().0, b"and on");
-    // Two each, by their payload.
+    // Two of each payload.
     let taken = turns() - before;
     assert!(taken >= (bombs / 2) as f64, "{taken} turns");
 }
@@ -387,8 +387,8 @@ fn bytes_that_are_no_deflate_close_the_connection(driver: Driver) {
     eventually("it is counted", || scrape(&server)[ended] == 1.0);
 }
 
-/// A last block with no empty one behind it, no bytes at all, and the tail of the flush left in; then
-/// each again, which with takeover refers to what came before.
+/// A last block with no empty one behind it, no bytes at all, and the tail of the flush left in.
+/// Then each again, which with takeover refers to the messages before.
 fn messages_that_end_as_no_rfc_says_are_taken(driver: Driver) {
     for takeover in ["none", "client"] {
         let flags = ["--compression", "on", "--compression-takeover", takeover];

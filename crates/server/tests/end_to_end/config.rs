@@ -1,4 +1,4 @@
-//! `hubbub config`: a file with every setting, and whether a file is good, without serving.
+//! `hubbub config` prints a file with every setting, and checks a file without serving.
 
 use std::{
     fs,
@@ -111,7 +111,7 @@ fn without_log(mut command: Command) -> Command {
     command
 }
 
-/// The same exit code and the same text as at start, with these words, and the file is not good.
+/// The exit code and the text are those of a start, with these words; the file is not called good.
 #[track_caller]
 fn check_refused_like_a_start(file: &Path, words: &[&str]) {
     let mut start = command();
@@ -141,8 +141,16 @@ fn check_of_certificates_that_are_of_no_use_is_refused_like_a_start() {
         let of_cert = format!("{listener}tls_cert (");
         let of_key = format!("{listener}tls_key (");
         for (cert, key, words) in [
-            (&missing, key, [&of_cert, "cannot be read", "name a file"]),
-            (cert, &missing, [&of_key, "cannot be read", "name a file"]),
+            (
+                &missing,
+                key,
+                [&of_cert, "cannot be read", "name an existing file"],
+            ),
+            (
+                cert,
+                &missing,
+                [&of_key, "cannot be read", "name an existing file"],
+            ),
             (&damaged, key, [&of_cert, "cannot be used", "PEM"]),
             (cert, &damaged, [&of_key, "cannot be used", "PEM"]),
             (
@@ -156,7 +164,7 @@ fn check_of_certificates_that_are_of_no_use_is_refused_like_a_start() {
         }
     }
     for (clients, words) in [
-        (&missing, ["cannot be read", "name a file"]),
+        (&missing, ["cannot be read", "name an existing file"]),
         (&damaged, ["cannot be used", "PEM"]),
         (key, ["has no certificate", "PEM"]),
     ] {
@@ -180,7 +188,7 @@ fn check_of_a_directory_that_cannot_be_served_is_refused_like_a_start() {
         ),
         (
             format!("static_dir = \"{}\"\n", text(&page)),
-            ["page.html is not a directory", "name the one"],
+            ["page.html is not a directory", "name the directory"],
         ),
         (
             format!(
@@ -195,7 +203,7 @@ fn check_of_a_directory_that_cannot_be_served_is_refused_like_a_start() {
     }
 }
 
-/// A file of settings that names files of which none is of any use, and words of each fault.
+/// A file of settings that names only unusable files, and words of each fault.
 fn of_no_use(authority: &Authority) -> (String, Vec<&'static str>) {
     let one = authority.issue("one");
     let damaged = authority.file("damaged.pem");
@@ -254,7 +262,7 @@ fn check_tells_all_faults_of_all_files_at_once_like_a_start() {
     }
 }
 
-/// Nobody is to be disturbed by a check, least of all the server that is to be told of the file.
+/// A check must disturb nothing, least of all the server that will use the file.
 #[test]
 fn check_of_good_files_needs_no_port() {
     let authority = Authority::new();
@@ -292,7 +300,7 @@ fn check_of_good_files_needs_no_port() {
     assert_eq!(checked.stderr.lines().count(), 1, "{}", checked.stderr);
 }
 
-/// A port that is taken.
+/// A port that is in use.
 fn taken() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }

@@ -1,4 +1,4 @@
-//! The memory for compression with context takeover is bounded; who comes too late goes without.
+//! The memory for compression with context takeover is bounded; later connections go without.
 
 use std::{
     io::{Read, Write},
@@ -64,7 +64,7 @@ fn reserved(server: &Server, bytes: usize) {
     told(server, &[(RESERVED, bytes as f64)]);
 }
 
-/// Whose messages may refer to earlier ones: the server's, the client's.
+/// The sides whose messages may refer to earlier ones: the server, the client.
 fn takeover<S: Read + Write>(peer: &Peer<S>) -> (bool, bool) {
     assert!(
         peer.has("permessage-deflate"),
@@ -74,7 +74,7 @@ fn takeover<S: Read + Write>(peer: &Peer<S>) -> (bool, bool) {
     (server, !peer.has("client_no_context_takeover"))
 }
 
-/// Messages go both ways as was agreed: what was said before is short where it is referred to.
+/// Messages go both ways as agreed: repeated text is short only if takeover was agreed.
 #[track_caller]
 fn talk<S: Read + Write>(peer: &mut Peer<S>) {
     let message = chat(3000, 7);
@@ -94,7 +94,7 @@ fn leave<S: Read + Write>(mut peer: Peer<S>) {
     assert_eq!(peer.raw.message().close_code(), 1000);
 }
 
-/// There is room for so many.
+/// There is room for this many.
 fn fill<S: Read + Write>(server: &Server, most: usize, open: impl Fn() -> Peer<S>) {
     let mut inside: Vec<_> = (0..most).map(|_| open()).collect();
     inside.iter_mut().for_each(|peer| {
@@ -176,7 +176,7 @@ fn member_of_a_room_takes_memory_for_its_own_messages_alone(driver: Driver) {
             assert_eq!(member.receive().0, message);
         }
     }
-    // Nobody was denied what nobody has in a room.
+    // No takeover counts as declined, because connections in rooms never have it.
     let expected = [(&*declined("server"), 0.0), (&*declined("client"), 1.0)];
     told(&server, &expected);
 }

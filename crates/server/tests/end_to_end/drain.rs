@@ -1,4 +1,4 @@
-//! Shutting down: everyone is told at an even pace, then the process ends with a code that says how.
+//! Shutting down: connections are closed at an even pace, then the process ends with an exit code.
 
 use std::{
     fs,
@@ -122,11 +122,11 @@ fn requests_under_way_are_answered_503(driver: Driver) {
     let mut silent = wire::connect(server.address());
     let mut asking = wire::connect(server.address());
     wire::send(&mut asking, b"GET /echo HTTP/1.1\r\n");
-    // Whoever came before this one is known to the server.
+    // Connections that were opened before this one are known to the server.
     assert!(crate::client::serves(&server));
     server.signal(Signal::TERM);
     assert_eq!(Response::read_from(&mut asking).status, 503);
-    // It has asked for nothing.
+    // This one has sent no request.
     let mut said = Vec::new();
     silent.read_to_end(&mut said).unwrap();
     assert!(said.is_empty(), "{said:?}");
@@ -154,7 +154,7 @@ fn listeners_close_at_once(driver: Driver) {
         }
     }
     assert!(served >= 2, "{served} of 4 were served");
-    // The last has left: there is nobody to pace.
+    // The last connection has ended, so there is nothing left to pace.
     drop(clients);
     assert_eq!(server.wait().code(), Some(0));
 }
@@ -167,10 +167,11 @@ fn second_signal_ends_the_process_at_once(driver: Driver) {
     ] {
         let flags = ["--drain-timeout", "1h", "--interrupt-drain-timeout", "1h"];
         let mut server = Server::start(driver, &flags);
-        // One is closed at once; there must be another on its core, and there are at most two.
+        // One is closed at once; another one must be on its core, because there are at most two
+        // cores.
         let _clients: Vec<_> = (0..3).map(|_| Client::connect(&server, "/echo")).collect();
         server.signal(first);
-        // Two of the same kind that are not taken one by one are one.
+        // Two pending signals of the same kind count as one.
         eventually("the first is taken", || server.log().contains("draining"));
         server.signal(second);
         let status = server.wait();
@@ -236,7 +237,7 @@ fn drain_begins_after_its_delay(driver: Driver) {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// Neither the delay nor the time of a planned drain, nor those who do not answer a close, hold it.
+/// Neither a planned drain's delay and time, nor peers that do not answer a close, delay it.
 fn interrupted_server_drains_within_a_time_of_its_own(driver: Driver) {
     let long = [
         "--drain-delay",

@@ -1,4 +1,4 @@
-//! `/echo`: every message comes back as it was.
+//! `/echo`: every message is sent back unchanged.
 
 use tungstenite::Message;
 

@@ -1,4 +1,4 @@
-//! Peers that say their last: what they sent before it is answered in full, and the end is clean.
+//! Peers that end their stream: everything they sent before is answered, and the end is clean.
 
 use std::{net::Shutdown, thread, time::Duration};
 
@@ -18,14 +18,14 @@ on_both_drivers![
     peer_that_keeps_its_stream_open_after_its_close_is_let_go,
 ];
 
-/// Connections that try the same: what goes wrong by chance goes wrong with one of them.
+/// The number of connections that try the same, so that a race shows in one of them.
 const TRIES: usize = 20;
 
 fn text(number: usize) -> Vec<u8> {
     wire::frame(TEXT, number.to_string().as_bytes())
 }
 
-/// Sends messages and then `last` in one segment. All of them must come back, and reach another.
+/// Sends messages and then `last` in one segment. All must come back, and reach another member.
 fn check_last(driver: Driver, last: &[u8], code: u16) {
     let server = Server::start(driver, &["--cores", "2"]);
     for try_number in 0..TRIES {
@@ -55,7 +55,8 @@ fn message_and_broken_frame_in_one_segment_reach_the_sender_and_the_room(driver:
 fn echoes_before_the_end_of_the_peers_stream_all_come_back(driver: Driver) {
     let server = Server::start(driver, &[]);
     for _ in 0..TRIES {
-        // More than the kernel takes at once: most of it waits with the server when the end comes.
+        // This is more than the kernel accepts at once, so most of it is queued in the server at
+        // the end.
         let narrow = wire::connect_narrow(server.address(), 4096);
         let mut raw = Raw::over(narrow, wire::upgrade("/echo"));
         let message = |number: usize| format!("{number:2000}").into_bytes();

@@ -1,4 +1,4 @@
-//! A kernel that does not grant io_uring: `auto` runs on epoll and says so, `io_uring` does not start.
+//! A kernel that refuses io_uring: `auto` runs on epoll and says so, `io_uring` does not start.
 
 use std::{collections::BTreeMap, env, os::unix::process::CommandExt, process::Command};
 
@@ -9,17 +9,17 @@ use crate::{
     harness::{Server, command, eventually, run},
 };
 
-/// The same on all architectures.
+/// This number is the same on all architectures.
 const IO_URING_SETUP: i64 = 425;
 
-/// What io_uring_setup fails with: as container profiles have it, and kernels without io_uring.
+/// The errors of io_uring_setup, as container profiles return them, and kernels without io_uring.
 const ERRNOS: [(&str, &str); 2] = [("1", "not permitted"), ("38", "not implemented")];
 
-/// Set where this program is to become a server without io_uring.
+/// This variable is set if this program is to become a server without io_uring.
 const ERRNO: &str = "IO_URING_SETUP_ERRNO";
 
 /// The server in a process that may not use io_uring. Only a process itself can give up a right
-/// without unsafe code, so it is this program again, told to run the launcher below.
+/// without unsafe code, so this program runs again, with the launcher below.
 fn without_io_uring(errno: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command.env_clear().env(ERRNO, errno);

@@ -1,5 +1,4 @@
-//! Floods of the smallest frames there are: each costs its bytes and no more, whether the peer reads or
-//! not.
+//! Floods of the smallest frames: each costs only its bytes, whether or not the peer reads.
 
 use std::{io::Write, thread, time::Duration};
 
@@ -29,7 +28,7 @@ fn narrow(server: &Server, path: &str) -> Raw {
     Raw::over(stream, wire::upgrade(path))
 }
 
-/// It is read no further than its queue has room for, whatever the kernel still takes.
+/// The server reads only as long as its queue has room, whatever the kernel still accepts.
 fn messages_of_one_byte_unread_take_bounded_memory(driver: Driver) {
     const THOUSANDS: usize = 3_000;
     let server = Server::start(driver, &["--send-queue-bytes-max", "128KiB"]);
@@ -73,14 +72,14 @@ fn messages_of_one_byte_in_a_room_take_bounded_memory_and_reach_who_reads(driver
     eventually("who does not read is closed", || {
         scrape(&server)[evicted] == 1.0
     });
-    // The sender's own queue, the log of the room on each core, mailboxes.
+    // The sender's own queue, the log of the room on each core, and mailboxes.
     let grown = baseline.grown();
     assert!(grown < 24 << 20, "{grown} bytes more");
     drop((deaf, raw));
     baseline.is_restored();
 }
 
-/// Where any number of fragments is permitted too: they cost what they carry.
+/// Any number of fragments is permitted here: each costs only what it carries.
 fn fragments_without_end_take_bounded_memory(driver: Driver) {
     let unbounded = Server::start(driver, &["--message-fragments-max", "0"]);
     let mut baseline = Baseline::of(&unbounded);
@@ -94,7 +93,7 @@ fn fragments_without_end_take_bounded_memory(driver: Driver) {
     assert_eq!(raw.frame().payload, b"beginend");
     baseline.serves_others();
 
-    // A byte each, up to the largest message and one more.
+    // The fragments have a byte each, up to the largest message and one more.
     raw.send(wire::masked(BINARY, b""));
     raw.send(wire::masked(0, b"x").repeat(64 << 10));
     raw.send(wire::frame(PING, b"all of it is permitted"));
@@ -115,7 +114,7 @@ fn fragments_without_end_take_bounded_memory(driver: Driver) {
     assert_eq!(raw.frame().close_code(), 1008);
 }
 
-/// By one who takes the pongs. How many there are is the server's choice (RFC 6455 section 5.5.3).
+/// This client reads the pongs. Their number is the server's choice (RFC 6455 section 5.5.3).
 fn pings_by_the_hundred_thousand_are_answered(driver: Driver) {
     let server = Server::start(driver, &[]);
     let mut baseline = Baseline::of(&server);
@@ -141,9 +140,9 @@ fn pings_by_the_hundred_thousand_are_answered(driver: Driver) {
     baseline.is_restored();
 }
 
-/// Sends this while the server stands still, so that it comes as one receive, and waits until the close
-/// frame behind it is answered; returns how many turns the server took for it. An echo that was sent
-/// behind it comes back.
+/// Sends this while the server is stopped, so that it arrives as one receive, and waits until the
+/// close frame behind it is answered. Returns how many turns the server took for it. An echo that
+/// was sent behind it comes back.
 fn turns_of(server: &Server, raw: &mut Raw, frames: &[u8]) -> f64 {
     let turns = || scrape(server)["hubbub_loop_turns_total{core=\"0\"}"];
     let mut beside = Client::connect(server, "/echo");
@@ -159,7 +158,7 @@ fn turns_of(server: &Server, raw: &mut Raw, frames: &[u8]) -> f64 {
     turns() - before
 }
 
-/// Each turn takes what a message of 64 KiB costs.
+/// Each turn processes what costs as much as a message of 64 KiB.
 fn receive_of_many_small_frames_takes_many_turns(driver: Driver) {
     let server = Server::start(driver, &["--cores", "1", "--message-fragments-max", "0"]);
     let fragments = [
@@ -190,7 +189,7 @@ fn receive_of_many_small_frames_takes_many_turns(driver: Driver) {
     }
 }
 
-/// A compressed message of blocks without content, of which a turn inflates a little, and what stands
+/// A compressed message of blocks without content: a turn inflates a part of it, and everything
 /// behind it waits.
 fn message_that_inflates_to_nothing_takes_many_turns(driver: Driver) {
     let server = Server::start(driver, &["--compression", "on", "--cores", "1"]);
@@ -198,7 +197,7 @@ fn message_that_inflates_to_nothing_takes_many_turns(driver: Driver) {
     let mut raw = Raw::over(stream, offering("/echo", OFFER));
     let blocks = [&b"\0\0\0\xff\xff".repeat(10_000)[..], &[0]].concat();
     let message = wire::masked(0x80 | RSV1 | TEXT, &blocks);
-    // Fifty kibibytes, of which a turn takes nine at most.
+    // This is fifty kibibytes, of which a turn inflates nine at most.
     let turns = turns_of(&server, &mut raw, &message);
     assert!(turns >= 5.0, "{turns} turns");
 }

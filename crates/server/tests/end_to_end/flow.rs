@@ -1,4 +1,4 @@
-//! Echoes to a peer that does not read, or reads slowly: what waits for it is bounded, and whole.
+//! Echoes to a peer that does not read, or reads slowly: its queue is bounded, and nothing is lost.
 
 use std::{
     io::Write,
@@ -26,21 +26,21 @@ on_both_drivers![
     pings_of_a_peer_that_does_not_read_take_bounded_memory,
 ];
 
-/// So many messages differ, then they come again.
+/// This many messages differ, then they repeat.
 const DIFFERENT: usize = 61;
 
-/// What the different messages hold.
+/// The bytes of the different messages.
 fn contents() -> Vec<Vec<u8>> {
     (0..DIFFERENT).map(|n| vec![n as u8; MESSAGE]).collect()
 }
 
-/// Sends so many messages from a thread of its own; tells how many have left.
+/// Sends this many messages from a thread of its own, and reports how many have left.
 fn send_all(raw: &Raw, messages: usize) -> (Arc<AtomicUsize>, JoinHandle<()>) {
     let mut stream = raw.stream.try_clone().unwrap();
     stream.set_write_timeout(None).unwrap();
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = sent.clone();
-    // Made beforehand: the server must be the slower one.
+    // They are encoded beforehand, because the server must be the slower side.
     let frames: Vec<_> = contents()
         .iter()
         .map(|content| wire::frame(BINARY, content))
@@ -54,7 +54,7 @@ fn send_all(raw: &Raw, messages: usize) -> (Arc<AtomicUsize>, JoinHandle<()>) {
     (sent, sending)
 }
 
-/// Reads all of them, in order, with a pause after each few.
+/// Reads all of them, in order, with a pause after every few.
 fn receive_all(raw: &mut Raw, messages: usize, pause: Duration) {
     let contents = contents();
     for number in 0..messages {
@@ -66,7 +66,7 @@ fn receive_all(raw: &mut Raw, messages: usize, pause: Duration) {
     }
 }
 
-/// Waits until nothing more leaves; how many have left.
+/// Waits until no more messages leave, and returns how many have left.
 fn standstill(sent: &AtomicUsize) -> usize {
     let mut before = 0;
     loop {
@@ -96,8 +96,8 @@ fn echo_to_a_peer_that_does_not_read_pauses_and_goes_on(driver: Driver) {
     sending.join().unwrap();
 }
 
-/// The queue never runs empty here: it is longer than what the socket takes at a time, and filled
-/// up as fast as it is sent.
+/// The queue never runs empty here: it is longer than what the socket accepts at a time, and is
+/// filled as fast as it is sent.
 fn echo_to_a_peer_that_reads_slowly_takes_bounded_memory(driver: Driver) {
     let messages = (128 << 20) / MESSAGE;
     let flags = ["--write-timeout", "60s", "--send-queue-bytes-max", "8MiB"];
@@ -135,7 +135,7 @@ fn echoes_of_many_peers_that_stop_and_go_on_all_arrive(driver: Driver) {
     }
 }
 
-/// Behind a full socket only the latest ping is owed a pong.
+/// Behind a full socket, only the latest ping gets a pong.
 fn pings_of_a_peer_that_does_not_read_take_bounded_memory(driver: Driver) {
     let pings = 100_000;
     let server = Server::start(driver, &["--write-timeout", "60s"]);
@@ -162,7 +162,7 @@ fn pings_of_a_peer_that_does_not_read_take_bounded_memory(driver: Driver) {
         }
         sender.write_all(&wire::frame(TEXT, b"the end")).unwrap();
     });
-    // All are taken, although no pong is.
+    // The server reads all of them, although it sends no pong.
     may_read_on.recv_timeout(PATIENCE).unwrap();
     let grown = process::memory_peak(server.pid()) - memory;
     assert!(grown < 8 << 20, "{grown} bytes more for one peer");

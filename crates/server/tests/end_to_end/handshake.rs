@@ -50,7 +50,7 @@ fn request_in_single_bytes_is_answered_101(driver: Driver) {
     assert_eq!(raw.frame().payload, b"here");
 }
 
-/// Its last character has bits that are of none of the 16 bytes. Public clients have it built in.
+/// Its last character has bits that belong to none of the 16 bytes. Some public clients send it.
 fn request_with_the_key_of_the_rfcs_example_is_answered_101(driver: Driver) {
     let server = Server::start(driver, &[]);
     let key = "Sec-WebSocket-Key";
@@ -194,7 +194,7 @@ fn head_beyond_a_limit_is_answered_with_its_status(driver: Driver) {
     assert_eq!(ask(&strict, padded(256)).status, 431);
 }
 
-/// Of pages and of upgrades, by the bound that is the default and by the largest there is.
+/// Bounds for pages and for upgrades, with the default bound and with the largest one.
 fn fields_from_none_to_5000_are_answered(driver: Driver) {
     for (flags, most) in [
         (&[][..], 64),

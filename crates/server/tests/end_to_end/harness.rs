@@ -12,16 +12,15 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Far longer than anything takes that works, on a machine with other things to do.
+/// Far longer than anything takes that works, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const BY_LOG: &str = "(by its log)";
 
 const LOG_LINES_SHOWN: usize = 200;
 
-/// Deadlines of the server, long where no flag says otherwise: on a machine with other things to do,
-/// a client that comes late is no client that is gone. They come by the environment, so that they
-/// outrank a file.
+/// Deadlines of the server, long unless a flag says otherwise: on a busy machine a late client must
+/// not count as gone. They are set in the environment, so that they take precedence over a file.
 const PATIENT: [&str; 7] = [
     "HANDSHAKE_TIMEOUT",
     "TLS_HANDSHAKE_TIMEOUT",
@@ -32,7 +31,7 @@ const PATIENT: [&str; 7] = [
     "PONG_TIMEOUT",
 ];
 
-/// What the server's cores run on.
+/// The driver of the server's cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
     IoUring,
@@ -51,7 +50,7 @@ impl Driver {
 /// A running server.
 pub struct Server {
     child: Child,
-    /// What it has said on standard output, a line for each address.
+    /// The lines on its standard output, one for each address.
     pub start_lines: Vec<String>,
     addresses: Vec<SocketAddr>,
     internal: SocketAddr,
@@ -60,21 +59,21 @@ pub struct Server {
     has_ended: bool,
 }
 
-/// How a process that did not stay ended.
+/// How a process ended that did not keep running.
 pub struct Ended {
     pub status: ExitStatus,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// The command of the server, without anything of this process's environment.
+/// The command of the server, without the environment of this process.
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hubbub"));
     command.env_clear();
     with_own_port(command)
 }
 
-/// Servers of tests run side by side: each has an internal listener on a port of its own.
+/// Tests run side by side, so each server has an internal listener on a port of its own.
 pub fn with_own_port(mut command: Command) -> Command {
     command.env("HUBBUB_INTERNAL_LISTEN", "127.0.0.1:0");
     command
@@ -86,7 +85,7 @@ impl Server {
         Self::launch(command(), &[&["--driver", driver.name()], flags].concat())
     }
 
-    /// Starts it by a command of one's own.
+    /// Starts it with this command.
     pub fn launch(mut command: Command, flags: &[&str]) -> Self {
         command.args(["--log-level", "debug"]);
         for key in PATIENT {
@@ -95,13 +94,13 @@ impl Server {
         Self::launch_quietly(command, flags)
     }
 
-    /// The same, and it logs what its own settings say.
+    /// The same, but its log is set by its own settings.
     pub fn launch_quietly(command: Command, flags: &[&str]) -> Self {
         Self::launch_into(command, flags, Stdio::piped(), Stdio::piped())
     }
 
-    /// The same, with standard output and standard error of one's own. Where the server listens must
-    /// be said on one that is piped.
+    /// The same, with these as standard output and standard error. At least one must be piped, and
+    /// must say where the server listens.
     pub fn launch_into(mut command: Command, flags: &[&str], stdout: Stdio, stderr: Stdio) -> Self {
         let listening = flags.iter().filter(|flag| **flag == "--listen").count();
         if listening == 0 {
@@ -110,7 +109,7 @@ impl Server {
         command.args(flags);
         command.stdout(stdout).stderr(stderr);
         let mut child = command.spawn().expect("the server starts");
-        // It keeps the ends of one's own pipes open.
+        // The command would keep the other ends of the pipes open.
         drop(command);
 
         let log = Arc::new(Mutex::new(String::new()));
@@ -143,7 +142,7 @@ impl Server {
         };
         while server.internal.port() == 0 {
             let said = lines.recv_timeout(PATIENCE).expect("the server listens");
-            // A launcher may have said something before.
+            // A launcher may have printed something before.
             let Some((before, rest)) = said.split_once("://") else {
                 continue;
             };
@@ -187,7 +186,7 @@ impl Server {
         kill_process(pid, signal).unwrap();
     }
 
-    /// Whether it has said on standard output nothing of where it listens, but in its log.
+    /// Whether only its log, and not standard output, has said where it listens.
     pub fn all_by_log(&self) -> bool {
         self.start_lines.iter().all(|line| line.ends_with(BY_LOG))
     }
@@ -238,7 +237,7 @@ fn read_lines(
     })
 }
 
-/// What a line of the log, in either form, says of an address, in the words of a start line.
+/// The address in a line of the log, in either form, in the words of a start line.
 fn start_line(logged: &str) -> Option<String> {
     let who = match logged {
         _ if logged.contains("internal listener") => "operators,",
@@ -283,7 +282,7 @@ fn await_end(child: &mut Child) -> ExitStatus {
     }
 }
 
-/// Asks again and again until the answer is yes; panics if it never is.
+/// Asks repeatedly until the answer is yes; panics if it never is.
 #[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;

@@ -1,4 +1,4 @@
-//! Peers that have gone silent: before the 101, between pings, after our close.
+//! Peers that have gone silent: before the 101, between pings, and after the server's close.
 
 use std::{thread, time::Duration};
 
@@ -67,7 +67,7 @@ fn pong_that_repeats_no_ping_answers_none(driver: Driver) {
     for payload in [&b""[..], b"ping", b"\xff\xff\xff\xff", &[0; 125]] {
         raw.send(wire::frame(PONG, payload));
     }
-    // Had one of them counted as the answer, another ping would come.
+    // If one of them had counted as the answer, another ping would come.
     assert_eq!(raw.frame().close_code(), 1011);
 }
 
@@ -79,7 +79,7 @@ fn send_pieces(raw: &mut Raw, piece: &[u8]) {
     }
 }
 
-/// A pong may take long enough for a client that is late on a busy machine.
+/// The time for a pong is long enough for a client that is late on a busy machine.
 const SLOW_LINE: [&str; 4] = ["--ping-interval", "100ms", "--pong-timeout", "1500ms"];
 
 fn peer_that_sends_messages_but_no_pong_stays(driver: Driver) {
@@ -99,7 +99,7 @@ fn peer_that_uploads_over_a_slow_line_stays_until_it_is_silent(driver: Driver) {
         raw.send(piece);
         thread::sleep(Duration::from_millis(50));
     });
-    // Its pong stands behind the upload.
+    // The pong is sent behind the upload.
     let ping = raw.frame();
     assert_eq!(ping.opcode(), PING);
     assert_eq!(raw.message().payload.len(), 60_000);
@@ -157,7 +157,7 @@ fn peer_that_never_answers_a_close_is_let_go(driver: Driver) {
     let mut raw = Raw::open(&server, "/rooms/deaf");
     server.signal(Signal::TERM);
     assert_eq!(raw.frame().close_code(), 1001);
-    // What it still sends meanwhile is no answer.
+    // Whatever the peer still sends is not an answer.
     raw.send(wire::frame(TEXT, b"what?"));
     raw.send(wire::frame(PING, b"hello?"));
     assert!(raw.next().is_over());

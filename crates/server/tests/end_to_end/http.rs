@@ -1,4 +1,4 @@
-//! Pages and files: what browsers and caches are answered.
+//! Pages and files: the answers to browsers and caches.
 
 use std::{fs, io::Read, net::Shutdown, thread, time::Duration};
 
@@ -32,7 +32,7 @@ fn page_is_served_at_the_root(driver: Driver) {
     let html = String::from_utf8(page.body).unwrap();
     assert!(html.trim_end().ends_with("</html>"), "{html}");
     assert_eq!(get(&server, "/?query").status, 200);
-    // What the page itself asks for.
+    // The page itself requests these.
     for attribute in html.split(['"', '\'']).filter(|text| text.starts_with('/')) {
         if attribute.ends_with(".js") || attribute.ends_with(".css") {
             assert_eq!(get(&server, attribute).status, 200, "{attribute}");
@@ -114,13 +114,13 @@ fn static_dir_is_served_in_place_of_the_page(driver: Driver) {
 /// More than the kernel's buffers hold.
 const LARGE: u32 = 12 << 20;
 
-/// A server with one file of this size, and what the file holds.
+/// A server with one file of this size, and the contents of the file.
 fn with_file(driver: Driver, bytes: u32, flags: &[&str]) -> (Server, Vec<u8>) {
     let content: Vec<_> = (0..bytes).map(|n| (n >> 5) as u8).collect();
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("large"), &content).unwrap();
     let path = dir.path().to_str().unwrap();
-    // It is read into memory at start.
+    // The file is read into memory at start.
     let server = Server::start(driver, &[&["--static-dir", path], flags].concat());
     (server, content)
 }
@@ -184,9 +184,10 @@ fn request_of_a_peer_that_stops_sending_is_answered(driver: Driver) {
     }
 }
 
-/// Closing a socket with unread bytes resets it, and a reset discards what the peer has not had.
+/// Closing a socket with unread bytes resets it, and a reset discards what the peer has not
+/// received.
 fn bytes_behind_a_request_do_not_spoil_its_answer(driver: Driver) {
-    // The kernel takes all of the answer at once, so that the server is soon done with it.
+    // The kernel accepts the whole answer at once, so that the server is soon done with it.
     let (server, content) = with_file(driver, 100 << 10, &[]);
     let mut stream = wire::connect_narrow(server.address(), 4096);
     let request = wire::request("GET", "/large", &[]) + "and more";

@@ -1,4 +1,4 @@
-//! Connections that wait, in whatever state, take no time on the processor.
+//! Connections that wait, in any state, take no processor time.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ on_both_drivers![
     echo_half_sent_to_a_peer_that_has_stopped_sending_takes_no_time,
 ];
 
-/// A server with a file that is larger than what the kernel's buffers hold.
+/// A server with a file that is larger than the kernel's buffers.
 fn start(driver: Driver) -> (Server, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("large"), vec![7; 12 << 20]).unwrap();
@@ -57,14 +57,14 @@ fn connections_that_wait_take_no_time(driver: Driver) {
     let mut begun = wire::connect(server.address());
     wire::send(&mut begun, b"GET / HT");
     let _answered = ask_for_file(&server);
-    // Its echoes are not read, so neither is it.
+    // It does not read its echoes, so the server does not read it.
     let narrow = wire::connect_narrow(server.address(), 4096);
     let mut paused = Raw::over(narrow, wire::upgrade("/echo"));
     let message = wire::frame(BINARY, &[0; 64 << 10]);
     let patience = Some(Duration::from_millis(300));
     paused.stream.set_write_timeout(patience).unwrap();
     while paused.stream.write_all(&message).is_ok() {}
-    // The end of its stream is awaited.
+    // The server waits for the end of its stream.
     let mut failed = Raw::open(&server, "/echo");
     failed.send(wire::unmasked(TEXT, b""));
     assert_eq!(failed.frame().close_code(), 1002);
@@ -83,11 +83,11 @@ fn echo_half_sent_to_a_peer_that_has_stopped_sending_takes_no_time(driver: Drive
     let narrow = wire::connect_narrow(server.address(), 4096);
     let mut raw = Raw::over(narrow, wire::upgrade("/echo"));
     let messages = wire::frame(BINARY, &[0; 16 << 10]).repeat(4);
-    // So much the server's own queue holds.
+    // The server's own queue holds this many bytes.
     for _ in 0..(1 << 20) / messages.len() {
         raw.send(&messages);
     }
-    // Until it is not read any more, but no further: the end of its stream must still arrive.
+    // Sends until the server stops reading, but no more: the end of the stream must still arrive.
     let mut is_read = true;
     while is_read {
         raw.send(&messages);

@@ -1,4 +1,5 @@
-//! The internal listener: what it counts is what happened, and it is apart from the public port.
+//! The internal listener: its counters match what happened, and it is separate from the public
+//! port.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -35,7 +36,7 @@ pub fn check(samples: &HashMap<String, f64>, expected: &[(&str, f64)]) {
     }
 }
 
-/// Names of families as `docs/metrics.md` has them, with the labels it gives them.
+/// Names of families in `docs/metrics.md`, with their labels there.
 fn documented() -> HashMap<String, Vec<String>> {
     let document = include_str!("../../../../docs/metrics.md");
     let quoted = |cell: &str| -> Vec<String> {
@@ -200,7 +201,7 @@ fn handshakes_refused_are_counted_by_reason(driver: Driver) {
     assert_eq!(ask(wire::upgrade("/rooms/")), 404);
     let part = "GET /echo HTTP/1.1\r\nHost: a\r\n";
     assert_eq!(crate::client::ask_in_part(&server, part).status, 408);
-    // A page is no handshake.
+    // A request for a page is not a handshake.
     assert_eq!(ask(wire::request("GET", "/", &[])), 200);
     eventually("all are counted", || {
         let samples = scrape(&server);
@@ -296,7 +297,7 @@ fn number_of_series_does_not_grow_with_what_peers_send(driver: Driver) {
 
 fn subscriber_that_does_not_read_stands_out_and_is_counted_when_it_is_closed(driver: Driver) {
     let bounds = ["--send-queue-bytes-max", "4MiB", "--write-timeout", "10s"];
-    // It is counted when it is gone, which its close timeout sees to.
+    // The connection counts as ended when it is gone, which its close timeout ensures.
     let server = Server::start(
         driver,
         &[&bounds[..], &["--close-timeout", "200ms"]].concat(),
@@ -361,7 +362,7 @@ fn rooms_that_are_large_or_busy_stand_out(driver: Driver) {
     };
     assert_eq!(first("largest"), ("large".into(), 6, 1));
     assert_eq!(first("busiest"), ("busy".into(), 1, 4));
-    // Since the look before, nothing has been said.
+    // Since the previous request, no message was published.
     assert_eq!(look()["busiest"].as_array().unwrap().len(), 0);
 }
 
@@ -383,7 +384,7 @@ fn latencies_are_shown_as_percentiles(driver: Driver) {
 }
 
 fn fan_outs_that_take_several_turns_are_counted_when_they_end(driver: Driver) {
-    // Nothing else is to wake the core.
+    // Nothing else may wake the core.
     let server = Server::start(driver, &["--cores", "1", "--ping-interval", "1h"]);
     let mut members: Vec<_> = (0..600).map(|_| Client::join(&server, "r")).collect();
     for _ in 0..40 {
@@ -407,7 +408,7 @@ fn readiness_follows_the_servers_life(driver: Driver) {
     eventually("it is not ready", || status("/readyz") == 503);
     let page = get_internal(&server, "/readyz");
     assert_eq!(String::from_utf8(page.body).unwrap(), "draining\n");
-    // It is well, and counts on, while it drains.
+    // It is healthy, and still counts, while it drains.
     assert_eq!(status("/healthz"), 200);
     check(&scrape(&server), &[("hubbub_draining", 1.0)]);
     clients.clear();
@@ -429,7 +430,7 @@ fn full_server_is_not_ready(driver: Driver) {
     });
 }
 
-/// Every route that there is, asked for in every way.
+/// Every route, requested in every way.
 fn public_port_serves_nothing_of_it(driver: Driver) {
     let server = Server::start(driver, &[]);
     let source = include_str!("../../src/internal.rs");
@@ -489,7 +490,7 @@ fn probes_and_scrapers_that_are_stuck_keep_nobody_out(driver: Driver) {
     let mut member = Client::join(&server, "r");
     let asked = wire::request("GET", "/metrics", &[]);
     let begun = Instant::now();
-    // Twice as many as there are places: they ask for nothing, for half of something, or do not read.
+    // Twice as many as there are places: they send nothing or half of a request, or do not read.
     for said in ["", "GET /healthz HTTP/1.1\r\n", &asked] {
         let mut crowd = Vec::new();
         for path in ["/healthz", "/readyz", "/metrics"] {
@@ -503,7 +504,7 @@ fn probes_and_scrapers_that_are_stuck_keep_nobody_out(driver: Driver) {
         member.send("the rooms do not mind");
         assert_eq!(member.text(), "the rooms do not mind");
     }
-    // Nobody has waited for the others' time to pass, which is 5 s for a request's head.
+    // No probe has waited for the others' time to pass, which is 5 s for a request's head.
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     let made_room = scrape(&server)["hubbub_internal_connections_crowded_out_total"];
     assert!(made_room >= 2.0 * (3.0 * 64.0 - 32.0), "{made_room}");

@@ -1,4 +1,4 @@
-//! Peers that send anything at all: the process goes on, and others notice nothing.
+//! Peers that send arbitrary bytes: the process goes on, and other connections notice nothing.
 
 use std::{
     io::{ErrorKind, Read},
@@ -36,7 +36,7 @@ impl Random {
     }
 }
 
-/// What one of them sends: noise, a request with errors, or a good request and frames with errors.
+/// The bytes of one peer: noise, a request with errors, or a good request and frames with errors.
 fn garbage(random: &mut Random) -> Vec<u8> {
     let length = random.below(2000);
     let path = ["/echo", "/rooms/good", "/"][random.below(3)];
@@ -101,7 +101,7 @@ fn garbage_from_many_connections_disturbs_nobody(driver: Driver) {
     assert!(serves(&server));
 }
 
-/// Reads until the server has had enough, or has nothing to say.
+/// Reads until the server ends the connection, or sends nothing more.
 fn hear_out(stream: &mut std::net::TcpStream) {
     stream
         .set_read_timeout(Some(Duration::from_millis(20)))

@@ -1,4 +1,4 @@
-//! A join takes effect at one moment: before the 101 leaves, and not before it was asked for.
+//! A join takes effect at one moment, between its request and its 101.
 
 use crate::{
     client::Client,
@@ -22,7 +22,7 @@ fn member_hears_all_that_is_published_after_its_101_and_nothing_before(driver: D
         publishers[by].send(format!("before {n}"));
         assert_eq!(publishers[by].text(), format!("before {n}"));
 
-        // Through another core perhaps, and in the same moment as the 101 is read.
+        // This may go through another core, at the moment when the 101 is read.
         let mut member = Client::join(&server, "joined");
         publishers[by].send(format!("after {n}"));
         assert_eq!(member.text(), format!("after {n}"));
@@ -46,7 +46,7 @@ fn member_hears_its_own_message_sent_with_the_request(driver: Driver) {
     }
 }
 
-/// Whoever joins while others publish hears from some message on every one.
+/// A member that joins while others publish receives every message from some message on.
 fn member_of_a_busy_room_hears_a_part_without_gaps(driver: Driver) {
     let server = Server::start(driver, &["--cores", "2"]);
     let mut publisher = Client::join(&server, "busy");

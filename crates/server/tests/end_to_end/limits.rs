@@ -1,4 +1,4 @@
-//! How many connections there may be: who is too many is told so, and nothing is left behind.
+//! The bound on connections: an excess client gets an answer, and nothing is left behind.
 
 use std::{
     io::Read,
@@ -61,7 +61,7 @@ fn connection_beyond_the_most_is_answered_503_until_one_leaves(driver: Driver) {
     }
 }
 
-/// Far more of them than are told: they wait, and those inside notice nothing.
+/// There are far more of them than get an answer: they wait, and open connections notice nothing.
 fn connection_beyond_the_most_that_asks_nothing_is_let_go(driver: Driver) {
     let flags = ["--max-connections", "2", "--close-timeout", "200ms"];
     let server = Server::start(driver, &flags);
@@ -77,7 +77,7 @@ fn connection_beyond_the_most_that_asks_nothing_is_let_go(driver: Driver) {
     eventually("there is room for one more", || serves(&server));
 }
 
-/// Half a request is answered; where nothing was asked for, nothing is.
+/// Half of a request is answered; a client that sent nothing gets no answer.
 fn connection_beyond_the_most_that_does_not_finish_its_request_ends_for_that(driver: Driver) {
     let server = Server::start(driver, &["--max-connections", "1"]);
     let inside = Client::connect(&server, "/echo");
@@ -101,7 +101,7 @@ fn connection_beyond_the_most_that_does_not_finish_its_request_ends_for_that(dri
     );
     inside.leave();
 
-    // Before TLS is done nothing can be said, but the reason is the same.
+    // Before TLS is done there can be no answer, but the reason is the same.
     let secure = Secure::start(driver, &["--max-connections", "1"]);
     let inside = secure.connect("/echo");
     assert!(records(&mut wire::connect(secure.server.address())).is_empty());
@@ -112,7 +112,7 @@ fn connection_beyond_the_most_that_does_not_finish_its_request_ends_for_that(dri
 }
 
 fn descriptors_that_run_out_are_survived(driver: Driver) {
-    // The second bound is more than there are descriptors for: the kernel is the first to refuse.
+    // The second bound exceeds the descriptors, so the kernel is the first to refuse.
     for bound in [None, Some("1000")] {
         let mut flags = vec!["--driver", driver.name(), "--cores", "2"];
         flags.extend(["--close-timeout", "200ms"]);
@@ -139,7 +139,7 @@ fn descriptors_that_run_out_are_survived(driver: Driver) {
     }
 }
 
-/// They come before the last core has begun to listen.
+/// These connect before the last core has begun to listen.
 fn soft_limit_of_descriptors_is_raised_to_the_hard_one(driver: Driver) {
     let mut shell = Command::new("/bin/sh");
     let script = "ulimit -Hn 400; ulimit -Sn 64; exec \"$0\" \"$@\"";
@@ -164,7 +164,8 @@ fn descriptors_that_run_out_during_the_start_are_survived(driver: Driver) {
         let coming = thread::spawn(move || {
             let mut streams = Vec::new();
             while !until.load(Ordering::Relaxed) {
-                // Refused until the server listens; then as many as there are descriptors for.
+                // Connects are refused until the server listens; then as many succeed as there are
+                // descriptors.
                 streams.extend(TcpStream::connect(address));
                 streams.truncate(200);
             }
@@ -195,7 +196,7 @@ pub fn with_few_descriptors() -> Command {
     with_own_port(shell)
 }
 
-/// One of many that ask, whether they are heard or not, and stay.
+/// One of many clients that send a request, whether or not it is answered, and stay.
 fn crowd(server: &Server) -> TcpStream {
     let mut stream = wire::connect(server.address());
     wire::send(&mut stream, wire::upgrade("/rooms/crowd").as_bytes());
@@ -239,7 +240,7 @@ fn come_and_go(server: &Server, n: usize) {
             raw.send(&frame[..500]);
         }
         5 => {
-            // Gone while its room is asked to take it in.
+            // The client leaves while its join is under way.
             let mut stream = wire::connect(server.address());
             wire::send(&mut stream, wire::upgrade(&room).as_bytes());
             wire::reset(stream);
@@ -252,7 +253,7 @@ fn come_and_go(server: &Server, n: usize) {
             }
         }
         7 => {
-            // Gone with more queued for it than its socket takes.
+            // The client leaves with more queued for it than its socket accepts.
             let stream = wire::connect_narrow(server.address(), 4096);
             let mut raw = Raw::over(stream, wire::upgrade("/echo"));
             raw.send(wire::frame(BINARY, &[0; 1 << 20]));

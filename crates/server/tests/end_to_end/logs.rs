@@ -1,5 +1,5 @@
-//! What peers send does not get into the log or the metrics: not what could forge a line or drive a
-//! terminal, and no secret.
+//! Text from peers does not get into the log or the metrics: neither text that could forge a line
+//! or control a terminal, nor secrets.
 
 use crate::{
     client::{Client, get_internal, scrape},
@@ -12,7 +12,7 @@ on_both_drivers![
     secrets_in_every_field_reach_neither_log_nor_metrics,
 ];
 
-/// A line's break and a line after it, a terminal's colours in two ways, the order of letters.
+/// A line break and a forged line, terminal colours in two ways, and a change of writing direction.
 const NASTY: [&str; 5] = [
     "a\r\n1999-01-01T00:00:00Z ERROR forged",
     "a\n{\"level\":\"ERROR\",\"message\":\"forged\"}",
@@ -21,14 +21,14 @@ const NASTY: [&str; 5] = [
     "a\u{202e}forged\u{2028}",
 ];
 
-/// Says it wherever a peer can say something, and tells on how many connections. None of them waits
-/// for more than its own end.
+/// Sends this text wherever a peer can send text, and returns on how many connections. Each waits
+/// only for its own end.
 fn say_everywhere(server: &Server, said: &str) -> usize {
     let heads = heads_with(said);
     for head in &heads {
         let mut stream = wire::connect(server.address());
         wire::send(&mut stream, head.as_bytes());
-        // Where it is let in, that ends it.
+        // If it is accepted, this ends it.
         wire::send(&mut stream, &wire::unmasked(TEXT, said.as_bytes()));
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     }
@@ -86,7 +86,7 @@ fn frames_with(said: &[u8]) -> Vec<Vec<u8>> {
     ]
 }
 
-/// Waits until all of it is in the log that will be.
+/// Waits until the log is complete.
 fn log_after(server: &Server, connections: usize) -> String {
     eventually("all ends are logged", || {
         server.log().matches("connection ended").count() >= connections
@@ -115,8 +115,8 @@ fn escapes_in_every_field_reach_no_log(driver: Driver) {
     }
 }
 
-/// Neither what is refused nor what is served. The beginning of a path that leads nowhere, and what
-/// claims to be an origin, are no secrets: the log says of a refused handshake whom and what it was.
+/// Neither refused nor served requests reach the log. A refused handshake's origin and the
+/// beginning of its unknown path are not secrets: the log shows them.
 fn secrets_in_every_field_reach_neither_log_nor_metrics(driver: Driver) {
     const SECRET: &str = "correct-horse-battery";
     let server = Server::start(driver, &["--trusted-proxies", "127.0.0.1"]);

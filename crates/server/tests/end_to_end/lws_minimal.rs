@@ -1,4 +1,4 @@
-//! The subprotocol `lws-minimal`, or `chat`: one room, on any path that is nobody else's.
+//! The subprotocol `lws-minimal` or `chat`: one room, on any path that no other protocol has.
 
 use crate::{
     client::Client,
@@ -68,7 +68,7 @@ fn subprotocol_is_chosen_by_the_servers_preference(driver: Driver) {
 fn path_of_another_protocol_wins(driver: Driver) {
     let server = Server::start(driver, &[]);
     let mut listener = open(&server, "/", &["lws-minimal"]);
-    // Which has no subprotocols, so none is named: a strict client would refuse this itself.
+    // Rooms have no subprotocols, so the 101 names none: a strict client would refuse this itself.
     let fields = format!("{FIELD}: lws-minimal");
     for path in ["/echo", "/rooms/other"] {
         let fields = [&crate::wire::UPGRADE[..], &[fields.as_str()]].concat();
@@ -91,7 +91,7 @@ fn room_of_the_same_name_is_another_room(driver: Driver) {
     assert_eq!(named.text(), "in the room");
     minimal.send("again");
     assert_eq!(minimal.text(), "again");
-    // The name that it has inside cannot be asked for.
+    // A client cannot ask for the room by its internal name.
     let inside = Client::with_fields(&server, "/rooms/%2Flws-minimal", &[]);
     assert_eq!(inside.err(), Some(404));
 }

@@ -1,4 +1,4 @@
-//! End to end: the real binary on real sockets, on both drivers, against clients of another origin.
+//! End to end: the real binary on real sockets, on both drivers, against independent clients.
 //!
 //! Each test starts a server of its own on a free port and kills it when it ends. A test that
 //! fails shows the server's log. No test asserts how long something takes, other than by bounds

@@ -1,4 +1,4 @@
-//! The service manager is told when the server serves and when it ends, and can hold up neither.
+//! The service manager is notified when the server serves and when it stops, and delays neither.
 
 use std::{
     io::{ErrorKind, Read},
@@ -37,7 +37,7 @@ fn manager_is_told_ready_once_connections_are_answered_and_stopping_at_the_drain
         let address = free_address();
         let listening = thread::spawn(move || {
             let said = heard(&manager);
-            // At once, while the harness may still wait for the lines that say it to people.
+            // This comes at once, while the harness may still wait for the start lines.
             (manager, said, answer(address))
         });
         let mut command = command();
@@ -79,7 +79,7 @@ fn manager_that_takes_nothing_holds_up_neither_start_nor_stop(driver: Driver) {
     }
 }
 
-/// An address of this machine that nobody else takes.
+/// An address of this machine that no other test uses.
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.9", 0)).unwrap();
     listener.local_addr().unwrap()
@@ -91,7 +91,7 @@ fn heard(manager: &UnixDatagram) -> String {
     String::from_utf8(said[..bytes].to_vec()).unwrap()
 }
 
-/// What the page's address answers to a connection made now.
+/// The answer of the page's address to a connection made now.
 fn answer(address: SocketAddr) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

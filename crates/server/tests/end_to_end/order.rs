@@ -1,4 +1,4 @@
-//! A room has one order: every member on every core hears the same messages in the same sequence.
+//! A room has one order: every member on every core receives the same messages in one sequence.
 
 use std::{
     sync::{Arc, Barrier},
@@ -40,7 +40,7 @@ fn messages_of_concurrent_publishers_reach_everyone_in_one_order(driver: Driver)
                 while heard.len() < PUBLISHERS * MESSAGES {
                     heard.push(client.receive());
                 }
-                // Whatever comes twice, comes before this.
+                // Any duplicate comes before this message.
                 client.send("the end");
                 (client, heard)
             })
@@ -75,7 +75,7 @@ fn message(publisher: usize, number: usize) -> Message {
     }
 }
 
-/// Whose message this is, and which; its type must be the publisher's.
+/// The publisher of this message, and its number; its type must be the publisher's.
 fn read(heard: &Message) -> Option<(usize, usize)> {
     let (publisher, number) = heard.to_text().unwrap().split_once(' ')?;
     let publisher = publisher.parse().ok()?;

@@ -1,4 +1,5 @@
-//! Which pages may open a WebSocket, by the field that browsers send and pages cannot forge.
+//! Which pages may open a WebSocket, according to `Origin`, which browsers send and pages cannot
+//! forge.
 
 use crate::{
     client::{ask, get},
@@ -15,7 +16,7 @@ on_both_drivers![
     origin_does_not_matter_for_pages,
 ];
 
-/// What a handshake from a page of this origin is answered, by a server that is called `host`.
+/// The answer to a handshake from a page of this origin, by a server that is called `host`.
 fn status(server: &Server, host: &str, origins: &[&str], path: &str) -> u16 {
     let origins: Vec<_> = origins.iter().map(|o| format!("Origin: {o}")).collect();
     let fields: Vec<_> = UPGRADE
@@ -26,7 +27,7 @@ fn status(server: &Server, host: &str, origins: &[&str], path: &str) -> u16 {
     let request = request.replace("Host: localhost", &format!("Host: {host}"));
     let mut stream = wire::connect(server.address());
     wire::send(&mut stream, request.as_bytes());
-    // Ends the stream where it was opened.
+    // This ends the stream if it was opened.
     wire::send(&mut stream, &wire::close(1000));
     crate::client::Response::read_from(&mut stream).status
 }
@@ -76,12 +77,12 @@ fn origin_of_another_place_is_answered_403(driver: Driver) {
         "ws://localhost:8000",
         "chrome-extension://localhost:8000",
         "//localhost:8000",
-        // Letters that look alike, and what a browser makes of them.
+        // Letters that look alike, and the form that a browser makes of them.
         "http://l\u{43e}calhost:8000",
         "http://\u{ff4c}ocalhost:8000",
         "http://localhost\u{ff1a}8000",
         "http://xn--lcalhost-54g:8000",
-        // Two in one.
+        // Two origins in one field.
         "http://localhost:8000, http://evil.com",
         "http://evil.com http://localhost:8000",
         "localhost:8000",
@@ -119,8 +120,8 @@ fn origin_that_is_listed_is_accepted(driver: Driver) {
     }
 }
 
-/// What browsers send for pages that no web server has: `null` from sandboxed frames, and origins of
-/// local files, extensions and applications.
+/// The origins that browsers send for pages without a web server: `null` from sandboxed frames, and
+/// those of local files, extensions and applications.
 fn origin_that_names_no_host_is_accepted_where_it_is_listed_exactly(driver: Driver) {
     let origins = [
         "null",

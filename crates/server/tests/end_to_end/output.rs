@@ -1,5 +1,5 @@
-//! Standard output and standard error that cannot be written, or that nobody reads: neither stops a
-//! start, a core or a stop. With `log_format = "json"`, whatever is said is JSON.
+//! Standard output and standard error that cannot be written, or that nobody reads: neither delays
+//! a start, a core or a stop. With `log_format = "json"`, all output is JSON.
 
 use std::{
     fs::{File, OpenOptions},
@@ -43,7 +43,7 @@ fn closed() -> Stdio {
     Stdio::from(writer)
 }
 
-/// A pipe that takes nothing more until it is read.
+/// A full pipe, which accepts nothing until it is read.
 pub fn stuck() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = io::pipe().unwrap();
     ioctl_fionbio(&writer, true).unwrap();
@@ -81,7 +81,7 @@ fn standard_output_that_cannot_be_written_is_told_of_in_the_log(driver: Driver) 
 
 const DROPPED: &str = "hubbub_log_lines_dropped_total";
 
-/// A server that logs much more than its queue holds, to this pipe.
+/// A server that logs much more to this pipe than its queue holds.
 fn talkative(driver: Driver, log: Stdio) -> Server {
     let flags = ["--log-level", "trace", "--log-queue-bytes-max", "16KiB"];
     Server::launch_into(with_driver(driver), &flags, Stdio::piped(), log)
@@ -130,7 +130,7 @@ fn log_that_is_read_again_tells_how_much_was_dropped(driver: Driver) {
     let told = log.lines().find(|line| line.contains("were dropped"));
     let told = told.unwrap();
     assert!(told.contains(" WARN ") && told.contains("lines="), "{told}");
-    // What is left of the rest are whole lines.
+    // The remaining lines are whole.
     let lines = log.lines().filter(|line| !line.is_empty());
     let whole = lines.filter(|line| line.starts_with("20")).count();
     assert!(whole > 50, "{log}");
@@ -257,7 +257,7 @@ fn settings_that_are_refused_are_told_in_json_where_that_is_known_to_be_the_form
     for word in ["ERROR", "rooms_mix", "cores", "/nowhere"] {
         assert!(told.contains(word), "{word} is not in {told}");
     }
-    // People ask this, and read the answer.
+    // People run this, and read the answer.
     let told = refused(with_file(&["config", "check"]));
     assert!(told.starts_with("error: 2 settings are refused"), "{told}");
     // The form itself is not known.
@@ -299,7 +299,7 @@ fn rust_log_is_obeyed_where_nothing_else_is_said() {
         std::fs::write(&path, file).unwrap();
         reloading.arg("--config").arg(&path);
         let server = Server::launch_quietly(reloading, &[]);
-        // The listener and the connection of a request are told of at debug level alone.
+        // The internal listener and a request's connection are logged only at debug level.
         assert_eq!(get(&server, "/").status, 200);
         if is_debug {
             eventually("it is obeyed", || server.log().contains(" DEBUG "));

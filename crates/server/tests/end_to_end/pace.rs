@@ -28,10 +28,10 @@ const CLIENTS: usize = 5_000;
 const DRAIN: Duration = Duration::from_secs(5);
 const WINDOW: Duration = Duration::from_millis(500);
 
-/// From one look to the next that shows something: a close comes every millisecond.
+/// The time between two looks that show something: a close comes every millisecond.
 const STALL: Duration = Duration::from_millis(100);
 
-/// A close that came at some time between these two.
+/// A close that happened at some time between these two.
 #[derive(Clone, Copy)]
 struct Close {
     after: Duration,
@@ -39,14 +39,14 @@ struct Close {
 }
 
 fn closes_of_5000_connections_never_come_faster_than_their_pace(driver: Driver) {
-    // Not beside each other: this is about time.
+    // These do not run side by side, because they measure time.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     process::allow_descriptors(CLIENTS + 1_000);
-    // The first of each core comes at once, beside the pace.
+    // Each core closes its first connection at once, outside the pace.
     let permitted = CLIENTS as f64 * WINDOW.as_secs_f64() / DRAIN.as_secs_f64() * 1.2 + 2.0;
-    // A core that has stood still for more than a second closes at once what it is late with. Where
-    // this test has stood still too, that may be so: it is tried again.
+    // A core that has stood still for more than a second closes at once what is overdue. If this
+    // test has stood still as well, that may have happened: it is tried again.
     for tries_left in [2, 1, 0] {
         let (count, stood_still) = most_in_a_window(driver);
         if count <= permitted {
@@ -59,8 +59,8 @@ fn closes_of_5000_connections_never_come_faster_than_their_pace(driver: Driver) 
     }
 }
 
-/// The most closes that certainly came within one window, however late this test looked; and how late
-/// it was at most.
+/// The most closes that certainly happened within one window, however late this test looked, and
+/// how late it was at most.
 fn most_in_a_window(driver: Driver) -> (f64, Duration) {
     let flags = ["--cores", "2", "--drain-timeout", "5s"];
     let mut server = Server::start(driver, &flags);
@@ -86,14 +86,14 @@ fn most_in_a_window(driver: Driver) -> (f64, Duration) {
 /// Waits for the close of every client, which must be 1001.
 fn watch(clients: Vec<TcpStream>, begun: Instant) -> Vec<Close> {
     let all = set::create(CreateFlags::CLOEXEC).unwrap();
-    // Once each: a process that another test starts may hold a closed one for a moment.
+    // Each is counted once: a process that another test starts may hold a closed one for a moment.
     let interest = EventFlags::IN | EventFlags::ONESHOT;
     for (at, client) in (0u64..).zip(&clients) {
         set::add(&all, client, EventData::new_u64(at), interest).unwrap();
     }
     let mut clients: Vec<_> = clients.into_iter().map(Some).collect();
     let mut closes = Vec::new();
-    // Room for all, so that what one look does not show came after it.
+    // There is room for all, so that a close that one look does not show happened after it.
     let mut events = Vec::with_capacity(CLIENTS);
     let mut after = begun.elapsed();
     while closes.len() < CLIENTS {

@@ -1,5 +1,5 @@
-//! Back-pressure between the cores: with the smallest queues that can be set, publishers get
-//! slower, but nothing is lost and nobody waits for ever.
+//! Back-pressure between the cores: with the smallest possible queues, publishers get slower, but
+//! nothing is lost and no connection waits for ever.
 
 use std::{collections::HashMap, thread, time::Duration};
 
@@ -13,7 +13,7 @@ const ROOMS: usize = 8;
 const MEMBERS: usize = 3;
 const MESSAGES: usize = 400;
 
-/// One batch between two cores at a time, and next to nothing waiting for it.
+/// One batch at a time between two cores, and almost no requests waiting for it.
 const NARROW: [&str; 14] = [
     "--cores",
     "2",
@@ -26,7 +26,7 @@ const NARROW: [&str; 14] = [
     // Only pressure within the server is wanted here.
     "--send-queue-bytes-max",
     "64MiB",
-    // Members who have not begun to read are not slow, however busy the machine is.
+    // Members that have not begun to read do not count as slow, however busy the machine is.
     "--write-timeout",
     "10m",
     "--receive-buffer-bytes",
@@ -41,14 +41,14 @@ on_both_drivers![
     room_goes_on_when_publishers_under_pressure_vanish,
 ];
 
-/// A message of one's own number, of a length that varies.
+/// A message with its own number, of varying length.
 fn message(member: usize, number: usize) -> Vec<u8> {
     let mut content = vec![member as u8; 3 + number * 37 % 1500];
     content[1..3].copy_from_slice(&(number as u16).to_be_bytes());
     content
 }
 
-/// Whose message this is, and its number.
+/// The publisher of this message, and its number.
 fn read(frame: &Frame) -> (usize, usize) {
     assert_eq!(frame.first, 0x80 | BINARY);
     let [member, high, low, ..] = frame.payload[..] else {
@@ -60,8 +60,8 @@ fn read(frame: &Frame) -> (usize, usize) {
     (member.into(), number)
 }
 
-/// Everything that a member hears until it has heard so many messages: of each member all that it
-/// sent, in the order in which it did.
+/// Everything that a member receives until it has this many messages: all messages of each
+/// publisher, in the order in which it sent them.
 fn hear(raw: &mut Raw, messages: usize) -> Vec<(usize, usize)> {
     let heard: Vec<_> = (0..messages).map(|_| read(&raw.message())).collect();
     let mut numbers = HashMap::<_, Vec<_>>::new();
@@ -130,7 +130,7 @@ fn messages_of_one_connection_fill_the_window_and_all_arrive(driver: Driver) {
     }
 }
 
-/// Who cannot join now is told so, and can a moment later.
+/// A client that cannot join now gets an answer, and can join a moment later.
 fn receive_takes_no_more_than_its_buffer(driver: Driver) {
     for (buffer, bytes) in [(1024, 1024 * 40), (5000, 5000 * 10)] {
         let size = buffer.to_string();
@@ -202,7 +202,7 @@ fn room_goes_on_when_publishers_under_pressure_vanish(driver: Driver) {
             raw.send(all);
             wire::reset(raw.stream);
         }
-        // All that was taken of them is heard, then this.
+        // Everything that was accepted from them is received, then this.
         stays.send(wire::frame(BINARY, &message(round, 0)));
         while read(&stays.message()) != (round, 0) {}
         thread::sleep(Duration::from_millis(20));

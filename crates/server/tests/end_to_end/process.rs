@@ -1,10 +1,10 @@
-//! What the kernel tells of a process: descriptors, time on the processor, memory.
+//! What the kernel reports about a process: descriptors, processor time, memory.
 
 use std::{fs, net::TcpStream, thread, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Allows this process and the servers that it starts, which inherit it, so many descriptors.
+/// Allows this process, and the servers that it starts, this many descriptors.
 pub fn allow_descriptors(needed: usize) {
     let limit = getrlimit(Resource::Nofile);
     let needed = Some(needed as u64);
@@ -19,12 +19,12 @@ pub fn allow_descriptors(needed: usize) {
     setrlimit(Resource::Nofile, most).unwrap();
 }
 
-/// How many descriptors it has open.
+/// The number of its open descriptors.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-/// The same, once nothing comes or goes any more.
+/// The same, once nothing changes any more.
 pub fn descriptors_at_rest(pid: u32) -> usize {
     let mut before = usize::MAX;
     loop {
@@ -37,7 +37,7 @@ pub fn descriptors_at_rest(pid: u32) -> usize {
     }
 }
 
-/// How long it has been on a processor, in clock ticks of a hundredth of a second.
+/// Its processor time, in clock ticks of a hundredth of a second.
 pub fn ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     // The name, in parentheses, may contain spaces.
@@ -47,24 +47,24 @@ pub fn ticks(pid: u32) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// Whether it runs (R), sleeps (S), is stopped (T): a letter of proc_pid_stat(5).
+/// Whether it runs (R), sleeps (S) or is stopped (T): a letter of proc_pid_stat(5).
 pub fn state(pid: u32) -> char {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     fields.chars().next().unwrap()
 }
 
-/// The memory that it has now, in bytes.
+/// Its present resident memory, in bytes.
 pub fn memory(pid: u32) -> usize {
     memory_line(pid, "VmRSS:")
 }
 
-/// The most memory that it has had so far, in bytes.
+/// The most resident memory that it has had so far, in bytes.
 pub fn memory_peak(pid: u32) -> usize {
     memory_line(pid, "VmHWM:")
 }
 
-/// The most address space that it has had so far, in bytes: what it has asked for, used or not.
+/// The most address space that it has had so far, in bytes, used or not.
 pub fn address_space_peak(pid: u32) -> usize {
     memory_line(pid, "VmPeak:")
 }
@@ -76,8 +76,8 @@ fn memory_line(pid: u32, name: &str) -> usize {
     kib.parse::<usize>().unwrap() * 1024
 }
 
-/// How many bytes have arrived at the other end of a stream, a socket of this machine over IPv4,
-/// that its owner has not read.
+/// The number of bytes that have arrived at the other end of a stream, a socket of this machine
+/// over IPv4, and that its owner has not read.
 pub fn unread_by_peer(stream: &TcpStream) -> usize {
     let own = format!(":{:04X}", stream.local_addr().unwrap().port());
     let peer = format!(":{:04X}", stream.peer_addr().unwrap().port());

@@ -1,4 +1,4 @@
-//! Peers that break the rules of RFC 6455 are told which, and nobody else notices.
+//! Peers that break a rule of RFC 6455 get its close code, and other connections notice nothing.
 
 use crate::{
     client::serves,
@@ -62,7 +62,8 @@ fn check_all(driver: Driver, path: &str) {
     for (rule, bytes, code) in violations() {
         let mut raw = Raw::open(&server, path);
         raw.send(bytes);
-        // Sent too late to matter, and unread: the stream must still end, not be reset.
+        // This is sent too late to matter, and stays unread: the stream must still end without a
+        // reset.
         raw.send(wire::frame(TEXT, b"and another"));
         assert_eq!(raw.message().close_code(), code, "{rule}");
         assert_eq!(raw.next(), Heard::End, "{rule}");

@@ -1,4 +1,4 @@
-//! Whom the server takes for its client: what trusted proxies say is believed, and nothing else.
+//! The address of a client: only trusted proxies may name it.
 
 use std::{
     io::Read,
@@ -32,13 +32,13 @@ on_both_drivers![
 const LOOPBACK: [&str; 2] = ["--trusted-proxies", "127.0.0.0/8"];
 const HEADER: [&str; 2] = ["--proxy-header", "proxy-v2"];
 
-/// The only connection that there is, as it is shown.
+/// The only connection, as the debug page shows it.
 #[track_caller]
 fn peer(server: &Server) -> String {
     peer_if_any(server).expect("one connection")
 }
 
-/// The same; nothing if it has not been accepted yet.
+/// The same, or nothing if the connection has not been accepted yet.
 fn peer_if_any(server: &Server) -> Option<String> {
     let page = get_internal(server, "/debug/connections");
     let view: Value = serde_json::from_slice(&page.body).unwrap();
@@ -134,7 +134,7 @@ fn fields_of_a_peer_that_is_not_trusted_are_not_believed(driver: Driver) {
         &[("x-forwarded-for", "203.0.113.7")],
     );
     assert_eq!(second.err(), Some(429));
-    // Nobody can take the place of another, or use it up for them.
+    // No client can pretend to be another, or use up the limits of another.
     works(&mut open_with(from([127, 0, 0, 3]), &told));
 }
 
@@ -175,7 +175,7 @@ fn header_of_a_trusted_proxy_names_the_client(driver: Driver) {
         (wire::proxy_header(0x20, 0, &[]), "127.0.0.1:"),
         (wire::proxy_header(0x21, 0, &[9; 30]), "127.0.0.1:"),
     ] {
-        // In one piece with the request, with the first frame too, and apart from them.
+        // The header comes in one piece with the request, with the first frame too, and separately.
         let request = wire::upgrade("/echo").into_bytes();
         let frame = wire::frame(TEXT, b"eager");
         let together = [&header[..], &request, &frame].concat();
@@ -189,7 +189,7 @@ fn header_of_a_trusted_proxy_names_the_client(driver: Driver) {
         eventually("the header has come", || {
             peer_if_any(&server).is_some_and(|peer| peer.starts_with(shown))
         });
-        // What it says in the request is not believed besides.
+        // A claim in the request is not believed in addition.
         let told = ["X-Forwarded-For: 6.6.6.6".to_owned()];
         works(&mut open_with(stream, &told));
         assert!(!server.log().contains("6.6.6.6"));
@@ -267,7 +267,8 @@ fn half_a_header_and_then_silence_is_ended_in_time(driver: Driver) {
     let header = wire::proxy_for("203.0.113.7:4711".parse().unwrap());
     for bytes in [0, 1, 13, 20, header.len()] {
         let begun = Instant::now();
-        // Half of the header is answered; without it, or behind it, nothing was asked for.
+        // Half of a header is answered; a client that sends no header, or nothing behind it, is
+        // not.
         if (1..header.len()).contains(&bytes) {
             assert_eq!(ask_in_part(&server, &header[..bytes]).status, 408);
         } else {
@@ -281,19 +282,18 @@ fn half_a_header_and_then_silence_is_ended_in_time(driver: Driver) {
     }
 }
 
-/// Neither does the header lose a byte to TLS nor TLS one to the header, whatever comes in one
-/// segment.
+/// The header loses no byte to TLS and TLS none to the header, whatever arrives in one segment.
 fn header_before_tls_names_the_client_however_it_is_split(driver: Driver) {
     let addresses = ["--address-rate", "0"];
     let secure = Secure::start(driver, &[LOOPBACK, HEADER, addresses].concat());
     let short = wire::proxy_for("203.0.113.7:4711".parse().unwrap());
-    // The longest there may be, which ends in what looks like records of TLS.
+    // The longest permitted header, which ends in bytes that look like TLS records.
     let records = [0x16, 3, 1, 2, 0].into_iter().cycle().take(524);
     let long: Vec<_> = short[16..].iter().copied().chain(records).collect();
     let long = wire::proxy_header(0x21, 0x11, &long);
     for header in [&short, &long] {
         let end = header.len();
-        // All in one segment; cut inside of the header, at its end, and inside of the ClientHello.
+        // All in one segment; cut inside the header, at its end, and inside the ClientHello.
         let cuts = [0, 1, 11, 12, 15, 16, 17, 27, end - 1, end, end + 1, end + 5];
         for cut in cuts {
             let mut stream = secure.stream();
@@ -329,7 +329,7 @@ fn header_before_tls_that_is_refused_is_answered_in_clear_or_reset(driver: Drive
     let mut plain = wire::connect(address);
     wire::send(&mut plain, wire::upgrade("/echo").as_bytes());
     assert_eq!(Response::read_from(&mut plain).status, 400);
-    // TLS without a header, and behind one that is none.
+    // TLS without a header, and TLS behind an invalid one.
     let malformed = wire::proxy_header(0x31, 0x11, &[0; 12]);
     for before in [&[][..], &malformed] {
         let mut stream = secure.stream();
@@ -337,7 +337,7 @@ fn header_before_tls_that_is_refused_is_answered_in_clear_or_reset(driver: Drive
         let refused = handshake(&mut stream).unwrap_err();
         assert_ne!(refused.kind(), std::io::ErrorKind::WouldBlock, "{refused}");
     }
-    // Behind a good one HTTP in clear is still no TLS.
+    // Behind a valid header, plain HTTP is still not TLS.
     let mut plain = wire::connect(address);
     let mut clear = wire::proxy_for("203.0.113.7:4711".parse().unwrap());
     clear.extend(wire::upgrade("/echo").into_bytes());

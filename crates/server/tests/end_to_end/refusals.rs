@@ -1,5 +1,5 @@
-//! A handshake that does not become what was asked for: each reason has its counter, and the log says
-//! of whom and of what, without secrets and without end.
+//! Handshakes that are refused: each reason has its counter, and the log has the origin and the
+//! path, without secrets and in bounded number.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ on_both_drivers![
 
 const REFUSED: &str = "handshake refused";
 
-/// A server that logs what it does by default.
+/// A server that logs at its default level.
 fn start(driver: Driver) -> Server {
     let flags = ["--driver", driver.name(), "--cores", "1"];
     Server::launch_quietly(command(), &flags)
@@ -120,7 +120,7 @@ fn handshake_refused_is_logged_with_origin_and_path_and_counted_by_its_reason(dr
             now == (counted.0 + 1.0, counted.1 + 1)
         });
     }
-    // What asked for no upgrade is no handshake, whatever it is answered.
+    // A request without an upgrade is not a handshake, whatever its answer.
     let lines = server.log().matches(REFUSED).count();
     let counted = rejected(&server, "not_found");
     assert_eq!(
@@ -162,7 +162,7 @@ fn handshakes_refused_by_the_dozen_are_logged_a_few_a_second_and_all_counted(dri
         let log = server.log();
         log.matches(REFUSED).count() + left_out(&log) == MANY
     });
-    // Five in each second that any of the time was part of.
+    // Five lines for each second that this test has touched.
     let lines = server.log().matches(REFUSED).count();
     let seconds = (begun.elapsed() + Duration::from_secs(2)).as_secs() as usize;
     assert!(lines <= 5 * seconds, "{lines} lines in {seconds} s");

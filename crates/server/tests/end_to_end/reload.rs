@@ -1,4 +1,4 @@
-//! SIGHUP: what can change does so for those who are connected, and a bad file changes nothing.
+//! SIGHUP: settings that can change do so for open connections, and a bad file changes nothing.
 
 use std::{fs, io::Read, net::TcpStream, path::PathBuf, time::Duration};
 
@@ -27,7 +27,7 @@ on_both_drivers![
     drain_is_told_of_changes_too,
 ];
 
-/// A server with a file that can be written anew.
+/// A server with a file that can be rewritten.
 pub struct Reloading {
     pub server: Server,
     pub file: PathBuf,
@@ -55,7 +55,7 @@ impl Reloading {
         }
     }
 
-    /// Writes the file and waits until the server says that it has read it. A core may obey a
+    /// Writes the file and waits until the server says that it has read it. A core may apply it a
     /// moment later.
     pub fn reload(&mut self, text: &str) {
         self.reload_until(text, RELOADED);
@@ -78,7 +78,7 @@ impl Reloading {
 
 const RELOADED: &str = " read again changed=";
 
-/// In either form of the log.
+/// Works with either form of the log.
 fn is_reloaded(line: &str) -> bool {
     line.contains(RELOADED)
         || line
@@ -185,7 +185,7 @@ fn time_that_an_empty_room_is_kept_changes(driver: Driver) {
     });
 }
 
-/// What a handshake of a page of this origin is answered.
+/// The answer to a handshake of a page of this origin.
 fn status(server: &Server, origin: &str) -> u16 {
     let origin = format!("Origin: {origin}");
     let fields: Vec<_> = UPGRADE.into_iter().chain([origin.as_str()]).collect();
@@ -222,7 +222,7 @@ fn pages_are_read_again(driver: Driver) {
     };
     reloading.reload(&with_dir);
     shows(&reloading, "/", "first");
-    // The settings stay as they are, and the files do not.
+    // The settings stay the same, and the files change.
     fs::write(&page, "second").unwrap();
     fs::write(dir.path().join("new.txt"), "new").unwrap();
     fs::write(dir.path().join(".hidden"), "hidden").unwrap();
@@ -280,7 +280,7 @@ fn timeouts_change_for_those_who_come(driver: Driver) {
         client.stream.set_read_timeout(soon).unwrap();
         client.stream.peek(&mut [0]).is_ok() && client.frame().opcode() == PING
     });
-    // The other core may obey a moment later than the one that has sent a ping.
+    // The other core may apply it a moment later than the one that has sent a ping.
     eventually("half a request is answered 408", || {
         let mut stream = wire::connect(reloading.server.address());
         stream
@@ -380,7 +380,7 @@ fn settings_that_need_a_restart_are_named_and_stay(driver: Driver) {
     assert!(!log.contains("restart: rooms_max"));
     assert_eq!(get(&reloading.server, "/").status, 200);
     assert_eq!(reloading.server.address(), listen);
-    // Told again for as long as it differs, and no more when it does not.
+    // This is logged by each reload as long as it differs, and no longer.
     let told = |reloading: &Reloading| reloading.server.log().matches("before a restart").count();
     reloading.reload("mailbox_batches = 8");
     assert_eq!(told(&reloading), 3);
@@ -389,7 +389,7 @@ fn settings_that_need_a_restart_are_named_and_stay(driver: Driver) {
 fn drain_is_told_of_changes_too(driver: Driver) {
     let text = "drain_timeout = \"1h\"\nlog_level = \"debug\"";
     let mut reloading = Reloading::start(driver, text);
-    // One of each core is closed at once.
+    // Each core closes one connection at once.
     let mut clients: Vec<_> = (0..6)
         .map(|_| Raw::open(&reloading.server, "/echo"))
         .collect();

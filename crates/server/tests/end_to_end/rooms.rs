@@ -1,4 +1,4 @@
-//! `/rooms/{room}`: who hears what, what a room is called, how many there may be.
+//! `/rooms/{room}`: which members receive what, valid names, and the bound on rooms.
 
 use std::{thread, time::Duration};
 
@@ -53,7 +53,7 @@ fn message_of_one_room_is_not_heard_in_another(driver: Driver) {
     }
     for (n, member) in rooms.iter_mut().enumerate() {
         assert_eq!(member.text(), format!("only in {n}"));
-        // Had another room's message come too, it would be next.
+        // If another room's message had arrived too, it would be next.
         member.send("last");
         assert_eq!(member.text(), "last");
     }
@@ -78,7 +78,7 @@ fn same_room(server: &Server, one: &str, other: &str) -> bool {
     other.send("from the other");
     let is_same = other.text() == "from one";
     if is_same {
-        // Heard out, so that nobody who joins this room later hears it.
+        // All of it is read, so that no later member of this room receives it.
         assert_eq!(other.text(), "from the other");
     }
     is_same
@@ -140,7 +140,7 @@ fn name_that_is_bad_is_answered_404(driver: Driver) {
     assert!(text.contains("room's name"), "{text}");
 }
 
-/// What a handshake for this room is answered.
+/// The answer to a handshake for this room.
 fn status(server: &Server, room: &str) -> u16 {
     crate::client::ask(server, wire::upgrade(&format!("/rooms/{room}"))).status
 }
@@ -162,14 +162,14 @@ fn member_that_leaves_is_missed_by_nobody(driver: Driver) {
     }
 }
 
-/// On one core: two may hear of a message one after the other.
+/// There is one core, because two may learn of a message one after the other.
 fn member_that_closes_still_gets_what_was_said_before(driver: Driver) {
     let server = Server::start(driver, &["--cores", "1"]);
     let mut publisher = Client::join(&server, "r");
     for n in 0..20 {
         let mut leaves = wire::Raw::open(&server, "/rooms/r");
         publisher.send(format!("{n}"));
-        // Whoever hears its own message knows that it was ordered before the close.
+        // A member that receives its own message knows that it was ordered before the close.
         assert_eq!(publisher.text(), format!("{n}"));
         leaves.send(wire::close(1000));
         assert_eq!(leaves.frame().payload, format!("{n}").as_bytes());
@@ -185,7 +185,7 @@ fn room_beyond_the_most_is_answered_503(driver: Driver) {
     assert_eq!(refused.status, 503);
     assert_eq!(refused.field("Retry-After"), Some("1"));
 
-    // The rooms that there are can still be joined, and need no room of their own to echo.
+    // Existing rooms can still be joined, and an echo needs no room.
     let mut other = Client::join(&server, "second");
     second.send("we are two");
     assert_eq!(other.text(), "we are two");
@@ -217,7 +217,7 @@ fn room_with_a_member_is_kept(driver: Driver) {
     let flags = ["--rooms-max", "1", "--room-idle-timeout", "100ms"];
     let server = Server::start(driver, &flags);
     for n in 0..3 {
-        // Empty for less than its idle time, and then not empty for longer than that.
+        // The room is empty for less than its idle time, and then has members for longer than that.
         Client::join(&server, "kept").leave();
         let mut stays = Client::join(&server, "kept");
         thread::sleep(Duration::from_millis(300));

@@ -1,4 +1,4 @@
-//! Signals at any time: while the process starts, as process 1, and while a reload stands still.
+//! Signals at any time: during the start, as process 1, and while a reload is stuck.
 
 use std::{
     fs::{self, OpenOptions},
@@ -30,7 +30,7 @@ on_both_drivers![
     hangup_while_starting_is_a_reload_when_it_serves,
 ];
 
-/// A pipe with a name: who opens it to read waits for who writes.
+/// A named pipe: opening it to read waits for a writer.
 fn pipe(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
@@ -40,7 +40,7 @@ fn write(path: &Path, text: &str) {
     pipe.write_all(text.as_bytes()).unwrap();
 }
 
-/// A directory with a pipe for a file of settings.
+/// A directory with a pipe as the file of settings.
 fn piped_settings() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("hubbub.toml");
@@ -54,7 +54,7 @@ fn reading(settings: &Path) -> Command {
     command
 }
 
-/// A process whose end is all that is of interest; it is killed when the test ends.
+/// A process of which only the end matters; it is killed when the test ends.
 struct Silent(Child);
 
 impl Silent {
@@ -107,14 +107,14 @@ fn catches(pid: u32, signal: Signal) -> bool {
     caught & (1 << (signal.as_raw() - 1)) != 0
 }
 
-/// Handlers come before the settings, here a pipe that nobody writes.
+/// Handlers are installed before the settings are read, here from a pipe without a writer.
 #[test]
 fn signal_to_stop_ends_a_start_that_stands_still() {
     for signal in [Signal::TERM, Signal::INT] {
         let (_dir, file) = piped_settings();
         let mut child = Silent::start_into(reading(&file), Stdio::piped());
         eventually("signals are received", || catches(child.id(), signal));
-        // Of no effect until it serves.
+        // This has no effect until the server serves.
         send(child.id(), Signal::HUP);
         thread::sleep(Duration::from_millis(20));
         assert_eq!(child.0.try_wait().unwrap(), None);
@@ -140,7 +140,7 @@ fn signal_to_stop_ends_a_start_whose_last_word_nobody_reads() {
     assert_eq!(child.end().code(), Some(0));
 }
 
-/// Before `main` nothing of ours can obey: there, and only there, the signal itself ends the process.
+/// Before `main` the process has no handlers: there, and only there, the signal itself ends it.
 #[test]
 fn signal_to_stop_at_any_time_of_a_start_ends_it() {
     let starts: Vec<_> = (0..20)
@@ -161,7 +161,7 @@ fn signal_to_stop_at_any_time_of_a_start_ends_it() {
     }
 }
 
-/// The server, with signals that have come before it began: blocked, so that they wait for it.
+/// The server, with signals that were sent before it began: blocked, so that they stay pending.
 fn with_pending(launcher: &[&str], signals: &[&str], flags: &[&str]) -> Command {
     let kills: String = signals
         .iter()
@@ -192,7 +192,7 @@ fn signal_that_came_before_the_process_is_obeyed() {
     }
 }
 
-/// The kernel keeps what it has no handler for from process 1, and so loses it.
+/// The kernel discards signals to process 1 that have no handler.
 #[test]
 fn signal_as_process_1_is_obeyed_from_the_first_moment_on() {
     let unshare = [
@@ -276,7 +276,7 @@ fn reload_that_stood_still_ends_and_the_next_are_done_as_one(driver: Driver) {
     server.signal(Signal::HUP);
     eventually("a reload has begun", || count("reading settings") == 1);
     server.signal(Signal::HUP);
-    // Signals that are not taken one by one are one.
+    // Several pending signals of one kind count as one.
     eventually("one of two is put to the other", || {
         server.signal(Signal::HUP);
         count("one more is already waiting") > 0

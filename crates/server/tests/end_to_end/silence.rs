@@ -1,5 +1,5 @@
-//! Connections that ask for nothing: probes of the port, and those that browsers open to have them
-//! ready. They are no handshakes that failed, and are not answered.
+//! Connections that send no request: probes of the port, and connections that browsers open in
+//! reserve. They are not failed handshakes, and get no answer.
 
 use std::{io::Read, net::TcpStream};
 
@@ -21,7 +21,7 @@ fn rejected(server: &Server) -> u64 {
     sum(server, "hubbub_handshakes_rejected_total{", "reason")
 }
 
-/// Waits until the server has received so much more than before.
+/// Waits until the server has received this many more bytes than before.
 fn has_received(server: &Server, before: u64, bytes: usize) {
     eventually("it has come", || received(server) >= before + bytes as u64);
 }
@@ -70,11 +70,11 @@ fn peer_that_goes_under_tls_is_counted_by_how_far_it_came(driver: Driver) {
     let secure = Secure::start(driver, &[]);
     let server = &secure.server;
     drop(wire::connect(server.address()));
-    // TLS is done, and nothing was asked for.
+    // TLS is done, and no request was sent.
     let mut stream = secure.stream();
     handshake(&mut stream).unwrap();
     drop(stream);
-    // It is not done.
+    // TLS is not done.
     let mut hello = Vec::new();
     secure.stream().conn.write_tls(&mut hello).unwrap();
     for part in [&hello[..1], &hello] {
@@ -85,7 +85,8 @@ fn peer_that_goes_under_tls_is_counted_by_how_far_it_came(driver: Driver) {
         drop(stream);
     }
     drop(secure.raw("/echo"));
-    // What the server has sent unread makes some of them resets. One more was opened for its hello.
+    // Unread bytes from the server turn some of these ends into resets. One more was opened for its
+    // hello.
     let gone = |at: &str| {
         let both = ["peer_gone", "socket_failed"].map(|it| ended(server, &format!("{it}{at}")));
         both.iter().sum::<u64>()
@@ -96,7 +97,7 @@ fn peer_that_goes_under_tls_is_counted_by_how_far_it_came(driver: Driver) {
     assert_eq!((ended(server, ""), rejected(server)), (6, 0));
 }
 
-/// A proxy that looks whether the port answers says so in a header, and nothing else.
+/// A proxy that checks the port says so in a header, and sends nothing else.
 fn proxys_own_probe_is_silent_too(driver: Driver) {
     let flags = [
         "--trusted-proxies",
@@ -130,7 +131,7 @@ fn connection_that_says_nothing_is_closed_without_an_answer(driver: Driver) {
 }
 
 fn connection_that_says_nothing_under_tls_is_closed_without_an_answer(driver: Driver) {
-    // TLS that is done is awaited longer than TLS that has not begun.
+    // The time after TLS is done is longer than the time before it has begun.
     let flags = [
         "--handshake-timeout",
         "600ms",

@@ -1,4 +1,4 @@
-//! A subscriber that does not read is closed with 1013, and nobody else misses anything.
+//! A subscriber that does not read is closed with 1013, and others miss nothing.
 
 use std::{io::Write, thread, time::Duration};
 
@@ -13,9 +13,9 @@ use crate::{
 };
 
 const MESSAGE: usize = 16 << 10;
-/// Several times what the kernel's buffers hold.
+/// Several times the size of the kernel's buffers.
 const MESSAGES: usize = (12 << 20) / MESSAGE;
-/// So many are published before everyone else must have them.
+/// This many are published before all others must have received them.
 const AT_ONCE: usize = 8;
 
 on_both_drivers![
@@ -35,7 +35,7 @@ fn content(number: usize) -> Vec<u8> {
     content
 }
 
-/// Publishes all messages, the publisher and everyone in `others` reading along.
+/// Publishes all messages, while the publisher and all of `others` read.
 fn publish_all(publisher: &mut Client, others: &mut [Client]) {
     for first in (0..MESSAGES).step_by(AT_ONCE) {
         let numbers = first..(first + AT_ONCE).min(MESSAGES);
@@ -107,7 +107,7 @@ fn subscriber_that_does_not_read_is_closed_with_1013_and_others_have_all(driver:
     }
 }
 
-/// What waits for a peer, as the server shows it, once that does not change any more.
+/// The size of a peer's queue, as the server shows it, once it does not change any more.
 fn queued(server: &Server, raw: &Raw) -> usize {
     let peer = raw.stream.local_addr().unwrap().to_string();
     let look = || {
@@ -119,7 +119,7 @@ fn queued(server: &Server, raw: &Raw) -> usize {
     };
     let mut seen = look();
     loop {
-        // A full socket is tried again several times a second.
+        // The server retries a full socket several times a second.
         thread::sleep(Duration::from_millis(400));
         match std::mem::replace(&mut seen, look()) {
             before if before == seen => return seen,
@@ -179,7 +179,7 @@ fn subscriber_that_never_reads_again_is_reset(driver: Driver) {
     assert!(end.is_over(), "{end:?}");
 }
 
-/// One that is behind all the time, but never by as much as the queue holds.
+/// This one always lags, but never by more than its queue holds.
 fn subscriber_that_reads_slowly_but_enough_stays(driver: Driver) {
     let flags = ["--cores", "2", "--send-queue-bytes-max", "64MiB"];
     let server = Server::start(driver, &flags);
@@ -198,8 +198,8 @@ fn subscriber_that_reads_slowly_but_enough_stays(driver: Driver) {
     assert_eq!(slow.message().payload, b"you made it");
 }
 
-/// A subscriber that has not had everything yet, though everything was published. On one core: two
-/// may hear of a message one after the other.
+/// A subscriber that has not received everything yet, though all was published. There is one core,
+/// because two may learn of a message one after the other.
 fn lagging(driver: Driver) -> (Server, Raw, Client) {
     let queue = ["--cores", "1", "--send-queue-bytes-max", "64MiB"];
     let timeouts = ["--write-timeout", "60s", "--close-timeout", "60s"];
@@ -235,7 +235,7 @@ fn subscriber_that_is_drained_while_it_lags_has_all_that_came_before(driver: Dri
 }
 
 fn subscriber_that_takes_no_byte_for_too_long_is_closed_with_1013(driver: Driver) {
-    // The queue holds all there is, so that only the standstill can be the reason.
+    // The queue holds everything, so that only the standstill can be the reason.
     let bounds = ["--cores", "2", "--send-queue-bytes-max", "64MiB"];
     let timeouts = ["--write-timeout", "300ms", "--close-timeout", "60s"];
     let server = Server::start(driver, &[bounds, timeouts].concat());

@@ -1,5 +1,5 @@
-//! Requests that two readers could read differently: each is refused and ends its connection, and
-//! nothing behind it is a request or a frame.
+//! Requests that two readers could parse differently: each is refused and ends its connection, and
+//! nothing behind it is treated as a request or a frame.
 
 use std::io::Read;
 
@@ -15,11 +15,11 @@ on_both_drivers![
     request_behind_an_upgrade_is_no_request,
 ];
 
-/// What an attacker hopes is taken for the next request.
+/// The bytes that an attacker wants the server to treat as the next request.
 const HIDDEN: &str = "GET /rooms/hidden HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// Sends the head, and what is hidden behind it both at once and a moment later. All that comes back
-/// must be one answer, which ends the connection.
+/// Sends the head, and the hidden bytes both at once with it and a moment later. Everything that
+/// comes back must be one answer, which ends the connection.
 #[track_caller]
 fn only_answer(server: &Server, head: &str, behind: &[u8]) -> u16 {
     let mut stream = wire::connect(server.address());
@@ -38,7 +38,7 @@ fn head_of_two_readings_is_refused_and_nothing_behind_it_is_read(driver: Driver)
     let good = wire::upgrade("/echo");
     let with = |lines: &str| good.replacen("\r\n\r\n", &format!("\r\n{lines}\r\n\r\n"), 1);
     let ambiguous = [
-        // Where the body ends.
+        // Heads that are ambiguous about where the body ends.
         with("Content-Length: 5"),
         with("Content-Length: +5"),
         with("Content-Length: -1"),
@@ -56,7 +56,7 @@ fn head_of_two_readings_is_refused_and_nothing_behind_it_is_read(driver: Driver)
         with("transfer-encoding:\tchunked"),
         with("Transfer-Encoding : chunked"),
         with("Content-Length : 5"),
-        // Whom it is for.
+        // Heads that are ambiguous about the host.
         with("Host: evil.example"),
         with("host: localhost"),
         good.replacen("Host: localhost", "Host: localhost, evil.example", 1),
@@ -64,7 +64,7 @@ fn head_of_two_readings_is_refused_and_nothing_behind_it_is_read(driver: Driver)
         good.replacen("Host: localhost", "Host: evil@localhost", 1),
         good.replacen("Host: localhost\r\n", "", 1),
         good.replacen("GET /echo", "GET http://evil@localhost/echo", 1),
-        // Where a line or the head ends.
+        // Heads that are ambiguous about where a line or the head ends.
         with("X: y\r\n folded"),
         with("X: y\r\n\tfolded"),
         good.replacen("\r\nHost", "\r\n Host", 1),
@@ -73,7 +73,7 @@ fn head_of_two_readings_is_refused_and_nothing_behind_it_is_read(driver: Driver)
         with("X: y\r\r\nContent-Length: 5"),
         good.replace("\r\n\r\n", "\n\n"),
         good.replace("\r\n", "\n"),
-        // What a line says.
+        // Heads that are ambiguous about the contents of a line.
         with("X: y\0z"),
         with("X\0: y"),
         with("X: \u{1b}[2J"),
@@ -92,7 +92,7 @@ fn head_of_two_readings_is_refused_and_nothing_behind_it_is_read(driver: Driver)
         let status = only_answer(&server, head, HIDDEN.as_bytes());
         assert_eq!(status, 400, "{head:?}");
     }
-    // Without the upgrade it is no better.
+    // Without the upgrade the answer is the same.
     for line in [
         "Content-Length: +5",
         "Content-Length: 5\r\nTransfer-Encoding: chunked",
@@ -105,7 +105,7 @@ fn head_of_two_readings_is_refused_and_nothing_behind_it_is_read(driver: Driver)
     nothing_was_read(&server, ambiguous.len() + 4);
 }
 
-/// So many connections came, each had one answer, and no frame or room came of them.
+/// This many connections came, each had one answer, and none led to a frame or a room.
 #[track_caller]
 fn nothing_was_read(server: &Server, connections: usize) {
     eventually("each has ended", || {
@@ -127,7 +127,7 @@ fn nothing_was_read(server: &Server, connections: usize) {
 }
 
 fn bytes_behind_an_upgrade_that_is_refused_are_neither_request_nor_frames(driver: Driver) {
-    // The one room there may be is taken, so that the next join is refused by the room's home.
+    // The only permitted room exists already, so that the next join is refused by the room's home.
     let server = Server::start(driver, &["--rooms-max", "1", "--cores", "2"]);
     let member = Raw::open(&server, "/rooms/only");
     let changed = |from: &str, to: &str| wire::upgrade("/echo").replacen(from, to, 1);
@@ -162,7 +162,7 @@ fn bytes_behind_an_upgrade_that_is_refused_are_neither_request_nor_frames(driver
     drop(member);
 }
 
-/// Behind a 101 there are frames alone: G is none.
+/// Behind a 101 there are only frames, and G does not begin one.
 fn request_behind_an_upgrade_is_no_request(driver: Driver) {
     let server = Server::start(driver, &[]);
     for path in ["/echo", "/rooms/r"] {

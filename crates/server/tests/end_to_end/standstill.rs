@@ -1,5 +1,5 @@
-//! A server that stood still: what arrived meanwhile is read before any deadline is acted on, and
-//! urgent data hide nothing behind them.
+//! A server that stood still: it reads what arrived meanwhile before it acts on any deadline, and
+//! urgent data hides nothing behind it.
 
 use std::{thread, time::Duration};
 
@@ -20,7 +20,7 @@ on_both_drivers![
 const DEADLINE: &str = "2s";
 const STANDSTILL: Duration = Duration::from_millis(2_500);
 
-/// Stops the server for the time of `work`.
+/// Stops the server while `work` runs.
 fn while_it_stands_still(server: &Server, work: impl FnOnce()) {
     server.signal(Signal::STOP);
     eventually("it stands still", || process::state(server.pid()) == 'T');
@@ -78,7 +78,7 @@ fn frames_behind_urgent_data_are_read_at_once(driver: Driver) {
     let server = Server::start(driver, &["--cores", "1"]);
     for path in ["/echo", "/rooms/urgent"] {
         let mut raw = Raw::open(&server, path);
-        // One mark at a time: the kernel knows only the latest.
+        // There is one urgent mark at a time, because the kernel knows only the latest.
         for _ in 0..2 {
             while_it_stands_still(&server, || {
                 raw.send(wire::frame(TEXT, b"before"));

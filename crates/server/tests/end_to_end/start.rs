@@ -1,4 +1,4 @@
-//! Starting: what is said on standard output, and what is refused before anything listens.
+//! Starting: the lines on standard output, and refusals before anything listens.
 
 use std::{
     fs,
@@ -60,7 +60,7 @@ fn addresses_are_all_listened_on(driver: Driver) {
 
 fn address_that_is_taken_is_an_error_that_names_it(driver: Driver) {
     let server = Server::start(driver, &["--cores", "2"]);
-    // Another process of ours shares its port among its cores; this one does not share.
+    // Another Hubbub shares its port among its own cores; this listener does not share.
     let other = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let shared = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     shared.set_reuse_port(true).unwrap();
@@ -115,7 +115,7 @@ fn setting_in_a_file_or_the_environment_is_obeyed(driver: Driver) {
     assert_eq!(client.closed(), 1009);
 }
 
-/// A start that is refused because of its settings: exit code 2 and a text that says these words.
+/// A start that is refused because of its settings: exit code 2, and a text with these words.
 #[track_caller]
 fn check_refused(command: Command, words: &[&str]) {
     let Ended {
@@ -154,7 +154,7 @@ fn flag_that_is_wrong_is_refused_naming_it() {
     );
 }
 
-/// Somebody else has that port, which would be told if anything were bound.
+/// Another program has that port, and an attempt to bind it would be reported.
 #[test]
 fn addresses_that_overlap_are_refused_before_anything_is_bound() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -199,7 +199,7 @@ fn negative_number_for_a_flag_is_refused_with_what_it_may_be() {
     check_refused(print, &["--rooms-max", "out of range: 1 to"]);
 }
 
-/// The server under `launcher`, which changes what it may do and then becomes it.
+/// The server under `launcher`, which changes its rights and then becomes the server.
 fn under(launcher: &[&str], flags: &[&str]) -> Command {
     let (program, arguments) = launcher.split_first().unwrap();
     let mut command = Command::new(program);
@@ -208,7 +208,7 @@ fn under(launcher: &[&str], flags: &[&str]) -> Command {
     with_own_port(command)
 }
 
-/// Whether the launcher can become this program: not everybody may give up rights.
+/// Whether the launcher can become this program: not every user may give up rights.
 fn works(launcher: &[&str], program: &[&str]) -> bool {
     let arguments = launcher[1..].iter().chain(program);
     let ended = Command::new(launcher[0]).args(arguments).output();
@@ -265,7 +265,7 @@ fn port_below_1024_without_the_right_names_the_capability() {
 struct Group(PathBuf);
 
 impl Group {
-    /// With this in one of its files, of whichever version of control groups.
+    /// Writes this to one of its files, in whichever version of control groups.
     fn with(controller: &str, [v1, v2]: [(&str, &str); 2]) -> Option<Self> {
         let name = format!("hubbub-test-{}-{controller}", std::process::id());
         for (mount, (file, value)) in [(controller, v1), ("", v2)] {
@@ -296,7 +296,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Whoever was in it may not be gone altogether.
+        // A process in it may not be completely gone yet.
         for _ in 0..200 {
             if fs::remove_dir(&self.0).is_ok() {
                 return;
@@ -306,7 +306,7 @@ impl Drop for Group {
     }
 }
 
-/// Whichever thread it is that cannot be had, of a core or another.
+/// Tests each thread that cannot be started, of a core or another one.
 #[test]
 fn threads_beyond_the_groups_limit_end_the_start_naming_it() {
     let Some(group) = Group::with("pids", [("pids.max", "1"); 2]) else {
@@ -330,7 +330,7 @@ fn threads_beyond_the_groups_limit_end_the_start_naming_it() {
     }
 }
 
-/// A user that nobody is, so that the limit holds for the server alone.
+/// A user without other processes, so that the limit applies only to the server.
 const NOBODY: &str = "54321";
 
 #[test]
@@ -361,7 +361,7 @@ fn threads_beyond_the_users_limit_end_the_start_naming_it() {
     }
 }
 
-/// What the message above says that a start needs.
+/// The number of threads that the message above says a start needs.
 #[test]
 fn threads_of_a_server_are_as_many_as_are_said_to_be_needed() {
     // Nobody reads the start lines, so that their thread stays, too.

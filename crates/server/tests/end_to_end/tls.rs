@@ -1,4 +1,4 @@
-//! Under TLS everything is as it is without: messages, order, slow readers, pages and every end.
+//! Under TLS everything works as without: messages, order, slow readers, pages and every end.
 
 use std::{
     fs,
@@ -77,7 +77,7 @@ fn message_of_any_size_comes_back(driver: Driver) {
     client.leave();
 }
 
-/// Also a byte at a time: what is kept of a record is put together again.
+/// This also works a byte at a time: the kept parts of a record are put together again.
 fn message_in_many_writes_and_records_comes_back(driver: Driver) {
     let secure = Secure::start(driver, &["--receive-buffer-bytes", "1KiB"]);
     let mut raw = secure.raw("/echo");
@@ -218,7 +218,7 @@ fn echo_to_a_peer_that_takes_no_byte_is_closed_with_1013(driver: Driver) {
     let secure = Secure::start(driver, &[&timeouts[..], &bounds].concat());
     let mut raw = secure.narrow("/echo");
     let frame = wire::frame(BINARY, &[3; 60 << 10]);
-    // More than the sockets take of the answers.
+    // These are more answers than the sockets accept.
     let mut ciphertext = Vec::new();
     for _ in 0..200 {
         raw.stream.conn.writer().write_all(&frame).unwrap();
@@ -295,7 +295,7 @@ fn page_that_is_read_as_fast_as_it_is_sent_leaves_turns_to_others(driver: Driver
     let before = turns();
     let page = secure.get("/");
     assert!(page.body == content);
-    // A turn has a quarter of a mebibyte of it, and one send's worth more at most.
+    // A turn sends a quarter of a mebibyte of it, and at most one more send.
     let turns = turns() - before;
     assert!(turns >= (PAGE / (320 << 10)) as u64, "{turns} turns");
 }
@@ -391,7 +391,7 @@ fn peer_that_ends_its_stream_is_answered_in_kind(driver: Driver) {
         assert_eq!(raw.next(), Heard::End);
     }
     eventually("both are gone", || secure.ended("peer_gone") == 2);
-    // And all that went over the wire is counted.
+    // All bytes on the wire are counted as well.
     let sent = || sum(&secure.server, "hubbub_sent_bytes_total", "");
     let mut raw = secure.raw("/echo");
     let before = sent();
@@ -427,7 +427,7 @@ fn drain_closes_with_1001_and_announces_the_end(driver: Driver) {
     ];
     let mut secure = Secure::start(driver, &flags);
     let mut open: Vec<_> = (0..20).map(|_| secure.raw("/rooms/r")).collect();
-    // Some that have not said a word, and one in the middle of its handshake.
+    // Some have sent nothing, and one is in the middle of its handshake.
     let silent: Vec<_> = (0..3)
         .map(|_| wire::connect(secure.server.address()))
         .collect();
@@ -461,7 +461,7 @@ fn connection_beyond_the_most_is_answered_503(driver: Driver) {
     eventually("there is room again", || secure.get("/").status == 200);
 }
 
-/// Who cannot even be let in is told nothing, since nothing in clear would be understood.
+/// An excess client gets no answer before TLS is done, since it could not read one.
 fn descriptors_that_run_out_are_survived(driver: Driver) {
     let times = ["--tls-handshake-timeout", "2s", "--max-connections", "1000"];
     let secure = Secure::launch(with_few_descriptors(), driver, &times);
@@ -532,7 +532,7 @@ fn come_and_go(secure: &Secure, n: usize) {
             assert_eq!(Response::read_from(&mut stream).status, 400);
         }
         7 => {
-            // Gone with more queued for it than its socket takes.
+            // The client leaves with more queued for it than its socket accepts.
             let mut raw = secure.narrow("/echo");
             raw.send(wire::frame(BINARY, &[0; 1 << 20]));
             wire::reset(raw.stream.sock);

@@ -1,4 +1,4 @@
-//! Servers with TLS and clients of it: an authority of the tests' own, and what it signs.
+//! Servers and clients with TLS: an authority for tests, and the certificates that it signs.
 
 use std::{
     fs,
@@ -74,7 +74,7 @@ impl Authority {
         self.dir.path().join(name)
     }
 
-    /// Signs a pair for localhost, in files of this name, or anew if they are there.
+    /// Signs a pair for localhost, in files of this name, which are replaced if they exist.
     pub fn issue(&self, name: &str) -> Pair {
         self.issue_until(name, EXPIRES)
     }
@@ -100,7 +100,7 @@ impl Authority {
         pair
     }
 
-    /// What a client trusts that trusts this authority.
+    /// The trust store of a client that trusts this authority.
     pub fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.root.as_bytes()).unwrap();
@@ -110,7 +110,7 @@ impl Authority {
 }
 
 impl Pair {
-    /// The flags that serve with it.
+    /// The flags to serve with it.
     pub fn flags(&self) -> [&str; 4] {
         [
             "--tls-cert",
@@ -140,12 +140,12 @@ impl Pair {
     }
 }
 
-/// A server with TLS, and the authority that its certificate is of.
+/// A server with TLS, and the authority of its certificate.
 pub struct Secure {
     pub server: Server,
     pub authority: Authority,
     pub pair: Pair,
-    /// What a good client is configured with. Its sessions are resumed.
+    /// The configuration of a good client, whose sessions are resumed.
     pub config: Arc<ClientConfig>,
 }
 
@@ -154,7 +154,7 @@ impl Secure {
         Self::launch(command(), driver, flags)
     }
 
-    /// Starts it by a command of one's own.
+    /// Starts it with this command.
     pub fn launch(command: Command, driver: Driver, flags: &[&str]) -> Self {
         let authority = Authority::new();
         let pair = authority.issue("server");
@@ -221,7 +221,7 @@ pub fn ended(server: &Server, reason: &str) -> u64 {
     sum(server, "hubbub_connections_ended_total{", &label)
 }
 
-/// The sum of all series that begin so and have this in them.
+/// The sum of all series that begin with this text and contain that one.
 pub fn sum(server: &Server, series: &str, label: &str) -> u64 {
     let page = String::from_utf8(get_internal(server, "/metrics").body).unwrap();
     let lines = page.lines().filter(|line| line.starts_with(series));
@@ -249,12 +249,12 @@ pub fn over(stream: TcpStream, config: &Arc<ClientConfig>) -> Stream {
     StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), stream)
 }
 
-/// Completes the handshake, or tells how it failed.
+/// Completes the handshake, or returns how it failed.
 pub fn handshake(stream: &mut Stream) -> Result<(), std::io::Error> {
     stream.conn.complete_io(&mut stream.sock).map(|_| ())
 }
 
-/// All records that the server sends, without looking into them, until it stops or resets.
+/// All records that the server sends until it stops or resets, without decrypting them.
 pub fn records(stream: &mut TcpStream) -> Vec<(u8, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];

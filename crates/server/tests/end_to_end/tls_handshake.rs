@@ -81,7 +81,7 @@ fn client_of_either_version_is_served(driver: Driver) {
 }
 
 fn session_is_resumed_in_either_version(driver: Driver) {
-    // A ticket is good for every core.
+    // A ticket is valid on every core.
     let secure = Secure::start(driver, &["--cores", "2"]);
     let versions: [&'static SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
     for version in versions {
@@ -121,7 +121,7 @@ fn protocol_is_http_1_1_or_none(driver: Driver) {
     eventually("it has failed", || secure.ended("tls_failed") == 1);
 }
 
-/// What rustls says of a failure.
+/// The message of rustls for a failure.
 fn failure(error: &std::io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
@@ -153,14 +153,14 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(err)
 }
 
-/// With everything that OpenSSL can do, good or bad.
+/// A client with everything that OpenSSL supports, good or bad.
 fn openssl_has_tls_1_2_and_1_3_with_forward_secrecy_alone(driver: Driver) {
     let secure = Secure::start(driver, &[]);
     let all = "ALL:COMPLEMENTOFALL:@SECLEVEL=0";
     for old in ["-tls1", "-tls1_1"] {
         let output = s_client(&secure, &[old, "-cipher", all]).output().unwrap();
         assert!(!output.status.success(), "{}", said(&output));
-        // Which of its two faults is named is rustls' choice: version, or no way to sign.
+        // rustls chooses which of its two faults it names: version, or no signature scheme.
         let refusals = ["alert protocol version", "alert handshake failure"];
         let is_refused = refusals.iter().any(|alert| said(&output).contains(alert));
         assert!(is_refused, "{}", said(&output));
@@ -305,7 +305,7 @@ fn handshake_that_stops_is_ended_in_time(driver: Driver) {
         assert_eq!(sent.is_empty(), begun.len() < hello.len(), "{sent:?}");
     }
     eventually("each has ended for it", || {
-        // What comes late, since this machine is busy, is as good as nothing.
+        // If this machine is busy and bytes arrive late, they count as nothing.
         let silent = secure.ended("silent_timeout");
         silent >= 1 && secure.ended("tls_handshake_timeout") + silent == 5
     });
@@ -341,7 +341,7 @@ fn whole_handshakes_time_holds_for_tls_too(driver: Driver) {
     let mut half = wire::connect(secure.server.address());
     wire::send(&mut half, &client_hello(&secure)[..1]);
     assert!(records(&mut half).is_empty());
-    // With TLS done it can be said.
+    // Once TLS is done the client can be answered.
     let mut stream = secure.stream();
     handshake(&mut stream).unwrap();
     stream.write_all(b"GET").unwrap();
@@ -354,7 +354,7 @@ fn whole_handshakes_time_holds_for_tls_too(driver: Driver) {
     });
 }
 
-/// The one alert in clear that the server sends.
+/// The only unencrypted alert that the server sends.
 fn alert(stream: &mut TcpStream) -> Vec<u8> {
     let records = records(stream);
     let [(21, alert)] = &records[..] else {
@@ -373,9 +373,9 @@ fn bytes_of_no_protocol_get_an_alert(driver: Driver) {
         (b"SSH-2.0-OpenSSH_9.2\r\n", decode_error),
         (b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", decode_error),
         (&[0xff; 1000], decode_error),
-        // A record that is longer than any may be.
+        // A record that is longer than permitted.
         (&[0x16, 3, 1, 0xff, 0xff, 1, 2, 3], decode_error),
-        // Content before there is a handshake.
+        // Content before the handshake.
         (&[0x17, 3, 3, 0, 1, 9], unexpected),
     ];
     for (bytes, expected) in cases {
@@ -388,7 +388,7 @@ fn bytes_of_no_protocol_get_an_alert(driver: Driver) {
     assert!(secure.serves());
 }
 
-/// A handshake's message may claim 64 KiB and come in as many records as it likes.
+/// A handshake message may announce 64 KiB and come in any number of records.
 fn hello_without_end_is_refused(driver: Driver) {
     let secure = Secure::start(driver, &["--tls-handshake-timeout", "9s"]);
     let before = process::memory_peak(secure.server.pid());
@@ -453,7 +453,7 @@ fn alert_of_the_client_ends_the_handshake(driver: Driver) {
         failure(&refused),
         Some(Error::InvalidCertificate(_))
     ));
-    // It says so to the server.
+    // The client says so to the server.
     eventually("it has failed", || secure.ended("tls_failed") == 1);
     assert_eq!(secure.ended(""), 1);
 }
@@ -472,7 +472,7 @@ fn handshakes_at_once_disturb_no_room(driver: Driver) {
         let coming: Vec<_> = (0..THREADS)
             .map(|_| {
                 scope.spawn(|| {
-                    // All of them are connected before the first has shaken hands.
+                    // All of them are connected before the first finishes its handshake.
                     let streams: Vec<_> = (0..1000 / THREADS).map(|_| secure.stream()).collect();
                     for mut stream in streams {
                         handshake(&mut stream).unwrap();
@@ -498,7 +498,7 @@ fn steps(secure: &Secure) -> u64 {
     sum(&secure.server, "hubbub_tls_handshake_steps_total", "")
 }
 
-/// Two hundred say hello and go, half of them by a reset, while the server stands still. An honest
+/// Two hundred send a hello and leave, half of them by a reset, while the server is stopped. A good
 /// handshake and a request over plain HTTP are among them.
 fn handshake_of_a_peer_that_has_gone_costs_none(driver: Driver) {
     let secure = Secure::start(driver, &["--cores", "1", "--address-connections-max", "0"]);
@@ -536,7 +536,7 @@ fn handshake_of_a_peer_that_has_gone_costs_none(driver: Driver) {
     drop(leaving);
 }
 
-/// A client that has heard all it needs may say its last along with its request.
+/// A client that has received all it needs may send its last message along with its request.
 fn request_and_end_behind_a_handshake_are_answered(driver: Driver) {
     let secure = Secure::start(driver, &["--cores", "1"]);
     for version in [&TLS12, &TLS13] {

@@ -1,5 +1,5 @@
-//! Certificates: what is refused before anything listens, what SIGHUP changes, and the internal
-//! listener's TLS.
+//! Certificates: refusals before anything listens, changes by SIGHUP, and the internal listener's
+//! TLS.
 
 use std::{
     fs,
@@ -54,7 +54,7 @@ fn presented(stream: &mut Stream) -> CertificateDer<'static> {
         .into_owned()
 }
 
-/// When a listener's certificate expires, as the metrics have it.
+/// When a listener's certificate expires, according to the metrics.
 fn expiry(server: &Server, listener: &str) -> String {
     let page = String::from_utf8(get_internal(server, "/metrics").body).unwrap();
     expiry_in(&page, listener)
@@ -86,11 +86,11 @@ fn certificate_that_is_renewed_is_served_after_sighup_and_nobody_is_dropped(driv
     assert_eq!(expiry(&secure.server, "internal"), "0");
     let mut before: Vec<_> = (0..4).map(|_| secure.connect("/rooms/r")).collect();
 
-    // Under the same names, as those who renew do.
+    // The files keep their names, as with usual renewals.
     let renewed = secure.authority.issue_until("server", 2095);
     assert_eq!(secure.presented(), old, "files are read at a signal");
     secure.reload_until(" read again changed=0");
-    // A core may obey a moment later.
+    // A core may apply it a moment later.
     eventually("the new one is served by all cores", || {
         (0..10).all(|_| secure.presented() == renewed.chain()[0])
     });
@@ -240,7 +240,12 @@ fn files_that_are_of_no_use_are_refused_before_anything_listens(driver: Driver) 
     public(
         &missing,
         &one.key,
-        &["tls_cert", "missing.pem", "cannot be read", "name a file"],
+        &[
+            "tls_cert",
+            "missing.pem",
+            "cannot be read",
+            "name an existing file",
+        ],
     );
     public(
         &one.cert,
@@ -316,9 +321,9 @@ fn internal_listener_speaks_tls(driver: Driver) {
         assert_eq!(expiry_in(&page, "internal"), beginning_of(EXPIRES));
         assert_eq!(expiry_in(&page, "public"), "0");
     }
-    // The public port is as it was.
+    // The public port is unchanged.
     drop(Client::connect(&server, "/echo"));
-    // Whoever speaks no TLS there is not served, and keeps nobody from being served.
+    // A client without TLS is not served there, and keeps no other client from being served.
     let mut silent: Vec<_> = (0..20).map(|_| wire::connect(server.internal())).collect();
     let request = wire::request("GET", "/metrics", &[]);
     wire::send(&mut silent[0], request.as_bytes());
@@ -327,7 +332,7 @@ fn internal_listener_speaks_tls(driver: Driver) {
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     let config = Arc::new(config(&authority, &[&TLS13]));
     assert_eq!(get_over(&server, "/readyz", &config).unwrap().status, 200);
-    // They have the head's time and no more.
+    // They have only the time for the head.
     for stream in &mut silent[1..] {
         assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
     }
@@ -352,7 +357,7 @@ fn internal_listener_serves_clients_with_certificates_alone(driver: Driver) {
 
     let known = known_as(&authority, &authority.issue("prometheus"));
     for _ in 0..3 {
-        // Nobody is known by an earlier look at the certificate.
+        // No client is accepted because of an earlier check of its certificate.
         let mut stream = over(wire::connect(server.internal()), &known);
         handshake(&mut stream).unwrap();
         assert_eq!(stream.conn.handshake_kind(), Some(HandshakeKind::Full));

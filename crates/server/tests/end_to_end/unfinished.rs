@@ -1,5 +1,5 @@
-//! What has come and is not whole yet, of all connections together: when it takes too much memory,
-//! those who hold the most go, and nobody else notices.
+//! The memory of unfinished input, over all connections: when it exceeds its bound, the connections
+//! that hold the most are closed, and others notice nothing.
 
 use std::{
     io::Write,
@@ -42,7 +42,7 @@ fn held(server: &Server) -> usize {
     scrape(server)["hubbub_unfinished_held_bytes"] as usize
 }
 
-/// How many have been closed for it, with a code or without.
+/// How many connections have ended for this, with a code or without.
 fn closed(server: &Server) -> f64 {
     ["1013", "none"]
         .map(|code| {
@@ -61,7 +61,7 @@ fn cut(bytes: usize) -> (Vec<u8>, Vec<u8>) {
     (frame, last)
 }
 
-/// A peer of whose message all but the last byte has come.
+/// A peer whose message has arrived except for its last byte.
 fn begin(server: &Server, bytes: usize) -> Raw {
     let come = || scrape(server)["hubbub_received_bytes_total"] as usize;
     let mut raw = Raw::open(server, "/echo");
@@ -80,7 +80,8 @@ fn holder_of_the_most_is_closed_with_1013_and_others_have_their_messages(driver:
     let server = Server::start(driver, &FLAGS);
     let mut large = begin(&server, 65_000);
     let mut others = Vec::new();
-    // Memory grows by doubling, so they may hold up to twice what has come: less than the large one.
+    // Memory grows by doubling, so they may hold up to twice what has arrived: less than the large
+    // one.
     while told(&server) == 0.0 {
         assert!(others.len() * 20_000 < BOUND, "nobody is closed");
         assert!(held(&server) <= BOUND);
@@ -117,7 +118,7 @@ fn messages_of_peers_that_lack_a_byte_take_no_more_than_the_bound(driver: Driver
             stream
         })
         .collect();
-    // 64 KiB each, or 128 where it came in pieces.
+    // 64 KiB each, or 128 KiB if it arrived in pieces.
     eventually("those beyond it have been closed", || {
         baseline.serves_others();
         closed(&server) >= (PEERS - 70) as f64
@@ -148,10 +149,10 @@ fn requests_that_are_not_whole_are_answered_503(driver: Driver) {
         scrape(&server)["hubbub_received_bytes_total"] as usize >= 90 * begun.len()
     });
     eventually("no more is held than may be", || held(&server) <= BOUND);
-    // Whoever has not been answered is served when its request is whole.
+    // A connection that was not answered is served once its request is whole.
     let mut statuses = Vec::new();
     for mut peer in peers {
-        // One that was answered may be gone.
+        // A connection that was answered may have ended.
         let _ = peer.write_all(b"\r\n\r\n");
         statuses.push(Response::read_from(&mut peer).status);
     }
@@ -201,8 +202,8 @@ fn records_that_are_not_whole_are_given_up(driver: Driver) {
     eventually("nothing is held", || held() == 0);
 }
 
-/// It has sent more than its own queue has room for, and reads nothing: the rest of a receive is kept,
-/// and the message that came last.
+/// The peer has sent more than its queue has room for, and reads nothing: the server keeps the rest
+/// of a receive, and the message that came last.
 fn what_a_paused_connection_keeps_counts(driver: Driver) {
     let queue = [
         "--message-bytes-max",
@@ -225,8 +226,8 @@ fn what_a_paused_connection_keeps_counts(driver: Driver) {
     eventually("nothing is held", || held(&server) == 0);
 }
 
-/// A record that is whole, of a message of TLS' own (KeyUpdate) that is longer than it: rustls keeps
-/// where it stands in it until the rest has come.
+/// A whole record with the beginning of a longer TLS message (KeyUpdate): rustls keeps its position
+/// in it until the rest has arrived.
 fn record_of_a_message_of_tls_that_is_not_whole_is_given_up(driver: Driver) {
     let flags = [&FLAGS[..], &["--close-timeout", "10m"]].concat();
     let mut secure = Secure::start(driver, &flags);
@@ -275,7 +276,7 @@ fn handshake_record(conn: ClientConnection, content: &[u8]) -> Vec<u8> {
     encrypter.encrypt(plain, number).unwrap().encode()
 }
 
-/// A record that is not whole is behind a request that is.
+/// An unfinished record is behind a whole request.
 fn what_an_answer_has_freed_is_not_counted(driver: Driver) {
     let flags = [&FLAGS[..], &["--close-timeout", "10m"]].concat();
     let secure = Secure::start(driver, &flags);
@@ -298,7 +299,7 @@ fn what_an_answer_has_freed_is_not_counted(driver: Driver) {
     for peer in &mut peers {
         assert_eq!(Response::read_from(peer).status, 200);
     }
-    // They are still there.
+    // These connections are still open.
     eventually("nothing is counted", || held(&secure.server) == 0);
     drop(peers);
 }
@@ -306,7 +307,7 @@ fn what_an_answer_has_freed_is_not_counted(driver: Driver) {
 fn handshake_of_tls_that_was_given_up_is_not_counted(driver: Driver) {
     let times = ["--tls-handshake-timeout", "2s", "--close-timeout", "10m"];
     let secure = Secure::start(driver, &[&FLAGS[..], &times].concat());
-    // A record of 8 KiB that lacks most of itself.
+    // A record of 8 KiB of which most is missing.
     let begun = [&[0x16, 3, 1, 0x20, 0][..], &[0; 3000]].concat();
     let peers = (0..10).map(|_| {
         let mut stream = wire::connect(secure.server.address());
@@ -315,7 +316,7 @@ fn handshake_of_tls_that_was_given_up_is_not_counted(driver: Driver) {
     });
     let peers: Vec<_> = peers.collect();
     eventually("some of it is counted", || held(&secure.server) > 0);
-    // Nobody is waited for, though a close may take long.
+    // The server waits for none of them, though a close may take long.
     let connections = || scrape(&secure.server)[r#"hubbub_connections{protocol="none"}"#];
     eventually("they have ended", || connections() == 0.0);
     assert_eq!(held(&secure.server), 0);

@@ -1,4 +1,4 @@
-//! Bytes on the wire, right and wrong: requests, frames, and a connection that sends them as told.
+//! Bytes on the wire, valid and invalid: requests, frames, and a connection that sends given bytes.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -31,8 +31,8 @@ pub fn prepare(stream: &TcpStream) {
     stream.set_nodelay(true).unwrap();
 }
 
-/// Connects with a receive buffer of about this size: a small one shows the server soon that its
-/// peer does not read.
+/// Connects with a receive buffer of about this size: with a small one the server soon notices that
+/// its peer does not read.
 pub fn connect_narrow(address: SocketAddr, receive_buffer: usize) -> TcpStream {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(receive_buffer).unwrap();
@@ -42,7 +42,7 @@ pub fn connect_narrow(address: SocketAddr, receive_buffer: usize) -> TcpStream {
     stream
 }
 
-/// Connects from an address of this machine of one's own choice.
+/// Connects from this address of this machine.
 pub fn connect_from(source: [u8; 4], address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
@@ -61,7 +61,7 @@ pub fn proxy_header(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
     header
 }
 
-/// A header that speaks for this client, who connects to 192.0.2.1:443.
+/// A header that names this client, which connects to 192.0.2.1:443.
 pub fn proxy_for(client: SocketAddrV4) -> Vec<u8> {
     let mut rest = client.ip().octets().to_vec();
     rest.extend([192, 0, 2, 1]);
@@ -76,7 +76,7 @@ pub fn reset(stream: TcpStream) {
     socket.set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-/// Sends all of it; a server that has heard enough may have hung up meanwhile.
+/// Sends all of it; the server may have closed the connection meanwhile.
 pub fn send(stream: &mut impl Write, bytes: &[u8]) {
     match stream.write_all(bytes) {
         Ok(()) => {}
@@ -85,7 +85,7 @@ pub fn send(stream: &mut impl Write, bytes: &[u8]) {
     }
 }
 
-/// A request with these fields beside Host.
+/// A request with these fields in addition to Host.
 pub fn request(method: &str, target: &str, fields: &[&str]) -> String {
     let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
     for field in fields {
@@ -108,7 +108,7 @@ pub fn upgrade(target: &str) -> String {
     request("GET", target, &UPGRADE)
 }
 
-/// Where a head ends, its empty line included.
+/// The end of a head, including its empty line.
 pub fn head_end(bytes: &[u8]) -> Option<usize> {
     let at = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     Some(at + 4)
@@ -128,7 +128,7 @@ pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A frame that no client may send.
+/// A frame that a client must not send.
 pub fn unmasked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(0x80 | opcode, 0, payload.len());
     frame.extend(payload);
@@ -179,7 +179,7 @@ impl Frame {
         u16::from_be_bytes(*code)
     }
 
-    /// Takes the first frame off what was received, if it is whole.
+    /// Removes the first frame from the received bytes, if it is whole.
     fn take(received: &mut Vec<u8>) -> Option<Self> {
         let [first, length, rest @ ..] = received.as_slice() else {
             return None;
@@ -200,13 +200,13 @@ impl Frame {
     }
 }
 
-/// How a stream went on.
+/// What came next on a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     Frame(Frame),
     /// The server has stopped sending, at a frame's boundary.
     End,
-    /// A reset, or the end inside of a frame.
+    /// A reset, or the end inside a frame.
     Cut,
 }
 
@@ -217,7 +217,7 @@ impl Heard {
     }
 }
 
-/// An open WebSocket whose owner decides about every byte.
+/// An open WebSocket whose owner controls every byte.
 pub struct Raw<S = TcpStream> {
     pub stream: S,
     /// The head of the 101.
@@ -305,7 +305,7 @@ impl<S: Read + Write> Raw<S> {
                 self.received.extend_from_slice(&buffer[..bytes]);
                 Some(bytes)
             }
-            // The latter is what a TLS client calls an end that was not announced.
+            // A TLS client reports an end without close_notify as the latter.
             Err(error)
                 if matches!(
                     error.kind(),

@@ -1,4 +1,4 @@
-//! The tasks beside serving: what `config print` prints and `config check` says.
+//! The output of `config print` and of `config check`.
 
 use clap::CommandFactory;
 
@@ -29,7 +29,7 @@ fn print_loads_back_to_the_defaults() {
     let printed = print(&[], &[], None);
     let loaded = load(&[], &[], Some(&printed)).unwrap();
     assert_eq!(loaded.settings.without_config(), Settings::default());
-    // What has no default is there all the same, but as a comment.
+    // A setting without a default is still there, as a comment.
     for key in [
         "cores",
         "max_connections",
@@ -152,7 +152,7 @@ fn task_is_to_serve_unless_the_first_word_is_config() {
     ] {
         assert!(task(words).is_err(), "{words:?}");
     }
-    // A task is not to be overlooked behind flags.
+    // A task must not be overlooked behind flags.
     let stop = load(&["--cores=1", "config", "print"], &[], None).unwrap_err();
     assert!(message(&stop).contains("config"), "{}", message(&stop));
 }

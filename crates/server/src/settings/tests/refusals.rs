@@ -1,4 +1,4 @@
-//! What is refused, and with which words.
+//! Which settings are refused, and with which words.
 
 use super::*;
 
@@ -353,7 +353,7 @@ fn settings_that_disagree_are_refused_with_both_places() {
     refused(&twice, &[], None, &["listen has 127.0.0.1:1 twice"]);
 }
 
-/// What becomes of these flags: the settings, or all that is wrong.
+/// The result of these flags: the settings, or everything that is wrong.
 fn outcome(flags: &[&str]) -> Result<Settings, String> {
     let loaded = load(flags, &[], None);
     loaded
@@ -361,7 +361,7 @@ fn outcome(flags: &[&str]) -> Result<Settings, String> {
         .map_err(|stop| message(&stop))
 }
 
-/// A word that begins with a hyphen is a flag to the command line's parser.
+/// The command line's parser treats a word that begins with a hyphen as a flag.
 #[test]
 fn negative_number_is_a_wrong_value_of_every_flag() {
     for arg in arguments() {
@@ -373,7 +373,7 @@ fn negative_number_is_a_wrong_value_of_every_flag() {
         let apart = outcome(&[&flag, value]);
         assert_eq!(apart, outcome(&[&joined]), "{joined}");
         match &apart {
-            // Names of a directory and of a host.
+            // These are names of a directory and of a host.
             Ok(_) => assert!(["static_dir", "allow_origin"].contains(&key), "{joined}"),
             Err(text) => {
                 let words = if is_named("PATH") { key } else { &flag };
@@ -381,7 +381,7 @@ fn negative_number_is_a_wrong_value_of_every_flag() {
                 assert!(!text.contains("unexpected"), "{joined}:\n{text}");
             }
         }
-        // But a flag is no value: this one has none.
+        // But a flag is not a value, so this one has none.
         let text = outcome(&[&flag, "--version"]).unwrap_err();
         assert!(text.contains("a value is required"), "{flag}:\n{text}");
     }
@@ -419,7 +419,7 @@ fn faults_of_all_layers_and_between_them_are_told_at_once() {
     );
 }
 
-/// A value that is refused is no reason to complain of what it would agree with.
+/// A refused value causes no complaint about the settings that it must agree with.
 #[test]
 fn fault_that_may_follow_from_another_is_not_told() {
     for (text, faults) in [
@@ -437,7 +437,7 @@ fn fault_that_may_follow_from_another_is_not_told() {
     ] {
         refused(&[], &[], Some(text), &[&format!("{faults} refused")]);
     }
-    // What the file lacks may stand in the line that cannot be read.
+    // A key that the file seems to lack may be in the line that cannot be read.
     let text = Some("tls_cert = chain.pem\ntls_key = \"k\"");
     let head = "error: the configuration file cannot be used\n";
     refused(&[], &[], text, &[head]);
@@ -451,7 +451,7 @@ fn key_that_is_misspelt_hides_no_fault_of_what_is_set_elsewhere() {
     refused(&[], &[], Some(&text), two);
     let variables = [("HUBBUB_LISTENN", "127.0.0.1:1")];
     refused(&[], &variables, Some(OVERLAP), two);
-    // Nor one of the wrong type.
+    // Nor does a value of the wrong type.
     let flags = ["--listen=0.0.0.0:18123,127.0.0.1:18123"];
     let words = ["2 settings are refused", "wrong type", "127.0.0.1:18123"];
     refused(&flags, &[], Some("listen = 5"), &words);
@@ -477,7 +477,7 @@ fn file_that_is_no_toml_in_several_places_is_told_of_all() {
                 cores = 99999999999999999999\n";
     let words = ["line 1", "line 2", "line 3", "line 4", "line 5"];
     refused(&[], &[], Some(text), &words);
-    // Something else altogether is not told line by line.
+    // A file that is not TOML at all is not reported line by line.
     let prose = "It is no list of keys.\n".repeat(1000);
     let words = ["file cannot be used\n", "this is no TOML", "line 1,"];
     refused(&[], &[], Some(&prose), &words);

@@ -1,11 +1,11 @@
-//! Which settings a reload changes, and which it only tells of.
+//! Which settings a reload changes, and which it only reports.
 
 use super::*;
 
 #[test]
 fn reload_changes_what_can_change_and_tells_of_the_rest() {
     for (key, value) in SAMPLES {
-        // Certificates change where there were some.
+        // Certificates can change if there were some before.
         let before = accepted_before(key);
         let mut settings = before.clone();
         let new = accepted_with(key, value);
