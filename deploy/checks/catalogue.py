@@ -1,18 +1,18 @@
-"""The series of docs/metrics.md, and what a query names."""
+"""The series of docs/metrics.md, and the series that a query names."""
 
 import re
 
 import promql_parser
 from conftest import ROOT
 
-# Prometheus makes these itself.
+# Prometheus creates these itself.
 OF_PROMETHEUS = {"up": set(), "ALERTS": {"alertname", "alertstate"}}
 # A scrape adds these to every series.
 OF_SCRAPES = {"job", "instance", "namespace", "pod"}
 
 
 def series():
-    """Name → labels, of all that /metrics serves; histograms as the three that they are."""
+    """Name → labels of all series that /metrics serves; a histogram counts as its three series."""
     text = (ROOT / "docs/metrics.md").read_text()
     found = {}
     for line in text.splitlines():
@@ -55,7 +55,7 @@ def check(expression, known):
 
 
 def matches(matchers, labels):
-    """Whether a series with these labels is selected; a scrape's labels are not looked at."""
+    """Whether a series with these labels is selected; the labels of scrapes are ignored."""
     judge = {
         "MatchOp.Equal": lambda have, want: have == want,
         "MatchOp.NotEqual": lambda have, want: have != want,

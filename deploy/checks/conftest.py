@@ -1,4 +1,4 @@
-"""What all checks share: the repository, its documents, the tools, the server."""
+"""Fixtures that all checks share: the repository, its documents, the tools, the server."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 def run(*command, input=""):
-    """Runs a command; anything but success fails with what it printed."""
+    """Runs a command; if it does not succeed, fails with its output."""
     done = subprocess.run(
         [str(part) for part in command], input=input, capture_output=True, text=True
     )
@@ -38,7 +38,7 @@ def operations():
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """The files of a certificate of its own, and of its key."""
+    """The files of a self-signed certificate and of its key."""
     home = tmp_path_factory.mktemp("tls")
     chain, key = home / "chain.pem", home / "key.pem"
     run(

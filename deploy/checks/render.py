@@ -1,4 +1,4 @@
-"""Kustomizations as kubectl renders them, and what to find in the result."""
+"""Renders kustomizations with kubectl, and finds objects in the result."""
 
 import functools
 import tomllib
@@ -40,7 +40,7 @@ def container(name):
 
 
 def settings_text(name):
-    """hubbub.toml as the pod of this kustomization finds it."""
+    """hubbub.toml as the pod of this kustomization reads it."""
     (volume,) = [volume for volume in pod(name)["volumes"] if volume["name"] == "settings"]
     return one(name, "ConfigMap", volume["configMap"]["name"])["data"]["hubbub.toml"]
 

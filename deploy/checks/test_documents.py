@@ -1,4 +1,4 @@
-"""The operator's document: what it points at is there."""
+"""The operator's document: its links, paths and headings exist."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The dashboard: its queries parse, and they name what the server serves, all of it."""
+"""The dashboard: its queries parse, and they name all series of the server and no others."""
 
 import json
 import re
@@ -14,7 +14,7 @@ ROWS = ["Overview", "Closes by reason", "Latency", "Slow subscribers", "Balance 
 
 
 def plain(query):
-    """The query with Grafana's variables replaced by what they may stand for."""
+    """The query with Grafana's variables replaced by possible values."""
     query = query.replace("$__rate_interval", "1m").replace("$job", "hubbub").replace("$instance", ".*")
     assert "$" not in query, query
     return query

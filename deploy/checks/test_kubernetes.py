@@ -1,4 +1,4 @@
-"""The manifests: rendered by kubectl, valid by Kubernetes' schemas, and true to what they promise."""
+"""The manifests: they render with kubectl, fit Kubernetes' schemas, and do what their comments say."""
 
 import re
 
@@ -8,9 +8,9 @@ import render
 import yaml
 from conftest import DEPLOY, run
 
-# Of the Prometheus Operator; Kubernetes has no schemas for them.
+# These kinds are the Prometheus Operator's; Kubernetes has no schemas for them.
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}
-# The oldest and the newest Kubernetes that the manifests are meant for.
+# The oldest and the newest Kubernetes that the manifests support.
 VERSIONS = ["1.31", "1.36"]
 
 everywhere = pytest.mark.parametrize("name", render.ALL)
@@ -66,7 +66,7 @@ def test_drain_delay_outlasts_the_readiness_probe(name):
 
 @everywhere
 def test_probes_wait_longer_than_the_server_takes(name):
-    # docs/limits.md: what /healthz waits for; /readyz waits for nothing.
+    # docs/limits.md says how long /healthz waits for a core; /readyz waits for nothing.
     (patience,) = re.findall(r"a core has (\d+) s to answer", (DEPLOY.parent / "docs/limits.md").read_text())
     container = render.container(name)
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -118,7 +118,7 @@ def test_cores_are_those_of_the_limit(name):
 
 @everywhere
 def test_memory_holds_the_connections(name):
-    """By the sum of docs/operations.md, "Memory"; what waits for slow clients grows with them."""
+    """The limit follows the sum in docs/operations.md, "Memory"; the bounds of the queues grow with it."""
     connections = render.settings(name)["max_connections"]
     kib = 5 * 1024 + connections * (0.6 + 4) + 256 * 1024 * min(1, connections / 10000)
     limit = render.container(name)["resources"]["limits"]["memory"]

@@ -1,4 +1,4 @@
-"""Rules and dashboard against what a server that has just started really serves."""
+"""Compares rules and dashboard with the series of a server that has just started."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""Rules and their tests, and Prometheus' own settings, as promtool sees them."""
+"""Checks rules, their tests, and Prometheus' own settings with promtool."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A server behind HAProxy, with the settings of the operator's document: whose address it takes."""
+"""A server behind HAProxy, with the settings in the operator's document: which address it sees."""
 
 import json
 import re
@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 20
 
 @pytest.fixture(params=["x-forwarded-for", "proxy-v2"])
 def pair(request, operations):
-    """Settings of the server and of its proxy that stand one after the other in the document."""
+    """Adjacent settings of the server and of its proxy in the document."""
     pairs = re.findall(r"```toml\n([^`]*)```\n\n```haproxy\n([^`]*)```", operations)
     (found,) = [pair for pair in pairs if f'proxy_header = "{request.param}"' in pair[0]]
     return found
@@ -52,7 +52,7 @@ def test_server_behind_the_proxy_takes_the_clients_address(server, certificate, 
 
 
 def upgraded(port, authority):
-    """A WebSocket at /echo through the proxy, as soon as there is one."""
+    """A WebSocket at /echo through the proxy, as soon as one can be opened."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Prometheus itself, with our rules, scrapes a server while people talk on it."""
+"""Prometheus itself, with our rules, scrapes a server while clients send messages."""
 
 import base64
 import json
@@ -63,7 +63,7 @@ class Member:
 
 @pytest.fixture(scope="module", params=["io_uring", "epoll"])
 def prometheus(request, server, tmp_path_factory):
-    """The address of a Prometheus that has scraped the server after all was said."""
+    """The address of a Prometheus that has scraped the server after the last message."""
     public, internal, own = free_port(), free_port(), free_port()
     home = tmp_path_factory.mktemp("prometheus")
     settings = yaml.safe_load((DEPLOY / "prometheus/prometheus.yaml").read_text())

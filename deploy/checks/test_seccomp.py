@@ -1,4 +1,4 @@
-"""The seccomp profiles: three calls apart, and the server under each of them."""
+"""The seccomp profiles differ by three calls, and the server runs under each of them."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from conftest import DEPLOY
 HOME = DEPLOY / "kubernetes/components/io-uring"
 BASE, OURS = HOME / "runtime-default.json", HOME / "hubbub-io-uring.json"
 IO_URING = {"io_uring_setup", "io_uring_enter", "io_uring_register"}
-# What permessage-deflate leaves out at the end of a message (RFC 7692, 7.2.1).
+# The bytes that permessage-deflate removes from the end of a message (RFC 7692, 7.2.1).
 TAIL = b"\0\0\xff\xff"
 UNDER = Path(__file__).with_name("under_seccomp.py")
 
@@ -39,7 +39,7 @@ def test_profiles_are_the_default_of_a_pod_without_capabilities():
     for file in (BASE, OURS):
         profile = json.loads(file.read_text())
         assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
-        # What containerd does not know it ignores: a condition would hold for everybody.
+        # containerd ignores fields that it does not know, so a rule with a condition would always apply.
         for rule in profile["syscalls"]:
             assert rule.keys() <= {"names", "action", "args", "errnoRet"}
         privileged = {"mount", "umount2", "bpf", "ptrace", "reboot", "init_module", "setns", "unshare", "kexec_load", "open_by_handle_at"}
@@ -84,7 +84,7 @@ def echo_plain(stream):
 
 
 def echo_compressed(stream):
-    """The same with permessage-deflate; the message comes back as short as it went."""
+    """The same with permessage-deflate; the message comes back as short as it was sent."""
     offer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
     head = upgrade(stream, f"Sec-WebSocket-Extensions: {offer}\r\n")
     assert b"permessage-deflate" in head, head

@@ -1,4 +1,4 @@
-"""The unit: valid, hardened, and patient enough for the drain."""
+"""The unit: valid, hardened, and with enough time for the drain."""
 
 import configparser
 import shutil
@@ -9,7 +9,7 @@ import render
 from conftest import DEPLOY, run
 
 HOME = DEPLOY / "systemd"
-# What `systemd-analyze security` gives: 0 is a locked box, 10 a process with all rights.
+# The score of `systemd-analyze security`: 0 is fully confined, 10 is a process with all rights.
 EXPOSURE_MAX = 20
 
 needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
@@ -28,10 +28,10 @@ def service():
 
 @needs_systemd
 def test_unit_is_valid(server, tmp_path):
-    # It names the installed binary, which must exist to be found valid.
+    # The unit is valid only if the installed binary that it names exists.
     unit = tmp_path / "hubbub.service"
     unit.write_text((HOME / "hubbub.service").read_text().replace("/usr/local/bin/hubbub", str(server)))
-    # A misspelt key is only a warning, on the other stream.
+    # A misspelt key is only a warning on standard error.
     said = run("sh", "-c", 'systemd-analyze verify --man=no "$1" 2>&1', "sh", unit)
     assert unit.name not in said, said
 
@@ -59,7 +59,7 @@ def test_restart_that_the_document_advises_checks_first(operations):
 
 
 def test_unit_may_tell_the_manager():
-    """The socket of NOTIFY_SOCKET is of this family."""
+    """The socket of NOTIFY_SOCKET has this address family."""
     assert "AF_UNIX" in service()["RestrictAddressFamilies"].split()
 
 

@@ -1,7 +1,7 @@
-"""The unit under a real systemd: when it counts as started, and what it is started again after.
+"""The unit under a real systemd: when it counts as started, and after which ends it starts again.
 
-A user's manager, for there may be no system's here; it can keep none of the namespaces of the unit,
-so these lines are left out. What is left holds for both.
+The manager is a user's, since there may be no system manager here. It cannot create the unit's
+namespaces, so those lines are left out. The remaining lines behave the same under both managers.
 """
 
 import os
@@ -19,7 +19,7 @@ from test_scrape import free_port
 PATIENCE_SECONDS = 20
 OF_THE_SYSTEM = re.compile(r"^(DynamicUser|Protect\w+|Private\w+|DevicePolicy|RemoveIPC|KeyringMode)=.*\n", re.MULTILINE)
 SYSTEMD = "/lib/systemd/systemd"
-# A user's manager wants to see that systemd runs the machine, and its own units are all there are.
+# A user's manager checks that systemd runs the machine, and it has only its own units.
 START = f"mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec {SYSTEMD} --user --unit=basic.target"
 
 
@@ -114,13 +114,13 @@ def test_address_that_comes_late_is_waited_for(manager):
     with socket.create_server(("127.0.0.1", 0)) as other:
         manager.install(settings(other.getsockname()[1]), [("RestartSec=1s", "RestartSec=50ms")])
         manager.systemctl("start", "--no-block", "hubbub")
-        # Five within ten seconds are systemd's limit unless the unit has another.
+        # systemd's default limit is five starts within ten seconds.
         manager.await_state(lambda state, restarts: restarts > 5)
     manager.await_state(lambda state, restarts: state == "active")
 
 
 def test_process_that_a_reload_ends_is_started_again(manager):
-    """As one does that is told to reload before it has a handler; `exec`, so that it counts as started by then."""
+    """Ends like a server that gets SIGHUP before it has a handler; `exec` makes it count as started by then."""
     mortal = [("Type=notify", "Type=exec"), ("ExecStart=", 'ExecStart=/bin/sh -c "kill -HUP $$$$"\n# ')]
     manager.install("", [*mortal, ("RestartSec=1s", "RestartSec=50ms")])
     manager.systemctl("start", "hubbub")

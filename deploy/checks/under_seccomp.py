@@ -43,7 +43,7 @@ def load(profile):
     for rule in profile["syscalls"]:
         does = action(rule["action"], rule.get("errnoRet"))
         if does == default:
-            # libseccomp refuses a rule that says what holds anyway.
+            # libseccomp refuses a rule that equals the default action.
             continue
         comparisons = [Comparison(a["index"], COMPARISONS[a["op"]], a["value"], a.get("valueTwo") or 0) for a in rule.get("args") or []]
         array = (Comparison * len(comparisons))(*comparisons)

@@ -7,16 +7,16 @@ import random
 import time
 
 CONNECT_SECONDS = 10
-# What docs/close-codes.md asks of clients for 1001: a random short wait.
+# docs/close-codes.md asks clients to wait for a short random time after 1001.
 WAIT_SECONDS_MAX = 1.0
-# After an attempt that failed: longer.
+# After a failed attempt they wait longer.
 BACKOFF_SECONDS = (0.5, 2.0)
 
 PING, PONG, CLOSE, TEXT = 0x9, 0xA, 0x8, 0x1
 
 
 class Record:
-    """What happened, on one clock."""
+    """The events of all clients, on one clock."""
 
     def __init__(self):
         self.begun = time.monotonic()
@@ -115,7 +115,7 @@ class Link(asyncio.Protocol):
 
 
 class Client:
-    """One who stays in a room, whatever the servers do."""
+    """A client that stays in a room, whatever the servers do."""
 
     def __init__(self, room, port, record):
         self.room = room

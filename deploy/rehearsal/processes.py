@@ -14,7 +14,7 @@ START_SECONDS = 15
 
 
 def free_ports(count):
-    """Ports that nobody listens on now; all are held until the last is known."""
+    """Ports that are free now; all are held until the last is known."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -23,7 +23,7 @@ def free_ports(count):
 
 
 class Server:
-    """One Hubbub on ports that stay the same from start to start."""
+    """One Hubbub, whose ports stay the same over restarts."""
 
     def __init__(self, name, binary, port, internal_port, settings, log):
         self.name = name
@@ -78,7 +78,7 @@ class Server:
 
 
 class Proxy:
-    """HAProxy in front of both."""
+    """HAProxy in front of both servers."""
 
     def __init__(self, port, servers, connections, log):
         program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")

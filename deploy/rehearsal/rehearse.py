@@ -4,9 +4,10 @@
     cargo build --release --package server
     python3 deploy/rehearsal/rehearse.py
 
-HAProxy stands in front and chooses the server by the room's path. Judged are: every close has the
-code 1001; whoever comes back fails at most once on the way; no two seconds have more than 1.2
-times their share of the closes; in the end everyone is connected and hears the room's others on that server.
+HAProxy stands in front and chooses the server by the room's path. The rehearsal checks that every close
+has the code 1001, that a client fails at most once while it reconnects, that no two seconds have more
+than 1.2 times their share of the closes, and that in the end every client is connected and receives the
+messages of its room's members on the same server.
 """
 
 import argparse
@@ -23,11 +24,11 @@ from clients import TEXT, Client, Record
 from processes import Proxy, Server, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
-# Of a drain's closes, what one window may have at most: so many times its even share.
+# The most closes that one window of a drain may have, as a multiple of its even share.
 PEAK = 1.2
-# Short enough to see a wave, long enough not to see a hiccup of this very program.
+# Short enough to show a wave, long enough to hide a hiccup of this program itself.
 WINDOW_SECONDS = 2.0
-# A share is only meaningful with so many closes in it: small rehearsals get a longer window.
+# A share is meaningful only with this many closes: small rehearsals get a longer window.
 CLOSES_IN_WINDOW = 200
 
 
@@ -80,7 +81,7 @@ class Rehearsal:
             proxy = Proxy(proxy_port, servers, options.clients, log("haproxy"))
             stack.callback(proxy.kill)
             await proxy.wait_until_open()
-            # Its first checks.
+            # The proxy does its first checks in this time.
             await asyncio.sleep(1)
             await self._story(servers, proxy_port)
 
@@ -94,7 +95,7 @@ class Rehearsal:
         tasks = []
         for client in clients:
             tasks.append(asyncio.create_task(client.run()))
-            # A thousand a second.
+            # Clients connect at a thousand a second.
             await asyncio.sleep(0.001)
         try:
             await self._until_all_are_connected(clients)
@@ -121,7 +122,7 @@ class Rehearsal:
         code = await server.wait(options.drain_delay + options.drain_timeout + 15)
         self.say(f"server {server.name} has ended with code {code}")
         await server.start()
-        # Two checks of the proxy.
+        # The proxy does two checks in this time.
         await asyncio.sleep(1.5)
         await self._until_all_are_connected(clients)
         self.say(f"server {server.name} is back, all are connected: {self._whereabouts(clients)}")
@@ -170,7 +171,7 @@ class Rehearsal:
         )
 
     def _tell_halves(self, members, moves):
-        """For how long rooms had members on both servers, who did not hear each other."""
+        """For how long rooms had members on both servers, which did not receive each other's messages."""
         since, lengths = {}, {}
         for when, room, server, before in moves:
             members[room][before] -= 1
@@ -186,7 +187,7 @@ class Rehearsal:
         self.say(f"{len(lengths)} rooms had members on both servers for a while, the longest for {longest:.1f} s")
 
     async def _judge_rooms(self, clients):
-        """On each server one in each room speaks; all who are there must hear it."""
+        """On each server one member of each room publishes; all members there must receive it."""
         speakers = {(client.room, client.server): client for client in clients}
         heard_before = {client: client.link.texts for client in clients}
         for speaker in speakers.values():
@@ -199,8 +200,8 @@ class Rehearsal:
             await asyncio.sleep(0.1)
         heard = len(clients) - len(deaf)
         self.demand(not deaf, f"{heard} of {len(clients)} hear their room on their server")
-        # Who came back when the restarted server was there already went to where the room belongs
-        # by its path, and its others are still where they fled to.
+        # A client that came back after the restarted server was up reached the server that its room's
+        # path selects, while the other members are still on the server that they moved to.
         rooms = {room for room, _ in speakers}
         self.say(f"{len(speakers) - len(rooms)} of {len(rooms)} rooms are still held by both servers")
 
@@ -218,7 +219,7 @@ class Rehearsal:
 
 
 def busiest(times, window):
-    """Most of these ascending times that lie within one window."""
+    """The most of these ascending times that lie within one window."""
     most = start = 0
     for end, when in enumerate(times):
         while when - times[start] >= window:
@@ -228,7 +229,7 @@ def busiest(times, window):
 
 
 def allow_descriptors(wanted):
-    """Of all processes: they inherit it. The proxy takes two for each client."""
+    """Raises the limit for all processes, which inherit it. The proxy takes two for each client."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise RuntimeError(f"needs {wanted} descriptors, {hard} are allowed: ulimit -n, or fewer --clients")
