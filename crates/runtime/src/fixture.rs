@@ -7,9 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use codec::{Event, Inflater, Limits, Request};
+use codec::{Event, Inflater, Kind, Limits, Request};
 use flume::Receiver;
-use hub::CoreId;
+use hub::{CoreId, Epoch, Position, RoomId, RoomName};
 
 use crate::{
     admission::Admitted,
@@ -20,7 +20,7 @@ use crate::{
     io::Socket,
     process::CoreRuntime,
     reactor::{Core, Depths, Poller, Shared, State, Wakes},
-    rooms::Requests,
+    rooms::{Requests, Ticket},
     turn::Turnstile,
 };
 
@@ -53,6 +53,46 @@ pub(crate) fn open(state: &mut State) -> (ConnectionKey, TcpStream) {
     (key, peer)
 }
 
+/// A room of this core.
+pub(crate) const ROOM: RoomId = RoomId {
+    home: CoreId(0),
+    token: 1,
+};
+
+/// The name of every room here.
+pub(crate) fn lobby() -> RoomName {
+    RoomName::new("lobby").unwrap()
+}
+
+/// Takes a connection into a room, in order, whose home's answer has come.
+pub(crate) fn enter(state: &mut State, key: ConnectionKey, room: RoomId) -> Ticket {
+    let rooms = &mut at(state, key).rooms;
+    let ticket = rooms.room(usize::MAX).unwrap();
+    rooms.unanswered += 1;
+    let position = position(0);
+    let joined = state.act(key, Now::default(), |actor, _| {
+        actor.joined(ticket, room, &lobby(), position);
+    });
+    joined.unwrap();
+    ticket
+}
+
+/// A position in a room's order.
+pub(crate) fn position(offset: u64) -> Position {
+    Position {
+        epoch: Epoch(1),
+        offset,
+    }
+}
+
+/// Has a room say so many bytes to all of its subscribers.
+pub(crate) fn say(state: &mut State, room: RoomId, bytes: usize) {
+    let mut frame = Vec::new();
+    codec::encode_message(Kind::Binary, &vec![7; bytes], &mut frame);
+    let shards = &mut state.parts.rooms.shards;
+    shards.offer(room, 0, |_, log| log.append([&frame, &[]]));
+}
+
 /// The connection of a key, which is there.
 pub(crate) fn at(state: &mut State, key: ConnectionKey) -> &mut Connection {
     state.connections.get_mut(key).expect("it is there")
@@ -82,6 +122,25 @@ pub(crate) fn upgrade(connection: &mut Connection) {
 pub(crate) fn control(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let head = [0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
     [&head[..], payload].concat()
+}
+
+/// A fixed sequence that looks random, so that a failure can be repeated.
+pub(crate) struct Random(u64);
+
+impl Default for Random {
+    fn default() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl Random {
+    /// The next number below `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
 }
 
 struct Nobody;

@@ -165,11 +165,13 @@ impl Actor<'_> {
         };
         speak(&mut **session, &mut outlet);
         let end = outlet.end;
-        if self.connection.rooms.has_held() {
-            // Its next turn hands over what there was no room for.
-            self.raise();
-        }
         self.after_session(end);
+        // Nothing may arrive whose turn would hand over what there was no room for. A connection that is
+        // paused hands it over when it goes on.
+        let is_open = matches!(self.connection.stage, Stage::Open { .. });
+        if is_open && self.connection.pause.is_none() && self.hand_over() {
+            self.connection.begin_pause(Wait::Home, self.now);
+        }
     }
 
     /// The session has said what it has to say, and perhaps that the connection is to end.

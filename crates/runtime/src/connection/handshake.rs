@@ -157,7 +157,7 @@ impl Actor<'_> {
         let room = joining.opening.room.clone();
         let connection = &mut *self.connection;
         if room.is_some() {
-            joining.room = connection.rooms.subscriptions.ask(1);
+            joining.room = connection.rooms.room(1);
         }
         let ticket = joining.room;
         connection.stage = Stage::Joining {

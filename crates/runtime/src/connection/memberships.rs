@@ -24,7 +24,7 @@ pub(crate) struct Memberships {
     pub(crate) unanswered: u32,
     /// Whether its session is handed no message before all of them are.
     pub(crate) waits_for_answers: bool,
-    /// Of the latest publication's ticket.
+    /// Of the latest ticket, of a room or of a publication.
     serial: u32,
     rare: Option<Box<Rare>>,
 }
@@ -38,11 +38,21 @@ struct Rare {
 }
 
 impl Memberships {
+    /// The ticket of a room whose home is asked now; `None` if there would be more rooms than `max`.
+    pub(crate) fn room(&mut self, max: usize) -> Option<Ticket> {
+        let serial = self.next_serial();
+        self.subscriptions.ask(serial, max)
+    }
+
     /// The next publication's ticket; it takes so many bytes of the window.
     pub(crate) fn publication(&mut self, bytes: usize) -> Ticket {
         self.window_bytes += bytes;
+        Ticket::new(self.next_serial(), 0)
+    }
+
+    fn next_serial(&mut self) -> u32 {
         self.serial = self.serial.wrapping_add(1);
-        Ticket::new(self.serial, 0)
+        self.serial
     }
 
     /// A join or a publication is answered, which gives so many bytes of the window back.

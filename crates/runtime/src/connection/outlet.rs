@@ -73,7 +73,7 @@ impl Outlet<'_> {
     /// [`Config::rooms_per_connection_max`](crate::Config::rooms_per_connection_max) allows.
     pub fn join(&mut self, name: RoomName) -> Result<Ticket, TooManyRooms> {
         let max = self.parts.config.rooms_per_connection_max;
-        let room = self.rooms.subscriptions.ask(max).ok_or(TooManyRooms)?;
+        let room = self.rooms.room(max).ok_or(TooManyRooms)?;
         let subscriber = self.id();
         self.ask(Request::Join {
             name,

@@ -66,13 +66,18 @@ impl State {
             if self.send_pending(&meter, now) {
                 break;
             }
-            if !self.parts.rooms.shards.has_news() {
+            // The last round of a room may have made way for what is parked.
+            let shards = &self.parts.rooms.shards;
+            if !shards.has_news() && !shards.has_relieved() {
                 break;
             }
         }
         let has_more = self.keep_unfinished_within_bound(now) | self.keep_queues_within_bound(now);
-        let has_more =
-            has_more || !self.parts.out.pending.is_empty() || self.parts.rooms.shards.has_news();
+        let shards = &self.parts.rooms.shards;
+        let has_more = has_more
+            || !self.parts.out.pending.is_empty()
+            || shards.has_news()
+            || shards.has_relieved();
         self.end_turn(has_more);
         has_more
     }

@@ -171,12 +171,12 @@ mod tests {
 
     #[test]
     fn requests_are_full_at_the_bound_that_is_allowed_last() {
-        let (mailbox, _requests) = flume::bounded(1);
+        let (mailbox, _taken) = flume::bounded(1);
         let homes = std::hash::RandomState::new();
         let flush = Rc::new(Wake::default());
         let home = CoreId(0);
         let one = publication_bytes(0);
-        let mut outboxes = Outboxes::new(home, vec![mailbox], homes, 2 * one, flush);
+        let mut requests = Requests::new(home, vec![mailbox], homes, 2 * one, flush);
         let room = RoomId { home, token: 1 };
         requests.push(Request::Leave { room, core: home });
         assert!(!requests.is_full(home));

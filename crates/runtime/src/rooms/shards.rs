@@ -371,6 +371,11 @@ impl Shards {
         }
     }
 
+    /// Whether rooms are to be looked at by [`unpark`](Self::unpark).
+    pub(crate) fn has_relieved(&self) -> bool {
+        !self.relieved.is_empty()
+    }
+
     /// The room of a subscription.
     pub(crate) fn room(&self, subscription: Subscription) -> RoomId {
         self.shards[subscription.shard].room
@@ -503,110 +508,4 @@ impl Shard {
 }
 
 #[cfg(test)]
-mod tests {
-    use hub::CoreId;
-    use slotmap::Key;
-
-    use super::*;
-
-    const ROOM: RoomId = RoomId {
-        home: CoreId(0),
-        token: 7,
-    };
-    const DEFLATE: WireForm = WireForm::Deflate { window_bits: 12 };
-
-    /// Appends one frame to each form, of another length; returns for how many, and which forms.
-    fn append(shards: &mut Shards) -> (usize, Vec<WireForm>) {
-        let mut forms = Vec::new();
-        let subscribers = shards.append(ROOM, |form, log| {
-            forms.push(form);
-            let header: &[u8] = if form == DEFLATE { &[1] } else { &[1, 2, 3] };
-            log.append([header, &[0; 10]]);
-        });
-        (subscribers, forms)
-    }
-
-    #[test]
-    fn room_with_two_forms_has_a_log_for_each_and_all_its_subscribers() {
-        let mut shards = Shards::default();
-        let nobody = ConnectionKey::default();
-        let plain = shards.subscribe(ROOM, WireForm::Plain, nobody);
-        let deflate = shards.subscribe(ROOM, DEFLATE, nobody);
-        let late = append(&mut shards);
-        assert_eq!(late, (2, vec![WireForm::Plain, DEFLATE]));
-        let another = shards.subscribe(ROOM, DEFLATE, nobody);
-        assert_eq!(append(&mut shards).0, 3);
-        assert_eq!((shards.lag(plain), shards.lag(deflate)), (26, 22));
-        assert_eq!(shards.lag(another), 11, "from its subscription on");
-        let mut told = Vec::new();
-        shards.subscribers_with_news(&mut told);
-        assert_eq!(told.len(), 3);
-    }
-
-    #[test]
-    fn room_without_subscribers_of_a_form_makes_no_frames_of_it() {
-        let mut shards = Shards::default();
-        let nobody = ConnectionKey::default();
-        let plain = shards.subscribe(ROOM, WireForm::Plain, nobody);
-        let deflate = shards.subscribe(ROOM, DEFLATE, nobody);
-        assert_eq!(shards.unsubscribe(plain), ROOM);
-        assert_eq!(append(&mut shards), (1, vec![DEFLATE]));
-        assert_eq!(shards.unsubscribe(deflate), ROOM);
-        assert_eq!(append(&mut shards), (0, Vec::new()));
-        assert!(shards.by_room.is_empty() && shards.shards.is_empty());
-        shards.subscribe(ROOM, WireForm::Plain, nobody);
-        assert_eq!(append(&mut shards), (1, vec![WireForm::Plain]));
-    }
-
-    /// A fixed sequence that looks random, so that a failure can be repeated.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, bound: usize) -> usize {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            (self.0 % bound as u64) as usize
-        }
-    }
-
-    #[test]
-    fn bytes_held_are_those_of_all_logs_whatever_happens() {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
-        let mut shards = Shards::default();
-        let mut subscriptions = Vec::new();
-        for step in 0..20_000 {
-            let home = CoreId(0);
-            let token = random.below(4) as u64;
-            let room = RoomId { home, token };
-            match random.below(8) {
-                0 if subscriptions.len() < 20 => {
-                    let form = [WireForm::Plain, DEFLATE][random.below(2)];
-                    subscriptions.push(shards.subscribe(room, form, ConnectionKey::null()));
-                }
-                1 if !subscriptions.is_empty() => {
-                    let at = random.below(subscriptions.len());
-                    shards.unsubscribe(subscriptions.swap_remove(at));
-                }
-                2..5 => {
-                    let payload = vec![1; random.below(1_000)];
-                    shards.append(room, |_, log| log.append([&[0, 0], &payload]));
-                }
-                _ if !subscriptions.is_empty() => {
-                    let one = subscriptions[random.below(subscriptions.len())];
-                    let bytes = random.below(shards.lag(one) + 1);
-                    shards.advance(one, bytes);
-                    shards.note_progress(&[one]);
-                    shards.trim();
-                }
-                _ => {}
-            }
-            let held = shards.shards.values().map(|it| it.log.held_bytes());
-            assert_eq!(shards.held_bytes(), held.sum::<usize>(), "step {step}");
-        }
-        for subscription in subscriptions {
-            shards.unsubscribe(subscription);
-        }
-        assert_eq!(shards.held_bytes(), 0);
-    }
-}
+mod tests;

@@ -26,7 +26,6 @@ pub(crate) struct Many {
     with_news: SmallVec<[u8; 8]>,
     /// The slot of the room of whose frame a part has left: the rest of it must leave first.
     half_sent: Option<u8>,
-    serial: u32,
 }
 
 /// One room.
@@ -58,14 +57,15 @@ impl Subscriptions {
         }
     }
 
-    /// Makes an entry for a room whose home is asked now; `None` if there would be more than `max`.
-    pub(crate) fn ask(&mut self, max: usize) -> Option<Ticket> {
+    /// Makes an entry for a room whose home is asked now, with this number of the connection's tickets;
+    /// `None` if there would be more than `max`.
+    pub(crate) fn ask(&mut self, serial: u32, max: usize) -> Option<Ticket> {
         if self.len() >= max.min(Ticket::SLOTS_MAX) {
             return None;
         }
         match self {
             Self::None => {
-                let entry = Entry::asked(Ticket::new(0, 0));
+                let entry = Entry::asked(Ticket::new(serial, 0));
                 *self = Self::One(entry);
                 Some(entry.ticket)
             }
@@ -73,16 +73,15 @@ impl Subscriptions {
                 let mut many = Many {
                     entries: vec![Some(*entry)],
                     entered: 1,
-                    serial: 1,
                     ..Many::default()
                 };
                 // What the single room has is found by asking it; from now on it is written down.
                 many.note_news(0);
-                let ticket = many.ask();
+                let ticket = many.ask(serial);
                 *self = Self::Many(Box::new(many));
                 Some(ticket)
             }
-            Self::Many(many) => Some(many.ask()),
+            Self::Many(many) => Some(many.ask(serial)),
         }
     }
 
@@ -189,14 +188,13 @@ impl Subscriptions {
 }
 
 impl Many {
-    fn ask(&mut self) -> Ticket {
+    fn ask(&mut self, serial: u32) -> Ticket {
         let free = self.entries.iter().position(Option::is_none);
         let slot = free.unwrap_or(self.entries.len());
         if free.is_none() {
             self.entries.push(None);
         }
-        let ticket = Ticket::new(self.serial, slot as u8);
-        self.serial = self.serial.wrapping_add(1) & (u32::MAX >> 8);
+        let ticket = Ticket::new(serial, slot as u8);
         self.entries[slot] = Some(Entry::asked(ticket));
         self.entered += 1;
         ticket
