@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use codec::{Event, Inflater, Kind, Limits, Request};
+use codec::{Event, Inflater, Kind, Limits, Message, Opcode, Request, frame::encode_masked};
 use flume::Receiver;
 use hub::{CoreId, Epoch, Position, RoomId, RoomName};
 
@@ -15,7 +15,9 @@ use crate::{
     admission::Admitted,
     clock::{Clock, Now},
     config::{Config, DriverChoice},
-    connection::{Answer, Application, Connection, Heartbeat, Route, Stage},
+    connection::{
+        Actor, Answer, Application, Connection, Flow, Heartbeat, Outlet, Route, Session, Stage,
+    },
     ids::ConnectionKey,
     io::Socket,
     process::CoreRuntime,
@@ -26,14 +28,61 @@ use crate::{
 
 /// Runs a test on a core of each driver, whose turns pass.
 pub(crate) fn on_each_driver(test: impl AsyncFn(Rc<Core>)) {
+    with_requests(async |core, _mailbox| test(core).await);
+}
+
+/// As [`on_each_driver`], with the mailbox of the core's rooms, which nobody else empties.
+pub(crate) fn with_requests(test: impl AsyncFn(Rc<Core>, Receiver<Vec<hub::Request>>)) {
     for driver in [DriverChoice::IoUring, DriverChoice::Epoll] {
         let (mut runtime, _) = CoreRuntime::build(driver).unwrap();
         runtime.block_on(async {
-            let (core, _mailbox) = core();
+            let (core, mailbox) = core();
             let turns = core.clone();
             monoio::spawn(async move { turns.turnstile.run().await });
-            test(core).await;
+            test(core, mailbox).await;
         });
+    }
+}
+
+/// What the core has asked its rooms for since it was looked at last.
+pub(crate) fn asked(state: &mut State, mailbox: &Receiver<Vec<hub::Request>>) -> Vec<hub::Request> {
+    state.parts.rooms.requests.send();
+    mailbox.try_iter().flatten().collect()
+}
+
+/// Has a connection do something at the beginning of time.
+pub(crate) fn act<T>(
+    state: &mut State,
+    key: ConnectionKey,
+    work: impl FnOnce(&mut Actor<'_>) -> T,
+) -> T {
+    let done = state.act(key, Now::default(), |actor, _| work(actor));
+    done.expect("it is there and does not panic")
+}
+
+/// One turn of a connection.
+pub(crate) fn attend(state: &mut State, key: ConnectionKey) -> Flow {
+    let flow = state.act(key, Now::default(), |actor, inbound| actor.attend(inbound));
+    flow.expect("it is there and does not panic")
+}
+
+/// A WebSocket whose session does so with each message, and its peer.
+pub(crate) fn open_with(
+    state: &mut State,
+    receive: impl FnMut(Message<'_>, &mut Outlet<'_>) + 'static,
+) -> (ConnectionKey, TcpStream) {
+    let (key, peer) = open(state);
+    let connection = at(state, key);
+    upgrade(connection);
+    connection.session = Some(Box::new(Scripted(receive)));
+    (key, peer)
+}
+
+struct Scripted<F>(F);
+
+impl<F: FnMut(Message<'_>, &mut Outlet<'_>)> Session for Scripted<F> {
+    fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>) {
+        (self.0)(message, outlet);
     }
 }
 
@@ -70,10 +119,9 @@ pub(crate) fn enter(state: &mut State, key: ConnectionKey, room: RoomId) -> Tick
     let ticket = rooms.room(usize::MAX).unwrap();
     rooms.unanswered += 1;
     let position = position(0);
-    let joined = state.act(key, Now::default(), |actor, _| {
-        actor.joined(ticket, room, &lobby(), position);
+    act(state, key, |actor| {
+        actor.joined(ticket, room, &lobby(), position)
     });
-    joined.unwrap();
     ticket
 }
 
@@ -116,6 +164,13 @@ pub(crate) fn upgrade(connection: &mut Connection) {
     };
     let accept = request.upgrade().unwrap().accept;
     protocol.accept(&accept, None, None, &mut Vec::new());
+}
+
+/// A message of a client.
+pub(crate) fn message(payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    encode_masked(Opcode::Text, true, [1, 2, 3, 4], payload, &mut frame);
+    frame
 }
 
 /// A control frame of a client, under a mask that changes nothing.

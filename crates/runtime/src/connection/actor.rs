@@ -267,3 +267,6 @@ impl Actor<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

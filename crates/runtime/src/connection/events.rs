@@ -196,3 +196,6 @@ impl Actor<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -289,6 +289,18 @@ mod tests {
     use crate::fixture::on_each_driver;
 
     #[test]
+    fn connection_that_cannot_be_watched_is_not_counted() {
+        on_each_driver(async |core| {
+            let state = &mut *core.state.borrow_mut();
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            let admitted = state.admit(&core, Socket::unwatchable(), peer, Admitted::Yes);
+            assert!(admitted.is_err());
+            let opened = state.parts.counters.tally.opened;
+            assert_eq!((opened, state.connections.len()), (0, 0));
+        });
+    }
+
+    #[test]
     fn accepting_that_always_fails_ends_a_turn_and_does_not_keep_the_core_from_stopping() {
         on_each_driver(async |core| {
             core.state.borrow().parts.admission.open(Some(10), 100);

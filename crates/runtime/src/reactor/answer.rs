@@ -196,3 +196,29 @@ fn thread_time() -> Duration {
         time.tv_nsec.unsigned_abs() as u32,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use crate::fixture::{on_each_driver, open};
+
+    #[test]
+    fn connections_beyond_what_one_look_takes_in_are_seen_by_the_next() {
+        on_each_driver(async |core| {
+            let state = &mut *core.state.borrow_mut();
+            assert_eq!(state.look_at_connections(2, 9).looked_at, 0);
+            let peers: Vec<_> = (0..5).map(|_| open(state).1).collect();
+            let mut look = |most| {
+                let view = state.look_at_connections(most, 9);
+                assert_eq!((view.of, view.looked_at), (5, most.min(5)));
+                view.oldest.into_iter().map(|view| view.connection)
+            };
+            let seen: HashSet<_> = (0..3).flat_map(|_| look(2)).collect();
+            assert_eq!(seen.len(), 5);
+            let seen: HashSet<_> = look(9).collect();
+            assert_eq!(seen.len(), 5);
+            drop(peers);
+        });
+    }
+}

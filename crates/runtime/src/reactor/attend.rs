@@ -92,3 +92,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

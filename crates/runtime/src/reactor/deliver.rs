@@ -272,3 +272,6 @@ fn bytes_of(delivery: &Delivery) -> usize {
         _ => publication_bytes(0),
     }
 }
+
+#[cfg(test)]
+mod tests;

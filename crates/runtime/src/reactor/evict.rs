@@ -148,3 +148,6 @@ fn releasable_bytes(connection: &Connection) -> usize {
         Stage::Over => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

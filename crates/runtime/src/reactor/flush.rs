@@ -135,3 +135,6 @@ impl State {
         self.turn_ns = has_more.then_some(now_ns);
     }
 }
+
+#[cfg(test)]
+mod tests;

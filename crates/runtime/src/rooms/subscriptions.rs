@@ -257,3 +257,6 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+use std::{cell::RefCell, rc::Rc};
+
+use hub::{PublishRefusal, Request, RoomId};
+
+use super::*;
+use crate::{
+    clock::Now,
+    config::Config,
+    connection::{Command, Flow, Unread},
+    fixture::{
+        ROOM, act, asked, at, attend, configure, enter, lobby, message, on_each_driver, open,
+        open_with, position, with_requests,
+    },
+    ids::ConnectionKey,
+    reactor::State,
+    rooms::{Ticket, publication_bytes},
+};
+
+#[test]
+fn connection_waits_from_a_full_window_on() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let config = Config {
+            publish_window_bytes: 1000,
+            ..Config::default()
+        };
+        configure(state, config);
+        let (key, _peer) = open(state);
+        for (bytes, expected) in [
+            (999, None),
+            (1000, Some(Wait::Window)),
+            (1001, Some(Wait::Window)),
+        ] {
+            at(state, key).rooms.window_bytes = bytes;
+            let wait = act(state, key, |actor| actor.must_wait());
+            assert_eq!(wait, expected, "{bytes}");
+        }
+    });
+}
+
+fn wait_of(state: &mut State, key: ConnectionKey) -> Option<Wait> {
+    at(state, key).pause.map(|pause| pause.wait)
+}
+
+/// Fills the home, or empties it again and takes its requests.
+fn fill(state: &mut State) {
+    state.parts.rooms.requests.allow(1);
+    let core = state.parts.id;
+    let other = RoomId { token: 9, ..ROOM };
+    let leave = Request::Leave { room: other, core };
+    state.parts.rooms.requests.push(leave);
+}
+
+/// The home takes what waits for it; whoever waited for that has another turn.
+fn send(state: &mut State) -> Vec<ConnectionKey> {
+    let (resumed, blocked) = state.parts.rooms.requests.send();
+    assert!(blocked.is_empty());
+    for key in &resumed {
+        act(state, *key, |actor| actor.raise());
+    }
+    resumed
+}
+
+#[test]
+fn publication_as_large_as_the_window_that_its_home_has_no_room_for_is_sent_later() {
+    with_requests(async |core, mailbox| {
+        let state = &mut *core.state.borrow_mut();
+        let (key, _peer) = open_with(state, |message, outlet| {
+            let room = outlet.room().unwrap();
+            assert!(
+                outlet
+                    .publish(room, message.kind, message.payload)
+                    .is_some()
+            );
+        });
+        enter(state, key, ROOM);
+        fill(state);
+        let config = Config {
+            publish_window_bytes: 1_000,
+            ..Config::default()
+        };
+        configure(state, config);
+        let large = [b'x'; 1_000];
+        let both = [message(&large), message(b"behind it")].concat();
+        at(state, key).unread = Unread::of(&both);
+        assert_eq!(attend(state, key), Flow::Wait);
+        assert_eq!(wait_of(state, key), Some(Wait::Home));
+        let held = at(state, key).rooms.held_bytes();
+        assert_eq!(held, publication_bytes(large.len()));
+        assert!(at(state, key).held.unfinished > held, "it counts");
+        assert_eq!(send(state), [key]);
+        assert_eq!(mailbox.try_iter().flatten().count(), 1);
+        // It goes, and the window is full of it.
+        assert_eq!(attend(state, key), Flow::Wait);
+        assert_eq!(wait_of(state, key), Some(Wait::Window));
+        let sent = asked(state, &mailbox);
+        let [Request::Publish { ticket, .. }] = &sent[..] else {
+            panic!("{sent:?}");
+        };
+        let (ticket, bytes) = Ticket::of(*ticket);
+        assert_eq!(bytes as usize, publication_bytes(large.len()));
+        at(state, key).is_listed = false;
+        act(state, key, |actor| {
+            actor.published(ticket, bytes as usize, Ok(position(1)));
+        });
+        assert!(at(state, key).is_listed, "it reads on");
+        assert_eq!(attend(state, key), Flow::Wait);
+        assert_eq!(wait_of(state, key), None);
+        assert!(matches!(
+            asked(state, &mailbox)[..],
+            [Request::Publish { .. }]
+        ));
+    });
+}
+
+#[test]
+fn later_messages_stay_unread_until_all_that_was_asked_for_is_answered() {
+    with_requests(async |core, mailbox| {
+        let state = &mut *core.state.borrow_mut();
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let hears = heard.clone();
+        let (key, _peer) = open_with(state, move |message, outlet| {
+            hears.borrow_mut().push(message.payload.to_vec());
+            if message.payload == b"join and wait" {
+                outlet.join(lobby()).unwrap();
+                outlet.publish_to(lobby(), message.kind, b"hello");
+                outlet.wait();
+            }
+        });
+        // No home has room at first: the answers come of requests that are kept.
+        fill(state);
+        let both = [message(b"join and wait"), message(b"behind it")].concat();
+        at(state, key).unread = Unread::of(&both);
+        assert_eq!(attend(state, key), Flow::Wait);
+        assert_eq!(wait_of(state, key), Some(Wait::Home));
+        send(state);
+        drop(mailbox.drain());
+        state.parts.rooms.requests.allow(usize::MAX);
+        assert_eq!(attend(state, key), Flow::Wait);
+        assert_eq!(wait_of(state, key), Some(Wait::Answers));
+        let sent = asked(state, &mailbox);
+        let [
+            Request::Join { ticket: join, .. },
+            Request::Publish {
+                ticket: publication,
+                ..
+            },
+        ] = sent[..]
+        else {
+            panic!("{sent:?}");
+        };
+        let (join, publication) = (Ticket::of(join), Ticket::of(publication));
+        assert_ne!(join.0, publication.0);
+        at(state, key).is_listed = false;
+        act(state, key, |actor| {
+            actor.joined(join.0, ROOM, &lobby(), position(0));
+        });
+        assert!(!at(state, key).is_listed, "one answer is not all");
+        attend(state, key);
+        assert_eq!(heard.borrow().len(), 1);
+        act(state, key, |actor| {
+            actor.published(publication.0, publication.1 as usize, Ok(position(1)));
+        });
+        assert!(at(state, key).is_listed);
+        assert_eq!(attend(state, key), Flow::Wait);
+        assert_eq!(heard.borrow()[1..], [b"behind it".to_vec()]);
+        assert_eq!(wait_of(state, key), None);
+    });
+}
+
+#[test]
+fn who_waits_without_having_asked_for_anything_is_read_on() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let heard = Rc::new(RefCell::new(0));
+        let hears = heard.clone();
+        let (key, _peer) = open_with(state, move |_, outlet| {
+            *hears.borrow_mut() += 1;
+            outlet.wait();
+        });
+        at(state, key).unread = Unread::of(&[message(b"one"), message(b"two")].concat());
+        assert_eq!(attend(state, key), Flow::Wait);
+        assert_eq!((*heard.borrow(), wait_of(state, key)), (2, None));
+    });
+}
+
+#[test]
+fn what_a_session_asks_for_outside_of_a_message_waits_for_its_home_too() {
+    with_requests(async |core, mailbox| {
+        let state = &mut *core.state.borrow_mut();
+        let (key, _peer) = open_with(state, |_, _| {});
+        fill(state);
+        act(state, key, |actor| actor.obey(Command::Join(lobby())));
+        assert_eq!(wait_of(state, key), Some(Wait::Home));
+        assert_eq!(send(state), [key]);
+        drop(mailbox.drain());
+        let clock = state.parts.clock;
+        state.attend(clock);
+        assert_eq!(wait_of(state, key), None);
+        let sent = asked(state, &mailbox);
+        assert!(matches!(sent[..], [Request::Join { .. }]), "{sent:?}");
+    });
+}
+
+#[test]
+fn publication_that_is_refused_gives_its_window_back_and_ends_the_connection() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let (key, _peer) = open_with(state, |_, _| {});
+        let ticket = at(state, key).rooms.publication(100);
+        at(state, key).rooms.unanswered = 1;
+        act(state, key, |actor| {
+            actor.published(ticket, 100, Err(PublishRefusal::Busy));
+        });
+        assert_eq!(at(state, key).rooms.window_bytes, 0);
+        assert_eq!(at(state, key).end, Some(EndReason::RoomBusy));
+        assert!(matches!(at(state, key).stage, Stage::Closing { .. }));
+        state.remove(key, Now::default());
+    });
+}

@@ -1,0 +1,219 @@
+use std::net::TcpStream;
+
+use codec::Limits;
+
+use super::*;
+use crate::{
+    connection::Unread,
+    fixture::{ROOM, act, at, configure, enter, on_each_driver, open, say},
+    out::Sending,
+};
+
+fn is_open(state: &State, key: ConnectionKey) -> bool {
+    let connection = state.connections.get(key);
+    connection.is_some_and(|it| matches!(it.stage, Stage::Open { .. }))
+}
+
+fn open_of(state: &State, keys: &[ConnectionKey]) -> Vec<bool> {
+    keys.iter().map(|key| is_open(state, *key)).collect()
+}
+
+fn count_open(state: &State) -> usize {
+    let all = state.connections.iter();
+    all.filter(|it| matches!(it.stage, Stage::Open { .. }))
+        .count()
+}
+
+/// So much waits for a peer that does not read.
+fn wait_for_peer(state: &mut State, key: ConnectionKey, bytes: usize) {
+    let queue = &mut at(state, key).out.queue;
+    *queue.direct() = vec![0x82; bytes];
+    queue.sending = Sending::Blocked { progress_ms: 0 };
+    act(state, key, |_| ());
+}
+
+fn slow(state: &mut State, bytes: usize) -> (ConnectionKey, TcpStream) {
+    let (key, peer) = open(state);
+    wait_for_peer(state, key, bytes);
+    (key, peer)
+}
+
+fn allow_queues(state: &mut State, send_queues_bytes_max: usize) {
+    let config = Config {
+        send_queues_bytes_max,
+        ..Config::default()
+    };
+    configure(state, config);
+}
+
+#[test]
+fn who_keeps_up_is_not_closed_for_news_that_were_not_sent_yet() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let now = Now::default();
+        allow_queues(state, 250_000);
+        let (member, _one) = open(state);
+        enter(state, member, ROOM);
+        let (slow, _other) = slow(state, 100_000);
+        say(state, ROOM, 130_000);
+        assert!(!state.keep_queues_within_bound(now));
+        assert!(is_open(state, slow), "it is not too much yet");
+        say(state, ROOM, 60_000);
+        assert!(!state.parts.may_hold(0));
+        assert!(!state.keep_queues_within_bound(now));
+        assert!(is_open(state, member) && !is_open(state, slow));
+        assert_eq!(at(state, slow).end, Some(EndReason::QueuesFull));
+    });
+}
+
+#[test]
+fn many_who_must_go_are_closed_over_several_turns_down_to_the_low_water_mark() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let now = Now::default();
+        let max = 50 * 10_000;
+        allow_queues(state, max);
+        let (keys, _peers): (Vec<_>, Vec<_>) = (0..400)
+            .map(|number| slow(state, 10_000 + number))
+            .collect();
+        let mut left = vec![count_open(state)];
+        while state.keep_queues_within_bound(now) {
+            if left.len() == 1 {
+                // Who are to go was decided in one look: the order stays, whatever becomes of them.
+                wait_for_peer(state, keys[0], 20_000);
+            }
+            left.push(count_open(state));
+        }
+        left.push(count_open(state));
+        let each = bounds::EVICTIONS;
+        assert_eq!(left[..3], [400, 400 - each, 400 - 2 * each]);
+        let held = state.parts.queues_bytes();
+        let low = low_water(max);
+        assert!((low - 20_000..=low).contains(&held), "{held} of {low}");
+        // The least went last, so that they stay.
+        let stay = *left.last().unwrap();
+        let open = open_of(state, &keys);
+        assert!(open[..stay].iter().all(|is_open| *is_open), "{left:?}");
+        // What comes up to the bound closes nobody.
+        let rest = max - held;
+        let (filler, _peer) = slow(state, rest);
+        assert!(!state.keep_queues_within_bound(now));
+        assert_eq!(count_open(state), stay + 1);
+        wait_for_peer(state, filler, rest + 1);
+        state.keep_queues_within_bound(now);
+        assert!(!is_open(state, filler));
+    });
+}
+
+#[test]
+fn laggard_counts_with_its_lag_and_frees_the_log() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        allow_queues(state, 100_000);
+        let (lags, _one) = open(state);
+        enter(state, lags, ROOM);
+        at(state, lags).out.queue.sending = Sending::Blocked { progress_ms: 0 };
+        let (slow, _other) = slow(state, 20_000);
+        say(state, ROOM, 90_000);
+        state.keep_queues_within_bound(Now::default());
+        assert!(is_open(state, slow) && !is_open(state, lags));
+        assert_eq!(state.parts.rooms.shards.held_bytes(), 0);
+    });
+}
+
+/// Connections that keep so many bytes each of a share of 100,000.
+fn keep(state: &mut State, sizes: &[usize]) -> Vec<ConnectionKey> {
+    configure(state, config(100_000, 10_000));
+    let keep = |bytes: &usize| {
+        let (key, _peer) = open(state);
+        set_kept(state, key, *bytes);
+        key
+    };
+    sizes.iter().map(keep).collect()
+}
+
+fn set_kept(state: &mut State, key: ConnectionKey, bytes: usize) {
+    act(state, key, |actor| {
+        actor.connection.unread = Unread::of(&vec![0; bytes]);
+    });
+}
+
+fn config(unfinished_bytes_max: usize, message_bytes_max: usize) -> Config {
+    let limits = Limits {
+        message_bytes_max,
+        ..Limits::default()
+    };
+    Config {
+        cores: 1,
+        limits,
+        unfinished_bytes_max,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn share_has_room_for_a_message_of_the_most_bytes() {
+    assert_eq!(unfinished_share(&config(100_000, 10_000)), 100_000);
+    assert_eq!(unfinished_share(&config(100_000, 40_000)), 120_000);
+    let of_many = Config {
+        cores: 4,
+        ..config(100_000, 10_000)
+    };
+    assert_eq!(unfinished_share(&of_many), 30_000);
+}
+
+#[test]
+fn what_was_freed_since_it_was_counted_closes_nobody() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let keys = keep(state, &[90_000, 20_000]);
+        set_kept(state, keys[0], 0);
+        assert!(!state.keep_unfinished_within_bound(Now::default()));
+        assert_eq!(open_of(state, &keys), [true, true]);
+        assert_eq!(state.parts.memory.held(Account::Unfinished), 20_000);
+    });
+}
+
+#[test]
+fn holders_of_the_most_are_closed_from_the_first_byte_beyond_the_share() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let now = Now::default();
+        for (sizes, expected, has_more) in [
+            ([30_000, 39_999, 30_000], [true, true, true], false),
+            ([30_000, 40_000, 30_000], [true, true, true], false),
+            ([30_000, 40_001, 30_000], [true, false, true], true),
+            ([60_000, 0, 90_000], [true, true, false], true),
+            ([60_000, 50_001, 50_000], [false, false, true], true),
+            // Down to seven eighths, so that the next byte is not the next look.
+            ([10_000, 45_001, 45_000], [true, false, true], true),
+            ([80_000, 10_000, 10_001], [false, true, true], true),
+            ([5_001, 5_000, 95_000], [true, true, false], true),
+        ] {
+            let keys = keep(state, &sizes);
+            let held = |state: &State| state.parts.memory.held(Account::Unfinished);
+            assert_eq!(held(state), sizes.iter().sum::<usize>());
+            let goes_on = state.keep_unfinished_within_bound(now);
+            assert_eq!(goes_on, has_more, "{sizes:?}");
+            assert_eq!(open_of(state, &keys), expected, "{sizes:?}");
+            // Who is closing takes what is kept in its next turn, and ignores it.
+            for (key, _) in keys.iter().zip(expected).filter(|(_, is_open)| !is_open) {
+                set_kept(state, *key, 0);
+            }
+            assert!(!state.keep_unfinished_within_bound(now));
+            assert_eq!(open_of(state, &keys), expected, "{sizes:?}");
+            keys.iter().for_each(|key| state.remove(*key, now));
+            assert_eq!(held(state), 0);
+        }
+    });
+}
+
+#[test]
+fn no_more_are_closed_in_one_turn_than_are_allowed() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        keep(state, &[10_000; 2 * bounds::EVICTIONS]);
+        assert!(state.keep_unfinished_within_bound(Now::default()));
+        assert_eq!(count_open(state), bounds::EVICTIONS);
+    });
+}

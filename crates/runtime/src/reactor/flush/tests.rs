@@ -1,0 +1,172 @@
+use std::{
+    io::Read,
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use codec::Limits;
+use hub::RoomId;
+
+use super::*;
+use crate::{
+    config::Config,
+    connection::Unread,
+    end::EndReason,
+    fixture::{ROOM, act, at, configure, control, enter, on_each_driver, open, say, upgrade},
+    ids::ConnectionKey,
+    out::{Sending, lag},
+};
+
+const OTHER: RoomId = RoomId { token: 2, ..ROOM };
+
+fn members(state: &mut State, room: RoomId, many: usize) -> (Vec<ConnectionKey>, Vec<TcpStream>) {
+    let all = (0..many).map(|_| {
+        let (key, peer) = open(state);
+        enter(state, key, room);
+        (key, peer)
+    });
+    all.collect()
+}
+
+/// How many of these have been sent all that there is for them.
+fn served(state: &mut State, members: &[ConnectionKey]) -> usize {
+    let State {
+        connections, parts, ..
+    } = state;
+    let has_all = |key: &&ConnectionKey| {
+        let rooms = &connections.get(**key).unwrap().rooms.subscriptions;
+        lag(rooms, &parts.rooms.shards) == 0
+    };
+    members.iter().filter(has_all).count()
+}
+
+#[test]
+fn echo_waits_for_no_more_than_a_slice_of_a_large_room() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let (members, _peers) = members(state, ROOM, 400);
+        let (own, _peer) = open(state);
+        say(state, ROOM, 10);
+        let now = Now::default();
+        // A turn that ends at its first look at the clock.
+        let turn = |state: &mut State| {
+            state.visit_subscribers(&mut Vec::new(), now);
+            state.send_pending(&Meter::begin(core.clock, 0), now)
+        };
+        for _ in 0..3 {
+            assert!(turn(state), "there is more");
+        }
+        let before = served(state, &members);
+        assert_eq!(before, 3 * bounds::SENDS_PER_LOOK);
+        at(state, own).out.queue.direct().extend([0x82, 0]);
+        act(state, own, |actor| actor.queued());
+        while at(state, own).out.queue.sending != Sending::Idle {
+            turn(state);
+        }
+        let meanwhile = served(state, &members) - before;
+        assert!(meanwhile <= 2 * bounds::SLICE_SUBSCRIBERS, "{meanwhile}");
+        while turn(state) {}
+        assert_eq!(served(state, &members), 400);
+    });
+}
+
+#[test]
+fn rooms_with_news_are_sent_to_in_turns_and_each_subscriber_has_all_once() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let (large, _peers) = members(state, ROOM, 200);
+        let (small, _others) = members(state, OTHER, 100);
+        say(state, ROOM, 10);
+        say(state, OTHER, 10);
+        let mut rooms = Vec::new();
+        loop {
+            state.visit_subscribers(&mut Vec::new(), Now::default());
+            let pending = &state.parts.out.pending;
+            if pending.is_empty() {
+                break;
+            }
+            rooms.extend(pending.iter().map(|key| large.contains(key)));
+            let meter = Meter::begin(core.clock, u64::MAX);
+            assert!(!state.send_pending(&meter, Now::default()));
+        }
+        assert_eq!(rooms.len(), 300);
+        rooms.dedup();
+        assert_eq!(rooms[..4], [true, false, true, false]);
+        let served = (served(state, &large), served(state, &small));
+        assert_eq!(served, (200, 100));
+        let frames = 12 * 300;
+        assert_eq!(state.parts.counters.tally.sent_bytes, frames);
+        assert_eq!(state.parts.rooms.shards.held_bytes(), 0);
+    });
+}
+
+#[test]
+fn what_comes_during_a_long_list_does_not_wait_for_its_end() {
+    on_each_driver(async |core| {
+        let (member, _one) = open(&mut core.state.borrow_mut());
+        let (holder, _other) = open(&mut core.state.borrow_mut());
+        {
+            let state = &mut *core.state.borrow_mut();
+            state.parts.out.pending = [member].repeat(400_000).into();
+            state.begin_turn();
+        }
+        monoio::spawn(run(core.clone()));
+        core.turnstile.pass().await;
+        {
+            let state = &mut *core.state.borrow_mut();
+            state.parts.rooms.requests.ask_rooms(1, flume::bounded(1).0);
+            let config = Config {
+                unfinished_bytes_max: 1000,
+                limits: Limits {
+                    message_bytes_max: 100,
+                    ..Limits::default()
+                },
+                ..Config::default()
+            };
+            configure(state, config);
+            at(state, holder).unread = Unread::of(&[0; 1001]);
+            act(state, holder, |_| ());
+        }
+        for _ in 0..4 {
+            core.turnstile.pass().await;
+        }
+        let state = &mut *core.state.borrow_mut();
+        assert_eq!(state.depths.batches().0, 1);
+        let end = at(state, holder).end;
+        assert_eq!(end, Some(EndReason::UnfinishedFull));
+        assert!(
+            !state.parts.out.pending.is_empty(),
+            "the list was too short"
+        );
+        state.parts.out.pending.clear();
+    });
+}
+
+#[test]
+fn pong_that_is_owed_leaves_with_what_another_try_at_a_full_socket_sends() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let (key, mut peer) = open(state);
+        upgrade(at(state, key));
+        *at(state, key).out.queue.direct() = vec![0x82; 16 << 20];
+        act(state, key, |actor| actor.transmit());
+        assert!(at(state, key).out.queue.sending.is_blocked());
+        let mut ping = control(9, b"owed");
+        let limits = Limits::default();
+        let connection = state.connections.get_mut(key).unwrap();
+        let inflater = &mut state.inbound.inflater;
+        let step = connection.protocol.receive(&mut ping, &limits, inflater);
+        assert!(matches!(step.event, Some(codec::Event::Ping(_))));
+
+        peer.set_nonblocking(true).unwrap();
+        let mut received = Vec::new();
+        let until = Instant::now() + Duration::from_secs(60);
+        while at(state, key).out.queue.sending != Sending::Idle {
+            assert!(Instant::now() < until, "{} bytes came", received.len());
+            let _ = peer.read_to_end(&mut received);
+            act(state, key, |actor| actor.nudge());
+        }
+        let _ = peer.read_to_end(&mut received);
+        assert!(received.ends_with(b"\x8a\x04owed"));
+    });
+}

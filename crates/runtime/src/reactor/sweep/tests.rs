@@ -1,0 +1,96 @@
+use std::io::Write;
+
+use super::*;
+use crate::{
+    connection::{Heartbeat, Last, Stage},
+    end::EndReason,
+    fixture::{at, control, on_each_driver, open, upgrade},
+    reactor::attend,
+};
+
+#[test]
+fn many_whose_time_has_come_are_reset_over_several_turns() {
+    const MANY: usize = 2 * bounds::DUE + 1;
+    on_each_driver(async |core| {
+        for _ in 0..MANY {
+            let state = &mut *core.state.borrow_mut();
+            let (key, _) = open(state);
+            at(state, key).stage = Stage::Closing {
+                deadline_ms: 0,
+                last: Last::PeerClose,
+            };
+        }
+        let sweeping = core.clone();
+        let now = Now { ns: 0, ms: 1 };
+        monoio::spawn(async move { sweeping.sweep(now, 0).await });
+        let over = || {
+            let state = core.state.borrow();
+            let all = state.connections.iter();
+            all.filter(|it| matches!(it.stage, Stage::Over)).count()
+        };
+        let mut before = 0;
+        for _ in 0..MANY {
+            core.turnstile.pass().await;
+            let in_turn = over() - before;
+            assert!(in_turn <= bounds::DUE, "{in_turn} in one turn");
+            before += in_turn;
+        }
+        assert_eq!(before, MANY);
+    });
+}
+
+/// Sweeps when the time of a pong has come that has arrived, or not, and was not read yet.
+async fn sweep_at_the_deadline(core: &Rc<Core>, has_arrived: bool) -> Option<EndReason> {
+    let payload = *b"ping";
+    let (key, mut peer) = open(&mut core.state.borrow_mut());
+    {
+        let state = &mut *core.state.borrow_mut();
+        let connection = at(state, key);
+        upgrade(connection);
+        let deadline_ms = 1000;
+        connection.stage = Stage::Open {
+            heartbeat: Heartbeat::PongBy {
+                deadline_ms,
+                payload,
+            },
+        };
+        core.poller.watch(&connection.socket, key).unwrap();
+    }
+    if has_arrived {
+        peer.write_all(&control(10, &payload)).unwrap();
+    }
+    let now = Now { ns: 0, ms: 1000 };
+    core.sweep(now, 999).await;
+    let state = core.state.borrow();
+    state.connections.get(key).and_then(|it| it.end)
+}
+
+#[test]
+fn what_has_arrived_is_read_before_a_deadline_is_acted_on() {
+    on_each_driver(async |core| {
+        // Waits for attention.
+        monoio::spawn(attend::run(core.clone()));
+        core.turnstile.pass().await;
+        assert_eq!(sweep_at_the_deadline(&core, true).await, None);
+        let end = sweep_at_the_deadline(&core, false).await;
+        assert_eq!(end, Some(EndReason::PongTimeout));
+    });
+}
+
+#[test]
+fn connection_whose_time_was_put_off_since_the_look_stays() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let (key, _peer) = open(state);
+        at(state, key).stage = Stage::Handshake { deadline_ms: 0 };
+        let now = Now { ns: 0, ms: 1 };
+        let mut sweep = state.begin_sweep(now, 1);
+        assert!(!state.look(&mut sweep, now));
+        assert_eq!(sweep.due, [key]);
+        let heartbeat = Heartbeat::PingAt(u64::MAX);
+        at(state, key).stage = Stage::Open { heartbeat };
+        state.carry_out(&sweep.due, sweep.time);
+        assert!(matches!(at(state, key).stage, Stage::Open { .. }));
+        assert_eq!(at(state, key).end, None);
+    });
+}
