@@ -129,7 +129,7 @@ impl Connection {
         let sending = self.sending_due(timeouts, time.now_ms);
         match (self.pause, sending) {
             (None, None) => heartbeat_due(heartbeat, self.has_unread(), time),
-            (pause, sending) => sending.or(pause_due(pause?, timeouts, time.now_ms)),
+            (pause, sending) => sending.or_else(|| pause_due(pause?, timeouts, time.now_ms)),
         }
     }
 
@@ -195,82 +195,4 @@ fn heartbeat_due(heartbeat: &Heartbeat, has_unread: bool, time: SweepTime) -> Op
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn peer_that_always_sends_more_is_spared_once() {
-        let time = SweepTime {
-            now_ms: 100,
-            before_ms: 90,
-            age_set_ms: 0,
-        };
-        for (deadline_ms, is_silent, has_more) in [
-            (101, false, false),
-            (100, true, false),
-            (91, true, false),
-            (90, true, true),
-        ] {
-            let judged =
-                [false, true].map(|has_unread| time.was_silent_until(deadline_ms, has_unread));
-            assert_eq!(judged, [is_silent, has_more], "{deadline_ms}");
-        }
-    }
-
-    /// A thousand connections, and the age of ten seconds.
-    fn thousand_of_ten_seconds() -> (Vec<ConnectionKey>, Timeouts) {
-        let timeouts = Timeouts {
-            connection_age: Some(Duration::from_secs(10)),
-            ..Timeouts::default()
-        };
-        let keys = (0..1_000).map(|slot| ConnectionKey::new(slot as u64 + 1, slot));
-        (keys.collect(), timeouts)
-    }
-
-    fn at(now_ms: u64, age_set_ms: u64) -> SweepTime {
-        SweepTime {
-            now_ms,
-            before_ms: now_ms,
-            age_set_ms,
-        }
-    }
-
-    #[test]
-    fn age_is_reached_from_nine_to_eleven_tenths_spread_over_connections() {
-        let (keys, timeouts) = thousand_of_ten_seconds();
-        let aged = |accepted_ms: u64, age_ms: u64| {
-            let time = at(accepted_ms + age_ms, 0);
-            let aged = |key: &&_| is_aged(**key, accepted_ms, &timeouts, time);
-            keys.iter().filter(aged).count()
-        };
-        for accepted_ms in [0, 12_345] {
-            assert_eq!(aged(accepted_ms, 8_999), 0);
-            for (age_ms, expected) in [(9_500, 250), (10_000, 500), (10_500, 750)] {
-                let count = aged(accepted_ms, age_ms);
-                assert!(count.abs_diff(expected) < 100, "{count} after {age_ms} ms");
-            }
-            assert_eq!(aged(accepted_ms, 11_000), 1_000);
-        }
-    }
-
-    #[test]
-    fn age_that_is_set_late_is_spread_from_then_on() {
-        let (keys, timeouts) = thousand_of_ten_seconds();
-        let aged = |now_ms| {
-            let time = at(now_ms, 60_000);
-            let aged = |key: &&_| is_aged(**key, 0, &timeouts, time);
-            keys.iter().filter(aged).count()
-        };
-        assert!(aged(60_010) < 50, "{} at once", aged(60_010));
-        assert!(aged(61_000).abs_diff(500) < 100);
-        assert_eq!(aged(62_000), 1_000);
-    }
-
-    #[test]
-    fn age_is_no_reason_unless_it_is_configured() {
-        let key = ConnectionKey::new(1, 0);
-        assert!(!is_aged(key, 0, &Timeouts::default(), at(u64::MAX, 0)));
-    }
-}
+mod tests;

@@ -174,3 +174,6 @@ impl Memberships {
         self.rare.get_or_insert_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,4 +146,28 @@ mod tests {
             }
         }
     }
+
+    /// What is kept depends on how far the slowest is behind, and not on how many readers there are.
+    #[test]
+    fn one_that_lags_takes_a_counter_for_each_step_however_many_readers_there_are() {
+        for many in [1, 100_000] {
+            let mut readers = Readers::default();
+            for _ in 0..many {
+                readers.enter();
+            }
+            let mut head = 0;
+            while head < 100 * STEP_BYTES {
+                readers.fall_behind(head);
+                head += STEP_BYTES / 2;
+                // All but one have read everything by the end of the turn.
+                for _ in 1..many {
+                    readers.advance(head - STEP_BYTES / 2, head, head);
+                }
+                assert!(readers.steps.len() as u64 <= head / STEP_BYTES + 1);
+            }
+            assert_eq!(readers.tail(), Some(0));
+            readers.leave(0, head);
+            assert_eq!((readers.tail(), readers.steps.capacity()), (None, 0));
+        }
+    }
 }
