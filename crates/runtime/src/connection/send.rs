@@ -269,3 +269,6 @@ impl Actor<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

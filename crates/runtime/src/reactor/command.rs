@@ -90,3 +90,98 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use codec::{CloseCode, Kind};
+    use hub::CoreId;
+
+    use super::*;
+    use crate::{
+        connection::{Last, Stage},
+        end::EndReason,
+        fixture::{ROOM, act, at, enter, lobby, on_each_driver, open_with},
+    };
+
+    #[test]
+    fn command_for_which_there_is_no_room_is_refused_at_once() {
+        let (one, of_one) = flume::bounded(1);
+        let (other, of_other) = flume::bounded(2);
+        let commander = Commander {
+            cores: vec![one, other],
+        };
+        let on = |core| ConnectionKey::new(1, 0).on(CoreId(core));
+        let say = || Command::Say(Kind::Text, "hello".into());
+        assert_eq!(commander.connection(on(0), say()), Ok(()));
+        assert_eq!(commander.connection(on(0), say()), Err(CommandRefused));
+        assert_eq!(commander.connection(on(2), say()), Err(CommandRefused));
+        // One core is full, the other has got it.
+        assert_eq!(commander.user("ann", say()), Err(CommandRefused));
+        assert_eq!((of_one.len(), of_other.len()), (1, 1));
+        drop(of_one.drain());
+        assert_eq!(commander.user("ann", say()), Ok(()));
+        assert_eq!((of_one.len(), of_other.len()), (1, 2));
+        drop(of_one);
+        assert_eq!(commander.connection(on(0), say()), Err(CommandRefused));
+    }
+
+    #[test]
+    fn commands_reach_the_connections_they_are_for_and_no_others() {
+        on_each_driver(async |core| {
+            let (commands, mailbox) = flume::unbounded();
+            let commander = Commander {
+                cores: vec![commands],
+            };
+            monoio::spawn(run(core.clone(), mailbox));
+            let opened: Vec<_> = (0..4)
+                .map(|_| open_with(&mut core.state.borrow_mut(), |_, _| {}))
+                .collect();
+            let keys: Vec<_> = opened.iter().map(|(key, _)| *key).collect();
+            {
+                let state = &mut *core.state.borrow_mut();
+                for key in &keys[1..] {
+                    act(state, *key, |actor| {
+                        actor.obey(Command::Say(Kind::Text, "".into()));
+                    });
+                    enter(state, *key, ROOM);
+                }
+                for key in &keys[2..] {
+                    state.parts.users.enter(&"ann".into(), *key);
+                }
+                let deadline_ms = u64::MAX;
+                let last = Last::PeerClose;
+                at(state, keys[3]).stage = Stage::Closing { deadline_ms, last };
+            }
+            let id = |number: usize| keys[number].on(core.id);
+            let bye = Command::Close(CloseCode::NORMAL, "bye");
+            commander.connection(id(0), bye.clone()).unwrap();
+            commander
+                .connection(id(1), Command::Leave(lobby()))
+                .unwrap();
+            commander
+                .user("ann", Command::Say(Kind::Text, "hello".into()))
+                .unwrap();
+            let gone = ConnectionKey::new(99, 0).on(core.id);
+            commander.connection(gone, bye).unwrap();
+            while !commander.cores[0].is_empty() {
+                core.turnstile.pass().await;
+            }
+            core.turnstile.pass().await;
+            let state = &mut *core.state.borrow_mut();
+            let closed = EndReason::SessionClosed(CloseCode::NORMAL, "bye");
+            let ends: Vec<_> = keys.iter().map(|key| at(state, *key).end).collect();
+            assert_eq!(ends, [Some(closed), None, None, None]);
+            let rooms: Vec<_> = keys
+                .iter()
+                .map(|key| at(state, *key).rooms.subscriptions.len())
+                .collect();
+            assert_eq!(rooms, [0, 0, 1, 1]);
+            let said = |state: &mut State, number: usize| {
+                let out = at(state, keys[number]).out.queue.direct();
+                out.ends_with(b"\x81\x05hello")
+            };
+            assert!(said(state, 2), "it is open and of that user");
+            assert!(!said(state, 1) && !said(state, 3));
+        });
+    }
+}

@@ -150,7 +150,7 @@ mod tests {
     /// What is kept depends on how far the slowest is behind, and not on how many readers there are.
     #[test]
     fn one_that_lags_takes_a_counter_for_each_step_however_many_readers_there_are() {
-        for many in [1, 100_000] {
+        for many in [1, 1_000] {
             let mut readers = Readers::default();
             for _ in 0..many {
                 readers.enter();

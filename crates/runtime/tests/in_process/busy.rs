@@ -2,10 +2,9 @@
 
 use std::{thread, time::Duration};
 
-use codec::Kind;
 use runtime::{DriverChoice, Outlet};
 
-use crate::harness::{App, Client, start_with};
+use crate::harness::{App, Client, publish, start_with};
 
 on_both_drivers![publishers_of_a_room_that_takes_nothing_are_closed_with_1013];
 
@@ -20,7 +19,7 @@ fn receive(text: &str, outlet: &mut Outlet<'_>) {
     match text {
         "stand still" => thread::sleep(STANDSTILL),
         _ => {
-            outlet.publish(Kind::Text, text.as_bytes());
+            publish(text, outlet);
         }
     }
 }

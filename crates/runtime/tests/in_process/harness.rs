@@ -9,10 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use codec::{Message, Request};
+use codec::{Kind, Message, Request};
 use hub::RoomName;
 use runtime::{
-    Answer, Application, Config, DriverChoice, Opening, Outlet, Route, Server, Session, Timeouts,
+    Answer, Application, BodyForm, Config, DriverChoice, Lag, Opening, Outlet, Route, Server,
+    Session, Ticket, Timeouts,
 };
 use tungstenite::{Error, WebSocket};
 
@@ -46,6 +47,11 @@ impl App {
     }
 }
 
+/// Publishes a text in the room that the connection was opened in, if there is one.
+pub fn publish(text: &str, outlet: &mut Outlet<'_>) -> Option<Ticket> {
+    outlet.publish(outlet.room()?, Kind::Text, text.as_bytes())
+}
+
 struct Scripted {
     receive: Receive,
     closed: Closed,
@@ -67,6 +73,8 @@ impl Application for App {
             protocol: "scripted",
             subprotocol: None,
             room: room.map(|name| RoomName::new(name).unwrap()),
+            body: BodyForm::RAW,
+            lag: Lag::Close,
             session: Box::new(Scripted {
                 receive: self.receive,
                 closed: self.closed,

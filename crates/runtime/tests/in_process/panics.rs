@@ -3,7 +3,7 @@
 use codec::{CloseCode, Kind};
 use runtime::{DriverChoice, Outlet};
 
-use crate::harness::{App, start};
+use crate::harness::{App, publish, start};
 
 on_both_drivers![
     session_that_panics_closes_its_connection_alone_with_1011,
@@ -19,7 +19,7 @@ fn receive(text: &str, outlet: &mut Outlet<'_>) {
     match text {
         "panic" => panic!("as the test wants it"),
         _ if text.starts_with("all") => {
-            outlet.publish(Kind::Text, text.as_bytes());
+            publish(text, outlet);
         }
         _ => outlet.send(Kind::Text, text.as_bytes()),
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use codec::{CloseCode, Kind};
 use runtime::{Config, DriverChoice, Server, StartError};
 
-use crate::harness::{App, start};
+use crate::harness::{App, publish, start};
 
 on_both_drivers![
     close_sends_what_came_before_then_its_code_and_text,
@@ -36,8 +36,7 @@ fn close_sends_what_came_before_then_its_code_and_text(driver: DriverChoice) {
 
 fn publish_without_a_room_says_so(driver: DriverChoice) {
     let app = App::new(|text, outlet| {
-        let was_published = outlet.publish(Kind::Text, text.as_bytes());
-        if !was_published {
+        if publish(text, outlet).is_none() {
             outlet.send(Kind::Text, b"there is no room");
         }
     });
