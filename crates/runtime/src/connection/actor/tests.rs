@@ -1,3 +1,5 @@
+//! Tests of a turn: what it takes of what has arrived.
+
 use std::net::TcpStream;
 
 use codec::{

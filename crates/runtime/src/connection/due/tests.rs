@@ -1,3 +1,5 @@
+//! Tests of the deadlines of a connection, in set time.
+
 use std::time::Duration;
 
 use super::*;

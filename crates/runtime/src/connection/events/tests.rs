@@ -1,3 +1,5 @@
+//! Tests of what a connection waits for before it takes another message.
+
 use std::{cell::RefCell, rc::Rc};
 
 use hub::{PublishRefusal, Request, RoomId};
@@ -84,7 +86,7 @@ fn publication_as_large_as_the_window_that_its_home_has_no_room_for_is_sent_late
         let both = [message(&large), message(b"behind it")].concat();
         at(state, key).unread = Unread::of(&both);
         assert_eq!(attend(state, key), Flow::Wait);
-        assert_eq!(wait_of(state, key), Some(Wait::Home));
+        assert_eq!(wait_of(state, key), Some(Wait::Window));
         let held = at(state, key).rooms.held_bytes();
         assert_eq!(held, publication_bytes(large.len()));
         assert!(at(state, key).held.unfinished > held, "it counts");
@@ -132,7 +134,7 @@ fn later_messages_stay_unread_until_all_that_was_asked_for_is_answered() {
         let both = [message(b"join and wait"), message(b"behind it")].concat();
         at(state, key).unread = Unread::of(&both);
         assert_eq!(attend(state, key), Flow::Wait);
-        assert_eq!(wait_of(state, key), Some(Wait::Home));
+        assert_eq!(wait_of(state, key), Some(Wait::Answers));
         send(state);
         drop(mailbox.drain());
         state.parts.rooms.requests.allow(usize::MAX);

@@ -1,3 +1,5 @@
+//! Tests of what a connection asks of its rooms and awaits.
+
 use std::{collections::HashSet, hash::RandomState, rc::Rc};
 
 use flume::Receiver;

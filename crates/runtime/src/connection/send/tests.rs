@@ -1,3 +1,5 @@
+//! Tests of peers that do not read as fast as their room speaks.
+
 use std::{cell::RefCell, io::Read, net::TcpStream, rc::Rc, time::Instant};
 
 use codec::Message;

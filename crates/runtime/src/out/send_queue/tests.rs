@@ -1,3 +1,5 @@
+//! Tests of plans and what has left of them, split at every byte.
+
 use codec::Kind;
 use hub::RoomId;
 
@@ -85,7 +87,7 @@ const DIRECT: u8 = 3;
 fn send_in_pieces(mut piece: impl FnMut() -> usize, mut random: Random) -> Vec<Vec<u8>> {
     let mut peer = Peer::default();
     let slots = [0, 1, 2].map(|number| peer.join(room(number)).0.slot());
-    let mut said = vec![0; 4];
+    let mut said = [0; 4];
     let mut steps = 0;
     loop {
         let is_empty = peer.send(piece());

@@ -1,3 +1,5 @@
+//! Tests of who is attended to, and in which order.
+
 use std::{cell::RefCell, net::TcpStream, rc::Rc};
 
 use codec::Kind;

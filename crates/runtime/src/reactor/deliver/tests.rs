@@ -1,3 +1,5 @@
+//! Tests of deliveries: into logs, parked, and to whom they answer.
+
 use std::{
     io::Read,
     net::TcpStream,

@@ -1,3 +1,5 @@
+//! Tests of who goes when memory is short, and how many of them.
+
 use std::net::TcpStream;
 
 use codec::Limits;

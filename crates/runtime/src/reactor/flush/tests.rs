@@ -1,3 +1,5 @@
+//! Tests of the end of a turn: nobody waits for a large room.
+
 use std::{
     io::Read,
     net::TcpStream,

@@ -1,3 +1,5 @@
+//! Tests of sweeps: many whose time has come, and what arrives just before.
+
 use std::io::Write;
 
 use super::*;

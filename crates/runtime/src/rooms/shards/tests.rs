@@ -1,3 +1,5 @@
+//! Tests of rooms on one core: rounds, parked deliveries, memory.
+
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! Tests of a connection's rooms against a naive list.
+
 use std::collections::BTreeMap;
 
 use super::*;
