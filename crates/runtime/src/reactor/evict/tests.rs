@@ -187,10 +187,8 @@ fn holders_of_the_most_are_closed_from_the_first_byte_beyond_the_share() {
             ([30_000, 40_001, 30_000], [true, false, true], true),
             ([60_000, 0, 90_000], [true, true, false], true),
             ([60_000, 50_001, 50_000], [false, false, true], true),
-            // Down to seven eighths, so that the next byte is not the next look.
-            ([10_000, 45_001, 45_000], [true, false, true], true),
-            ([80_000, 10_000, 10_001], [false, true, true], true),
-            ([5_001, 5_000, 95_000], [true, true, false], true),
+            // Down to seven eighths, so that the next byte is not the next look: one would be enough here.
+            ([50_000, 50_001, 49_999], [false, false, true], true),
         ] {
             let keys = keep(state, &sizes);
             let held = |state: &State| state.parts.memory.held(Account::Unfinished);
