@@ -22,6 +22,10 @@ pub(crate) struct Now {
     pub(crate) ms: u64,
 }
 
+/// A moment of the last 49 days in four bytes: the low bits of [`Now::ms`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecentMs(u32);
+
 /// Tells the time in which a core ran from the time in which it stood still.
 #[derive(Debug, Default)]
 pub(crate) struct RunningTime {
@@ -41,6 +45,18 @@ impl Clock {
     /// Nanoseconds since the process started.
     pub(crate) fn ns(self) -> u64 {
         self.started.elapsed().as_nanos() as u64
+    }
+}
+
+impl RecentMs {
+    /// That moment, in milliseconds of deadlines.
+    pub(crate) fn at(ms: u64) -> Self {
+        Self(ms as u32)
+    }
+
+    /// How long ago it was, in milliseconds.
+    pub(crate) fn ago_ms(self, now_ms: u64) -> u64 {
+        u64::from((now_ms as u32).wrapping_sub(self.0))
     }
 }
 
@@ -69,6 +85,21 @@ pub(crate) fn ms(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn recent_moment_is_as_long_ago_as_it_was_across_the_wrap() {
+        for ms in [
+            0,
+            5,
+            u64::from(u32::MAX) - 1,
+            u64::from(u32::MAX) + 7,
+            u64::MAX / 2,
+        ] {
+            for ago_ms in [0, 1, 5_000, 4_000_000_000] {
+                assert_eq!(RecentMs::at(ms).ago_ms(ms + ago_ms), ago_ms, "{ms}");
+            }
+        }
+    }
 
     #[test]
     fn deadlines_stand_still_only_while_nothing_runs() {

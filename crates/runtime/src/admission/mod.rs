@@ -3,6 +3,7 @@
 mod addresses;
 mod counts;
 mod forwarded;
+mod peer;
 mod proxy_protocol;
 mod rates;
 
@@ -10,6 +11,7 @@ pub use addresses::AddressLimits;
 pub(crate) use addresses::{Entered, Excess, Network};
 pub(crate) use counts::{Admission, Admitted, Refusal, connections_possible};
 pub use forwarded::{Proxies, ProxyHeader};
+pub(crate) use peer::Peer;
 pub(crate) use proxy_protocol::{Advanced, Header, looks_like_http};
 pub(crate) use rates::Bucket;
 pub use rates::Rate;

@@ -4,13 +4,14 @@
 //! receive is kept and the socket is not read until the wait is over. It is kept for a turn, too, when
 //! taking it costs more than the connection's share of one.
 
-use std::mem;
+use std::{mem, net::SocketAddr};
 
 use codec::Inflater;
 use tracing::debug;
 
 use super::{Arrival, Connection, Last, Parts, Stage, Unread, Wait};
 use crate::{
+    admission::Header,
     clock::{Now, ms},
     end::EndReason,
     io::{Arrivals, Arrived, Received},
@@ -88,10 +89,10 @@ impl Actor<'_> {
         let is_measured = self.connection.has_compression();
         let mut share = Share::new(is_measured.then(|| self.parts.clock.ns()));
         if has_kept {
-            let mut unread = mem::take(&mut self.connection.unread);
+            let mut unread = self.connection.rare.take_unread();
             let Taken { bytes, flow } = self.take(&mut share, unread.rest(), &mut inbound.inflater);
             unread.advance(bytes);
-            self.connection.unread = unread;
+            self.connection.rare.keep_unread(unread);
             if flow != Flow::More || share.is_used_up() {
                 return flow;
             }
@@ -108,7 +109,7 @@ impl Actor<'_> {
             return Flow::Wait;
         }
         let Inbound { arrivals, inflater } = inbound;
-        let header = connection.origin.client.header_bytes();
+        let header = connection.rare.header().map(Header::missing_bytes);
         let received = match header {
             None => {
                 let peer = connection.arrival.peer_stream();
@@ -129,7 +130,8 @@ impl Actor<'_> {
                 let received = &mut arrivals.plain[..bytes];
                 let Taken { bytes, flow } = self.take(share, received, inflater);
                 if bytes < received.len() {
-                    self.connection.unread = Unread::of(&received[bytes..]);
+                    let rest = Unread::of(&received[bytes..]);
+                    self.connection.rare.keep_unread(rest);
                 }
                 flow
             }
@@ -144,7 +146,7 @@ impl Actor<'_> {
 
     /// No bytes for the protocol have come, for now or for ever.
     fn received_nothing(&mut self, arrived: Arrived) -> Flow {
-        let peer = self.connection.origin.peer;
+        let peer = SocketAddr::from(self.connection.origin.peer);
         match arrived {
             Arrived::End => self.peer_ended(),
             Arrived::TlsFailed(error) => {

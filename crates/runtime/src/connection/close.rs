@@ -7,11 +7,14 @@
 //! | [`finish`](Actor::finish) | a peer that has said its last, or broke a rule |
 //! | [`abort`](Actor::abort) | an end at once, by a reset |
 
+use std::net::SocketAddr;
+
 use codec::{BodyFraming, HandshakeError, Inflater, Phase, ResponseHead};
 use tracing::debug;
 
 use super::{Actor, Answer, Client, Connection, Last, Linger, Parts, Stage};
 use crate::{
+    admission::Network,
     clock::{Now, ms},
     end::{EndReason, Reached, Said},
     memory::Holding,
@@ -75,7 +78,7 @@ impl Actor<'_> {
             Stage::Handshake { .. } if self.connection.reached() == Reached::Nothing => {
                 self.finish(Last::PeerEnd(Linger::Fully), reason);
             }
-            Stage::Handshake { .. } | Stage::Joining { .. } => self.refuse(reason),
+            Stage::Handshake { .. } | Stage::Joining(_) => self.refuse(reason),
             Stage::Open { .. } => self.close_session(reason),
             Stage::Finishing { .. } if matches!(reason, EndReason::Drained | EndReason::Aged) => {}
             Stage::Finishing { last, .. } => self.finish_now(last, reason),
@@ -228,18 +231,22 @@ impl Connection {
     /// drop: its socket closes with it, and its session is the application's code.
     pub(crate) fn undo(&mut self, parts: &mut Parts, now: Now) {
         self.rooms.leave_all(&mut parts.rooms, parts.id);
-        parts.memory.settle(&mut self.held, Holding::default());
+        let mut counted = self.rare.held();
+        parts.memory.settle(&mut counted, Holding::default());
         if let Some(user) = self.rooms.user() {
             parts.users.leave(user, self.key);
         }
         parts.admission.leave(self.origin.admitted);
-        if let Client::Known(Some(network)) = self.origin.client {
+        let peer = SocketAddr::from(self.origin.peer);
+        if (self.origin.client == Client::Known { is_counted: true })
+            && let Some(network) = Network::of(peer.ip())
+        {
             parts.admission.addresses.leave(network, now.ns);
         }
         let gone = EndReason::PeerGone(self.reached());
-        let reason = self.end.unwrap_or(gone);
+        let reason = self.rare.end().unwrap_or(gone);
         parts.counters.count_end(self, reason);
-        debug!(peer = %self.origin.peer, reason = reason.name(), "connection ended");
+        debug!(%peer, reason = reason.name(), "connection ended");
     }
 }
 

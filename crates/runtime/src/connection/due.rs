@@ -1,5 +1,7 @@
 //! The deadlines of one connection: what its time has come for, and doing it.
 
+use std::num::NonZeroU64;
+
 use codec::encode_ping;
 
 use super::{Actor, Connection, Heartbeat, Last, Linger, Pause, Stage, Wait};
@@ -32,7 +34,9 @@ pub(crate) enum Due {
 pub(crate) struct SweepTime {
     pub(crate) now_ms: u64,
     pub(crate) before_ms: u64,
-    /// When the age of connections was last configured.
+    /// In nanoseconds since the process started: ages go on while a core stands still.
+    pub(crate) now_ns: u64,
+    /// When the age of connections was last configured, in milliseconds since the process started.
     pub(crate) age_set_ms: u64,
 }
 
@@ -81,7 +85,8 @@ impl Connection {
         let is_paused = self.pause.is_some();
         let is_blocked = self.out.queue.sending.is_blocked();
         if is_paused && let Some(by_ms) = &mut self.message_by_ms {
-            *by_ms = now.ms + ms(timeouts.message);
+            let later = NonZeroU64::new(now.ms + ms(timeouts.message));
+            *by_ms = later.unwrap_or(*by_ms);
         }
         if (is_paused || is_blocked)
             && let Stage::Open { heartbeat } = &mut self.stage
@@ -98,8 +103,8 @@ impl Connection {
                 self.handshake_overdue(|by_ms| time.was_silent_until(by_ms, has_unread))
                     .map(Due::Close)
             }
-            Stage::Joining { deadline_ms, .. } => time
-                .has_passed(*deadline_ms)
+            Stage::Joining(joining) => time
+                .has_passed(joining.deadline_ms)
                 .then_some(Due::Close(EndReason::JoinRefused)),
             Stage::Open { heartbeat } => self.open_due(heartbeat, timeouts, time),
             Stage::Finishing { deadline_ms, .. } if time.has_passed(*deadline_ms) => {
@@ -114,12 +119,12 @@ impl Connection {
     }
 
     fn open_due(&self, heartbeat: &Heartbeat, timeouts: &Timeouts, time: SweepTime) -> Option<Due> {
-        let accepted_ms = self.origin.accepted_ms;
+        let accepted_ms = self.origin.accepted_ns / 1_000_000;
         if is_aged(self.key, accepted_ms, timeouts, time) {
             return Some(Due::Close(EndReason::Aged));
         }
         if let Some(by_ms) = self.message_by_ms
-            && time.was_silent_until(by_ms, self.has_unread())
+            && time.was_silent_until(by_ms.get(), self.has_unread())
         {
             return Some(Due::Close(EndReason::MessageTimeout));
         }
@@ -157,7 +162,7 @@ impl Connection {
     fn sending_due(&self, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
         match self.out.queue.sending {
             Sending::Idle | Sending::Pending | Sending::Unblocked { .. } => None,
-            Sending::Blocked { progress_ms } if now_ms >= progress_ms + ms(timeouts.write) => {
+            Sending::Blocked { progress } if progress.ago_ms(now_ms) >= ms(timeouts.write) => {
                 Some(Due::Close(EndReason::WriteStalled))
             }
             Sending::Blocked { .. } => Some(Due::Nudge),
@@ -173,14 +178,14 @@ fn is_aged(key: ConnectionKey, accepted_ms: u64, timeouts: &Timeouts, time: Swee
         let age_ms = ms(age);
         let spread_ms = jitter::part(age_ms / 5, key.token());
         let least_ms = (accepted_ms + age_ms - age_ms / 10).max(time.age_set_ms);
-        time.now_ms >= least_ms + spread_ms
+        time.now_ns / 1_000_000 >= least_ms + spread_ms
     })
 }
 
 /// Only rooms have a time for a pause; one for the connection's own queue ends when that has room
 /// or sending stalls.
 fn pause_due(pause: Pause, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
-    let is_over = now_ms >= pause.since_ms + ms(timeouts.pause);
+    let is_over = pause.since.ago_ms(now_ms) >= ms(timeouts.pause);
     let is_for_rooms = matches!(pause.wait, Wait::Window | Wait::Home | Wait::Answers);
     (is_for_rooms && is_over).then_some(Due::Close(EndReason::RoomBusy))
 }

@@ -27,10 +27,10 @@ impl Actor<'_> {
             return self.no_event(consumed, input_bytes);
         };
         self.parts.counters.tally.took(&event);
-        let over = connection
-            .rates
-            .take(&event, &self.parts.config, self.now.ns);
-        if let Some(reason) = over {
+        let config = &self.parts.config;
+        let has_rates = config.message_rate.is_some() || config.control_rate.is_some();
+        if has_rates && let Some(reason) = connection.rare.rates().take(&event, config, self.now.ns)
+        {
             self.close(reason);
             return Progress::Consumed(consumed);
         }
@@ -103,7 +103,7 @@ impl Actor<'_> {
         // First, because what is handed over is what the window waits for.
         let is_held_up = self.hand_over();
         match self.connection.stage {
-            Stage::Joining { .. } => return Some(Wait::Answers),
+            Stage::Joining(_) => return Some(Wait::Answers),
             Stage::Open { .. } => {}
             Stage::Handshake { .. }
             | Stage::Finishing { .. }
@@ -118,7 +118,7 @@ impl Actor<'_> {
             }
         }
         let rooms = &self.connection.rooms;
-        if rooms.window_bytes >= self.parts.config.publish_window_bytes {
+        if rooms.is_window_full(self.parts.config.publish_window_bytes) {
             return Some(Wait::Window);
         }
         if rooms.waits_for_answers {

@@ -54,6 +54,7 @@ pub(super) fn route(request: &Request<'_>, origin: &Origin, parts: &Parts) -> Ro
                     accept: upgrade.accept,
                     opening,
                     room: None,
+                    deadline_ms: 0,
                 };
                 Outcome::Open(Box::new(joining), is_unanswered.then(shown))
             }
@@ -62,9 +63,7 @@ pub(super) fn route(request: &Request<'_>, origin: &Origin, parts: &Parts) -> Ro
     };
     Routed {
         outcome,
-        client: origin
-            .client
-            .told(origin.peer, request, &parts.config.proxies),
+        client: origin.told(request, &parts.config.proxies),
     }
 }
 
@@ -131,7 +130,7 @@ impl Actor<'_> {
         let reason = reason.name();
         if self.parts.counters.notices.admit(reason, self.now.ms) {
             let Shown { origin, path } = shown;
-            let peer = self.connection.origin.peer;
+            let peer = SocketAddr::from(self.connection.origin.peer);
             info!(%peer, reason, status, origin, path, "handshake refused");
         }
     }
@@ -142,7 +141,7 @@ impl Actor<'_> {
         let reason = "subprotocol_unanswered";
         if self.parts.counters.notices.admit(reason, self.now.ms) {
             let Shown { origin, path } = shown;
-            let peer = self.connection.origin.peer;
+            let peer = SocketAddr::from(self.connection.origin.peer);
             info!(%peer, reason, origin, path, "a WebSocket was opened without a subprotocol: none of those asked for is spoken here, and \
                  browsers end it with 1006");
         }
@@ -160,10 +159,8 @@ impl Actor<'_> {
             joining.room = connection.rooms.room(1);
         }
         let ticket = joining.room;
-        connection.stage = Stage::Joining {
-            deadline_ms,
-            joining,
-        };
+        joining.deadline_ms = deadline_ms;
+        connection.stage = Stage::Joining(joining);
         let requests = &mut self.parts.rooms.requests;
         match room.zip(ticket) {
             None => self.open(),
@@ -190,10 +187,12 @@ impl Actor<'_> {
             packing: Packing::agreed(deflate),
         };
         connection.out.lag = joining.opening.lag;
-        connection.out.context = Context::agreed(deflate);
-        let mut held = connection.held;
+        connection.out.set_context(Context::agreed(deflate));
+        let mut counted = connection.rare.held();
+        let mut held = counted;
         held.contexts = deflate.map_or(0, codec::Deflate::contexts_bytes_max);
-        self.parts.memory.settle(&mut connection.held, held);
+        self.parts.memory.settle(&mut counted, held);
+        connection.rare.set_held(counted);
     }
 
     /// The handshake is complete: sends the 101.
@@ -203,7 +202,7 @@ impl Actor<'_> {
         let token = connection.key.token();
         let heartbeat = Heartbeat::first(self.now.ms, interval_ms, token);
         let stage = mem::replace(&mut connection.stage, Stage::Open { heartbeat });
-        let Stage::Joining { joining, .. } = stage else {
+        let Stage::Joining(joining) = stage else {
             connection.stage = stage;
             return;
         };
@@ -222,7 +221,7 @@ impl Actor<'_> {
         let protocols = &self.parts.protocols;
         let entry = protocols.iter().position(|p| *p == opening.protocol);
         connection.origin.entry = entry.and_then(|entry| u8::try_from(entry).ok());
-        debug!(peer = %connection.origin.peer, protocol = opening.protocol, "connection opened");
+        debug!(peer = %SocketAddr::from(connection.origin.peer), protocol = opening.protocol, "connection opened");
         self.count_opened(entry, agreement);
         self.raise();
         self.queued();

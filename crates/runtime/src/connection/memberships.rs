@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Memberships {
     pub(crate) subscriptions: Subscriptions,
     /// Bytes of its publications that no home has ordered yet.
-    pub(crate) window_bytes: usize,
+    pub(crate) window_bytes: u32,
     /// How many of its joins and publications are not answered yet.
     pub(crate) unanswered: u32,
     /// Whether its session is handed no message before all of them are.
@@ -46,7 +46,8 @@ impl Memberships {
 
     /// The next publication's ticket; it takes so many bytes of the window.
     pub(crate) fn publication(&mut self, bytes: usize) -> Ticket {
-        self.window_bytes += bytes;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.window_bytes = self.window_bytes.saturating_add(bytes);
         Ticket::new(self.next_serial(), 0)
     }
 
@@ -55,8 +56,13 @@ impl Memberships {
         self.serial
     }
 
+    /// Whether so much is published and not ordered yet that the connection is not read.
+    pub(crate) fn is_window_full(&self, bytes_max: usize) -> bool {
+        self.window_bytes as usize >= bytes_max
+    }
+
     /// A join or a publication is answered, which gives so many bytes of the window back.
-    pub(crate) fn answered(&mut self, bytes: usize) {
+    pub(crate) fn answered(&mut self, bytes: u32) {
         self.window_bytes = self.window_bytes.saturating_sub(bytes);
         self.unanswered = self.unanswered.saturating_sub(1);
         self.waits_for_answers &= self.unanswered > 0;

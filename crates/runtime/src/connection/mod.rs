@@ -23,6 +23,7 @@ mod outgoing;
 mod outlet;
 mod parts;
 mod pause;
+mod rare;
 mod rooms;
 mod send;
 mod session;
@@ -31,7 +32,7 @@ mod shown;
 mod stage;
 mod users;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroU64};
 
 use codec::Phase;
 
@@ -44,6 +45,7 @@ pub(crate) use self::{
     outgoing::Outgoing,
     parts::{Counters, OutSide, Parts, RoomSide},
     pause::{Pause, Wait},
+    rare::Rare,
     rooms::Fate,
     stage::{Heartbeat, Joining, Last, Linger, Stage},
     users::Users,
@@ -55,12 +57,11 @@ pub use self::{
 };
 
 use crate::{
-    admission::{Admitted, Header, Network},
-    clock::Now,
+    admission::{Admitted, Header, Peer},
+    clock::{Now, RecentMs},
     end::{EndReason, Reached},
     ids::ConnectionKey,
     io::Socket,
-    memory::Holding,
     rooms::Shards,
 };
 
@@ -77,30 +78,25 @@ pub(crate) struct Connection {
     pub(crate) is_listed: bool,
     pub(crate) out: Outgoing,
     pub(crate) rooms: Memberships,
-    pub(crate) rates: MessageRates,
     /// When the message must be whole of which a part has come.
-    pub(crate) message_by_ms: Option<u64>,
-    /// Received, but not yet taken by the protocol: at most one receive's worth.
-    pub(crate) unread: Unread,
+    pub(crate) message_by_ms: Option<NonZeroU64>,
     /// Set while it is not read.
     pub(crate) pause: Option<Pause>,
-    /// Bytes of memory held for it, as they are counted in its core's ledger.
-    pub(crate) held: Holding,
     pub(crate) origin: Origin,
-    /// The first reason there was for the connection to end.
-    pub(crate) end: Option<EndReason>,
+    pub(crate) rare: Rare,
 }
+
+/// What an idle connection takes is mostly this.
+const _: () = assert!(size_of::<Connection>() <= 256);
 
 /// Where a connection comes from, and what became of its request.
 pub(crate) struct Origin {
     /// Its client's address, as far as it is known: its socket's peer, or for whom a trusted proxy
     /// speaks.
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) client: Client,
     /// When it was accepted, in nanoseconds since the process started.
     pub(crate) accepted_ns: u64,
-    /// The same in milliseconds of deadlines.
-    pub(crate) accepted_ms: u64,
     /// Its entry in the application's table, once it is open.
     pub(crate) entry: Option<u8>,
     /// Whether there was room for it; if not, its request is answered 503.
@@ -108,13 +104,15 @@ pub(crate) struct Origin {
 }
 
 /// Where the address of a connection's client is to be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
-    /// It is known, and counted for this network if it is counted at all.
-    Known(Option<Network>),
+    /// It is known. Whether the connection is counted for its network.
+    Known { is_counted: bool },
     /// A trusted proxy will tell it in the request.
     InRequest,
-    /// A trusted proxy tells it in a header before everything else, which is awaited.
-    InHeader(Box<Header>),
+    /// A trusted proxy tells it in a header before everything else, which is awaited
+    /// ([`Rare::header`]).
+    InHeader,
 }
 
 impl Connection {
@@ -139,20 +137,16 @@ impl Connection {
             is_listed: false,
             out: Outgoing::default(),
             rooms: Memberships::default(),
-            rates: MessageRates::default(),
             message_by_ms: None,
-            unread: Unread::default(),
             pause: None,
-            held: Holding::default(),
             origin: Origin {
-                peer,
-                client: Client::Known(None),
+                peer: peer.into(),
+                client: Client::Known { is_counted: false },
                 accepted_ns: now.ns,
-                accepted_ms: now.ms,
                 entry: None,
                 admitted,
             },
-            end: None,
+            rare: Rare::default(),
         }
     }
 
@@ -164,7 +158,7 @@ impl Connection {
     /// Whether something has arrived that is not used up: received bytes, or a message that is not
     /// wholly inflated.
     pub(crate) fn has_kept(&self) -> bool {
-        !self.unread.is_empty() || self.protocol.is_inflating()
+        self.rare.has_unread() || self.protocol.is_inflating()
     }
 
     /// Whether bytes have arrived that were not read yet, or not taken.
@@ -197,22 +191,24 @@ impl Connection {
 
     /// Begins a pause, or goes on with one.
     pub(crate) fn begin_pause(&mut self, wait: Wait, now: Now) {
-        let since_ms = self.pause.map_or(now.ms, |pause| pause.since_ms);
-        self.pause = Some(Pause { wait, since_ms });
+        let since = self.pause.map(|pause| pause.since);
+        let since = since.unwrap_or(RecentMs::at(now.ms));
+        self.pause = Some(Pause { wait, since });
     }
 
     /// All that has come was taken: a message of which a part has come must be whole by then,
     /// unless it had to be sooner.
     pub(crate) fn note_unfinished(&mut self, by_ms: u64) {
         let is_unfinished = self.protocol.is_within_message();
-        self.message_by_ms = is_unfinished.then(|| self.message_by_ms.unwrap_or(by_ms));
+        let by_ms = self.message_by_ms.or(NonZeroU64::new(by_ms));
+        self.message_by_ms = by_ms.filter(|_| is_unfinished);
     }
 
     /// How far it has come.
     pub(crate) fn reached(&self) -> Reached {
         match self.stage {
             Stage::Handshake { .. } if self.is_silent() => Reached::Nothing,
-            Stage::Handshake { .. } | Stage::Joining { .. } => Reached::Handshake,
+            Stage::Handshake { .. } | Stage::Joining(_) => Reached::Handshake,
             Stage::Open { .. } | Stage::Finishing { .. } | Stage::Closing { .. } | Stage::Over => {
                 Reached::WebSocket
             }
@@ -222,7 +218,7 @@ impl Connection {
     /// Whether nothing is there that could be answered: no part of a request, of a TLS handshake or
     /// of a proxy's header.
     fn is_silent(&self) -> bool {
-        !self.origin.client.has_header_begun()
+        self.rare.header().is_none_or(Header::is_untouched)
             && !self.socket.has_tls_begun()
             && self.protocol.phase() == Phase::Handshake
             && self.protocol.unfinished_bytes() == 0
@@ -230,6 +226,6 @@ impl Connection {
 
     /// Records why the connection ends, if nothing was recorded before.
     pub(crate) fn end(&mut self, reason: EndReason) {
-        self.end.get_or_insert(reason);
+        self.rare.set_end(reason);
     }
 }

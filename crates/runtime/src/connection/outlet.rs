@@ -9,6 +9,7 @@ use hub::{ConnectionId, PublishRefusal, Record, Request, RoomName, Target};
 use super::{LeftReason, Memberships, Outgoing, Parts, SessionEvent};
 use crate::{
     clock::Now,
+    encoding::Context,
     end::EndReason,
     ids::ConnectionKey,
     rooms::{Membership, Ticket, publication_bytes, tag_of},
@@ -50,11 +51,14 @@ impl Outlet<'_> {
     /// Sends a message to this connection alone.
     pub fn send(&mut self, kind: Kind, payload: &[u8]) {
         let Self { out, parts, .. } = self;
-        let direct = out.queue.direct();
+        let packing = out.form.packing;
+        let (direct, context) = out.direct_and_context();
+        let mut none = Context::None;
+        let context = context.unwrap_or(&mut none);
         parts
             .out
             .encoder
-            .append(out.form.packing, &mut out.context, kind, payload, direct);
+            .append(packing, context, kind, payload, direct);
         parts.counters.tally.sent(kind, payload.len(), 1);
     }
 

@@ -1,10 +1,12 @@
 //! Why a connection is not read, and since when.
 
+use crate::clock::RecentMs;
+
 /// A pause in reading.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pause {
     pub(crate) wait: Wait,
-    pub(crate) since_ms: u64,
+    pub(crate) since: RecentMs,
 }
 
 /// What a connection waits for before it is read again.

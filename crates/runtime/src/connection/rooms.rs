@@ -24,7 +24,7 @@ impl Actor<'_> {
         let connection = &mut *self.connection;
         connection.rooms.answered(0);
         let is_wanted = connection.rooms.subscriptions.get(ticket) == Some(Membership::Asked)
-            && matches!(connection.stage, Stage::Joining { .. } | Stage::Open { .. });
+            && matches!(connection.stage, Stage::Joining(_) | Stage::Open { .. });
         if !is_wanted {
             connection.rooms.subscriptions.remove(ticket);
             let core = self.parts.id;
@@ -43,7 +43,7 @@ impl Actor<'_> {
         let subscriptions = &mut connection.rooms.subscriptions;
         subscriptions.set(ticket, Membership::In(subscription));
         match connection.stage {
-            Stage::Joining { .. } => self.open(),
+            Stage::Joining(_) => self.open(),
             _ => self.handle(SessionEvent::Joined {
                 room: ticket,
                 position,
@@ -57,14 +57,14 @@ impl Actor<'_> {
         self.connection.rooms.answered(0);
         self.connection.rooms.subscriptions.remove(room);
         match self.connection.stage {
-            Stage::Joining { .. } => self.close(EndReason::JoinRefused),
+            Stage::Joining(_) => self.close(EndReason::JoinRefused),
             _ => self.handle(SessionEvent::JoinRefused { room, reason }),
         }
         self.resume_if_answered();
     }
 
     /// A room has taken a publication of so many bytes of the window, or has not.
-    pub(crate) fn published(&mut self, publication: Ticket, bytes: usize, fate: Fate) {
+    pub(crate) fn published(&mut self, publication: Ticket, bytes: u32, fate: Fate) {
         self.connection.rooms.answered(bytes);
         self.handle(match fate {
             Ok(position) => SessionEvent::Published {
@@ -79,7 +79,7 @@ impl Actor<'_> {
         self.resume_if_answered();
         if let Stage::Finishing { last, .. } = self.connection.stage
             && self.connection.rooms.window_bytes == 0
-            && let Some(reason) = self.connection.end
+            && let Some(reason) = self.connection.rare.end()
         {
             self.finish_now(last, reason);
         }
@@ -106,7 +106,7 @@ impl Actor<'_> {
     fn resume_if_answered(&mut self) {
         let rooms = &self.connection.rooms;
         let resumes = match self.connection.pause.map(|pause| pause.wait) {
-            Some(Wait::Window) => rooms.window_bytes < self.parts.config.publish_window_bytes,
+            Some(Wait::Window) => !rooms.is_window_full(self.parts.config.publish_window_bytes),
             Some(Wait::Answers) => !rooms.waits_for_answers,
             Some(Wait::Queue | Wait::Home) | None => false,
         };

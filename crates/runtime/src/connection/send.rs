@@ -1,12 +1,12 @@
 //! Sending what waits for one connection: planned by its queue, sent by its socket, settled by both.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tracing::debug;
 
 use super::{Actor, Lag, Last, LeftReason, Linger, SessionEvent, Stage, Wait};
 use crate::{
-    clock::ms,
+    clock::{RecentMs, ms},
     end::EndReason,
     out::{Kept, Plan, Sending},
     rooms::{Membership, Subscription, Ticket},
@@ -77,11 +77,11 @@ impl Actor<'_> {
                 self.parts.out.push(self.connection.key);
             }
             Rest::Blocked => {
-                let progress_ms = match before {
-                    Sending::Unblocked { progress_ms } if transmitted.sent == 0 => progress_ms,
-                    _ => self.now.ms,
+                let progress = match before {
+                    Sending::Unblocked { progress } if transmitted.sent == 0 => progress,
+                    _ => RecentMs::at(self.now.ms),
                 };
-                queue.sending = Sending::Blocked { progress_ms };
+                queue.sending = Sending::Blocked { progress };
                 queue.shrink();
                 self.fell_behind();
             }
@@ -90,8 +90,8 @@ impl Actor<'_> {
 
     /// Tries a full socket again, which may take a little long before it calls itself writable.
     pub(crate) fn nudge(&mut self) {
-        if let Sending::Blocked { progress_ms } = self.connection.out.queue.sending {
-            self.connection.out.queue.sending = Sending::Unblocked { progress_ms };
+        if let Sending::Blocked { progress } = self.connection.out.queue.sending {
+            self.connection.out.queue.sending = Sending::Unblocked { progress };
             self.transmit();
         }
     }
@@ -158,7 +158,7 @@ impl Actor<'_> {
     }
 
     fn sending_failed(&mut self, error: &io::Error) {
-        debug!(peer = %self.connection.origin.peer, %error, "sending failed");
+        debug!(peer = %SocketAddr::from(self.connection.origin.peer), %error, "sending failed");
         let reached = self.connection.reached();
         self.connection.end(EndReason::SocketFailed(reached));
         self.shut();

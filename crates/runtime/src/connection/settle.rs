@@ -12,7 +12,11 @@ impl Actor<'_> {
     /// nothing else has to remember it.
     pub(crate) fn settle(&mut self) {
         let now = self.connection.holding();
-        self.parts.memory.settle(&mut self.connection.held, now);
+        let rare = &mut self.connection.rare;
+        let mut counted = rare.held();
+        self.parts.memory.settle(&mut counted, now);
+        rare.set_held(counted);
+        rare.tidy();
     }
 }
 
@@ -22,10 +26,10 @@ impl Connection {
         Holding {
             queues: self.waiting_bytes(),
             unfinished: self.protocol.unfinished_bytes()
-                + self.unread.held_bytes()
+                + self.rare.unread_held_bytes()
                 + self.socket.kept_held_bytes()
                 + self.rooms.held_bytes(),
-            contexts: self.held.contexts,
+            contexts: self.rare.held().contexts,
         }
     }
 

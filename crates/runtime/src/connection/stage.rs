@@ -10,10 +10,7 @@ pub(crate) enum Stage {
     /// The request's head is awaited.
     Handshake { deadline_ms: u64 },
     /// The request was good; its room has been asked to take it in.
-    Joining {
-        deadline_ms: u64,
-        joining: Box<Joining>,
-    },
+    Joining(Box<Joining>),
     /// A WebSocket.
     Open { heartbeat: Heartbeat },
     /// The peer has said its last, by a close frame, by the end of its stream, or by breaking a rule.
@@ -29,6 +26,7 @@ pub(crate) enum Stage {
 
 /// What is kept between the request and its 101.
 pub(crate) struct Joining {
+    pub(crate) deadline_ms: u64,
     pub(crate) opening: Opening,
     pub(crate) accept: AcceptKey,
     pub(crate) agreement: Option<Agreement>,

@@ -13,7 +13,10 @@ use std::io::IoSlice;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::rooms::{Shards, Subscription, Subscriptions};
+use crate::{
+    clock::RecentMs,
+    rooms::{Shards, Subscription, Subscriptions},
+};
 
 /// Runs of bytes in one call; the kernel takes at most 1,024.
 const RUNS_MAX: usize = 512;
@@ -23,7 +26,8 @@ const RUNS_MAX: usize = 512;
 pub(crate) struct SendQueue {
     /// Frames for this connection alone; the first `direct_sent` bytes have left.
     direct: Vec<u8>,
-    direct_sent: usize,
+    /// In four bytes, since it lies in every connection ([`advance_direct`](Self::advance_direct)).
+    direct_sent: u32,
     /// The body of an HTTP answer; follows `direct`. Boxed: few connections have one.
     body: Option<Box<Bytes>>,
     pub(crate) sending: Sending,
@@ -38,7 +42,8 @@ pub(crate) enum Kept {
     HalfSent,
 }
 
-/// Where a queue stands with its core. Times are when bytes last left, in milliseconds of deadlines.
+/// Where a queue stands with its core. Beside a full socket stands when bytes last
+/// left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Sending {
     /// Nothing to send, unless its rooms have news.
@@ -47,9 +52,9 @@ pub(crate) enum Sending {
     /// On the core's list of connections with something to send.
     Pending,
     /// The socket takes no more until it reports otherwise.
-    Blocked { progress_ms: u64 },
+    Blocked { progress: RecentMs },
     /// On the core's list, after its socket was full.
-    Unblocked { progress_ms: u64 },
+    Unblocked { progress: RecentMs },
 }
 
 impl Sending {
@@ -98,7 +103,7 @@ impl SendQueue {
     /// Bytes that are for this connection alone.
     pub(crate) fn direct_bytes(&self) -> usize {
         let body = self.body.as_ref().map_or(0, |body| body.len());
-        self.direct.len() - self.direct_sent + body
+        self.direct.len() - self.sent() + body
     }
 
     /// Whether the body of an HTTP answer waits.
@@ -152,7 +157,7 @@ impl SendQueue {
     pub(crate) fn detach(&mut self, room: Subscription, shards: &Shards, kept: Kept) {
         if shards.is_half_sent(room) {
             let mut rest = shards.half_sent(room).concat();
-            rest.extend_from_slice(&self.direct[self.direct_sent..]);
+            rest.extend_from_slice(&self.direct[self.sent()..]);
             self.direct = rest;
             self.direct_sent = 0;
         }
@@ -183,7 +188,7 @@ impl SendQueue {
         if let Some((slot, room)) = half_sent {
             plan.add(Source::Room(slot, room), shards.half_sent(room));
         }
-        plan.add(Source::Direct, [&self.direct[self.direct_sent..], &[]]);
+        plan.add(Source::Direct, [&self.direct[self.sent()..], &[]]);
         if let Some(body) = &self.body {
             plan.add(Source::Body, [body, &[]]);
         }
@@ -222,18 +227,22 @@ impl SendQueue {
     }
 
     fn advance_direct(&mut self, bytes: usize) {
-        if self.direct_sent + bytes == self.direct.len() {
-            self.direct.clear();
-            self.direct_sent = 0;
-            return;
+        let sent = self.sent() + bytes;
+        self.direct_sent = 0;
+        if sent == self.direct.len() {
+            return self.direct.clear();
         }
-        self.direct_sent += bytes;
-        if self.direct_sent >= self.direct.len() / 2 {
+        match u32::try_from(sent) {
+            Ok(few) if sent < self.direct.len() / 2 => self.direct_sent = few,
             // A peer that never quite catches up must not keep what it has had in memory.
             // Half is moved at most once for every byte that left.
-            self.direct.drain(..self.direct_sent);
-            self.direct_sent = 0;
+            _ => drop(self.direct.drain(..sent)),
         }
+    }
+
+    /// How many bytes of `direct` have left.
+    fn sent(&self) -> usize {
+        self.direct_sent as usize
     }
 
     /// Gives up what waits, and the memory: nothing can be sent any more.

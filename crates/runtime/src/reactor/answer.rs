@@ -160,15 +160,15 @@ impl State {
 impl Connection {
     fn view(&self, id: ConnectionId, queued_bytes: usize, now: Now) -> ConnectionView {
         let blocked = match self.out.queue.sending {
-            Sending::Blocked { progress_ms } | Sending::Unblocked { progress_ms } => {
-                Duration::from_millis(now.ms.saturating_sub(progress_ms))
+            Sending::Blocked { progress } | Sending::Unblocked { progress } => {
+                Duration::from_millis(progress.ago_ms(now.ms))
             }
             Sending::Idle | Sending::Pending => Duration::ZERO,
         };
         ConnectionView {
             core: id.core.0,
             connection: id.token,
-            peer: self.origin.peer,
+            peer: self.origin.peer.into(),
             protocol: None,
             age: Duration::from_nanos(now.ns.saturating_sub(self.origin.accepted_ns)),
             queued_bytes,

@@ -169,7 +169,7 @@ mod tests {
             core.turnstile.pass().await;
             let state = &mut *core.state.borrow_mut();
             let closed = EndReason::SessionClosed(CloseCode::NORMAL, "bye");
-            let ends: Vec<_> = keys.iter().map(|key| at(state, *key).end).collect();
+            let ends: Vec<_> = keys.iter().map(|key| at(state, *key).rare.end()).collect();
             assert_eq!(ends, [Some(closed), None, None, None]);
             let rooms: Vec<_> = keys
                 .iter()

@@ -144,7 +144,7 @@ impl State {
     fn published(&mut self, publisher: ConnectionId, ticket: hub::Ticket, fate: Fate, now: Now) {
         let (ticket, bytes) = Ticket::of(ticket);
         self.answer_to(publisher, now, |actor| {
-            actor.published(ticket, bytes as usize, fate);
+            actor.published(ticket, bytes, fate);
         });
     }
 

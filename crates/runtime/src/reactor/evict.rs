@@ -65,7 +65,7 @@ impl State {
         let shards = &self.parts.rooms.shards;
         let sizes = behind.map(|it| {
             (
-                it.held.queues + lag(&it.rooms.subscriptions, shards),
+                it.rare.held().queues + lag(&it.rooms.subscriptions, shards),
                 it.key,
             )
         });
@@ -141,8 +141,8 @@ fn unfinished_share(config: &Config) -> usize {
 /// incomplete TLS record.
 fn releasable_bytes(connection: &Connection) -> usize {
     match connection.stage {
-        Stage::Handshake { .. } | Stage::Joining { .. } | Stage::Open { .. } => {
-            connection.held.unfinished
+        Stage::Handshake { .. } | Stage::Joining(_) | Stage::Open { .. } => {
+            connection.rare.held().unfinished
         }
         Stage::Finishing { .. } | Stage::Closing { .. } => connection.socket.kept_held_bytes(),
         Stage::Over => 0,

@@ -303,7 +303,7 @@ impl State {
         parts.config = config;
         parts.application = application;
         if has_new_age {
-            self.age_set_ms = self.now().ms;
+            self.age_set_ms = self.now().ns / 1_000_000;
         }
     }
 }

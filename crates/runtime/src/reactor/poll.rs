@@ -154,9 +154,9 @@ impl Actor<'_> {
         }
         let queue = &mut self.connection.out.queue;
         if flags.intersects(EventFlags::OUT.union(ENDED))
-            && let Sending::Blocked { progress_ms } = queue.sending
+            && let Sending::Blocked { progress } = queue.sending
         {
-            queue.sending = Sending::Unblocked { progress_ms };
+            queue.sending = Sending::Unblocked { progress };
             self.parts.out.push(self.connection.key);
         }
     }

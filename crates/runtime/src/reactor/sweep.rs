@@ -64,6 +64,7 @@ impl State {
             time: SweepTime {
                 now_ms: now.ms,
                 before_ms,
+                now_ns: now.ns,
                 age_set_ms: self.age_set_ms,
             },
             next_slot: 0,

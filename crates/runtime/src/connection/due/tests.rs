@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
+    clock::RecentMs,
     connection::{Arrival, Unread},
     fixture::{on_each_driver, open},
 };
@@ -13,6 +14,7 @@ fn peer_that_always_sends_more_is_spared_once() {
     let time = SweepTime {
         now_ms: 100,
         before_ms: 90,
+        now_ns: 100_000_000,
         age_set_ms: 0,
     };
     for (deadline_ms, is_silent, has_more) in [
@@ -40,6 +42,7 @@ fn at(now_ms: u64, age_set_ms: u64) -> SweepTime {
     SweepTime {
         now_ms,
         before_ms: now_ms,
+        now_ns: now_ms.saturating_mul(1_000_000),
         age_set_ms,
     }
 }
@@ -94,11 +97,16 @@ fn seconds() -> Timeouts {
 }
 
 fn blocked() -> Sending {
-    Sending::Blocked { progress_ms: 0 }
+    Sending::Blocked {
+        progress: RecentMs::at(0),
+    }
 }
 
 fn paused(wait: Wait) -> Option<Pause> {
-    Some(Pause { wait, since_ms: 0 })
+    Some(Pause {
+        wait,
+        since: RecentMs::at(0),
+    })
 }
 
 /// What a connection's time has come for at these milliseconds, if it is made so.
@@ -159,10 +167,10 @@ fn deadline_of_each_stage_has_come_at_its_millisecond_and_not_before() {
 #[test]
 fn message_is_due_whole_and_what_has_arrived_by_then_is_read_first() {
     let late = Due::Close(EndReason::MessageTimeout);
-    comes_from(None, late, |it| it.message_by_ms = Some(1_000));
+    comes_from(None, late, |it| it.message_by_ms = NonZeroU64::new(1_000));
     let unread = |it: &mut Connection| {
-        it.message_by_ms = Some(1_000);
-        it.unread = Unread::of(b"x");
+        it.message_by_ms = NonZeroU64::new(1_000);
+        it.rare.keep_unread(Unread::of(b"x"));
     };
     // The sweep before was at the same time here, so that it was spared once already.
     assert_eq!(dues(unread, [999, 1_000]), [None, Some(late)]);
@@ -185,7 +193,9 @@ fn full_socket_is_tried_again_until_it_has_taken_nothing_for_too_long() {
         it.out.queue.sending = blocked();
     });
     let nudged = |it: &mut Connection| {
-        it.out.queue.sending = Sending::Unblocked { progress_ms: 0 };
+        it.out.queue.sending = Sending::Unblocked {
+            progress: RecentMs::at(0),
+        };
     };
     assert_eq!(dues(nudged, [999, 1_000]), [None, None]);
     // A peer that was closed for being slow has its whole time to read why.
@@ -214,7 +224,7 @@ fn deadlines_stand_still_while_a_peer_is_not_read_or_cannot_be_sent_to() {
                 payload: [0; 4],
             };
             connection.stage = Stage::Open { heartbeat };
-            connection.message_by_ms = Some(5_000);
+            connection.message_by_ms = NonZeroU64::new(5_000);
             connection.pause = paused(Wait::Queue).filter(|_| is_paused);
             if is_blocked {
                 connection.out.queue.sending = blocked();
@@ -228,7 +238,10 @@ fn deadlines_stand_still_while_a_peer_is_not_read_or_cannot_be_sent_to() {
             };
             let held_ms = |is_held| if is_held { 6_000 } else { 5_000 };
             assert_eq!(deadline_ms, held_ms(is_paused || is_blocked));
-            assert_eq!(connection.message_by_ms, Some(held_ms(is_paused)));
+            assert_eq!(
+                connection.message_by_ms,
+                NonZeroU64::new(held_ms(is_paused))
+            );
         }
     });
 }
@@ -252,6 +265,7 @@ fn peer_whose_pong_has_arrived_is_not_silent_at_the_first_sweep_after_its_deadli
             let time = SweepTime {
                 now_ms,
                 before_ms,
+                now_ns: now_ms * 1_000_000,
                 age_set_ms: 0,
             };
             connection.due(&seconds(), time)

@@ -84,12 +84,12 @@ fn publication_as_large_as_the_window_that_its_home_has_no_room_for_is_sent_late
         configure(state, config);
         let large = [b'x'; 1_000];
         let both = [message(&large), message(b"behind it")].concat();
-        at(state, key).unread = Unread::of(&both);
+        at(state, key).rare.keep_unread(Unread::of(&both));
         assert_eq!(attend(state, key), Flow::Wait);
         assert_eq!(wait_of(state, key), Some(Wait::Window));
         let held = at(state, key).rooms.held_bytes();
         assert_eq!(held, publication_bytes(large.len()));
-        assert!(at(state, key).held.unfinished > held, "it counts");
+        assert!(at(state, key).rare.held().unfinished > held, "it counts");
         assert_eq!(send(state), [key]);
         assert_eq!(mailbox.try_iter().flatten().count(), 1);
         // It goes, and the window is full of it.
@@ -103,7 +103,7 @@ fn publication_as_large_as_the_window_that_its_home_has_no_room_for_is_sent_late
         assert_eq!(bytes as usize, publication_bytes(large.len()));
         at(state, key).is_listed = false;
         act(state, key, |actor| {
-            actor.published(ticket, bytes as usize, Ok(position(1)));
+            actor.published(ticket, bytes, Ok(position(1)));
         });
         assert!(at(state, key).is_listed, "it reads on");
         assert_eq!(attend(state, key), Flow::Wait);
@@ -132,7 +132,7 @@ fn later_messages_stay_unread_until_all_that_was_asked_for_is_answered() {
         // No home has room at first: the answers come of requests that are kept.
         fill(state);
         let both = [message(b"join and wait"), message(b"behind it")].concat();
-        at(state, key).unread = Unread::of(&both);
+        at(state, key).rare.keep_unread(Unread::of(&both));
         assert_eq!(attend(state, key), Flow::Wait);
         assert_eq!(wait_of(state, key), Some(Wait::Answers));
         send(state);
@@ -161,7 +161,7 @@ fn later_messages_stay_unread_until_all_that_was_asked_for_is_answered() {
         attend(state, key);
         assert_eq!(heard.borrow().len(), 1);
         act(state, key, |actor| {
-            actor.published(publication.0, publication.1 as usize, Ok(position(1)));
+            actor.published(publication.0, publication.1, Ok(position(1)));
         });
         assert!(at(state, key).is_listed);
         assert_eq!(attend(state, key), Flow::Wait);
@@ -180,7 +180,9 @@ fn who_waits_without_having_asked_for_anything_is_read_on() {
             *hears.borrow_mut() += 1;
             outlet.wait();
         });
-        at(state, key).unread = Unread::of(&[message(b"one"), message(b"two")].concat());
+        at(state, key)
+            .rare
+            .keep_unread(Unread::of(&[message(b"one"), message(b"two")].concat()));
         assert_eq!(attend(state, key), Flow::Wait);
         assert_eq!((*heard.borrow(), wait_of(state, key)), (2, None));
     });
@@ -215,7 +217,7 @@ fn publication_that_is_refused_gives_its_window_back_and_ends_the_connection() {
             actor.published(ticket, 100, Err(PublishRefusal::Busy));
         });
         assert_eq!(at(state, key).rooms.window_bytes, 0);
-        assert_eq!(at(state, key).end, Some(EndReason::RoomBusy));
+        assert_eq!(at(state, key).rare.end(), Some(EndReason::RoomBusy));
         assert!(matches!(at(state, key).stage, Stage::Closing { .. }));
         state.remove(key, Now::default());
     });

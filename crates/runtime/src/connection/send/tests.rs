@@ -137,7 +137,7 @@ fn laggard_that_may_leave_is_in_the_room_no_longer_and_open_still() {
         );
         assert_eq!(at(state, laggard.key).rooms.subscriptions.len(), 0);
         assert_eq!(laggard.read_all(state), b"");
-        assert_eq!(at(state, laggard.key).end, None);
+        assert_eq!(at(state, laggard.key).rare.end(), None);
     });
 }
 
@@ -147,7 +147,10 @@ fn laggard_that_may_do_neither_is_closed_behind_the_message_that_has_begun() {
         let state = &mut *core.state.borrow_mut();
         let mut laggard = Laggard::new(state, Lag::Close);
         laggard.fall_behind(state);
-        assert_eq!(at(state, laggard.key).end, Some(EndReason::SendQueueFull));
+        assert_eq!(
+            at(state, laggard.key).rare.end(),
+            Some(EndReason::SendQueueFull)
+        );
         let rest = laggard.read_all(state);
         assert_eq!((rest[0], &rest[2..4]), (0x88, &1013_u16.to_be_bytes()[..]));
         assert_eq!(laggard.events.borrow().len(), 0);

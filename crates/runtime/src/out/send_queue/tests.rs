@@ -262,7 +262,7 @@ fn queue_that_never_empties_keeps_only_what_waits() {
             queue.direct.extend_from_slice(&number.to_be_bytes());
             number += 1;
         }
-        let rest = &queue.direct[queue.direct_sent..];
+        let rest = &queue.direct[queue.sent()..];
         let oldest = u32::from_be_bytes(rest[..4].try_into().expect("four bytes"));
         assert_eq!(oldest, number - 1_000, "round {round}");
         queue.advance_direct(400);

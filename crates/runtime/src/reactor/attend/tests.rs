@@ -23,7 +23,9 @@ fn hearing(
     let all = (0..connections).map(|number| {
         let hears = heard.clone();
         let (key, peer) = open_with(state, move |_, _| hears.borrow_mut().push(number));
-        at(state, key).unread = Unread::of(&message(b"x").repeat(messages));
+        at(state, key)
+            .rare
+            .keep_unread(Unread::of(&message(b"x").repeat(messages)));
         act(state, key, |actor| actor.raise());
         (key, peer)
     });
@@ -74,17 +76,19 @@ fn session_that_panics_closes_its_connection_and_everybody_else_goes_on() {
             outlet.send(Kind::Text, b"this is half of it");
             panic!("as the test wants it");
         });
-        at(state, panics).unread = Unread::of(&message(b"x").repeat(2));
+        at(state, panics)
+            .rare
+            .keep_unread(Unread::of(&message(b"x").repeat(2)));
         act(state, panics, |actor| actor.raise());
         let (keys, _peers, heard) = hearing(state, 2, 300);
         while state.attend(core.clock) {}
         assert_eq!(heard.borrow().len(), 600);
-        assert_eq!(at(state, panics).end, Some(EndReason::Panicked));
+        assert_eq!(at(state, panics).rare.end(), Some(EndReason::Panicked));
         assert!(matches!(at(state, panics).stage, Stage::Closing { .. }));
         assert_eq!(state.parts.counters.tally.panics, 1);
         let out = at(state, panics).out.queue.direct().clone();
         assert!(out.ends_with(b"\x88\x10\x03\xf3internal error"), "{out:?}");
-        assert!(keys.iter().all(|key| at(state, *key).end.is_none()));
+        assert!(keys.iter().all(|key| at(state, *key).rare.end().is_none()));
     });
 }
 
@@ -158,7 +162,11 @@ fn handshake_that_has_waited_beyond_its_time_ends_unread() {
                 ms: now_ms,
             };
             state.attend_to(key, now, has_waited);
-            assert_eq!(at(state, key).end.is_some(), ends, "{now_ms} {has_waited}");
+            assert_eq!(
+                at(state, key).rare.end().is_some(),
+                ends,
+                "{now_ms} {has_waited}"
+            );
         }
     });
 }

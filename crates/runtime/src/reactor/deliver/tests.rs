@@ -119,7 +119,7 @@ fn room_beyond_its_bound_is_parked_and_held_and_all_others_go_on() {
         };
         at(state, member).rooms.window_bytes = 1;
         state.deliver(refused, now);
-        assert_eq!(at(state, member).end, Some(EndReason::RoomBusy));
+        assert_eq!(at(state, member).rare.end(), Some(EndReason::RoomBusy));
         // That has closed the member, which is sent all that its room had told before.
         assert_eq!(lag_of(state, member), 0);
         let clock = state.parts.clock;
@@ -220,7 +220,9 @@ fn join_of_a_connection_that_is_gone_or_has_given_up_leaves_again() {
             let ticket = outlet.join(lobby()).unwrap();
             outlet.leave(ticket);
         });
-        at(state, fickle).unread = Unread::of(&crate::fixture::message(b"x"));
+        at(state, fickle)
+            .rare
+            .keep_unread(Unread::of(&crate::fixture::message(b"x")));
         state.parts.rooms.requests.allow(usize::MAX);
         crate::fixture::attend(state, fickle);
         let sent = asked(state, &mailbox);
@@ -263,7 +265,7 @@ fn room_that_is_lost_ends_all_who_are_in_it_and_nobody_else() {
         };
         let open: Vec<_> = all.iter().map(is_open).collect();
         assert_eq!(open, [false, true, false]);
-        assert_eq!(at(state, all[0].0).end, Some(EndReason::RoomLost));
+        assert_eq!(at(state, all[0].0).rare.end(), Some(EndReason::RoomLost));
         assert_eq!(state.parts.rooms.shards.subscriptions(), 1);
     });
 }

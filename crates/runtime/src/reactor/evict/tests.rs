@@ -6,6 +6,7 @@ use codec::Limits;
 
 use super::*;
 use crate::{
+    clock::RecentMs,
     connection::Unread,
     fixture::{ROOM, act, at, configure, enter, on_each_driver, open, say},
     out::Sending,
@@ -30,7 +31,9 @@ fn count_open(state: &State) -> usize {
 fn wait_for_peer(state: &mut State, key: ConnectionKey, bytes: usize) {
     let queue = &mut at(state, key).out.queue;
     *queue.direct() = vec![0x82; bytes];
-    queue.sending = Sending::Blocked { progress_ms: 0 };
+    queue.sending = Sending::Blocked {
+        progress: RecentMs::at(0),
+    };
     act(state, key, |_| ());
 }
 
@@ -64,7 +67,7 @@ fn who_keeps_up_is_not_closed_for_news_that_were_not_sent_yet() {
         assert!(!state.parts.may_hold(0));
         assert!(!state.keep_queues_within_bound(now));
         assert!(is_open(state, member) && !is_open(state, slow));
-        assert_eq!(at(state, slow).end, Some(EndReason::QueuesFull));
+        assert_eq!(at(state, slow).rare.end(), Some(EndReason::QueuesFull));
     });
 }
 
@@ -114,7 +117,9 @@ fn laggard_counts_with_its_lag_and_frees_the_log() {
         allow_queues(state, 100_000);
         let (lags, _one) = open(state);
         enter(state, lags, ROOM);
-        at(state, lags).out.queue.sending = Sending::Blocked { progress_ms: 0 };
+        at(state, lags).out.queue.sending = Sending::Blocked {
+            progress: RecentMs::at(0),
+        };
         let (slow, _other) = slow(state, 20_000);
         say(state, ROOM, 90_000);
         state.keep_queues_within_bound(Now::default());
@@ -136,7 +141,9 @@ fn keep(state: &mut State, sizes: &[usize]) -> Vec<ConnectionKey> {
 
 fn set_kept(state: &mut State, key: ConnectionKey, bytes: usize) {
     act(state, key, |actor| {
-        actor.connection.unread = Unread::of(&vec![0; bytes]);
+        drop(actor.connection.rare.take_unread());
+        let unread = Unread::of(&vec![0; bytes]);
+        actor.connection.rare.keep_unread(unread);
     });
 }
 

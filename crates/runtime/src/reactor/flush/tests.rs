@@ -126,7 +126,7 @@ fn what_comes_during_a_long_list_does_not_wait_for_its_end() {
                 ..Config::default()
             };
             configure(state, config);
-            at(state, holder).unread = Unread::of(&[0; 1001]);
+            at(state, holder).rare.keep_unread(Unread::of(&[0; 1001]));
             act(state, holder, |_| ());
         }
         for _ in 0..4 {
@@ -134,7 +134,7 @@ fn what_comes_during_a_long_list_does_not_wait_for_its_end() {
         }
         let state = &mut *core.state.borrow_mut();
         assert_eq!(state.depths.batches().0, 1);
-        let end = at(state, holder).end;
+        let end = at(state, holder).rare.end();
         assert_eq!(end, Some(EndReason::UnfinishedFull));
         assert!(
             !state.parts.out.pending.is_empty(),

@@ -64,7 +64,7 @@ async fn sweep_at_the_deadline(core: &Rc<Core>, has_arrived: bool) -> Option<End
     let now = Now { ns: 0, ms: 1000 };
     core.sweep(now, 999).await;
     let state = core.state.borrow();
-    state.connections.get(key).and_then(|it| it.end)
+    state.connections.get(key).and_then(|it| it.rare.end())
 }
 
 #[test]
@@ -93,6 +93,6 @@ fn connection_whose_time_was_put_off_since_the_look_stays() {
         at(state, key).stage = Stage::Open { heartbeat };
         state.carry_out(&sweep.due, sweep.time);
         assert!(matches!(at(state, key).stage, Stage::Open { .. }));
-        assert_eq!(at(state, key).end, None);
+        assert_eq!(at(state, key).rare.end(), None);
     });
 }

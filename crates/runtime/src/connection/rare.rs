@@ -1,0 +1,143 @@
+//! What a connection has only at times: none of it is allotted for one that is open and idle.
+
+use super::{MessageRates, Unread};
+use crate::{admission::Header, end::EndReason, memory::Holding};
+
+/// One connection's rare things, in a box of their own while there are any.
+#[derive(Default)]
+pub(crate) struct Rare(Option<Box<Things>>);
+
+#[derive(Default)]
+struct Things {
+    /// Received, but not yet taken by the protocol: at most one receive's worth.
+    unread: Unread,
+    /// Bytes of memory held for the connection, as they are counted in its core's ledger.
+    held: Holding,
+    /// The first reason there was for the connection to end.
+    end: Option<EndReason>,
+    /// What the peer may still send, if rates are configured.
+    rates: Option<MessageRates>,
+    /// A header of the PROXY protocol that is awaited before everything else.
+    header: Option<Header>,
+}
+
+impl Rare {
+    /// Whether received bytes wait.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.0.as_ref().is_some_and(|it| !it.unread.is_empty())
+    }
+
+    /// Memory held for received bytes that wait, in bytes.
+    pub(crate) fn unread_held_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |it| it.unread.held_bytes())
+    }
+
+    /// Takes the received bytes that wait.
+    pub(crate) fn take_unread(&mut self) -> Unread {
+        self.0
+            .as_mut()
+            .map(|it| std::mem::take(&mut it.unread))
+            .unwrap_or_default()
+    }
+
+    /// Keeps received bytes for a later turn.
+    pub(crate) fn keep_unread(&mut self, unread: Unread) {
+        if !unread.is_empty() {
+            self.things().unread = unread;
+        }
+    }
+
+    /// Bytes of memory held for the connection, as they are counted.
+    pub(crate) fn held(&self) -> Holding {
+        self.0.as_ref().map(|it| it.held).unwrap_or_default()
+    }
+
+    /// So much is counted now.
+    pub(crate) fn set_held(&mut self, held: Holding) {
+        if held != self.held() {
+            self.things().held = held;
+        }
+    }
+
+    /// The first reason there was for the connection to end.
+    pub(crate) fn end(&self) -> Option<EndReason> {
+        self.0.as_ref()?.end
+    }
+
+    /// Records a reason to end, if none was recorded before.
+    pub(crate) fn set_end(&mut self, reason: EndReason) {
+        self.things().end.get_or_insert(reason);
+    }
+
+    /// What the peer may still send.
+    pub(crate) fn rates(&mut self) -> &mut MessageRates {
+        self.things().rates.get_or_insert_default()
+    }
+
+    /// A header of the PROXY protocol is awaited.
+    pub(crate) fn await_header(&mut self) {
+        self.things().header = Some(Header::default());
+    }
+
+    /// The header of the PROXY protocol that is awaited.
+    pub(crate) fn header(&self) -> Option<&Header> {
+        self.0.as_ref()?.header.as_ref()
+    }
+
+    /// The same, to go on with it.
+    pub(crate) fn header_mut(&mut self) -> Option<&mut Header> {
+        self.0.as_mut()?.header.as_mut()
+    }
+
+    /// No header is awaited any more.
+    pub(crate) fn drop_header(&mut self) {
+        if let Some(things) = &mut self.0 {
+            things.header = None;
+        }
+    }
+
+    /// Gives the box back if nothing is in it.
+    pub(crate) fn tidy(&mut self) {
+        if self.0.as_ref().is_some_and(|it| it.is_empty()) {
+            self.0 = None;
+        }
+    }
+
+    fn things(&mut self) -> &mut Things {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Things {
+    fn is_empty(&self) -> bool {
+        self.unread.is_empty()
+            && self.held == Holding::default()
+            && self.end.is_none()
+            && self.rates.is_none()
+            && self.header.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn box_is_there_only_while_something_is_in_it() {
+        let mut rare = Rare::default();
+        rare.keep_unread(Unread::default());
+        rare.set_held(Holding::default());
+        assert!(rare.0.is_none(), "nothing needs none");
+        rare.keep_unread(Unread::of(b"ab"));
+        assert!(rare.has_unread());
+        rare.tidy();
+        assert!(rare.0.is_some());
+        assert_eq!(rare.take_unread().rest(), b"ab");
+        rare.tidy();
+        assert!(rare.0.is_none());
+        rare.set_end(EndReason::Aged);
+        rare.set_end(EndReason::Drained);
+        rare.tidy();
+        assert_eq!(rare.end(), Some(EndReason::Aged), "the first counts");
+    }
+}
