@@ -50,7 +50,9 @@ pub(crate) struct OutSide {
     pub(crate) sealing: Sealing,
     pub(crate) spare: Spare,
     /// Connections with bytes of their own to send, each once.
-    pub(crate) pending: VecDeque<ConnectionKey>,
+    pub(crate) own: VecDeque<ConnectionKey>,
+    /// Connections with something of their rooms to send, each once; none of them is in `own`.
+    pub(crate) news: VecDeque<ConnectionKey>,
     /// Raised when something is to leave at the end of the turn: requests or bytes.
     pub(crate) flush: Rc<Wake>,
 }
@@ -64,9 +66,14 @@ pub(crate) struct Counters {
 }
 
 impl OutSide {
-    /// A connection has something to send at the end of this turn.
+    /// A connection has something of its own to send at the end of this turn.
     pub(crate) fn push(&mut self, key: ConnectionKey) {
-        self.pending.push_back(key);
+        self.own.push_back(key);
         self.flush.raise();
+    }
+
+    /// Whether nobody has anything to send.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.news.is_empty()
     }
 }

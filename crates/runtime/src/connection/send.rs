@@ -50,9 +50,14 @@ impl Actor<'_> {
     /// The room in this slot has news. If the socket is full, the connection may be too far behind by now.
     pub(crate) fn has_news(&mut self, slot: u8) {
         self.connection.rooms.subscriptions.note_news(slot);
-        match self.connection.out.queue.sending.is_blocked() {
-            true => self.fell_behind(),
-            false => self.queued(),
+        let queue = &mut self.connection.out.queue;
+        match queue.sending {
+            Sending::Blocked { .. } => self.fell_behind(),
+            Sending::Pending | Sending::Unblocked { .. } => {}
+            Sending::Idle => {
+                queue.sending = Sending::Pending;
+                self.parts.out.news.push_back(self.connection.key);
+            }
         }
     }
 

@@ -1,17 +1,17 @@
 //! The end of a turn: requests leave in one batch for each home, bytes in one send for each socket.
 //!
 //! The loop is woken by the first who has something to send and runs after everyone who was ready in
-//! the same turn, so that all they queued leaves together. Connections with bytes of their own and the
-//! subscribers of rooms with news share one list: rooms add a slice of their subscribers at a time, one
-//! room after the other, and only when those before have been sent to. So neither an echo nor a small
-//! room waits for a large one.
+//! the same turn, so that all they queued leaves together. Connections with bytes of their own and
+//! subscribers of rooms with news take turns, a slice of each; and so do the rooms, a slice of the
+//! subscribers of one after another. So neither an echo nor a small room waits for a large one, nor any
+//! room for a flood of echoes.
 
 use std::rc::Rc;
 
 use super::{Core, State};
 use crate::{
     clock::{Clock, Now},
-    rooms::Blocked,
+    rooms::{Blocked, Visit},
     turn::{Meter, bounds},
 };
 
@@ -58,35 +58,41 @@ impl State {
     /// memory, in the next.
     pub(crate) fn flush(&mut self, clock: Clock) -> bool {
         let now = self.now();
-        let meter = Meter::begin(clock, bounds::SENDS_NS);
-        let mut visits = Vec::new();
-        loop {
-            self.unpark(now);
-            self.visit_subscribers(&mut visits, now);
-            if self.send_pending(&meter, now) {
-                break;
-            }
-            // The last round of a room may have made way for what is parked.
-            let shards = &self.parts.rooms.shards;
-            if !shards.has_news() && !shards.has_relieved() {
-                break;
-            }
-        }
+        self.flush_until(&Meter::begin(clock, bounds::SENDS_NS), now);
         let has_more = self.keep_unfinished_within_bound(now) | self.keep_queues_within_bound(now);
-        let shards = &self.parts.rooms.shards;
-        let has_more = has_more
-            || !self.parts.out.pending.is_empty()
-            || shards.has_news()
-            || shards.has_relieved();
+        let has_more = has_more || !self.has_sent_all();
         self.end_turn(has_more);
         has_more
     }
 
-    /// Adds the next subscribers of rooms with news to the list, a slice of one room after another, until
-    /// there are enough for the moment.
-    fn visit_subscribers(&mut self, visits: &mut Vec<crate::rooms::Visit>, now: Now) {
+    fn flush_until(&mut self, meter: &Meter, now: Now) {
+        let mut visits = Vec::new();
+        loop {
+            self.unpark(now);
+            self.visit_subscribers(&mut visits, now);
+            let is_over = match self.begins_with_news {
+                true => self.send_news(meter, now) || self.send_own(meter, now),
+                false => self.send_own(meter, now) || self.send_news(meter, now),
+            };
+            if is_over || self.has_sent_all() {
+                break;
+            }
+        }
+        // Neither list waits for the end of the other, however long that is and whatever a send costs.
+        self.begins_with_news = !self.begins_with_news;
+    }
+
+    fn has_sent_all(&self) -> bool {
+        // The last round of a room may have made way for what is parked.
+        let shards = &self.parts.rooms.shards;
+        self.parts.out.is_empty() && !shards.has_news() && !shards.has_relieved()
+    }
+
+    /// Notes the next subscribers of rooms with news, a slice of one room after another, until there are
+    /// enough for the moment.
+    fn visit_subscribers(&mut self, visits: &mut Vec<Visit>, now: Now) {
         while self.parts.rooms.shards.has_news()
-            && self.parts.out.pending.len() < bounds::SLICE_SUBSCRIBERS
+            && self.parts.out.news.len() < bounds::SLICE_SUBSCRIBERS
         {
             visits.clear();
             let shards = &mut self.parts.rooms.shards;
@@ -97,10 +103,24 @@ impl State {
         }
     }
 
-    /// Sends to the connections on the list; returns whether the turn is over before its end.
-    fn send_pending(&mut self, meter: &Meter, now: Now) -> bool {
+    /// Sends to the next connections with something of their own; returns whether the turn is over.
+    fn send_own(&mut self, meter: &Meter, now: Now) -> bool {
+        for nth in 1..=bounds::SLICE_SUBSCRIBERS {
+            let Some(key) = self.parts.out.own.pop_front() else {
+                break;
+            };
+            self.act(key, now, |actor, _| actor.transmit());
+            if nth % bounds::SENDS_PER_LOOK == 0 && meter.is_used_up() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sends to the subscribers that were noted; returns whether the turn is over.
+    fn send_news(&mut self, meter: &Meter, now: Now) -> bool {
         let mut sends = 0;
-        while let Some(key) = self.parts.out.pending.pop_front() {
+        while let Some(key) = self.parts.out.news.pop_front() {
             self.act(key, now, |actor, _| actor.transmit());
             sends += 1;
             if sends % bounds::SENDS_PER_LOOK == 0 && meter.is_used_up() {

@@ -24,6 +24,7 @@ mod sweep;
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
@@ -97,6 +98,8 @@ pub(crate) struct State {
     turn_ns: Option<u64>,
     /// When the messages were received whose last send is among those pending.
     finished: Vec<u64>,
+    /// Whether the next turn's sends begin with rooms' news, or with connections' own bytes.
+    begins_with_news: bool,
     evictions: Evictions,
     depths: Depths,
     /// Bytes that wait for all connections, as of the latest sweep.
@@ -143,6 +146,7 @@ impl Core {
             time: RunningTime::default(),
             turn_ns: None,
             finished: Vec::new(),
+            begins_with_news: false,
             evictions: Evictions::default(),
             depths,
             queued_bytes: 0,
@@ -182,7 +186,8 @@ fn parts(id: CoreId, shared: Shared, requests: Requests, wakes: &Wakes) -> Parts
             encoder: Encoder::new(config.compression, application.bodies()),
             sealing: Sealing::default(),
             spare: Spare::default(),
-            pending: Default::default(),
+            own: VecDeque::new(),
+            news: VecDeque::new(),
             flush: wakes.flush.clone(),
         },
         memory: Ledger::default(),
