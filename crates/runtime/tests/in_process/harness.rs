@@ -109,12 +109,16 @@ pub struct Running {
 }
 
 /// Starts a server of two cores on a free port.
-pub fn start(driver: DriverChoice, app: App) -> Running {
+pub fn start(driver: DriverChoice, app: impl Application) -> Running {
     start_with(driver, app, |_| {})
 }
 
 /// As [`start`], with other settings.
-pub fn start_with(driver: DriverChoice, app: App, set: impl FnOnce(&mut Config)) -> Running {
+pub fn start_with(
+    driver: DriverChoice,
+    app: impl Application,
+    set: impl FnOnce(&mut Config),
+) -> Running {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut config = config(driver);

@@ -24,8 +24,14 @@ macro_rules! on_both_drivers {
 }
 
 mod harness;
+mod told;
 
 mod busy;
+mod commands;
 mod controls;
+mod lag;
+mod many_rooms;
 mod panics;
+mod publications;
 mod sessions;
+mod traffic;
