@@ -10,6 +10,7 @@ use crate::{
 on_both_drivers![
     laggard_leaves_the_room_in_which_it_is_the_furthest_behind_and_keeps_the_others,
     laggard_skips_what_it_has_missed_of_the_loudest_room_and_is_told,
+    laggard_in_one_room_alone_leaves_or_skips_it_and_is_told,
     laggard_is_closed_with_1013,
 ];
 
@@ -18,6 +19,9 @@ const LOUD_BYTES: usize = 32 << 10;
 
 /// More of them than the sockets of both sides hold.
 const LOUD: usize = 512;
+
+/// What there is to join.
+const ROOMS: [&str; 3] = ["quiet", "loud", "silent"];
 
 /// Messages of the quiet room meanwhile.
 const QUIET: u64 = 64;
@@ -36,14 +40,10 @@ fn loud(n: usize) -> String {
     format!("{n:08}").repeat(LOUD_BYTES / 8)
 }
 
-/// Has a client that does not read join two rooms, of which one speaks far too much.
-fn flood(server: &Running, path: &str) -> (Teller, Teller) {
-    let stream = server.stream();
-    // What a socket may take by itself differs from one machine to the next.
-    let socket = socket2::SockRef::from(&stream);
-    socket.set_recv_buffer_size(64 << 10).unwrap();
-    let mut laggard = Teller::over(stream, path);
-    laggard.join(&["quiet", "loud", "silent"]);
+/// Has a client that does not read join these rooms, of which one speaks far too much.
+fn flood(server: &Running, path: &str, rooms: &[&str]) -> (Teller, Teller) {
+    let mut laggard = Teller::that_reads_slowly(server, path);
+    laggard.join(rooms);
     let mut publisher = Teller::connect(server, "/");
     for n in 0..LOUD {
         if n % (LOUD / QUIET as usize) == 0 {
@@ -101,7 +101,7 @@ fn laggard_leaves_the_room_in_which_it_is_the_furthest_behind_and_keeps_the_othe
     driver: DriverChoice,
 ) {
     let server = serve(driver);
-    let (mut laggard, mut publisher) = flood(&server, "/leave");
+    let (mut laggard, mut publisher) = flood(&server, "/leave", &ROOMS);
     let mut account = Account::default();
     account.hear_until(&mut laggard, QUIET);
     assert_eq!(account.gaps, 0);
@@ -123,7 +123,7 @@ fn laggard_leaves_the_room_in_which_it_is_the_furthest_behind_and_keeps_the_othe
 
 fn laggard_skips_what_it_has_missed_of_the_loudest_room_and_is_told(driver: DriverChoice) {
     let server = serve(driver);
-    let (mut laggard, mut publisher) = flood(&server, "/skip");
+    let (mut laggard, mut publisher) = flood(&server, "/skip", &ROOMS);
     let mut account = Account::default();
     account.hear_until(&mut laggard, QUIET);
     publisher.tell(&format!("publish-to loud {}", loud(LOUD)));
@@ -147,9 +147,27 @@ fn laggard_skips_what_it_has_missed_of_the_loudest_room_and_is_told(driver: Driv
     assert_eq!(laggard.said().text, "still here");
 }
 
+fn laggard_in_one_room_alone_leaves_or_skips_it_and_is_told(driver: DriverChoice) {
+    let server = serve(driver);
+    for (path, told) in [("/leave", "left 0 Lagging"), ("/skip", "skipped 0")] {
+        let (mut laggard, _) = flood(&server, path, &["loud"]);
+        let mut last = 0;
+        loop {
+            match laggard.hear() {
+                Heard::Report(report) => break assert_eq!(report, told),
+                Heard::Message(said) => {
+                    assert!(last == 0 || said.offset == last + 1);
+                    last = said.offset;
+                }
+                end => panic!("{end:?}"),
+            }
+        }
+    }
+}
+
 fn laggard_is_closed_with_1013(driver: DriverChoice) {
     let server = serve(driver);
-    let (mut laggard, _) = flood(&server, "/");
+    let (mut laggard, _) = flood(&server, "/", &ROOMS);
     let (mut quiet, mut loud_heard) = (0, 0);
     let code = loop {
         match laggard.hear() {

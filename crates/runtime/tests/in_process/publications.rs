@@ -147,7 +147,7 @@ fn default_session_closes_when_it_is_refused_a_room_or_a_publication(driver: Dri
 }
 
 /// The least that a core may ask of another before it must wait.
-fn narrow(config: &mut Config) {
+pub fn narrow(config: &mut Config) {
     config.mailbox_batches = 1;
     config.outbox_bytes_max = 1;
 }

@@ -15,7 +15,8 @@
 //! | `say TEXT` | `!TEXT` |
 //! | `stand still` | its core stands still until the test lets it go on |
 //!
-//! A command of the application's own is reported, but for `panic`.
+//! A command of the application's own is reported, `publish-to NAME TEXT` is done as well, and over
+//! `panic` the session panics.
 
 use std::{
     collections::VecDeque,
@@ -116,12 +117,7 @@ impl Session for Obedient {
                 }
             }
             "publish" => self.publish(rest, outlet),
-            "publish-to" => {
-                let (name, text) = rest.split_once(' ').unwrap();
-                let name = RoomName::new(name).unwrap();
-                let ticket = outlet.publish_to(name, Kind::Text, text.as_bytes());
-                self.publications.push(ticket);
-            }
+            "publish-to" => self.publish_to(rest, outlet),
             "wait" => outlet.wait(),
             "who" => {
                 let ConnectionId { core, token } = outlet.id();
@@ -169,6 +165,9 @@ impl Session for Obedient {
             SessionEvent::Command(command) => {
                 let text = command.downcast_ref::<String>().unwrap();
                 assert_ne!(text, "panic", "as the test wants it");
+                if let Some(rest) = text.strip_prefix("publish-to ") {
+                    self.publish_to(rest, outlet);
+                }
                 format!("command {text}")
             }
         };
@@ -185,6 +184,13 @@ impl Obedient {
                 None => report(outlet, &format!("absent {text}")),
             }
         }
+    }
+
+    fn publish_to(&mut self, rest: &str, outlet: &mut Outlet<'_>) {
+        let (name, text) = rest.split_once(' ').unwrap();
+        let name = RoomName::new(name).unwrap();
+        let ticket = outlet.publish_to(name, Kind::Text, text.as_bytes());
+        self.publications.push(ticket);
     }
 
     /// The numbers of the rooms that are meant by a number or by a name.
@@ -250,7 +256,16 @@ impl Teller {
         Self::over(server.stream(), path)
     }
 
-    pub fn over(stream: TcpStream, path: &str) -> Self {
+    /// A client for which little more is under way than what it has read.
+    pub fn that_reads_slowly(server: &Running, path: &str) -> Self {
+        let stream = server.stream();
+        // What a socket may take by itself differs from one machine to the next.
+        let socket = socket2::SockRef::from(&stream);
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        Self::over(stream, path)
+    }
+
+    fn over(stream: TcpStream, path: &str) -> Self {
         let url = format!("ws://{}{path}", stream.peer_addr().unwrap());
         let (socket, _) = tungstenite::client(url, stream).expect("101");
         let mut teller = Self {
@@ -309,6 +324,7 @@ impl Teller {
         let text = match self.socket.read() {
             Ok(Received::Close(Some(close))) => return Heard::Close(close.code.into()),
             Ok(Received::Close(None)) => return Heard::End,
+            Ok(Received::Ping(_)) => return self.read(),
             Ok(message) => message.into_text().unwrap(),
             Err(Error::ConnectionClosed) => return Heard::End,
             Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return Heard::End,
