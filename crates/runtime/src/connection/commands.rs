@@ -59,14 +59,14 @@ impl Actor<'_> {
             }
             Command::Say(kind, payload) => {
                 self.with_session(|_, outlet| outlet.send(kind, &payload));
-                self.note_said();
             }
             Command::Hand(command) => self.handle(SessionEvent::Command(command)),
         }
+        self.note_said();
     }
 
-    /// Whoever speaks from outside does not wait for the queue: a connection for which too much waits is
-    /// closed, as one that does not read what its rooms say.
+    /// Whoever speaks from outside does not wait for the queue, and neither does what a session says to
+    /// it: a connection for which too much waits is closed, as one that does not read what its rooms say.
     fn note_said(&mut self) {
         let queued = self.connection.queued_bytes(&self.parts.rooms.shards);
         let is_behind = self.connection.out.queue.sending.is_behind();

@@ -8,7 +8,7 @@ use hub::{ConnectionId, RoomName};
 use runtime::{Command, CommandRefused, DriverChoice};
 
 use crate::{
-    harness::{Running, start, start_with},
+    harness::{PATIENCE, Running, start, start_with},
     told::{Heard, Standing, Teller, Told},
 };
 
@@ -18,6 +18,7 @@ on_both_drivers![
     command_to_join_is_passed_over_by_a_connection_in_as_many_rooms_as_it_may,
     command_for_a_connection_that_is_gone_reaches_nobody,
     command_is_refused_by_a_core_that_has_no_room_for_it,
+    peer_that_does_not_read_what_it_is_told_is_closed_with_1013,
     panic_over_a_command_closes_that_connection_alone_with_1011,
 ];
 
@@ -231,4 +232,45 @@ fn panic_over_a_command_closes_that_connection_alone_with_1011(driver: DriverCho
         }
     }
     server.stop().unwrap();
+}
+
+/// Tells a connection that does not read more than it may have waiting, until it is told no more.
+fn flood(server: &Running, path: &str, command: impl Fn(&str) -> Command) -> Teller {
+    let commander = server.server().commander();
+    let teller = Teller::that_reads_slowly(server, path);
+    let text = "x".repeat(32 << 10);
+    for _ in 0..FLOOD {
+        while commander.connection(teller.id, command(&text)).is_err() {
+            std::thread::yield_now();
+        }
+    }
+    teller
+}
+
+/// More messages of 32 KiB than the sockets of both sides hold.
+const FLOOD: usize = 512;
+
+fn peer_that_does_not_read_what_it_is_told_is_closed_with_1013(driver: DriverChoice) {
+    let server = start_with(driver, Told::default(), |config| {
+        config.send_queue_bytes_max = 256 << 10;
+        config.timeouts.write = PATIENCE;
+        config.timeouts.close = PATIENCE;
+    });
+    let commands: [fn(&str) -> Command; 2] = [say, hand];
+    for command in commands {
+        // Whatever becomes of those who lag in their rooms.
+        for path in ["/", "/leave"] {
+            let mut teller = flood(&server, path, command);
+            let mut heard = 0;
+            let code = loop {
+                match teller.hear() {
+                    Heard::Report(_) => heard += 1,
+                    Heard::Close(code) => break code,
+                    other => panic!("{other:?}"),
+                }
+            };
+            assert_eq!(code, 1013);
+            assert!((1..FLOOD).contains(&heard), "{heard}");
+        }
+    }
 }
