@@ -9,6 +9,7 @@ use runtime::{Command, CommandRefused, DriverChoice};
 
 use crate::{
     harness::{PATIENCE, Running, start, start_with},
+    publications::{narrow, room_at_each_home},
     told::{Heard, Standing, Teller, Told},
 };
 
@@ -18,6 +19,7 @@ on_both_drivers![
     command_to_join_is_passed_over_by_a_connection_in_as_many_rooms_as_it_may,
     command_for_a_connection_that_is_gone_reaches_nobody,
     command_is_refused_by_a_core_that_has_no_room_for_it,
+    command_to_join_waits_for_a_home_that_has_no_room,
     peer_that_does_not_read_what_it_is_told_is_closed_with_1013,
     panic_over_a_command_closes_that_connection_alone_with_1011,
 ];
@@ -232,6 +234,35 @@ fn panic_over_a_command_closes_that_connection_alone_with_1011(driver: DriverCho
         }
     }
     server.stop().unwrap();
+}
+
+/// Nobody but the commander says anything to these connections while they wait.
+fn command_to_join_waits_for_a_home_that_has_no_room(driver: DriverChoice) {
+    let (app, gate) = Told::with_gate();
+    let server = start_with(driver, app, narrow);
+    let [_, still] = room_at_each_home(&server);
+    let [mut members, there] = Teller::on_both_cores(&server, "/", 4);
+    let mut stander = there.into_iter().next().unwrap();
+    let commander = server.server().commander();
+    let standing = Standing::of(&gate, &mut stander);
+    let join = |member: &Teller, room: &str| {
+        let command = Command::Join(name(room));
+        commander.connection(member.id, command).unwrap();
+    };
+    for member in &mut members {
+        for n in 0..3 {
+            join(member, &still);
+            member.report(&format!("joining {n}"));
+        }
+    }
+    drop(standing);
+    for member in &mut members {
+        for n in 0..3 {
+            member.report(&format!("joined {n} "));
+        }
+        member.tell("publish 2 here");
+        member.report("published 0 ");
+    }
 }
 
 /// Tells a connection that does not read more than it may have waiting, until it is told no more.

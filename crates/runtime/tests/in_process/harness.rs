@@ -140,6 +140,8 @@ pub fn config(driver: DriverChoice) -> Config {
         timeouts: Timeouts {
             drain: Duration::from_millis(50),
             close: Duration::from_millis(500),
+            // Nobody is pinged while a test is patient.
+            ping_interval: 2 * PATIENCE,
             ..Timeouts::default()
         },
         ..Config::default()

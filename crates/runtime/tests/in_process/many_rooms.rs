@@ -13,6 +13,7 @@ on_both_drivers![
     connection_hears_all_of_128_rooms_in_order_and_may_have_no_more,
     room_that_is_asked_for_twice_speaks_twice,
     leaving_before_the_answer_is_leaving,
+    ticket_of_a_room_that_was_left_stands_for_no_other,
     refused_join_or_publication_names_its_ticket_and_closes_nothing,
     kept_position_outlives_an_empty_room,
     position_that_is_not_kept_is_another_with_the_next_life_of_a_room,
@@ -142,6 +143,22 @@ fn leaving_before_the_answer_is_leaving(driver: DriverChoice) {
         assert_eq!(member.said().text, "once");
         member.hears_nothing_more();
     }
+}
+
+fn ticket_of_a_room_that_was_left_stands_for_no_other(driver: DriverChoice) {
+    let server = start(driver, Told::default());
+    let mut member = Teller::connect(&server, "/");
+    member.join(&["a"]);
+    member.tell_all(&["leave 0", "join b", "wait", "publish 0 no"]);
+    member.report("gone 0");
+    member.report("joined 1");
+    member.report("absent");
+    member.tell("leave 0");
+    member.report("gone 0");
+    member.tell("publish 1 yes");
+    member.report("published 0");
+    assert_eq!(member.said().text, "yes");
+    member.hears_nothing_more();
 }
 
 fn refused_join_or_publication_names_its_ticket_and_closes_nothing(driver: DriverChoice) {

@@ -324,7 +324,6 @@ impl Teller {
         let text = match self.socket.read() {
             Ok(Received::Close(Some(close))) => return Heard::Close(close.code.into()),
             Ok(Received::Close(None)) => return Heard::End,
-            Ok(Received::Ping(_)) => return self.read(),
             Ok(message) => message.into_text().unwrap(),
             Err(Error::ConnectionClosed) => return Heard::End,
             Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return Heard::End,
