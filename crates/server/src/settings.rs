@@ -11,11 +11,13 @@
 //!
 //! - `layers.rs` merges the sources; `file.rs` and `environment.rs` read one each; `negative.rs`
 //!   accepts numbers below zero as values of flags
-//! - `units.rs` parses sizes, durations and counts; `rules.rs` checks settings against each other
+//! - `units.rs` parses sizes, durations and counts; `choices.rs` has the choices of settings that
+//!   offer a few; `rules.rs` checks settings against each other
 //! - `help.rs` has the command with its texts; `nearest.rs` "did you mean"; `report.rs` messages
 //! - `reload.rs` says which settings change at run time; `print.rs` prints the file with every key;
 //!   `task.rs` says what the command line asks for
 
+mod choices;
 mod environment;
 mod file;
 mod help;
@@ -33,12 +35,13 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use ipnet::IpNet;
 
 use crate::logging::{self, LogFormat};
 use crate::origin::{AllowList, Permit};
 
+pub use choices::{Compression, Driver, ProxyHeader, Takeover};
 pub use layers::{Loaded, Sources};
 pub use reload::{AT_RUN_TIME, AT_START, Reload};
 pub use report::{Override, Place, Refusal, Stop, Warning};
@@ -48,65 +51,6 @@ pub use units::{Internal, Period, Size};
 use units::{
     GIB, KIB, MIB, TIB, address, cores, count, delay, internal, network, period, permit, size,
 };
-
-/// How the cores wait for sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Driver {
-    /// io_uring if the kernel supports all that is needed, else epoll.
-    #[default]
-    Auto,
-    /// io_uring; without it the server does not start.
-    #[value(name = "io_uring")]
-    IoUring,
-    /// epoll.
-    Epoll,
-}
-
-/// Whether messages are compressed for peers that ask for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Compression {
-    /// Never.
-    #[default]
-    Off,
-    /// For every peer that offers permessage-deflate, as browsers do.
-    On,
-}
-
-/// Whose messages may refer to earlier ones of the same connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Takeover {
-    /// No side's: an idle connection holds no memory for compression.
-    #[default]
-    None,
-    /// The peer's messages.
-    Client,
-    /// The server's messages.
-    Server,
-    /// The messages of both sides.
-    Both,
-}
-
-impl Takeover {
-    /// Whether the server's messages may refer to earlier ones.
-    pub fn is_for_server(self) -> bool {
-        matches!(self, Self::Server | Self::Both)
-    }
-
-    /// Whether the peer's messages may refer to earlier ones.
-    pub fn is_for_client(self) -> bool {
-        matches!(self, Self::Client | Self::Both)
-    }
-}
-
-/// How a trusted proxy names its client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ProxyHeader {
-    /// In the X-Forwarded-For fields of the request.
-    #[default]
-    XForwardedFor,
-    /// In a header of the PROXY protocol, version 2, before anything else.
-    ProxyV2,
-}
 
 const LISTENING: &str = "Listening";
 const ADDRESSES: &str = "Limits of addresses, and proxies";
@@ -350,8 +294,8 @@ pub struct Settings {
 
     /// Most bytes of memory for everything that waits to be sent, over all connections
     ///
-    /// Each core has an even share. When a core exceeds its share, it closes the peers with the
-    /// largest queues with 1013 ("try again later") until it does not. The default is a quarter of
+    /// Each core has an even share. When a core exceeds its share, it resets the connections for
+    /// which the most waits, until it is down to seven eighths of it. The default is a quarter of
     /// the memory that this process may use.
     #[arg(long, value_name = "SIZE", value_parser = size(MIB, 64 * TIB))]
     #[arg(help_heading = MESSAGES)]
@@ -362,8 +306,8 @@ pub struct Settings {
     /// It bounds unfinished requests, messages and TLS records, and input that is kept while a
     /// connection is not read. Each core has an even share, or three times message_bytes_max if
     /// that is more. When a core exceeds its share, it closes the peers that hold the most with
-    /// 1013 ("try again later"), or answers them 503. The default is an eighth of the memory that
-    /// this process may use.
+    /// 1013 ("try again later"), or answers them 503, until it is down to seven eighths of it. The
+    /// default is an eighth of the memory that this process may use.
     #[arg(long, value_name = "SIZE", value_parser = size(MIB, 64 * TIB))]
     #[arg(help_heading = MESSAGES)]
     pub unfinished_bytes_max: Option<Size>,
@@ -379,7 +323,9 @@ pub struct Settings {
     /// Most bytes of requests that wait on one core for another core's mailbox
     ///
     /// Above it, that core's connections are not read: their peers see a slower server, and joins
-    /// are answered 503. See pause_timeout.
+    /// are answered 503. See pause_timeout. The value at start also bounds the messages that wait on
+    /// one core for rooms which are too busy to take them; a peer whose message exceeds that is
+    /// closed with 1013 ("try again later").
     #[arg(long, value_name = "SIZE", value_parser = size(KIB, GIB))]
     #[arg(default_value = "4MiB", help_heading = MESSAGES)]
     pub outbox_bytes_max: Size,
@@ -390,6 +336,14 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT", value_parser = count(1, 65_536))]
     #[arg(default_value = "64", help_heading = MESSAGES)]
     pub mailbox_batches: usize,
+
+    /// Most commands that wait on one core for its connections
+    ///
+    /// 1 to 1000000. Commands come from the program that runs the server, and not from peers. When
+    /// as many wait, a further one is refused, and its sender learns that at once.
+    #[arg(long, value_name = "COUNT", value_parser = count(1, 1_000_000))]
+    #[arg(default_value = "1024", help_heading = MESSAGES)]
+    pub commands_max: usize,
 
     /// Bytes that a core receives at a time; all its connections share this buffer in turn
     #[arg(long, value_name = "SIZE", value_parser = size(KIB, 16 * MIB))]
@@ -449,10 +403,20 @@ pub struct Settings {
 
     /// Most rooms at a time
     ///
-    /// A peer that asks for a new room beyond it is answered 503.
+    /// A peer that asks for a new room beyond it is answered 503. Positions that are kept for rooms
+    /// of the past (position_ttl) count as rooms until a new room needs their place.
     #[arg(long, value_name = "COUNT", value_parser = count(1, 100_000_000))]
     #[arg(default_value = "1000000", help_heading = ROOMS)]
     pub rooms_max: usize,
+
+    /// Most rooms that one connection may be in at a time
+    ///
+    /// 1 to 256, including rooms that it has asked for and waits for. A join beyond it is refused,
+    /// and the connection stays open. It matters to protocols whose connections join several rooms;
+    /// a connection of the built-in ones is in one room at most.
+    #[arg(long, value_name = "COUNT", value_parser = count(1, 256))]
+    #[arg(default_value = "128", help_heading = ROOMS)]
+    pub rooms_per_connection_max: usize,
 
     /// Time for which a room without subscribers is kept
     ///
@@ -461,6 +425,15 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", value_parser = period)]
     #[arg(default_value = "60s", help_heading = ROOMS)]
     pub room_idle_timeout: Period,
+
+    /// Time for which a room's epoch and latest number are kept after the room itself; 0s means not
+    ///
+    /// 0s to 1day. A room of the same name that is made within it goes on counting where the old one
+    /// ended, so that a client can tell whether it has missed messages. What is kept counts against
+    /// rooms_max, and gives its place up, the oldest first, when a new room needs one.
+    #[arg(long, value_name = "DURATION", value_parser = delay)]
+    #[arg(default_value = "0s", help_heading = ROOMS)]
+    pub position_ttl: Period,
 
     /// Time for a whole handshake, from accepting the connection
     ///

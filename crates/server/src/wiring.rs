@@ -58,8 +58,8 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
         message_rate: rate(settings.message_rate, settings.message_burst),
         control_rate: rate(settings.control_rate, settings.control_burst),
         rooms_max: settings.rooms_max,
-        rooms_per_connection_max: otherwise.rooms_per_connection_max,
-        commands_max: otherwise.commands_max,
+        rooms_per_connection_max: settings.rooms_per_connection_max,
+        commands_max: settings.commands_max,
         send_queue_bytes_max: settings.send_queue_bytes_max.bytes(),
         // Queues take another quarter while they grow, which makes half of the memory.
         send_queues_bytes_max: part_of_memory(
@@ -97,7 +97,7 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
             drain: settings.drain_timeout.duration(),
             interrupt_drain: settings.interrupt_drain_timeout.duration(),
             room_idle: settings.room_idle_timeout.duration(),
-            position: otherwise.timeouts.position,
+            position: settings.position_ttl.duration(),
             connection_age: settings.max_connection_age.map(Period::duration),
         },
     }
@@ -154,12 +154,14 @@ pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
         ("publish_window_bytes", config.publish_window_bytes),
         ("outbox_bytes_max", config.outbox_bytes_max),
         ("mailbox_batches", config.mailbox_batches),
+        ("commands_max", config.commands_max),
         ("receive_buffer_bytes", config.receive_buffer_bytes),
         (
             "compression_contexts_bytes_max",
             config.compression_contexts_bytes_max,
         ),
         ("rooms_max", config.rooms_max),
+        ("rooms_per_connection_max", config.rooms_per_connection_max),
         ("static_bytes_max", settings.static_bytes_max.bytes()),
         ("log_queue_bytes_max", settings.log_queue_bytes_max.bytes()),
     ];
@@ -176,6 +178,7 @@ pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
         ("drain_timeout", timeouts.drain),
         ("interrupt_drain_timeout", timeouts.interrupt_drain),
         ("room_idle_timeout", timeouts.room_idle),
+        ("position_ttl", timeouts.position),
     ];
     let numbers = numbers.map(|(key, number)| (key, number as f64));
     let times = times.map(|(key, time)| (key, time.as_secs_f64()));

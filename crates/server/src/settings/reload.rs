@@ -36,8 +36,8 @@ macro_rules! declare {
 declare! {
     /// Settings that are used only once, at start: a change needs a restart.
     at start:
-        listen, internal_listen, cores, driver, config, mailbox_batches, receive_buffer_bytes,
-        log_format, log_queue_bytes_max;
+        listen, internal_listen, cores, driver, config, mailbox_batches, commands_max,
+        receive_buffer_bytes, log_format, log_queue_bytes_max;
     /// Settings that a reload changes, for open connections too. Deadlines that are already running
     /// keep their time, and a drain keeps its pace.
     at run time:
@@ -46,7 +46,7 @@ declare! {
         send_queues_bytes_max, unfinished_bytes_max, message_timeout, allow_origin, head_bytes_max,
         head_fields_max, request_line_bytes_max,
         message_bytes_max, message_fragments_max, send_queue_bytes_max, publish_window_bytes,
-        outbox_bytes_max, rooms_max, room_idle_timeout, handshake_timeout, tls_handshake_timeout, ping_interval,
+        outbox_bytes_max, rooms_max, rooms_per_connection_max, room_idle_timeout, position_ttl, handshake_timeout, tls_handshake_timeout, ping_interval,
         pong_timeout, close_timeout, write_timeout, pause_timeout, max_connection_age,
         drain_delay, drain_timeout, interrupt_drain_timeout, log_level, compression, compression_level,
         compression_bytes_min, compression_takeover, compression_window_bits,
