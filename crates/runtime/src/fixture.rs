@@ -214,6 +214,7 @@ impl Application for Nobody {
 fn core() -> (Rc<Core>, Receiver<Vec<hub::Request>>) {
     let (requests, mailbox) = flume::unbounded();
     let (deliveries, _) = flume::unbounded();
+    let (_, commands) = flume::unbounded();
     let shared = Shared {
         config: Arc::new(Config::default()),
         application: Arc::new(Nobody),
@@ -228,6 +229,7 @@ fn core() -> (Rc<Core>, Receiver<Vec<hub::Request>>) {
     let depths = Depths {
         requests,
         deliveries,
+        commands,
     };
     let core = Core::new(id, shared, to_homes, wakes, turnstile, poller, depths);
     (core, mailbox)

@@ -71,7 +71,7 @@ pub use end::{EndReason, Ending, Explained, Initiator, Reached, Refused, Said, r
 pub use hub::{RoomView, Seen};
 pub use observe::{
     AcceptErrors, Batches, Compressed, Frames, Payload, Sizes, Takeovers, Tally, Timing,
-    TlsHandshakes,
+    TlsHandshakes, Unpublished,
 };
 pub use process::{Configurer, Drainer, Driver, Monitor, Phase, Readiness, Server, StartError};
 pub use reactor::{CommandRefused, Commander, ConnectionView, ConnectionsView, Snapshot};

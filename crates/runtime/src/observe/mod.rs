@@ -10,4 +10,5 @@ pub use distribution::{Sizes, Timing};
 pub(crate) use notices::Notices;
 pub use tally::{
     AcceptErrors, Batches, Compressed, Frames, Payload, Takeovers, Tally, TlsHandshakes,
+    Unpublished,
 };

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use codec::{Event, Kind, Transmitted};
+use hub::PublishRefusal;
 
 use super::distribution::{Sizes, Timing};
 use crate::{
@@ -49,6 +50,8 @@ pub struct Tally {
     pub compressed: Compressed,
     /// Messages handed to rooms.
     pub published: u64,
+    /// Messages that their rooms' homes refused.
+    pub unpublished: Unpublished,
     /// Messages queued for subscribers.
     pub delivered: u64,
     /// Requests sent to rooms' homes.
@@ -125,6 +128,17 @@ pub struct Compressed {
     pub frame_bytes: u64,
 }
 
+/// Messages that rooms' homes refused, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unpublished {
+    /// The room waited for subscribers that cannot keep up, and as much waited as may.
+    pub busy: u64,
+    /// The room was no more.
+    pub room_gone: u64,
+    /// There were as many rooms as are allowed, and this would have been one more.
+    pub too_many_rooms: u64,
+}
+
 /// Batches through mailboxes, and what was in them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Batches {
@@ -180,6 +194,7 @@ impl Tally {
             takeovers_declined: Takeovers::default(),
             compressed: Compressed::default(),
             published: 0,
+            unpublished: Unpublished::default(),
             delivered: 0,
             requests: Batches::default(),
             deliveries: Batches::default(),
@@ -225,6 +240,7 @@ impl Tally {
         self.takeovers_declined.add(other.takeovers_declined);
         self.compressed.add(other.compressed);
         self.published += other.published;
+        self.unpublished.add(other.unpublished);
         self.delivered += other.delivered;
         self.requests.add(other.requests);
         self.deliveries.add(other.deliveries);
@@ -343,6 +359,23 @@ impl Compressed {
         self.messages += other.messages;
         self.payload_bytes += other.payload_bytes;
         self.frame_bytes += other.frame_bytes;
+    }
+}
+
+impl Unpublished {
+    /// One more message.
+    pub(crate) fn count(&mut self, reason: PublishRefusal) {
+        *match reason {
+            PublishRefusal::Busy => &mut self.busy,
+            PublishRefusal::RoomGone => &mut self.room_gone,
+            PublishRefusal::TooManyRooms => &mut self.too_many_rooms,
+        } += 1;
+    }
+
+    fn add(&mut self, other: Self) {
+        self.busy += other.busy;
+        self.room_gone += other.room_gone;
+        self.too_many_rooms += other.too_many_rooms;
     }
 }
 

@@ -109,6 +109,7 @@ async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
     let depths = Depths {
         requests: rooms.to_homes[id.index()].clone(),
         deliveries: rooms.to_cores[id.index()].clone(),
+        commands: seed.commands.clone(),
     };
     let held_bytes_max = shared.config.outbox_bytes_max;
     let requests_to_homes = Requests::new(

@@ -50,6 +50,13 @@ pub struct Snapshot {
     pub requests_waiting: usize,
     /// Batches that wait in its mailbox of deliveries.
     pub deliveries_waiting: usize,
+    /// Commands that wait for its connections.
+    pub commands_waiting: usize,
+    /// Rooms of which deliveries are parked there: too much was delivered that their subscribers on this
+    /// core have not been visited for.
+    pub rooms_parked: usize,
+    /// Bytes of these deliveries.
+    pub parked_bytes: usize,
     /// Processor time of its thread.
     pub busy: Duration,
 }
@@ -110,6 +117,7 @@ impl State {
         tally.requests = parts.rooms.requests.sent();
         tally.compressed = parts.out.encoder.compressed();
         let (requests_waiting, deliveries_waiting) = self.depths.batches();
+        let parked = parts.rooms.shards.parked();
         Snapshot {
             core: parts.id.0,
             tally,
@@ -121,6 +129,9 @@ impl State {
             contexts_bytes: parts.memory.held(Account::Contexts),
             requests_waiting,
             deliveries_waiting,
+            commands_waiting: self.depths.commands(),
+            rooms_parked: parked.rooms,
+            parked_bytes: parked.bytes,
             busy: thread_time(),
         }
     }
@@ -201,7 +212,41 @@ fn thread_time() -> Duration {
 mod tests {
     use std::collections::HashSet;
 
-    use crate::fixture::{on_each_driver, open};
+    use hub::{Delivery, LossReason};
+
+    use crate::{
+        connection::{Command, Recipient},
+        fixture::{ROOM, enter, lobby, on_each_driver, open},
+    };
+
+    #[test]
+    fn snapshot_tells_what_waits_in_each_mailbox_and_is_parked() {
+        on_each_driver(async |core| {
+            let state = &mut *core.state.borrow_mut();
+            let (sender, receiver) = flume::unbounded();
+            state.depths.commands = receiver;
+            let (member, _peer) = open(state);
+            enter(state, member, ROOM);
+            let empty = state.snapshot();
+            assert_eq!((empty.commands_waiting, empty.deliveries_waiting), (0, 0));
+            assert_eq!((empty.rooms_parked, empty.parked_bytes), (0, 0));
+            for _ in 0..3 {
+                let somebody = Recipient::User("ann".into());
+                let leave = Command::Leave(lobby());
+                sender.send((somebody, leave)).unwrap();
+            }
+            let lost = || Delivery::Lost {
+                room: ROOM,
+                reason: LossReason::Gap,
+            };
+            let shards = &mut state.parts.rooms.shards;
+            shards.park(ROOM, lost(), 10);
+            shards.park(ROOM, lost(), 20);
+            let full = state.snapshot();
+            assert_eq!(full.commands_waiting, 3);
+            assert_eq!((full.rooms_parked, full.parked_bytes), (1, 30));
+        });
+    }
 
     #[test]
     fn connections_beyond_what_one_look_takes_in_are_seen_by_the_next() {

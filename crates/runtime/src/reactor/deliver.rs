@@ -110,7 +110,10 @@ impl State {
                 publisher,
                 ticket,
                 reason,
-            } => self.published(publisher, ticket, Err(reason), now),
+            } => {
+                self.parts.counters.tally.unpublished.count(reason);
+                self.published(publisher, ticket, Err(reason), now);
+            }
             Delivery::Lost { room, reason } => {
                 for key in self.parts.rooms.shards.subscribers(room) {
                     self.act(key, now, |actor, _| actor.lost(room, reason));

@@ -110,10 +110,11 @@ pub(crate) struct State {
     age_set_ms: u64,
 }
 
-/// This core's own mailboxes, from the senders' side, to see how much waits in them.
+/// This core's own mailboxes, to see how much waits in them.
 pub(crate) struct Depths {
     pub(crate) requests: Sender<Vec<Request>>,
     pub(crate) deliveries: Sender<Vec<Delivery>>,
+    pub(crate) commands: Receiver<Commanded>,
 }
 
 /// What wakes a core's loops.
@@ -317,5 +318,10 @@ impl Depths {
     /// Batches that wait: requests, deliveries.
     pub(crate) fn batches(&self) -> (usize, usize) {
         (self.requests.len(), self.deliveries.len())
+    }
+
+    /// Commands that wait.
+    pub(crate) fn commands(&self) -> usize {
+        self.commands.len()
     }
 }

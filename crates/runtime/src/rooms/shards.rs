@@ -113,6 +113,16 @@ pub(crate) struct Shards {
     subscriptions: usize,
     /// Bytes of memory that all logs and parked deliveries take.
     held_bytes: usize,
+    parked: ParkedSum,
+}
+
+/// How much is parked on a core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ParkedSum {
+    /// Rooms of which deliveries are parked.
+    pub(crate) rooms: usize,
+    /// Bytes of these deliveries.
+    pub(crate) bytes: usize,
 }
 
 impl Shards {
@@ -206,6 +216,11 @@ impl Shards {
         self.held_bytes
     }
 
+    /// How much is parked.
+    pub(crate) fn parked(&self) -> ParkedSum {
+        self.parked
+    }
+
     /// The name of a room that has subscribers here.
     pub(crate) fn name(&self, room: RoomId) -> Option<&RoomName> {
         self.rooms.get(&room).map(|here| &here.name)
@@ -238,6 +253,8 @@ impl Shards {
             true => Parked::First,
             false => Parked::Another,
         };
+        self.parked.rooms += usize::from(parked == Parked::First);
+        self.parked.bytes += bytes;
         here.parked.push_back(delivery);
         here.parked_bytes += bytes;
         self.held_bytes += bytes;
@@ -298,8 +315,10 @@ impl Shards {
         let bytes = bytes_of(&delivery);
         here.parked_bytes -= bytes;
         self.held_bytes -= bytes;
+        self.parked.bytes -= bytes;
         let is_last = here.parked.is_empty();
         if is_last {
+            self.parked.rooms -= 1;
             here.parked = VecDeque::new();
             self.relieved.pop();
             if here.forms.is_empty() {

@@ -340,6 +340,16 @@ fn traffic(families: &mut Families, total: &Tally) {
         "Messages published to rooms.",
         total.published,
     );
+    families.counters(
+        "hubbub_messages_refused_total",
+        "Messages that rooms refused, by reason.",
+        [
+            ("busy", total.unpublished.busy),
+            ("room_gone", total.unpublished.room_gone),
+            ("too_many_rooms", total.unpublished.too_many_rooms),
+        ]
+        .map(|(reason, count)| (vec![("reason", reason)], count as f64)),
+    );
     families.counter(
         "hubbub_messages_delivered_total",
         "Messages queued for subscribers.",
@@ -395,6 +405,21 @@ fn by_core(families: &mut Families, standings: &[Standing]) {
             |it| it.requests_waiting as u64,
             |it| it.deliveries_waiting as u64,
         ),
+    );
+    families.gauges(
+        "hubbub_commands_waiting",
+        "Commands that wait for a core's connections.",
+        each(|it| it.commands_waiting as f64),
+    );
+    families.gauges(
+        "hubbub_rooms_parked",
+        "Rooms that are held because their subscribers on a core cannot be sent to fast enough.",
+        each(|it| it.rooms_parked as f64),
+    );
+    families.gauges(
+        "hubbub_parked_bytes",
+        "Bytes of deliveries that wait for the subscribers of held rooms.",
+        each(|it| it.parked_bytes as f64),
     );
     families.counters(
         "hubbub_mailbox_batches_total",

@@ -96,6 +96,9 @@ fn room_beyond_its_bound_is_parked_and_held_and_all_others_go_on() {
         assert_eq!(lag_of(state, member), 4 * (10 + LARGE));
         assert_eq!(holds(&asked(state, &mailbox)), [(ROOM, true)], "once");
         assert!(state.parts.rooms.shards.held_bytes() > 7 * LARGE);
+        let parked = state.parts.rooms.shards.parked();
+        assert_eq!(parked.rooms, 1);
+        assert_eq!(parked.bytes, 3 * publication_bytes(LARGE));
         // Another room, its acknowledgements, and refusals of any room.
         state.deliver(messages(OTHER, 1, 1, 10), now);
         assert_eq!(lag_of(state, other), 12);
@@ -120,6 +123,7 @@ fn room_beyond_its_bound_is_parked_and_held_and_all_others_go_on() {
         at(state, member).rooms.window_bytes = 1;
         state.deliver(refused, now);
         assert_eq!(at(state, member).rare.end(), Some(EndReason::RoomBusy));
+        assert_eq!(state.parts.counters.tally.unpublished.busy, 1);
         // That has closed the member, which is sent all that its room had told before.
         assert_eq!(lag_of(state, member), 0);
         let clock = state.parts.clock;
@@ -127,6 +131,7 @@ fn room_beyond_its_bound_is_parked_and_held_and_all_others_go_on() {
         assert_eq!(holds(&asked(state, &mailbox)), [(ROOM, false)]);
         assert_eq!(at(state, other).rooms.window_bytes, 0);
         assert_eq!(state.parts.rooms.shards.held_bytes(), 0);
+        assert_eq!(state.parts.rooms.shards.parked().bytes, 0);
     });
 }
 

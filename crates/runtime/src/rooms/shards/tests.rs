@@ -339,6 +339,11 @@ fn check_bytes(shards: &Shards, parks: &Parks, step: usize) {
         logs.sum::<usize>() + parked,
         "step {step}"
     );
+    let sum = ParkedSum {
+        rooms: parks.values().filter(|it| !it.is_empty()).count(),
+        bytes: parked,
+    };
+    assert_eq!(shards.parked(), sum, "step {step}");
 }
 
 #[test]
