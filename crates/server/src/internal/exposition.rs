@@ -128,7 +128,7 @@ fn described(families: &mut Families, status: &Status) {
     let cores = status.cores();
     families.gauge(
         "hubbub_rooms",
-        "Rooms, including empty ones that are kept for a while.",
+        "Rooms, including empty ones and positions of former ones that are kept for a while.",
         cores.map_or(0, |cores| cores.monitor().rooms()) as f64,
     );
     families.gauge(
@@ -241,7 +241,7 @@ fn connections(families: &mut Families, total: &Tally) {
     };
     families.counters(
         "hubbub_evictions_total",
-        "Connections closed because they were slow.",
+        "Connections closed or reset because they were slow.",
         ["send_queue_full", "queues_full", "write_stalled"]
             .map(|policy| (vec![("policy", policy)], ended_by(policy) as f64)),
     );
