@@ -22,7 +22,7 @@ pub(crate) struct Now {
     pub(crate) ms: u64,
 }
 
-/// A moment of the last 49 days in four bytes: the low bits of [`Now::ms`].
+/// A moment of the last 24 days in four bytes: the low bits of [`Now::ms`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecentMs(u32);
 
@@ -54,9 +54,10 @@ impl RecentMs {
         Self(ms as u32)
     }
 
-    /// How long ago it was, in milliseconds.
+    /// How long before `now_ms` it was, in milliseconds: 0 if it was after it.
     pub(crate) fn ago_ms(self, now_ms: u64) -> u64 {
-        u64::from((now_ms as u32).wrapping_sub(self.0))
+        let ago_ms = (now_ms as u32).wrapping_sub(self.0).cast_signed();
+        u64::from(ago_ms.max(0).cast_unsigned())
     }
 }
 
@@ -95,8 +96,10 @@ mod tests {
             u64::from(u32::MAX) + 7,
             u64::MAX / 2,
         ] {
-            for ago_ms in [0, 1, 5_000, 4_000_000_000] {
+            for ago_ms in [0, 1, 5_000, 2_000_000_000] {
                 assert_eq!(RecentMs::at(ms).ago_ms(ms + ago_ms), ago_ms, "{ms}");
+                // A sweep acts on the time at which it began, and something may have left since.
+                assert_eq!(RecentMs::at(ms + ago_ms).ago_ms(ms), 0, "{ms}");
             }
         }
     }
