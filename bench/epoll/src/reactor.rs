@@ -198,7 +198,8 @@ impl Reactor {
             Some(Event::Ping(_)) => {
                 item.connection.transmit(&mut self.reply);
             }
-            Some(Event::Pong(_)) => {}
+            // It takes no bodies: a request that announces one is refused by its upgrade.
+            Some(Event::Pong(_) | Event::Body(_)) => {}
             Some(Event::Request(request)) => {
                 let answer = Answer::to(&request);
                 self.open(fd, answer);
@@ -234,7 +235,8 @@ impl Reactor {
                     status: 404,
                     date: None,
                     fields: &[],
-                    content_length: 0,
+                    content_length: Some(0),
+                    keep: false,
                 };
                 let _without_body = item.connection.respond(&not_found, &mut self.reply);
                 Stage::Ending { linger: true }
