@@ -188,12 +188,24 @@ fn check_closed_connection_keeps_nothing() {
     assert_eq!((kept, peer.connection.phase()), (0, Phase::Closed));
 }
 
-/// One test: others would run at the same time, and allocate.
-#[test]
-fn heap_of_connections_is_what_is_said() {
+fn check_all() {
     check_message_that_comes_whole_allocates_nothing();
     check_idle_connection_keeps_nothing();
     check_open_connection_takes_no_heap();
     check_what_is_in_part_is_counted_to_the_byte();
     check_closed_connection_keeps_nothing();
+}
+
+/// One test, because others would run at the same time, and allocate. The harness's own thread may
+/// allocate meanwhile as well, once; what connections take is taken each time.
+#[test]
+fn heap_of_connections_is_what_is_said() {
+    const TRIES: usize = 10;
+    for _ in 1..TRIES {
+        if std::panic::catch_unwind(check_all).is_ok() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    check_all();
 }
