@@ -34,11 +34,17 @@ impl RoomLog {
         self.bytes.capacity() + self.frame_ends.capacity() * size_of::<u64>()
     }
 
-    /// Appends one frame, of which these are the parts.
-    pub(crate) fn append(&mut self, parts: [&[u8]; 2]) {
-        self.bytes.reserve(parts[0].len() + parts[1].len());
-        self.bytes.extend(parts[0]);
-        self.bytes.extend(parts[1]);
+    /// Appends one frame, of which these are the parts. One without any bytes is nothing to send: its end
+    /// would never be passed, and so never be forgotten.
+    pub(crate) fn append<const PARTS: usize>(&mut self, parts: [&[u8]; PARTS]) {
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        if bytes == 0 {
+            return;
+        }
+        self.bytes.reserve(bytes);
+        for part in parts {
+            self.bytes.extend(part);
+        }
         self.frame_ends.push_back(self.head());
     }
 
@@ -135,6 +141,16 @@ mod tests {
         log.trim(log.head());
         assert_eq!((log.bytes.capacity(), log.frame_ends.capacity()), (0, 0));
         assert_eq!(log.head(), 1002);
+    }
+
+    #[test]
+    fn frames_without_bytes_hold_no_memory() {
+        let mut log = RoomLog::default();
+        for _ in 0..1_000 {
+            log.append([&[], &[]]);
+            log.trim(log.head());
+        }
+        assert_eq!(log.held_bytes(), 0);
     }
 
     #[test]

@@ -332,8 +332,9 @@ impl Shards {
         })
     }
 
-    /// Appends one frame to the room's log in each form that anybody here has, by `append`. The message
-    /// was received at `stamp_ns`. Returns how many are subscribed.
+    /// Appends one frame to the room's log in each form that anybody here has, by `append`, which may find
+    /// that there is nothing to append in a form. The message was received at `stamp_ns`. Returns how many
+    /// are subscribed.
     pub(crate) fn offer(
         &mut self,
         room: RoomId,
@@ -342,20 +343,22 @@ impl Shards {
     ) -> usize {
         let forms = self.rooms.get(&room).map_or(&[][..], |here| &here.forms);
         let mut subscribers = 0;
-        for (at, key) in forms.iter().enumerate() {
+        let mut stamp_ns = Some(stamp_ns);
+        for key in forms {
             let shard = &mut self.shards[*key];
-            self.held_bytes -= shard.log.held_bytes();
-            shard.readers.fall_behind(shard.log.head());
+            subscribers += shard.subscribers.len();
+            let (head, held_bytes) = (shard.log.head(), shard.log.held_bytes());
             append(shard.form, &mut shard.log);
-            self.held_bytes += shard.log.held_bytes();
-            if at == 0 {
-                shard.stamps.push(stamp_ns);
+            if shard.log.head() == head {
+                continue;
             }
+            shard.readers.fall_behind(head);
+            self.held_bytes = self.held_bytes - held_bytes + shard.log.held_bytes();
+            shard.stamps.extend(stamp_ns.take());
             if shard.round.is_none() {
                 shard.begin_round();
                 self.news.push_back(*key);
             }
-            subscribers += shard.subscribers.len();
         }
         subscribers
     }

@@ -410,3 +410,16 @@ fn unpark_one(shards: &mut Shards, parks: &mut Parks) {
         assert_eq!(park.is_empty(), is_last);
     }
 }
+
+#[test]
+fn message_that_is_nothing_in_a_form_is_no_news_and_holds_no_memory() {
+    let mut shards = Shards::default();
+    subscribe(&mut shards, ROOM, PLAIN, 0);
+    for _ in 0..100 {
+        shards.offer(ROOM, 1, |_, log| log.append([&[], &[]]));
+    }
+    assert!(!shards.has_news());
+    assert_eq!(shards.held_bytes(), 0);
+    let shard = shards.shards.values().next().unwrap();
+    assert!(shard.stamps.is_empty());
+}
