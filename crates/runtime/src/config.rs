@@ -95,11 +95,12 @@ pub struct Compression {
 /// The runtime's deadlines and intervals, all above zero unless they say otherwise.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
-    /// From accept to the 101 or another answer.
+    /// From accept to the 101 or another answer. On a connection that is kept behind an answer, from there to
+    /// the first byte of the next request, and from that to its answer.
     pub handshake: Duration,
     /// From accept to the end of the TLS handshake, inside of `handshake`.
     pub tls_handshake: Duration,
-    /// From one ping to the next.
+    /// From one ping to the next, and from one heartbeat of a stream to the next.
     pub ping_interval: Duration,
     /// From a ping to its pong.
     pub pong: Duration,
@@ -107,7 +108,8 @@ pub struct Timeouts {
     pub close: Duration,
     /// Sending without any progress.
     pub write: Duration,
-    /// From the first byte of a message to its last.
+    /// From the first byte of a message to its last, and from the head of a request to the last byte of its
+    /// body.
     pub message: Duration,
     /// Not reading because a room cannot take more.
     pub pause: Duration,

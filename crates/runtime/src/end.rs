@@ -83,7 +83,7 @@ pub enum Reached {
     Nothing,
     /// The handshake was under way.
     Handshake,
-    /// It was a WebSocket.
+    /// It was a WebSocket, or a stream over HTTP.
     WebSocket,
 }
 
@@ -402,8 +402,17 @@ impl Ending {
         let reasons = EndReason::all().chain(by_peer).chain(by_session);
         let mut all: Vec<_> = reasons
             .flat_map(|reason| match reason {
-                // Also before there is a WebSocket, or by a reset: then without a code.
-                EndReason::Panicked | EndReason::Drained | EndReason::UnfinishedFull => {
+                // Also before there is a WebSocket, or of a stream, or by a reset: then without a code.
+                EndReason::Panicked
+                | EndReason::Drained
+                | EndReason::UnfinishedFull
+                | EndReason::SendQueueFull
+                | EndReason::WriteStalled
+                | EndReason::RoomBusy
+                | EndReason::RoomGone
+                | EndReason::RoomLost
+                | EndReason::SessionClosed(..)
+                | EndReason::Aged => {
                     vec![reason.ending(false), reason.ending(true)]
                 }
                 _ => vec![reason.ending(true)],

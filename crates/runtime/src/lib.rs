@@ -32,8 +32,7 @@
 //! | `reactor/` | a core's loops |
 //! | `process/` | starting, telling, asking, ending |
 //!
-//! *Never* here: environment variables, rules of rooms, exporters of metrics, HTTP beyond one
-//! answer per connection.
+//! *Never* here: environment variables, rules of rooms, exporters of metrics, what a body of HTTP means.
 //!
 //! *Invariants*
 //! - No I/O future is dropped: the driver waits for one descriptor, the core's epoll set, and that
@@ -64,7 +63,7 @@ pub use admission::{AddressLimits, Proxies, ProxyHeader, Rate};
 pub use config::{Compression, Config, DriverChoice, Timeouts};
 pub use connection::{
     Answer, Application, Command, Lag, LeftReason, Opening, Outlet, Recipient, Route, Session,
-    SessionEvent, TooManyRooms,
+    SessionEvent, Streaming, TakeBody, TooManyRooms,
 };
 pub use encoding::{BodyEncoder, BodyForm, Delivered};
 pub use end::{EndReason, Ending, Explained, Initiator, Reached, Refused, Said, refusals};

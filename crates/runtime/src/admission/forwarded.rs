@@ -33,6 +33,12 @@ impl Proxies {
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
+    /// Whether some requests say who their client is, so that the next one on a connection may be of
+    /// another.
+    pub(crate) fn tell_in_requests(&self) -> bool {
+        !self.trusted.is_empty() && self.header == ProxyHeader::XForwardedFor
+    }
+
     /// The client of a connection from the trusted `peer`, by the values of its request's
     /// `X-Forwarded-For` fields in order: from the right, the first address that is no trusted
     /// proxy's. If all are trusted it is the leftmost. Something that is no address ends the walk:

@@ -242,7 +242,10 @@ impl Actor<'_> {
     /// The peer's stream has ended. What came before is still answered in full: it may read on.
     fn peer_ended(&mut self) -> Flow {
         let connection = &mut *self.connection;
-        let reason = EndReason::PeerGone(connection.reached());
+        let reason = match connection.stage {
+            Stage::Kept { .. } => EndReason::Answered,
+            _ => EndReason::PeerGone(connection.reached()),
+        };
         connection.end(reason);
         connection.arrival = Arrival::default();
         let is_owed = connection.rooms.window_bytes > 0
@@ -256,7 +259,7 @@ impl Actor<'_> {
                 *last = Last::Nothing;
                 Flow::Wait
             }
-            Stage::Open { .. } if is_owed => {
+            Stage::Open { .. } | Stage::Answering { .. } if is_owed => {
                 self.finish(Last::Nothing, reason);
                 Flow::Wait
             }

@@ -26,32 +26,44 @@ use crate::{
 const ANSWER_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
 
 impl Actor<'_> {
-    /// Answers a request over HTTP; the connection closes when the answer has left.
+    /// Answers a request over HTTP; the connection closes when the answer has left, unless it is kept.
     pub(super) fn answer(&mut self, answer: Answer, reason: EndReason) {
         let mut deadline_ms = self.close_deadline_ms();
+        let body = answer.body;
+        let keep =
+            answer.keep && !self.parts.is_draining && !self.parts.config.proxies.tell_in_requests();
+        let framing = self.respond(answer.status, &answer.fields, Some(body.len()), keep);
         let connection = &mut *self.connection;
-        let fields: Vec<_> = answer
-            .fields
-            .iter()
-            .map(|(n, v)| (*n, v.as_str()))
-            .collect();
+        if framing != BodyFraming::None {
+            deadline_ms += body.len() as u64 * 1000 / ANSWER_BYTES_PER_SECOND_MIN;
+            connection.out.queue.push_body(body);
+        }
+        if connection.protocol.phase() == Phase::Closed {
+            return self.end_answered(deadline_ms, reason);
+        }
+        connection.stage = Stage::Answering { deadline_ms };
+        self.queued();
+    }
+
+    /// Queues the head of an answer.
+    pub(super) fn respond(
+        &mut self,
+        status: u16,
+        fields: &[(&'static str, String)],
+        content_length: Option<usize>,
+        keep: bool,
+    ) -> BodyFraming {
+        let fields: Vec<_> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
         let head = ResponseHead {
-            status: answer.status,
+            status,
             date: Some(self.parts.counters.date.at(self.now.ns)),
             fields: &fields,
-            content_length: Some(answer.body.len()),
-            keep: false,
+            content_length,
+            keep,
         };
-        let queue = &mut connection.out.queue;
-        if connection.protocol.respond(&head, queue.direct()) != BodyFraming::None {
-            deadline_ms += answer.body.len() as u64 * 1000 / ANSWER_BYTES_PER_SECOND_MIN;
-            queue.push_body(answer.body);
-        }
-        connection.end(reason);
-        let last = Last::PeerEnd(Linger::Fully);
-        connection.stage = Stage::Closing { deadline_ms, last };
-        self.raise();
-        self.queued();
+        let connection = &mut *self.connection;
+        let out = connection.out.queue.direct();
+        connection.protocol.respond(&head, out)
     }
 
     /// Answers a request that broke a rule.
@@ -64,8 +76,8 @@ impl Actor<'_> {
         self.finish(last, EndReason::Protocol(error.into()));
     }
 
-    /// Ends the connection as its stage allows: a WebSocket gets a close frame, an unanswered
-    /// request a 503 or 408, and one that has asked for nothing its end. One that is finishing waits no
+    /// Ends the connection as its stage allows: a WebSocket gets a close frame, a stream its last chunk, an
+    /// unanswered request a 503 or 408, and one that has asked for nothing its end. One that is finishing waits no
     /// longer for its publications, unless the reason leaves it time; one that is closing already only
     /// keeps to its deadline.
     pub(crate) fn close(&mut self, reason: EndReason) {
@@ -78,7 +90,12 @@ impl Actor<'_> {
             Stage::Handshake { .. } if self.connection.reached() == Reached::Nothing => {
                 self.finish(Last::PeerEnd(Linger::Fully), reason);
             }
-            Stage::Handshake { .. } | Stage::Joining(_) => self.refuse(reason),
+            Stage::Handshake { .. } | Stage::Receiving(_) | Stage::Joining(_) => {
+                self.refuse(reason);
+            }
+            Stage::Answering { deadline_ms } => self.end_answered(deadline_ms, reason),
+            Stage::Kept { .. } => self.finish(Last::PeerEnd(Linger::Fully), reason),
+            Stage::Open { .. } if self.connection.is_stream() => self.close_stream(reason),
             Stage::Open { .. } => self.close_session(reason),
             Stage::Finishing { .. } if matches!(reason, EndReason::Drained | EndReason::Aged) => {}
             Stage::Finishing { last, .. } => self.finish_now(last, reason),
@@ -125,7 +142,7 @@ impl Actor<'_> {
 
     /// Leaves all rooms. What they have told before is still sent, unless it is the very reason for the
     /// end, or can no longer be understood, or there is no memory for it.
-    fn leave_rooms(&mut self, reason: &EndReason) {
+    pub(super) fn leave_rooms(&mut self, reason: &EndReason) {
         let keeps_lag = !matches!(
             reason,
             EndReason::SendQueueFull | EndReason::WriteStalled | EndReason::TlsFailed
@@ -252,9 +269,10 @@ impl Connection {
 
 impl super::Counters {
     fn count_end(&mut self, connection: &Connection, reason: EndReason) {
-        // A WebSocket that is reset at once gets no close code.
+        // A WebSocket that is reset at once gets no close code, nor does a stream at all.
         let phase = connection.protocol.phase();
-        let has_code = connection.origin.entry.is_some() && phase > Phase::Open;
+        let is_websocket = connection.origin.entry.is_some() && !connection.is_stream();
+        let has_code = is_websocket && phase > Phase::Open;
         *self.tally.ended.entry(reason.ending(has_code)).or_default() += 1;
         match connection.origin.entry {
             Some(entry) => self.tally.open[usize::from(entry)] -= 1,

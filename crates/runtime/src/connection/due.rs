@@ -19,6 +19,8 @@ use crate::{
 pub(crate) enum Due {
     /// Its next ping.
     Ping,
+    /// Its next heartbeat, if it is a stream.
+    Beat,
     /// Its end, as its stage allows.
     Close(EndReason),
     /// Its end, at once.
@@ -57,6 +59,7 @@ impl Actor<'_> {
     pub(crate) fn carry_out(&mut self, due: Due) {
         match due {
             Due::Ping => self.ping(),
+            Due::Beat => self.beat(),
             Due::Close(reason) => self.close(reason),
             // The reason was recorded when closing began.
             Due::Abort => self.abort(EndReason::PeerGone(Reached::WebSocket)),
@@ -103,6 +106,16 @@ impl Connection {
                 self.handshake_overdue(|by_ms| time.was_silent_until(by_ms, has_unread))
                     .map(Due::Close)
             }
+            Stage::Receiving(receiving) => time
+                .was_silent_until(receiving.deadline_ms, self.has_unread())
+                .then_some(Due::Close(EndReason::HandshakeTimeout)),
+            Stage::Answering { deadline_ms } if time.has_passed(*deadline_ms) => {
+                Some(Due::Close(EndReason::WriteStalled))
+            }
+            Stage::Answering { .. } => self.sending_due(timeouts, time.now_ms),
+            Stage::Kept { deadline_ms } => time
+                .was_silent_until(*deadline_ms, self.has_unread())
+                .then_some(Due::Close(EndReason::Answered)),
             Stage::Joining(joining) => time
                 .has_passed(joining.deadline_ms)
                 .then_some(Due::Close(EndReason::JoinRefused)),
@@ -196,6 +209,8 @@ fn heartbeat_due(heartbeat: &Heartbeat, has_unread: bool, time: SweepTime) -> Op
         Heartbeat::PongBy { deadline_ms, .. } => time
             .was_silent_until(*deadline_ms, has_unread)
             .then_some(Due::Close(EndReason::PongTimeout)),
+        Heartbeat::Beats(beats) => time.has_passed(beats.next_ms).then_some(Due::Beat),
+        Heartbeat::None => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What each event of the protocol makes of a connection: route, hand over, answer a ping, close.
 
-use codec::{Error, Event, HandshakeError, Inflater};
+use codec::{Error, Event, Inflater};
 
 use super::{Actor, Last, Linger, Outlet, Session, Stage, Wait, actor::Progress, handshake};
 use crate::{clock::ms, end::EndReason};
@@ -13,6 +13,9 @@ impl Actor<'_> {
         }
         if matches!(self.connection.stage, Stage::Over) {
             return Progress::Exhausted;
+        }
+        if matches!(self.connection.stage, Stage::Kept { .. }) && !input.is_empty() {
+            self.begin_next();
         }
         let connection = &mut *self.connection;
         connection.pause = None;
@@ -35,11 +38,12 @@ impl Actor<'_> {
             return Progress::Consumed(consumed);
         }
         match event {
-            // No endpoint takes a body.
-            Event::Request(request) if request.body_bytes() > 0 => {
-                self.refuse_handshake(HandshakeError::BodyUnexpected);
+            Event::Body(body) => {
+                if let Some(take) = connection.stage.take_receiver() {
+                    let answer = take(body);
+                    self.answer_taken(answer);
+                }
             }
-            Event::Body(_) => self.refuse_handshake(HandshakeError::BodyUnexpected),
             Event::Request(request) => {
                 let origin = &connection.origin;
                 let routed = handshake::route(&request, origin, self.parts);
@@ -104,8 +108,11 @@ impl Actor<'_> {
         let is_held_up = self.hand_over();
         match self.connection.stage {
             Stage::Joining(_) => return Some(Wait::Answers),
+            Stage::Answering { .. } => return Some(Wait::Queue),
             Stage::Open { .. } => {}
             Stage::Handshake { .. }
+            | Stage::Receiving(_)
+            | Stage::Kept { .. }
             | Stage::Finishing { .. }
             | Stage::Closing { .. }
             | Stage::Over => return None,

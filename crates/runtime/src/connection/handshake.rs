@@ -1,13 +1,14 @@
-//! A request and what becomes of it: an answer over HTTP, a refusal, or a WebSocket and its room.
+//! A request and what becomes of it: an answer over HTTP, a refusal, or a session and its room.
 
 use std::{mem, net::SocketAddr};
 
-use codec::{HandshakeError, Request};
+use codec::{AcceptKey, HandshakeError, Request};
 use hub::Request as HubRequest;
 use tracing::{debug, info};
 
 use super::{
-    Actor, Answer, Joining, Opening, Origin, Parts, Route, Stage, shown::Shown, stage::Heartbeat,
+    Actor, Answer, Joining, Opening, OpeningHead, Origin, Parts, Route, Stage, Streaming, TakeBody,
+    shown::Shown, stage::Heartbeat, stream,
 };
 use crate::{
     admission::Admitted,
@@ -30,8 +31,14 @@ pub(super) struct Routed {
 /// A route whose upgrade was checked, and what the log shows of a request that did not get what it
 /// asked for.
 enum Outcome {
-    /// A WebSocket, and whether it has to do without a subprotocol.
+    /// A session, and whether its WebSocket has to do without a subprotocol.
     Open(Box<Joining>, Option<Shown>),
+    /// The head of a stream, of which the request does not want the body, or which has none.
+    HeadAlone(Streaming),
+    /// The answer is made of the request's body.
+    Body(TakeBody),
+    /// The request has a body, and nobody takes it.
+    BodyUnexpected,
     /// No upgrade was asked for.
     Page(Answer),
     /// An upgrade was asked for, and the application answers otherwise.
@@ -43,20 +50,21 @@ enum Outcome {
 pub(super) fn route(request: &Request<'_>, origin: &Origin, parts: &Parts) -> Routed {
     let shown = || Shown::of(request, &*parts.application);
     let outcome = match parts.application.route(request) {
+        Route::Body(take) => Outcome::Body(take),
+        _ if request.body_bytes() > 0 => Outcome::BodyUnexpected,
+        Route::Stream(streaming) if has_no_body(request, streaming.status) => {
+            Outcome::HeadAlone(streaming)
+        }
+        Route::Stream(streaming) => Outcome::Open(stream::joining(request, streaming), None),
         Route::Answer(answer) if request.wants_upgrade() => Outcome::NoUpgrade(answer, shown()),
         Route::Answer(answer) => Outcome::Page(answer),
         Route::Open(opening) => match request.upgrade() {
             Ok(upgrade) => {
                 let is_unanswered =
                     opening.subprotocol.is_none() && request.subprotocols().next().is_some();
-                let joining = Joining {
-                    agreement: agree(request, &opening, parts),
-                    accept: upgrade.accept,
-                    opening,
-                    room: None,
-                    deadline_ms: 0,
-                };
-                Outcome::Open(Box::new(joining), is_unanswered.then(shown))
+                let agreement = agree(request, &opening, parts);
+                let joining = joining(opening, upgrade.accept, agreement);
+                Outcome::Open(joining, is_unanswered.then(shown))
             }
             Err(error) => Outcome::Refuse(error, shown()),
         },
@@ -65,6 +73,33 @@ pub(super) fn route(request: &Request<'_>, origin: &Origin, parts: &Parts) -> Ro
         outcome,
         client: origin.told(request, &parts.config.proxies),
     }
+}
+
+/// RFC 9110 sections 9.3.2, 15.3.5 and 15.4.5.
+fn has_no_body(request: &Request<'_>, status: u16) -> bool {
+    request.method() == "HEAD" || matches!(status, 204 | 304)
+}
+
+/// A WebSocket that is about to open.
+fn joining(opening: Opening, accept: AcceptKey, agreement: Option<Agreement>) -> Box<Joining> {
+    let deflate = agreement.map(|agreement| agreement.deflate);
+    Box::new(Joining {
+        protocol: opening.protocol,
+        session: opening.session,
+        name: opening.room,
+        room: None,
+        deadline_ms: 0,
+        form: WireForm {
+            body: opening.body,
+            packing: Packing::agreed(deflate),
+        },
+        lag: opening.lag,
+        head: OpeningHead::WebSocket {
+            subprotocol: opening.subprotocol,
+            accept,
+            agreement,
+        },
+    })
 }
 
 /// What is agreed on compression. A connection in a room keeps no context for what is sent to it:
@@ -77,11 +112,11 @@ fn agree(request: &Request<'_>, opening: &Opening, parts: &Parts) -> Option<Agre
     contexts::agree(request, policy, contexts::free_bytes(config, reserved))
 }
 
-/// What a connection ends for that is answered so.
-fn reason_of(answer: &Answer) -> EndReason {
-    answer
-        .refused
-        .map_or(EndReason::Answered, EndReason::Refused)
+impl Answer {
+    /// What a connection ends for that is answered so.
+    pub(super) fn reason(&self) -> EndReason {
+        self.refused.map_or(EndReason::Answered, EndReason::Refused)
+    }
 }
 
 impl Actor<'_> {
@@ -100,12 +135,15 @@ impl Actor<'_> {
             return self.close(refusal.reason());
         }
         match routed.outcome {
+            Outcome::BodyUnexpected => self.refuse_handshake(HandshakeError::BodyUnexpected),
+            Outcome::Body(take) => self.take_body(take),
+            Outcome::HeadAlone(streaming) => self.answer_head(&streaming),
             Outcome::Page(answer) => {
-                let reason = reason_of(&answer);
+                let reason = answer.reason();
                 self.answer(answer, reason);
             }
             Outcome::NoUpgrade(answer, shown) => {
-                let reason = reason_of(&answer);
+                let reason = answer.reason();
                 self.log_refused(reason, answer.status, &shown);
                 self.count_rejected(reason);
                 self.answer(answer, reason);
@@ -153,7 +191,7 @@ impl Actor<'_> {
             return;
         };
         self.take_agreement(&joining);
-        let room = joining.opening.room.clone();
+        let room = joining.name.take();
         let connection = &mut *self.connection;
         if room.is_some() {
             joining.room = connection.rooms.room(1);
@@ -180,13 +218,15 @@ impl Actor<'_> {
 
     /// Takes over what is agreed on the form of messages.
     fn take_agreement(&mut self, joining: &Joining) {
-        let deflate = joining.agreement.map(|agreement| agreement.deflate);
-        let connection = &mut *self.connection;
-        connection.out.form = WireForm {
-            body: joining.opening.body,
-            packing: Packing::agreed(deflate),
+        let deflate = match joining.head {
+            OpeningHead::WebSocket { agreement, .. } => {
+                agreement.map(|agreement| agreement.deflate)
+            }
+            OpeningHead::Stream { .. } => None,
         };
-        connection.out.lag = joining.opening.lag;
+        let connection = &mut *self.connection;
+        connection.out.form = joining.form;
+        connection.out.lag = joining.lag;
         connection.out.set_context(Context::agreed(deflate));
         let mut counted = connection.rare.held();
         let mut held = counted;
@@ -195,36 +235,55 @@ impl Actor<'_> {
         connection.rare.set_held(counted);
     }
 
-    /// The handshake is complete: sends the 101.
+    /// The session is in its room: sends the head of the answer, which is the 101 of a WebSocket.
     pub(super) fn open(&mut self) {
-        let interval_ms = ms(self.parts.config.timeouts.ping_interval);
-        let connection = &mut *self.connection;
-        let token = connection.key.token();
-        let heartbeat = Heartbeat::first(self.now.ms, interval_ms, token);
-        let stage = mem::replace(&mut connection.stage, Stage::Open { heartbeat });
+        let stage = mem::replace(&mut self.connection.stage, Stage::Over);
         let Stage::Joining(joining) = stage else {
-            connection.stage = stage;
+            self.connection.stage = stage;
             return;
         };
         let Joining {
-            opening,
-            accept,
-            agreement,
+            protocol,
+            session,
+            head,
             ..
         } = *joining;
-        let deflate = agreement.map(|agreement| agreement.deflate);
-        let out = connection.out.queue.direct();
-        connection
-            .protocol
-            .accept(&accept, opening.subprotocol, deflate, out);
-        connection.session = Some(opening.session);
-        let protocols = &self.parts.protocols;
-        let entry = protocols.iter().position(|p| *p == opening.protocol);
+        let interval_ms = ms(self.parts.config.timeouts.ping_interval);
+        let token = self.connection.key.token();
+        let first_ms = Heartbeat::first_ms(self.now.ms, interval_ms, token);
+        let (heartbeat, agreement) = match head {
+            OpeningHead::WebSocket {
+                subprotocol,
+                accept,
+                agreement,
+            } => {
+                let deflate = agreement.map(|agreement| agreement.deflate);
+                let connection = &mut *self.connection;
+                let out = connection.out.queue.direct();
+                connection
+                    .protocol
+                    .accept(&accept, subprotocol, deflate, out);
+                (Heartbeat::PingAt(first_ms), agreement)
+            }
+            OpeningHead::Stream {
+                status,
+                fields,
+                heartbeat,
+            } => {
+                self.respond(status, &fields, None, false);
+                (Heartbeat::of_stream(heartbeat, first_ms), None)
+            }
+        };
+        let connection = &mut *self.connection;
+        connection.stage = Stage::Open { heartbeat };
+        connection.session = Some(session);
+        let entry = self.parts.protocols.iter().position(|p| *p == protocol);
         connection.origin.entry = entry.and_then(|entry| u8::try_from(entry).ok());
-        debug!(peer = %SocketAddr::from(connection.origin.peer), protocol = opening.protocol, "connection opened");
+        debug!(peer = %SocketAddr::from(connection.origin.peer), protocol, "connection opened");
         self.count_opened(entry, agreement);
         self.raise();
         self.queued();
+        self.with_session(|session, outlet| session.opened(outlet));
     }
 
     fn count_opened(&mut self, entry: Option<usize>, agreement: Option<Agreement>) {

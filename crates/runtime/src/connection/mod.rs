@@ -11,6 +11,7 @@
 
 mod actor;
 mod arrival;
+mod body;
 mod close;
 mod commands;
 mod due;
@@ -30,6 +31,7 @@ mod session;
 mod settle;
 mod shown;
 mod stage;
+mod stream;
 mod users;
 
 use std::{net::SocketAddr, num::NonZeroU64};
@@ -47,13 +49,16 @@ pub(crate) use self::{
     pause::{Pause, Wait},
     rare::Rare,
     rooms::Fate,
-    stage::{Heartbeat, Joining, Last, Linger, Stage},
+    stage::{Heartbeat, Joining, Last, Linger, OpeningHead, Stage},
     users::Users,
 };
 pub use self::{
     commands::{Command, Recipient},
     outlet::{Outlet, TooManyRooms},
-    session::{Answer, Application, Lag, LeftReason, Opening, Route, Session, SessionEvent},
+    session::{
+        Answer, Application, Lag, LeftReason, Opening, Route, Session, SessionEvent, Streaming,
+        TakeBody,
+    },
 };
 
 use crate::{
@@ -166,6 +171,11 @@ impl Connection {
         self.arrival.is_readable || self.has_kept()
     }
 
+    /// Whether it is, or is about to be, a stream over HTTP.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.out.form.packing.is_stream()
+    }
+
     /// Whether its messages may come compressed.
     pub(crate) fn has_compression(&self) -> bool {
         self.protocol.deflate().is_some()
@@ -208,7 +218,11 @@ impl Connection {
     pub(crate) fn reached(&self) -> Reached {
         match self.stage {
             Stage::Handshake { .. } if self.is_silent() => Reached::Nothing,
-            Stage::Handshake { .. } | Stage::Joining(_) => Reached::Handshake,
+            Stage::Kept { .. } => Reached::Nothing,
+            Stage::Handshake { .. }
+            | Stage::Receiving(_)
+            | Stage::Answering { .. }
+            | Stage::Joining(_) => Reached::Handshake,
             Stage::Open { .. } | Stage::Finishing { .. } | Stage::Closing { .. } | Stage::Over => {
                 Reached::WebSocket
             }

@@ -1,8 +1,10 @@
 //! What leaves towards one peer: its queue, and what its messages look like on the wire.
 
+use codec::Kind;
+
 use super::Lag;
 use crate::{
-    encoding::{Context, WireForm},
+    encoding::{Context, Encoder, WireForm},
     out::SendQueue,
 };
 
@@ -27,8 +29,11 @@ impl Outgoing {
         };
     }
 
-    /// The queue's own bytes, and what messages among them refer to.
-    pub(crate) fn direct_and_context(&mut self) -> (&mut Vec<u8>, Option<&mut Context>) {
-        (self.queue.direct(), self.context.as_deref_mut())
+    /// Queues a message for this connection alone.
+    pub(crate) fn append(&mut self, encoder: &mut Encoder, kind: Kind, payload: &[u8]) {
+        let mut none = Context::None;
+        let context = self.context.as_deref_mut().unwrap_or(&mut none);
+        let direct = self.queue.direct();
+        encoder.append(self.form.packing, context, kind, payload, direct);
     }
 }

@@ -9,7 +9,6 @@ use hub::{ConnectionId, PublishRefusal, Record, Request, RoomName, Target};
 use super::{LeftReason, Memberships, Outgoing, Parts, SessionEvent};
 use crate::{
     clock::Now,
-    encoding::Context,
     end::EndReason,
     ids::ConnectionKey,
     rooms::{Membership, Ticket, publication_bytes, tag_of},
@@ -51,14 +50,7 @@ impl Outlet<'_> {
     /// Sends a message to this connection alone.
     pub fn send(&mut self, kind: Kind, payload: &[u8]) {
         let Self { out, parts, .. } = self;
-        let packing = out.form.packing;
-        let (direct, context) = out.direct_and_context();
-        let mut none = Context::None;
-        let context = context.unwrap_or(&mut none);
-        parts
-            .out
-            .encoder
-            .append(packing, context, kind, payload, direct);
+        out.append(&mut parts.out.encoder, kind, payload);
         parts.counters.tally.sent(kind, payload.len(), 1);
     }
 

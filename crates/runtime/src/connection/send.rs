@@ -177,6 +177,10 @@ impl Actor<'_> {
         self.parts.out.spare.take_back(direct);
         match connection.stage {
             Stage::Closing { last, .. } => self.said_all(last),
+            Stage::Answering { .. } => {
+                self.answered();
+                self.resume_if_room();
+            }
             _ => self.resume_if_room(),
         }
     }

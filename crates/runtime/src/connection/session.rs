@@ -42,9 +42,21 @@ pub trait Application: Send + Sync + 'static {
 pub enum Route {
     /// Upgrade it to a WebSocket with this session.
     Open(Opening),
-    /// Answer it over HTTP and close.
+    /// Answer it over HTTP with a stream that lasts for as long as this session.
+    Stream(Streaming),
+    /// Take its body, and make the answer of that. Every other route refuses a request with a body.
+    Body(TakeBody),
+    /// Answer it over HTTP.
     Answer(Answer),
 }
+
+/// Makes the answer to a request of its whole body, which is empty if the request has none. What is
+/// needed of the head is to be kept in the closure.
+///
+/// A body longer than [`Limits::body_bytes_max`](codec::Limits::body_bytes_max) is answered 413 before
+/// any of it is read, and one that is not whole within [`Timeouts::message`](crate::Timeouts::message)
+/// after its head is answered 408: then this is not called.
+pub type TakeBody = Box<dyn FnOnce(&[u8]) -> Answer>;
 
 /// A session about to open.
 pub struct Opening {
@@ -59,6 +71,39 @@ pub struct Opening {
     /// What happens when it does not read as fast as its rooms speak.
     pub lag: Lag,
     /// The session.
+    pub session: Box<dyn Session>,
+}
+
+/// A session about to open whose messages are the body of an HTTP answer, as for server-sent events.
+///
+/// It has the queue, the bounds, the drain and the one reason for its end that a WebSocket has. What its
+/// [`Outlet`] and its rooms send are pieces of the body: one chunk each, or the bare bytes for a peer that
+/// speaks HTTP/1.0. So what separates one message from the next is up to the application.
+///
+/// The peer has nothing more to say: whatever it sends behind its request is read and ignored, so that
+/// the end of its stream is noticed, and with that the session ends.
+///
+/// The last chunk is sent if the session closes, the server drains or the connection reaches its age. If
+/// messages may be missing it is left out, and over HTTP/1.0 the connection is reset, so that the peer
+/// does not take what it has for the whole.
+pub struct Streaming {
+    /// Its entry's name in the application's table, for logs.
+    pub protocol: &'static str,
+    /// The status code, of those that have a body. An answer to HEAD has the same head and nothing else,
+    /// and its session is not opened; that is also so for 204 and 304.
+    pub status: u16,
+    /// Header fields other than `Transfer-Encoding`, `Connection` and `Date`.
+    pub fields: Vec<(&'static str, String)>,
+    /// The room that it is in from the start: the head leaves when its home has ordered the join.
+    pub room: Option<RoomName>,
+    /// In which form it gets the messages of its rooms.
+    pub body: BodyForm,
+    /// What happens when it does not read as fast as its rooms speak.
+    pub lag: Lag,
+    /// What is sent at each [`Timeouts::ping_interval`](crate::Timeouts::ping_interval), so that nobody
+    /// on the way takes the connection for dead and a peer that has gone is noticed.
+    pub heartbeat: Option<Bytes>,
+    /// The session. Its [`receive`](Session::receive) is never called.
     pub session: Box<dyn Session>,
 }
 
@@ -78,7 +123,7 @@ pub enum Lag {
     Skip,
 }
 
-/// An HTTP answer. The connection closes after it.
+/// An HTTP answer. The connection closes after it, unless it is kept.
 pub struct Answer {
     /// The status code.
     pub status: u16,
@@ -90,6 +135,11 @@ pub struct Answer {
     /// Why this is not what was asked for, if it is not: what the end of the connection is counted
     /// and logged for.
     pub refused: Option<Refused>,
+    /// Whether another request may follow on the connection, if its peer speaks HTTP/1.1 and wants that:
+    /// for [`Timeouts::handshake`](crate::Timeouts::handshake), then the connection ends. It is not kept
+    /// in a drain, nor where proxies name their clients in requests, because the next may be somebody
+    /// else's.
+    pub keep: bool,
 }
 
 impl Answer {
@@ -100,7 +150,15 @@ impl Answer {
             fields: vec![("Content-Type", "text/plain; charset=utf-8".into())],
             body: Bytes::from(format!("{text}\n")),
             refused: None,
+            keep: false,
         }
+    }
+
+    /// Keeps the connection for another request.
+    #[must_use]
+    pub fn keeping(mut self) -> Self {
+        self.keep = true;
+        self
     }
 
     /// Says that the request is refused, and why.
@@ -120,6 +178,10 @@ impl Answer {
 
 /// One connection's application protocol.
 pub trait Session {
+    /// The connection is open, and in its first room if it has one. What is sent here comes before
+    /// everything else.
+    fn opened(&mut self, _outlet: &mut Outlet<'_>) {}
+
     /// A whole message has come. Text is valid UTF-8.
     fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>);
 

@@ -1,9 +1,11 @@
 //! How far a connection is in its life, and what it waits for in each part of it.
 
+use bytes::Bytes;
 use codec::AcceptKey;
+use hub::RoomName;
 
-use super::Opening;
-use crate::{jitter, memory::contexts::Agreement, rooms::Ticket};
+use super::{Lag, Session, TakeBody};
+use crate::{encoding::WireForm, jitter, memory::contexts::Agreement, rooms::Ticket};
 
 /// A connection's life, in order.
 pub(crate) enum Stage {
@@ -11,7 +13,13 @@ pub(crate) enum Stage {
     Handshake { deadline_ms: u64 },
     /// The request was good; its room has been asked to take it in.
     Joining(Box<Joining>),
-    /// A WebSocket.
+    /// The body of a request is awaited, of which the answer is made.
+    Receiving(Box<Receiving>),
+    /// An answer that keeps the connection is on its way.
+    Answering { deadline_ms: u64 },
+    /// An answer has left, and nothing has come of another request.
+    Kept { deadline_ms: u64 },
+    /// A WebSocket, or a stream over HTTP.
     Open { heartbeat: Heartbeat },
     /// The peer has said its last, by a close frame, by the end of its stream, or by breaking a rule.
     /// Its own publications are still on their way back to it; when they have been queued, the answer
@@ -24,14 +32,40 @@ pub(crate) enum Stage {
     Over,
 }
 
-/// What is kept between the request and its 101.
+/// What is kept between the request and the head of its answer.
 pub(crate) struct Joining {
     pub(crate) deadline_ms: u64,
-    pub(crate) opening: Opening,
-    pub(crate) accept: AcceptKey,
-    pub(crate) agreement: Option<Agreement>,
-    /// Of the room whose answer is awaited, if the session begins in one.
+    pub(crate) protocol: &'static str,
+    pub(crate) session: Box<dyn Session>,
+    /// The room that the session begins in, if it begins in one.
+    pub(crate) name: Option<RoomName>,
+    /// Of that room, once its answer is awaited.
     pub(crate) room: Option<Ticket>,
+    pub(crate) form: WireForm,
+    pub(crate) lag: Lag,
+    pub(crate) head: OpeningHead,
+}
+
+/// What is kept of a request until its body is whole.
+pub(crate) struct Receiving {
+    pub(crate) deadline_ms: u64,
+    pub(crate) take: TakeBody,
+}
+
+/// The head of an answer with which a session opens.
+pub(crate) enum OpeningHead {
+    /// A 101.
+    WebSocket {
+        subprotocol: Option<&'static str>,
+        accept: AcceptKey,
+        agreement: Option<Agreement>,
+    },
+    /// The head of a body that lasts.
+    Stream {
+        status: u16,
+        fields: Vec<(&'static str, String)>,
+        heartbeat: Option<Bytes>,
+    },
 }
 
 /// The application's heartbeat (RFC 6455 section 5.5.2).
@@ -40,6 +74,16 @@ pub(crate) enum Heartbeat {
     PingAt(u64),
     /// A ping with this payload, the time when it was sent, is under way.
     PongBy { deadline_ms: u64, payload: [u8; 4] },
+    /// A stream's, which nobody answers.
+    Beats(Box<Beats>),
+    /// A stream has none.
+    None,
+}
+
+/// What a stream's application has sent from time to time.
+pub(crate) struct Beats {
+    pub(crate) next_ms: u64,
+    pub(crate) bytes: Bytes,
 }
 
 /// What a closing connection waits for once its queue is empty.
@@ -94,11 +138,19 @@ impl Heartbeat {
         ((now_ns / 1000) as u32).to_be_bytes()
     }
 
-    /// The first ping of a connection leaves after half to one interval, spread by its token, so
-    /// that connections that came together are not pinged together.
-    pub(crate) fn first(now_ms: u64, interval_ms: u64, token: u64) -> Self {
+    /// The first heartbeat of a connection leaves after half to one interval, spread by its token, so
+    /// that those of connections that came together do not leave together.
+    pub(crate) fn first_ms(now_ms: u64, interval_ms: u64, token: u64) -> u64 {
         let half_ms = interval_ms / 2;
-        Self::PingAt(now_ms + half_ms + jitter::part(half_ms, token))
+        now_ms + half_ms + jitter::part(half_ms, token)
+    }
+
+    /// A stream's. An empty one would be no chunk.
+    pub(crate) fn of_stream(bytes: Option<Bytes>, next_ms: u64) -> Self {
+        match bytes {
+            Some(bytes) if !bytes.is_empty() => Self::Beats(Box::new(Beats { next_ms, bytes })),
+            Some(_) | None => Self::None,
+        }
     }
 
     /// The pong is awaited until then: while the peer is not read, or cannot be sent anything, its

@@ -1,4 +1,5 @@
-//! Makes frames of messages in the form that connections have agreed on: plain or compressed.
+//! Makes frames of messages in the form that connections have agreed on: plain, compressed, or pieces of
+//! a stream over HTTP.
 //!
 //! ```text
 //!  room's message ──▶ encode(form) ──▶ one frame for all subscribers of that form on this core
@@ -11,10 +12,7 @@
 
 use std::sync::Arc;
 
-use codec::{
-    Deflate, Deflater, Kind,
-    frame::{self, HeaderBytes},
-};
+use codec::{Deflate, Deflater, Kind, chunk, frame};
 
 use super::{BodyEncoder, BodyForm, Delivered, Packing, WireForm};
 use crate::{config::Compression, observe::Compressed};
@@ -41,21 +39,32 @@ pub(crate) enum Context {
 /// A frame, in the pieces that it is made of.
 pub(crate) enum Encoded<'a> {
     /// A header, and the message's own bytes.
-    Plain(HeaderBytes, &'a [u8]),
+    Plain(frame::HeaderBytes, &'a [u8]),
+    /// The same between the header and the end of a chunk.
+    Chunk(chunk::HeaderBytes, &'a [u8]),
     /// All in one.
-    Compressed(&'a [u8]),
+    Whole(&'a [u8]),
 }
 
 impl<'a> Encoded<'a> {
-    fn plain(kind: Kind, body: &'a [u8]) -> Self {
-        Self::Plain(frame::header(kind.into(), body.len()), body)
+    /// A body that is not compressed. Without any bytes it is no chunk, because such a chunk would be the
+    /// last.
+    fn of(packing: Packing, kind: Kind, body: &'a [u8]) -> Self {
+        match packing {
+            Packing::Plain | Packing::Deflate { .. } => {
+                Self::Plain(frame::header(kind.into(), body.len()), body)
+            }
+            Packing::Chunk if !body.is_empty() => Self::Chunk(chunk::header(body.len()), body),
+            Packing::Chunk | Packing::Bytes => Self::Whole(body),
+        }
     }
 
     /// Its bytes in order.
-    pub(crate) fn parts(&self) -> [&[u8]; 2] {
+    pub(crate) fn parts(&self) -> [&[u8]; 3] {
         match self {
-            Self::Plain(header, payload) => [header, payload],
-            Self::Compressed(frame) => [frame, &[]],
+            Self::Plain(header, payload) => [header, payload, &[]],
+            Self::Chunk(header, payload) => [header, payload, chunk::END],
+            Self::Whole(bytes) => [bytes, &[], &[]],
         }
     }
 }
@@ -134,16 +143,16 @@ impl Encoder {
         let is_compressed = self.compress(form.packing, kind, &body);
         self.body = body;
         match is_compressed {
-            true => Encoded::Compressed(&self.frame),
-            false => Encoded::plain(kind, &self.body),
+            true => Encoded::Whole(&self.frame),
+            false => Encoded::of(form.packing, kind, &self.body),
         }
     }
 
     /// One frame with this body.
     fn pack<'a>(&'a mut self, packing: Packing, kind: Kind, body: &'a [u8]) -> Encoded<'a> {
         match self.compress(packing, kind, body) {
-            true => Encoded::Compressed(&self.frame),
-            false => Encoded::plain(kind, body),
+            true => Encoded::Whole(&self.frame),
+            false => Encoded::of(packing, kind, body),
         }
     }
 
@@ -279,10 +288,23 @@ mod tests {
         let packed = frame(form(BodyForm(1), TWELVE));
         assert_eq!(packed[0], 0xc2);
         assert!(packed.len() < 60, "{}", packed.len());
+        let chunk = frame(form(BodyForm(1), Packing::Chunk));
+        assert_eq!(chunk, [b"d0\r\n", &expected[..], b"\r\n"].concat());
+        assert_eq!(frame(form(BodyForm(1), Packing::Bytes)), expected);
+        assert_eq!(frame(form(BodyForm::RAW, Packing::Bytes)), payload);
+    }
+
+    #[test]
+    fn body_without_bytes_is_no_chunk() {
+        let mut encoder = encoder();
+        for packing in [Packing::Chunk, Packing::Bytes] {
+            let empty = encoder.pack(packing, Kind::Text, b"");
+            assert_eq!(empty.parts().concat(), b"");
+        }
     }
 
     fn is_compressed(encoded: &Encoded<'_>) -> bool {
-        matches!(encoded, Encoded::Compressed(_))
+        matches!(encoded, Encoded::Whole(_))
     }
 
     #[test]

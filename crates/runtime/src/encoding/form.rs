@@ -41,21 +41,30 @@ pub(crate) struct WireForm {
     pub(crate) packing: Packing,
 }
 
-/// How a body is packed into a frame.
+/// How a body is packed: into a WebSocket's frame, or into a piece of a stream over HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Packing {
-    /// As it is.
+    /// A frame with the body as it is.
     #[default]
     Plain,
-    /// Compressed (RFC 7692) for a peer with a window of 2^`window_bits` bytes, where that is
+    /// A frame with the body compressed (RFC 7692) for a peer with a window of 2^`window_bits` bytes, where that is
     /// shorter.
     Deflate {
         /// 9 to 15.
         window_bits: u8,
     },
+    /// A chunk of a response (RFC 9112 section 7.1).
+    Chunk,
+    /// The body and nothing else, for a peer that knows no chunks.
+    Bytes,
 }
 
 impl Packing {
+    /// Whether it is a stream over HTTP, and not a WebSocket.
+    pub(crate) fn is_stream(self) -> bool {
+        matches!(self, Self::Chunk | Self::Bytes)
+    }
+
     /// What was agreed with a peer.
     pub(crate) fn agreed(deflate: Option<Deflate>) -> Self {
         match deflate {

@@ -141,9 +141,12 @@ fn unfinished_share(config: &Config) -> usize {
 /// incomplete TLS record.
 fn releasable_bytes(connection: &Connection) -> usize {
     match connection.stage {
-        Stage::Handshake { .. } | Stage::Joining(_) | Stage::Open { .. } => {
-            connection.rare.held().unfinished
-        }
+        Stage::Handshake { .. }
+        | Stage::Receiving(_)
+        | Stage::Answering { .. }
+        | Stage::Kept { .. }
+        | Stage::Joining(_)
+        | Stage::Open { .. } => connection.rare.held().unfinished,
         Stage::Finishing { .. } | Stage::Closing { .. } => connection.socket.kept_held_bytes(),
         Stage::Over => 0,
     }

@@ -277,17 +277,17 @@ impl State {
     }
 
     /// Removes a connection that is over. Its session learns of that and is dropped: the application's
-    /// code twice more, so guarded twice more.
+    /// code twice more, so guarded twice more; and so is what it may hold for a request without an answer.
     pub(crate) fn remove(&mut self, key: ConnectionKey, now: Now) {
         let Some(mut connection) = self.connections.remove(key) else {
             return;
         };
         connection.undo(&mut self.parts, now);
-        let Some(mut session) = connection.session.take() else {
-            return;
-        };
-        self.guard(key, AssertUnwindSafe(|| session.closed()));
-        self.guard(key, AssertUnwindSafe(|| drop(session)));
+        if let Some(mut session) = connection.session.take() {
+            self.guard(key, AssertUnwindSafe(|| session.closed()));
+            self.guard(key, AssertUnwindSafe(|| drop(session)));
+        }
+        self.guard(key, AssertUnwindSafe(|| drop(connection)));
     }
 
     fn guard(&mut self, key: ConnectionKey, work: impl FnOnce() + std::panic::UnwindSafe) {

@@ -24,8 +24,10 @@ macro_rules! on_both_drivers {
 }
 
 mod harness;
+mod pages;
 mod told;
 
+mod bodies;
 mod busy;
 mod commands;
 mod controls;
@@ -34,4 +36,5 @@ mod many_rooms;
 mod panics;
 mod publications;
 mod sessions;
+mod streams;
 mod traffic;

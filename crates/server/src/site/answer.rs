@@ -67,6 +67,7 @@ fn answer(status: u16, fields: Vec<(&'static str, String)>, body: Bytes) -> Answ
         fields,
         body,
         refused: None,
+        keep: false,
     }
 }
 

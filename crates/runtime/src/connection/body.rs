@@ -1,0 +1,68 @@
+//! Requests with a body, and connections that are kept from one request to the next.
+//!
+//! ```text
+//!  Handshake ──▶ Receiving ──▶ Answering ──▶ Kept ──▶ Handshake ──▶ ...
+//!      └────────────────────────────▲
+//! ```
+//!
+//! While an answer is on its way nothing is made of what comes behind its request: it stays unread, but
+//! for the rest of one receive.
+
+use std::mem;
+
+use super::{Actor, Answer, Stage, TakeBody, stage::Receiving};
+use crate::clock::ms;
+
+impl Actor<'_> {
+    /// Takes the body of the request, or answers at once if it has none.
+    pub(super) fn take_body(&mut self, take: TakeBody) {
+        let connection = &mut *self.connection;
+        let out = connection.out.queue.direct();
+        if !connection.protocol.take_body(out) {
+            return self.answer_taken(take(&[]));
+        }
+        connection.stage = Stage::Receiving(Box::new(Receiving {
+            deadline_ms: self.now.ms + ms(self.parts.config.timeouts.message),
+            take,
+        }));
+        self.queued();
+    }
+
+    /// Gives the answer that was made of a whole body.
+    pub(super) fn answer_taken(&mut self, answer: Answer) {
+        let reason = answer.reason();
+        self.answer(answer, reason);
+    }
+
+    /// An answer that keeps the connection has left: the next request may come.
+    pub(super) fn answered(&mut self) {
+        let connection = &mut *self.connection;
+        let out = connection.out.queue.direct();
+        connection.protocol.finish_response(out);
+        connection.stage = Stage::Kept {
+            deadline_ms: self.now.ms + ms(self.parts.config.timeouts.handshake),
+        };
+    }
+
+    /// The first bytes of another request have come on a connection that was kept.
+    pub(super) fn begin_next(&mut self) {
+        self.connection.stage = Stage::Handshake {
+            deadline_ms: self.now.ms + ms(self.parts.config.timeouts.handshake),
+        };
+    }
+}
+
+impl Stage {
+    /// Who makes the answer of the body that is awaited. What is left is the stage of a request that
+    /// awaits its answer.
+    pub(super) fn take_receiver(&mut self) -> Option<TakeBody> {
+        let Self::Receiving(receiving) = self else {
+            return None;
+        };
+        let deadline_ms = receiving.deadline_ms;
+        match mem::replace(self, Self::Handshake { deadline_ms }) {
+            Self::Receiving(receiving) => Some(receiving.take),
+            _ => None,
+        }
+    }
+}
