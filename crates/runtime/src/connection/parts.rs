@@ -53,6 +53,8 @@ pub(crate) struct OutSide {
     pub(crate) own: VecDeque<ConnectionKey>,
     /// Connections with something of their rooms to send, each once; none of them is in `own`.
     pub(crate) news: VecDeque<ConnectionKey>,
+    /// Connections that have sent as much as they may in this turn, and are `own` in the next.
+    pub(crate) later: VecDeque<ConnectionKey>,
     /// Raised when something is to leave at the end of the turn: requests or bytes.
     pub(crate) flush: Rc<Wake>,
 }
@@ -70,10 +72,5 @@ impl OutSide {
     pub(crate) fn push(&mut self, key: ConnectionKey) {
         self.own.push_back(key);
         self.flush.raise();
-    }
-
-    /// Whether nobody has anything to send.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.news.is_empty()
     }
 }

@@ -79,7 +79,7 @@ impl Actor<'_> {
             Rest::Nothing => self.emptied(),
             Rest::NextTurn => {
                 queue.sending = Sending::Pending;
-                self.parts.out.push(self.connection.key);
+                self.parts.out.later.push_back(self.connection.key);
             }
             Rest::Blocked => {
                 let progress = match before {

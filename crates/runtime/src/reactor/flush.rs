@@ -78,14 +78,19 @@ impl State {
                 break;
             }
         }
+        let out = &mut self.parts.out;
+        out.own.append(&mut out.later);
         // Neither list waits for the end of the other, however long that is and whatever a send costs.
         self.begins_with_news = !self.begins_with_news;
     }
 
+    /// Whether nothing is left that may be sent in this turn.
     fn has_sent_all(&self) -> bool {
         // The last round of a room may have made way for what is parked.
         let shards = &self.parts.rooms.shards;
-        self.parts.out.is_empty() && !shards.has_news() && !shards.has_relieved()
+        let out = &self.parts.out;
+        let lists_are_empty = out.own.is_empty() && out.news.is_empty();
+        lists_are_empty && !shards.has_news() && !shards.has_relieved()
     }
 
     /// Notes the next subscribers of rooms with news, a slice of one room after another, until there are

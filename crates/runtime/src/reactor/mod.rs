@@ -189,6 +189,7 @@ fn parts(id: CoreId, shared: Shared, requests: Requests, wakes: &Wakes) -> Parts
             spare: Spare::default(),
             own: VecDeque::new(),
             news: VecDeque::new(),
+            later: VecDeque::new(),
             flush: wakes.flush.clone(),
         },
         memory: Ledger::default(),

@@ -93,12 +93,18 @@ fn holder_of_the_most_is_closed_with_1013_and_others_have_their_messages(driver:
         others.len()
     );
     assert_eq!(large.frame().close_code(), 1013);
-    for raw in &mut others {
+    // An eighth of the bound is freed at once, which takes a few of the next largest as well.
+    let mut few = 1;
+    for mut raw in others {
         raw.send(cut(20_000).1);
-        assert!(raw.message().payload == [7; 20_000]);
+        match raw.message() {
+            frame if frame.opcode() == wire::CLOSE => few += 1,
+            frame => assert!(frame.payload == [7; 20_000]),
+        }
     }
+    assert!(few <= 1 + BOUND / 8 / 20_000 + 1, "{few} were closed");
     drop(large);
-    eventually("one is counted", || closed(&server) == 1.0);
+    eventually("they are counted", || closed(&server) == few as f64);
     eventually("nothing is held", || held(&server) == 0);
 }
 
