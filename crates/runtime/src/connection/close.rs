@@ -10,6 +10,7 @@
 use std::net::SocketAddr;
 
 use codec::{BodyFraming, HandshakeError, Inflater, Phase, ResponseHead};
+use hub::PublishRefusal;
 use tracing::debug;
 
 use super::{Actor, Answer, Client, Connection, Last, Linger, Parts, Stage};
@@ -248,6 +249,11 @@ impl Connection {
     /// drop: its socket closes with it, and its session is the application's code.
     pub(crate) fn undo(&mut self, parts: &mut Parts, now: Now) {
         self.rooms.leave_all(&mut parts.rooms, parts.id);
+        for owed in self.rooms.take_owed() {
+            if !parts.rooms.requests.push_owed(owed) {
+                parts.counters.tally.unpublished.count(PublishRefusal::Busy);
+            }
+        }
         let mut counted = self.rare.held();
         parts.memory.settle(&mut counted, Holding::default());
         if let Some(user) = self.rooms.user() {

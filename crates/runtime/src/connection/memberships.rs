@@ -34,6 +34,8 @@ pub(crate) struct Memberships {
 struct Rare {
     /// Requests that their home has no room for, in order.
     held: VecDeque<Request>,
+    /// The names of rooms whose homes have not answered yet.
+    asked: Vec<(Ticket, RoomName)>,
     user: Option<Arc<str>>,
 }
 
@@ -42,6 +44,19 @@ impl Memberships {
     pub(crate) fn room(&mut self, max: usize) -> Option<Ticket> {
         let serial = self.next_serial();
         self.subscriptions.ask(serial, max)
+    }
+
+    /// The room of this name is asked for with this ticket.
+    pub(crate) fn note_asked(&mut self, room: Ticket, name: RoomName) {
+        self.rare().asked.push((room, name));
+    }
+
+    /// The home of a room has answered.
+    pub(crate) fn forget_asked(&mut self, room: Ticket) {
+        if let Some(rare) = &mut self.rare {
+            rare.asked.retain(|(asked, _)| *asked != room);
+        }
+        self.tidy();
     }
 
     /// The next publication's ticket; it takes so many bytes of the window.
@@ -94,10 +109,25 @@ impl Memberships {
                 requests.push(request);
             }
         }
-        if rare.user.is_none() {
+        self.tidy();
+        None
+    }
+
+    /// Takes the publications that are still kept when the connection ends.
+    pub(crate) fn take_owed(&mut self) -> impl Iterator<Item = Request> {
+        let rare = self.rare.as_mut();
+        let held = rare.map(|rare| std::mem::take(&mut rare.held));
+        let held = held.into_iter().flatten();
+        held.filter(|request| matches!(request, Request::Publish { .. }))
+    }
+
+    /// Gives the box back if nothing is in it.
+    fn tidy(&mut self) {
+        let is_empty =
+            |rare: &Rare| rare.held.is_empty() && rare.asked.is_empty() && rare.user.is_none();
+        if self.rare.as_deref().is_some_and(is_empty) {
             self.rare = None;
         }
-        None
     }
 
     /// Bytes of memory that are held for requests that their homes have no room for.
@@ -158,12 +188,18 @@ impl Memberships {
         self.joined(|subscription| rooms.shards.room(subscription) == room)
     }
 
-    /// The tickets under which the connection is in the room of this name.
+    /// The tickets under which the connection is in the room of this name, or has asked for it.
     pub(crate) fn in_room_named(&self, name: &RoomName, rooms: &RoomSide) -> Vec<Ticket> {
-        self.joined(|subscription| {
+        let joined = self.joined(|subscription| {
             let room = rooms.shards.room(subscription);
             rooms.shards.name(room) == Some(name)
-        })
+        });
+        let asked = self.rare.iter().flat_map(|rare| &rare.asked);
+        let asked = asked.filter(|(_, asked)| asked == name);
+        joined
+            .into_iter()
+            .chain(asked.map(|(ticket, _)| *ticket))
+            .collect()
     }
 
     fn joined(&self, is_meant: impl Fn(Subscription) -> bool) -> Vec<Ticket> {

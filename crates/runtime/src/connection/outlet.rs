@@ -71,6 +71,7 @@ impl Outlet<'_> {
         let max = self.parts.config.rooms_per_connection_max;
         let room = self.rooms.room(max).ok_or(TooManyRooms)?;
         let subscriber = self.id();
+        self.rooms.note_asked(room, name.clone());
         self.ask(Request::Join {
             name,
             subscriber,

@@ -23,6 +23,7 @@ impl Actor<'_> {
     ) {
         let connection = &mut *self.connection;
         connection.rooms.answered(0);
+        connection.rooms.forget_asked(ticket);
         let is_wanted = connection.rooms.subscriptions.get(ticket) == Some(Membership::Asked)
             && matches!(connection.stage, Stage::Joining(_) | Stage::Open { .. });
         if !is_wanted {
@@ -55,6 +56,7 @@ impl Actor<'_> {
     /// A room has not taken the connection in.
     pub(crate) fn join_refused(&mut self, room: Ticket, reason: JoinRefusal) {
         self.connection.rooms.answered(0);
+        self.connection.rooms.forget_asked(room);
         self.connection.rooms.subscriptions.remove(room);
         match self.connection.stage {
             Stage::Joining(_) => self.close(EndReason::JoinRefused),

@@ -255,7 +255,8 @@ impl Actor<'_> {
     /// The connection leaves a room for a reason that is not its own; its session learns of it.
     pub(super) fn left(&mut self, room: Ticket, reason: LeftReason) {
         let connection = &mut *self.connection;
-        if let Some(Membership::In(_)) = connection.rooms.subscriptions.get(room) {
+        let membership = connection.rooms.subscriptions.get(room);
+        if let Some(Membership::In(_) | Membership::Asked) = membership {
             let core = self.parts.id;
             connection.rooms.leave(
                 room,

@@ -124,6 +124,18 @@ impl Requests {
         self.flush.raise();
     }
 
+    /// Adds a publication of a connection that is gone, for which there was no room while it was there.
+    /// For them the bound is twice as high, because nobody waits for them any more; beyond that they are
+    /// lost, and `false` is returned.
+    pub(crate) fn push_owed(&mut self, request: Request) -> bool {
+        let home = self.home_of(&request);
+        let has_room = self.homes[home.index()].pending_bytes < 2 * self.bytes_max;
+        if has_room {
+            self.push(request);
+        }
+        has_room
+    }
+
     /// Remembers a connection that waits until this home's requests have left.
     pub(crate) fn wait(&mut self, home: CoreId, connection: ConnectionKey) {
         self.homes[home.index()].waiting.push(connection);
