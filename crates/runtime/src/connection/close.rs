@@ -249,8 +249,9 @@ impl Connection {
     /// drop: its socket closes with it, and its session is the application's code.
     pub(crate) fn undo(&mut self, parts: &mut Parts, now: Now) {
         self.rooms.leave_all(&mut parts.rooms, parts.id);
+        let beyond_bytes = parts.config.unfinished_bytes_max / parts.config.cores;
         for owed in self.rooms.take_owed() {
-            if !parts.rooms.requests.push_owed(owed) {
+            if !parts.rooms.requests.push_owed(owed, beyond_bytes) {
                 parts.counters.tally.unpublished.count(PublishRefusal::Busy);
             }
         }

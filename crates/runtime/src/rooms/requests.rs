@@ -125,11 +125,11 @@ impl Requests {
     }
 
     /// Adds a publication of a connection that is gone, for which there was no room while it was there.
-    /// For them the bound is twice as high, because nobody waits for them any more; beyond that they are
-    /// lost, and `false` is returned.
-    pub(crate) fn push_owed(&mut self, request: Request) -> bool {
+    /// It may exceed the bound by so many bytes, which is what such connections could hold; beyond that
+    /// it is lost, and `false` is returned.
+    pub(crate) fn push_owed(&mut self, request: Request, beyond_bytes: usize) -> bool {
         let home = self.home_of(&request);
-        let has_room = self.homes[home.index()].pending_bytes < 2 * self.bytes_max;
+        let has_room = self.homes[home.index()].pending_bytes < self.bytes_max + beyond_bytes;
         if has_room {
             self.push(request);
         }

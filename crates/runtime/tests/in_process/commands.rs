@@ -20,6 +20,7 @@ on_both_drivers![
     command_for_a_connection_that_is_gone_reaches_nobody,
     command_is_refused_by_a_core_that_has_no_room_for_it,
     command_to_join_waits_for_a_home_that_has_no_room,
+    command_to_leave_overtakes_no_command_to_join,
     peer_that_does_not_read_what_it_is_told_is_closed_with_1013,
     panic_over_a_command_closes_that_connection_alone_with_1011,
 ];
@@ -302,6 +303,29 @@ fn peer_that_does_not_read_what_it_is_told_is_closed_with_1013(driver: DriverCho
             };
             assert_eq!(code, 1013);
             assert!((1..FLOOD).contains(&heard), "{heard}");
+        }
+    }
+}
+
+fn command_to_leave_overtakes_no_command_to_join(driver: DriverChoice) {
+    let server = start(driver, Told::default());
+    let commander = server.server().commander();
+    let mut publisher = Teller::connect(&server, "/");
+    for mut teller in Teller::on_both_cores(&server, "/", 1).into_iter().flatten() {
+        for command in [Command::Join(name("r")), Command::Leave(name("r"))] {
+            commander.connection(teller.id, command).unwrap();
+        }
+        teller.report("joining 0 r");
+        teller.report("left 0 Commanded");
+        publisher.tell("publish-to r unheard");
+        publisher.report("published");
+        teller.tell("say end");
+        loop {
+            match teller.hear() {
+                Heard::Message(said) => panic!("{said:?}"),
+                Heard::Report(report) if report == "end" => break,
+                _ => {}
+            }
         }
     }
 }

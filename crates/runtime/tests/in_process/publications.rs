@@ -1,8 +1,10 @@
 //! Publications by ticket and by name, waiting for their answers, and homes that have no room for them.
 
-use codec::Kind;
+use std::sync::Arc;
+
+use codec::{CloseCode, Kind};
 use hub::RoomName;
-use runtime::{Config, DriverChoice};
+use runtime::{Command, Config, DriverChoice};
 
 use crate::{
     harness::{App, PATIENCE, Running, start, start_with},
@@ -15,6 +17,7 @@ on_both_drivers![
     default_session_closes_when_it_is_refused_a_room_or_a_publication,
     full_home_holds_up_what_is_for_it_and_nothing_else,
     connection_that_ends_while_its_publications_wait_has_them_delivered,
+    connection_that_is_closed_while_its_publications_wait_has_them_delivered,
 ];
 
 /// A name for each core of a room that has its home there.
@@ -243,4 +246,35 @@ fn connection_that_ends_while_its_publications_wait_has_them_delivered(driver: D
     assert_eq!(closes.hear(), Heard::End);
     assert_eq!(ends.hear(), Heard::End);
     assert_eq!(waits.hear(), Heard::End);
+}
+
+fn connection_that_is_closed_while_its_publications_wait_has_them_delivered(driver: DriverChoice) {
+    let (app, gate) = Told::with_gate();
+    let server = start_with(driver, app, |config| {
+        narrow(config);
+        config.timeouts.close = PATIENCE;
+    });
+    let [_, still] = room_at_each_home(&server);
+    let [here, there] = Teller::on_both_cores(&server, "/", 2);
+    let [mut closed, mut listener] = <[_; 2]>::try_from(here).ok().unwrap();
+    let mut stander = there.into_iter().next().unwrap();
+    listener.join(&[&still]);
+    let standing = Standing::of(&gate, &mut stander);
+    let commander = server.server().commander();
+    for n in 0..PUBLICATIONS {
+        let publish = Arc::new(format!("publish-to {still} {n}"));
+        commander
+            .connection(closed.id, Command::Hand(publish))
+            .unwrap();
+        closed.report("command");
+    }
+    let code = CloseCode::NORMAL;
+    commander
+        .connection(closed.id, Command::Close(code, ""))
+        .unwrap();
+    assert_eq!(closed.closed(), 1000);
+    drop(standing);
+    for n in 0..PUBLICATIONS {
+        assert_eq!(listener.said().text, n.to_string());
+    }
 }
