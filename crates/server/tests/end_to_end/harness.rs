@@ -184,6 +184,11 @@ impl Server {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();
+        if signal == Signal::STOP {
+            // One thread takes the signal and stops the others, which run on until it has had a
+            // processor.
+            eventually("it stands still", || crate::process::is_stopped(self.pid()));
+        }
     }
 
     /// Whether only its log, and not standard output, has said where it listens.

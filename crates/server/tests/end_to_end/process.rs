@@ -37,6 +37,16 @@ pub fn descriptors_at_rest(pid: u32) -> usize {
     }
 }
 
+/// Whether all of its threads are stopped (proc_pid_stat(5)).
+pub fn is_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.into_iter().all(|thread| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        after_name.trim_start().starts_with('T')
+    })
+}
+
 /// Its processor time, in clock ticks of a hundredth of a second.
 pub fn ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
