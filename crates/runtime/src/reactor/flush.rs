@@ -94,8 +94,12 @@ impl State {
     }
 
     /// Notes the next subscribers of rooms with news, a slice of one room after another, until there are
-    /// enough for the moment.
+    /// enough for the moment. Those noted before are sent to first, so that what is counted at the end of
+    /// their list is counted after each slice, however busy the core is.
     fn visit_subscribers(&mut self, visits: &mut Vec<Visit>, now: Now) {
+        if !self.parts.out.news.is_empty() {
+            return;
+        }
         while self.parts.rooms.shards.has_news()
             && self.parts.out.news.len() < bounds::SLICE_SUBSCRIBERS
         {

@@ -92,6 +92,24 @@ fn room_does_not_wait_for_a_flood_of_echoes() {
     });
 }
 
+/// A busy core ends each turn before its list is through, and something is said in every turn.
+#[test]
+fn fanout_is_counted_however_busy_the_core_is() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let (_members, _peers) = members(state, ROOM, 40);
+        let mut most = 0;
+        for _ in 0..500 {
+            say(state, ROOM, 1);
+            state.flush_until(&Meter::begin(core.clock, 0), Now::default());
+            most = most.max(state.finished.len());
+        }
+        // Those of one round, which takes some ten turns.
+        assert!(most < 50, "{most} wait to be counted");
+        assert!(state.parts.counters.tally.fanout.count() > 400);
+    });
+}
+
 #[test]
 fn rooms_with_news_are_sent_to_in_turns_and_each_subscriber_has_all_once() {
     on_each_driver(async |core| {
