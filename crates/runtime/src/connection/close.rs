@@ -148,9 +148,7 @@ impl Actor<'_> {
             reason,
             EndReason::SendQueueFull | EndReason::WriteStalled | EndReason::TlsFailed
         );
-        let connection = &mut *self.connection;
-        let rooms = &mut self.parts.rooms;
-        let subscriptions = &connection.rooms.subscriptions;
+        let subscriptions = &self.connection.rooms.subscriptions;
         let joined: Vec<_> = subscriptions
             .tickets()
             .filter_map(|ticket| match subscriptions.get(ticket)? {
@@ -158,13 +156,14 @@ impl Actor<'_> {
                 Membership::Asked | Membership::GivenUp => None,
             })
             .collect();
-        let lag: usize = joined.iter().map(|room| rooms.shards.lag(*room)).sum();
-        let held = self.parts.memory.held(crate::memory::Account::Queues);
-        let max = self.parts.config.send_queues_bytes_max / self.parts.config.cores;
-        let kept = match keeps_lag && held + rooms.shards.held_bytes() + lag <= max {
+        let shards = &self.parts.rooms.shards;
+        let lag = joined.iter().map(|room| shards.lag(*room)).sum();
+        let kept = match keeps_lag && self.parts.may_hold(lag) {
             true => Kept::All,
             false => Kept::HalfSent,
         };
+        let connection = &mut *self.connection;
+        let rooms = &mut self.parts.rooms;
         for room in joined {
             connection.out.queue.detach(room, &rooms.shards, kept);
         }

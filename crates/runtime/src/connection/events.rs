@@ -51,14 +51,8 @@ impl Actor<'_> {
             }
             Event::Message(message) => {
                 self.parts.out.spare.lend(connection.out.queue.direct());
-                let mut outlet = Outlet {
-                    key: connection.key,
-                    out: &mut connection.out,
-                    rooms: &mut connection.rooms,
-                    parts: &mut *self.parts,
-                    now: self.now,
-                    end: None,
-                };
+                let (out, rooms) = (&mut connection.out, &mut connection.rooms);
+                let mut outlet = Outlet::new(connection.key, out, rooms, self.parts, self.now);
                 if let Some(session) = &mut connection.session {
                     session.receive(message, &mut outlet);
                 }
@@ -162,14 +156,8 @@ impl Actor<'_> {
             return;
         };
         self.parts.out.spare.lend(connection.out.queue.direct());
-        let mut outlet = Outlet {
-            key: connection.key,
-            out: &mut connection.out,
-            rooms: &mut connection.rooms,
-            parts: &mut *self.parts,
-            now: self.now,
-            end: None,
-        };
+        let (out, rooms) = (&mut connection.out, &mut connection.rooms);
+        let mut outlet = Outlet::new(connection.key, out, rooms, self.parts, self.now);
         speak(&mut **session, &mut outlet);
         let end = outlet.end;
         self.after_session(end);

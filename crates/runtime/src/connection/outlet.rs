@@ -31,6 +31,27 @@ pub struct Outlet<'a> {
 #[error("the connection is in as many rooms as it may be")]
 pub struct TooManyRooms;
 
+impl<'a> Outlet<'a> {
+    /// What a connection lends its session, beside its session itself and its protocol, of which the
+    /// session may be reading a message.
+    pub(crate) fn new(
+        key: ConnectionKey,
+        out: &'a mut Outgoing,
+        rooms: &'a mut Memberships,
+        parts: &'a mut Parts,
+        now: Now,
+    ) -> Self {
+        Self {
+            key,
+            out,
+            rooms,
+            parts,
+            now,
+            end: None,
+        }
+    }
+}
+
 impl Outlet<'_> {
     /// The connection's name in this process, by which others can address it.
     pub fn id(&self) -> ConnectionId {

@@ -20,9 +20,6 @@ use crate::{
     turn::{Meter, bounds},
 };
 
-/// Deliveries between two looks at the clock.
-const DELIVERIES_PER_LOOK: usize = 16;
-
 /// Messages of one room with consecutive offsets.
 struct Run {
     room: RoomId,
@@ -53,7 +50,7 @@ impl State {
         let meter = Meter::begin(clock, bounds::DELIVERIES_NS);
         for (nth, delivery) in batch.by_ref().enumerate() {
             self.deliver(delivery, now);
-            if nth % DELIVERIES_PER_LOOK == DELIVERIES_PER_LOOK - 1 && meter.is_used_up() {
+            if (nth + 1) % bounds::DELIVERIES_PER_LOOK == 0 && meter.is_used_up() {
                 break;
             }
         }

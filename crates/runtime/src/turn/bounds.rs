@@ -37,6 +37,9 @@ pub(crate) const COMPRESSION_NS: u64 = 2_000_000;
 /// Deliveries that are encoded into rooms' logs. Compressing is what takes long here.
 pub(crate) const DELIVERIES_NS: u64 = 1_000_000;
 
+/// Deliveries between two looks at the clock.
+pub(crate) const DELIVERIES_PER_LOOK: usize = 16;
+
 /// Sends, of a connection's own bytes and of rooms' news together.
 pub(crate) const SENDS_NS: u64 = 1_000_000;
 
