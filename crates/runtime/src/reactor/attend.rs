@@ -18,6 +18,10 @@ use crate::{
 pub(crate) async fn run(core: Rc<Core>) {
     loop {
         core.attention.wait().await;
+        let is_left_over = core.state.borrow_mut().parts.attention.take_left_over();
+        if is_left_over {
+            core.turnstile.pass().await;
+        }
         while core.state.borrow_mut().attend(core.clock) {
             core.turnstile.pass().await;
         }

@@ -29,6 +29,7 @@ use tracing::warn;
 
 use super::{Core, State};
 use crate::{
+    clock::Clock,
     connection::Actor,
     ids::ConnectionKey,
     out::Sending,
@@ -105,7 +106,7 @@ pub(crate) async fn run(core: Rc<Core>) {
             core.turnstile.pass().await;
             continue;
         }
-        core.state.borrow_mut().report(&events);
+        core.state.borrow_mut().serve(&events, core.clock);
     }
 }
 
@@ -126,6 +127,19 @@ impl Core {
 }
 
 impl State {
+    /// Tells connections what their sockets report, and attends to them in the same turn. To wake the loop
+    /// that attends would lengthen the chain of tasks of every message, and the driver looks into the
+    /// kernel in between when the chain is long. Where the loop is at work already it does this too.
+    fn serve(&mut self, events: &[Event], clock: Clock) {
+        if !self.parts.attention.is_empty() {
+            return self.report(events);
+        }
+        self.parts.attention.hold();
+        self.report(events);
+        self.attend(clock);
+        self.parts.attention.release();
+    }
+
     fn report(&mut self, events: &[Event]) {
         let now = self.begin_turn();
         for event in events {

@@ -25,8 +25,20 @@ pub(crate) struct Attention {
     plain: VecDeque<ConnectionKey>,
     handshakes: VecDeque<ConnectionKey>,
     compression: VecDeque<ConnectionKey>,
-    /// Raised when the list is no longer empty.
+    /// Raised when the list is no longer empty, unless whoever fills it empties it too.
     wake: Rc<Wake>,
+    waking: Waking,
+}
+
+/// What an entry does beside being on the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waking {
+    /// It wakes the loop that attends.
+    AtOnce,
+    /// Nothing: the loop that adds it attends in the same turn.
+    Held,
+    /// It wakes the loop, which has to leave its turn to others first: the list is what a turn has left.
+    NextTurn,
 }
 
 impl Attention {
@@ -37,13 +49,39 @@ impl Attention {
             handshakes: VecDeque::new(),
             compression: VecDeque::new(),
             wake,
+            waking: Waking::AtOnce,
         }
     }
 
     /// Puts a connection at the end of a lane.
     pub(crate) fn push(&mut self, key: ConnectionKey, lane: Lane) {
         self.lane(lane).push_back(key);
-        self.wake.raise();
+        if self.waking != Waking::Held {
+            self.wake.raise();
+        }
+    }
+
+    /// Entries wake nobody until [`release`](Self::release): the caller attends to them itself.
+    pub(crate) fn hold(&mut self) {
+        self.waking = Waking::Held;
+    }
+
+    /// The caller has attended as long as a turn allows. What is left is the next turn's.
+    pub(crate) fn release(&mut self) {
+        self.waking = Waking::AtOnce;
+        if !self.is_empty() {
+            self.waking = Waking::NextTurn;
+            self.wake.raise();
+        }
+    }
+
+    /// Whether the list is what a turn has left, so that others have theirs first.
+    pub(crate) fn take_left_over(&mut self) -> bool {
+        let is_left_over = self.waking == Waking::NextTurn;
+        if is_left_over {
+            self.waking = Waking::AtOnce;
+        }
+        is_left_over
     }
 
     /// Takes the first connection of a lane.
@@ -77,6 +115,29 @@ impl Attention {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_wake_nobody_while_their_loop_attends_itself_but_for_what_is_left() {
+        let wake = Rc::new(Wake::default());
+        let mut attention = Attention::new(wake.clone());
+        let key = ConnectionKey::new(1, 0);
+        attention.push(key, Lane::Plain);
+        assert!(wake.take());
+        attention.pop(Lane::Plain);
+        attention.hold();
+        attention.push(key, Lane::Plain);
+        assert!(!wake.take());
+        attention.pop(Lane::Plain);
+        attention.release();
+        assert!(!wake.take(), "nothing is left");
+        assert!(!attention.take_left_over());
+        attention.hold();
+        attention.push(key, Lane::Compression);
+        attention.release();
+        assert!(wake.take());
+        assert!(attention.take_left_over());
+        assert!(!attention.take_left_over());
+    }
 
     #[test]
     fn whoever_comes_back_is_behind_all_others_of_its_lane() {

@@ -32,6 +32,12 @@ impl Wake {
         poll_fn(|context| self.poll(context)).await;
     }
 
+    /// Whether it is raised, and lowers it.
+    #[cfg(test)]
+    pub(crate) fn take(&self) -> bool {
+        self.raised.replace(false)
+    }
+
     fn poll(&self, context: &Context<'_>) -> Poll<()> {
         if self.raised.replace(false) {
             return Poll::Ready(());
