@@ -16,7 +16,7 @@ use crate::{
     connection::Fate,
     encoding::Delivered,
     ids::ConnectionKey,
-    rooms::{Parked, Ticket, Unparked, kind_of, publication_bytes},
+    rooms::{Parked, Ticket, kind_of, publication_bytes},
     turn::{Meter, bounds},
 };
 
@@ -230,22 +230,12 @@ impl State {
 
     /// Makes the deliveries that were parked, as far as their rooms have room again.
     pub(super) fn unpark(&mut self, now: Now) {
-        while let Some(unparked) = self.parts.rooms.shards.unpark(bytes_of) {
-            let Unparked::Delivery {
-                room,
-                delivery,
-                is_last,
-            } = unparked
-            else {
-                continue;
-            };
+        while let Some((room, delivery)) = self.parts.rooms.shards.unpark(bytes_of) {
             self.deliver_now(delivery, now);
-            if is_last && !self.parts.rooms.shards.has_parked(room) {
+            if !self.parts.rooms.shards.has_parked(room) {
                 let core = self.parts.id;
-                self.parts
-                    .rooms
-                    .requests
-                    .push(Request::Resume { room, core });
+                let resume = Request::Resume { room, core };
+                self.parts.rooms.requests.push(resume);
             }
         }
     }

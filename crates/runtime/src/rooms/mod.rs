@@ -12,6 +12,6 @@ mod ticket;
 
 pub(crate) use publication::{kind_of, publication_bytes, tag_of};
 pub(crate) use requests::{Blocked, Requests};
-pub(crate) use shards::{Parked, Shards, Subscription, Unparked, Visit};
+pub(crate) use shards::{Parked, Shards, Subscription, Visit};
 pub(crate) use subscriptions::{Membership, Subscriptions};
 pub use ticket::Ticket;

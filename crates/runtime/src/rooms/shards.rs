@@ -81,7 +81,6 @@ struct RoomHere {
     forms: SmallVec<[ShardKey; 1]>,
     /// Deliveries that came while the room was full, in order.
     parked: VecDeque<Delivery>,
-    parked_bytes: usize,
 }
 
 /// A subscriber to which something is to be sent.
@@ -155,7 +154,6 @@ impl Shards {
             name: name.clone(),
             forms: SmallVec::new(),
             parked: VecDeque::new(),
-            parked_bytes: 0,
         });
         let found = here.forms.iter().find(|key| shards[**key].form == form);
         found.copied().unwrap_or_else(|| {
@@ -256,7 +254,6 @@ impl Shards {
         self.parked.rooms += usize::from(parked == Parked::First);
         self.parked.bytes += bytes;
         here.parked.push_back(delivery);
-        here.parked_bytes += bytes;
         self.held_bytes += bytes;
         Some(parked)
     }
@@ -294,42 +291,41 @@ impl Shards {
         subscribers.map(|(_, it)| it.connection).collect()
     }
 
-    /// Takes the parked deliveries of a room that has room again, as long as it has; the caller offers
-    /// each before it asks for the next. `None` when there is nothing to take; `Some(None)` when a room's
-    /// last has been taken, so that its home may go on.
-    pub(crate) fn unpark(&mut self, bytes_of: impl Fn(&Delivery) -> usize) -> Option<Unparked> {
-        let room = *self.relieved.last()?;
-        let Some(here) = self.rooms.get(&room) else {
-            self.relieved.pop();
-            return Some(Unparked::Nothing);
-        };
-        if self.has_no_room(here) {
-            self.relieved.pop();
-            return Some(Unparked::Nothing);
+    /// Takes the next parked delivery of a room that has room for it. The caller offers it before it asks
+    /// for another; the room's home may go on when [none is parked](Self::has_parked) then.
+    pub(crate) fn unpark(
+        &mut self,
+        bytes_of: impl Fn(&Delivery) -> usize,
+    ) -> Option<(RoomId, Delivery)> {
+        while let Some(room) = self.relieved.last().copied() {
+            let has_room = !self.is_out_of_room(room);
+            let here = self.rooms.get_mut(&room).filter(|_| has_room);
+            let Some(delivery) = here.and_then(|here| here.parked.pop_front()) else {
+                self.relieved.pop();
+                continue;
+            };
+            let bytes = bytes_of(&delivery);
+            self.held_bytes -= bytes;
+            self.parked.bytes -= bytes;
+            if !self.has_parked(room) {
+                self.parked.rooms -= 1;
+                self.relieved.pop();
+                self.forget_if_empty(room);
+            }
+            return Some((room, delivery));
         }
-        let here = self.rooms.get_mut(&room)?;
-        let Some(delivery) = here.parked.pop_front() else {
-            self.relieved.pop();
-            return Some(Unparked::Nothing);
-        };
-        let bytes = bytes_of(&delivery);
-        here.parked_bytes -= bytes;
-        self.held_bytes -= bytes;
-        self.parked.bytes -= bytes;
-        let is_last = here.parked.is_empty();
-        if is_last {
-            self.parked.rooms -= 1;
-            here.parked = VecDeque::new();
-            self.relieved.pop();
-            if here.forms.is_empty() {
-                self.rooms.remove(&room);
+        None
+    }
+
+    /// A room of which nothing is parked any more needs no memory for that, and none at all if it has no
+    /// subscribers here.
+    fn forget_if_empty(&mut self, room: RoomId) {
+        if let Entry::Occupied(mut here) = self.rooms.entry(room) {
+            here.get_mut().parked = VecDeque::new();
+            if here.get().forms.is_empty() {
+                here.remove();
             }
         }
-        Some(Unparked::Delivery {
-            room,
-            delivery,
-            is_last,
-        })
     }
 
     /// Appends one frame to the room's log in each form that anybody here has, by `append`, which may find
@@ -469,19 +465,6 @@ impl Shards {
         shard.log.trim(tail);
         self.held_bytes += shard.log.held_bytes();
     }
-}
-
-/// What [`Shards::unpark`] found.
-pub(crate) enum Unparked {
-    /// Nothing for now in the room that was looked at.
-    Nothing,
-    /// A delivery that is to be made now.
-    Delivery {
-        room: RoomId,
-        delivery: Delivery,
-        /// Whether the room has no others: its home may go on.
-        is_last: bool,
-    },
 }
 
 impl Shard {

@@ -268,17 +268,9 @@ fn parked_deliveries_are_made_in_order_and_as_far_as_there_is_room() {
 /// Makes deliveries that are parked, each as a large frame; returns which, and whether each was the last.
 fn unpark_all(shards: &mut Shards, bytes_of: impl Fn(&Delivery) -> usize) -> Vec<(u64, bool)> {
     let mut made = Vec::new();
-    while let Some(unparked) = shards.unpark(&bytes_of) {
-        let Unparked::Delivery {
-            room,
-            delivery,
-            is_last,
-        } = unparked
-        else {
-            continue;
-        };
+    while let Some((room, delivery)) = shards.unpark(&bytes_of) {
         offer_bytes(shards, room, LARGE);
-        made.push((first_of(&delivery), is_last));
+        made.push((first_of(&delivery), !shards.has_parked(room)));
     }
     made
 }
@@ -399,15 +391,10 @@ fn bytes_held_are_those_of_all_logs_and_parked_deliveries_whatever_happens() {
 
 fn unpark_one(shards: &mut Shards, parks: &mut Parks) {
     let bytes_of = |delivery: &Delivery| first_of(delivery) as usize;
-    if let Some(Unparked::Delivery {
-        room,
-        delivery,
-        is_last,
-    }) = shards.unpark(bytes_of)
-    {
+    if let Some((room, delivery)) = shards.unpark(bytes_of) {
         let park = parks.get_mut(&room).unwrap();
         assert_eq!(park.pop_front(), Some(bytes_of(&delivery)));
-        assert_eq!(park.is_empty(), is_last);
+        assert_eq!(park.is_empty(), !shards.has_parked(room));
     }
 }
 
