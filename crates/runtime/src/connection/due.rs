@@ -1,7 +1,5 @@
 //! The deadlines of one connection: what its time has come for, and doing it.
 
-use std::num::NonZeroU64;
-
 use codec::encode_ping;
 
 use super::{Actor, Connection, Heartbeat, Last, Linger, Pause, Stage, Wait};
@@ -87,9 +85,9 @@ impl Connection {
     pub(crate) fn hold_deadlines(&mut self, timeouts: &Timeouts, now: Now) {
         let is_paused = self.pause.is_some();
         let is_blocked = self.out.queue.sending.is_blocked();
-        if is_paused && let Some(by_ms) = &mut self.message_by_ms {
-            let later = NonZeroU64::new(now.ms + ms(timeouts.message));
-            *by_ms = later.unwrap_or(*by_ms);
+        if is_paused && self.rare.message_by_ms().is_some() {
+            let by_ms = now.ms + ms(timeouts.message);
+            self.rare.set_message_by_ms(Some(by_ms));
         }
         if (is_paused || is_blocked)
             && let Stage::Open { heartbeat } = &mut self.stage
@@ -136,8 +134,8 @@ impl Connection {
         if is_aged(self.key, accepted_ms, timeouts, time) {
             return Some(Due::Close(EndReason::Aged));
         }
-        if let Some(by_ms) = self.message_by_ms
-            && time.was_silent_until(by_ms.get(), self.has_unread())
+        if let Some(by_ms) = self.rare.message_by_ms()
+            && time.was_silent_until(by_ms, self.has_unread())
         {
             return Some(Due::Close(EndReason::MessageTimeout));
         }

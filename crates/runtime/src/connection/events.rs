@@ -20,7 +20,7 @@ impl Actor<'_> {
         let connection = &mut *self.connection;
         connection.pause = None;
         if !connection.protocol.is_within_message() {
-            connection.message_by_ms = None;
+            connection.rare.set_message_by_ms(None);
         }
         let input_bytes = input.len();
         let limits = &self.parts.config.limits;
@@ -88,7 +88,7 @@ impl Actor<'_> {
         }
         if self.connection.protocol.is_inflating() {
             // All of the message has come: how long the rest takes is not its peer's doing.
-            self.connection.message_by_ms = None;
+            self.connection.rare.set_message_by_ms(None);
             return Progress::Consumed(consumed);
         }
         let by_ms = self.now.ms + ms(self.parts.config.timeouts.message);

@@ -34,7 +34,7 @@ mod stage;
 mod stream;
 mod users;
 
-use std::{net::SocketAddr, num::NonZeroU64};
+use std::net::SocketAddr;
 
 use codec::Phase;
 
@@ -83,8 +83,6 @@ pub(crate) struct Connection {
     pub(crate) is_listed: bool,
     pub(crate) out: Outgoing,
     pub(crate) rooms: Memberships,
-    /// When the message must be whole of which a part has come.
-    pub(crate) message_by_ms: Option<NonZeroU64>,
     /// Set while it is not read.
     pub(crate) pause: Option<Pause>,
     pub(crate) origin: Origin,
@@ -92,7 +90,7 @@ pub(crate) struct Connection {
 }
 
 /// What an idle connection takes is mostly this.
-const _: () = assert!(size_of::<Connection>() <= 256);
+const _: () = assert!(size_of::<Connection>() <= 248);
 
 /// Where a connection comes from, and what became of its request.
 pub(crate) struct Origin {
@@ -142,7 +140,6 @@ impl Connection {
             is_listed: false,
             out: Outgoing::default(),
             rooms: Memberships::default(),
-            message_by_ms: None,
             pause: None,
             origin: Origin {
                 peer: peer.into(),
@@ -210,8 +207,8 @@ impl Connection {
     /// unless it had to be sooner.
     pub(crate) fn note_unfinished(&mut self, by_ms: u64) {
         let is_unfinished = self.protocol.is_within_message();
-        let by_ms = self.message_by_ms.or(NonZeroU64::new(by_ms));
-        self.message_by_ms = by_ms.filter(|_| is_unfinished);
+        let by_ms = self.rare.message_by_ms().unwrap_or(by_ms);
+        self.rare.set_message_by_ms(is_unfinished.then_some(by_ms));
     }
 
     /// How far it has come.

@@ -17,6 +17,8 @@ struct Things {
     end: Option<EndReason>,
     /// What the peer may still send, if rates are configured.
     rates: Option<MessageRates>,
+    /// When the message must be whole of which a part has come.
+    message_by_ms: Option<u64>,
     /// A header of the PROXY protocol that is awaited before everything else.
     header: Option<Header>,
 }
@@ -69,6 +71,18 @@ impl Rare {
         self.things().end.get_or_insert(reason);
     }
 
+    /// When the message must be whole of which a part has come, in milliseconds of deadlines.
+    pub(crate) fn message_by_ms(&self) -> Option<u64> {
+        self.0.as_ref()?.message_by_ms
+    }
+
+    /// The message of which a part has come must be whole by then; `None` while there is none.
+    pub(crate) fn set_message_by_ms(&mut self, by_ms: Option<u64>) {
+        if by_ms != self.message_by_ms() {
+            self.things().message_by_ms = by_ms;
+        }
+    }
+
     /// What the peer may still send.
     pub(crate) fn rates(&mut self) -> &mut MessageRates {
         self.things().rates.get_or_insert_default()
@@ -114,6 +128,7 @@ impl Things {
             && self.held == Holding::default()
             && self.end.is_none()
             && self.rates.is_none()
+            && self.message_by_ms.is_none()
             && self.header.is_none()
     }
 }

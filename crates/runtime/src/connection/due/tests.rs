@@ -167,9 +167,9 @@ fn deadline_of_each_stage_has_come_at_its_millisecond_and_not_before() {
 #[test]
 fn message_is_due_whole_and_what_has_arrived_by_then_is_read_first() {
     let late = Due::Close(EndReason::MessageTimeout);
-    comes_from(None, late, |it| it.message_by_ms = NonZeroU64::new(1_000));
+    comes_from(None, late, |it| it.rare.set_message_by_ms(Some(1_000)));
     let unread = |it: &mut Connection| {
-        it.message_by_ms = NonZeroU64::new(1_000);
+        it.rare.set_message_by_ms(Some(1_000));
         it.rare.keep_unread(Unread::of(b"x"));
     };
     // The sweep before was at the same time here, so that it was spared once already.
@@ -224,7 +224,7 @@ fn deadlines_stand_still_while_a_peer_is_not_read_or_cannot_be_sent_to() {
                 payload: [0; 4],
             };
             connection.stage = Stage::Open { heartbeat };
-            connection.message_by_ms = NonZeroU64::new(5_000);
+            connection.rare.set_message_by_ms(Some(5_000));
             connection.pause = paused(Wait::Queue).filter(|_| is_paused);
             if is_blocked {
                 connection.out.queue.sending = blocked();
@@ -238,10 +238,7 @@ fn deadlines_stand_still_while_a_peer_is_not_read_or_cannot_be_sent_to() {
             };
             let held_ms = |is_held| if is_held { 6_000 } else { 5_000 };
             assert_eq!(deadline_ms, held_ms(is_paused || is_blocked));
-            assert_eq!(
-                connection.message_by_ms,
-                NonZeroU64::new(held_ms(is_paused))
-            );
+            assert_eq!(connection.rare.message_by_ms(), Some(held_ms(is_paused)));
         }
     });
 }
