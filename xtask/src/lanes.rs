@@ -186,7 +186,7 @@ mod tests {
             test $2 = first && await "beside begins"
             test $2 = beside && await "first ends"
             echo "$2 ends" >>order
-            echo '{"passed":1,"failed":0}' >"$8""#;
+            echo '{"passed":1,"failed":0,"worked_seconds":0.5}' >"$8""#;
         let (home, outcomes) = ran(&steps, script);
         let order = std::fs::read_to_string(home.path().join("order")).unwrap();
         let lines: Vec<_> = order.lines().skip(2).collect();
@@ -212,8 +212,8 @@ mod tests {
         ];
         let script = r#"
             test $2 = dies && kill -9 $$
-            test $2 = works && echo '{"passed":2,"failed":0}' >"$8"
-            test $2 = fails && echo '{"passed":2,"failed":1,"failures":["a"],"problem":"b"}' >"$8""#;
+            test $2 = works && echo '{"passed":2,"failed":0,"worked_seconds":0.5}' >"$8"
+            test $2 = fails && echo '{"passed":2,"failed":1,"failures":["a"],"problem":"b","worked_seconds":0.5}' >"$8""#;
         let (_home, outcomes) = ran(&steps, script);
         let [dies, fails, works] = &outcomes[..] else {
             panic!("{} outcomes", outcomes.len());

@@ -53,6 +53,8 @@ pub struct Outcome {
     /// What went wrong besides counted failures (does not build, a crash, a missing tool).
     pub problem: Option<String>,
     pub took: Duration,
+    /// Processor time of the step and of all the processes that it has waited for.
+    pub worked: Duration,
 }
 
 impl Outcome {
@@ -67,7 +69,13 @@ impl Outcome {
             counts,
             problem,
             took,
+            worked: Duration::ZERO,
         }
+    }
+
+    /// The same, which took so much processor time.
+    pub fn worked(self, worked: Duration) -> Self {
+        Self { worked, ..self }
     }
 
     pub fn succeeded(&self) -> bool {
@@ -92,9 +100,14 @@ impl Outcome {
             failed,
             failures,
         } = &self.counts;
-        let problem = &self.problem;
-        json!({ "passed": passed, "failed": failed, "failures": failures, "problem": problem })
-            .to_string()
+        json!({
+            "passed": passed,
+            "failed": failed,
+            "failures": failures,
+            "problem": self.problem,
+            "worked_seconds": self.worked.as_secs_f64(),
+        })
+        .to_string()
     }
 
     /// What [`to_json`](Self::to_json) wrote of this step.
@@ -111,11 +124,14 @@ impl Outcome {
             failed: number("failed")?,
             failures: failures.filter_map(text).collect(),
         };
+        let worked = value["worked_seconds"].as_f64();
+        let worked = worked.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         Ok(Self {
             step,
             counts,
             problem: text(&value["problem"]),
             took,
+            worked: worked.context("the outcome has no processor time")?,
         })
     }
 }
@@ -123,8 +139,8 @@ impl Outcome {
 /// The table of all steps, what went wrong in words, and the plain last line.
 pub fn summary(outcomes: &[Outcome]) -> String {
     let mut text = format!(
-        "{:<18} {:<7} {:>7} {:>7} {:>9}\n",
-        "step", "result", "passed", "failed", "time"
+        "{:<18} {:<7} {:>7} {:>7} {:>9} {:>9}\n",
+        "step", "result", "passed", "failed", "time", "processor"
     );
     let mut total = Counts::default();
     for outcome in outcomes {
@@ -151,7 +167,11 @@ pub fn summary(outcomes: &[Outcome]) -> String {
 
 fn row(outcome: &Outcome) -> String {
     let Outcome {
-        step, counts, took, ..
+        step,
+        counts,
+        took,
+        worked,
+        ..
     } = outcome;
     let result = if outcome.succeeded() { "ok" } else { "FAILED" };
     let (passed, failed) = match (counts.passed, counts.failed) {
@@ -159,8 +179,8 @@ fn row(outcome: &Outcome) -> String {
         (0, 0) => ("-".to_owned(), "-".to_owned()),
         (passed, failed) => (passed.to_string(), failed.to_string()),
     };
-    let seconds = took.as_secs_f64();
-    format!("{step:<18} {result:<7} {passed:>7} {failed:>7} {seconds:>8.1}s\n")
+    let (took, worked) = (took.as_secs_f64(), worked.as_secs_f64());
+    format!("{step:<18} {result:<7} {passed:>7} {failed:>7} {took:>8.1}s {worked:>8.1}s\n")
 }
 
 /// Adds up what libtest printed: one `test result:` line for each test program, and before it what each
@@ -318,10 +338,11 @@ mod tests {
             Err(anyhow!("no network")),
         ] {
             let written = Outcome::new("browser", result, Duration::ZERO);
+            let written = written.worked(Duration::from_millis(1_500));
             let read = Outcome::from_json("browser", &written.to_json(), Duration::ZERO).unwrap();
             assert_eq!(
-                (read.counts, read.problem),
-                (written.counts, written.problem)
+                (read.counts, read.problem, read.worked),
+                (written.counts, written.problem, written.worked)
             );
         }
         assert!(Outcome::from_json("browser", "", Duration::ZERO).is_err());

@@ -3,13 +3,14 @@
 //! ```text
 //!  lane        one step after the other, from left to right
 //!  tools       tools
-//!  deadlines   test-build ─ test ─ autobahn-io_uring ─ autobahn-epoll ─ browser ─ deploy ─ bench
-//!  release     build                                                  (yields to deadlines)
+//!  deadlines   test-build ─ test ─ autobahn-io_uring ─ autobahn-epoll
+//!  release     build ─ browser ─ deploy ─ bench
 //!  computing   fmt ─ tidy ─ fuzz ─ clippy ─ docs                      (yields to all others)
 //! ```
 
 use crate::autobahn::{self, Driver};
 use crate::lanes;
+use crate::process::processor_time;
 use crate::report::{Counts, Outcome, summary};
 use crate::{bench, browser, cargo, deploy, fuzz, tidy};
 use anyhow::{Context, Result, bail};
@@ -65,9 +66,9 @@ pub struct StepArguments {
 pub enum Lane {
     /// Downloads what other steps need, which leaves the processors to those that compile.
     Tools,
-    /// Steps whose tests hold deadlines. One at a time, because they need the processors in time.
+    /// The tests of all crates, and the suites that load a server.
     Deadlines,
-    /// The build that most steps with deadlines wait for, and that ends in a link on one thread.
+    /// The build of what is shipped, which ends in a link on one thread, and the suites that mostly wait.
     Release,
     /// Steps that nothing waits for but the end of the run.
     Computing,
@@ -78,8 +79,8 @@ impl Lane {
     /// steps want, one that is 5 higher gets a quarter and one that is 10 higher a tenth.
     pub fn niceness(self) -> u8 {
         match self {
-            Self::Deadlines => 0,
-            Self::Tools | Self::Release => 5,
+            Self::Deadlines | Self::Release => 0,
+            Self::Tools => 5,
             Self::Computing => 10,
         }
     }
@@ -174,16 +175,16 @@ fn all(extent: Extent) -> Vec<Step> {
         step("autobahn-epoll", Deadlines, autobahn(Driver::Epoll))
             .needs(needs)
             .tools(autobahn::tools),
-        step("browser", Deadlines, browser::step)
+        step("build", Release, cargo::build),
+        step("browser", Release, browser::step)
             .needs(needs)
             .tools(browser::tools),
-        step("deploy", Deadlines, deploy::step)
+        step("deploy", Release, deploy::step)
             .needs(needs)
             .tools(deploy::tools),
-        step("bench", Deadlines, bench::step).needs(&["build", "test-build"]),
+        step("bench", Release, bench::step).needs(&["build", "test-build"]),
         step("fmt", Computing, cargo::fmt),
         step("tidy", Computing, tidy::step),
-        step("build", Release, cargo::build),
         step("fuzz", Computing, move || fuzz::step(extent.fuzz_seconds))
             .needs(&[TOOLS])
             .tools(fuzz::tools),
@@ -232,24 +233,33 @@ fn told(outcomes: &[Outcome]) -> bool {
 
 fn of(step: &Step) -> Outcome {
     println!("\n==== {}", step.name);
-    let started = Instant::now();
-    Outcome::new(step.name, (step.run)(), started.elapsed()).shown()
+    measured(step.name, &step.run)
 }
 
 /// Installs what the chosen steps need. What cannot be installed is their failure, not this one's: they
 /// try again, and say what is missing.
 fn fetched(steps: &[Step], chosen: &[String]) -> Outcome {
     println!("\n==== {TOOLS}");
-    let started = Instant::now();
-    for step in steps
-        .iter()
-        .filter(|step| chosen.iter().any(|name| name == step.name))
-    {
-        if let Err(error) = (step.tools)() {
-            println!("{}: {error:#}", step.name);
+    measured(TOOLS, || {
+        for step in steps
+            .iter()
+            .filter(|step| chosen.iter().any(|name| name == step.name))
+        {
+            if let Err(error) = (step.tools)() {
+                println!("{}: {error:#}", step.name);
+            }
         }
-    }
-    Outcome::new(TOOLS, Ok(Counts::default()), started.elapsed()).shown()
+        Ok(Counts::default())
+    })
+}
+
+fn measured(step: &'static str, run: impl FnOnce() -> Result<Counts>) -> Outcome {
+    let (started, worked_before) = (Instant::now(), processor_time());
+    let result = run();
+    let worked = processor_time().saturating_sub(worked_before);
+    Outcome::new(step, result, started.elapsed())
+        .worked(worked)
+        .shown()
 }
 
 #[cfg(test)]
