@@ -83,6 +83,12 @@ impl Actor<'_> {
         }
     }
 
+    /// A home has room for what the connection keeps for it.
+    pub(crate) fn home_has_room(&mut self) {
+        self.connection.rooms.home_has_room();
+        self.raise();
+    }
+
     /// One turn.
     pub(crate) fn attend(&mut self, inbound: &mut Inbound) -> Flow {
         let has_kept = self.connection.pause.is_some() || self.connection.has_kept();

@@ -136,7 +136,9 @@ impl Actor<'_> {
             return false;
         }
         let home = rooms.hand_over(&mut self.parts.rooms.requests);
-        if let Some(home) = home {
+        if let Some(home) = home
+            && rooms.begins_to_await_home()
+        {
             self.parts.rooms.requests.wait(home, self.connection.key);
         }
         home.is_some()
@@ -161,10 +163,14 @@ impl Actor<'_> {
         speak(&mut **session, &mut outlet);
         let end = outlet.end;
         self.after_session(end);
-        // Nothing may arrive whose turn would hand over what there was no room for. A connection that is
-        // paused hands it over when it goes on.
-        let is_open = matches!(self.connection.stage, Stage::Open { .. });
-        if is_open && self.connection.pause.is_none() && self.hand_over() {
+        // Perhaps nothing more arrives whose turn would hand over what there was no room for, and what the
+        // connection is paused for may be the answer to just that.
+        let is_reading = match self.connection.stage {
+            Stage::Open { .. } => self.connection.pause.is_none(),
+            Stage::Finishing { .. } => false,
+            _ => return,
+        };
+        if self.hand_over() && is_reading {
             self.connection.begin_pause(Wait::Home, self.now);
         }
     }

@@ -34,6 +34,9 @@ pub(crate) struct Memberships {
 struct Rare {
     /// Requests that their home has no room for, in order.
     held: VecDeque<Request>,
+    /// Whether the connection has a turn when the home of the first of them has room, which it has asked
+    /// for once.
+    awaits_home: bool,
     /// The names of rooms whose homes have not answered yet.
     asked: Vec<(Ticket, RoomName)>,
     user: Option<Arc<str>>,
@@ -111,6 +114,19 @@ impl Memberships {
         }
         self.tidy();
         None
+    }
+
+    /// Whether the connection has yet to ask for a turn when the home of the first kept request has room. To
+    /// be called once for each such turn: from now on it has asked.
+    pub(crate) fn begins_to_await_home(&mut self) -> bool {
+        !std::mem::replace(&mut self.rare().awaits_home, true)
+    }
+
+    /// The home has room, and the connection has the turn that it asked for.
+    pub(crate) fn home_has_room(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.awaits_home = false;
+        }
     }
 
     /// Takes the publications that are still kept when the connection ends.

@@ -58,7 +58,7 @@ fn send(state: &mut State) -> Vec<ConnectionKey> {
     let (resumed, blocked) = state.parts.rooms.requests.send();
     assert!(blocked.is_empty());
     for key in &resumed {
-        act(state, *key, |actor| actor.raise());
+        act(state, *key, |actor| actor.home_has_room());
     }
     resumed
 }
@@ -198,11 +198,41 @@ fn what_a_session_asks_for_outside_of_a_message_waits_for_its_home_too() {
         assert_eq!(wait_of(state, key), Some(Wait::Home));
         assert_eq!(send(state), [key]);
         drop(mailbox.drain());
-        let clock = state.parts.clock;
-        state.attend(clock);
+        state.attend();
         assert_eq!(wait_of(state, key), None);
         let sent = asked(state, &mailbox);
         assert!(matches!(sent[..], [Request::Join { .. }]), "{sent:?}");
+    });
+}
+
+/// Nothing else would hand it over: a connection that waits for an answer has no turn before it comes, and
+/// the answer may be to what was not handed over.
+#[test]
+fn what_a_session_asks_for_while_it_waits_for_an_answer_waits_for_its_home_too() {
+    with_requests(async |core, mailbox| {
+        let state = &mut *core.state.borrow_mut();
+        let (key, _peer) = open_with(state, |_, outlet| {
+            outlet.join(lobby()).unwrap();
+            outlet.wait();
+        });
+        state.parts.rooms.requests.allow(usize::MAX);
+        let both = [message(b"one"), message(b"two")].concat();
+        at(state, key).rare.keep_unread(Unread::of(&both));
+        assert_eq!(attend(state, key), Flow::Wait);
+        assert_eq!(wait_of(state, key), Some(Wait::Answers));
+        let sent = asked(state, &mailbox);
+        assert!(matches!(sent[..], [Request::Join { .. }]), "{sent:?}");
+        fill(state);
+        for _ in 0..2 {
+            act(state, key, |actor| actor.obey(Command::Join(lobby())));
+        }
+        assert_eq!(wait_of(state, key), Some(Wait::Answers));
+        assert_eq!(send(state), [key], "it has asked for one turn");
+        drop(mailbox.drain());
+        state.attend();
+        let sent = asked(state, &mailbox);
+        assert!(matches!(sent[..], [Request::Join { .. }, ..]), "{sent:?}");
+        assert_eq!(wait_of(state, key), Some(Wait::Answers));
     });
 }
 
