@@ -150,7 +150,7 @@ impl Actor<'_> {
             drop(runs);
             all_sent += sent.wire;
             all_taken += sent.taken;
-            let is_empty = queue.settle(offered, sent.taken, subscriptions, shards);
+            let is_empty = queue.settle(&offered, sent.taken, subscriptions, shards);
             let rest = match () {
                 () if sent.is_full => Rest::Blocked,
                 () if is_empty => Rest::Nothing,

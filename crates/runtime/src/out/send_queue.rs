@@ -155,14 +155,15 @@ impl SendQueue {
     /// bytes. The rest of a half-sent frame goes to the front, so that what follows begins at a frame's
     /// boundary.
     pub(crate) fn detach(&mut self, room: Subscription, shards: &Shards, kept: Kept) {
+        let unsent = shards.unsent(room);
         if shards.is_half_sent(room) {
-            let mut rest = shards.half_sent(room).concat();
+            let mut rest = unsent.half_sent.concat();
             rest.extend_from_slice(&self.direct[self.sent()..]);
             self.direct = rest;
             self.direct_sent = 0;
         }
         if kept == Kept::All {
-            for part in shards.behind_half_sent(room) {
+            for part in unsent.whole {
                 self.direct.extend_from_slice(part);
             }
         }
@@ -182,18 +183,22 @@ impl SendQueue {
                 is_all: true,
             },
         };
+        let mut rooms = subscriptions.with_news();
         // The first of them is in the middle of a frame, if any is.
-        let half_sent = subscriptions.with_news().next();
-        let half_sent = half_sent.filter(|(_, room)| shards.is_half_sent(*room));
-        if let Some((slot, room)) = half_sent {
-            plan.add(Source::Room(slot, room), shards.half_sent(room));
+        let first = rooms.next();
+        let first = first.map(|(slot, room)| (Source::Room(slot, room), shards.unsent(room)));
+        if let Some((source, unsent)) = first {
+            plan.add(source, unsent.half_sent);
         }
         plan.add(Source::Direct, [&self.direct[self.sent()..], &[]]);
         if let Some(body) = &self.body {
             plan.add(Source::Body, [body, &[]]);
         }
-        for (slot, room) in subscriptions.with_news() {
-            plan.add(Source::Room(slot, room), shards.behind_half_sent(room));
+        if let Some((source, unsent)) = first {
+            plan.add(source, unsent.whole);
+        }
+        for (slot, room) in rooms {
+            plan.add(Source::Room(slot, room), shards.unsent(room).whole);
         }
         plan
     }
@@ -201,13 +206,13 @@ impl SendQueue {
     /// So many bytes of a plan have left. Returns whether nothing is left to be sent.
     pub(crate) fn settle(
         &mut self,
-        offered: Offered,
+        offered: &Offered,
         mut taken: usize,
         subscriptions: &mut Subscriptions,
         shards: &mut Shards,
     ) -> bool {
         let is_empty = taken == offered.bytes && offered.is_all;
-        for (source, bytes) in offered.sources {
+        for &(source, bytes) in &offered.sources {
             let of_this = taken.min(bytes);
             taken -= of_this;
             match source {
@@ -216,7 +221,8 @@ impl SendQueue {
                 Source::Room(slot, room) => {
                     shards.taken(room, of_this);
                     let has_more = shards.lag(room) > 0;
-                    subscriptions.settle(slot, has_more, shards.is_half_sent(room));
+                    let is_half_sent = has_more && shards.is_half_sent(room);
+                    subscriptions.settle(slot, has_more, is_half_sent);
                 }
             }
             if of_this < bytes {

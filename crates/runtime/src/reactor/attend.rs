@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::{Core, State};
 use crate::{
-    clock::{Clock, Now},
+    clock::Now,
     connection::Flow,
     ids::ConnectionKey,
     turn::{Lane, Meter, bounds},
@@ -22,7 +22,7 @@ pub(crate) async fn run(core: Rc<Core>) {
         if is_left_over {
             core.turnstile.pass().await;
         }
-        while core.state.borrow_mut().attend(core.clock) {
+        while core.state.borrow_mut().attend() {
             core.turnstile.pass().await;
         }
     }
@@ -30,10 +30,16 @@ pub(crate) async fn run(core: Rc<Core>) {
 
 impl State {
     /// One turn of the list; returns whether somebody waits for the next.
-    pub(crate) fn attend(&mut self, clock: Clock) -> bool {
+    pub(crate) fn attend(&mut self) -> bool {
         let now = self.begin_turn();
+        self.attend_from(now)
+    }
+
+    /// The same in a turn that has begun at `now`.
+    pub(super) fn attend_from(&mut self, now: Now) -> bool {
+        let clock = self.parts.clock;
         let waited = self.parts.attention.len(Lane::Handshake);
-        let meter = Meter::begin(clock, bounds::RECEIVES_NS);
+        let meter = Meter::since(now.ns, clock, bounds::RECEIVES_NS);
         for _ in 0..self.parts.attention.len(Lane::Plain) {
             let Some(key) = self.parts.attention.pop(Lane::Plain) else {
                 break;
@@ -47,15 +53,15 @@ impl State {
                 break;
             }
         }
-        self.attend_lane(Lane::Handshake, waited, bounds::HANDSHAKES_NS, clock);
-        self.attend_lane(Lane::Compression, 0, bounds::COMPRESSION_NS, clock);
+        self.attend_lane(Lane::Handshake, waited, bounds::HANDSHAKES_NS);
+        self.attend_lane(Lane::Compression, 0, bounds::COMPRESSION_NS);
         !self.parts.attention.is_empty()
     }
 
     /// Attends to those who wait for costly work, until that has cost so much. The last of them may
     /// exceed it, because a piece of work cannot be split. The first `waited` of them have waited since
     /// an earlier turn.
-    fn attend_lane(&mut self, lane: Lane, waited: usize, limit_ns: u64, clock: Clock) {
+    fn attend_lane(&mut self, lane: Lane, waited: usize, limit_ns: u64) {
         let mut spent_ns = 0;
         for nth in 0..self.parts.attention.len(lane) {
             if spent_ns >= limit_ns {
@@ -64,8 +70,8 @@ impl State {
             let Some(key) = self.parts.attention.pop(lane) else {
                 break;
             };
-            let meter = Meter::begin(clock, limit_ns);
             let now = self.now();
+            let meter = Meter::since(now.ns, self.parts.clock, limit_ns);
             self.attend_to(key, now, nth < waited);
             spent_ns += match lane {
                 Lane::Handshake => meter.spent_ns().max(bounds::HANDSHAKE_NS_MIN),

@@ -1,6 +1,6 @@
 //! Deliveries: takes what homes send to this core, into the rooms' logs and to waiting connections.
 //!
-//! Waits for the mailbox alone: a core that goes on taking its deliveries is what keeps the waiting
+//! Waits for the mailbox and for its next turn alone: a core that goes on taking its deliveries is what keeps the waiting
 //! between cores free of circles. A room to whose subscribers too much is still to be sent has its
 //! deliveries parked, and its home is asked to hold it: so one large room keeps neither other rooms nor
 //! their homes waiting.
@@ -12,7 +12,7 @@ use hub::{ConnectionId, Delivery, Record, Request, RoomId, Stamps};
 
 use super::{Core, State};
 use crate::{
-    clock::{Clock, Now},
+    clock::Now,
     connection::Fate,
     encoding::Delivered,
     ids::ConnectionKey,
@@ -33,7 +33,7 @@ pub(crate) async fn run(core: Rc<Core>, deliveries: Receiver<Vec<Delivery>>) {
     while let Ok(batch) = deliveries.recv_async().await {
         core.state.borrow_mut().count_deliveries(batch.len());
         let mut batch = batch.into_iter();
-        while core.state.borrow_mut().deliver_some(&mut batch, core.clock) {
+        while (core.state.borrow_mut()).deliver_some(&mut batch, &deliveries) {
             core.turnstile.pass().await;
         }
     }
@@ -44,17 +44,30 @@ impl State {
         self.parts.counters.tally.deliveries.count(deliveries);
     }
 
-    /// Takes as much of a batch as a turn allows; returns whether some is left.
-    fn deliver_some(&mut self, batch: &mut std::vec::IntoIter<Delivery>, clock: Clock) -> bool {
+    /// Takes as much as a turn allows of a batch, and of those that wait behind it; returns whether the turn
+    /// is over before they are.
+    fn deliver_some(
+        &mut self,
+        batch: &mut std::vec::IntoIter<Delivery>,
+        mailbox: &Receiver<Vec<Delivery>>,
+    ) -> bool {
         let now = self.begin_turn();
-        let meter = Meter::begin(clock, bounds::DELIVERIES_NS);
-        for (nth, delivery) in batch.by_ref().enumerate() {
-            self.deliver(delivery, now);
-            if (nth + 1) % bounds::DELIVERIES_PER_LOOK == 0 && meter.is_used_up() {
-                break;
+        let meter = Meter::since(now.ns, self.parts.clock, bounds::DELIVERIES_NS);
+        let mut taken = 0;
+        loop {
+            for delivery in batch.by_ref() {
+                self.deliver(delivery, now);
+                taken += 1;
+                if taken % bounds::DELIVERIES_PER_LOOK == 0 && meter.is_used_up() {
+                    return true;
+                }
             }
+            let Ok(next) = mailbox.try_recv() else {
+                return false;
+            };
+            self.count_deliveries(next.len());
+            *batch = next.into_iter();
         }
-        batch.len() > 0
     }
 
     fn deliver(&mut self, delivery: Delivery, now: Now) {
@@ -189,19 +202,19 @@ impl State {
     fn offer_one(&mut self, room: RoomId, offset: u64, record: &Record, stamp_ns: u64) {
         let kind = kind_of(record.tag);
         let shards = &mut self.parts.rooms.shards;
-        let Some(name) = shards.name(room).cloned() else {
-            return;
-        };
         let encoder = &mut self.parts.out.encoder;
-        let message = Delivered {
-            room: &name,
-            offset,
-            kind,
-            payload: &record.payload,
-        };
-        let recipients = shards.offer(room, stamp_ns, |form, log| {
+        let recipients = shards.offer(room, stamp_ns, |name, form, log| {
+            let message = Delivered {
+                room: name,
+                offset,
+                kind,
+                payload: &record.payload,
+            };
             log.append(encoder.encode(form, &message).parts());
         });
+        if recipients == 0 {
+            return;
+        }
         let tally = &mut self.parts.counters.tally;
         tally.delivered += recipients as u64;
         tally.recipients.record(recipients);
@@ -228,14 +241,24 @@ impl State {
         self.parts.rooms.requests.push(Request::Hold { room, core });
     }
 
-    /// Makes the deliveries that were parked, as far as their rooms have room again.
+    /// Delivers what was parked, until each room reaches its bound again or the time for that is used up.
     pub(super) fn unpark(&mut self, now: Now) {
+        if !self.parts.rooms.shards.has_relieved() {
+            return;
+        }
+        let clock = self.parts.clock;
+        let meter = Meter::since(clock.ns(), clock, bounds::DELIVERIES_NS);
+        let mut taken = 0;
         while let Some((room, delivery)) = self.parts.rooms.shards.unpark(bytes_of) {
             self.deliver_now(delivery, now);
             if !self.parts.rooms.shards.has_parked(room) {
                 let core = self.parts.id;
                 let resume = Request::Resume { room, core };
                 self.parts.rooms.requests.push(resume);
+            }
+            taken += 1;
+            if taken % bounds::DELIVERIES_PER_LOOK == 0 && meter.is_used_up() {
+                break;
             }
         }
     }

@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use super::{Core, State};
 use crate::{
-    clock::{Clock, Now},
-    rooms::{Blocked, Visit},
+    clock::Now,
+    rooms::Blocked,
     turn::{Meter, bounds},
 };
 
@@ -20,7 +20,7 @@ pub(crate) async fn run(core: Rc<Core>) {
     loop {
         core.flush.wait().await;
         core.send_requests();
-        while core.state.borrow_mut().flush(core.clock) {
+        while core.state.borrow_mut().flush() {
             core.turnstile.pass().await;
             core.send_requests();
         }
@@ -36,7 +36,7 @@ impl Core {
         if !resumed.is_empty() {
             let now = state.now();
             for key in resumed {
-                state.act(key, now, |actor, _| actor.raise());
+                state.act(key, now, |actor, _| actor.home_has_room());
             }
         }
         for batch in blocked {
@@ -56,9 +56,10 @@ async fn send_blocked(core: Rc<Core>, blocked: Blocked) {
 impl State {
     /// Sends as much as a turn allows; returns whether there is more to send, or to reset for want of
     /// memory, in the next.
-    pub(crate) fn flush(&mut self, clock: Clock) -> bool {
+    pub(crate) fn flush(&mut self) -> bool {
         let now = self.now();
-        self.flush_until(&Meter::begin(clock, bounds::SENDS_NS), now);
+        let meter = Meter::since(now.ns, self.parts.clock, bounds::SENDS_NS);
+        self.flush_until(&meter, now);
         let has_more = self.keep_unfinished_within_bound(now) | self.keep_queues_within_bound(now);
         let has_more = has_more || !self.has_sent_all();
         self.end_turn(has_more);
@@ -66,10 +67,9 @@ impl State {
     }
 
     fn flush_until(&mut self, meter: &Meter, now: Now) {
-        let mut visits = Vec::new();
         loop {
             self.unpark(now);
-            self.visit_subscribers(&mut visits, now);
+            self.visit_subscribers(now);
             let is_over = match self.begins_with_news {
                 true => self.send_news(meter, now) || self.send_own(meter, now),
                 false => self.send_own(meter, now) || self.send_news(meter, now),
@@ -96,20 +96,22 @@ impl State {
     /// Notes the next subscribers of rooms with news, a slice of one room after another, until there are
     /// enough for the moment. Those noted before are sent to first, so that what is counted at the end of
     /// their list is counted after each slice, however busy the core is.
-    fn visit_subscribers(&mut self, visits: &mut Vec<Visit>, now: Now) {
+    fn visit_subscribers(&mut self, now: Now) {
         if !self.parts.out.news.is_empty() {
             return;
         }
+        // Reused, since it would be allotted anew for every message.
+        let mut visits = std::mem::take(&mut self.visits);
         while self.parts.rooms.shards.has_news()
             && self.parts.out.news.len() < bounds::SLICE_SUBSCRIBERS
         {
-            visits.clear();
             let shards = &mut self.parts.rooms.shards;
-            shards.next_slice(bounds::SLICE_SUBSCRIBERS, visits, &mut self.finished);
+            shards.next_slice(bounds::SLICE_SUBSCRIBERS, &mut visits, &mut self.finished);
             for visit in visits.drain(..) {
                 self.act(visit.connection, now, |actor, _| actor.has_news(visit.slot));
             }
         }
+        self.visits = visits;
     }
 
     /// Sends to the next connections with something of their own; returns whether the turn is over.

@@ -60,7 +60,7 @@ use crate::{
     memory::Ledger,
     observe::{Date, Notices, Tally},
     out::Spare,
-    rooms::{Requests, Shards},
+    rooms::{Requests, Shards, Visit},
     turn::{Attention, Turnstile, Wake},
 };
 
@@ -98,6 +98,8 @@ pub(crate) struct State {
     turn_ns: Option<u64>,
     /// When the messages were received whose last send is among those pending.
     finished: Vec<u64>,
+    /// Subscribers of a slice, empty between two of them: at most as many as a slice has.
+    visits: Vec<Visit>,
     /// Whether the next turn's sends begin with rooms' news, or with connections' own bytes.
     begins_with_news: bool,
     evictions: Evictions,
@@ -147,6 +149,7 @@ impl Core {
             time: RunningTime::default(),
             turn_ns: None,
             finished: Vec::new(),
+            visits: Vec::new(),
             begins_with_news: false,
             evictions: Evictions::default(),
             depths,

@@ -29,7 +29,7 @@ use tracing::warn;
 
 use super::{Core, State};
 use crate::{
-    clock::Clock,
+    clock::Now,
     connection::Actor,
     ids::ConnectionKey,
     out::Sending,
@@ -106,7 +106,7 @@ pub(crate) async fn run(core: Rc<Core>) {
             core.turnstile.pass().await;
             continue;
         }
-        core.state.borrow_mut().serve(&events, core.clock);
+        core.state.borrow_mut().serve(&events);
     }
 }
 
@@ -117,7 +117,9 @@ impl Core {
         let sockets = self.state.borrow().connections.len();
         for _ in 0..=sockets / EVENTS {
             self.poller.take(&mut events)?;
-            self.state.borrow_mut().report(&events);
+            let mut state = self.state.borrow_mut();
+            let now = state.begin_turn();
+            state.report(&events, now);
             if events.len() < EVENTS {
                 break;
             }
@@ -130,18 +132,18 @@ impl State {
     /// Tells connections what their sockets report, and attends to them in the same turn. To wake the loop
     /// that attends would lengthen the chain of tasks of every message, and the driver looks into the
     /// kernel in between when the chain is long. Where the loop is at work already it does this too.
-    fn serve(&mut self, events: &[Event], clock: Clock) {
+    fn serve(&mut self, events: &[Event]) {
+        let now = self.begin_turn();
         if !self.parts.attention.is_empty() {
-            return self.report(events);
+            return self.report(events, now);
         }
         self.parts.attention.hold();
-        self.report(events);
-        self.attend(clock);
+        self.report(events, now);
+        self.attend_from(now);
         self.parts.attention.release();
     }
 
-    fn report(&mut self, events: &[Event]) {
-        let now = self.begin_turn();
+    fn report(&mut self, events: &[Event], now: Now) {
         for event in events {
             // Copied out: the event is packed.
             let (flags, data) = (event.flags, event.data);

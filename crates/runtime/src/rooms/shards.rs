@@ -83,6 +83,16 @@ struct RoomHere {
     parked: VecDeque<Delivery>,
 }
 
+/// What is to be sent to a subscription: each part in two runs, the second of which is empty unless the log's
+/// ring wraps within it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unsent<'a> {
+    /// The rest of the frame of which a part has been sent; empty between frames.
+    pub(crate) half_sent: [&'a [u8]; 2],
+    /// The frames behind it.
+    pub(crate) whole: [&'a [u8]; 2],
+}
+
 /// A subscriber to which something is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Visit {
@@ -328,23 +338,25 @@ impl Shards {
         }
     }
 
-    /// Appends one frame to the room's log in each form that anybody here has, by `append`, which may find
-    /// that there is nothing to append in a form. The message was received at `stamp_ns`. Returns how many
+    /// Appends one frame to the room's log in each form that anybody here has, by `append`, which is told
+    /// the room's name and may find that there is nothing to append in a form. The message was received at `stamp_ns`. Returns how many
     /// are subscribed.
     pub(crate) fn offer(
         &mut self,
         room: RoomId,
         stamp_ns: u64,
-        mut append: impl FnMut(WireForm, &mut RoomLog),
+        mut append: impl FnMut(&RoomName, WireForm, &mut RoomLog),
     ) -> usize {
-        let forms = self.rooms.get(&room).map_or(&[][..], |here| &here.forms);
+        let Some(RoomHere { name, forms, .. }) = self.rooms.get(&room) else {
+            return 0;
+        };
         let mut subscribers = 0;
         let mut stamp_ns = Some(stamp_ns);
         for key in forms {
             let shard = &mut self.shards[*key];
             subscribers += shard.subscribers.len();
             let (head, held_bytes) = (shard.log.head(), shard.log.held_bytes());
-            append(shard.form, &mut shard.log);
+            append(name, shard.form, &mut shard.log);
             if shard.log.head() == head {
                 continue;
             }
@@ -411,24 +423,20 @@ impl Shards {
         shard.log.is_last_frame(subscriber.cursor)
     }
 
-    /// The rest of the frame of which a part has been sent to this subscription; empty between frames.
-    pub(crate) fn half_sent(&self, subscription: Subscription) -> [&[u8]; 2] {
+    /// All that is to be sent to this subscription.
+    pub(crate) fn unsent(&self, subscription: Subscription) -> Unsent<'_> {
         let (shard, subscriber) = self.at(subscription);
         let end = shard.log.frame_end(subscriber.cursor);
-        shard.log.run(subscriber.cursor, end)
+        Unsent {
+            half_sent: shard.log.run(subscriber.cursor, end),
+            whole: shard.log.run(end, shard.log.head()),
+        }
     }
 
     /// Whether a part of a frame has been sent to this subscription and the rest has not.
     pub(crate) fn is_half_sent(&self, subscription: Subscription) -> bool {
         let (shard, subscriber) = self.at(subscription);
         shard.log.frame_end(subscriber.cursor) != subscriber.cursor
-    }
-
-    /// What follows the half-sent frame, or all that is to be sent.
-    pub(crate) fn behind_half_sent(&self, subscription: Subscription) -> [&[u8]; 2] {
-        let (shard, subscriber) = self.at(subscription);
-        let from = shard.log.frame_end(subscriber.cursor);
-        shard.log.run(from, shard.log.head())
     }
 
     /// So many of a subscription's bytes have been sent.

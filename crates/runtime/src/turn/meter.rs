@@ -11,11 +11,11 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Begins to measure now.
-    pub(crate) fn begin(clock: Clock, limit_ns: u64) -> Self {
+    /// Measures work that began at `began_ns`, which is when the caller read the clock.
+    pub(crate) fn since(began_ns: u64, clock: Clock, limit_ns: u64) -> Self {
         Self {
             clock,
-            began_ns: clock.ns(),
+            began_ns,
             limit_ns,
         }
     }

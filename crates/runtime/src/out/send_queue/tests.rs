@@ -36,7 +36,7 @@ impl Peer {
 
     fn say(&mut self, room: RoomId, slot: u8, frame: &[u8]) {
         self.shards
-            .offer(room, 0, |_, log| log.append([frame, &[]]));
+            .offer(room, 0, |_, _, log| log.append([frame, &[]]));
         self.subscriptions.note_news(slot);
     }
 
@@ -50,7 +50,7 @@ impl Peer {
         let taken = most.min(all.len());
         self.wire.extend(&all[..taken]);
         self.queue
-            .settle(offered, taken, &mut self.subscriptions, &mut self.shards)
+            .settle(&offered, taken, &mut self.subscriptions, &mut self.shards)
     }
 }
 

@@ -46,7 +46,7 @@ fn who_has_more_than_its_share_comes_back_behind_all_others() {
         let state = &mut *core.state.borrow_mut();
         // A share is 127 messages of a byte.
         let (_, _peers, heard) = hearing(state, 3, 300);
-        while state.attend(core.clock) {}
+        while state.attend() {}
         assert_eq!(heard.borrow().len(), 3 * 300);
         assert_eq!(turns_of(&heard), [0, 1, 2].repeat(3));
     });
@@ -61,7 +61,7 @@ fn connection_is_on_the_list_at_most_once() {
             act(state, keys[0], |actor| actor.raise());
         }
         assert_eq!(state.parts.attention.len(Lane::Plain), 1);
-        assert!(!state.attend(core.clock));
+        assert!(!state.attend());
         assert_eq!(heard.borrow().len(), 1);
         act(state, keys[0], |actor| actor.raise());
         assert_eq!(state.parts.attention.len(Lane::Plain), 1);
@@ -81,7 +81,7 @@ fn session_that_panics_closes_its_connection_and_everybody_else_goes_on() {
             .keep_unread(Unread::of(&message(b"x").repeat(2)));
         act(state, panics, |actor| actor.raise());
         let (keys, _peers, heard) = hearing(state, 2, 300);
-        while state.attend(core.clock) {}
+        while state.attend() {}
         assert_eq!(heard.borrow().len(), 600);
         assert_eq!(at(state, panics).rare.end(), Some(EndReason::Panicked));
         assert!(matches!(at(state, panics).stage, Stage::Closing { .. }));
@@ -100,7 +100,7 @@ fn connection_that_is_over_is_removed_in_its_next_turn() {
         act(state, keys[0], |actor| actor.abort(EndReason::QueuesFull));
         let held = |state: &State| state.connections.get(keys[0]).is_some();
         assert!(held(state));
-        assert!(!state.attend(core.clock));
+        assert!(!state.attend());
         assert!(!held(state));
         assert_eq!(*heard.borrow(), [1], "what it had received is nobody's");
         // A late call for it meets nobody.
@@ -118,12 +118,12 @@ fn lane_of_costly_work_serves_one_at_least_and_goes_on_behind_it() {
         for key in &keys {
             state.parts.attention.push(*key, Lane::Compression);
         }
-        state.attend_lane(Lane::Compression, 0, 0, core.clock);
+        state.attend_lane(Lane::Compression, 0, 0);
         assert_eq!(heard.borrow().len(), 0, "there is no time at all");
         // The first exceeds what there is, and is served all the same.
         for expected in [0, 1, 2] {
             heard.borrow_mut().clear();
-            state.attend_lane(Lane::Compression, 0, 1, core.clock);
+            state.attend_lane(Lane::Compression, 0, 1);
             assert_eq!(turns_of(&heard), [expected]);
         }
         assert_eq!(state.parts.attention.len(Lane::Compression), 0);
@@ -142,7 +142,7 @@ fn steps_that_come_to_nothing_are_bounded_in_number() {
                 peer
             })
             .collect();
-        state.attend_lane(Lane::Handshake, 0, bounds::HANDSHAKES_NS, core.clock);
+        state.attend_lane(Lane::Handshake, 0, bounds::HANDSHAKES_NS);
         let served = peers.len() - state.parts.attention.len(Lane::Handshake);
         assert!((1..=64).contains(&served), "{served}");
     });

@@ -47,11 +47,10 @@ fn lag_of(state: &mut State, key: ConnectionKey) -> usize {
 /// Sends all that there is; returns the offsets of the large messages that the peer has received.
 fn receive_all(state: &mut State, key: ConnectionKey, peer: &mut TcpStream) -> Vec<u8> {
     peer.set_nonblocking(true).unwrap();
-    let clock = state.parts.clock;
     let until = Instant::now() + Duration::from_secs(60);
     let mut received = Vec::new();
     loop {
-        let has_more = state.flush(clock);
+        let has_more = state.flush();
         let _ = peer.read_to_end(&mut received);
         if !has_more && at(state, key).out.queue.sending == Sending::Idle {
             break;
@@ -126,8 +125,7 @@ fn room_beyond_its_bound_is_parked_and_held_and_all_others_go_on() {
         assert_eq!(state.parts.counters.tally.unpublished.busy, 1);
         // That has closed the member, which is sent all that its room had told before.
         assert_eq!(lag_of(state, member), 0);
-        let clock = state.parts.clock;
-        while state.flush(clock) {}
+        while state.flush() {}
         assert_eq!(holds(&asked(state, &mailbox)), [(ROOM, false)]);
         assert_eq!(at(state, other).rooms.window_bytes, 0);
         assert_eq!(state.parts.rooms.shards.held_bytes(), 0);

@@ -52,8 +52,8 @@ fn echo_waits_for_no_more_than_a_slice_of_a_large_room() {
         let now = Now::default();
         // A turn that ends at its first look at the clock.
         let turn = |state: &mut State| {
-            state.visit_subscribers(&mut Vec::new(), now);
-            let meter = Meter::begin(core.clock, 0);
+            state.visit_subscribers(now);
+            let meter = Meter::since(core.clock.ns(), core.clock, 0);
             state.send_own(&meter, now) || state.send_news(&meter, now)
         };
         for _ in 0..3 {
@@ -84,7 +84,10 @@ fn room_does_not_wait_for_a_flood_of_echoes() {
         while served(state, &members) < 40 {
             let (echo, _peer) = open(state);
             state.parts.out.own.extend([echo; 100]);
-            state.flush_until(&Meter::begin(core.clock, 0), Now::default());
+            state.flush_until(
+                &Meter::since(core.clock.ns(), core.clock, 0),
+                Now::default(),
+            );
             turns += 1;
             assert!(turns <= 2 * 40, "the room waits");
         }
@@ -101,7 +104,10 @@ fn fanout_is_counted_however_busy_the_core_is() {
         let mut most = 0;
         for _ in 0..500 {
             say(state, ROOM, 1);
-            state.flush_until(&Meter::begin(core.clock, 0), Now::default());
+            state.flush_until(
+                &Meter::since(core.clock.ns(), core.clock, 0),
+                Now::default(),
+            );
             most = most.max(state.finished.len());
         }
         // Those of one round, which takes some ten turns.
@@ -120,13 +126,13 @@ fn rooms_with_news_are_sent_to_in_turns_and_each_subscriber_has_all_once() {
         say(state, OTHER, 10);
         let mut rooms = Vec::new();
         loop {
-            state.visit_subscribers(&mut Vec::new(), Now::default());
+            state.visit_subscribers(Now::default());
             let news = &state.parts.out.news;
             if news.is_empty() {
                 break;
             }
             rooms.extend(news.iter().map(|key| large.contains(key)));
-            let meter = Meter::begin(core.clock, u64::MAX);
+            let meter = Meter::since(core.clock.ns(), core.clock, u64::MAX);
             assert!(!state.send_news(&meter, Now::default()));
         }
         assert_eq!(rooms.len(), 300);
