@@ -113,6 +113,9 @@ pub struct CompareArguments {
     /// The epoll version's binary, in place of the one that is built.
     #[arg(long)]
     pub epoll_bin: Option<PathBuf>,
+    /// The binary of the server whose connections are in many rooms, in place of the one that is built.
+    #[arg(long)]
+    pub rooms_bin: Option<PathBuf>,
     /// Take the binaries in target/release as they are; only epoll-c, which takes a second, is built.
     #[arg(long)]
     pub no_build: bool,
@@ -192,7 +195,7 @@ pub struct FloodsArguments {
 #[derive(Debug, Args)]
 pub struct RunArguments {
     /// Where the server listens: ws://HOST:PORT or wss://HOST:PORT. It must have /echo and
-    /// /rooms/NAME.
+    /// /rooms/NAME, or for 1000x50-rooms the commands of bench-many-rooms.
     #[arg(long)]
     server: String,
     /// Its process, for processor time and memory.

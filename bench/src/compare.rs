@@ -127,7 +127,12 @@ fn unable(server: &Server, workload: &Workload) -> Option<&'static str> {
         _ => 0,
     };
     let raw = server.framing == Framing::Raw;
-    if workload.work.needs_echo() && !server.echo {
+    let wants_memberships = matches!(workload.work, Work::Memberships(_));
+    if wants_memberships && !server.takes_commands {
+        Some("does not have many rooms for one connection")
+    } else if server.takes_commands && !wants_memberships {
+        Some("takes nothing but commands of many rooms")
+    } else if workload.work.needs_echo() && !server.echo {
         Some("has no echo")
     } else if raw && !workload.work.needs_echo() && !workload.work.needs_rooms() {
         Some("knows no handshake")
@@ -312,6 +317,9 @@ pub fn sample(measured: &Measured) -> Sample {
     if let Some(probed) = &measured.probed {
         figures.extend(probed.figures());
     }
+    if let Some(held) = &measured.held {
+        figures.extend(held.figures(measured.resident_bytes));
+    }
     Sample {
         figures,
         memory: Vec::new(),
@@ -353,4 +361,28 @@ fn percentiles(intervals: &[Interval]) -> Result<Vec<(f64, f64)>> {
         points.push(point);
     }
     Ok(points)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::servers::{Binaries, Named, catalogue};
+    use crate::workload;
+
+    #[test]
+    fn many_rooms_are_for_those_who_take_commands_and_for_nobody_else() {
+        let servers = catalogue(&Binaries::find(Named::default()).unwrap());
+        let mut able = Vec::new();
+        for workload in workload::catalogue(20_000) {
+            for server in &servers {
+                let is_able = unable(server, &workload).is_none();
+                if workload.name == "1000x50-rooms" && is_able {
+                    able.push(server.name.clone());
+                } else if server.takes_commands {
+                    assert!(!is_able, "{} in {}", server.name, workload.name);
+                }
+            }
+        }
+        assert_eq!(able, ["hubbub-rooms", "hubbub-rooms-epoll"]);
+    }
 }

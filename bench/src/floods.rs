@@ -15,7 +15,7 @@ use crate::load::transport::{Compression, Security, Transport};
 use crate::load::wire::mark_compressed;
 use crate::pin::{self, Processors, stay_on};
 use crate::results::Spread;
-use crate::servers::{Binaries, Server, Start, StartError, Terms, catalogue, start};
+use crate::servers::{Binaries, Named, Server, Start, StartError, Terms, catalogue, start};
 use crate::workload::fits;
 use anyhow::{Context as _, Result, ensure};
 use codec::Opcode;
@@ -75,10 +75,16 @@ type Table = BTreeMap<(usize, usize), Vec<Found>>;
 /// Measures and prints a table.
 pub fn run(arguments: &FloodsArguments) -> Result<()> {
     pin::raise_open_files();
-    let (server, before) = (arguments.server_bin.clone(), arguments.before.clone());
-    let binaries = Binaries::find(server, before, None)?;
+    let binaries = Binaries::find(Named {
+        server: arguments.server_bin.clone(),
+        before: arguments.before.clone(),
+        ..Named::default()
+    })?;
     let mut servers = catalogue(&binaries);
-    servers.retain(|one| one.name.starts_with("hubbub") && fits(&arguments.servers, &one.name));
+    servers.retain(|one| {
+        let is_hubbub = one.name.starts_with("hubbub") && !one.takes_commands;
+        is_hubbub && fits(&arguments.servers, &one.name)
+    });
     let mut kinds = kinds();
     kinds.retain(|one| fits(&arguments.kinds, one.name));
     let processors = Processors::of_this_process()?;

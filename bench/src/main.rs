@@ -35,7 +35,7 @@ use load::transport::Security;
 use load::wire::Framing;
 use proc::Process;
 use results::{Cell, Status};
-use servers::{Binaries, Server, catalogue};
+use servers::{Binaries, Named, Server, catalogue};
 use std::fs;
 use std::io::{BufReader, Write as _};
 use std::path::Path;
@@ -74,7 +74,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 
 fn list() -> Result<ExitCode> {
     let mut text = "Servers:\n".to_owned();
-    for server in catalogue(&Binaries::find(None, None, None)?) {
+    for server in catalogue(&Binaries::find(Named::default())?) {
         text.push_str(&format!("  {:<24} {}\n", server.name, server.about));
     }
     text.push_str("\nWorkloads (q: in --quick, t: in --tiny):\n");
@@ -89,11 +89,12 @@ fn list() -> Result<ExitCode> {
 
 fn run_compare(arguments: &CompareArguments) -> Result<ExitCode> {
     let open_files_max = pin::raise_open_files();
-    let binaries = Binaries::find(
-        arguments.server_bin.clone(),
-        arguments.before.clone(),
-        arguments.epoll_bin.clone(),
-    )?;
+    let binaries = Binaries::find(Named {
+        server: arguments.server_bin.clone(),
+        before: arguments.before.clone(),
+        epoll: arguments.epoll_bin.clone(),
+        many_rooms: arguments.rooms_bin.clone(),
+    })?;
     let servers = chosen_servers(arguments, catalogue(&binaries))?;
     let workloads = chosen_workloads(arguments, open_files_max)?;
     if !arguments.no_build {

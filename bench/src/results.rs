@@ -36,6 +36,10 @@ pub enum Figure {
     IdleBytes,
     /// The same after each has talked once.
     TalkedBytes,
+    /// Resident memory for each room that each connection is in, before anything was published.
+    MembershipBytes,
+    /// The same while all rooms speak.
+    MembershipSpokenBytes,
     /// Share of its processor that the load used.
     LoadShare,
     /// Processors that other programs kept busy meanwhile.

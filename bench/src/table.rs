@@ -76,6 +76,12 @@ const IDLE_COLUMNS: [Column; 3] = [
     column("process MiB", Figure::RssBytes, 13, mebibytes),
 ];
 
+const MEMBERSHIPS: [Column; 3] = [
+    column("B/connection", Figure::IdleBytes, 14, grouped),
+    column("B/membership", Figure::MembershipBytes, 14, grouped),
+    column("while spoken", Figure::MembershipSpokenBytes, 14, grouped),
+];
+
 const SMALL_ROOMS: [Column; 7] = [
     column("p50", Figure::SmallRoomsP50Us, 9, grouped),
     column("p99", Figure::SmallRoomsP99Us, 9, grouped),
@@ -119,6 +125,10 @@ fn blocks(workload: &WorkloadInfo) -> Vec<Block> {
     };
     match workload.family {
         Family::Idle => vec![block("server", &IDLE_COLUMNS, Some(workload.ranking()))],
+        Family::Memberships => vec![
+            block("server", &COLUMNS, Some(workload.ranking())),
+            block("memory", &MEMBERSHIPS, Some(Figure::MembershipBytes)),
+        ],
         Family::Mixed => vec![
             block("small rooms", &SMALL_ROOMS, Some(Figure::SmallRoomsP99Us)),
             block("echoes", &ECHOES, Some(Figure::EchoesP99Us)),

@@ -9,6 +9,7 @@ use crate::load::dial::{Target, dial_all};
 use crate::load::echo::Echo;
 use crate::load::idle::{self, Memory};
 use crate::load::link::Link;
+use crate::load::memberships::{self, Spread};
 use crate::load::meter::{Measured, Meter, Window};
 use crate::load::mixed::{self, Mix};
 use crate::load::pace::Pace;
@@ -63,6 +64,8 @@ pub enum Work {
     Connects,
     /// A large room beside small ones and echoes.
     Mixed(Mix),
+    /// Connections that are in many rooms each.
+    Memberships(Spread),
 }
 
 /// The part of the report a workload belongs to.
@@ -75,6 +78,8 @@ pub enum Family {
     Room,
     /// Many rooms, or many senders.
     Rooms,
+    /// Many rooms for one connection.
+    Memberships,
     /// Small rooms and echoes beside a large room.
     Mixed,
     /// Members that do not read.
@@ -117,6 +122,7 @@ impl Work {
             Self::Rooms { shape, .. } => shape.connections(),
             Self::Connects => CONNECTS_AT_ONCE,
             Self::Mixed(mix) => mix.large + mix.probes(),
+            Self::Memberships(spread) => spread.connections,
         }
     }
 
@@ -155,6 +161,10 @@ impl Work {
                     echoes: mix.echoes.min(20),
                     ..*mix
                 };
+            }
+            Self::Memberships(spread) => {
+                spread.connections = spread.connections.min(60);
+                spread.rooms_each = spread.rooms_each.min(10);
             }
         }
     }
@@ -233,6 +243,9 @@ pub fn perform(
         }
         Work::Mixed(mix) => {
             mixed::measure(target, process, window, mix, prober).map(Outcome::Measured)
+        }
+        Work::Memberships(spread) => {
+            memberships::measure(target, process, window, spread).map(Outcome::Measured)
         }
     }
 }

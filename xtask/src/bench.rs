@@ -7,7 +7,8 @@ use anyhow::Result;
 use std::process::Command;
 
 /// Hubbub on both drivers and the epoll versions, a second or so for each workload. Hubbub is the release
-/// build; the load and the epoll version in Rust are those that the tests are built with, since no time counts.
+/// build; the load, the epoll version in Rust and the server of many rooms are those that the tests are built
+/// with, since no time counts.
 pub fn step() -> Result<Counts> {
     let server = workspace::release_server()?;
     cargo::test_build()?;
@@ -17,6 +18,7 @@ pub fn step() -> Result<Counts> {
     bench.args(["compare", "--tiny", "--no-build"]);
     bench.arg("--server-bin").arg(server);
     bench.arg("--epoll-bin").arg(built.join("bench-epoll"));
+    bench.arg("--rooms-bin").arg(built.join("bench-many-rooms"));
     run(&mut bench)?;
     Ok(Counts::of(1, 0))
 }

@@ -28,6 +28,8 @@ pub enum Fault {
     Unsent,
     /// A message of a connection that does not send.
     Stranger(u32),
+    /// A message of a room that the connection is not in.
+    NotMember(usize),
     /// What one subscriber received differs from what another did.
     Disagreement,
     /// The server closed the connection.
@@ -52,6 +54,12 @@ impl fmt::Display for Fault {
             }
             Self::Unsent => write!(f, "a reply came for a message that was not sent yet"),
             Self::Stranger(id) => write!(f, "a message names {id} as its sender, who sent none"),
+            Self::NotMember(room) => {
+                write!(
+                    f,
+                    "a message of room {room} came, which the connection is not in"
+                )
+            }
             Self::Disagreement => write!(f, "two subscribers received different bytes"),
             Self::Closed => write!(f, "the server closed the connection"),
         }
@@ -124,7 +132,9 @@ impl EchoCheck {
     }
 }
 
-fn order_fault(due: u32, came: u32) -> Fault {
+/// That another number came than was due.
+#[must_use]
+pub fn order_fault(due: u32, came: u32) -> Fault {
     if came < due {
         Fault::Repeated { due, came }
     } else {

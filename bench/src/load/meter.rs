@@ -1,6 +1,7 @@
 //! What is measured between the warm-up and the end: operations, latency, processor time.
 
 use super::idle::Steps;
+use super::memberships::Held;
 use super::mixed::Probed;
 use crate::proc::{CpuTime, Process, machine_busy, own_thread_cpu};
 use anyhow::Result;
@@ -67,6 +68,8 @@ pub struct Measured {
     pub note: Option<String>,
     /// What went on beside it, in a mixed workload.
     pub probed: Option<Box<Probed>>,
+    /// Memory before anything was published, if connections are in many rooms.
+    pub held: Option<Box<Held>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -216,6 +219,7 @@ impl Meter {
             latency: self.latency,
             note: None,
             probed: None,
+            held: None,
         })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! dial ──▶ links ──▶ reactor ──▶ echo or rooms ──▶ check (against wire's template)
-//!            │          │             ▲             (mixed: the same beside a prober)
+//!            │          │             ▲             (mixed: the same beside a prober;
+//!            │          │             │              memberships: commands instead of paths)
 //!    tls, deflate     meter ◀─────────┘ one record for each reply
 //! ```
 
@@ -14,6 +15,7 @@ pub mod dial;
 pub mod echo;
 pub mod idle;
 pub mod link;
+pub mod memberships;
 pub mod meter;
 pub mod mixed;
 pub mod pace;

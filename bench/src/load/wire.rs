@@ -163,6 +163,11 @@ pub fn append_pong(payload: &[u8], out: &mut Vec<u8>) {
     frame::encode_masked(Opcode::Pong, true, KEY, payload, out);
 }
 
+/// A text message as the client sends it.
+pub fn append_text(payload: &[u8], out: &mut Vec<u8>) {
+    frame::encode_masked(Opcode::Text, true, KEY, payload, out);
+}
+
 /// Says of a client's frame that its message is compressed (RSV1, RFC 7692 section 6).
 pub fn mark_compressed(frame: &mut [u8]) {
     frame[0] |= 0x40;
@@ -177,7 +182,9 @@ fn name(sender: u32, number: u32) -> [u8; NAMED_BYTES] {
     digits
 }
 
-fn hexadecimal(digits: &[u8]) -> Option<u32> {
+/// The number that these digits are, eight at most.
+#[must_use]
+pub fn hexadecimal(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |number, &digit| {
         Some((number << 4) | char::from(digit).to_digit(16)?)
     })

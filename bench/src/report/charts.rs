@@ -151,6 +151,15 @@ fn pair(workload: &WorkloadInfo) -> [Row; 2] {
                 grouped,
             ),
         ],
+        Family::Memberships => [
+            CPU,
+            (
+                "Bytes for each room of each connection",
+                Figure::MembershipBytes,
+                None,
+                grouped,
+            ),
+        ],
         Family::Mixed => [
             (
                 "p99 of small rooms beside the large one (light: without it)",

@@ -37,6 +37,10 @@ fn figures(family: Family) -> &'static [Row] {
             (Figure::IdleBytes, "bytes/connection", grouped),
             (Figure::TalkedBytes, "after talking", grouped),
         ],
+        Family::Memberships => &[
+            (Figure::CpuNs, "CPU ns/op", grouped),
+            (Figure::MembershipBytes, "bytes/membership", grouped),
+        ],
         Family::Mixed => &[
             (Figure::SmallRoomsP99Us, "p99 of small rooms", duration),
             (Figure::EchoesP99Us, "p99 of echoes", duration),

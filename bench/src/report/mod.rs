@@ -36,7 +36,7 @@ pub fn render(results: &Results) -> String {
     page + "</main></body></html>\n"
 }
 
-const FAMILIES: [(Family, &str, &str); 8] = [
+const FAMILIES: [(Family, &str, &str); 9] = [
     (
         Family::Echo,
         "Echo",
@@ -56,6 +56,11 @@ const FAMILIES: [(Family, &str, &str); 8] = [
         Family::Rooms,
         "Many rooms, many senders",
         "A thousand small rooms, and a room in which everyone talks.",
+    ),
+    (
+        Family::Memberships,
+        "Many rooms for one connection",
+        "Every connection is in many rooms, which it joined by text commands, and publishes in one of them; any two rooms have few members in common. An operation is one delivery. Memory for a membership is what the server holds more when all have joined, divided by all of them: a room's own share is in it.",
     ),
     (
         Family::Mixed,

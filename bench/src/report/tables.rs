@@ -38,6 +38,12 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+const MEMBERSHIPS: [Column; 3] = [
+    ("B/connection", Figure::IdleBytes, grouped),
+    ("B/membership", Figure::MembershipBytes, grouped),
+    ("while rooms speak", Figure::MembershipSpokenBytes, grouped),
+];
+
 const SMALL_ROOMS: [Column; 7] = [
     ("p50", Figure::SmallRoomsP50Us, duration),
     ("p99", Figure::SmallRoomsP99Us, duration),
@@ -71,6 +77,7 @@ pub fn of_workload(results: &Results, workload: &WorkloadInfo) -> String {
     let mut text = "<details><summary>Figures</summary>".to_owned();
     let tables: &[(&str, &[Column])] = match workload.family {
         Family::Idle => &[("Server", &IDLE_COLUMNS)],
+        Family::Memberships => &[("Server", &COLUMNS), ("Memory", &MEMBERSHIPS)],
         Family::Mixed => &[
             ("Small rooms", &SMALL_ROOMS),
             ("Echoes", &ECHOES),

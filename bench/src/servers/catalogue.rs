@@ -18,6 +18,8 @@ pub struct Binaries {
     pub epoll: PathBuf,
     /// The epoll version in C.
     pub epoll_c: PathBuf,
+    /// The server whose connections are in many rooms.
+    pub many_rooms: PathBuf,
     /// This program, which has the floor in it.
     pub bench: PathBuf,
     /// The directory `bench/peers`.
@@ -28,20 +30,35 @@ pub struct Binaries {
     root: PathBuf,
 }
 
+/// Programs that are taken in place of those that are built here.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    /// Hubbub.
+    pub server: Option<PathBuf>,
+    /// An earlier build of Hubbub: a program or the directory that it lies in.
+    pub before: Option<PathBuf>,
+    /// The epoll version.
+    pub epoll: Option<PathBuf>,
+    /// The server whose connections are in many rooms.
+    pub many_rooms: Option<PathBuf>,
+}
+
 impl Binaries {
-    /// Asks cargo where they are, unless they are named. An earlier build is a program or the
-    /// directory that it lies in.
-    pub fn find(
-        server: Option<PathBuf>,
-        before: Option<PathBuf>,
-        epoll: Option<PathBuf>,
-    ) -> Result<Self> {
+    /// Asks cargo where they are, unless they are named.
+    pub fn find(named: Named) -> Result<Self> {
+        let Named {
+            server,
+            before,
+            epoll,
+            many_rooms,
+        } = named;
         let (root, target) = workspace()?;
         let release = target.join("release");
         Ok(Self {
             server: server.map_or_else(|| release.join("hubbub"), |it| program_of_build(&it)),
             before: before.map(|it| program_of_build(&it)),
             epoll: epoll.unwrap_or_else(|| release.join("bench-epoll")),
+            many_rooms: many_rooms.unwrap_or_else(|| release.join("bench-many-rooms")),
             epoll_c: release.join("bench-epoll-c"),
             bench: std::env::current_exe().context("cannot find this program's own file")?,
             peers: root.join("bench/peers"),
@@ -53,7 +70,12 @@ impl Binaries {
     /// Builds those of ours that these servers need, where cargo puts them.
     pub fn build(&self, servers: &[Server]) -> Result<()> {
         let release = self.target.join("release");
-        for (package, program) in [("server", &self.server), ("bench-epoll", &self.epoll)] {
+        let programs = [
+            ("server", &self.server),
+            ("bench-epoll", &self.epoll),
+            ("bench-many-rooms", &self.many_rooms),
+        ];
+        for (package, program) in programs {
             if is_needed(servers, program) && program.parent() == Some(&release) {
                 cargo_build(&self.root, package)?;
             }
@@ -176,6 +198,7 @@ fn server(name: &str, about: &str, origin: Origin, start: Start) -> Server {
         framing: Framing::WebSocket,
         echo: true,
         rooms_max: usize::MAX,
+        takes_commands: false,
         shares_rooms: false,
         tls: false,
         compression: false,
@@ -224,6 +247,7 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
     let both = |binary, suffix| DRIVERS.map(|driver| hubbub(binary, driver, suffix));
     let mut ours = Vec::from(both(&binaries.server, ""));
     ours.extend(binaries.before.iter().flat_map(|it| both(it, "-before")));
+    ours.extend(DRIVERS.map(|driver| many_rooms(binaries, driver)));
     ours.extend([
         epoll(
             "epoll",
@@ -243,6 +267,29 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
         ),
     ]);
     ours
+}
+
+fn many_rooms(binaries: &Binaries, driver: &str) -> Server {
+    let arguments = [
+        "--listen",
+        "127.0.0.1:{port}",
+        "--cores",
+        "{threads}",
+        "--driver",
+        driver,
+    ];
+    let name = match driver {
+        "epoll" => "hubbub-rooms-epoll",
+        _ => "hubbub-rooms",
+    };
+    let about = format!("Hubbub's runtime on the {driver} driver, told by commands what to join");
+    let start = program(&binaries.many_rooms, &arguments);
+    Server {
+        echo: false,
+        takes_commands: true,
+        shares_rooms: true,
+        ..server(name, &about, Origin::Hubbub, start)
+    }
 }
 
 fn peers(binaries: &Binaries) -> Vec<Server> {

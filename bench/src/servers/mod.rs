@@ -5,7 +5,7 @@ mod child;
 
 #[cfg(test)]
 pub use catalogue::compile_c;
-pub use catalogue::{Binaries, catalogue};
+pub use catalogue::{Binaries, Named, catalogue};
 pub use child::{StartError, Terms, start, version};
 
 use crate::load::wire::Framing;
@@ -59,6 +59,8 @@ pub struct Server {
     pub echo: bool,
     /// How many rooms it can hold.
     pub rooms_max: usize,
+    /// Whether it takes text commands to join, leave and publish in rooms, and has no paths.
+    pub takes_commands: bool,
     /// Whether one room may have members on several threads.
     pub shares_rooms: bool,
     /// Whether it speaks TLS.

@@ -1,6 +1,7 @@
 //! Which workloads there are.
 
 use super::{Family, Work, Workload};
+use crate::load::memberships::Spread;
 use crate::load::mixed::Mix;
 use crate::load::pace::Pace;
 use crate::load::rooms::Shape;
@@ -14,6 +15,7 @@ pub fn catalogue(open_files_max: u64) -> Vec<Workload> {
     echoes(&mut all);
     one_room(&mut all);
     many_rooms(&mut all);
+    memberships(&mut all);
     mixed(&mut all, open_files_max);
     encrypted(&mut all);
     compressed(&mut all);
@@ -220,6 +222,18 @@ fn many_rooms(all: &mut Vec<Workload>) {
             .quick()
             .tiny(),
     );
+}
+
+fn memberships(all: &mut Vec<Workload>) {
+    let spread = Spread {
+        connections: 1_000,
+        rooms_each: 50,
+        payload_bytes: 128,
+        at_once: 32,
+    };
+    let about = "1,000 connections in 50 of 1,000 rooms each, 128 B, 32 publications in flight";
+    let work = Work::Memberships(spread);
+    all.push(workload("1000x50-rooms", Family::Memberships, about, work).tiny());
 }
 
 fn mixed(all: &mut Vec<Workload>, open_files_max: u64) {
