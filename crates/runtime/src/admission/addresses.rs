@@ -1,12 +1,14 @@
-//! Connections by address, over all cores: how many are open, and how many come a second.
+//! Bounds for each client address, over all cores: how many connections are open, and how many open
+//! a second.
 //!
-//! The table is touched when a connection comes or goes and by the sweeps that clear it, never in
-//! between. Its parts have a lock each, so that cores that accept at the same time seldom meet.
+//! The table is touched only when a connection opens or closes and by the sweeps that clear it. It
+//! is split into parts with a lock each, so that cores that accept at the same time seldom contend.
 //!
-//! *Bound:* a part takes its share of the configured number of entries. An entry goes when nothing
-//! of its address is open and its bucket is full again. Who comes while all entries are in use is
-//! let in uncounted: who has so many addresses is not stopped by a bound on each, and to refuse
-//! would let them shut everybody else out. The bound on all connections still holds.
+//! *Bound:* each part holds its share of the configured number of entries. An entry is dropped when
+//! its network has no open connection and its bucket is full again. When a part is full, new
+//! networks are admitted uncounted: refusing them would let an attacker with that many addresses
+//! lock everybody else out, and a bound on each address does not stop such an attacker. The bound
+//! on all connections still holds.
 
 use std::{
     collections::HashMap,
@@ -22,65 +24,66 @@ use super::rates::{Bucket, Rate};
 
 const PARTS: usize = 16;
 
-/// How long a full part is left alone after it was cleared: a walk through it for each connection
-/// that comes would be what an attacker wants.
+/// A full part is cleared at most once in this time. Otherwise an attacker could cause a walk
+/// through the whole part with each new connection.
 const CLEAR_AGAIN_NS: u64 = 100_000_000;
 
-/// Bounds on the connections of one address: of an IPv4 address, or of an IPv6 network of 64 bits,
-/// which is what one customer has.
+/// Bounds on the connections of one client network: of one IPv4 address, or of one IPv6 network of
+/// 64 bits, which is what a provider assigns to one customer.
 #[derive(Clone, Copy, Debug)]
 pub struct AddressLimits {
-    /// Open at the same time; 0 is no bound.
+    /// Most connections open at the same time; 0 means no bound.
     pub connections_max: usize,
-    /// New ones; `None` is no bound.
+    /// How often a connection may open; `None` means no bound.
     pub rate: Option<Rate>,
-    /// Addresses that are kept in mind, over all cores.
+    /// Most networks in the table, over all cores.
     pub addresses_max: usize,
 }
 
 impl Default for AddressLimits {
     fn default() -> Self {
         Self {
-            // An office or a school behind one address, but no flood.
+            // An office or a school behind one address fits; a flood does not.
             connections_max: 100,
-            // All of such an office back within seconds after a restart.
+            // All connections of such an office can return within seconds of a restart.
             rate: Rate::new(20, 40),
-            // More than the connections of most machines; some 4 MiB when all are in use.
+            // Most machines have fewer connections; a full table takes about 4 MiB.
             addresses_max: 65_536,
         }
     }
 }
 
-/// Whose connections are counted together.
+/// Connections of one network are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Network {
     V4(u32),
-    /// The upper 64 bits.
+    /// The upper 64 bits of an IPv6 address.
     V6(u64),
 }
 
-/// Why an address may not have another connection now.
+/// Why a network may not have another connection now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Excess {
     Connections,
     Rate,
 }
 
-/// What became of a connection that came.
+/// The outcome for a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entered {
-    /// It is counted for this network, which it must [`leave`](Addresses::leave).
+    /// The connection is counted for this network. When it closes, [`leave`](Addresses::leave) must
+    /// be called.
     Counted(Network),
-    /// It is not counted: the table is full.
+    /// The connection is admitted but not counted, because the table is full.
     Uncounted,
-    /// There is too much of its address.
+    /// The connection is refused, because its network has reached a bound.
     Refused(Excess),
 }
 
-/// The table.
+/// The counts of all networks.
 pub(crate) struct Addresses {
     parts: [Mutex<Part>; PARTS],
-    /// Random, so that nobody can aim addresses at one part.
+    /// The hash keys are random, so that nobody can choose addresses that all fall into one part.
     hashes: RandomState,
     /// The part that the next sweep clears.
     next: AtomicU64,
@@ -99,8 +102,8 @@ struct Entry {
 }
 
 impl Network {
-    /// The network of a client; `None` for this machine itself, whose connections are not counted.
-    /// IPv4 addresses within IPv6 are IPv4 addresses.
+    /// The network that `address` belongs to, or `None` for a loopback address, whose connections
+    /// are not counted. An IPv4-mapped IPv6 address counts as its IPv4 address.
     pub(crate) fn of(address: IpAddr) -> Option<Self> {
         match address.to_canonical() {
             address if address.is_loopback() => None,
@@ -121,7 +124,7 @@ impl Default for Addresses {
 }
 
 impl Addresses {
-    /// One connection more, unless its network has too many or they come too fast.
+    /// Counts one connection more, unless its network has reached a bound of `limits`.
     pub(crate) fn enter(&self, network: Network, limits: &AddressLimits, now_ns: u64) -> Entered {
         let mut part = self.part(network);
         let entries_max = limits.addresses_max.div_ceil(PARTS);
@@ -139,7 +142,7 @@ impl Addresses {
         Entered::Counted(network)
     }
 
-    /// One connection less of a network for which one was counted.
+    /// Counts one connection less for a network that `enter` has counted.
     pub(crate) fn leave(&self, network: Network, now_ns: u64) {
         let mut part = self.part(network);
         if let Some(entry) = part.entries.get_mut(&network) {
@@ -150,14 +153,14 @@ impl Addresses {
         }
     }
 
-    /// Forgets who has nothing open and a full bucket, in one part: as much as a core does between
-    /// two looks at its deadlines.
+    /// Drops the entries of one part that have no open connection and a full bucket. A core clears
+    /// one part between two looks at its deadlines, so that this never takes it long.
     pub(crate) fn clear_next(&self, now_ns: u64) {
         let next = self.next.fetch_add(1, Ordering::Relaxed) as usize % PARTS;
         lock(&self.parts[next]).clear(now_ns);
     }
 
-    /// How many addresses are kept in mind.
+    /// The number of networks in the table.
     pub(crate) fn len(&self) -> usize {
         self.parts.iter().map(|part| lock(part).entries.len()).sum()
     }
@@ -169,7 +172,7 @@ impl Addresses {
 }
 
 fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
-    // Nothing can panic while it is held.
+    // No code can panic while it holds the lock, so a poisoned lock is impossible.
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -267,14 +270,14 @@ mod tests {
         let one = network("203.0.113.7").unwrap();
         addresses.enter(one, &limits, 0);
         addresses.leave(one, 1);
-        assert_eq!(addresses.len(), 1, "it would get a new burst");
+        assert_eq!(addresses.len(), 1, "a new entry would have a full burst");
         (0..PARTS).for_each(|_| addresses.clear_next(SECOND / 20));
         assert_eq!(addresses.len(), 1);
         (0..PARTS).for_each(|_| addresses.clear_next(SECOND / 10));
         assert_eq!(addresses.len(), 0);
         addresses.enter(one, &limits, SECOND);
         (0..PARTS).for_each(|_| addresses.clear_next(60 * SECOND));
-        assert_eq!(addresses.len(), 1, "it is open");
+        assert_eq!(addresses.len(), 1, "its network has a connection");
         addresses.leave(one, 60 * SECOND);
         assert_eq!(addresses.len(), 0);
     }
@@ -300,7 +303,7 @@ mod tests {
                 addresses.leave(network, 0);
             }
         }
-        // They are forgotten when room is needed, without any sweep.
+        // Idle entries are dropped when room is needed, without any sweep.
         let newcomer = Network::V6(1);
         let counted = Entered::Counted(newcomer);
         assert_eq!(addresses.enter(newcomer, &limits, SECOND), counted);

@@ -1,4 +1,4 @@
-//! How many connections there may be, counted over all cores: together, and of each address.
+//! Bounds on the connections of all cores together, and how many excess connections are answered.
 
 use std::{
     io,
@@ -12,42 +12,42 @@ use tracing::warn;
 use super::addresses::{Addresses, Excess};
 use crate::end::EndReason;
 
-/// Connections beyond the bound that are taken in only to be told so (503). When as many are
-/// being told, others wait in the listen backlog. So many more are told that there is too much of
-/// their address (429); others of such addresses are reset.
+/// Most connections beyond the bound that are accepted only to be answered with 503. While that many
+/// are being answered, further ones wait in the listen backlog. As many again are answered with 429
+/// because of their address; further ones of such addresses are reset.
 const REFUSALS_MAX: usize = 8;
 
-/// How long each of the stages of a refusal may take, so that there is room for the next.
+/// The time limit of each stage of a refusal, so that its place is soon free for the next.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
-/// The counts and their bound. Touched when a connection comes or goes, never in between.
+/// The counts and their bound. They change only when a connection opens or closes.
 #[derive(Default)]
 pub(crate) struct Admission {
     pub(crate) addresses: Addresses,
     connections: AtomicUsize,
     refusals: AtomicUsize,
     address_refusals: AtomicUsize,
-    /// 0 until [`open`](Self::open).
+    /// 0 until [`open`](Self::open) is called.
     connections_max: AtomicUsize,
 }
 
-/// The answer to a connection that wants to come in.
+/// Whether a new connection is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admitted {
-    /// Come in.
+    /// The connection is accepted.
     Yes,
-    /// Come in only to be refused.
+    /// The connection is accepted only to be answered with a refusal.
     ToRefuse(Refusal),
-    /// Wait outside.
+    /// The connection stays in the listen backlog.
     Wait,
 }
 
-/// Why a connection is only told that it is one too many.
+/// Why a connection is answered with a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Of all.
+    /// The server has as many connections as it may have (503).
     Full,
-    /// Of its address.
+    /// The network of its address has reached a bound (429).
     Address(Excess),
 }
 
@@ -62,7 +62,7 @@ impl Refusal {
 }
 
 impl Admitted {
-    /// The time that a connection has for what others may take `usual` for.
+    /// The time limit for a stage that takes at most `usual` for an accepted connection.
     pub(crate) fn time(self, usual: Duration) -> Duration {
         match self {
             Self::Yes => usual,
@@ -70,9 +70,9 @@ impl Admitted {
         }
     }
 
-    /// Why the connection ends if its handshake is not done in its time, for what others end with
-    /// `usual`. One that is only let in to be refused had little time because it is: whatever it has
-    /// said of itself by then, that is the reason.
+    /// The end reason of a connection whose handshake exceeds its time limit; an accepted one ends
+    /// with `usual`. A refused connection ends with the reason of its refusal, even if its request
+    /// is still incomplete: its limit was short only because it is refused.
     pub(crate) fn overdue(self, usual: EndReason) -> EndReason {
         match self {
             Self::Yes | Self::Wait => usual,
@@ -82,7 +82,7 @@ impl Admitted {
 }
 
 impl Admission {
-    /// Lets as many in as is configured, or else as are possible; returns how many.
+    /// Sets the bound, to the configured one or else to the possible one, and returns it.
     pub(crate) fn open(&self, configured: Option<usize>, possible: usize) -> usize {
         let connections_max = configured.unwrap_or(possible);
         if connections_max > possible {
@@ -96,13 +96,13 @@ impl Admission {
         connections_max
     }
 
-    /// Lets so many connections in at the same time.
+    /// Sets the bound.
     fn open_to(&self, connections_max: usize) {
         self.connections_max
             .store(connections_max, Ordering::Relaxed);
     }
 
-    /// Counts one connection more, unless the answer is to wait.
+    /// Counts one connection more, unless the outcome is [`Admitted::Wait`].
     pub(crate) fn enter(&self) -> Admitted {
         let connections_max = self.connections_max.load(Ordering::Relaxed);
         if take(&self.connections, connections_max) {
@@ -114,8 +114,8 @@ impl Admission {
         }
     }
 
-    /// Makes of a connection that was let in one that is only told that there is too much of its
-    /// address; `None` if too many are being told.
+    /// Turns an accepted connection into one that is answered with a refusal because of its
+    /// address. `None` if [`REFUSALS_MAX`] of them are being answered already.
     pub(crate) fn turn_away(&self, excess: Excess) -> Option<Admitted> {
         take(&self.address_refusals, REFUSALS_MAX).then(|| {
             self.leave(Admitted::Yes);
@@ -123,7 +123,7 @@ impl Admission {
         })
     }
 
-    /// Counts one connection less, by the answer it had.
+    /// Counts one connection less; `admitted` is what `enter` or `turn_away` returned for it.
     pub(crate) fn leave(&self, admitted: Admitted) {
         match admitted {
             Admitted::Yes => self.connections.fetch_sub(1, Ordering::Relaxed),
@@ -135,12 +135,12 @@ impl Admission {
         };
     }
 
-    /// How many connections there may be.
+    /// Most connections at the same time.
     pub(crate) fn connections_max(&self) -> usize {
         self.connections_max.load(Ordering::Relaxed)
     }
 
-    /// How many connections there are, those not counted that are only refused.
+    /// The number of accepted connections, without those that are only answered with a refusal.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -153,8 +153,11 @@ fn take(count: &AtomicUsize, max: usize) -> bool {
         .is_ok()
 }
 
-/// How many connections this process has descriptors for: its limit, less a reserve of
-/// min(64, a quarter of it), less what is open now. At least 1.
+/// The number of connections for which this process has file descriptors, at least 1: its limit,
+/// less a reserve of a quarter of the limit but at most 64, less the descriptors that are open now.
+///
+/// # Errors
+/// The list of open descriptors cannot be read.
 pub(crate) fn connections_possible() -> io::Result<usize> {
     let limit = getrlimit(Resource::Nofile).current;
     let limit = limit.map_or(usize::MAX, |limit| limit.try_into().unwrap_or(usize::MAX));

@@ -1,48 +1,49 @@
-//! The client behind trusted proxies, as they tell it in `X-Forwarded-For`.
+//! The address of the client behind trusted proxies, as `X-Forwarded-For` names it.
 //!
-//! Each proxy appends the address of its own peer, so the field is read from its end: what stands
-//! left of the first address that is not a trusted proxy's was said by somebody unknown.
+//! Each proxy appends the address of its own peer, so the field is read from its end. Everything
+//! left of the first address that is not a trusted proxy's may be forged.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use ipnet::IpNet;
 
-/// Which peers may speak for others, and how.
+/// Which peers may name the client that they forward for, and how they do.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
-    /// The networks of trusted proxies.
+    /// The networks of trusted proxies; a proxy outside them counts as the client itself.
     pub trusted: Vec<IpNet>,
-    /// How they name their clients.
+    /// How the trusted proxies name their clients.
     pub header: ProxyHeader,
 }
 
 /// How a trusted proxy names its client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProxyHeader {
-    /// In the request's fields `X-Forwarded-For`.
+    /// In the `X-Forwarded-For` fields of the request.
     #[default]
     XForwardedFor,
-    /// In a PROXY protocol header of version 2, before anything else on the connection.
+    /// In a PROXY protocol header of version 2, which precedes all other bytes of the connection.
     ProxyV2,
 }
 
 impl Proxies {
-    /// Whether this peer may speak for others.
+    /// Whether this peer is a trusted proxy.
     pub(crate) fn trust(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
-    /// Whether some requests say who their client is, so that the next one on a connection may be of
-    /// another.
+    /// Whether each request names its own client, so that requests on one connection may come from
+    /// different clients.
     pub(crate) fn tell_in_requests(&self) -> bool {
         !self.trusted.is_empty() && self.header == ProxyHeader::XForwardedFor
     }
 
-    /// The client of a connection from the trusted `peer`, by the values of its request's
-    /// `X-Forwarded-For` fields in order: from the right, the first address that is no trusted
-    /// proxy's. If all are trusted it is the leftmost. Something that is no address ends the walk:
-    /// then it is what stands right of it, or the peer. The port is 0 unless it was told.
+    /// The client of a connection from the trusted `peer`; `values` are those of its request's
+    /// `X-Forwarded-For` fields, in order. It is the first address from the right that is not a
+    /// trusted proxy's, or the leftmost if all are trusted. An item that is not an address ends the
+    /// search with the address to its right, or with the peer if there is none. The port is 0 if
+    /// its item names none.
     pub(crate) fn client<'a>(
         &self,
         peer: SocketAddr,
@@ -71,15 +72,15 @@ impl Proxies {
     }
 }
 
-/// An address as it is seen in the wild: with or without a port, that of IPv6 with or without
-/// brackets.
+/// An address in the forms that proxies send: with or without a port, an IPv6 address with or
+/// without brackets.
 fn address(item: &[u8]) -> Option<SocketAddr> {
     let text = str::from_utf8(item).ok()?;
     let address = text
         .parse()
         .or_else(|_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0)));
     let address: SocketAddr = address.ok().or_else(|| bracketed(text))?;
-    // A zone means something on the proxy's own links alone.
+    // A zone identifies a network interface of the proxy and has no meaning on this machine.
     let has_zone = matches!(address, SocketAddr::V6(address) if address.scope_id() != 0);
     (!has_zone).then(|| SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
@@ -122,7 +123,7 @@ mod tests {
             &["1.1.1.1", "2001:db8::7, 2001:db8:ffff::1"],
             "[2001:db8::7]:0",
         );
-        // All of them trusted: the one who began.
+        // All addresses are trusted: the leftmost one is the client.
         check(&["10.3.3.3, 10.2.2.2"], "10.3.3.3:0");
     }
 

@@ -1,4 +1,5 @@
-//! Who may come in: connections counted in all and by address, rates, and whom a proxy speaks for.
+//! Admission of connections: bounds on all of them and on each address, rates, and the client's
+//! address behind a proxy.
 
 mod addresses;
 mod counts;

@@ -1,9 +1,9 @@
-//! The address of a peer in few bytes.
+//! The address of a peer in a compact form.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// An IP address and a port in 18 bytes, where [`SocketAddr`] takes 32. The scope of a link-local
-/// address is not kept.
+/// address is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// An IPv4 address is mapped into IPv6 (RFC 4291 section 2.5.5.2).

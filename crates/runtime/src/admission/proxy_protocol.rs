@@ -1,28 +1,28 @@
-//! The PROXY protocol's header, version 2, with which a trusted proxy begins a connection.
+//! The PROXY protocol's header, version 2, with which a trusted proxy begins each connection.
 //!
-//! Pure and incremental: it is given what has arrived, and keeps no more than the addresses, the
-//! longest of which have 36 bytes. What else a header carries is counted and skipped.
+//! The parser is pure and incremental. It keeps only the fixed part and the addresses (at most 36
+//! bytes); it counts and skips the extensions behind them.
 //! (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>, section 2.2.)
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Signature, version and command, family, length.
+/// Signature, version and command, family, length, in bytes.
 const FIXED_BYTES: usize = 16;
 
-/// Of addresses and whatever follows them: section 2.2 has 216 bytes for the longest addresses,
-/// and the extensions in use fit into the rest.
+/// Longest accepted rest of a header in bytes: section 2.2 has 216 bytes for the longest addresses,
+/// and the extensions in use fit into the other 320.
 const LENGTH_MAX: u16 = 536;
 
-/// Two addresses and ports of IPv6.
+/// Two IPv6 addresses with their ports, in bytes.
 const ADDRESSES_BYTES_MAX: usize = 36;
 
-/// A header in the making.
+/// A header of which only a part may have arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Header {
     kept: Kept,
-    /// How many bytes have come, those included that were not kept.
+    /// The number of its bytes that have arrived, including those that are not kept.
     come: usize,
 }
 
@@ -35,37 +35,40 @@ impl Default for Kept {
     }
 }
 
-/// How far a header came.
+/// The state of a header after more input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Advanced {
-    /// All of the input belongs to it, and there is more to come.
+    /// All of the input belongs to the header, and more must follow.
     Unfinished,
-    /// It is whole.
+    /// The header is complete.
     Whole {
-        /// Bytes of the input that belong to it.
+        /// The number of input bytes that belong to the header.
         consumed: usize,
-        /// Whom the proxy speaks for; `None` if for itself, or for somebody who has no address of
-        /// the internet.
+        /// The client that the proxy names. `None` if the proxy speaks for itself, or if its client
+        /// has no IP address and port over TCP.
         client: Option<SocketAddr>,
     },
 }
 
-/// This is no header, or one that no proxy may send.
+/// The bytes are not a valid header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
 impl Header {
-    /// Whether nothing of it has come.
+    /// Whether none of its bytes has arrived.
     pub(crate) fn is_untouched(&self) -> bool {
         self.come == 0
     }
 
-    /// How many bytes are known to be missing: at least 1, and none that do not belong to it.
+    /// How many bytes may be read without reading past the header's end; at least 1.
     pub(crate) fn missing_bytes(&self) -> usize {
         self.needed().map_or(1, |needed| needed - self.come)
     }
 
-    /// Takes what has arrived.
+    /// Consumes the input up to the end of the header.
+    ///
+    /// # Errors
+    /// [`Malformed`], as soon as the bytes so far cannot begin a valid header.
     pub(crate) fn advance(&mut self, input: &[u8]) -> Result<Advanced, Malformed> {
         let mut consumed = 0;
         loop {
@@ -91,12 +94,13 @@ impl Header {
         self.come += bytes.len();
     }
 
-    /// How many bytes it has: those of the fixed part until that is whole. Checks what has come.
+    /// The header's length in bytes, or that of the fixed part until it is complete. Checks the
+    /// bytes that have arrived.
     fn needed(&self) -> Result<usize, Malformed> {
         let fixed = &self.kept.0[..self.come.min(FIXED_BYTES)];
         let signed = fixed.len().min(SIGNATURE.len());
         let is_signed = fixed[..signed] == SIGNATURE[..signed];
-        // Version 2, with the command LOCAL or PROXY.
+        // Version 2, with the command LOCAL or PROXY, is the only one supported.
         let is_known = matches!(fixed.get(12), None | Some(0x20 | 0x21));
         if !is_signed || !is_known {
             return Err(Malformed);
@@ -110,12 +114,12 @@ impl Header {
         }
     }
 
-    /// Whom a whole header speaks for.
+    /// The client that a complete header names.
     fn client(&self) -> Result<Option<SocketAddr>, Malformed> {
         let bytes = &self.kept.0;
         let has = self.come - FIXED_BYTES;
         let client = match (bytes[12], bytes[13]) {
-            // LOCAL: the proxy itself, whatever follows.
+            // With LOCAL the proxy speaks for itself, and the addresses must be ignored.
             (0x20, _) => None,
             (_, 0x11) if has >= 12 => {
                 let address: [u8; 4] = part(bytes, 16);
@@ -128,9 +132,10 @@ impl Header {
                 let address = Ipv6Addr::from(address).to_canonical();
                 Some((address, port).into())
             }
-            // Too short for its addresses.
+            // The length is too short for the addresses of this family.
             (_, 0x11 | 0x21) => return Err(Malformed),
-            // Unspecified, datagrams, sockets of a machine: valid, but nobody who could be named.
+            // Unspecified, datagram and Unix families are valid, but they name no client of a TCP
+            // connection.
             (_, 0x00 | 0x12 | 0x22 | 0x31 | 0x32) => None,
             _ => return Err(Malformed),
         };
@@ -143,8 +148,8 @@ fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     *part.expect("the addresses end where the kept bytes do")
 }
 
-/// Whether what a peer says in place of a header looks like a request of HTTP, so that it is worth
-/// an answer. Version 1 of the PROXY protocol does not.
+/// Whether bytes in place of a header look like an HTTP request, so that an HTTP answer makes sense
+/// to the peer. Version 1 of the PROXY protocol does not look like one.
 pub(crate) fn looks_like_http(bytes: &[u8]) -> bool {
     let v1 = b"PROXY ";
     let is_v1 = bytes[..bytes.len().min(v1.len())] == v1[..bytes.len().min(v1.len())];
@@ -165,7 +170,7 @@ mod tests {
         header
     }
 
-    /// 203.0.113.7:4711 to 192.0.2.1:443.
+    /// The addresses 203.0.113.7:4711 to 192.0.2.1:443.
     const TCP4: [u8; 12] = [203, 0, 113, 7, 192, 0, 2, 1, 0x12, 0x67, 1, 187];
 
     fn tcp6() -> Vec<u8> {
@@ -176,7 +181,7 @@ mod tests {
 
     type Outcome = Result<(usize, Option<SocketAddr>), Malformed>;
 
-    /// Takes `bytes` in pieces that end at `cuts`; `None` if it is unfinished.
+    /// Parses `bytes` in pieces that end at `cuts`; `None` if the header is incomplete.
     fn read(bytes: &[u8], cuts: &[usize]) -> Option<Outcome> {
         let mut header = Header::default();
         let mut from = 0;

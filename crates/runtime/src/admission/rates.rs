@@ -1,21 +1,21 @@
-//! Rates: how often something may happen, as a token bucket kept in one number.
+//! Rate limits: a token bucket kept in one number.
 //!
-//! The generic cell rate algorithm: a bucket is the time at which it will be full again. Taking a
-//! token moves that time on by what a token takes to come; when it would lie further ahead than a
-//! whole burst, there is no token.
+//! This is the generic cell rate algorithm. A bucket is stored as the time at which it will be full
+//! again. Taking a token moves that time forward by the time in which one token is refilled; if it
+//! would then lie further ahead than the refill time of a whole burst, there is no token.
 
-/// How often something may happen: a burst at once, then so many each second.
+/// How often something may happen: a burst at once, then a number of times each second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// What a token takes to come.
+    /// The refill time of one token.
     token_ns: u64,
-    /// What a whole burst takes to come.
+    /// The refill time of a whole burst.
     burst_ns: u64,
 }
 
 impl Rate {
-    /// `per_second` each second with a burst of `burst`, which counts as at least 1. `None`, for
-    /// any number of times, if `per_second` is 0.
+    /// A rate of `per_second` events each second with a burst of `burst` events, which counts as at
+    /// least 1. `None`, which means no bound, if `per_second` is 0.
     pub fn new(per_second: u32, burst: u32) -> Option<Self> {
         let token_ns = 1_000_000_000_u64.checked_div(per_second.into())?.max(1);
         let burst_ns = token_ns * u64::from(burst.max(1));
@@ -23,20 +23,20 @@ impl Rate {
     }
 }
 
-/// The tokens that are left to one who is bounded by a [`Rate`]. A new one is full.
+/// A token bucket; a new one is full.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bucket {
-    /// In nanoseconds since the process started.
+    /// When it is full again, in nanoseconds since the process started.
     full_at_ns: u64,
 }
 
 impl Bucket {
-    /// Takes a token, if there is one or none is needed.
+    /// Takes a token and returns whether there was one; always true without a rate.
     pub(crate) fn allows(&mut self, rate: Option<Rate>, now_ns: u64) -> bool {
         rate.is_none_or(|rate| self.take(rate, now_ns))
     }
 
-    /// Takes a token, if there is one.
+    /// Takes a token and returns whether there was one.
     fn take(&mut self, rate: Rate, now_ns: u64) -> bool {
         let full_at_ns = self.full_at_ns.max(now_ns) + rate.token_ns;
         let has_token = full_at_ns - now_ns <= rate.burst_ns;
@@ -46,7 +46,7 @@ impl Bucket {
         has_token
     }
 
-    /// Whether nothing of it is taken.
+    /// Whether no token is missing.
     pub(crate) fn is_full(self, now_ns: u64) -> bool {
         self.full_at_ns <= now_ns
     }

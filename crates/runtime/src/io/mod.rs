@@ -1,4 +1,4 @@
-//! Sockets: receive or send without waiting, with or without TLS.
+//! Sockets: nonblocking receive and send, with or without TLS.
 
 mod socket;
 mod tls;

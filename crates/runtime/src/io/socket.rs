@@ -1,5 +1,5 @@
-//! All I/O on a connection's socket, with or without TLS: receive or send without waiting.
-//! `poller.rs` does the waiting.
+//! All I/O on a connection's socket, with or without TLS. Receive and send never block; `poller.rs`
+//! does the waiting.
 
 use std::{
     io::{self, IoSlice},
@@ -14,8 +14,8 @@ use rustix::{
 
 use super::tls::{Opened, PeerStream, RECORD_BYTES_MAX, Secured, Tls};
 
-/// How much the kernel may hold for a peer that has not been put on the wire. More would hide a
-/// slow peer from our own bounds (it would take megabytes), and put pings far behind.
+/// Most bytes that the kernel may queue unsent for one peer. With its default, which is megabytes,
+/// a slow peer would be hidden from our own bounds and pings would wait behind all of that.
 const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
 /// A connected socket.
@@ -24,50 +24,50 @@ pub(crate) struct Socket {
     transport: Transport,
 }
 
-/// What lies between the socket and the protocol.
+/// What encrypts and decrypts between the socket and the protocol.
 enum Transport {
     Plain,
     Tls(Box<Tls>),
 }
 
-/// What all sockets of a core receive into, one after the other.
+/// The receive buffers of a core, shared by all of its sockets.
 pub(crate) struct Arrivals {
-    /// What the protocol is to read.
+    /// Plaintext for the protocol to read.
     pub(crate) plain: Vec<u8>,
-    /// What came under TLS, behind what was kept of an unfinished record.
+    /// Ciphertext, behind what was kept of an incomplete record.
     wire: Vec<u8>,
 }
 
-/// What all sockets of a core send under TLS from, one after the other.
+/// The TLS send buffers of a core, shared by all of its sockets.
 #[derive(Default)]
 pub(crate) struct Sealing {
-    /// Plaintext that has to be put together for a record.
+    /// Plaintext from several runs, gathered for one record.
     plain: Vec<u8>,
     wire: Vec<u8>,
 }
 
-/// What one receive came to.
+/// The outcome of one receive.
 pub(crate) struct Received {
-    /// Bytes that the socket gave.
+    /// The number of bytes read from the socket.
     pub(crate) wire: usize,
-    /// Whether that was all that it had; what comes next is then reported anew.
+    /// Whether the socket is drained; the poller then reports what arrives next.
     pub(crate) is_all: bool,
-    /// The TLS handshake, if this completed it.
+    /// The parameters of the TLS handshake, if this receive completed it.
     pub(crate) secured: Option<Secured>,
-    /// Whether a TLS handshake was gone on with.
+    /// Whether a TLS handshake was advanced, which costs far more than a plain receive.
     pub(crate) has_shaken: bool,
     pub(crate) arrived: Arrived,
 }
 
-/// What has arrived.
+/// What was received.
 pub(crate) enum Arrived {
     /// Nothing.
     Nothing,
-    /// So many bytes at the beginning of [`Arrivals::plain`].
+    /// This many bytes at the beginning of [`Arrivals::plain`].
     Plain(usize),
     /// The end of the peer's stream.
     End,
-    /// A request over plain HTTP where TLS is served: so many bytes at the beginning of
+    /// A request over plain HTTP although TLS is served: this many bytes at the beginning of
     /// [`Arrivals::plain`].
     PlainHttp(usize),
     /// TLS has failed.
@@ -76,19 +76,19 @@ pub(crate) enum Arrived {
     Failed(io::Error),
 }
 
-/// What one send came to.
+/// The outcome of one send.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
-    /// Bytes of what was offered that need not be offered again.
+    /// The number of offered bytes that need not be offered again.
     pub(crate) taken: usize,
-    /// Bytes that the socket took.
+    /// The number of bytes that the socket accepted.
     pub(crate) wire: usize,
-    /// Whether the socket takes no more now: wait for readiness.
+    /// Whether the socket accepts no more bytes now, so that the caller must wait for readiness.
     pub(crate) is_full: bool,
 }
 
 impl Socket {
-    /// Takes a connected socket over.
+    /// Takes ownership of a connected socket and sets its options.
     pub(crate) fn new(connected: OwnedFd, tls: Option<Tls>) -> io::Result<Self> {
         sockopt::set_tcp_nodelay(&connected, true)?;
         socket2::SockRef::from(&connected).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
@@ -99,7 +99,7 @@ impl Socket {
         })
     }
 
-    /// One that an epoll set does not take.
+    /// A socket that an epoll set refuses.
     #[cfg(test)]
     pub(crate) fn unwatchable() -> Self {
         Self {
@@ -108,8 +108,8 @@ impl Socket {
         }
     }
 
-    /// Receives what has arrived, at most as much as there is room for. What the socket has reported
-    /// of `peer` is for TLS: no handshake is gone on with that cannot come to its end.
+    /// Receives at most as many bytes as fit into the buffer. `peer` is what the socket has
+    /// reported of the peer's stream: TLS does not advance a handshake that cannot complete.
     pub(crate) fn receive(&mut self, arrivals: &mut Arrivals, peer: PeerStream) -> Received {
         let Arrivals { plain, wire } = arrivals;
         let Self {
@@ -149,7 +149,7 @@ impl Socket {
                     })
                 };
                 Received {
-                    // The end that the peer has announced is found by the next receive.
+                    // The next receive finds the end that the peer has announced.
                     is_all: received.is_all && !tls.has_peer_ended(),
                     ..received
                 }
@@ -157,8 +157,8 @@ impl Socket {
         }
     }
 
-    /// Receives at most as much as there is room for of what comes before TLS, so that there may be
-    /// more.
+    /// Receives at most as many bytes as fit into `buffer`, before TLS begins. More may have
+    /// arrived.
     pub(crate) fn receive_before(&self, buffer: &mut [u8]) -> Received {
         match receive(&self.connected, buffer) {
             Ok(bytes) => Received::of(bytes, 0, Arrived::Plain),
@@ -166,9 +166,9 @@ impl Socket {
         }
     }
 
-    /// Sends as much of `runs`, in order, as the socket takes, in one call. Under TLS what is sent
-    /// is at most four records; what was encrypted counts as taken, and what the socket did not
-    /// take of it is kept and leaves first.
+    /// Sends as much of `runs`, in order, as the socket accepts in one call. Under TLS it encrypts
+    /// at most four records. All that was encrypted counts as taken; what the socket did not accept
+    /// of it is kept and is sent first next time.
     pub(crate) fn send(&mut self, runs: &[IoSlice<'_>], sealing: &mut Sealing) -> io::Result<Sent> {
         match &mut self.transport {
             Transport::Plain => {
@@ -184,63 +184,62 @@ impl Socket {
         }
     }
 
-    /// What has been encrypted and waits for the socket to take it, in bytes.
+    /// The number of encrypted bytes that wait until the socket accepts them.
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.tls().map_or(0, |tls| tls.unsent.len())
     }
 
-    /// Memory held for it, in bytes.
+    /// Memory held for encrypted bytes that wait, in bytes.
     pub(crate) fn unsent_held_bytes(&self) -> usize {
         self.tls().map_or(0, |tls| tls.unsent.capacity())
     }
 
-    /// Memory held for ciphertext that is no whole record yet, in bytes.
+    /// Memory held for received ciphertext of an incomplete record, in bytes.
     pub(crate) fn kept_held_bytes(&self) -> usize {
         self.tls().map_or(0, Tls::kept_held_bytes)
     }
 
-    /// What has been encrypted is not sent any more: the connection is about to be reset.
+    /// Drops the encrypted bytes that wait, because the connection is about to be reset.
     pub(crate) fn forget_unsent(&mut self) {
         if let Transport::Tls(tls) = &mut self.transport {
             tls.unsent = Vec::new();
         }
     }
 
-    /// Whether a TLS handshake is under way, so that nothing can be said to the peer.
+    /// Whether a TLS handshake is in progress, so that no message can be sent to the peer.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.tls().is_some_and(Tls::is_handshaking)
     }
 
-    /// When a TLS handshake that is under way must be complete, in milliseconds since the process
-    /// started.
+    /// The deadline of a TLS handshake in progress, in milliseconds since the process started.
     pub(crate) fn handshake_deadline_ms(&self) -> Option<u64> {
         self.tls().and_then(Tls::handshake_deadline_ms)
     }
 
-    /// Whether a TLS handshake, or a record, has begun that is not whole yet.
+    /// Whether a TLS handshake or a record has begun and is incomplete.
     pub(crate) fn has_tls_begun(&self) -> bool {
         self.tls().is_some_and(Tls::has_begun)
     }
 
-    /// Whether it must be closed before the keys of its TLS are used up.
+    /// Whether the connection must close because its TLS keys are nearly used up.
     pub(crate) fn is_worn(&self) -> bool {
         self.tls().is_some_and(Tls::is_worn)
     }
 
-    /// The peer does not speak TLS: it is answered as it speaks.
+    /// Continues without TLS, because the peer does not speak it and is answered in plain HTTP.
     pub(crate) fn leave_tls(&mut self) {
         self.transport = Transport::Plain;
     }
 
-    /// Nothing more can be said under TLS, but what waits is still sent.
+    /// Ends TLS: encrypted bytes that wait are still sent, nothing further is encrypted.
     pub(crate) fn give_up_tls(&mut self) {
         if let Transport::Tls(tls) = &mut self.transport {
             tls.give_up();
         }
     }
 
-    /// Announces the end of what is sent, under TLS, and sends as much of that as the socket
-    /// takes. Saying it again only sends the rest.
+    /// Announces the end of sending under TLS (close_notify), and sends as much of that as the
+    /// socket accepts. Further calls only send the rest.
     pub(crate) fn say_last(&mut self) -> io::Result<Sent> {
         match &mut self.transport {
             Transport::Plain => Ok(Sent::default()),
@@ -251,14 +250,14 @@ impl Socket {
         }
     }
 
-    /// Tells the peer that nothing more will be sent.
+    /// Closes the sending direction, which the peer sees as the end of the stream.
     pub(crate) fn shut_sending(&self) {
-        // An error means that the peer is gone already, which the next receive reports.
+        // An error means that the peer is already gone, which the next receive reports.
         let _ = rustix::net::shutdown(&self.connected, Shutdown::Write);
     }
 
-    /// From now on closing the socket resets the connection: what is queued in the kernel is
-    /// thrown away and the peer is told at once.
+    /// Makes closing the socket reset the connection: the kernel then drops its queues, and the
+    /// peer learns of it at once.
     pub(crate) fn reset_on_close(&self) {
         let _ = sockopt::set_socket_linger(&self.connected, Some(Duration::ZERO));
     }
@@ -278,8 +277,8 @@ impl AsFd for Socket {
 }
 
 impl Arrivals {
-    /// With so much room for one receive. TLS needs more: behind a record that is whole but for its
-    /// last byte, there must be room for what is received.
+    /// Buffers of `bytes` bytes for one receive. TLS needs a longer one: behind a record that lacks
+    /// only its last byte there must be room for a whole receive.
     pub(crate) fn new(bytes: usize, has_tls: bool) -> Self {
         let (plain, wire) = match has_tls {
             true => (bytes + RECORD_BYTES_MAX, bytes + RECORD_BYTES_MAX),
@@ -293,7 +292,7 @@ impl Arrivals {
 }
 
 impl Received {
-    /// So many bytes where there was room for more, or as many.
+    /// The outcome of a receive of `bytes` bytes into a buffer of `room` bytes.
     fn of(bytes: usize, room: usize, arrived: impl FnOnce(usize) -> Arrived) -> Self {
         Self {
             wire: bytes,
@@ -321,7 +320,7 @@ impl Received {
     }
 }
 
-/// Sends what was encrypted before, then encrypts more and sends that.
+/// Sends what was encrypted before, then encrypts the first of `runs` and sends that.
 fn send_sealed(
     connected: &OwnedFd,
     tls: &mut Tls,
@@ -331,7 +330,7 @@ fn send_sealed(
     let before = flush(connected, tls)?;
     let offered = runs.iter().map(|run| run.len()).sum();
     if tls.is_over() {
-        // It cannot be said any more.
+        // The session is over, so these bytes are dropped.
         let taken = offered;
         return Ok(Sent { taken, ..before });
     }
@@ -381,14 +380,15 @@ fn flush(connected: &OwnedFd, tls: &mut Tls) -> io::Result<Sent> {
 }
 
 fn receive(connected: &OwnedFd, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-    // Interrupted is not empty: who took it for that would wait for what has been reported already.
+    // An interrupted call does not mean that the socket is drained: a caller that took it for that
+    // would wait for an event that was already reported.
     retry_on_intr(|| rustix::net::recv(connected, &mut *buffer, RecvFlags::DONTWAIT))
         .map(|(bytes, _)| bytes)
 }
 
-/// How many bytes the socket took; none if it is full.
+/// The number of bytes that the socket accepted; 0 if it is full.
 fn send(connected: &OwnedFd, runs: &[IoSlice<'_>]) -> io::Result<usize> {
-    // NOSIGNAL: a peer that is gone is an error, not a SIGPIPE.
+    // NOSIGNAL: writing to a peer that is gone yields an error, not a SIGPIPE.
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     let sent = retry_on_intr(|| match runs {
         [] => Ok(0),

@@ -1,12 +1,13 @@
 //! TLS of one connection: rustls without I/O, over buffers of the core.
 //!
-//! Ciphertext that arrives is decrypted in the core's buffer and plaintext that leaves is encrypted
-//! into another, so an idle connection holds rustls' state and not a byte more. It keeps what has
-//! arrived of an unfinished record, and what its socket did not take of the latest send.
+//! Ciphertext that arrives is decrypted in the core's buffer, and plaintext that leaves is
+//! encrypted into another. An idle connection therefore holds only the state of rustls. Otherwise a
+//! connection also keeps the received part of an incomplete record, and what its socket did not
+//! accept of the latest send.
 //!
-//! *Invariant:* rustls keeps offsets into what was left of its input, and panics if that is gone. So
-//! whatever is kept is handed to it again, at the front, whenever it is asked for something; it is
-//! freed only by what ends the asking.
+//! *Invariant:* rustls keeps offsets into the input that it did not consume, and panics if that
+//! input is gone. So whatever is kept is passed to rustls again, at the front, in each call; it is
+//! freed only when no more calls follow.
 
 use std::sync::Arc;
 
@@ -18,88 +19,89 @@ use rustls::{
     },
 };
 
-/// The longest record that a peer may send: header, content, and what a cipher may add to it
-/// (RFC 8446 section 5.2, RFC 5246 section 6.2.3). A handshake's message of several records may
-/// take as much: no ClientHello is nearly as long.
+/// The longest record that a peer may send: header, content, and the most that a cipher may add
+/// (RFC 8446 section 5.2, RFC 5246 section 6.2.3). A handshake message that spans several records
+/// may be as long; no ClientHello is nearly so long.
 pub(crate) const RECORD_BYTES_MAX: usize = 5 + (16 << 10) + (2 << 10);
 
-/// So many records may be sent under the same keys of AES-GCM (RFC 8446 section 5.5), less what may
-/// leave before that is noticed. TLS 1.3 changes its keys before; TLS 1.2 cannot.
+/// Most records sent under one key of AES-GCM (RFC 8446 section 5.5), less the number that may
+/// leave before the limit is noticed. TLS 1.3 changes its keys before that; TLS 1.2 cannot.
 const RECORDS_MAX: u32 = (1 << 24) - (1 << 17);
 
-/// What one record adds to its content, with the widest of the ciphers.
+/// Bytes that one record adds to its content, with the cipher that adds most.
 const RECORD_OVERHEAD: usize = 32;
 
-/// Records that one receive should bring at most. Each costs some 0.3 µs to decrypt, however short it
-/// is, so that a whole receive of records of one byte takes twelve times as long as one of long ones.
+/// Most records that one receive should bring. Decrypting a record costs about 0.3 µs however short
+/// it is, so a whole receive of one-byte records takes twelve times as long as one of long records.
 const RECORDS_PER_RECEIVE: usize = 64;
 
-/// What a receive may bring in any case, in bytes.
+/// Fewest bytes that a receive may be limited to.
 const RECEIVE_BYTES_MIN: usize = 1 << 10;
 
-/// The longest method of HTTP that is looked for at the beginning of a connection.
+/// The longest HTTP method that is recognised at the beginning of a connection.
 const METHOD_BYTES_MAX: usize = 16;
 
-/// One connection's TLS. Boxed where it is kept: it is large, and sockets without TLS have none.
+/// TLS of one connection. It is large and is kept in a box, so that sockets without TLS stay small.
 pub(crate) struct Tls {
     rustls: UnbufferedServerConnection,
     phase: Phase,
-    /// Records sent, until there are too many.
+    /// The number of records sent, for comparison with [`RECORDS_MAX`].
     records: u32,
-    /// What the next receive may bring, in bytes: less where records are short, and then twice as much
-    /// with each receive that brought few.
+    /// Most bytes of the next receive. It shrinks when records are short, and doubles with each
+    /// receive that brings few records.
     receive_bytes: usize,
-    /// Ciphertext that rustls cannot take without more of it. Unallocated between records.
+    /// Ciphertext that rustls cannot process until more of it arrives. Unallocated between records.
     kept: Vec<u8>,
-    /// Ciphertext that is to be sent before anything else. Unallocated while the socket takes all.
+    /// Ciphertext that must be sent before anything else. Unallocated while the socket accepts all.
     pub(crate) unsent: Vec<u8>,
 }
 
-/// How far a connection's TLS is.
+/// The stage of a connection's TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Its first bytes have yet to show that it is TLS at all.
+    /// The first bytes have yet to show whether the peer speaks TLS at all.
     Opening { deadline_ms: u64 },
-    /// The handshake.
+    /// The handshake is in progress.
     Handshake {
         deadline_ms: u64,
-        /// Whether this side has said anything, so that the peer may have said all it has to.
+        /// Whether this side has sent anything. After that the peer may send its last handshake
+        /// message and then end its stream.
         is_answered: bool,
     },
-    /// Both sides may speak.
+    /// The handshake is complete, and both sides may send.
     Open,
-    /// The peer has ended its stream (close_notify): what comes after it is ignored.
+    /// The peer has ended its stream (close_notify); what follows is ignored.
     PeerEnded,
-    /// This side has said its last, close_notify or an alert: what comes is no longer looked at.
+    /// This side has sent close_notify or an alert; what arrives is ignored.
     Over,
 }
 
-/// What became of received ciphertext.
+/// The outcome of processing received ciphertext.
 #[derive(Debug)]
 pub(crate) enum Opened {
-    /// So many bytes of plaintext; often none.
+    /// This many bytes of plaintext; often none.
     Plain(usize),
-    /// It is no TLS but a request over plain HTTP.
+    /// The peer sent a plain HTTP request instead of TLS.
     Http,
-    /// The handshake cannot come to its end, since the peer has come to its own. Nothing was made of
-    /// what it said.
+    /// The handshake cannot complete, since the peer's stream has ended. Its bytes were not
+    /// processed.
     PeerGone,
-    /// The peer broke a rule, or gave up with an alert. What it is told of it is to be sent.
+    /// The peer broke a rule or sent an alert. The alert for the peer is queued.
     Failed(Error),
 }
 
-/// How far the peer's stream has come, as its socket reports it.
+/// The state of the peer's stream, as its socket reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeerStream {
-    /// More may come.
+    /// More bytes may arrive.
     Open,
-    /// What has arrived is all there will be.
+    /// The peer has ended its stream; this side can still send.
     Ended,
-    /// The same, and nothing can be said any more.
+    /// The connection is broken in both directions.
     Broken,
 }
 
-/// What was agreed on in a handshake.
+/// The parameters agreed on in a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Secured {
     pub(crate) version: Version,
@@ -114,10 +116,12 @@ pub(crate) enum Version {
 }
 
 impl Tls {
-    /// Plaintext of one send, four records: what a connection keeps of it when its socket is full.
+    /// Most plaintext bytes encrypted in one send, which are four records. It bounds the ciphertext
+    /// that a connection keeps when its socket is full.
     pub(crate) const SEALED_BYTES_MAX: usize = 64 << 10;
 
-    /// Of a connection that was just accepted.
+    /// TLS of a connection that was just accepted. `deadline_ms` is when its handshake must be
+    /// complete, in milliseconds since the process started.
     pub(crate) fn new(config: Arc<ServerConfig>, deadline_ms: u64) -> Result<Self, Error> {
         Ok(Self {
             rustls: UnbufferedServerConnection::new(config)?,
@@ -129,17 +133,17 @@ impl Tls {
         })
     }
 
-    /// Whether nothing can be said to the peer yet.
+    /// Whether the handshake is incomplete, so that nothing can be sent to the peer yet.
     pub(crate) fn is_handshaking(&self) -> bool {
         matches!(self.phase, Phase::Opening { .. } | Phase::Handshake { .. })
     }
 
-    /// Whether a handshake, or a record, has begun that is not whole yet.
+    /// Whether a handshake or a record has begun and is incomplete.
     pub(crate) fn has_begun(&self) -> bool {
         matches!(self.phase, Phase::Handshake { .. }) || !self.kept.is_empty()
     }
 
-    /// When the handshake must be complete, if it is under way, in milliseconds since the process
+    /// The deadline of the handshake if it is in progress, in milliseconds since the process
     /// started.
     pub(crate) fn handshake_deadline_ms(&self) -> Option<u64> {
         match self.phase {
@@ -150,7 +154,8 @@ impl Tls {
         }
     }
 
-    /// Whether its keys are nearly used up and cannot be changed: it must be closed.
+    /// Whether the keys are nearly used up and cannot be changed, so that the connection must
+    /// close.
     pub(crate) fn is_worn(&self) -> bool {
         self.records > RECORDS_MAX
             && self.rustls.protocol_version() == Some(ProtocolVersion::TLSv1_2)
@@ -161,7 +166,7 @@ impl Tls {
         self.phase == Phase::PeerEnded
     }
 
-    /// What was agreed on, once the handshake is complete.
+    /// The parameters agreed on, once the handshake is complete.
     pub(crate) fn secured(&self) -> Option<Secured> {
         if self.is_handshaking() || self.rustls.is_handshaking() {
             return None;
@@ -177,17 +182,17 @@ impl Tls {
         })
     }
 
-    /// Memory held for an unfinished record, in bytes.
+    /// Memory held for an incomplete record, in bytes.
     pub(crate) fn kept_held_bytes(&self) -> usize {
         self.kept.capacity()
     }
 
-    /// How many bytes the next receive may bring, at least [`RECEIVE_BYTES_MIN`].
+    /// Most bytes of the next receive, at least [`RECEIVE_BYTES_MIN`].
     pub(crate) fn receive_bytes(&self) -> usize {
         self.receive_bytes
     }
 
-    /// So many records have come in so many bytes.
+    /// Adapts the size of the next receive to a receive that brought `records` in `bytes`.
     fn pace(&mut self, records: usize, bytes: usize) {
         self.receive_bytes = match records > RECORDS_PER_RECEIVE {
             true => (RECORDS_PER_RECEIVE * bytes / records).max(RECEIVE_BYTES_MIN),
@@ -195,17 +200,17 @@ impl Tls {
         };
     }
 
-    /// Puts what is kept at the front of `wire`; returns how much that is.
+    /// Copies the kept ciphertext to the front of `wire`; returns its length.
     pub(crate) fn put_kept(&self, wire: &mut [u8]) -> usize {
         wire[..self.kept.len()].copy_from_slice(&self.kept);
         self.kept.len()
     }
 
-    /// Decrypts `wire`, what was kept and what has arrived behind it, into `plain`, which is at
-    /// least as long. What may have to be answered is then in `unsent`.
+    /// Decrypts `wire`, which is the kept ciphertext and the newly received bytes behind it, into
+    /// `plain`, which is at least as long. If TLS must answer, the answer is then in `unsent`.
     ///
-    /// A handshake costs a signature and the agreement on a key, so none is gone on with for a peer
-    /// that cannot finish it: after its ClientHello it must hear from this side.
+    /// A handshake costs a signature and a key agreement. It is not advanced for a peer that cannot
+    /// complete it: after its ClientHello the peer must receive from this side.
     pub(crate) fn open(&mut self, wire: &mut [u8], plain: &mut [u8], peer: PeerStream) -> Opened {
         match self.phase {
             Phase::PeerEnded | Phase::Over => return Opened::Plain(0),
@@ -263,7 +268,8 @@ impl Tls {
                 ConnectionState::EncodeTlsData(encoding) => encode(encoding, &mut self.unsent),
                 ConnectionState::TransmitTlsData(transmission) => transmission.done(),
                 ConnectionState::PeerClosed => has_peer_ended = true,
-                // All that is whole was taken. There is no early data: it is not configured.
+                // All complete records were consumed. Early data is not configured, so there is
+                // none.
                 _ => is_done = true,
             }
             from += discard;
@@ -289,7 +295,8 @@ impl Tls {
         }
     }
 
-    /// The memory follows what has arrived, whatever length the peer has claimed.
+    /// Keeps `rest` for the next call. The memory follows the bytes that have arrived, whatever
+    /// length the peer has claimed.
     fn keep(&mut self, rest: &[u8]) {
         if rest.is_empty() {
             self.kept = Vec::new();
@@ -300,7 +307,8 @@ impl Tls {
         }
     }
 
-    /// After an error rustls has an alert to send. While it has, it does not look at its input.
+    /// Takes the alert that rustls has to send after an error. Until it is taken, rustls does not
+    /// read its input.
     fn take_alert(&mut self, wire: &mut [u8]) {
         while self.rustls.wants_write() {
             match self.rustls.process_tls_records(wire).state {
@@ -310,8 +318,8 @@ impl Tls {
         }
     }
 
-    /// Encrypts the first of these bytes, at most [`SEALED_BYTES_MAX`](Self::SEALED_BYTES_MAX) of
-    /// them, to the end of `wire`; returns how many.
+    /// Encrypts the first bytes of `plain`, at most [`SEALED_BYTES_MAX`](Self::SEALED_BYTES_MAX) of
+    /// them, and appends the records to `wire`; returns how many bytes it encrypted.
     pub(crate) fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<usize, EncryptError> {
         let plain = &plain[..plain.len().min(Self::SEALED_BYTES_MAX)];
         if !matches!(self.phase, Phase::Open | Phase::PeerEnded) {
@@ -324,34 +332,34 @@ impl Tls {
         Ok(plain.len())
     }
 
-    /// Tells the peer that nothing more will come (RFC 8446 section 6.1), once and behind
-    /// everything else, unless there is nobody who could understand it.
+    /// Queues the close_notify (RFC 8446 section 6.1) behind everything else, once, unless the
+    /// handshake is incomplete or TLS is over.
     pub(crate) fn say_last(&mut self) {
         if matches!(self.phase, Phase::Open | Phase::PeerEnded) {
             let mut last = Vec::new();
             let said = self.write(&mut last, 2 + RECORD_OVERHEAD, |traffic, room| {
                 traffic.queue_close_notify(room)
             });
-            // An error means that nothing can be encrypted: the keys are used up, and close_notify
-            // is on its way already, or the peer has ended before there were any.
+            // An error means that nothing can be encrypted: the keys are used up and close_notify
+            // was sent already, or the peer ended its stream before there were any keys.
             let _ = said;
             self.unsent.append(&mut last);
         }
         self.give_up();
     }
 
-    /// Nothing more is said or listened to.
+    /// Ends TLS: nothing more is encrypted or decrypted.
     pub(crate) fn give_up(&mut self) {
         self.phase = Phase::Over;
         self.kept = Vec::new();
     }
 
-    /// Whether what is queued for the peer can no longer be said.
+    /// Whether TLS is over, so that queued messages can no longer be encrypted.
     pub(crate) fn is_over(&self) -> bool {
         self.phase == Phase::Over
     }
 
-    /// Has rustls write to the end of `wire`, where it will need about so much room.
+    /// Lets rustls append to `wire`; `expected` is the number of bytes that this usually needs.
     fn write(
         &mut self,
         wire: &mut Vec<u8>,
@@ -367,7 +375,7 @@ impl Tls {
                     wire.resize(at + expected, 0);
                     let mut written = write(&mut traffic, &mut wire[at..]);
                     if let Err(EncryptError::InsufficientSize(need)) = &written {
-                        // A key update goes before it.
+                        // A key update precedes the record.
                         wire.resize(at + need.required_size, 0);
                         written = write(&mut traffic, &mut wire[at..]);
                     }
@@ -380,10 +388,10 @@ impl Tls {
     }
 }
 
-/// The side of a connection that this is, to rustls.
+/// The type parameter of rustls for the server's side.
 type Side = rustls::server::ServerConnectionData;
 
-/// Adds what rustls has to say to `wire`.
+/// Appends what rustls has to send to `wire`.
 fn encode<T>(mut encoding: EncodeTlsData<'_, T>, wire: &mut Vec<u8>) {
     if let Err(EncodeError::InsufficientSize(need)) = encoding.encode(&mut []) {
         let at = wire.len();
@@ -396,11 +404,11 @@ fn encode<T>(mut encoding: EncodeTlsData<'_, T>, wire: &mut Vec<u8>) {
 /// What the first bytes of a connection look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beginning {
-    /// A method of HTTP, in capitals, and a space.
+    /// An HTTP method in capitals, and a space.
     Http,
-    /// Capitals so far. No record of TLS begins with one.
+    /// Only capitals so far. No TLS record begins with a capital letter.
     Undecided,
-    /// TLS, or nothing that is known: rustls decides.
+    /// TLS or an unknown protocol: rustls decides.
     Other,
 }
 

@@ -1,24 +1,25 @@
-//! The date of answers over HTTP (RFC 9110 section 6.6.1), written at most once a second.
+//! The `Date` field of HTTP responses (RFC 9110 section 6.6.1), formatted at most once a second.
 
 use std::time::{Duration, SystemTime};
 
 use httpdate::HttpDate;
 
-/// The last second that has four digits for its year.
+/// The last second whose year has four digits, in seconds since 1970.
 const SECONDS_MAX: u64 = 253_402_300_799;
 
-/// The date of answers: the system's clock as it was last read, and what has passed since.
+/// The date of responses: the system's clock as last read, and the time since then.
 #[derive(Debug)]
 pub(crate) struct Date {
     read: SystemTime,
     read_ns: u64,
-    /// Of `text`.
+    /// The second that `text` names, since 1970.
     second: u64,
     text: String,
 }
 
 impl Date {
-    /// The system's clock shows `wall` at `ns`, nanoseconds since the process started.
+    /// The date, when the system's clock shows `wall` at `ns`, nanoseconds since the process
+    /// started.
     pub(crate) fn new(wall: SystemTime, ns: u64) -> Self {
         Self {
             read: wall,
@@ -28,13 +29,14 @@ impl Date {
         }
     }
 
-    /// The system's clock, which may be set at any time, was read anew.
+    /// Corrects the date after the system's clock, which may be set at any time, was read again.
     pub(crate) fn set(&mut self, wall: SystemTime, ns: u64) {
         self.read = wall;
         self.read_ns = ns;
     }
 
-    /// The value of the field `Date` for an answer that is made at `ns`.
+    /// The value of the field `Date` for a response made at `ns`, nanoseconds since the process
+    /// started.
     pub(crate) fn at(&mut self, ns: u64) -> &str {
         let passed = Duration::from_nanos(ns.saturating_sub(self.read_ns));
         let since_epoch = self.read.duration_since(SystemTime::UNIX_EPOCH);
@@ -64,7 +66,7 @@ mod tests {
         assert_eq!(first, "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(at(784_111_777_999), (first.clone(), place));
         assert_eq!(at(784_111_778_000).0, "Sun, 06 Nov 1994 08:49:38 GMT");
-        // The clock was set back.
+        // The clock is set back.
         assert_eq!(at(784_111_777_000).0, first);
         assert_eq!(at(0).0, "Thu, 01 Jan 1970 00:00:00 GMT");
     }

@@ -1,20 +1,20 @@
-//! Distributions of times and of sizes, as one core records them.
+//! Distributions of durations and sizes, as one core records them.
 
 use hdrhistogram::Histogram;
 
-/// Shorter times count as this, in nanoseconds.
+/// Shorter durations count as this, in nanoseconds.
 const TIME_NS_MIN: u64 = 1_000;
-/// Longer times count as this, in nanoseconds: four times the last bucket's bound.
+/// Longer durations count as this, in nanoseconds: four times the last bucket's bound.
 const TIME_NS_MAX: u64 = 64_000_000_000;
-/// Times are kept to two significant digits: to 1 %.
+/// Durations are kept to two significant digits, so to 1 %.
 const DIGITS: u8 = 2;
 
-/// The first bucket of times ends at 2^-17 s, which is 7.6 µs.
+/// The first bucket of durations ends at 2^-17 s, which is 7.6 µs.
 const BUCKET_FIRST_EXPONENT: i32 = -17;
-/// The last ends at 2^4 s, 16 s; what took longer is in the count alone.
+/// The last bucket ends at 2^4 s, which is 16 s; longer durations are in the count alone.
 const BUCKET_LAST_EXPONENT: i32 = 4;
 
-/// A distribution of times.
+/// A distribution of durations.
 #[derive(Clone, Debug)]
 pub struct Timing {
     recorded: Histogram<u64>,
@@ -32,14 +32,15 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// Records a time in nanoseconds.
+    /// Records a duration in nanoseconds.
     pub(crate) fn record(&mut self, ns: u64) {
         self.recorded.saturating_record(ns);
-        // Where thousands of messages are always under way, their times add up to centuries.
+        // The sum is 128 bits wide: where thousands of messages are always in flight, their
+        // durations add up to centuries.
         self.sum_ns += u128::from(ns);
     }
 
-    /// Adds what another core recorded.
+    /// Adds the durations that another core recorded.
     pub fn add(&mut self, other: &Self) {
         // Both have the same bounds, so nothing can fail to fit.
         let added = self.recorded.add(&other.recorded);
@@ -47,27 +48,28 @@ impl Timing {
         self.sum_ns += other.sum_ns;
     }
 
-    /// How many times were recorded.
+    /// The number of recorded durations.
     pub fn count(&self) -> u64 {
         self.recorded.len()
     }
 
-    /// The sum of all times, in seconds.
+    /// The sum of all durations, in seconds.
     pub fn sum_seconds(&self) -> f64 {
         self.sum_ns as f64 / 1e9
     }
 
-    /// The time in seconds that this share (0 to 1) of all did not exceed, to 1 %; 0 of none.
+    /// The duration in seconds, to 1 %, that this share (0 to 1) of all durations did not exceed; 0
+    /// if none was recorded.
     pub fn quantile(&self, share: f64) -> f64 {
         self.recorded.value_at_quantile(share) as f64 / 1e9
     }
 
-    /// The longest time in seconds, to 1 %.
+    /// The longest duration in seconds, to 1 %; 0 if none was recorded.
     pub fn max(&self) -> f64 {
         self.recorded.max() as f64 / 1e9
     }
 
-    /// Upper bounds in seconds, ascending, and how many times were at most that long.
+    /// Pairs of an upper bound in seconds, ascending, and the number of durations up to that bound.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
         let mut recorded = self.recorded.iter_recorded().peekable();
         let mut total = 0;
@@ -85,20 +87,20 @@ impl Timing {
     }
 }
 
-/// How many buckets a distribution of sizes has, beside what is above them.
+/// The number of buckets of a distribution of sizes, without the one for larger sizes.
 const SIZES: usize = 11;
 
 /// A distribution of sizes, in buckets at powers of four from `4^first`.
 #[derive(Clone, Debug)]
 pub struct Sizes {
     first: u32,
-    /// The last has what is above all bounds.
+    /// The last count is of sizes above all bounds.
     counts: [u64; SIZES + 1],
     sum: u64,
 }
 
 impl Sizes {
-    /// Of sizes whose first bucket ends at `4^first`.
+    /// A distribution whose first bucket ends at `4^first`.
     pub(crate) fn from_power(first: u32) -> Self {
         Self {
             first,
@@ -119,7 +121,7 @@ impl Sizes {
         self.sum += size as u64;
     }
 
-    /// Adds what another core recorded.
+    /// Adds the sizes that another core recorded.
     pub fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             *count += more;
@@ -127,7 +129,7 @@ impl Sizes {
         self.sum += other.sum;
     }
 
-    /// How many sizes were recorded.
+    /// The number of recorded sizes.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -137,7 +139,7 @@ impl Sizes {
         self.sum
     }
 
-    /// Upper bounds, ascending, and how many sizes were at most that.
+    /// Pairs of an upper bound, ascending, and the number of sizes up to that bound.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
         let mut total = 0;
         (self.first..)

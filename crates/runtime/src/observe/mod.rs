@@ -1,4 +1,5 @@
-//! What operators see of a core: counters, distributions, notices in the log, and the date of answers.
+//! What operators see of a core: counters, distributions, rate-limited log lines, and the date of
+//! responses.
 
 mod date;
 mod distribution;

@@ -1,19 +1,19 @@
-//! What the log tells at info of handshakes that did not become what was asked for: a few lines a
-//! second of each kind, and how many were left out, so that nobody can flood the log.
+//! Rate-limited log lines about failed handshakes: a few a second of each kind, and how many were
+//! left out. Without a limit any peer could flood the log.
 
 use std::collections::HashMap;
 
 use tracing::info;
 
-/// Lines of one kind that one core writes in a second: enough to see what is wrong, and on many cores
-/// still far from what fills a disk.
+/// Most lines of one kind that one core writes in a second: enough to see what is wrong, and even
+/// on many cores far too few to fill a disk.
 const LINES_PER_SECOND: u32 = 5;
 
-/// What was told lately, by kind: kinds are names of reasons, so there are few.
+/// The recent lines by kind. Kinds are names of reasons, so there are few.
 #[derive(Default)]
 pub(crate) struct Notices(HashMap<&'static str, Told>);
 
-/// What was told of one kind within a second.
+/// The lines of one kind within one second.
 #[derive(Clone, Copy)]
 struct Told {
     since_ms: u64,
@@ -22,7 +22,7 @@ struct Told {
 }
 
 impl Notices {
-    /// Whether there is a line for one more of this kind.
+    /// Whether one more line of this kind may be written now; if not, it is counted as left out.
     pub(crate) fn admit(&mut self, kind: &'static str, now_ms: u64) -> bool {
         let told = self.0.entry(kind).or_insert(Told::from(now_ms));
         if told.is_over(now_ms) && told.left_out == 0 {
@@ -36,7 +36,7 @@ impl Notices {
         false
     }
 
-    /// Tells of those that were left out in a second that is over.
+    /// Logs how many lines were left out in the seconds that are over.
     pub(crate) fn tell_left_out(&mut self, now_ms: u64) {
         for (reason, left_out) in self.take_left_out(now_ms) {
             info!(
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(notices.take_left_out(1100), [("a", 7 + 12)]);
         assert_eq!(notices.take_left_out(1100), []);
         assert_eq!(told(&mut notices, "a", 1100), LINES_PER_SECOND);
-        // Nothing is forgotten before it was told of, however late that is.
+        // The count of left-out lines is kept until it is logged, however late that is.
         assert_eq!(told(&mut notices, "b", 5_000), 0);
         let mut left_out = notices.take_left_out(9_000);
         left_out.sort_unstable();

@@ -1,4 +1,4 @@
-//! What one core counts: plain numbers of its own thread, copied when somebody asks for them.
+//! The counters of one core: plain numbers of its own thread, copied when they are exported.
 
 use std::collections::HashMap;
 
@@ -11,81 +11,82 @@ use crate::{
     io::{Secured, Version},
 };
 
-/// All that a core counts. Nothing in it ever falls, but the numbers of open connections.
+/// All counters of a core. Every number only rises, except those of open connections.
 #[derive(Clone, Debug)]
 pub struct Tally {
     /// Connections accepted.
     pub opened: u64,
-    /// Connections that were not counted for their address, since too many addresses are in use.
+    /// Connections admitted without a count for their address, since the address table was full.
     pub addresses_uncounted: u64,
-    /// Connections that are open, by their entry in the application's table.
+    /// Open connections, by their entry in the application's table.
     pub open: Vec<u64>,
     /// Connections ended.
     pub ended: HashMap<Ending, u64>,
-    /// Upgrades that got another answer than 101, by reason.
+    /// Upgrade requests answered with another status than 101, by reason.
     pub rejected: HashMap<&'static str, u64>,
-    /// WebSockets opened without a subprotocol though some were asked for.
+    /// WebSockets opened without a subprotocol although the client offered some.
     pub subprotocols_unanswered: u64,
     /// Failed accepts.
     pub accept_errors: AcceptErrors,
     /// Panics caught.
     pub panics: u64,
-    /// Frames taken.
+    /// Frames received.
     pub frames_received: Frames,
-    /// Frames queued, one for each subscriber.
+    /// Frames queued for sending, once for each subscriber.
     pub frames_sent: Frames,
-    /// Payload of messages taken.
+    /// Payload bytes of messages received.
     pub payload_received: Payload,
-    /// Payload of messages queued, once for each subscriber.
+    /// Payload bytes of messages queued for sending, once for each subscriber.
     pub payload_sent: Payload,
     /// Bytes received from sockets.
     pub received_bytes: u64,
-    /// Bytes that sockets took.
+    /// Bytes that sockets accepted for sending.
     pub sent_bytes: u64,
-    /// WebSockets opened with permessage-deflate.
+    /// WebSockets opened with permessage-deflate (RFC 7692).
     pub deflate_agreed: u64,
-    /// Those of them that would have context takeover if there were memory for it.
+    /// Context takeovers that were declined for lack of memory.
     pub takeovers_declined: Takeovers,
-    /// What left compressed.
+    /// Messages sent compressed.
     pub compressed: Compressed,
     /// Messages handed to rooms.
     pub published: u64,
-    /// Messages that their rooms' homes refused.
+    /// Publications that rooms' homes refused.
     pub unpublished: Unpublished,
     /// Messages queued for subscribers.
     pub delivered: u64,
     /// Requests sent to rooms' homes.
     pub requests: Batches,
-    /// Deliveries taken from them.
+    /// Deliveries received from rooms' homes.
     pub deliveries: Batches,
-    /// Turns of the loop.
+    /// Turns of the core's loop.
     pub turns: u64,
-    /// From the receipt of a message to the last send to its subscribers on this core.
+    /// Time from the receipt of a message to the last send to its subscribers on this core.
     pub fanout: Timing,
-    /// From the receipt of a message until its publisher's core has it in the room's order.
+    /// Time from the receipt of a message until its publisher's core learns its position in the
+    /// room.
     pub publish: Timing,
-    /// From accept to 101.
+    /// Time from accept to the 101.
     pub handshake: Timing,
     /// TLS handshakes done.
     pub tls_handshakes: TlsHandshakes,
-    /// How often a TLS handshake was gone on with: what is received of one in one turn.
+    /// Steps of TLS handshakes: one for each turn in which bytes of a handshake are processed.
     pub tls_steps: u64,
-    /// From accept to the end of the TLS handshake.
+    /// Time from accept to the end of the TLS handshake.
     pub tls_handshake: Timing,
-    /// From a ping to its pong.
+    /// Time from a ping to its pong.
     pub ping: Timing,
-    /// From what wakes the core to the end of its sends.
+    /// Time from the wake of the core to the end of its sends in that turn.
     pub turn: Timing,
-    /// Payload of the messages taken.
+    /// Payload bytes of each message received.
     pub message_bytes: Sizes,
-    /// Subscribers of a message on this core.
+    /// Subscribers on this core of each message delivered.
     pub recipients: Sizes,
 }
 
 /// Frames by kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Frames {
-    /// First, or only, frames of messages of text.
+    /// First, or only, frames of text messages.
     pub text: u64,
     /// First, or only, frames of binary messages.
     pub binary: u64,
@@ -99,81 +100,81 @@ pub struct Frames {
     pub close: u64,
 }
 
-/// Bytes of messages by kind.
+/// Payload bytes of messages by kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Payload {
-    /// Of text.
+    /// Bytes of text messages.
     pub text: u64,
-    /// Of binary messages.
+    /// Bytes of binary messages.
     pub binary: u64,
 }
 
-/// Context takeovers, by whose messages would refer to earlier ones.
+/// Context takeovers (RFC 7692 section 7.1.1), by the side whose messages refer to earlier ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Takeovers {
-    /// The server's.
+    /// Of messages from the server.
     pub server: u64,
-    /// The client's.
+    /// Of messages from the client.
     pub client: u64,
 }
 
-/// What compression came to, each message once however many it is sent to.
+/// The effect of compression. Each message counts once, however many subscribers it is sent to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compressed {
-    /// Messages that left compressed.
+    /// Messages sent compressed.
     pub messages: u64,
-    /// Their payload.
+    /// Their payload bytes before compression.
     pub payload_bytes: u64,
-    /// Their frames.
+    /// The bytes of their frames, headers included.
     pub frame_bytes: u64,
 }
 
-/// Messages that rooms' homes refused, by reason.
+/// Publications that rooms' homes refused, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unpublished {
-    /// The room waited for subscribers that cannot keep up, and as much waited as may.
+    /// The room waited for slow subscribers, and its home could queue no more publications.
     pub busy: u64,
-    /// The room was no more.
+    /// The room no longer existed.
     pub room_gone: u64,
-    /// There were as many rooms as are allowed, and this would have been one more.
+    /// The server had as many rooms as it may have.
     pub too_many_rooms: u64,
 }
 
-/// Batches through mailboxes, and what was in them.
+/// Batches through mailboxes, and the items in them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Batches {
-    /// Batches.
+    /// The number of batches.
     pub batches: u64,
-    /// Requests or deliveries in them.
+    /// The number of requests or deliveries in them.
     pub items: u64,
 }
 
 /// TLS handshakes by version and kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TlsHandshakes {
-    /// TLS 1.2, with certificate.
+    /// Full handshakes of TLS 1.2.
     pub tls12_full: u64,
-    /// TLS 1.2, resumed.
+    /// Resumed handshakes of TLS 1.2.
     pub tls12_resumed: u64,
-    /// TLS 1.3, with certificate.
+    /// Full handshakes of TLS 1.3.
     pub tls13_full: u64,
-    /// TLS 1.3, resumed.
+    /// Resumed handshakes of TLS 1.3.
     pub tls13_resumed: u64,
 }
 
 /// Failed accepts by reason.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AcceptErrors {
-    /// There was no descriptor or no memory for another connection.
+    /// There was no file descriptor or no memory for another connection.
     pub descriptors: u64,
-    /// The peer gave up while it waited.
+    /// The peer gave up before it was accepted.
     pub aborted: u64,
     /// Anything else.
     pub other: u64,
 }
 
 impl Tally {
-    /// Nothing yet, with so many entries in the application's table.
+    /// All zero, for an application's table of `protocols` entries.
     pub fn new(protocols: usize) -> Self {
         Self {
             opened: 0,
@@ -214,7 +215,7 @@ impl Tally {
         }
     }
 
-    /// Adds what another core counted.
+    /// Adds the counters of another core.
     pub fn add(&mut self, other: &Self) {
         self.opened += other.opened;
         self.addresses_uncounted += other.addresses_uncounted;
@@ -261,7 +262,7 @@ impl Tally {
         self.recipients.add(&other.recipients);
     }
 
-    /// The protocol took this.
+    /// Counts an event of a connection's protocol.
     pub(crate) fn took(&mut self, event: &Event<'_>) {
         match event {
             Event::Message(message) => {
@@ -278,7 +279,7 @@ impl Tally {
         }
     }
 
-    /// A TLS handshake is done.
+    /// Counts a completed TLS handshake that took `took_ns` nanoseconds.
     pub(crate) fn secured(&mut self, secured: Secured, took_ns: u64) {
         let handshakes = &mut self.tls_handshakes;
         *match (secured.version, secured.is_resumed) {
@@ -290,13 +291,14 @@ impl Tally {
         self.tls_handshake.record(took_ns);
     }
 
-    /// A message was queued for so many connections.
+    /// Counts a message that was queued for `connections` subscribers.
     pub(crate) fn sent(&mut self, kind: Kind, payload_bytes: usize, connections: u64) {
         self.frames_sent.count(kind, connections);
         self.payload_sent.count(kind, payload_bytes, connections);
     }
 
-    /// What was owed to a WebSocket was queued.
+    /// Counts the pong and the close frame that were queued for a connection. What ends an HTTP
+    /// connection is no frame.
     pub(crate) fn transmitted(&mut self, transmitted: Transmitted, is_websocket: bool) {
         self.frames_sent.pong += u64::from(transmitted.pong);
         self.frames_sent.close += u64::from(transmitted.farewell && is_websocket);
@@ -322,7 +324,7 @@ impl Frames {
 }
 
 impl Payload {
-    /// Of all messages.
+    /// Bytes of text and binary messages together.
     pub(crate) fn bytes(&self) -> u64 {
         self.text + self.binary
     }
@@ -348,7 +350,7 @@ impl Takeovers {
 }
 
 impl Compressed {
-    /// One more message.
+    /// Counts one more message.
     pub(crate) fn count(&mut self, payload_bytes: usize, frame_bytes: usize) {
         self.messages += 1;
         self.payload_bytes += payload_bytes as u64;
@@ -363,7 +365,7 @@ impl Compressed {
 }
 
 impl Unpublished {
-    /// One more message.
+    /// Counts one more refused publication.
     pub(crate) fn count(&mut self, reason: PublishRefusal) {
         *match reason {
             PublishRefusal::Busy => &mut self.busy,
@@ -380,7 +382,7 @@ impl Unpublished {
 }
 
 impl Batches {
-    /// One more batch.
+    /// Counts one more batch.
     pub(crate) fn count(&mut self, items: usize) {
         self.batches += 1;
         self.items += items as u64;

@@ -1,4 +1,4 @@
-//! Tests of whole conversations with a client, in memory: every byte, however ciphertext is split.
+//! Tests of whole TLS conversations with a client, in memory, however the ciphertext is split.
 
 use std::{
     io::{Read, Write},
@@ -26,7 +26,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Before the first byte.
+    /// A connection before its first byte.
     fn new(version: &'static SupportedProtocolVersion) -> Self {
         let names = vec!["localhost".to_owned()];
         let signed = rcgen::generate_simple_self_signed(names).unwrap();
@@ -56,7 +56,7 @@ impl Pair {
         }
     }
 
-    /// After the handshake, whose bytes reach the server in pieces of so many.
+    /// A connection after its handshake, whose bytes reach the server in pieces of `piece_bytes`.
     fn open(version: &'static SupportedProtocolVersion, piece_bytes: usize) -> Self {
         let mut pair = Self::new(version);
         while pair.client.is_handshaking() || pair.server.is_handshaking() {
@@ -68,8 +68,8 @@ impl Pair {
         pair
     }
 
-    /// These pieces of a message of the handshake, each in a record of its own under the client's
-    /// keys, which no good client would do. The client says nothing after that.
+    /// These pieces of one handshake message, each in a record of its own under the client's keys,
+    /// as no good client would send them. The client sends nothing after that.
     fn in_records(&mut self, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
         let client = mem::replace(&mut self.client, Self::new(&TLS13).client);
         let Some(SupportedCipherSuite::Tls13(suite)) = client.negotiated_cipher_suite() else {
@@ -90,7 +90,7 @@ impl Pair {
         records.map(|record| record.unwrap().encode()).collect()
     }
 
-    /// What the client has to send.
+    /// The bytes that the client has to send.
     fn said(&mut self) -> Vec<u8> {
         let mut said = Vec::new();
         while self.client.wants_write() {
@@ -99,7 +99,7 @@ impl Pair {
         said
     }
 
-    /// The server receives this much ciphertext at once; returns what is in it.
+    /// Passes this ciphertext to the server in one receive; returns its plaintext.
     fn receive(&mut self, piece: &[u8]) -> Vec<u8> {
         match self.receive_last(piece, PeerStream::Open) {
             Opened::Plain(bytes) => self.plain[..bytes].to_vec(),
@@ -107,7 +107,7 @@ impl Pair {
         }
     }
 
-    /// The same, of a peer whose stream has come so far.
+    /// The same, with this state of the peer's stream.
     fn receive_last(&mut self, piece: &[u8], peer: PeerStream) -> Opened {
         let kept = self.server.put_kept(&mut self.wire);
         let end = kept + piece.len();
@@ -116,7 +116,8 @@ impl Pair {
             .open(&mut self.wire[..end], &mut self.plain, peer)
     }
 
-    /// The server sends what it has to, then this; returns what the client hears.
+    /// Lets the server send what it has queued and then `plain`; returns the plaintext that the
+    /// client reads.
     fn flush(&mut self, plain: &[u8]) -> Vec<u8> {
         let mut wire = mem::take(&mut self.server.unsent);
         let mut rest = plain;
@@ -129,7 +130,7 @@ impl Pair {
         while !wire.is_empty() {
             self.client.read_tls(&mut wire).unwrap();
             self.client.process_new_packets().unwrap();
-            // An error means that there is no more yet.
+            // An error means that there is no more plaintext yet.
             let _ = self.client.reader().read_to_end(&mut heard);
         }
         heard
@@ -149,14 +150,14 @@ fn bytes_in_any_pieces_are_the_same_while_this_side_speaks_and_keys_change() {
                 let sent = content(bytes);
                 pair.client.writer().write_all(&sent).unwrap();
                 if *version == TLS13 {
-                    // Answered in kind with what this side says next.
+                    // The server must answer with a key update of its own before it sends next.
                     pair.client.refresh_traffic_keys().unwrap();
                 }
                 let said = pair.said();
                 let mut heard = Vec::new();
                 for (at, piece) in said.chunks(piece_bytes).enumerate() {
                     heard.extend(pair.receive(piece));
-                    // In the middle of the peer's records, too.
+                    // The server also sends while the client's records are incomplete.
                     if at % 100 == 0 {
                         assert_eq!(pair.flush(b"meanwhile"), b"meanwhile");
                     }
@@ -170,12 +171,12 @@ fn bytes_in_any_pieces_are_the_same_while_this_side_speaks_and_keys_change() {
     }
 }
 
-/// While a part of the peer's message is kept, rustls remembers where that is.
+/// While a part of the peer's handshake message is kept, rustls holds an offset to it.
 #[test]
 fn message_of_the_handshake_in_many_records_is_put_together_while_this_side_speaks() {
     for piece_bytes in [1, 7, usize::MAX] {
         let mut pair = Pair::open(&TLS13, usize::MAX);
-        // KeyUpdate, which asks for none in return.
+        // A KeyUpdate that does not request one in return.
         let records = pair.in_records(&[&[24, 0], &[0], &[1, 0]]);
         for (at, record) in records.iter().enumerate() {
             for piece in record.chunks(piece_bytes) {
@@ -191,13 +192,13 @@ fn message_of_the_handshake_in_many_records_is_put_together_while_this_side_spea
 fn keys_are_worn_before_their_last_record_where_they_cannot_change() {
     for (version, is_worn) in [(&TLS12, true), (&TLS13, false)] {
         let mut pair = Pair::open(version, usize::MAX);
-        // All but four, by a message of four records.
+        // One message of four records uses up what is left.
         pair.server.records = RECORDS_MAX - 4;
         pair.flush(&[0; 3 * (16 << 10) + 1]);
         assert!(!pair.server.is_worn());
         pair.flush(&[0]);
         assert_eq!(pair.server.is_worn(), is_worn);
-        // What still waits can be said.
+        // What is queued can still be sent.
         assert_eq!(pair.flush(b"the end"), b"the end");
     }
 }
@@ -220,7 +221,8 @@ fn end_is_said_once_and_nothing_after_it() {
     }
 }
 
-/// A handshake costs what its peer does not pay: none is begun with one that cannot finish it.
+/// A handshake costs the server more than the peer, so none is begun with a peer that cannot finish
+/// it.
 #[test]
 fn hello_of_a_peer_that_has_gone_is_not_answered() {
     for version in VERSIONS {
@@ -234,7 +236,8 @@ fn hello_of_a_peer_that_has_gone_is_not_answered() {
     }
 }
 
-/// After the server's answer a peer may have said all that it has to; unless it is gone altogether.
+/// After the server's answer the peer may send its last bytes and end its stream, and the handshake
+/// still completes, unless the connection is broken.
 #[test]
 fn handshake_goes_on_with_the_last_that_a_peer_has_said() {
     for version in VERSIONS {
@@ -268,7 +271,7 @@ fn receive_after_one_of_short_records_brings_only_so_many_of_them() {
             assert_eq!(pair.receive(&said).len(), count * bytes);
             said.len()
         };
-        // So many do not matter.
+        // Up to this many records do not reduce the next receive.
         messages(&mut pair, RECORDS_PER_RECEIVE, 1);
         let before = pair.server.receive_bytes();
         assert!(before > 64 << 10);
@@ -277,7 +280,7 @@ fn receive_after_one_of_short_records_brings_only_so_many_of_them() {
             pair.server.receive_bytes(),
             (bytes / 5).max(RECEIVE_BYTES_MIN)
         );
-        // Long ones may come as before, soon.
+        // After a few receives of long records, receives are as large as before.
         for _ in 0..7 {
             messages(&mut pair, 1, 10_000);
         }
