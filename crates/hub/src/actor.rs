@@ -1,4 +1,5 @@
-//! The home core's actor: takes batches of requests, applies them in order, sends what follows.
+//! The home core's actor: receives batches of requests, applies them in order, sends the
+//! deliveries.
 
 use flume::{Receiver, Sender, TrySendError};
 
@@ -7,15 +8,15 @@ use crate::{
     rooms::Rooms,
 };
 
-/// How many requests one turn applies before deliveries leave and others get the core. Enough for
-/// a batch to be worth its wake, small enough to take well under a millisecond.
+/// Most requests that one turn applies before deliveries are sent and other tasks get the core.
+/// They are enough to make a wake worthwhile, and few enough to take well under a millisecond.
 const REQUESTS_PER_TURN: usize = 1024;
 
 /// Runs the rooms of one home core until every sender of `requests` is gone.
 ///
-/// `deliveries[n]` is the mailbox of core `n`. A full one is awaited: that core is behind, and
-/// the rooms of this home go at its pace until it has caught up. `turn_over` is awaited after
-/// each turn that leaves something to do; it lets the core's other tasks run.
+/// `deliveries[n]` is the mailbox of core `n`. The actor waits for a full one: that core is behind,
+/// and all rooms of this home slow down to its pace until it has caught up. `turn_over` is awaited
+/// after each turn that leaves work to do; it lets the core's other tasks run.
 pub async fn run(
     mut rooms: Rooms,
     requests: Receiver<Vec<Request>>,
@@ -37,8 +38,8 @@ pub async fn run(
     }
 }
 
-/// Applies the rest of a batch and those behind it, as many requests as one turn may. Returns
-/// whether there may be more.
+/// Applies the rest of `batch` and the batches behind it, at most [`REQUESTS_PER_TURN`] requests.
+/// Returns whether more may be left.
 fn apply_some(
     rooms: &mut Rooms,
     batch: &mut std::vec::IntoIter<Request>,
@@ -58,8 +59,8 @@ fn apply_some(
     true
 }
 
-/// Sends each core its batch; cores that have room first, so that a full one holds up nobody but
-/// this home's next turn.
+/// Sends each core its batch. Cores with room in their mailbox come first, so that a full one
+/// delays only the next turn of this home.
 async fn send_all(rooms: &mut Rooms, deliveries: &[Sender<Vec<Delivery>>]) {
     let mut full = Vec::new();
     for (core, mailbox) in (0u16..).map(CoreId).zip(deliveries) {
@@ -72,7 +73,7 @@ async fn send_all(rooms: &mut Rooms, deliveries: &[Sender<Vec<Delivery>>]) {
         }
     }
     for (mailbox, batch) in full {
-        // An error means that the core has stopped: it has no subscribers to tell.
+        // An error means that the core has stopped, and then it has no subscribers to deliver to.
         let _ = mailbox.send_async(batch).await;
     }
 }

@@ -1,12 +1,12 @@
-//! How many rooms there may be on all cores together.
+//! The bound on rooms, over all cores.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// How many rooms there may be on all cores together, kept logs of former rooms included. Shared by
-/// their homes; touched only when a room is made or its log is forgotten.
+/// Bounds the rooms of all cores together, including the kept logs of former rooms. All homes share
+/// it; it changes only when a room is made or its log is dropped.
 #[derive(Debug)]
 pub struct RoomBudget {
     rooms: AtomicUsize,
@@ -14,7 +14,7 @@ pub struct RoomBudget {
 }
 
 impl RoomBudget {
-    /// A budget of `rooms_max` rooms in all.
+    /// A budget of `rooms_max` rooms over all cores.
     pub fn new(rooms_max: usize) -> Arc<Self> {
         Arc::new(Self {
             rooms: AtomicUsize::new(0),
@@ -22,12 +22,12 @@ impl RoomBudget {
         })
     }
 
-    /// How many rooms and kept logs there are now.
+    /// The number of rooms and kept logs now.
     pub fn rooms(&self) -> usize {
         self.rooms.load(Ordering::Relaxed)
     }
 
-    /// Allows so many from now on. Rooms that are there stay, even if they are more.
+    /// Sets a new bound. Existing rooms stay, even if they exceed it.
     pub fn allow(&self, rooms_max: usize) {
         self.rooms_max.store(rooms_max, Ordering::Relaxed);
     }

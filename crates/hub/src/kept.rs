@@ -1,29 +1,30 @@
-//! Logs of rooms that were reaped: kept for a time, so that a room made again goes on where it was.
+//! Logs of reaped rooms, kept for a time so that a room made again continues its epoch and offsets.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{log::Log, name::RoomName};
 
-/// When a log was put here, and a number that tells apart those of one moment.
+/// When a log was put here, and a number that distinguishes logs put here in the same millisecond.
 type Place = (u64, u64);
 
-/// The kept logs of one home. Each has its place in the budget of rooms, which bounds them.
+/// The kept logs of one home. Each takes a place in the budget of rooms, which bounds their number.
 #[derive(Default)]
 pub(crate) struct KeptLogs {
     logs: HashMap<RoomName, (Log, Place)>,
-    /// The same rooms, the longest kept first.
+    /// The same logs, oldest first.
     oldest: BTreeMap<Place, RoomName>,
-    /// How many have been put here.
+    /// The number of logs put here so far.
     put: u64,
 }
 
 impl KeptLogs {
-    /// How many logs are kept.
+    /// The number of kept logs.
     pub(crate) fn len(&self) -> usize {
         self.logs.len()
     }
 
-    /// Keeps the log of a room that is reaped now, in milliseconds since the process started.
+    /// Keeps the log of a room that is reaped at `now_ms`, in milliseconds since the process
+    /// started.
     pub(crate) fn put(&mut self, name: RoomName, log: Log, now_ms: u64) {
         self.put += 1;
         let place = (now_ms, self.put);
@@ -31,20 +32,21 @@ impl KeptLogs {
         self.logs.insert(name, (log, place));
     }
 
-    /// Takes out the log of a room that is made again.
+    /// Removes and returns the log of a room that is made again.
     pub(crate) fn take(&mut self, name: &RoomName) -> Option<Log> {
         let (log, place) = self.logs.remove(name)?;
         self.oldest.remove(&place);
         Some(log)
     }
 
-    /// Drops the log that has been kept longest, if there is one.
+    /// Drops the log that has been kept longest; returns whether there was one.
     pub(crate) fn drop_oldest(&mut self) -> bool {
         let oldest = self.oldest.pop_first();
         oldest.is_some_and(|(_, name)| self.logs.remove(&name).is_some())
     }
 
-    /// As [`drop_oldest`](Self::drop_oldest), if it has been kept for `ttl_ms` or longer.
+    /// Drops the log that has been kept longest, if that was for `ttl_ms` milliseconds or longer;
+    /// returns whether there was one.
     pub(crate) fn drop_expired(&mut self, now_ms: u64, ttl_ms: u64) -> bool {
         let oldest = self.oldest.first_key_value();
         let is_due = oldest.is_some_and(|((since, _), _)| now_ms.saturating_sub(*since) >= ttl_ms);

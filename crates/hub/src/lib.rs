@@ -12,20 +12,20 @@
 //!                                                                (bounded)    unpublished, lost
 //! ```
 //!
-//! A room lives on one core, its *home*: a hash of its name says which. The home alone gives the
-//! room's messages their offsets, so a room has one order; all that a home tells another core
-//! travels through one first-in-first-out mailbox, so a join's answer and the messages after it
-//! cannot cross, and a publication is acknowledged behind the message itself.
+//! A room lives on one core, its *home*, which follows from a hash of its name. Only the home gives
+//! the room's messages their offsets, so a room has one order. Everything that a home sends to
+//! another core travels through one first-in-first-out mailbox. So a join's answer always precedes
+//! the messages after it, and an acknowledgement always follows the message itself.
 //!
-//! Each join and publication carries a ticket and is answered once. A room's epoch and offsets are
-//! its log's, which may be kept for a time when the room is empty and gone.
+//! Each join and each publication carries a ticket and is answered once. A room's epoch and offsets
+//! belong to its log, which may be kept for a time after the empty room is reaped.
 //!
 //! *Never* here: sockets, spawning, clocks, randomness, frames. Payloads are opaque bytes. The
-//! actor's loop is a future that somebody else spawns; time and epochs are arguments.
+//! actor's loop is a future that the runtime spawns; time and epochs are arguments.
 //!
-//! *Waiting has no circle:* whoever has requests may wait for a home's mailbox; a home may wait
-//! for a core's delivery mailbox; whoever drains deliveries never waits for either. A core that is
-//! behind with one large room holds that room, and its home need not wait for it.
+//! *Waiting has no cycle:* a sender of requests may wait for a home's mailbox, and a home may wait
+//! for a core's delivery mailbox, but the receiver of deliveries never waits for either. A core
+//! that is behind with one large room holds that room, so its home need not wait for the core.
 
 mod actor;
 mod budget;

@@ -1,32 +1,34 @@
-//! The order of one room: which offset each message has, and under which epoch.
+//! The order of one room: the offset of each message, and the epoch of the offsets.
 //!
-//! Handing out offsets and counting them are two steps. [`Log::propose`] writes the next offsets
-//! into an envelope and changes nothing; [`Log::apply`] alone moves the top, and only for an
-//! envelope that continues the log. Whoever orders alone calls both at once; between nodes a
-//! network may stand between them.
+//! Assigning offsets and counting them are two steps. [`Log::propose`] writes the next offsets into
+//! an envelope and changes nothing. Only [`Log::apply`] moves the top, and only for an envelope
+//! that continues the log. On a single node the home calls both at once; between nodes a network
+//! may lie between the two.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// One life of a log, drawn at random: (epoch, offset) never names two messages. It changes only
-/// when the log is lost, so that a position from before is recognised as one of another life.
+/// One lifetime of a log, drawn at random, so that (epoch, offset) never names two messages. It
+/// changes only when the log is lost; a position from before then shows by its epoch that it is
+/// stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);
 
 /// A place in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// Which life of the log.
+    /// The lifetime of the log that the offset belongs to.
     pub epoch: Epoch,
-    /// The offset of a message, from 1; 0 stands before the first.
+    /// The offset of a message, from 1; 0 is the place before the first message.
     pub offset: u64,
 }
 
-/// A message as a log holds it. Nothing in it has a meaning in one process only.
+/// A message as a log holds it. Nothing in it depends on the process, so another node can read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// One byte that belongs to the payload (which kind of message it is), opaque to the hub.
+    /// One byte beside the payload, opaque to the hub. The runtime stores the kind of message in
+    /// it.
     pub tag: u8,
     /// The payload, opaque to the hub and shared by all cores that deliver it.
     pub payload: Bytes,
@@ -35,24 +37,24 @@ pub struct Record {
 /// Messages with consecutive offsets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// The epoch of the log that it continues.
+    /// The epoch of the log that the envelope continues.
     pub epoch: Epoch,
-    /// The offset of the first record. If there are no records, the offset that the next one gets.
+    /// The offset of the first record. Without records, the offset that the next one will get.
     pub first: u64,
     /// The messages, in the order of their offsets.
     pub records: Arc<[Record]>,
 }
 
-/// Why an envelope does not continue a log. The log is as it was.
+/// Why an envelope does not continue a log, which stays unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotNext {
-    /// It was made for another life of the log.
+    /// The envelope was made for another epoch of the log.
     #[error("the envelope belongs to another epoch")]
     OtherEpoch,
-    /// It begins at an offset that the log has given to another message.
+    /// The envelope begins at an offset that the log has given to another message.
     #[error("the envelope begins at an offset that is taken")]
     Taken,
-    /// It begins above the next offset: messages between are missing.
+    /// The envelope begins above the next offset: the messages between are missing.
     #[error("messages between the log and the envelope are missing")]
     Gap,
 }
@@ -70,7 +72,7 @@ impl Log {
         Self { epoch, top: 0 }
     }
 
-    /// The position of the latest message; offset 0 if there has been none.
+    /// The position of the latest message; its offset is 0 if there is none.
     pub fn top(&self) -> Position {
         Position {
             epoch: self.epoch,
@@ -78,8 +80,8 @@ impl Log {
         }
     }
 
-    /// Gives these messages the next offsets in an envelope. The log itself does not change: until
-    /// the envelope is applied another may be proposed with the same offsets, and only one of them
+    /// Gives these messages the next offsets in an envelope. The log itself stays unchanged: until
+    /// the envelope is applied, another may be proposed with the same offsets, and only one of them
     /// will continue the log.
     pub fn propose(&self, records: Arc<[Record]>) -> Envelope {
         Envelope {
@@ -89,7 +91,10 @@ impl Log {
         }
     }
 
-    /// Takes the envelope's messages into the log, if it continues the log.
+    /// Adds the envelope's messages to the log.
+    ///
+    /// # Errors
+    /// [`NotNext`] if the envelope does not continue the log, which then stays unchanged.
     pub fn apply(&mut self, envelope: &Envelope) -> Result<(), NotNext> {
         if envelope.epoch != self.epoch {
             return Err(NotNext::OtherEpoch);

@@ -1,7 +1,7 @@
 //! What travels between cores: requests to a room's home, deliveries to its subscribers' cores.
 //!
-//! Both travel as `Vec` batches through bounded flume channels, so that a sleeping core is woken
-//! once for a turn's work and not once for each message.
+//! Both travel in batches (`Vec`) through bounded flume channels, so that a sleeping core is woken
+//! once for the work of a turn and not once for each message.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ impl CoreId {
     }
 }
 
-/// A connection: its core, and a token that only that core can read. Tokens are never used again,
-/// so that a late delivery meets nobody rather than a newer connection.
+/// A connection: its core, and a token that only that core can read. Tokens are never reused, so
+/// that a late delivery finds no connection rather than a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId {
     /// The core whose connection this is.
@@ -35,22 +35,22 @@ pub struct ConnectionId {
     pub token: u64,
 }
 
-/// One incarnation of a room: its home core and the home's token for it. A room that was reaped
-/// and is made again has another id.
+/// One lifetime of a room: its home core and the home's token for it. A room that was reaped and is
+/// made again has another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RoomId {
     /// The core that orders this room's messages.
     pub home: CoreId,
-    /// Read only by that core.
+    /// Opaque to all cores but the home.
     pub token: u64,
 }
 
-/// Chosen by whoever asks, and part of the answer: what the answer is to. Opaque to the hub.
+/// Identifies a request in its answer. The requester chooses it; it is opaque to the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u64);
 
-/// One number for each message of a run, as its publisher gave it: opaque to the hub and without
-/// a meaning beyond the process.
+/// One number for each message of a run, as its publisher gave it. It is opaque to the hub, and
+/// meaningless outside the process.
 pub type Stamps = SmallVec<[u64; 1]>;
 
 /// The room that a publication is for.
@@ -58,7 +58,7 @@ pub type Stamps = SmallVec<[u64; 1]>;
 pub enum Target {
     /// The room as a join's answer named it.
     Room(RoomId),
-    /// The room of this name, made if it is not there: for publishers that have not joined it.
+    /// The room of this name, made if it does not exist: for publishers that have not joined it.
     Name(RoomName),
 }
 
@@ -67,73 +67,75 @@ pub enum Target {
 pub enum Request {
     /// Subscribe `subscriber`; answered by [`Delivery::Joined`] or [`Delivery::Refused`].
     Join {
-        /// The room, made if it is not there.
+        /// The room, made if it does not exist.
         name: RoomName,
-        /// Who is told.
+        /// The connection that the answer is for.
         subscriber: ConnectionId,
-        /// What the answer is known by.
+        /// The ticket that the answer will carry.
         ticket: Ticket,
     },
-    /// One subscriber of `core` is gone. Not answered.
+    /// `core` has one subscriber fewer. There is no answer.
     Leave {
-        /// The room as the join's answer named it.
+        /// The room as [`Delivery::Joined`] named it.
         room: RoomId,
         /// The core that has one subscriber fewer.
         core: CoreId,
     },
-    /// Give the record the room's next offset and deliver it to all subscribers; answered once, by
-    /// [`Delivery::Published`] or [`Delivery::Unpublished`].
+    /// Give the record the room's next offset and deliver it to all subscribers. The answer, once,
+    /// is [`Delivery::Published`] or [`Delivery::Unpublished`].
     Publish {
         /// The room.
         to: Target,
-        /// Whom the answer is for.
+        /// The connection that the answer is for.
         publisher: ConnectionId,
-        /// What the answer is known by.
+        /// The ticket that the answer will carry.
         ticket: Ticket,
-        /// A number that travels with the message and its answer.
+        /// A number that travels with the message and with its answer.
         stamp: u64,
-        /// What is delivered.
+        /// The message to deliver.
         record: Record,
     },
-    /// `core` cannot keep up with the room: its publications wait at its home, in order, until no
-    /// core holds it any more. Joins and leaves go on, and so do other rooms. A core without
-    /// subscribers there holds nothing: with its last one it lets go of the room. Not answered.
+    /// `core` cannot keep up with the room. The room's publications wait at its home, in order,
+    /// until no core holds the room any more; its joins and leaves continue, and so do other rooms.
+    /// A core without subscribers in the room cannot hold it: with its last subscriber it resumes
+    /// the room. There is no answer.
     Hold {
-        /// The room as the join's answer named it.
+        /// The room as [`Delivery::Joined`] named it.
         room: RoomId,
         /// The core that holds it.
         core: CoreId,
     },
-    /// `core` has caught up with the room. Not answered.
+    /// `core` has caught up with the room and holds it no longer. There is no answer.
     Resume {
-        /// The room as the join's answer named it.
+        /// The room as [`Delivery::Joined`] named it.
         room: RoomId,
-        /// The core that lets go of it.
+        /// The core that held it.
         core: CoreId,
     },
-    /// The room's log is lost. All its subscribers are told and forgotten, and when it is made again
-    /// it has another epoch.
+    /// The room's log is lost. All its subscribers are informed and dropped, and the room has
+    /// another epoch when it is made again.
     Lose {
         /// The room.
         name: RoomName,
-        /// What its subscribers are told.
+        /// The reason that subscribers are given.
         reason: LossReason,
     },
-    /// Tell an operator which rooms stand out.
+    /// Report the rooms with the most subscribers and the most messages to an operator.
     Look {
-        /// How many of each kind.
+        /// The number of rooms of each kind.
         top: usize,
-        /// Where the answer goes; one that finds no room there is lost.
+        /// The channel for the answer, which is dropped if the channel is full.
         reply: Sender<RoomView>,
     },
-    /// Time has come to this; empty rooms whose time is over are reaped, a bounded number at once.
+    /// The current time. Rooms that have been empty for long enough are reaped, a bounded number at
+    /// once.
     Sweep {
         /// Milliseconds since the process started.
         now_ms: u64,
-        /// For how long a room without subscribers and publications is kept, in milliseconds.
+        /// How long a room without subscribers and publications is kept, in milliseconds.
         idle_ms: u64,
-        /// For how long a reaped room's log is kept after that, in milliseconds. Until then a room
-        /// that is made again under the name goes on with the same epoch and offsets.
+        /// How long the log of a reaped room is kept after that, in milliseconds. A room that is
+        /// made again under the name within this time continues with the same epoch and offsets.
         position_ttl_ms: u64,
     },
 }
@@ -141,26 +143,26 @@ pub enum Request {
 /// From a room's home to a core with subscribers or publishers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// The join was ordered: `subscriber` has every message after `position`.
+    /// The join was ordered: `subscriber` receives every message after `position`.
     Joined {
-        /// Whose join this answers.
+        /// The connection whose join this answers.
         subscriber: ConnectionId,
         /// The ticket of the join.
         ticket: Ticket,
         /// The room's id, for leaving and publishing.
         room: RoomId,
-        /// Its name, as it was asked for.
+        /// The room's name, as the join named it.
         name: RoomName,
         /// The position of the room's latest message before the join.
         position: Position,
     },
     /// The join was refused.
     Refused {
-        /// Whose join this answers.
+        /// The connection whose join this answers.
         subscriber: ConnectionId,
         /// The ticket of the join.
         ticket: Ticket,
-        /// Why.
+        /// The reason of the refusal.
         reason: JoinRefusal,
     },
     /// Messages of a room with consecutive offsets, for every subscriber on the receiving core.
@@ -169,40 +171,40 @@ pub enum Delivery {
         room: RoomId,
         /// The offset of the first record.
         first: u64,
-        /// The messages; never none.
+        /// The messages, at least one.
         records: Arc<[Record]>,
-        /// What their publishers gave with them, one for each.
+        /// The stamps that the publishers gave, one for each message.
         stamps: Stamps,
     },
-    /// The publication was ordered. If the publisher's core has subscribers, the message itself has
-    /// come before this.
+    /// The publication was ordered. If the publisher's core has subscribers in the room, it
+    /// receives the message itself before this.
     Published {
-        /// Whose publication this answers.
+        /// The connection whose publication this answers.
         publisher: ConnectionId,
         /// The ticket of the publication.
         ticket: Ticket,
-        /// The room that has it.
+        /// The room that the message was ordered in.
         room: RoomId,
         /// The message's position.
         position: Position,
         /// The stamp of the publication.
         stamp: u64,
     },
-    /// The publication was refused: it is delivered to nobody.
+    /// The publication was refused and is delivered to nobody.
     Unpublished {
-        /// Whose publication this answers.
+        /// The connection whose publication this answers.
         publisher: ConnectionId,
         /// The ticket of the publication.
         ticket: Ticket,
-        /// Why.
+        /// The reason of the refusal.
         reason: PublishRefusal,
     },
-    /// The room is no more, for all its subscribers on the receiving core: none of them has to leave
-    /// it, and nothing more comes of it.
+    /// The room is lost, for all its subscribers on the receiving core: none of them has to leave
+    /// it, and no further delivery of this room follows.
     Lost {
         /// The room.
         room: RoomId,
-        /// What became of it.
+        /// How its log was lost.
         reason: LossReason,
     },
 }
@@ -210,7 +212,7 @@ pub enum Delivery {
 /// Why a join is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinRefusal {
-    /// There are as many rooms as are allowed, and this would be one more.
+    /// The server has as many rooms as it may have, and the room does not exist.
     #[error("the server has as many rooms as it may have")]
     TooManyRooms,
 }
@@ -218,13 +220,13 @@ pub enum JoinRefusal {
 /// Why a publication is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishRefusal {
-    /// The room was reaped or lost since the publisher was told of it.
+    /// The room was reaped or lost after the publisher learned its id.
     #[error("the room is no more")]
     RoomGone,
-    /// There are as many rooms as are allowed, and this would be one more.
+    /// The server has as many rooms as it may have, and the room does not exist.
     #[error("the server has as many rooms as it may have")]
     TooManyRooms,
-    /// The room waits for subscribers that cannot keep up, and as much waits as may.
+    /// The room waits for slow subscribers, and its home can queue no more publications.
     #[error("the room's subscribers cannot keep up, and no more may wait for them")]
     Busy,
 }
@@ -232,10 +234,10 @@ pub enum PublishRefusal {
 /// How a room's log was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LossReason {
-    /// Messages that subscribers have not had can no longer be found.
+    /// Messages that subscribers have not received can no longer be found.
     #[error("messages of the room are missing")]
     Gap,
-    /// Messages that had their offsets are no longer in the log, which would give them again.
+    /// The latest messages are missing from the log, so that it would give their offsets again.
     #[error("the end of the room's log is lost")]
     Cut,
 }

@@ -1,4 +1,4 @@
-//! The name of a room, checked once where it enters.
+//! The name of a room, validated once where it enters.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
@@ -13,28 +13,31 @@ pub const ROOM_NAME_BYTES_MAX: usize = 255;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomName(Arc<str>);
 
-/// Why a text is no room name.
+/// Why a text is not a room name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing is left of it.
+    /// The name is empty.
     #[error("a room's name must not be empty")]
     Empty,
-    /// It is longer than [`ROOM_NAME_BYTES_MAX`].
+    /// The name is longer than [`ROOM_NAME_BYTES_MAX`].
     #[error("a room's name has at most 255 bytes")]
     TooLong,
-    /// A `%` that two hexadecimal digits do not follow.
+    /// A `%` is not followed by two hexadecimal digits.
     #[error("a room's name has a % that is not followed by two hexadecimal digits")]
     BadEscape,
-    /// The decoded bytes are not UTF-8.
+    /// The percent-decoded bytes are not UTF-8.
     #[error("a room's name must be UTF-8 once percent-decoded")]
     NotUtf8,
-    /// It holds `/` or a control character.
+    /// The name contains `/` or a control character.
     #[error("a room's name must not hold control characters or a slash")]
     ForbiddenCharacter,
 }
 
 impl RoomName {
-    /// Checks a name as it stands, without decoding.
+    /// Validates a name as it stands, without percent-decoding.
+    ///
+    /// # Errors
+    /// The first rule that the name breaks.
     pub fn new(name: &str) -> Result<Self, NameError> {
         match name {
             "" => Err(NameError::Empty),
@@ -46,13 +49,16 @@ impl RoomName {
         }
     }
 
-    /// A room of the server's own, which no name from outside can mean.
+    /// A room of the server itself, under a name that no client can request.
     pub fn reserved(name: &str) -> Self {
         Self(format!("/{name}").into())
     }
 
     /// Decodes one segment of a request's path (RFC 3986 section 2.1), once: `%2541` is the name
     /// `%41`.
+    ///
+    /// # Errors
+    /// The first rule that the segment breaks.
     pub fn from_path_segment(segment: &str) -> Result<Self, NameError> {
         let well_formed = segment.split('%').skip(1).all(|rest| {
             let digits = rest.as_bytes();

@@ -1,4 +1,4 @@
-//! One room, as its home knows it: its log, and the cores that have subscribers.
+//! One room as its home sees it: its log, and the cores that have subscribers.
 
 use slotmap::new_key_type;
 use smallvec::SmallVec;
@@ -14,32 +14,33 @@ new_key_type! {
 pub(crate) struct Room {
     pub(crate) name: RoomName,
     pub(crate) log: Log,
-    /// The offset of the latest message when an operator last looked.
+    /// The offset of the latest message when an operator last asked.
     offset_seen: u64,
     /// Cores with subscribers.
     pub(crate) shares: SmallVec<[Share; 2]>,
-    /// Since when it has had neither subscriber nor publication, in milliseconds; meaningless while
-    /// there is a subscriber.
+    /// When it last became unused, without subscribers and publications, in milliseconds since the
+    /// process started; meaningless while it has subscribers.
     pub(crate) idle_since_ms: u64,
-    /// Whether it waits for its time to be reaped: at most once, however often it empties.
+    /// Whether it is in the queue for reaping. It is there at most once, however often it empties.
     pub(crate) awaits_reaping: bool,
-    /// The slot of its run of this turn, if it has one.
+    /// The slot of its open run in this turn, if it has one.
     pub(crate) run: Option<usize>,
-    /// There while a core holds the room, and until what waited meanwhile has been ordered.
+    /// Publications that wait. It exists while a core holds the room, and until all that waited are
+    /// ordered.
     pub(crate) backlog: Option<Box<Backlog>>,
 }
 
-/// One core's share of a room.
+/// The subscribers of a room on one core.
 pub(crate) struct Share {
     pub(crate) core: CoreId,
-    /// Whether it holds the room.
+    /// Whether the core holds the room.
     holds: bool,
-    /// How many subscribers it has (never 0).
+    /// The number of subscribers, at least 1.
     subscribers: u32,
 }
 
 impl Room {
-    /// A room that nobody has joined.
+    /// A room without subscribers.
     pub(crate) fn new(name: RoomName, log: Log, now_ms: u64) -> Self {
         Self {
             name,
@@ -57,7 +58,7 @@ impl Room {
         self.shares.iter_mut().find(|share| share.core == core)
     }
 
-    /// The core has one subscriber more.
+    /// Counts one subscriber more on this core.
     pub(crate) fn join(&mut self, core: CoreId) {
         match self.share(core) {
             Some(share) => share.subscribers += 1,
@@ -69,7 +70,8 @@ impl Room {
         }
     }
 
-    /// The core has one subscriber fewer, if it has any. With its last it lets go of the room.
+    /// Counts one subscriber fewer on this core, if it has any. With its last one it stops holding
+    /// the room.
     pub(crate) fn leave(&mut self, core: CoreId) {
         if let Some(at) = self.shares.iter().position(|share| share.core == core) {
             self.shares[at].subscribers -= 1;
@@ -79,7 +81,7 @@ impl Room {
         }
     }
 
-    /// The core holds the room from now on, or no longer. One without subscribers cannot.
+    /// Records whether the core holds the room. A core without subscribers cannot hold it.
     pub(crate) fn set_held(&mut self, core: CoreId, holds: bool) {
         if let Some(share) = self.share(core) {
             share.holds = holds;
@@ -91,12 +93,12 @@ impl Room {
         self.shares.iter().any(|share| share.holds)
     }
 
-    /// Whether it may be reaped when it has been idle for long enough.
+    /// Whether the room may be reaped once it has been idle for long enough.
     pub(crate) fn is_unused(&self) -> bool {
         self.shares.is_empty() && self.backlog.is_none()
     }
 
-    /// What an operator sees of it.
+    /// The room as an operator sees it.
     pub(crate) fn look(&mut self, home: u16) -> Seen {
         let messages = self.log.top().offset;
         let messages_before = std::mem::replace(&mut self.offset_seen, messages);

@@ -1,8 +1,8 @@
-//! The rooms of one home core: which there are, what each request changes, what cores are told.
+//! The rooms of one home core: the effect of each request, and the deliveries that follow from it.
 //!
-//! Pure and synchronous: requests in, deliveries out. Publications of one turn to one room are
-//! gathered in a run and ordered together, before any other request sees their room and at the
-//! latest when deliveries are taken. Those of a room that a core holds wait in its backlog.
+//! Pure and synchronous: requests in, deliveries out. The publications of one turn to one room are
+//! gathered in a run and ordered together, before any other request sees the room, and at the
+//! latest when deliveries are taken. Publications of a held room wait in its backlog.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -25,11 +25,11 @@ use crate::{
     view::{LOOKED_AT_MAX, RoomView},
 };
 
-/// How many empty rooms one sweep looks at, and how many kept logs it forgets, so that it takes a
-/// home well under a millisecond. The rest has its turn in the next.
+/// Most empty rooms that one sweep examines, and most kept logs that it drops, so that it takes a
+/// home well under a millisecond. The next sweep continues with the rest.
 const REAPED_PER_SWEEP: usize = 1024;
 
-/// How many publications that waited for held rooms are ordered in one turn.
+/// Most publications of backlogs that are ordered in one turn.
 const RELEASED_PER_TURN: usize = 1024;
 
 /// The rooms whose home is one core.
@@ -38,30 +38,30 @@ pub struct Rooms {
     rooms: SlotMap<RoomKey, Room>,
     by_name: HashMap<RoomName, RoomKey>,
     kept: KeptLogs,
-    /// Rooms that became empty, and since when. Some have subscribers again, some have been empty
-    /// only since later: looked at when their turn comes, so that a room that empties often may
-    /// be reaped up to one idle time late.
+    /// Rooms that became empty, and when. Since then some may have gained subscribers or emptied
+    /// again. Each is examined only when its turn comes, so a room that empties often may be reaped
+    /// up to one idle time late.
     emptied: VecDeque<(RoomKey, u64)>,
     /// This turn's publications.
     runs: OpenRuns,
-    /// Rooms that nobody holds any more and whose backlog is being ordered.
+    /// Rooms that are no longer held, whose backlogs are being ordered.
     released: VecDeque<RoomKey>,
-    /// Bytes of all backlogs.
+    /// Bytes of all backlogs together.
     waiting_bytes: usize,
     waiting_bytes_max: usize,
     now_ms: u64,
-    /// When an operator last looked.
+    /// When an operator last asked, in milliseconds since the process started.
     looked_ms: u64,
     budget: Arc<RoomBudget>,
     epochs: Box<dyn FnMut() -> Epoch>,
-    /// Deliveries not yet taken, by the core they are for.
+    /// Deliveries that are not yet taken, by the receiving core.
     outgoing: Vec<Vec<Delivery>>,
 }
 
 impl Rooms {
-    /// The rooms of `home`, one of `cores` cores. Publications that wait for held rooms take at most
-    /// `waiting_bytes_max`, each with `size_of::<Request>()` beside its payload; `epochs` yields the
-    /// random epoch of each new log.
+    /// The rooms of `home`, which is one of `cores` cores. All backlogs together take at most
+    /// `waiting_bytes_max` bytes; each publication counts its payload and `size_of::<Request>()`.
+    /// `epochs` yields the random epoch of each new log.
     pub fn new(
         home: CoreId,
         cores: usize,
@@ -87,7 +87,7 @@ impl Rooms {
         }
     }
 
-    /// Carries out one request; what it causes waits in [`take_outgoing`](Self::take_outgoing).
+    /// Applies one request. Its deliveries wait until [`take_outgoing`](Self::take_outgoing).
     pub fn apply(&mut self, request: Request) {
         match request {
             Request::Join {
@@ -123,8 +123,8 @@ impl Rooms {
         }
     }
 
-    /// Orders publications that waited for rooms which nobody holds any more, up to 1,024 of them.
-    /// Returns whether more are left: they are another turn's.
+    /// Orders publications from the backlogs of rooms that are no longer held, up to 1,024 of them.
+    /// Returns whether more are left for another turn.
     pub fn order_released(&mut self) -> bool {
         let mut left = RELEASED_PER_TURN;
         while left > 0
@@ -135,28 +135,29 @@ impl Rooms {
         !self.released.is_empty()
     }
 
-    /// Takes the deliveries for `core`, oldest first, once this turn's publications are ordered.
+    /// Orders this turn's publications and then takes the deliveries for `core`, oldest first.
     pub fn take_outgoing(&mut self, core: CoreId) -> Vec<Delivery> {
         self.close_runs();
         std::mem::take(&mut self.outgoing[core.index()])
     }
 
-    /// How many rooms have their home here, without kept logs.
+    /// The number of rooms whose home is here, without kept logs.
     pub fn len(&self) -> usize {
         self.rooms.len()
     }
 
-    /// Whether a room of this name has its home here.
+    /// Whether a room of this name exists here.
     pub fn contains(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
     }
 
-    /// Whether no room has its home here.
+    /// Whether no room exists here.
     pub fn is_empty(&self) -> bool {
         self.rooms.is_empty()
     }
 
-    /// Bytes of publications that wait for held rooms.
+    /// Bytes of all backlogs together, each publication with its payload and
+    /// `size_of::<Request>()`.
     pub fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
     }
@@ -185,8 +186,8 @@ impl Rooms {
         self.deliver(core, joined);
     }
 
-    /// The room of this name. It is made if there is a place for it in the budget: its own, if its
-    /// log was kept, or a new one, or that of the log that has been kept longest.
+    /// Finds the room of this name, or makes it if the budget has a place for it. Its own kept log
+    /// already has one; otherwise it takes a free place, or that of the oldest kept log.
     fn find_or_make(&mut self, name: RoomName) -> Option<RoomKey> {
         if let Some(key) = self.by_name.get(&name) {
             return Some(*key);
@@ -268,7 +269,7 @@ impl Rooms {
         }
     }
 
-    /// Has the room's backlog ordered if there is one and nobody holds the room.
+    /// Queues the room's backlog for ordering, if it has one and no core holds the room.
     fn release(&mut self, key: RoomKey) {
         let room = &mut self.rooms[key];
         if room.is_held() {
@@ -283,8 +284,8 @@ impl Rooms {
         }
     }
 
-    /// Orders one run of a released room's backlog, at most `most` publications; returns how many. A
-    /// room that was lost or is held again since it was released is passed over.
+    /// Orders one run of a released room's backlog, at most `most` publications; returns how many.
+    /// Skips a room that was lost or held again after its release.
     fn order_backlog(&mut self, key: RoomKey, most: usize) -> usize {
         let Some(room) = self.rooms.get_mut(key) else {
             return 0;
@@ -356,7 +357,7 @@ impl Rooms {
         Some(room)
     }
 
-    /// A room without subscribers is idle from now on.
+    /// Starts the idle time of a room that has become empty.
     fn note_if_empty(&mut self, key: RoomKey) {
         let room = &mut self.rooms[key];
         if room.shares.is_empty() {
@@ -389,7 +390,7 @@ impl Rooms {
 
     fn reap_or_keep(&mut self, key: RoomKey, idle_ms: u64, position_ttl_ms: u64) {
         let Some(room) = self.rooms.get_mut(key) else {
-            // It was lost since it emptied.
+            // The room was lost after it emptied.
             return;
         };
         if !room.is_unused() {
@@ -404,7 +405,7 @@ impl Rooms {
         }
     }
 
-    /// The rooms that stand out among the first [`LOOKED_AT_MAX`].
+    /// Reports the rooms that stand out among the first [`LOOKED_AT_MAX`].
     fn look(&mut self, top: usize) -> RoomView {
         self.close_runs();
         let home = self.home.0;
@@ -425,8 +426,8 @@ impl Drop for Rooms {
     }
 }
 
-/// Gives a run its offsets and empties it: each core with subscribers has the messages, and behind
-/// them each publisher's core the acknowledgement.
+/// Orders a run and empties it. Each core with subscribers receives the messages, and after them
+/// each publisher's core the acknowledgement.
 fn order(id: RoomId, room: &mut Room, run: &mut Run, outgoing: &mut [Vec<Delivery>]) {
     let (records, stamps) = run.take_messages();
     let envelope = room.log.propose(records);

@@ -1,4 +1,4 @@
-//! Publications before they have their offsets: those of a turn, and those of a room that is held.
+//! Publications that have no offset yet: those of a turn, and those of a held room.
 
 use std::{collections::VecDeque, mem, sync::Arc, vec};
 
@@ -8,14 +8,14 @@ use crate::{
     room::RoomKey,
 };
 
-/// A run with so many bytes is ordered before more is added, so that no delivery is much larger
-/// than this or the largest message.
+/// A run of this many bytes is ordered before more is added, so that no delivery is much larger
+/// than this or than the largest message.
 const RUN_BYTES_MAX: usize = 256 << 10;
 
-/// For how many publications a run keeps its memory when it is used again.
+/// The number of publications for which a reused run keeps its memory.
 const RUN_LEN_KEPT: usize = 16;
 
-/// A publication on its way to its offset.
+/// A publication that has no offset yet.
 pub(crate) struct Publication {
     pub(crate) publisher: ConnectionId,
     pub(crate) ticket: Ticket,
@@ -24,7 +24,8 @@ pub(crate) struct Publication {
 }
 
 impl Publication {
-    /// What it counts for: its payload and what carries it, so that empty messages count too.
+    /// The bytes that it counts for: its payload and the request around it, so that empty messages
+    /// count too.
     pub(crate) fn bytes(&self) -> usize {
         self.record.payload.len() + size_of::<Request>()
     }
@@ -38,19 +39,19 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Adds one more.
+    /// Adds one more publication.
     pub(crate) fn push(&mut self, publication: Publication) {
         self.bytes += publication.bytes();
         self.publications.push(publication);
     }
 
-    /// Whether it should be ordered before more is added.
+    /// Whether the run must be ordered before more is added.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes >= RUN_BYTES_MAX
     }
 
-    /// Takes the messages out, and what their publishers gave with them. The publications themselves
-    /// stay, without their payloads, to be acknowledged.
+    /// Takes the messages and their stamps out. The publications themselves stay, without payloads,
+    /// so that they can be acknowledged.
     pub(crate) fn take_messages(&mut self) -> (Arc<[Record]>, Stamps) {
         let records = self.publications.iter_mut().map(|it| Record {
             tag: it.record.tag,
@@ -61,23 +62,24 @@ impl Run {
         (records, stamps)
     }
 
-    /// Takes the publications out, the first first.
+    /// Takes the publications out, in order.
     pub(crate) fn drain(&mut self) -> vec::Drain<'_, Publication> {
         self.bytes = 0;
         self.publications.drain(..)
     }
 }
 
-/// The runs that are open in this turn: at most one for each room, which knows its slot.
+/// The open runs of this turn: at most one for each room, which stores its slot.
 #[derive(Default)]
 pub(crate) struct OpenRuns {
-    /// Those behind the open ones are empty and keep some memory, so that a turn allocates none.
+    /// Slots behind the open ones hold empty runs that keep some memory, so that a turn does not
+    /// allocate.
     slots: Vec<(RoomKey, Run)>,
     open: usize,
 }
 
 impl OpenRuns {
-    /// Opens a run for a room; returns its slot.
+    /// Opens a run for a room and returns its slot.
     pub(crate) fn open(&mut self, room: RoomKey) -> usize {
         let slot = self.open;
         match self.slots.get_mut(slot) {
@@ -91,7 +93,7 @@ impl OpenRuns {
         slot
     }
 
-    /// Adds a publication to an open run; returns whether the run is full now.
+    /// Adds a publication to an open run; returns whether the run is now full.
     pub(crate) fn push(&mut self, slot: usize, publication: Publication) -> bool {
         let run = &mut self.slots[slot].1;
         run.push(publication);
@@ -103,38 +105,41 @@ impl OpenRuns {
         &mut self.slots[slot].1
     }
 
-    /// The room whose run is or was in this slot, while there are so many slots in use.
+    /// The room whose run is, or in this turn was, in this slot; `None` behind the last slot in
+    /// use.
     pub(crate) fn room(&self, slot: usize) -> Option<RoomKey> {
         let (room, _) = self.slots[..self.open].get(slot)?;
         Some(*room)
     }
 
-    /// All runs have been ordered: slots are given out from the first again.
+    /// Reuses the slots from the first one, after all runs were ordered.
     pub(crate) fn restart(&mut self) {
         self.open = 0;
     }
 }
 
-/// What a held room's publications wait in, until nobody holds the room and all are ordered.
+/// The waiting publications of a held room. It exists until no core holds the room and all are
+/// ordered.
 #[derive(Default)]
 pub(crate) struct Backlog {
     waiting: VecDeque<Publication>,
-    /// Whether the room is on the list of those whose backlogs are being ordered: at most once.
+    /// Whether the room is queued for ordering. It is there at most once.
     pub(crate) is_listed: bool,
 }
 
 impl Backlog {
-    /// Adds one more.
+    /// Adds one more publication.
     pub(crate) fn push(&mut self, publication: Publication) {
         self.waiting.push_back(publication);
     }
 
-    /// Whether none waits.
+    /// Whether no publication waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Takes the oldest out as a run of at most `most`; returns it with their number and bytes.
+    /// Takes the oldest publications out as a run of at most `most`; returns it with their number
+    /// and bytes.
     pub(crate) fn take_run(&mut self, most: usize) -> (Run, usize, usize) {
         let mut run = Run::default();
         while run.publications.len() < most
@@ -147,7 +152,7 @@ impl Backlog {
         (run, len, bytes)
     }
 
-    /// All that wait, oldest first.
+    /// All waiting publications, oldest first.
     pub(crate) fn into_waiting(self) -> VecDeque<Publication> {
         self.waiting
     }

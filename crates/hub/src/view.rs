@@ -1,24 +1,24 @@
-//! What an operator sees of a home's rooms: those that stand out.
+//! What an operator sees of a home's rooms: those with the most subscribers or messages.
 
 use std::cmp::Reverse;
 
 use crate::name::RoomName;
 
-/// How many rooms one look takes in at most, so that it takes a core about a millisecond.
+/// Most rooms that one report examines, so that it takes a core about a millisecond.
 pub const LOOKED_AT_MAX: usize = 10_000;
 
 /// The rooms of one home that stand out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomView {
-    /// How many rooms the home has.
+    /// The number of rooms that the home has.
     pub of: usize,
-    /// How many of them were looked at: 10,000 at most.
+    /// The number of rooms examined, at most [`LOOKED_AT_MAX`].
     pub looked_at: usize,
-    /// Milliseconds since the look before this one, or since the start.
+    /// Milliseconds since the previous report, or since the process started.
     pub window_ms: u64,
-    /// Those with the most subscribers, the most first.
+    /// The rooms with the most subscribers, in descending order.
     pub largest: Vec<Seen>,
-    /// Those with the most messages since the look before this one, the most first.
+    /// The rooms with the most messages since the previous report, in descending order.
     pub busiest: Vec<Seen>,
 }
 
@@ -27,20 +27,20 @@ pub struct RoomView {
 pub struct Seen {
     /// Its name.
     pub name: RoomName,
-    /// The core that numbers its messages.
+    /// The number of the core that orders its messages.
     pub home: u16,
-    /// Its subscribers, on all cores.
+    /// The number of its subscribers, on all cores.
     pub subscribers: u32,
-    /// How many cores they are on.
+    /// The number of cores that have its subscribers.
     pub cores: usize,
-    /// The number of its latest message.
+    /// The offset of its latest message, which is the number of its messages.
     pub messages: u64,
-    /// How many of them came since the look before this one.
+    /// The number of messages since the previous report.
     pub messages_new: u64,
 }
 
 impl RoomView {
-    /// The `top` of each kind among the rooms that were looked at.
+    /// Picks `top` rooms of each kind among those examined.
     pub(crate) fn new(of: usize, window_ms: u64, mut seen: Vec<Seen>, top: usize) -> Self {
         let looked_at = seen.len();
         seen.sort_unstable_by_key(|room| Reverse(room.subscribers));
