@@ -1,10 +1,11 @@
-//! The body of a request: as many bytes as its head says (RFC 9112 section 6.2).
+//! The body of a request, whose length its head states (RFC 9112 section 6.2).
 
 use crate::input::{Cursor, Place};
 use crate::state::Pieces;
 
-/// Reads on in a body of which `missing` bytes have not come yet, and says where it lies once it is
-/// whole. What comes in several pieces is collected: memory follows what has come, not `missing`.
+/// Continues a body of which `missing` bytes have not arrived, and returns its place once it is
+/// complete. A body that arrives in several pieces is collected; memory follows the bytes that have
+/// arrived, not `missing`.
 pub(crate) fn read(
     missing: &mut u32,
     collected: &mut Pieces,

@@ -1,4 +1,5 @@
-//! Chunks: the pieces of a response's body whose length nobody knows beforehand (RFC 9112 section 7.1).
+//! The chunked coding, for response bodies whose length is not known beforehand (RFC 9112 section
+//! 7.1).
 //!
 //! ```text
 //!  header(payload.len()) │ payload │ END      … any number of times
@@ -7,19 +8,19 @@
 
 use std::ops::Deref;
 
-/// What follows the payload of a chunk.
+/// The CR LF behind the payload of each chunk.
 pub const END: &[u8] = b"\r\n";
 
-/// The last chunk, with which a body ends, and no trailer.
+/// The last chunk, which ends a body, without a trailer section.
 pub const LAST: &[u8] = b"0\r\n\r\n";
 
-/// What precedes the payload of a chunk: up to 16 hexadecimal digits, CR and LF.
+/// The bytes before the payload of a chunk: up to 16 hexadecimal digits, CR and LF.
 ///
-/// For payloads that are shared by many connections, as [`crate::frame::HeaderBytes`].
+/// It serves payloads that many connections share, as [`crate::frame::HeaderBytes`] does.
 #[derive(Clone, Copy, Debug)]
 pub struct HeaderBytes {
     bytes: [u8; Self::BYTES_MAX],
-    /// Where the header begins: it is written from its end.
+    /// The index of the first byte; the header is written from its end.
     start: u8,
 }
 
@@ -35,10 +36,10 @@ impl Deref for HeaderBytes {
     }
 }
 
-/// The header of a chunk with a payload of `payload_bytes` bytes.
+/// The header of a chunk whose payload has `payload_bytes` bytes, at least 1.
 ///
 /// # Panics
-/// If that is 0: such a chunk would be the last.
+/// If `payload_bytes` is 0, because an empty chunk would end the body.
 #[must_use]
 pub fn header(payload_bytes: usize) -> HeaderBytes {
     assert!(payload_bytes > 0, "an empty chunk would end the body");
@@ -58,7 +59,7 @@ pub fn header(payload_bytes: usize) -> HeaderBytes {
     }
 }
 
-/// Appends a chunk, or nothing if there is no payload.
+/// Appends a chunk to `out`, or nothing if `payload` is empty.
 pub fn encode(payload: &[u8], out: &mut Vec<u8>) {
     if !payload.is_empty() {
         out.extend_from_slice(&header(payload.len()));

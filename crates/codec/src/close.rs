@@ -6,32 +6,33 @@ use crate::error::FrameError;
 
 /// A status code that may travel in a close frame (RFC 6455 section 7.4).
 ///
-/// 1005, 1006 and 1015 are names for what did not travel, so they have no value here.
+/// 1005, 1006 and 1015 stand for the absence of a code on the wire, so they have no value here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CloseCode(u16);
 
 impl CloseCode {
-    /// 1000: the purpose of the connection is fulfilled.
+    /// 1000: the connection has served its purpose.
     pub const NORMAL: Self = Self(1000);
-    /// 1001: the server goes down, or the page was left.
+    /// 1001: the server is shutting down, or the browser has left the page.
     pub const GOING_AWAY: Self = Self(1001);
     /// 1002: the peer broke a rule of the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// 1003: a kind of message that is not served here.
+    /// 1003: this endpoint does not support this kind of message.
     pub const UNSUPPORTED: Self = Self(1003);
-    /// 1007: a payload that contradicts its type, as text that is not UTF-8.
+    /// 1007: a payload contradicts its type, such as text that is not UTF-8.
     pub const INVALID_DATA: Self = Self(1007);
-    /// 1008: a rule of ours was broken for which there is no other code.
+    /// 1008: the peer broke a rule of this server for which there is no other code.
     pub const POLICY: Self = Self(1008);
-    /// 1009: a message larger than is served here.
+    /// 1009: a message is larger than this endpoint accepts.
     pub const TOO_BIG: Self = Self(1009);
-    /// 1011: the server met a condition it did not expect.
+    /// 1011: the server met an unexpected condition.
     pub const INTERNAL: Self = Self(1011);
-    /// 1013: overload; come back later (IANA registry).
+    /// 1013: the server is overloaded; the client may try again later (IANA registry).
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 
-    /// The code of this number, if it may appear in a close frame: 1000–1003, 1007–1014 and
-    /// 3000–4999 (RFC 6455 section 7.4, and the IANA registry for 1012–1014).
+    /// The code with this number; `None` unless it may appear in a close frame, which holds for
+    /// 1000–1003, 1007–1014 and 3000–4999 (RFC 6455 section 7.4, and the IANA registry for
+    /// 1012–1014).
     #[must_use]
     pub const fn from_wire(code: u16) -> Option<Self> {
         match code {
@@ -40,7 +41,7 @@ impl CloseCode {
         }
     }
 
-    /// The number.
+    /// The number, as it is on the wire.
     #[must_use]
     pub const fn get(self) -> u16 {
         self.0
@@ -53,7 +54,7 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// Reads the payload of a close frame: nothing, or a code and then a reason in UTF-8.
+/// Decodes the payload of a close frame: empty, or a code followed by a reason in UTF-8.
 pub(crate) fn decode(payload: &[u8]) -> Result<Option<CloseCode>, FrameError> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         return match payload {

@@ -1,4 +1,4 @@
-//! The state machine of one connection, from its first byte to its close.
+//! The state machine of one connection, from its first byte to its closing.
 
 use std::{fmt, mem};
 
@@ -16,55 +16,56 @@ use crate::request::{AcceptKey, Request};
 use crate::response::{self, BodyFraming, ResponseHead};
 use crate::state::{Asked, Farewell, Pieces, State};
 
-/// The server's side of one WebSocket connection. It does no I/O: what was read goes into
-/// [`Connection::receive`], what [`Connection::transmit`] and others append is to be written.
+/// The server's side of one WebSocket connection. It does no I/O: the caller passes received bytes
+/// to [`Connection::receive`] and sends the bytes that [`Connection::transmit`] and other methods
+/// append.
 ///
-/// It takes 16 bytes, and no heap while it is open and idle, unless the client's compressed messages
-/// may refer to earlier ones: then these are kept, as far as its window reaches. What came in part,
-/// or is owed, lies in a box until it is whole, or sent.
+/// It takes 16 bytes, and no heap while it is open and idle, unless the client's compressed
+/// messages may refer to earlier ones: then the last of these are kept, up to the size of its
+/// window. Incomplete input and owed output lie in a box until they are complete or sent.
 #[derive(Default)]
 pub struct Connection {
     state: State,
 }
 
-/// Where a connection is in its life. It moves forwards, but for the step back to
-/// [`Phase::Handshake`] after an answer that keeps the connection.
+/// The stage of a connection's life. It only moves forwards, except that an answer which keeps the
+/// connection returns it to [`Phase::Handshake`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Phase {
-    /// The head of a request has not ended.
+    /// The head of a request is incomplete.
     Handshake,
-    /// The body of a request, which was taken, has not ended.
+    /// The application wants the body of the request, and the body is incomplete.
     Body,
-    /// A request, good or bad, awaits [`Connection::accept`], [`Connection::take_body`],
+    /// A request, valid or not, awaits [`Connection::accept`], [`Connection::take_body`],
     /// [`Connection::respond`] or [`Connection::refuse`].
     Answering,
-    /// The body of an answer awaits [`Connection::finish_response`].
+    /// The body of a response awaits [`Connection::finish_response`].
     Responding,
-    /// Messages go both ways.
+    /// The WebSocket is open, and messages go both ways.
     Open,
-    /// Our close frame was sent, the peer's is awaited.
+    /// Our close frame was appended, and the peer's is awaited.
     Closing,
-    /// Nothing is read any more. Once nothing is owed either, the socket can be closed.
+    /// All further input is ignored. Once nothing is owed either, the socket can be closed.
     Closed,
 }
 
-/// What one call of [`Connection::receive`] did.
+/// The outcome of one call of [`Connection::receive`].
 #[derive(PartialEq, Eq, Debug)]
 pub struct Step<'a> {
-    /// Bytes of the input that were used and must not be given again.
+    /// The number of input bytes that were consumed and must not be passed again.
     pub consumed: usize,
-    /// What they amount to.
+    /// The event that they complete, if they do.
     pub event: Option<Event<'a>>,
 }
 
-/// Something whole that a peer said.
+/// A complete unit that the peer sent.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Event<'a> {
-    /// The head of a request, to be answered by [`Connection::accept`], [`Connection::respond`] or
-    /// [`Connection::refuse`], at once or after its body, which comes if [`Connection::take_body`] is
-    /// called.
+    /// The head of a request. It must be answered by [`Connection::accept`],
+    /// [`Connection::respond`] or [`Connection::refuse`], either at once or after its body, which
+    /// arrives if [`Connection::take_body`] is called.
     Request(Request<'a>),
-    /// The whole body of the request: now it is to be answered.
+    /// The whole body of the request, which must now be answered.
     Body(&'a [u8]),
     /// A message.
     Message(Message<'a>),
@@ -72,31 +73,33 @@ pub enum Event<'a> {
     Ping(&'a [u8]),
     /// A pong.
     Pong(&'a [u8]),
-    /// The peer's close frame with its code, if it had one (none is what RFC 6455 section 7.1.5
-    /// calls 1005). Unless ours was sent, the reply is now owed: the same code.
+    /// The peer's close frame with its code; `None` if it had none, which RFC 6455 section 7.1.5
+    /// calls 1005. A reply with the same code is now owed, unless our close frame was sent before.
     Close(Option<CloseCode>),
-    /// The peer broke a rule. A request is to be answered by [`Connection::refuse`]; else a close
-    /// frame with the code of the error is now owed, unless ours was sent.
+    /// The peer broke a rule. A request must be answered by [`Connection::refuse`]. Behind the
+    /// handshake, a close frame with the error's code is now owed, unless our close frame was sent
+    /// before.
     Failed(Error),
 }
 
-/// A message, all its fragments together.
+/// A complete message, with all its fragments together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Message<'a> {
     /// Text or binary.
     pub kind: Kind,
-    /// Valid UTF-8 if it is text.
+    /// The payload, which is valid UTF-8 if the message is text.
     pub payload: &'a [u8],
-    /// How many frames it came in, at least 1.
+    /// The number of frames that it arrived in, at least 1.
     pub fragments: u32,
 }
 
-/// What a call of [`Connection::transmit`] appended.
+/// The frames that a call of [`Connection::transmit`] appended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Transmitted {
     /// The pong to the latest ping.
     pub pong: bool,
-    /// The last thing: the reply to a close frame, or what tells which rule was broken.
+    /// The last frame: the reply to a close frame, or the close frame that states which rule was
+    /// broken.
     pub farewell: bool,
 }
 
@@ -109,24 +112,25 @@ impl Transmitted {
 }
 
 impl Connection {
-    /// A connection of which nothing was read yet.
+    /// A connection before its first byte.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads `input` up to the next event, or 16 frames of it if none comes before: the rest is
-    /// for the next call. To be called until everything is consumed, no event comes and nothing
-    /// [is inflated](Connection::is_inflating), so once more after the last event, which frees what
-    /// that event borrowed. It consumes something, yields an event or goes on inflating, unless
-    /// `input` is empty or a request awaits the end of its answer: in [`Phase::Answering`], and in
-    /// [`Phase::Responding`] if the connection will be kept, nothing is read. What lies behind the
-    /// request stays with the caller, to be given again afterwards.
+    /// Processes `input` up to the next event, or 16 frames of it if there is none before; the rest
+    /// is for the next call. The caller must repeat this until everything is consumed, there is no
+    /// event and nothing [is inflated](Connection::is_inflating). So one call follows the last
+    /// event, which frees what that event borrowed. A call consumes something, yields an event or
+    /// continues inflating, unless `input` is empty or a request awaits the end of its answer:
+    /// nothing is read in [`Phase::Answering`], nor in [`Phase::Responding`] if the connection will
+    /// be kept. The bytes behind the request stay with the caller, to be passed again afterwards.
     ///
-    /// Payloads are unmasked where they lie, which is why `input` is mutable. A compressed message
-    /// goes through `inflater` once it is whole; nothing of it stays there. When an event is
-    /// [`Event::Close`], or [`Event::Failed`] for a frame, the phase is [`Phase::Closed`], in which
-    /// all input is consumed and ignored; as it is behind a request whose answer is the last.
+    /// Payloads are unmasked in place, which is why `input` is mutable. A compressed message passes
+    /// through `inflater` once it is complete; `inflater` keeps nothing of it. After
+    /// [`Event::Close`], or after [`Event::Failed`] for a frame, the phase is [`Phase::Closed`], in
+    /// which all input is consumed and ignored. So is input behind a request whose answer is the
+    /// last.
     pub fn receive<'a>(
         &'a mut self,
         input: &'a mut [u8],
@@ -177,10 +181,10 @@ impl Connection {
         }
     }
 
-    /// Answering → Open: appends the 101. `accept` is from [`Request::upgrade`]; `subprotocol`
-    /// must be one the client offered (RFC 6455 section 4.2.2), `deflate` what
-    /// [`Request::deflate`] made of its offers. It has no date: none is asked for in a 101, and no
-    /// cache keeps it (RFC 9110 section 6.6.1). No-op in another phase.
+    /// Answering → Open: appends the 101. `accept` is the value from [`Request::upgrade`];
+    /// `subprotocol` must be one that the client offered (RFC 6455 section 4.2.2); `deflate` is
+    /// what [`Request::deflate`] accepted of its offers. The 101 has no `Date`: none is required in
+    /// it, and no cache stores it (RFC 9110 section 6.6.1). No-op in another phase.
     pub fn accept(
         &mut self,
         accept: &AcceptKey,
@@ -197,11 +201,11 @@ impl Connection {
         }
     }
 
-    /// Answering → Body: the body of the request is read, and comes whole in an [`Event::Body`].
-    /// Appends the 100 that the peer may be waiting for (RFC 9110 section 10.1.1): the application
-    /// has just decided that it wants the body, so asking for it costs nothing, whereas with a 417 the
-    /// peer would have to begin again. Returns false, and does nothing, in another phase or if there is
-    /// no body to take: then the request can be answered.
+    /// Answering → Body: the body of the request will be read, and comes whole in an
+    /// [`Event::Body`]. Appends the 100 that the peer may be waiting for (RFC 9110 section 10.1.1):
+    /// the application wants the body, so asking for it costs nothing, whereas after a 417 the peer
+    /// would have to begin again. Returns false without effect in another phase or if there is no
+    /// body to read; the request can then be answered.
     #[must_use]
     pub fn take_body(&mut self, out: &mut Vec<u8>) -> bool {
         let State::Answering {
@@ -223,17 +227,18 @@ impl Connection {
         true
     }
 
-    /// Answering → Responding, Handshake or Closed: appends the head of the response, and returns in
-    /// what form its body is to follow, which the caller appends. There is none in an answer to HEAD
-    /// (RFC 9110 section 9.3.2), nor if its status is one without (RFC 9112 section 6.3).
+    /// Answering → Responding, Handshake or Closed: appends the head of the response, and returns
+    /// in which form the caller must append its body. An answer to HEAD has none (RFC 9110 section
+    /// 9.3.2), nor does a status that excludes one (RFC 9112 section 6.3).
     ///
-    /// The connection is kept if `response.keep` asks for it, HTTP/1.1 is spoken, the peer does not
-    /// want the end, and the request was read whole: a body that was not taken is never read. Then, or
-    /// if the length of the body is not known, the phase is Responding until
-    /// [`Connection::finish_response`], unless no body is to follow. Otherwise it is Closed.
+    /// The connection is kept if `response.keep` asks for it, the peer speaks HTTP/1.1 and does not
+    /// close, and the request was read whole: a body that was not taken is never read. If the
+    /// connection is kept, or if the length of the body is not known, the phase is Responding until
+    /// [`Connection::finish_response`], unless no body follows. Otherwise the phase is Closed.
     ///
-    /// Also possible in [`Phase::Handshake`] and [`Phase::Body`], for answers that do not wait for the
-    /// rest of the request, as 408 and 503. No-op in another phase, where nothing is to follow.
+    /// Also allowed in [`Phase::Handshake`] and [`Phase::Body`], for answers that do not wait for
+    /// the rest of the request, such as 408 and 503. In any other phase it is a no-op that returns
+    /// [`BodyFraming::None`].
     #[must_use]
     pub fn respond(&mut self, response: &ResponseHead<'_>, out: &mut Vec<u8>) -> BodyFraming {
         let Some(asked) = self.state.asked() else {
@@ -244,7 +249,8 @@ impl Connection {
         response.encode_for(asked.persistence, keeps, out);
         let is_over = match form {
             BodyFraming::None => true,
-            // The caller knows how many bytes are to follow, and nothing is read behind them.
+            // The caller knows how many bytes must follow, and all input behind the request is
+            // ignored.
             BodyFraming::Plain => !keeps && response.content_length.is_some(),
             BodyFraming::Chunked => false,
         };
@@ -259,8 +265,9 @@ impl Connection {
     }
 
     /// Responding → Handshake if the connection is kept, else Closed: the body of the response was
-    /// appended. Appends the last chunk if it was in chunks: a body that cannot be completed ends with
-    /// its connection instead, which shows the peer that something is missing. No-op in another phase.
+    /// appended. Appends the last chunk if the body was chunked. A body that cannot be completed
+    /// must end with its connection instead, which shows the peer that something is missing. No-op
+    /// in another phase.
     pub fn finish_response(&mut self, out: &mut Vec<u8>) {
         if let State::Responding { is_chunked, .. } = self.state {
             if is_chunked {
@@ -270,9 +277,9 @@ impl Connection {
         }
     }
 
-    /// Answering → Closed: appends the whole response to a request that broke a rule, be it of
-    /// [`Event::Failed`] or of [`Request::upgrade`]. `date` is as in [`ResponseHead`]. No-op in
-    /// another phase.
+    /// Answering → Closed: appends the whole response to a request that broke a rule, whether
+    /// [`Event::Failed`] or [`Request::upgrade`] reported it. `date` is as in [`ResponseHead`].
+    /// No-op in another phase.
     pub fn refuse(&mut self, error: HandshakeError, date: Option<&str>, out: &mut Vec<u8>) {
         if let State::Answering { asked, .. } = self.state {
             self.state = State::closed();
@@ -280,8 +287,8 @@ impl Connection {
         }
     }
 
-    /// Appends what is owed: the pong to the latest ping, then the reply to a close frame, or what
-    /// tells the peer which rule it broke.
+    /// Appends the frames that are owed: the pong to the latest ping, then the reply to a close
+    /// frame, or the close frame that states which rule the peer broke.
     pub fn transmit(&mut self, out: &mut Vec<u8>) -> Transmitted {
         let mut transmitted = Transmitted::default();
         if let Some(pong) = self.state.take_pong() {
@@ -305,8 +312,8 @@ impl Connection {
     }
 
     /// Open → Closing: appends an owed pong and our close frame, whose reason is cut to 123 bytes
-    /// at a character boundary. From now on data and pings are skipped, and only
-    /// [`Event::Close`] or [`Event::Failed`] come. No-op in another phase, returning false.
+    /// at a character boundary. From now on messages and pings are skipped, and the only events are
+    /// [`Event::Close`] and [`Event::Failed`]. In another phase it is a no-op that returns false.
     pub fn close(&mut self, code: CloseCode, reason: &str, out: &mut Vec<u8>) -> bool {
         let State::Open { deflate, kept } = &mut self.state else {
             return false;
@@ -324,7 +331,7 @@ impl Connection {
     }
 
     /// The compression that was agreed on, in [`Phase::Open`] and [`Phase::Closing`]; `None` in
-    /// others, or without.
+    /// other phases, or if none was agreed on.
     #[must_use]
     pub fn deflate(&self) -> Option<Deflate> {
         match &self.state {
@@ -337,7 +344,7 @@ impl Connection {
         }
     }
 
-    /// Where the connection is in its life.
+    /// The current stage of the connection.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match &self.state {
@@ -351,29 +358,30 @@ impl Connection {
         }
     }
 
-    /// Heap held for input, in bytes: what is not whole yet, the bytes of the last event until
-    /// the next call of `receive`, an owed pong; with context takeover of the client, its window.
-    /// At most about twice what was received, or what it was before compression, since buffers
-    /// grow by doubling, and a box of about a hundred bytes.
+    /// Heap held for input, in bytes: incomplete input, the bytes of the last event until the next
+    /// call of `receive`, an owed pong and, if the client has context takeover, its window. Since
+    /// buffers grow by doubling, it is at most about twice the bytes that were received (after
+    /// decompression), and a box of about a hundred bytes.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
         self.state.buffered_bytes()
     }
 
-    /// The same without the window, which is not of one message alone.
+    /// As [`Connection::buffered_bytes`], but without the window, which belongs to no single
+    /// message.
     #[must_use]
     pub fn unfinished_bytes(&self) -> usize {
         self.state.unfinished_bytes()
     }
 
-    /// Whether a compressed message has come whole of which a call of [`Connection::receive`] has
-    /// only made a part plain: the next goes on, even without input.
+    /// Whether a compressed message has arrived completely but was only partly inflated by the last
+    /// call of [`Connection::receive`]: the next call continues, even without input.
     #[must_use]
     pub fn is_inflating(&self) -> bool {
         matches!(&self.state, State::Open { kept: Some(reader), .. } if reader.is_inflating())
     }
 
-    /// Whether a message or a frame has begun that is not whole yet: its next byte is awaited.
+    /// Whether a message or a frame has begun and is incomplete, so that its next byte is awaited.
     #[must_use]
     pub fn is_within_message(&self) -> bool {
         matches!(&self.state, State::Open { kept: Some(reader), .. } if reader.is_within_message())
@@ -395,14 +403,14 @@ impl Connection {
             }
         };
         let consumed = match event {
-            // What comes behind it is not understood.
+            // The bytes behind a malformed request cannot be interpreted.
             Some(Event::Failed(_)) => input.len(),
             _ => consumed,
         };
         Step { consumed, event }
     }
 
-    /// What a whole head says.
+    /// Parses a complete head.
     fn request<'a>(&'a mut self, place: &Place, input: &'a [u8], limits: &Limits) -> Event<'a> {
         self.state = State::Answering {
             asked: Asked::unknown(false),
@@ -430,7 +438,7 @@ impl Connection {
         }
     }
 
-    /// The whole body of a request, which is to be answered now.
+    /// Returns the complete body of a request, which must now be answered.
     fn body<'a>(&'a mut self, place: &Place, input: &'a [u8]) -> Event<'a> {
         if let State::Body {
             asked, collected, ..
@@ -496,7 +504,7 @@ fn bytes_of(pieces: &Pieces) -> &[u8] {
 }
 
 impl fmt::Debug for Connection {
-    /// Without any bytes of the peer: they can be secrets.
+    /// Shows none of the peer's bytes, which can be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
             .field("phase", &self.phase())

@@ -1,14 +1,14 @@
-//! Every rule a peer can break, and what follows from it: a status or a close code, and a name.
+//! Every rule that a peer can break, with its HTTP status or close code, and its name.
 
 use strum::VariantArray;
 use thiserror::Error as ThisError;
 
 use crate::close::CloseCode;
 
-/// A peer broke a rule; the connection is over.
+/// A peer broke a rule, which ends the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, ThisError)]
 pub enum Error {
-    /// The request was refused, before any frame.
+    /// A request was refused, before the first frame.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
     /// A frame was refused.
@@ -17,7 +17,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Every rule there is.
+    /// Every rule, for tables and tests.
     pub fn all() -> impl Iterator<Item = Self> {
         let handshake = HandshakeError::VARIANTS
             .iter()
@@ -26,8 +26,8 @@ impl Error {
         handshake.chain(FrameError::VARIANTS.iter().copied().map(Self::Frame))
     }
 
-    /// The code of the close frame this leads to; `None` in the handshake, where an HTTP response
-    /// says it.
+    /// The code of the close frame that reports this error; `None` for a request, which is answered
+    /// with an HTTP response.
     #[must_use]
     pub const fn close_code(self) -> Option<CloseCode> {
         match self {
@@ -46,7 +46,7 @@ impl Error {
     }
 }
 
-/// A rule for requests that was broken (RFC 9112, RFC 6455 section 4.2.1). Displays as one
+/// A broken rule for requests (RFC 9112, RFC 6455 section 4.2.1). Its `Display` form is one
 /// sentence for the peer, which is also the body of the error response.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, ThisError, VariantArray)]
 #[expect(missing_docs, reason = "the sentence of each variant says it")]
@@ -115,7 +115,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// The HTTP status of the response.
+    /// The HTTP status of the response, 400 to 505.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -148,7 +148,7 @@ impl HandshakeError {
         }
     }
 
-    /// The fields its status obliges the response to carry.
+    /// The fields that the response must carry because of its status.
     #[must_use]
     pub const fn fields(self) -> &'static [(&'static str, &'static str)] {
         match self.status() {
@@ -201,8 +201,7 @@ impl HandshakeError {
     }
 }
 
-/// A rule for frames that was broken (RFC 6455 sections 5 and 8.1, RFC 7692 section 7.2.2, and our
-/// limits).
+/// A broken rule for frames (RFC 6455 sections 5 and 8.1, RFC 7692 section 7.2.2, and our limits).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, ThisError, VariantArray)]
 #[expect(missing_docs, reason = "the sentence of each variant says it")]
 pub enum FrameError {
@@ -241,7 +240,7 @@ pub enum FrameError {
 }
 
 impl FrameError {
-    /// The code of the close frame this leads to.
+    /// The code of the close frame that reports this error.
     #[must_use]
     pub const fn close_code(self) -> CloseCode {
         match self {
@@ -256,8 +255,9 @@ impl FrameError {
             | Self::LengthHighestBit
             | Self::CloseTruncated
             | Self::CloseCodeInvalid => CloseCode::PROTOCOL_ERROR,
-            // RFC 7692 names no code. Its frames keep every rule; what they carry is not what
-            // RSV1 says of it, which is what 1007 is for (RFC 6455 section 7.4.1).
+            // RFC 7692 names no code. The frames of such a message keep every rule, but their
+            // payload is not the DEFLATE that RSV1 promises, and 1007 means such a mismatch (RFC
+            // 6455 section 7.4.1).
             Self::DeflateInvalid | Self::TextUtf8 | Self::CloseReasonUtf8 => {
                 CloseCode::INVALID_DATA
             }

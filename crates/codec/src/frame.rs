@@ -1,4 +1,4 @@
-//! Frames on the wire: header decoding, and encoding (RFC 6455 section 5.2).
+//! Frames on the wire: decoding of headers, and encoding (RFC 6455 section 5.2).
 
 use std::ops::Deref;
 
@@ -7,21 +7,21 @@ use crate::error::FrameError;
 use crate::mask;
 
 const FIN: u8 = 0x80;
-/// "This message is compressed" (RFC 7692 section 6).
+/// Marks the first frame of a compressed message (RFC 7692 section 6).
 const RSV1: u8 = 0x40;
 const RSV2_RSV3: u8 = 0x30;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 
-/// Longest payload of a control frame (RFC 6455 section 5.5).
+/// Longest payload of a control frame in bytes (RFC 6455 section 5.5).
 pub(crate) const CONTROL_BYTES_MAX: usize = 125;
 
-/// What kind of message a payload is.
+/// The type of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Kind {
     /// UTF-8 text.
     Text,
-    /// Bytes.
+    /// Arbitrary bytes.
     Binary,
 }
 
@@ -34,9 +34,9 @@ pub enum Opcode {
     Text,
     /// A binary message or its first fragment.
     Binary,
-    /// The last frame of a direction.
+    /// The last frame that its sender sends.
     Close,
-    /// Asks for a pong.
+    /// Requests a pong.
     Ping,
     /// Answers a ping.
     Pong,
@@ -64,9 +64,9 @@ impl From<Kind> for Opcode {
     }
 }
 
-/// An encoded frame header of the server: 2, 4 or 10 bytes.
+/// An encoded frame header of the server, of 2, 4 or 10 bytes.
 ///
-/// For messages whose payload is shared by many connections: the header is sent before it.
+/// It serves payloads that many connections share: the header is sent before the payload.
 #[derive(Clone, Copy, Debug)]
 pub struct HeaderBytes {
     bytes: [u8; Self::BYTES_MAX],
@@ -74,7 +74,7 @@ pub struct HeaderBytes {
 }
 
 impl HeaderBytes {
-    /// Longest header of the server: two bytes and a 64-bit length.
+    /// Longest header of the server in bytes: two, and a 64-bit length.
     pub(crate) const BYTES_MAX: usize = 10;
 }
 
@@ -86,7 +86,7 @@ impl Deref for HeaderBytes {
     }
 }
 
-/// The header of an unmasked, unfragmented frame with a payload of `payload_bytes` bytes.
+/// The header of an unmasked, unfragmented frame whose payload has `payload_bytes` bytes.
 #[must_use]
 pub fn header(opcode: Opcode, payload_bytes: usize) -> HeaderBytes {
     encode_header(FIN | opcode.to_wire(), 0, payload_bytes)
@@ -98,7 +98,7 @@ pub(crate) fn compressed_header(kind: Kind, payload_bytes: usize) -> HeaderBytes
     encode_header(FIN | RSV1 | opcode, 0, payload_bytes)
 }
 
-/// How many bytes the frame of this server has, header included, with which `bytes` begin.
+/// The length in bytes, header included, of the server's frame at the beginning of `bytes`.
 ///
 /// # Panics
 /// If `bytes` end within the frame's header.
@@ -121,8 +121,7 @@ pub fn encode_message(kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
     encode(kind.into(), payload, out);
 }
 
-/// Appends a ping. What exceeds 125 bytes of the payload is left out, as a control frame cannot
-/// carry it.
+/// Appends a ping. Its payload is cut to 125 bytes, the most that a control frame may carry.
 pub fn encode_ping(payload: &[u8], out: &mut Vec<u8>) {
     encode(
         Opcode::Ping,
@@ -131,8 +130,8 @@ pub fn encode_ping(payload: &[u8], out: &mut Vec<u8>) {
     );
 }
 
-/// Appends a close frame: empty without a code, else with the code and as many whole characters
-/// of `reason` as fit into 123 bytes.
+/// Appends a close frame: empty without a code, otherwise with the code and as many whole
+/// characters of `reason` as fit into 123 bytes.
 pub fn encode_close(code: Option<CloseCode>, reason: &str, out: &mut Vec<u8>) {
     let Some(code) = code else {
         return encode(Opcode::Close, b"", out);
@@ -148,8 +147,8 @@ pub fn encode_close(code: Option<CloseCode>, reason: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(reason.as_bytes());
 }
 
-/// Appends a frame as a client sends it: masked with `key`, `fin` as given. Obeys no further
-/// rule, so that tests can break them.
+/// Appends a frame as a client sends it: masked with `key`, and with `fin` as given. It enforces no
+/// other rule, so that tests can break them.
 pub fn encode_masked(opcode: Opcode, fin: bool, key: [u8; 4], payload: &[u8], out: &mut Vec<u8>) {
     let fin = if fin { FIN } else { 0 };
     out.extend_from_slice(&encode_header(
@@ -186,7 +185,7 @@ fn encode_header(first: u8, masked: u8, payload_bytes: usize) -> HeaderBytes {
     HeaderBytes { bytes, length }
 }
 
-/// A control frame's meaning.
+/// The meaning of a control frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Control {
     Close,
@@ -194,7 +193,7 @@ pub(crate) enum Control {
     Pong,
 }
 
-/// What a received frame is, as far as the reader must distinguish.
+/// The role of a received frame, as far as the reader distinguishes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {
     Start(Kind),
@@ -216,14 +215,14 @@ impl Role {
     }
 }
 
-/// Which data frame may come next.
+/// Which data frame is allowed next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sequence {
-    /// The first of a message.
+    /// The first frame of a message.
     Start,
-    /// A continuation.
+    /// A continuation frame.
     Continuation,
-    /// Whichever: it will be discarded.
+    /// Either, because the frame will be discarded.
     Any,
 }
 
@@ -241,22 +240,22 @@ impl Sequence {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Header {
     pub(crate) fin: bool,
-    /// RSV1 is set: only where it may be.
+    /// Whether RSV1 is set, which `decode` allows only on the first frame of a message.
     pub(crate) compressed: bool,
     pub(crate) role: Role,
     pub(crate) key: mask::Key,
-    /// As announced, at most 2⁶³ − 1: nothing of it may have arrived.
+    /// The announced length, at most 2⁶³ − 1; none of the payload need have arrived.
     pub(crate) payload_bytes: u64,
     pub(crate) header_bytes: usize,
 }
 
 impl Header {
-    /// Longest header of a client: two bytes, a 64-bit length and a masking key.
+    /// Longest header of a client in bytes: two, a 64-bit length and a masking key.
     pub(crate) const BYTES_MAX: usize = 14;
 
-    /// Decodes the header at the beginning of `bytes`; `None` if they end inside it. Each rule is
-    /// judged as soon as its byte is there, in the order of the bytes, so the verdict does not
-    /// depend on how many follow. With `deflate`, messages may be compressed.
+    /// Decodes the header at the beginning of `bytes`; `None` if it is incomplete. Each rule is
+    /// checked as soon as its byte is there, in the order of the bytes, so that the verdict does
+    /// not depend on how many bytes follow. `deflate` says whether messages may be compressed.
     pub(crate) fn decode(
         bytes: &[u8],
         sequence: Sequence,
@@ -271,7 +270,8 @@ impl Header {
             return Err(FrameError::ReservedBits);
         }
         let role = Role::from_wire(first & OPCODE)?;
-        // RFC 7692 section 6.1: of a message on its first frame alone, of control frames on none.
+        // RFC 7692 section 6.1: RSV1 is set on the first frame of a message only, never on a
+        // control frame.
         if compressed && !matches!(role, Role::Start(_)) {
             return Err(FrameError::ReservedBits);
         }
@@ -310,8 +310,9 @@ impl Header {
     }
 }
 
-/// The payload length from the seven bits in the second byte and what comes after it; and what
-/// follows the length. "The minimal number of bytes MUST be used" (RFC 6455 section 5.2).
+/// Decodes the payload length from the seven bits of the second byte and the bytes behind it;
+/// returns it with the bytes that follow. "The minimal number of bytes MUST be used" (RFC 6455
+/// section 5.2).
 fn decode_length(short: u8, bytes: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
     let (length, minimum, rest) = match short {
         126 => {

@@ -1,8 +1,8 @@
-//! Finding the end of a request head, byte by byte as it arrives, within limits.
+//! Finds the end of a request head, byte by byte as it arrives, within limits.
 //!
-//! What separates lines is judged here, strictly: parsers that forgive a bare LF, a bare CR or a
-//! folded line disagree about where a request ends, which is how requests are smuggled
-//! (RFC 9112 sections 2.2, 5.2 and 11.2). Each byte is looked at once.
+//! Line endings are checked strictly here. Parsers that tolerate a bare LF, a bare CR or a folded
+//! line disagree about where a request ends, which enables request smuggling (RFC 9112 sections
+//! 2.2, 5.2 and 11.2). Each byte is read once.
 
 use std::mem;
 
@@ -10,17 +10,17 @@ use crate::error::HandshakeError;
 use crate::input::{Cursor, Place};
 use crate::limits::Limits;
 
-/// The head that has arrived so far.
+/// A request head, as far as it has arrived.
 #[derive(Default)]
 pub(crate) struct Head {
-    /// Empty as long as the head may come in one piece.
+    /// The bytes of a head that arrives in several pieces; empty before its first piece.
     bytes: Vec<u8>,
     scanner: Scanner,
 }
 
 impl Head {
-    /// Goes on with the head that was kept, or with a new one, and keeps it while it has not ended.
-    /// Says where the head lies once it has: if it came in several pieces, what is kept is its bytes.
+    /// Continues the kept head, or begins a new one, and keeps it while it is incomplete. Returns
+    /// the place of a complete head; if it arrived in several pieces, the kept bytes are the head.
     pub(crate) fn read(
         kept: &mut Option<Box<Self>>,
         cursor: &mut Cursor<'_>,
@@ -54,25 +54,25 @@ impl Head {
         Ok(end.map(|_| Place::Lent))
     }
 
-    /// What has come.
+    /// The bytes that have arrived.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// Whether what has come so far, and `more` of it, begins a request to HEAD.
+    /// Whether the bytes so far, followed by `more`, begin a request with the method HEAD.
     pub(crate) fn is_to_head(kept: Option<&Self>, more: &[u8]) -> bool {
         let bytes = kept.map_or(&[][..], |head| &head.bytes);
         is_to_head(bytes.iter().chain(more))
     }
 
-    /// Heap held, in bytes: with this head's own box.
+    /// Heap held, in bytes, including the box of this head.
     pub(crate) fn buffered_bytes(&self) -> usize {
         size_of::<Self>() + self.bytes.capacity()
     }
 }
 
-/// Whether these bytes begin a request with the method HEAD, however the rest may break the rules. Its
-/// sender takes no body for an answer (RFC 9110 section 9.3.2).
+/// Whether these bytes begin a request with the method HEAD, even if the rest breaks the rules. Its
+/// sender expects no body in the answer (RFC 9110 section 9.3.2).
 pub(crate) fn is_to_head<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
     let line = bytes.skip_while(|byte| matches!(byte, b'\r' | b'\n'));
     line.take(5).eq(b"HEAD ")
@@ -82,15 +82,15 @@ pub(crate) fn is_to_head<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
 struct Scanner {
     head_bytes: usize,
     section: Section,
-    /// Of the current line, without its ending.
+    /// The bytes of the current line, without its ending.
     line_bytes: usize,
     after_cr: bool,
 }
 
 #[derive(Default)]
 enum Section {
-    /// RFC 9112 section 2.2 asks to ignore an empty line before the request line. Any number is
-    /// ignored that fits into the head.
+    /// RFC 9112 section 2.2 asks servers to ignore at least one empty line before the request line.
+    /// Any number of them that fits into the head is ignored.
     #[default]
     RequestLine,
     Fields {
@@ -99,8 +99,8 @@ enum Section {
 }
 
 impl Scanner {
-    /// The number of bytes of `input` up to the end of the head, if it ends here. What a line
-    /// consists of is taken run by run: most of a head is such bytes, and they change no state.
+    /// The number of bytes of `input` up to the end of the head, if it ends here. Ordinary bytes
+    /// are scanned in whole runs: they are most of a head, and they change no state.
     fn scan(&mut self, input: &[u8], limits: &Limits) -> Result<Option<usize>, HandshakeError> {
         let permitted = limits.head_bytes_max.saturating_sub(self.head_bytes);
         let window = &input[..input.len().min(permitted)];
@@ -131,7 +131,7 @@ impl Scanner {
         Ok(None)
     }
 
-    /// `bytes` more were looked at.
+    /// Counts `bytes` more scanned bytes of the head.
     fn seen(&mut self, bytes: usize) -> usize {
         #[cfg(test)]
         crate::work::add(bytes);
@@ -153,7 +153,7 @@ impl Scanner {
         }
     }
 
-    /// A line continues with `run` bytes, of which `byte` is the first.
+    /// Continues a line with `run` bytes, of which `byte` is the first.
     fn line_goes_on(
         &mut self,
         byte: u8,
@@ -183,15 +183,15 @@ impl Scanner {
     }
 }
 
-/// What a line may consist of: no control characters but the tab.
+/// Whether a line may contain this byte: any but control characters, and the tab.
 fn is_of_line(byte: &u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
-/// How many bytes at the beginning of `bytes` a line may consist of.
+/// The number of bytes at the beginning of `bytes` that a line may contain.
 fn run_bytes(bytes: &[u8]) -> usize {
     let (blocks, _) = bytes.as_chunks::<16>();
-    // Without a branch inside a block, so that it is judged by vectors.
+    // The loop over a block has no branch, so that the compiler can vectorise it.
     let is_whole = |block: &&[u8; 16]| block.iter().fold(true, |all, byte| all & is_of_line(byte));
     let whole = 16 * blocks.iter().take_while(is_whole).count();
     let rest = &bytes[whole..];
@@ -202,7 +202,8 @@ fn run_bytes(bytes: &[u8]) -> usize {
 mod tests {
     use crate::{Connection, Event, Inflater, Limits, negotiate, work};
 
-    /// Bytes looked at until the head, cut into pieces of this length, was judged for an upgrade.
+    /// The bytes read until a head, cut into pieces of this length, was parsed and its upgrade
+    /// checked.
     fn work_bytes(head: &str, piece_bytes: usize) -> usize {
         let limits = Limits {
             head_bytes_max: usize::MAX,
@@ -226,7 +227,7 @@ mod tests {
         work
     }
 
-    /// An upgrade with these fields more.
+    /// An upgrade request with these additional fields.
     fn upgrade(fields: &str) -> String {
         format!(
             "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -235,8 +236,9 @@ mod tests {
         )
     }
 
-    /// Once by the scan, once by the parser, and lists once more; that of `Connection` twice, for an
-    /// upgrade and for a close. A head that is looked at again with each piece would cost the square.
+    /// The scan and the parser each read a byte once. Lists are read once more, and that in
+    /// `Connection` twice more, for the upgrade and for persistence. A scan that began anew with
+    /// each piece would be quadratic.
     fn check_linear(head: &str) {
         for piece_bytes in [1, 1000, head.len()] {
             let work = work_bytes(head, piece_bytes);

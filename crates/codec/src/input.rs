@@ -1,8 +1,8 @@
-//! How far a call has read its input, and where the bytes of an event lie.
+//! How much of its input a call has consumed, and where the bytes of an event lie.
 
 use std::ops::Range;
 
-/// The input of one call and how much of it was used.
+/// The input of one call, and how much of it is consumed.
 pub(crate) struct Cursor<'a> {
     input: &'a mut [u8],
     consumed: usize,
@@ -21,7 +21,7 @@ impl<'a> Cursor<'a> {
         &self.input[self.consumed..]
     }
 
-    /// Uses up to `bytes_max` bytes.
+    /// Consumes up to `bytes_max` bytes.
     pub(crate) fn take(&mut self, bytes_max: u64) -> &mut [u8] {
         let bytes = bytes_max.min(self.rest().len() as u64) as usize;
         let start = self.consumed;
@@ -29,7 +29,7 @@ impl<'a> Cursor<'a> {
         &mut self.input[start..self.consumed]
     }
 
-    /// Uses `bytes` bytes if they are all there, and says where.
+    /// Consumes `bytes` bytes and returns their range, if all of them are there.
     pub(crate) fn take_whole(&mut self, bytes: u64) -> Option<Range<usize>> {
         let start = self.consumed;
         let whole = bytes <= self.rest().len() as u64;
@@ -44,11 +44,11 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Where the bytes of an event lie: readers name the place, and only the last step borrows it.
+/// Where the bytes of an event lie. Readers name the place; only the last step borrows the bytes.
 pub(crate) enum Place {
-    /// A part of the input of this call: nothing was copied.
+    /// A range of this call's input: nothing was copied.
     Input(Range<usize>),
-    /// What the connection has kept, as the bytes came in several pieces.
+    /// In a buffer of the connection, because the bytes arrived in several pieces.
     Lent,
 }
 

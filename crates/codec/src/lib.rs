@@ -1,5 +1,5 @@
-//! RFC 6455 and RFC 7692, server side, without I/O: bytes go in, events and bytes to send come
-//! out.
+//! RFC 6455 and RFC 7692, server side, without I/O: received bytes go in, events and bytes to send
+//! come out.
 //!
 //! ```text
 //!                    Connection (one per socket)

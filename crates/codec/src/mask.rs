@@ -1,9 +1,9 @@
 //! Masking of payloads (RFC 6455 section 5.3).
 
-/// The masking key of a frame, turned so that its first byte is for the next payload byte.
+/// A frame's masking key, rotated so that its first byte applies to the next payload byte.
 pub(crate) type Key = [u8; 4];
 
-/// Masks or unmasks `payload` in place, and returns the key for what follows it in the frame.
+/// Masks or unmasks `payload` in place; returns the key for the bytes that follow in the frame.
 pub(crate) fn apply(mut key: Key, payload: &mut [u8]) -> Key {
     let [a, b, c, d] = key;
     let key_twice = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

@@ -1,16 +1,16 @@
-//! A message that comes in fragments or in pieces: what has come of it, and what may follow.
+//! A message that arrives in fragments or in pieces: its bytes so far, and which frame may follow.
 
 use crate::error::FrameError;
 use crate::frame::{Header, Kind, Sequence};
 use crate::limits::Limits;
 use crate::utf8;
 
-/// What data frames contribute to.
+/// The message that data frames belong to.
 pub(crate) enum Message {
-    /// Nothing yet: the next one begins a message.
+    /// There is none: the next data frame begins a message.
     Between,
     Within(PartialMessage),
-    /// Nothing any more: our close frame was sent, so data and pings are skipped.
+    /// Our close frame was sent, so data frames and pings are skipped.
     Discarding,
 }
 
@@ -18,7 +18,8 @@ pub(crate) struct PartialMessage {
     pub(crate) kind: Kind,
     pub(crate) compressed: bool,
     pub(crate) fragments: u32,
-    /// Unmasked, compressed if it came so. Grows with what arrives, not with what is announced.
+    /// Unmasked, and compressed if the message is. It grows with the bytes that arrive, not with
+    /// the announced length.
     pub(crate) payload: Vec<u8>,
     utf8: utf8::Progress,
 }
@@ -44,7 +45,7 @@ impl PartialMessage {
         }
     }
 
-    /// Judges a further frame by its header, before any of its payload.
+    /// Checks a further frame by its header, before any of its payload is read.
     pub(crate) fn admit(&mut self, header: &Header, limits: &Limits) -> Result<(), FrameError> {
         let message_bytes = self.payload.len() as u64 + header.payload_bytes;
         if message_bytes > limits.wire_bytes_max(self.compressed) as u64 {
@@ -73,7 +74,7 @@ impl PartialMessage {
     }
 }
 
-/// Text that came whole.
+/// Checks text that arrived in one piece.
 pub(crate) fn check_text(kind: Kind, payload: &[u8]) -> Result<(), FrameError> {
     match kind {
         Kind::Text => match simdutf8::basic::from_utf8(payload) {

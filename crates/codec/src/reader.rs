@@ -11,11 +11,11 @@ use crate::limits::Limits;
 use crate::mask;
 use crate::message::{Message, PartialMessage, check_text};
 
-/// Most frames that one call reads, so that who calls can let others have their turn: a message of a
-/// thousand empty fragments costs far more than the bytes of it weigh.
+/// Most frames that one call reads, so that the caller can serve others in between: the cost of a
+/// message of a thousand empty fragments is far out of proportion to its bytes.
 const FRAMES_PER_CALL: usize = 16;
 
-/// Something whole that was read.
+/// A complete unit that was read.
 pub(crate) enum Found {
     Message {
         kind: Kind,
@@ -27,29 +27,29 @@ pub(crate) enum Found {
     Close(Option<CloseCode>),
 }
 
-/// What one call lends the reader.
+/// What the connection lends to the reader for one call.
 pub(crate) struct Call<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) inflater: &'a mut Inflater,
-    /// What was agreed.
+    /// The agreed compression.
     pub(crate) deflate: Option<Deflate>,
 }
 
-/// Reads the frames of one connection. Most receives bring whole messages, and most connections wait
-/// for one: then nothing needs to be remembered, and a reader lives on the stack for one call. It is
-/// kept between calls, in a box, only while it remembers something.
+/// Reads the frames of one connection. Most receives bring whole messages, and most connections
+/// wait for one; then there is nothing to remember, and a reader lives on the stack for one call.
+/// It is kept in a box between calls only while it has something to remember.
 pub(crate) struct Reader {
     frame: Frame,
     message: Message,
-    /// What messages of the client may refer to.
+    /// The end of the client's messages, which its next one may refer to.
     window: Window,
-    /// The bytes of what was found last, if they did not lie in the input. They are freed when the
-    /// next call begins.
+    /// The bytes of the last event, if they did not lie in the input. They are freed when the next
+    /// call begins.
     lent: Vec<u8>,
     /// The payload of the latest ping that was not answered yet. "If an endpoint receives a Ping
-    /// frame and has not yet sent Pong frame(s) in response to previous Ping frame(s), the
-    /// endpoint MAY elect to send a Pong frame for only the most recently processed Ping frame"
-    /// (RFC 6455 section 5.5.3): a flood of pings owes one pong.
+    /// frame and has not yet sent Pong frame(s) in response to previous Ping frame(s), the endpoint
+    /// MAY elect to send a Pong frame for only the most recently processed Ping frame" (RFC 6455
+    /// section 5.5.3), so a flood of pings owes one pong.
     pong: Option<Box<Pong>>,
 }
 
@@ -59,14 +59,14 @@ pub(crate) struct Pong {
     length: u8,
 }
 
-/// Where in a frame the next byte belongs.
+/// The part of a frame that the next byte belongs to.
 enum Frame {
     Header(PartialHeader),
-    /// Part of the message that is being assembled.
+    /// The payload of a frame of the current message.
     Payload(Payload),
     Control(PartialControl),
     Skip(u64),
-    /// A compressed message has come whole, and making it plain takes more than one call.
+    /// A complete compressed message, which takes more than one call to inflate.
     Inflating(Box<Inflating>),
 }
 
@@ -92,7 +92,7 @@ struct Payload {
 struct PartialControl {
     control: Control,
     key: mask::Key,
-    /// Of at most 125 bytes.
+    /// Bytes that are still missing, at most 125.
     remaining: u8,
     payload: Vec<u8>,
 }
@@ -104,7 +104,7 @@ impl Default for Frame {
 }
 
 impl Reader {
-    /// A reader that remembers nothing. `is_closing` says that our close frame was sent.
+    /// A reader with nothing to remember. `is_closing` says that our close frame was sent.
     fn new(is_closing: bool) -> Self {
         Self {
             frame: Frame::default(),
@@ -118,8 +118,8 @@ impl Reader {
         }
     }
 
-    /// Goes on with the reader that was kept, or with a new one, and keeps it if it remembers
-    /// something afterwards.
+    /// Continues with the kept reader, or with a new one, and keeps it if it then has something to
+    /// remember.
     pub(crate) fn read(
         kept: &mut Option<Box<Self>>,
         is_closing: bool,
@@ -146,7 +146,7 @@ impl Reader {
         found
     }
 
-    /// Gives up a reader that remembers nothing.
+    /// Drops a reader that has nothing to remember.
     fn free_if_idle(kept: &mut Option<Box<Self>>) {
         if kept.as_ref().is_some_and(|reader| reader.is_idle()) {
             *kept = None;
@@ -161,7 +161,7 @@ impl Reader {
             && self.window.is_empty()
     }
 
-    /// The bytes of what was found last that did not lie in the input.
+    /// The bytes of the last event, if they did not lie in the input.
     pub(crate) fn lent(&self) -> &[u8] {
         &self.lent
     }
@@ -170,8 +170,8 @@ impl Reader {
         self.pong.is_some()
     }
 
-    /// The pong that is owed: it is owed no longer. What was lent is freed, too, so that a reader
-    /// that was kept for the sake of a ping goes with it.
+    /// Takes the owed pong, which is then no longer owed. Frees the lent bytes too, so that a
+    /// reader kept only for a ping is freed with it.
     pub(crate) fn take_pong(kept: &mut Option<Box<Self>>) -> Option<Box<Pong>> {
         let reader = kept.as_mut()?;
         let pong = reader.pong.take()?;
@@ -180,8 +180,8 @@ impl Reader {
         Some(pong)
     }
 
-    /// Reads until something is whole, the input ends or enough frames were read for one call. Bytes
-    /// that came in several pieces are moved to `lent` once they are whole.
+    /// Reads until there is an event, the input ends, or this call has read [`FRAMES_PER_CALL`]
+    /// frames. Bytes that arrived in several pieces are moved to `lent` once they are complete.
     pub(crate) fn advance(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -208,8 +208,8 @@ impl Reader {
         Ok(None)
     }
 
-    /// From now on only a close frame is found. Frees what was collected of a message and what
-    /// messages may refer to; a frame that has begun keeps its boundaries.
+    /// Skips everything but a close frame from now on. Frees the collected part of a message and
+    /// the window; a frame that has begun keeps its boundaries.
     pub(crate) fn discard(kept: &mut Option<Box<Self>>) {
         if let Some(reader) = kept {
             reader.discard_message();
@@ -233,17 +233,17 @@ impl Reader {
         }
     }
 
-    /// Whether a call goes on with a compressed message, even without further input.
+    /// Whether the next call continues to inflate a message, even without further input.
     pub(crate) fn is_inflating(&self) -> bool {
         matches!(self.frame, Frame::Inflating(_))
     }
 
-    /// Heap held, in bytes: all, with this reader's own box.
+    /// Heap held, in bytes, including the box of this reader.
     pub(crate) fn buffered_bytes(&self) -> usize {
         size_of::<Self>() + self.held_bytes() + self.window.buffered_bytes()
     }
 
-    /// The same without what is kept for later messages alone.
+    /// The same, without the window, which is kept only for later messages.
     pub(crate) fn unfinished_bytes(&self) -> usize {
         let is_kept_for_the_window = self.is_between_frames() && self.held_bytes() == 0;
         match is_kept_for_the_window {
@@ -252,7 +252,7 @@ impl Reader {
         }
     }
 
-    /// Heap held beside the window and this reader's own box, in bytes.
+    /// Heap held in bytes, without the window and the box of this reader.
     fn held_bytes(&self) -> usize {
         let frame = match &self.frame {
             Frame::Control(partial) => partial.payload.capacity(),
@@ -270,7 +270,7 @@ impl Reader {
         frame + message + pong + self.lent.capacity()
     }
 
-    /// Whether a message or a frame is not whole yet.
+    /// Whether a message or a frame has begun and is incomplete.
     pub(crate) fn is_within_message(&self) -> bool {
         !self.is_between_frames() || matches!(self.message, Message::Within(_))
     }
@@ -341,7 +341,7 @@ impl Reader {
         cursor: &mut Cursor<'_>,
         call: &mut Call<'_>,
     ) -> Result<Option<Found>, FrameError> {
-        // Without a copy: a message in one frame in one piece.
+        // A message in one frame that lies whole in the input is not copied.
         if header.fin
             && let Some(range) = cursor.take_whole(header.payload_bytes)
         {
@@ -392,7 +392,7 @@ impl Reader {
         }))
     }
 
-    /// Makes a whole compressed message plain, or as much of it as one call does.
+    /// Inflates a complete compressed message, or as much of it as one call does.
     fn begin_inflating(
         &mut self,
         kind: Kind,
@@ -413,7 +413,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// Goes on with a compressed message as far as one call does.
+    /// Continues to inflate a message, as far as one call does.
     fn inflate(
         &mut self,
         mut inflating: Box<Inflating>,
@@ -438,7 +438,7 @@ impl Reader {
         self.inflated(kind, fragments, inflation, call).map(Some)
     }
 
-    /// A compressed message is plain, in `lent`.
+    /// Moves a message that is now decompressed to `lent`, and checks it.
     fn inflated(
         &mut self,
         kind: Kind,
@@ -483,7 +483,7 @@ impl Reader {
 }
 
 impl Pong {
-    /// `payload` is a ping's, so at most 125 bytes.
+    /// A pong to a ping whose payload, at most 125 bytes, is `payload`.
     fn of(payload: &[u8]) -> Self {
         let mut bytes = [0; CONTROL_BYTES_MAX];
         bytes[..payload.len()].copy_from_slice(payload);
@@ -499,7 +499,7 @@ impl Pong {
 }
 
 impl PartialHeader {
-    /// The header, once its last byte is there.
+    /// Returns the header once its last byte has arrived.
     fn complete(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -535,8 +535,9 @@ impl Payload {
     }
 }
 
-/// The common case, for which nothing is remembered: a message between frames that lies whole in the
-/// input, in one frame, and is not compressed. `None` is for everything else, of which nothing is used.
+/// The common case, which needs no memory: an uncompressed message in one frame that lies whole in
+/// the input, while no other message is incomplete. In any other case it consumes nothing and
+/// returns `None`.
 fn read_plain(cursor: &mut Cursor<'_>, call: &Call<'_>) -> Result<Option<Found>, FrameError> {
     let header = Header::decode(cursor.rest(), Sequence::Start, call.deflate.is_some())?;
     let Some(header) = header else {
@@ -556,7 +557,7 @@ fn read_plain(cursor: &mut Cursor<'_>, call: &Call<'_>) -> Result<Option<Found>,
     }
 }
 
-/// A whole message whose masked payload, which is not compressed, lies in this part of the input.
+/// A complete uncompressed message, whose masked payload is this range of the input.
 fn plain_found(
     kind: Kind,
     header: &Header,
@@ -573,8 +574,8 @@ fn plain_found(
     })
 }
 
-/// What a whole control frame with this unmasked payload, which lies at `place`, says. A ping owes its
-/// pong.
+/// The event of a complete control frame, whose unmasked payload lies at `place`. A ping makes a
+/// pong owed.
 fn control_found(
     control: Control,
     payload: &[u8],

@@ -1,4 +1,4 @@
-//! The parsed request, and whether it may open a WebSocket (RFC 9112, RFC 6455 section 4.2).
+//! A parsed request, and whether it may open a WebSocket (RFC 9112, RFC 6455 section 4.2).
 
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -13,8 +13,8 @@ use crate::error::HandshakeError;
 use crate::limits::Limits;
 use crate::response::Persistence;
 
-/// Bits of the last character that are of no byte may be what they like: the example of RFC 6455 in
-/// section 4.1 has some, and clients were built with it.
+/// The unused bits of the last character may have any value: the example key in section 4.1 of RFC
+/// 6455 sets some, and clients exist that were built after it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
@@ -22,7 +22,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
-/// A request whose head kept every rule of HTTP. Its body, if it has one, has not been read.
+/// A request whose head obeys every rule of HTTP. Its body, if it has one, is not read yet.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request<'a> {
     method: &'a str,
@@ -35,7 +35,7 @@ pub struct Request<'a> {
     fields: Vec<httparse::Header<'a>>,
 }
 
-/// What a target says, whatever its form (RFC 9112 section 3.2).
+/// The parts of a request target, whatever its form (RFC 9112 section 3.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Target<'a> {
     authority: Option<&'a str>,
@@ -43,19 +43,19 @@ struct Target<'a> {
     query: Option<&'a str>,
 }
 
-/// A request that may be answered with a 101.
+/// The result of a valid opening handshake, which may be answered with a 101.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Upgrade {
-    /// For the field `Sec-WebSocket-Accept`.
+    /// The value of the field `Sec-WebSocket-Accept`.
     pub accept: AcceptKey,
 }
 
-/// Proof that the server understood the handshake (RFC 6455 section 4.2.2 item 5.4).
+/// Proves that the server has understood the handshake (RFC 6455 section 4.2.2 item 5.4).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AcceptKey([u8; 28]);
 
 impl AcceptKey {
-    /// 28 characters of base64.
+    /// The key as 28 characters of base64.
     #[must_use]
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).expect("base64 is ASCII")
@@ -87,83 +87,85 @@ impl<'a> Request<'a> {
         self.method
     }
 
-    /// The target, as sent: visible ASCII characters.
+    /// The target, as sent. It contains visible ASCII characters only.
     #[must_use]
     pub fn target(&self) -> &'a str {
         self.target
     }
 
-    /// The path as sent (still percent-encoded), without the query. `/` for an absolute URL
-    /// without a path, `*` for the target of that form.
+    /// The path as sent (still percent-encoded), without the query. It is `/` for an absolute URL
+    /// without a path, and `*` for a target of that form.
     #[must_use]
     pub fn path(&self) -> &'a str {
         self.parts.path
     }
 
-    /// What comes after the first `?` of the target, as sent.
+    /// The query as sent (still percent-encoded), behind the first `?` of the target.
     #[must_use]
     pub fn query(&self) -> Option<&'a str> {
         self.parts.query
     }
 
-    /// 0 or 1, for HTTP/1.0 and HTTP/1.1.
+    /// The minor version: 0 for HTTP/1.0, 1 for HTTP/1.1.
     #[must_use]
     pub fn version_minor(&self) -> u8 {
         self.version_minor
     }
 
-    /// Bytes of the body that follows the head, at most `body_bytes_max`. 0 if there is none.
+    /// The length of the body that follows the head, in bytes, at most `body_bytes_max`. 0 if there
+    /// is none.
     #[must_use]
     pub fn body_bytes(&self) -> u32 {
         self.body_bytes
     }
 
-    /// The value of the first field of this name (in any case), without white space around it.
+    /// The value of the first field of this name (case-insensitive), without surrounding white
+    /// space.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'a [u8]> {
         self.fields(name).next()
     }
 
-    /// The values of all fields of this name (in any case), in order.
+    /// The values of all fields of this name (case-insensitive), in order.
     pub fn fields(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let named = move |field: &&httparse::Header<'a>| field.name.eq_ignore_ascii_case(name);
         self.fields.iter().filter(named).map(|field| field.value)
     }
 
-    /// Host and port the request is for: those of an absolute target, else the `Host` field.
-    /// Empty if an HTTP/1.0 request names none.
+    /// The host and port that the request is for: those of an absolute target, otherwise the `Host`
+    /// field. Empty if an HTTP/1.0 request names none.
     #[must_use]
     pub fn host(&self) -> &'a str {
         self.parts.authority.unwrap_or(self.host)
     }
 
     /// The origin of the page that opens the connection (RFC 6455 section 10.2). Browsers always
-    /// send it; a page cannot change it.
+    /// send it, and a page cannot change it.
     #[must_use]
     pub fn origin(&self) -> Option<&'a [u8]> {
         self.field("Origin")
     }
 
-    /// Whether an `Upgrade` field contains `websocket`, so that [`Request::upgrade`] should
-    /// decide.
+    /// Whether an `Upgrade` field contains `websocket`, so that the request should be checked by
+    /// [`Request::upgrade`].
     #[must_use]
     pub fn wants_upgrade(&self) -> bool {
         self.lists("Upgrade", "websocket")
     }
 
-    /// Checks every rule for the opening handshake (RFC 6455 section 4.2.1).
+    /// Checks every rule of the opening handshake (RFC 6455 section 4.2.1).
     ///
     /// # Errors
     /// The first rule that is broken.
     pub fn upgrade(&self) -> Result<Upgrade, HandshakeError> {
-        // Its bytes would be taken for frames.
+        // The bytes of a body would be taken for frames.
         if self.body_bytes > 0 {
             return Err(HandshakeError::BodyUnexpected);
         }
         if self.method != "GET" {
             return Err(HandshakeError::UpgradeMethod);
         }
-        // RFC 9110 section 7.8: Upgrade in an HTTP/1.0 request must be ignored.
+        // RFC 9110 section 7.8: a server must ignore Upgrade in an HTTP/1.0 request.
         if self.version_minor == 0 {
             return Err(HandshakeError::UpgradeHttpVersion);
         }
@@ -186,13 +188,13 @@ impl<'a> Request<'a> {
             HandshakeError::KeyMissing,
             HandshakeError::KeyRepeated,
         )?;
-        // Exactly 16 bytes are 24 characters, of which two are padding.
+        // 24 characters, two of which are padding, decode to exactly 16 bytes.
         let mut nonce = [0; 18];
         match BASE64.decode_slice(key, &mut nonce) {
             Ok(16) => {}
             _ => return Err(HandshakeError::KeyInvalid),
         }
-        // RFC 6455 section 9.1: a malformed offer must not be passed over.
+        // RFC 6455 section 9.1: a server must not ignore a malformed list of extensions.
         if !deflate::is_well_formed(self.fields(EXTENSIONS)) {
             return Err(HandshakeError::ExtensionsMalformed);
         }
@@ -201,15 +203,15 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// The first of the client's offers of permessage-deflate that can be accepted under the
-    /// policy (RFC 7692 section 7.1). For a request that [`Request::upgrade`] accepts.
+    /// The first of the client's offers of permessage-deflate that the policy allows (RFC 7692
+    /// section 7.1). For a request that [`Request::upgrade`] accepts.
     #[must_use]
     pub fn deflate(&self, policy: &DeflatePolicy) -> Option<Deflate> {
         deflate::negotiate(self.fields(EXTENSIONS), policy)
     }
 
-    /// The subprotocols the client offers, in its order of preference, over all fields. What is
-    /// not a token is left out (RFC 6455 section 4.1 item 10).
+    /// The subprotocols that the client offers, in its order of preference, over all fields. An
+    /// item that is not a token is left out (RFC 6455 section 4.1 item 10).
     pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> {
         self.fields("Sec-WebSocket-Protocol")
             .flat_map(list)
@@ -217,8 +219,8 @@ impl<'a> Request<'a> {
             .filter_map(|item| str::from_utf8(item).ok())
     }
 
-    /// Parses a whole head, as the scan has delimited it and counted its fields, and checks the
-    /// rules for every request.
+    /// Parses a complete head, whose end and field count the scan has found, and checks the rules
+    /// that hold for every request.
     pub(crate) fn parse(head: &'a [u8], limits: &Limits) -> Result<Self, HandshakeError> {
         #[cfg(test)]
         crate::work::add(head.len());
@@ -236,7 +238,7 @@ impl<'a> Request<'a> {
         else {
             return Err(HandshakeError::RequestLineMalformed);
         };
-        // Otherwise the parser and the scan disagree about where the head ends.
+        // The parser and the scan must agree about where the head ends.
         if status != httparse::Status::Complete(head.len()) {
             return Err(HandshakeError::FieldMalformed);
         }
@@ -273,9 +275,9 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Where the body ends must be beyond doubt, or what a proxy takes for its rest would be the next
-    /// request here, or the other way round (RFC 9112 sections 6.3 and 11.2). Therefore a length is
-    /// taken in one form alone, and no encoding is.
+    /// The end of the body must be beyond doubt: if a proxy and this server disagree about it, one
+    /// takes a part of the body for the next request (RFC 9112 sections 6.3 and 11.2). Therefore a
+    /// length is accepted in one form only, and a transfer coding is not accepted at all.
     fn checked_body_bytes(&self, limits: &Limits) -> Result<u32, HandshakeError> {
         if self.field("Transfer-Encoding").is_some() {
             return Err(HandshakeError::TransferEncoding);
@@ -292,9 +294,9 @@ impl<'a> Request<'a> {
             .ok_or(HandshakeError::BodyTooLarge)
     }
 
-    /// Whether the sender waits for a 100 before it sends the body. An expectation that proxies read in
-    /// different ways decides where a request ends, so no other is let pass. HTTP/1.0 has none, and it
-    /// must be ignored there (RFC 9110 section 10.1.1).
+    /// Whether the sender waits for a 100 before it sends the body. No other expectation is
+    /// accepted, since proxies interpret them in different ways and then disagree about where a
+    /// request ends. In HTTP/1.0 the field must be ignored (RFC 9110 section 10.1.1).
     fn checked_expectation(&self) -> Result<bool, HandshakeError> {
         let mut expectations = self.fields("Expect");
         match (expectations.next(), expectations.next()) {
@@ -311,8 +313,9 @@ impl<'a> Request<'a> {
         self.expects_continue
     }
 
-    /// What the version and `Connection` say of the time after the answer (RFC 9112 section 9.3).
-    /// HTTP/1.0 is not kept: proxies of its time forward `Connection: keep-alive` blindly (appendix C.2.2).
+    /// Whether the peer allows another request after the answer, by its version and `Connection`
+    /// (RFC 9112 section 9.3). HTTP/1.0 is not kept: proxies of its time forward `Connection:
+    /// keep-alive` blindly (appendix C.2.2).
     pub(crate) fn persistence(&self) -> Persistence {
         match self.version_minor {
             0 => Persistence::Http10,
@@ -343,7 +346,7 @@ impl<'a> Request<'a> {
 }
 
 impl fmt::Debug for Request<'_> {
-    /// Without the values of fields: they can be secrets.
+    /// Leaves out the values of fields, which can be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.fields.iter().map(|field| field.name).collect();
         f.debug_struct("Request")
@@ -355,8 +358,8 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Target<'a> {
-    /// Accepts a path, an absolute URL and `*`; what CONNECT sends is no target here. `None` for
-    /// characters that a target cannot contain.
+    /// Parses a path, an absolute URL or `*`; the form that CONNECT uses is not accepted. `None` if
+    /// the target has a character that it must not contain.
     fn parse(target: &'a str) -> Option<Self> {
         if !target
             .bytes()
@@ -398,7 +401,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The subprotocol the server prefers among those the client offers.
+/// The subprotocol that the server prefers among those that the client offers; `supported` is in
+/// the server's order of preference. `None` if they have none in common.
 #[must_use]
 pub fn negotiate(request: &Request<'_>, supported: &[&'static str]) -> Option<&'static str> {
     supported
@@ -407,7 +411,7 @@ pub fn negotiate(request: &Request<'_>, supported: &[&'static str]) -> Option<&'
         .find(|supported| request.subprotocols().any(|offered| offered == *supported))
 }
 
-/// The items of a comma-separated list (RFC 9110 section 5.6.1).
+/// The non-empty items of a comma-separated list (RFC 9110 section 5.6.1).
 fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     #[cfg(test)]
     crate::work::add(value.len());
@@ -417,8 +421,8 @@ fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|item| !item.is_empty())
 }
 
-/// A number of decimal digits, if it is in its shortest form and not beyond 2⁶⁴ − 1. A sign, or zeros
-/// in front, which some read as octal, are in no number here.
+/// Parses a decimal number of at most 2⁶⁴ − 1 in its shortest form. A sign is refused, and so are
+/// leading zeros, which some parsers read as octal.
 fn decimal(digits: &[u8]) -> Option<u64> {
     let is_shortest = matches!(digits, b"0" | [b'1'..=b'9', ..]);
     let is_decimal = is_shortest && digits.iter().all(u8::is_ascii_digit);
@@ -429,7 +433,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
         .ok()
 }
 
-/// RFC 9110 section 5.6.2.
+/// Whether the item is a token (RFC 9110 section 5.6.2).
 fn is_token(item: &[u8]) -> bool {
     !item.is_empty() && item.iter().all(is_token_byte)
 }
@@ -438,15 +442,16 @@ pub(crate) fn is_token_byte(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
-/// What a host and port consist of (RFC 3986 section 3.2). Not `@`: user information has no
-/// place here (RFC 9110 section 4.2.4). Not `,`: it would be two hosts joined.
+/// Whether a host and port may contain this byte (RFC 3986 section 3.2). `@` is excluded, because
+/// user information is not allowed here (RFC 9110 section 4.2.4), and so is `,`, because it would
+/// join two hosts.
 fn is_authority_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
 }
 
 fn refusal(error: httparse::Error, head: &[u8]) -> HandshakeError {
     match error {
-        // Whatever follows the second space is taken for a version by the parser.
+        // The parser takes everything behind the second space for a version.
         httparse::Error::Version if !names_version(head) => HandshakeError::RequestLineMalformed,
         httparse::Error::Token | httparse::Error::NewLine | httparse::Error::Status => {
             HandshakeError::RequestLineMalformed
@@ -459,8 +464,8 @@ fn refusal(error: httparse::Error, head: &[u8]) -> HandshakeError {
     }
 }
 
-/// Whether the request line has three parts, of which the last is a version of HTTP as RFC 9112
-/// section 2.3 writes it, so that it may be what is wrong with the line (RFC 9110 section 15.6.6).
+/// Whether the request line has three parts, of which the last has the form of an HTTP version (RFC
+/// 9112 section 2.3). Only then can an unsupported version be its fault (RFC 9110 section 15.6.6).
 fn names_version(head: &[u8]) -> bool {
     let line = head.trim_ascii_start().split(|byte| *byte == b'\r').next();
     let mut parts = line.unwrap_or_default().split(|byte| *byte == b' ');

@@ -1,4 +1,4 @@
-//! HTTP responses: the 101 that opens a connection, and those that refuse it.
+//! HTTP responses: the 101 that opens a WebSocket, and all others.
 
 use crate::deflate::Deflate;
 use crate::error::HandshakeError;
@@ -7,51 +7,53 @@ use crate::request::AcceptKey;
 /// The head of a response that is not a 101.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ResponseHead<'a> {
-    /// Three digits, 200 or above.
+    /// The status code: three digits, 200 or above.
     pub status: u16,
-    /// When it is made, in the form that HTTP prefers (RFC 9110 section 5.6.7). `None` is for a server
-    /// without a clock (section 6.6.1), of which there is none in this crate.
+    /// When the response is made, in the preferred format of HTTP (RFC 9110 section 5.6.7). This
+    /// crate has no clock, so the caller passes the date; `None` is for a server without a clock
+    /// (section 6.6.1).
     pub date: Option<&'a str>,
-    /// Further fields, with neither `Content-Length`, `Transfer-Encoding` nor `Connection: close`.
-    /// Control characters in them become spaces.
+    /// Further fields, except `Content-Length`, `Transfer-Encoding` and `Connection: close`, which
+    /// are added here. Control characters in them become spaces.
     pub fields: &'a [(&'a str, &'a str)],
-    /// Bytes of the body, which the caller sends, or would send if this were no answer to HEAD. `None`
-    /// is for a body that is made while it is sent, of which nobody knows the length yet.
+    /// The length of the body in bytes, even if the body is not sent because the request is HEAD.
+    /// `None` is for a body that is generated while it is sent, whose length is not known yet.
     pub content_length: Option<usize>,
-    /// Whether another request may follow on the connection, if its peer wants that, too.
+    /// Whether another request may follow on the connection, if the peer allows it too.
     pub keep: bool,
 }
 
-/// In what form the caller sends the body of a response, behind its head.
+/// The form in which the caller sends the body of a response, behind its head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BodyFraming {
-    /// There is none to send.
+    /// The response has no body.
     None,
-    /// As it is: `content_length` bytes or, if that is not known, whatever there is until the
+    /// Unchanged: `content_length` bytes or, if the length is not known, all bytes until the
     /// connection ends.
     Plain,
     /// In chunks (see [`crate::chunk`]) until [`crate::Connection::finish_response`].
     Chunked,
 }
 
-/// What becomes of the connection after an answer, as far as the peer has a say in it.
+/// What the peer allows for the connection after an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Persistence {
-    /// It speaks HTTP/1.0, or nobody knows what: it need not know chunks, and ends with the answer.
+    /// The peer speaks HTTP/1.0 or an unknown version. It need not understand chunks, and the
+    /// connection ends with the answer.
     Http10,
-    /// It knows chunks, and wants the end.
+    /// The peer understands chunks, and the connection ends with the answer.
     Closes,
-    /// It knows chunks, and may ask for something else.
+    /// The peer understands chunks, and may send another request.
     Keeps,
 }
 
 impl ResponseHead<'_> {
-    /// Appends the head of a response that ends its connection.
+    /// Appends the head of a response after which the connection ends.
     pub fn encode(&self, out: &mut Vec<u8>) {
         self.encode_for(Persistence::Http10, false, out);
     }
 
-    /// The form of the body in an answer to a request of this kind.
+    /// The form of the body in the answer to such a request.
     pub(crate) fn body_form(&self, is_to_head: bool, persistence: Persistence) -> BodyFraming {
         match self.content_length {
             _ if is_to_head || !self.may_have_body() => BodyFraming::None,
@@ -61,7 +63,7 @@ impl ResponseHead<'_> {
         }
     }
 
-    /// Appends the head for a peer of this kind; `keeps` says that the connection is kept.
+    /// Appends the head for such a peer; `keeps` says whether the connection is kept.
     pub(crate) fn encode_for(&self, persistence: Persistence, keeps: bool, out: &mut Vec<u8>) {
         let line = format!(
             "HTTP/1.1 {} {}\r\n",
@@ -76,11 +78,11 @@ impl ResponseHead<'_> {
             encode_field("Date", date, out);
         }
         match self.content_length {
-            // RFC 9110 section 8.6: a 204 must not have the field.
+            // RFC 9110 section 8.6: a 204 must not have Content-Length.
             Some(bytes) if self.status != 204 => {
                 encode_field("Content-Length", &bytes.to_string(), out);
             }
-            // An answer to HEAD says it, too (RFC 9112 section 6.1).
+            // An answer to HEAD has the field too (RFC 9112 section 6.1).
             None if self.may_have_body() && persistence != Persistence::Http10 => {
                 encode_field("Transfer-Encoding", "chunked", out);
             }
@@ -92,19 +94,19 @@ impl ResponseHead<'_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// RFC 9112 section 6.3.
+    /// Whether the status allows a body (RFC 9112 section 6.3).
     fn may_have_body(&self) -> bool {
         !matches!(self.status, 204 | 304)
     }
 }
 
-/// Asks a peer that waits for it for the body of its request (RFC 9110 section 15.2.1).
+/// Appends a 100, which asks a waiting peer for the body of its request (RFC 9110 section 15.2.1).
 pub(crate) fn encode_continue(out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
 }
 
-/// Appends the whole response to a refused request: its body is the sentence of the error, which an
-/// answer to HEAD leaves out and only tells the length of (RFC 9110 section 9.3.2).
+/// Appends the whole response to a refused request. Its body is the sentence of the error; an
+/// answer to HEAD states the length but omits the body (RFC 9110 section 9.3.2).
 pub(crate) fn encode_error(
     error: HandshakeError,
     date: Option<&str>,
@@ -127,7 +129,7 @@ pub(crate) fn encode_error(
     }
 }
 
-/// Appends the response that opens the connection (RFC 6455 section 4.2.2).
+/// Appends the response that opens the WebSocket (RFC 6455 section 4.2.2).
 pub(crate) fn encode_switching_protocols(
     accept: &AcceptKey,
     subprotocol: Option<&str>,
@@ -151,7 +153,7 @@ pub(crate) fn encode_switching_protocols(
     out.extend_from_slice(b"\r\n");
 }
 
-/// No text may end the line and begin a field of its own.
+/// Replaces control characters, so that no text can end the line and begin another field.
 fn encode_field(name: &str, value: &str, out: &mut Vec<u8>) {
     let printable = |text: &str, out: &mut Vec<u8>| {
         out.extend(
@@ -165,7 +167,7 @@ fn encode_field(name: &str, value: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// RFC 9110 section 15. The phrase may be empty (RFC 9112 section 4).
+/// The phrase of a status (RFC 9110 section 15). It may be empty (RFC 9112 section 4).
 fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",

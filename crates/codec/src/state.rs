@@ -1,4 +1,4 @@
-//! What a connection remembers in each phase of its life, and what that takes.
+//! The data of a connection in each phase of its life, and the memory that it takes.
 
 use crate::close::CloseCode;
 use crate::deflate::Deflate;
@@ -6,19 +6,19 @@ use crate::head::Head;
 use crate::reader::{Pong, Reader};
 use crate::response::Persistence;
 
-/// 16 bytes: whatever is larger lies in a box, which there is only while it is needed.
+/// It takes 16 bytes: anything larger lies in a box that exists only while it is needed.
 pub(crate) enum State {
-    /// What has come of a head, if anything has.
+    /// The part of a head that has arrived, if any has.
     Handshake(Option<Box<Head>>),
     Answering {
         asked: Asked,
-        /// Bytes of the request's body that nobody has taken.
+        /// The bytes of the request's body that were not taken.
         body_bytes: u32,
         lent: Pieces,
     },
     Body {
         asked: Asked,
-        /// Bytes of the body that have not come yet.
+        /// The bytes of the body that have not arrived yet.
         missing: u32,
         collected: Pieces,
     },
@@ -40,21 +40,22 @@ pub(crate) enum State {
     },
 }
 
-/// Bytes of a head or a body that came in several pieces. One word, because most come whole.
+/// The bytes of a head or a body that arrived in several pieces. It is one word, because most
+/// arrive in one.
 pub(crate) type Pieces = Option<Box<Vec<u8>>>;
 
-/// What an answer depends on.
+/// The properties of a request that its answer depends on.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked {
     /// Whether the method is HEAD, whose answer has no body.
     pub(crate) is_to_head: bool,
-    /// Whether the body is sent only when it was asked for.
+    /// Whether the client waits for a 100 before it sends the body.
     pub(crate) expects_continue: bool,
     pub(crate) persistence: Persistence,
 }
 
 impl Asked {
-    /// Of a request that is not understood, or not whole.
+    /// The properties of a request that is malformed or incomplete.
     pub(crate) fn unknown(is_to_head: bool) -> Self {
         Self {
             is_to_head,
@@ -64,7 +65,7 @@ impl Asked {
     }
 }
 
-/// The last thing the peer is to be told.
+/// The last frame for the peer.
 pub(crate) enum Farewell {
     Said,
     Close(Option<CloseCode>),
@@ -85,7 +86,8 @@ impl State {
         }
     }
 
-    /// To Answering, for what is not a request: never kept, and without a body to take.
+    /// Moves to Answering after a malformed request, whose connection is not kept and whose body
+    /// cannot be taken.
     pub(crate) fn misunderstand(&mut self, rest: &[u8]) {
         if let Self::Handshake(head) = self {
             *self = Self::Answering {
@@ -96,7 +98,7 @@ impl State {
         }
     }
 
-    /// What an answer now depends on, if one can be given.
+    /// The properties of the request, if it can be answered now.
     pub(crate) fn asked(&self) -> Option<Asked> {
         match self {
             Self::Handshake(head) => Some(Asked::unknown(Head::is_to_head(head.as_deref(), &[]))),
@@ -108,7 +110,7 @@ impl State {
         }
     }
 
-    /// Behind a response that is complete: to Handshake if the connection is kept, else to Closed.
+    /// Moves on after a complete response: to Handshake if the connection is kept, else to Closed.
     pub(crate) fn after_response(&mut self) {
         *self = match self {
             Self::Responding { keeps: true, .. } => Self::default(),
@@ -116,7 +118,8 @@ impl State {
         };
     }
 
-    /// Whether another request may follow the answer: the whole of this one was read.
+    /// Whether another request may follow the answer, which requires that this one was read
+    /// completely.
     pub(crate) fn may_keep(&self) -> bool {
         match self {
             Self::Answering {
@@ -128,7 +131,7 @@ impl State {
         }
     }
 
-    /// The bytes of a head that came in several pieces.
+    /// Takes the bytes of a head that arrived in several pieces.
     pub(crate) fn take_head(&mut self) -> Pieces {
         match self {
             Self::Handshake(head) => head.take().map(|head| Box::new(head.into_bytes())),
@@ -136,12 +139,12 @@ impl State {
         }
     }
 
-    /// What the last event of a frame borrows that did not lie in the input.
+    /// The bytes that the last event borrows, if they did not lie in the input.
     pub(crate) fn lent(&self) -> &[u8] {
         self.reader().map_or(&[], Reader::lent)
     }
 
-    /// The pong that is owed: it is owed no longer.
+    /// Takes the owed pong, which is then no longer owed.
     pub(crate) fn take_pong(&mut self) -> Option<Box<Pong>> {
         match self {
             Self::Open { kept, .. } | Self::Closing { kept, .. } => Reader::take_pong(kept),
@@ -153,8 +156,8 @@ impl State {
         }
     }
 
-    /// To Closed, with a close frame unless ours was sent: no frame may follow it
-    /// (RFC 6455 section 5.5.1).
+    /// Moves to Closed and owes a close frame, unless ours was sent: no frame may follow it (RFC
+    /// 6455 section 5.5.1).
     pub(crate) fn end(&mut self, code: Option<CloseCode>) {
         let pong = self.take_pong();
         let farewell = match self {
@@ -187,7 +190,7 @@ impl State {
         }
     }
 
-    /// Heap held, in bytes, but for what is kept for later messages.
+    /// Heap held in bytes, without the window, which is kept for later messages.
     pub(crate) fn unfinished_bytes(&self) -> usize {
         match self {
             Self::Handshake(head) => head.as_ref().map_or(0, |head| head.buffered_bytes()),
@@ -221,7 +224,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// Every idle connection pays for these bytes.
+    /// Every idle connection takes these bytes.
     #[test]
     fn state_takes_two_words() {
         assert_eq!(size_of::<State>(), 16);

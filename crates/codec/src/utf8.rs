@@ -1,17 +1,17 @@
-//! UTF-8 of text that arrives in pieces, judged at the first bad byte.
+//! Validates UTF-8 text that arrives in pieces, and finds the first bad byte as soon as it arrives.
 
 use crate::error::FrameError;
 
-/// How much of a growing buffer is known to be whole characters.
+/// The length of the prefix of a growing buffer that is known to be whole characters.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Progress {
     valid_bytes: usize,
 }
 
 impl Progress {
-    /// Checks what was added to `text` since the last call, and fails if no continuation could
-    /// make it UTF-8. A character cut off at the end (at most three bytes) is looked at again
-    /// next time, so the work stays linear in the bytes added.
+    /// Validates the bytes that were added to `text` since the last call; fails if no further bytes
+    /// could make it UTF-8. An incomplete character at the end (at most three bytes) is read again
+    /// next time, so that the work stays linear in the bytes added.
     pub(crate) fn advance(&mut self, text: &[u8]) -> Result<(), FrameError> {
         self.valid_bytes += match simdutf8::compat::from_utf8(&text[self.valid_bytes..]) {
             Ok(added) => added.len(),
@@ -21,7 +21,7 @@ impl Progress {
         Ok(())
     }
 
-    /// The message is over: `text` must not end inside a character.
+    /// Ends the message: `text` must not end inside a character.
     pub(crate) fn finish(self, text: &[u8]) -> Result<(), FrameError> {
         if self.valid_bytes < text.len() {
             Err(FrameError::TextUtf8)
@@ -35,7 +35,7 @@ impl Progress {
 mod tests {
     use super::*;
 
-    /// The index of the byte at which text fed byte by byte is refused.
+    /// The index of the byte at which text that is passed byte by byte is refused.
     fn refused_at(text: &[u8]) -> Option<usize> {
         let mut progress = Progress::default();
         (0..text.len()).find(|last| progress.advance(&text[..=*last]).is_err())

@@ -1,4 +1,4 @@
-//! Counts bytes looked at, so that tests judge the cost of a handshake without a clock.
+//! Counts the bytes read, so that tests can measure the cost of a handshake without a clock.
 
 use std::cell::Cell;
 
@@ -6,12 +6,12 @@ thread_local! {
     static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// `bytes` bytes were looked at.
+/// Counts `bytes` more bytes.
 pub(crate) fn add(bytes: usize) {
     BYTES.set(BYTES.get() + bytes);
 }
 
-/// The bytes this thread looked at while `run` ran.
+/// The bytes that this thread read while `run` ran.
 pub(crate) fn bytes_of(run: impl FnOnce()) -> usize {
     let before = BYTES.get();
     run();

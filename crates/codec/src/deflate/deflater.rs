@@ -7,30 +7,30 @@ use flate2::{Compress, Compression, FlushCompress};
 use super::{FLUSH_TAIL, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 use crate::frame::{self, HeaderBytes, Kind};
 
-/// What an empty message is compressed to (RFC 7692 section 7.2.3.6).
+/// The compressed form of an empty message (RFC 7692 section 7.2.3.6).
 const EMPTY: u8 = 0x00;
 
-/// Smallest step by which the output grows, in bytes. With more than six left, zlib does not
-/// repeat the end of a flush.
+/// The smallest step by which the output grows, in bytes. If zlib has more than six bytes left, it
+/// does not repeat the end of a flush.
 const GROWTH_BYTES_MIN: usize = 64;
 
-/// What a compressor takes whatever its window, in bytes. Its level makes no difference. zlib-rs: a
-/// hash table of 128 KiB, 112 KiB for what is not written yet, and 6 KiB of state; in one piece,
+/// Memory of a compressor apart from its window, in bytes; its level makes no difference. zlib-rs
+/// takes a hash table of 128 KiB, 112 KiB for pending output and 6 KiB of state in one allocation,
 /// which the allocator rounds up to pages.
 const FIXED_BYTES: usize = 256 << 10;
 
-/// What it takes for each byte of its window: that itself twice, and a link of two bytes.
+/// Memory for each byte of the window: the window itself twice, and a link of two bytes.
 const BYTES_FOR_WINDOW_BYTE: usize = 4;
 
-/// Compresses messages with one zlib stream: of all connections, each message by itself, or of one
-/// connection with context takeover.
+/// Compresses messages with one zlib stream. Either it serves all connections and compresses each
+/// message by itself, or it belongs to one connection with context takeover.
 pub struct Deflater {
     stream: Compress,
 }
 
 impl Deflater {
-    /// `level` is 1 (fastest) to 9 (smallest), `window_bits` 9 to 15; what lies outside counts as
-    /// the nearest of them.
+    /// A compressor of this `level`, 1 (fastest) to 9 (smallest), and with a window of 2 to the
+    /// power of `window_bits` bytes, 9 to 15. Values outside count as the nearest in range.
     #[must_use]
     pub fn new(level: u32, window_bits: u8) -> Self {
         let level = Compression::new(level.clamp(1, 9));
@@ -40,16 +40,16 @@ impl Deflater {
         }
     }
 
-    /// What one with a window of so many bits takes at most, in bytes.
+    /// Most memory of a compressor with a window of this many bits, in bytes.
     #[must_use]
     pub fn bytes_max(window_bits: u8) -> usize {
         let window_bits = window_bits.clamp(WINDOW_BITS_MIN, WINDOW_BITS_MAX);
         FIXED_BYTES + (BYTES_FOR_WINDOW_BYTE << window_bits)
     }
 
-    /// Appends the message as one compressed frame (RSV1), compressed by itself: no earlier
-    /// message is referred to. Returns false, having appended nothing, if that would not be
-    /// shorter than the plain frame.
+    /// Appends the message as one compressed frame (RSV1) that refers to no earlier message.
+    /// Returns false, having appended nothing, if that frame would not be shorter than the
+    /// uncompressed one.
     pub fn encode_message(&mut self, kind: Kind, payload: &[u8], out: &mut Vec<u8>) -> bool {
         let start = out.len();
         self.stream.reset();
@@ -62,15 +62,17 @@ impl Deflater {
         is_shorter
     }
 
-    /// The same, referring to the messages before it (context takeover): always appended, since
-    /// the peer's window must follow.
+    /// Appends the message as one compressed frame that may refer to earlier messages (context
+    /// takeover). It is appended even if it is longer than the uncompressed one, since the peer's
+    /// window must follow.
     pub fn encode_next(&mut self, kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
-        // Where the payload begins is known once its length is.
+        // The length of the header is known only after compression, so the longest has its place.
         let content = start + HeaderBytes::BYTES_MAX;
         out.resize(content, 0);
         if payload.is_empty() {
-            // Not by the stream: flushed twice without input, it says nothing.
+            // zlib emits nothing for a second flush without input, so the empty block is written
+            // here.
             out.push(EMPTY);
         } else {
             self.flush(payload, out);
@@ -83,10 +85,10 @@ impl Deflater {
         out.drain(header_end..content);
     }
 
-    /// Appends the payload compressed, to the end of a flush.
+    /// Appends the compressed payload, up to the end of a flush.
     fn flush(&mut self, payload: &[u8], out: &mut Vec<u8>) {
         let mut rest = payload;
-        // A flush is over when it leaves room.
+        // zlib has completed a flush when it leaves room in the output.
         while !rest.is_empty() || out.len() == out.capacity() {
             out.reserve(payload.len() / 2 + GROWTH_BYTES_MIN);
             let before = self.stream.total_in();

@@ -1,7 +1,7 @@
 //! The field `Sec-WebSocket-Extensions`: its grammar, and which offer is accepted
 //! (RFC 6455 section 9.1, RFC 7692 sections 5 and 7.1).
 //!
-//! A field is read as a flat run of items, each byte once and nothing copied.
+//! A field is parsed as a flat sequence of items. Each byte is read once, and nothing is copied.
 
 use super::{
     CLIENT_MAX_WINDOW_BITS, CLIENT_NO_CONTEXT_TAKEOVER, Deflate, DeflatePolicy, NAME,
@@ -9,13 +9,13 @@ use super::{
 };
 use crate::request::is_token_byte;
 
-/// Whether the fields together are a list of extensions. One without any is taken too, though the
-/// grammar asks for one: it is sent by clients and proxies that have nothing to say in it.
+/// Whether the fields together are a list of extensions. An empty field is accepted, although the
+/// grammar requires an element: some clients and proxies send one when they offer nothing.
 pub(crate) fn is_well_formed<'a>(fields: impl Iterator<Item = &'a [u8]>) -> bool {
     fields.flat_map(Items::new).all(|item| item.is_ok())
 }
 
-/// The first offer of permessage-deflate that can be accepted under the policy.
+/// Accepts the first offer of permessage-deflate that the policy allows.
 pub(crate) fn negotiate<'a>(
     fields: impl Iterator<Item = &'a [u8]>,
     policy: &DeflatePolicy,
@@ -31,8 +31,8 @@ pub(crate) fn negotiate<'a>(
     offer.map(|offer| offer.accept(policy))
 }
 
-/// One offer, as far as it was read. Names are compared as they are: what another case means is
-/// left to nobody's guess, and an offer declined costs compression alone.
+/// One offer, as far as it was read. Names are compared case-sensitively: the RFC does not say what
+/// another case means, and a declined offer only costs compression.
 #[derive(Clone, Copy, Default)]
 struct Offer {
     no_server_takeover: bool,
@@ -42,8 +42,9 @@ struct Offer {
 }
 
 impl Offer {
-    /// Takes a parameter in. `None`: the offer must be declined, as the parameter is not defined,
-    /// has an invalid value, was there before, or is not supported here (RFC 7692 section 7.1).
+    /// Adds a parameter. `None` means that the offer must be declined, because the parameter is not
+    /// defined, has an invalid value, occurs twice, or is not supported here (RFC 7692 section
+    /// 7.1).
     fn with(mut self, name: &[u8], value: Option<Value<'_>>) -> Option<Self> {
         let name = str::from_utf8(name).ok()?;
         let repeated = match (name, value) {
@@ -53,8 +54,8 @@ impl Offer {
             (CLIENT_NO_CONTEXT_TAKEOVER, None) => {
                 std::mem::replace(&mut self.no_client_takeover, true)
             }
-            // zlib compresses with a window of 9 bits where 8 are asked for, which a peer that
-            // asked for 8 cannot follow.
+            // zlib compresses with a window of 9 bits where 8 are requested, and a peer that
+            // requested 8 could not decompress that.
             (SERVER_MAX_WINDOW_BITS, Some(value)) => {
                 let bits = value.window_bits().filter(|bits| *bits > 8)?;
                 self.server_window_bits.replace(bits).is_some()
@@ -84,39 +85,40 @@ impl Offer {
                 .unwrap_or(WINDOW_BITS_MAX)
                 .min(policy_bits),
             client_window_bits,
-            // Unasked it is left unsaid, although it may be said (section 7.1.2.1): a client that
-            // did not ask is ready for the largest window, so nothing is gained that a client
-            // which does not expect the parameter could not spoil.
+            // A client that did not request this parameter must accept the largest window, so
+            // naming ours gains nothing, although it is allowed (section 7.1.2.1), and could
+            // confuse a client that does not expect it.
             names_server_window: self.server_window_bits.is_some(),
-            // "MUST NOT" without the offer; the largest window need not be named (7.1.2.2).
+            // The response MUST NOT have it without the offer; the largest window need not be named
+            // (section 7.1.2.2).
             names_client_window: self.client_window_bits.is_some()
                 && client_window_bits < WINDOW_BITS_MAX,
         }
     }
 }
 
-/// One thing that a field says, in order: an extension, then each of its parameters.
+/// One item of a field, in order: an extension, then each of its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Item<'a> {
     Extension(&'a [u8]),
     Parameter(&'a [u8], Option<Value<'a>>),
 }
 
-/// The value of a parameter as it was sent.
+/// The value of a parameter, as it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Value<'a> {
     Token(&'a [u8]),
-    /// Without its quotes, with its backslashes.
+    /// Without its quotes, but with its backslashes.
     Quoted(&'a [u8]),
 }
 
 impl Value<'_> {
-    /// 8 to 15 "without leading zeros" (RFC 7692 section 7.1.2).
+    /// A number from 8 to 15 "without leading zeros" (RFC 7692 section 7.1.2).
     fn window_bits(self) -> Option<u8> {
         let sent = match self {
             Self::Token(sent) | Self::Quoted(sent) => sent,
         };
-        // A backslash only stands before what is meant: it is of no token itself.
+        // A token contains no backslash, so each one here only escapes the next byte.
         let mut meant = sent.iter().copied().filter(|byte| *byte != b'\\');
         match (meant.next()?, meant.next(), meant.next()) {
             (digit @ (b'8' | b'9'), None, None) => Some(digit - b'0'),
@@ -126,14 +128,14 @@ impl Value<'_> {
     }
 }
 
-/// What is not of the grammar. Nothing comes after it.
+/// The field violates the grammar. No further item follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Malformed;
 
 /// The items of one field.
 struct Items<'a> {
     rest: &'a [u8],
-    /// Nothing was read yet, so no separator is due.
+    /// Whether nothing was read yet, so that no separator is required.
     at_start: bool,
 }
 
@@ -158,7 +160,7 @@ impl<'a> Items<'a> {
             }
         }
         self.skip_space();
-        // RFC 9110 section 5.6.1: empty elements of a list are ignored.
+        // RFC 9110 section 5.6.1: a recipient must ignore empty list elements.
         while self.skip(b',') {
             self.skip_space();
         }
@@ -184,8 +186,8 @@ impl<'a> Items<'a> {
         Ok(Item::Parameter(name, Some(value)))
     }
 
-    /// What stands in quotes, after the first. Unescaped it must be a token too
-    /// (RFC 6455 section 9.1).
+    /// Parses a quoted value behind its opening quote. Unescaped it must be a token (RFC 6455
+    /// section 9.1).
     fn quoted(&mut self) -> Result<Value<'a>, Malformed> {
         let sent = self.rest;
         let mut index = 0;
@@ -311,7 +313,7 @@ mod tests {
                 is_well_formed([field.as_bytes()].into_iter());
             });
             assert_eq!(work, 2 * field.len());
-            // What is counted is true: each item moves on by what it read.
+            // The counted work is the real work: each item advances by the bytes that it read.
             let mut items = Items::new(field.as_bytes());
             let mut before = items.rest.len();
             while items.next().is_some() {

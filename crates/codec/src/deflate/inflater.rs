@@ -1,8 +1,8 @@
-//! Whole compressed messages in, plain messages out (RFC 7692 section 7.2.2).
+//! Complete compressed messages in, decompressed messages out (RFC 7692 section 7.2.2).
 //!
-//! Beside what the RFC lets a sender do, three things are taken that peers were seen to send and other
-//! servers take: a last block without the empty block that should follow it, the tail of the flush
-//! left in, and no bytes at all for an empty message. Each is told from a message that was cut short.
+//! Beyond the RFC, three forms are accepted that peers were seen to send and other servers accept:
+//! a last block without the empty block that should follow it, a flush whose tail was not removed,
+//! and no bytes at all for an empty message. Each can be distinguished from a truncated message.
 
 use std::fmt;
 
@@ -11,39 +11,41 @@ use flate2::{Decompress, FlushDecompress, Status};
 use super::{FLUSH_TAIL, WINDOW_BITS_MAX, Window};
 use crate::error::FrameError;
 
-/// What follows a payload whose stream has not ended: first what the sender left out, then a last
-/// block without content. If the payload was whole the stream ends exactly with it, and nothing comes
-/// of it: else the bytes are taken for a piece of what is missing.
+/// Appended to a payload whose stream has not ended: first the tail that the sender removed, then a
+/// last block without content. If the payload is complete, the stream ends exactly with these
+/// bytes, and they yield nothing. Otherwise they are decoded as a part of what is missing.
 const END: [u8; 6] = {
     let [a, b, c, d] = FLUSH_TAIL;
     [a, b, c, d, 0x03, 0x00]
 };
 
-/// Most blocks in one message that say that they are the last and are followed by more
-/// (RFC 7692 section 7.2.3.4). One is enough for any sender; after each the window must be set again,
-/// 32 KiB for two bytes received.
+/// Most blocks of one message that are marked as the last but are followed by more (RFC 7692
+/// section 7.2.3.4). One is enough for any sender. After each the window must be set again, which
+/// copies 32 KiB for two bytes received.
 const LAST_BLOCKS_MAX: usize = 16;
 
-/// Smallest step by which the plain message grows, in bytes.
+/// The smallest step by which the decompressed message grows, in bytes.
 const GROWTH_BYTES_MIN: usize = 256;
 
-/// How a stream stands that was given some bytes.
+/// The state of a stream after some input.
 enum Fed<'a> {
-    /// It took them all and goes on.
+    /// The stream consumed all bytes and continues.
     Open,
-    /// It has ended, before these.
+    /// The stream ended before these bytes.
     Ended(&'a [u8]),
 }
 
-/// Compressed bytes that one call takes: a byte of an empty block takes ninety times what a plain one
-/// does, so this is less than 0.1 ms, and nobody else waits for the whole of a message.
+/// Most compressed bytes that one call processes. A byte of an empty block costs ninety times as
+/// much as any other, so this takes less than 0.1 ms, and other connections need not wait for a
+/// whole message.
 const BYTES_PER_CALL: usize = 1 << 10;
 
-/// What zlib keeps for one stream, in bytes: its window, its tables, what it counts.
+/// Memory of zlib for one stream, in bytes: its window, its tables and its counters.
 const STREAM_BYTES: usize = 48 << 10;
 
-/// Lends what decompresses a message, and has it back when the message is whole: one per core, for
-/// any number of connections. Empty until first used, then about 50 KiB.
+/// Lends the state that decompresses one message, and takes it back when the message is complete.
+/// One per core serves any number of connections. It is empty until first used, and then about 50
+/// KiB.
 #[derive(Default)]
 pub struct Inflater {
     spare: Option<Decompress>,
@@ -52,16 +54,16 @@ pub struct Inflater {
 /// A message that is being decompressed.
 pub(crate) struct Inflation {
     stream: Decompress,
-    /// Bytes of the payload that were taken.
+    /// Bytes of the payload that were processed.
     taken: usize,
     last_blocks: usize,
     plain: Vec<u8>,
 }
 
 impl Inflater {
-    /// Begins with a message, which may refer to the window.
+    /// Begins a message, which may refer to the window.
     pub(crate) fn begin(&mut self, window: &Window) -> Result<Inflation, FrameError> {
-        // Any window of the client fits into the largest.
+        // The largest window can decompress what was compressed with any smaller one.
         let new = || Decompress::new_with_window_bits(false, WINDOW_BITS_MAX);
         let mut stream = self.spare.take().unwrap_or_else(new);
         begin(&mut stream, window, &[])?;
@@ -73,7 +75,7 @@ impl Inflater {
         })
     }
 
-    /// Ends with a message: returns what it was before compression.
+    /// Ends a message, and returns it decompressed.
     pub(crate) fn end(&mut self, inflation: Inflation) -> Vec<u8> {
         self.spare = Some(inflation.stream);
         inflation.plain
@@ -81,8 +83,8 @@ impl Inflater {
 }
 
 impl Inflation {
-    /// Goes on with the payload of the message, which is the same in each call; returns whether that
-    /// was all. Stops as soon as what it was before compression would be longer than `bytes_max`.
+    /// Continues a message whose compressed `payload` is the same in each call; returns whether the
+    /// message is complete. Stops as soon as the decompressed message would exceed `bytes_max`.
     pub(crate) fn advance(
         &mut self,
         compressed: &[u8],
@@ -131,7 +133,7 @@ impl fmt::Debug for Inflater {
     }
 }
 
-/// A new stream whose blocks may refer to the window and to what came of the message so far.
+/// Begins a stream whose blocks may refer to the window and to `out`, the message so far.
 fn begin(stream: &mut Decompress, window: &Window, out: &[u8]) -> Result<(), FrameError> {
     stream.reset(false);
     let out = &out[out.len().saturating_sub(1 << WINDOW_BITS_MAX)..];
@@ -146,7 +148,7 @@ fn begin(stream: &mut Decompress, window: &Window, out: &[u8]) -> Result<(), Fra
     Ok(())
 }
 
-/// Appends to `out` all that comes of these bytes, unless that would be longer than `bytes_max`.
+/// Appends to `out` all that these bytes decompress to, unless it would then exceed `bytes_max`.
 fn feed<'a>(
     stream: &mut Decompress,
     mut rest: &'a [u8],
@@ -166,18 +168,20 @@ fn feed<'a>(
         }
         match status {
             Status::StreamEnd => return Ok(Fed::Ended(rest)),
-            // In a full buffer more may follow of bytes that were all taken.
+            // While the buffer is full, zlib may still have output of bytes that it has consumed.
             _ if rest.is_empty() && out.len() < out.capacity() => return Ok(Fed::Open),
-            // With input and room there always is progress; a core must not hang on it.
+            // With input and room zlib always makes progress; should it not, a core must not loop
+            // for ever.
             Status::BufError => return Err(FrameError::DeflateInvalid),
             Status::Ok => {}
         }
     }
 }
 
-/// Whether a message whose stream has not ended is whole: it ends where a flush does. Without the
-/// tail of one it ends with a part of an empty block's header, three bits that are zero and what fills
-/// their byte, and so never with 0xff: where the tail stands it was left in.
+/// Checks that a message whose stream has not ended is complete: it must end where a flush does.
+/// Without the tail of the flush it ends in the header of an empty block: three zero bits and the
+/// padding of their byte. So it never ends with 0xff, and a tail that is present was not removed by
+/// the sender.
 fn end(
     stream: &mut Decompress,
     compressed: &[u8],
@@ -195,11 +199,11 @@ fn end(
     }
 }
 
-/// Makes room in a full buffer: at first for as much as was received, then by doubling, up to one
-/// byte more than is allowed, by which it is seen that there is more.
+/// Makes room in a full buffer: first for as many bytes as were received, then by doubling, up to
+/// one byte more than is allowed, which shows that the message is too long.
 fn grow(out: &mut Vec<u8>, received_bytes: usize, bytes_max: usize) {
     if out.len() == out.capacity() {
-        // A reload may have lowered the limit since the message began.
+        // A reload of the settings may have lowered the limit since the message began.
         let most = bytes_max.saturating_add(1).saturating_sub(out.len());
         let more = received_bytes.max(out.len()).max(GROWTH_BYTES_MIN);
         out.reserve_exact(more.min(most));

@@ -6,8 +6,8 @@
 //!  message  ──▶ deflater ──▶ one compressed frame
 //! ```
 //!
-//! *Invariants*: no zlib state belongs to a receiving connection but while a message is inflated; what is inflated stops at the
-//! limit for messages, whatever its compressed form promises.
+//! *Invariants*: a receiving connection holds zlib state only while a message is inflated;
+//! inflating stops at the limit for messages, whatever the compressed form promises.
 
 mod deflater;
 mod extensions;
@@ -29,48 +29,48 @@ const CLIENT_NO_CONTEXT_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_MAX_WINDOW_BITS: &str = "server_max_window_bits";
 const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
 
-/// What a flush leaves at the end of a message, and what does not travel (RFC 7692 section 7.2.1):
-/// the rest of an empty stored block.
+/// The end of a flush, which the sender removes (RFC 7692 section 7.2.1): the rest of an empty
+/// stored block.
 const FLUSH_TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
-/// The smallest window that zlib compresses with.
+/// The smallest window that zlib compresses with, as an exponent of 2.
 const WINDOW_BITS_MIN: u8 = 9;
 
-/// The largest window of DEFLATE, 32 KiB, which nobody needs to name.
+/// The largest window of DEFLATE, 32 KiB, as an exponent of 2. It is the default on the wire.
 const WINDOW_BITS_MAX: u8 = 15;
 
-/// What this side is willing to agree to.
+/// The terms of compression that the server accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeflatePolicy {
-    /// The largest window of what the server sends, 9 to 15: 2 to the power of it in bytes. With
-    /// context takeover of the client also the largest that it is asked to use, if it lets itself
-    /// be asked, as the server must then keep that window for it.
+    /// The largest window for what the server sends, 9 to 15: 2 to the power of it, in bytes. With
+    /// context takeover of the client, it is also the window that the client is asked to use, if
+    /// its offer allows that, because the server must then keep that window.
     pub window_bits: u8,
-    /// Whether messages of the server may refer to earlier ones.
+    /// Whether the server's messages may refer to earlier ones.
     pub server_takeover: bool,
-    /// Whether messages of the client may refer to earlier ones.
+    /// Whether the client's messages may refer to earlier ones.
     pub client_takeover: bool,
 }
 
-/// What was agreed: the extension of one connection (RFC 7692 section 7.1). Displays as the
-/// response says it.
+/// The extension as agreed for one connection (RFC 7692 section 7.1). Its `Display` form is the
+/// value in the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Deflate {
-    /// Whether messages of the server may refer to earlier ones.
+    /// Whether the server's messages may refer to earlier ones.
     pub server_takeover: bool,
-    /// Whether messages of the client may refer to earlier ones.
+    /// Whether the client's messages may refer to earlier ones.
     pub client_takeover: bool,
-    /// The window of what the server sends, 9 to 15: at most 2 to the power of it in bytes.
+    /// The window for what the server sends, 9 to 15: at most 2 to the power of it, in bytes.
     pub server_window_bits: u8,
-    /// The same of what the client sends, 8 to 15.
+    /// The window for what the client sends, 8 to 15, in the same unit.
     client_window_bits: u8,
     names_server_window: bool,
     names_client_window: bool,
 }
 
 impl Deflate {
-    /// What a connection with it may come to keep from one message to the next, in bytes: the last
-    /// of what the client sent, and a [`Deflater`] of its own. 0 without context takeover.
+    /// Most memory that a connection may keep between messages for this extension, in bytes: the
+    /// end of what the client sent, and a [`Deflater`] of its own. 0 without context takeover.
     #[must_use]
     pub fn contexts_bytes_max(self) -> usize {
         let of_server = match self.server_takeover {
@@ -80,10 +80,10 @@ impl Deflate {
         of_server + Window::bytes_max(self.kept_bytes_max())
     }
 
-    /// What must be kept of the client's messages for its next one, in bytes.
+    /// The bytes of the client's messages that must be kept for its next one.
     pub(crate) fn kept_bytes_max(self) -> usize {
         match self.client_takeover {
-            // zlib compresses with a window of 9 bits where 8 are asked for.
+            // A zlib client compresses with a window of 9 bits where 8 were agreed on.
             true => 1 << self.client_window_bits.max(WINDOW_BITS_MIN),
             false => 0,
         }

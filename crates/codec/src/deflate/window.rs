@@ -1,12 +1,13 @@
-//! What a connection keeps of its client's messages, as its next one may refer to them.
+//! The end of a client's messages, which its next compressed message may refer to.
 
 use std::collections::VecDeque;
 
-/// What keeping anything takes beside the bytes that are kept: the box of the queue, and what lies
-/// unused between buffers that have grown. Measured: less than a kilobyte.
+/// Memory beside the kept bytes: the box of the queue, and fragmentation by buffers that have
+/// grown. Measured: less than a kilobyte.
 const EXTRA_BYTES: usize = 1 << 10;
 
-/// The last plain bytes of the messages that came compressed. Without heap until there are any.
+/// The last decompressed bytes of the compressed messages. No heap is allocated until there are
+/// any.
 #[derive(Default)]
 pub(crate) struct Window {
     #[expect(
@@ -17,7 +18,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// What keeping so many bytes takes at most, in bytes.
+    /// Most memory for this many kept bytes, in bytes.
     pub(crate) fn bytes_max(kept_bytes: usize) -> usize {
         match kept_bytes {
             0 => 0,
@@ -25,8 +26,8 @@ impl Window {
         }
     }
 
-    /// Adds a message and keeps the last `bytes_max` bytes of all, which is a power of two or 0.
-    /// Grows with what came, by doubling, up to exactly that.
+    /// Adds a message and keeps the last `bytes_max` bytes of all messages, a power of two or 0.
+    /// The buffer grows with the bytes that arrive, by doubling, up to exactly `bytes_max`.
     pub(crate) fn push(&mut self, plain: &[u8], bytes_max: usize) {
         let plain = &plain[plain.len().saturating_sub(bytes_max)..];
         if plain.is_empty() {
@@ -42,7 +43,7 @@ impl Window {
         bytes.extend(plain);
     }
 
-    /// Its bytes in order, in two parts.
+    /// The kept bytes in order, in two parts.
     pub(crate) fn parts(&self) -> [&[u8]; 2] {
         match &self.bytes {
             Some(bytes) => bytes.as_slices().into(),
