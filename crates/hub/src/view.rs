@@ -12,7 +12,7 @@ pub const LOOKED_AT_MAX: usize = 10_000;
 pub struct RoomView {
     /// The number of rooms that the home has.
     pub of: usize,
-    /// The number of rooms examined, at most [`LOOKED_AT_MAX`].
+    /// The number of rooms examined, at most 10,000.
     pub looked_at: usize,
     /// Milliseconds since the previous report, or since the process started.
     pub window_ms: u64,

@@ -1,16 +1,16 @@
 // The demo chat: one WebSocket to one room. The room gives every text message
 // to everyone in it, the sender included, as it was sent and in one order. So
-// this page sends {"name", "text", "id"} as JSON, shows what comes back, and
-// counts an own message as said once its echo has arrived.
+// this page sends {"name", "text", "id"} as JSON, shows what the room
+// returns, and marks an own message as delivered once its echo has arrived.
 //
-// Peers are strangers: what they send becomes text nodes, never markup.
+// Peers are not trusted: what they send becomes text nodes, never markup.
 
-const MESSAGE_BYTES_MAX = 64 * 1024; // the server's default; a longer message costs the connection (1009)
+const MESSAGE_BYTES_MAX = 64 * 1024; // the server's default; it closes a connection that sends more (1009)
 const ROOM_BYTES_MAX = 255;
-const SHOWN_MAX = 500;               // lines kept in the page
-const CONNECT_MS_MAX = 10_000;       // an attempt that takes longer is given up
-const SILENCE_MS_MAX = 15_000;       // an own message unanswered for so long: the connection is dead
-const STEADY_MS = 10_000;            // a connection held for so long forgives earlier failures
+const SHOWN_MAX = 500;               // most lines kept in the page
+const CONNECT_MS_MAX = 10_000;       // an attempt to connect that takes longer is given up
+const SILENCE_MS_MAX = 15_000;       // with no echo of an own message for so long, the connection is taken for dead
+const STEADY_MS = 10_000;            // a connection that has lasted so long resets the backoff
 const BACKOFF_MS = { first: 1000, busy: 4000, max: 30_000 };
 
 const CLOSE_REASONS = {
@@ -32,19 +32,19 @@ let room = "";
 let name = "";
 // away | connecting {socket, until, why} | connected {socket, since, heard} | waiting {until, why} | stopped {why}
 let state = { kind: "away" };
-let attempts = 0;           // since the last steady connection; sets the backoff
-let lostAt = null;          // what was said in the room since then is missing here
-let echoMs = null;          // round trip of the latest own message
-let arrived = [];           // lines that wait for the next frame
-let dropped = 0;            // lines no longer shown
-let skipped = { count: 0, at: 0 }; // messages that the strip had no time for, and when the latest came
-let unread = 0;             // arrived while the page was out of sight
-let following = true;       // the reader is at the end of the conversation
-let below = 0;              // or else: lines that came after what the reader looks at
+let attempts = 0;           // failed ones since the last steady connection; they set the backoff
+let lostAt = null;          // when the connection was lost; messages since then are missing here
+let echoMs = null;          // round-trip time of the latest own message
+let arrived = [];           // lines that are shown with the next animation frame
+let dropped = 0;            // number of lines that were removed as the oldest
+let skipped = { count: 0, at: 0 }; // messages that the strip had no room for, and when the latest of them arrived
+let unread = 0;             // messages that arrived while the page was hidden
+let following = true;       // whether the reader is at the end of the conversation
+let below = 0;              // lines below the reader's place, if not
 const pending = new Map();  // own messages without an echo: id → {text, wire, sentAt, item}
-const owners = [];          // colour → who had it first in this room
+const owners = [];          // colour → the first name that had it in this room
 
-// ---- The address: #room=NAME (or ?room=NAME); the name is kept, first of all for this tab.
+// ---- The address: #room=NAME (or ?room=NAME). The visitor's name is stored, and this tab's own comes first.
 
 function remember(key, value) {
   for (const store of ["sessionStorage", "localStorage"]) {
@@ -61,13 +61,13 @@ function roomOfAddress() {
   return within(location.hash) ?? within(location.search) ?? "";
 }
 
-/** Why the server would refuse this room, or null. */
+/** Returns why the server would refuse this name of a room, or null. */
 function roomProblem(candidate) {
   const bytes = new TextEncoder().encode(candidate).length;
   if (bytes === 0) return "A room needs a name.";
   if (bytes > ROOM_BYTES_MAX) return `A room's name has at most ${ROOM_BYTES_MAX} bytes; this one has ${bytes}.`;
   if (/[\p{Cc}\p{Cs}/]/u.test(candidate)) return "A room's name has no slash and no control characters.";
-  // A browser resolves these two away before it asks the server.
+  // A browser removes these two from a path before it sends the request.
   if (candidate === "." || candidate === "..") return "A room's name is more than dots.";
   return null;
 }
@@ -78,7 +78,7 @@ function socketAddress() {
   return url.href;
 }
 
-/** Goes where the address says: into the room, or to the door for what is missing. */
+/** Enters the room that the address names, or shows the form if the room or the visitor's name is missing. */
 function route() {
   const wanted = roomOfAddress();
   const problem = wanted && roomProblem(wanted);
@@ -106,14 +106,14 @@ function inventName() {
 function enter(newRoom, newName) {
   hangUp();
   if (newRoom !== room) {
-    // Words that the old room never confirmed return to the input; the new room gets them only if asked.
+    // Unconfirmed text returns to the input: the visitor decides whether it is sent to the new room.
     words.value = [...pending.values(), { text: words.value }].map((p) => p.text).filter(Boolean).join("\n");
     for (const list of [log, outbox]) list.replaceChildren();
     clearStage();
     pending.clear();
     owners.length = 0;
     [arrived, dropped, unread, attempts, lostAt, echoMs] = [[], 0, 0, 0, null, null];
-    state = { kind: "away" }; // what went wrong in the old room says nothing of the new one
+    state = { kind: "away" }; // an error of the old room does not apply to the new one
     $("dropped").hidden = true;
     followEnd(true);
   }
@@ -132,13 +132,13 @@ function become(next) {
   document.body.dataset.state = state.kind;
   explain(state.why ? `${state.why} What you write stays here.` : "");
   const aloud = { away: "", connected: "Connected.", waiting: state.why, stopped: state.why }[state.kind];
-  if (aloud !== undefined) $("announcer").textContent = aloud; // attempts are not worth a word each
+  if (aloud !== undefined) $("announcer").textContent = aloud; // attempts repeat and are not announced
   showStatus(Date.now());
 }
 
 function connect() {
   const socket = new WebSocket(socketAddress());
-  socket.binaryType = "arraybuffer"; // other clients may send bytes: their number is shown
+  socket.binaryType = "arraybuffer"; // other clients may send binary messages, of which the page shows the size
   socket.onopen = () => {
     const now = Date.now();
     const seconds = Math.max(1, Math.round((now - lostAt) / 1000));
@@ -151,7 +151,7 @@ function connect() {
   become({ kind: "connecting", socket, until: Date.now() + CONNECT_MS_MAX, why: state.why });
 }
 
-/** Leaves the socket behind, so that nothing it still reports matters. */
+/** Detaches the socket, so that its further events have no effect. */
 function hangUp(code) {
   const { kind, socket } = state;
   if (kind === "connected") {
@@ -171,15 +171,15 @@ function lose(code, reason) {
   }
   hangUp(code);
   const said = (CLOSE_REASONS[code] ?? `The connection was closed with code ${code}.`) + (reason && ` (${reason})`);
-  // That an attempt failed is no news: what ended the conversation explains it still.
+  // A failed attempt keeps the reason that ended the connection, which tells the visitor more.
   const why = state.kind === "connecting" && code === 1006 ? state.why ?? said : said;
-  if (code === 1008) return become({ kind: "stopped", why }); // asking again would not help
+  if (code === 1008) return become({ kind: "stopped", why }); // another attempt would be refused too
   const first = code === 1013 ? BACKOFF_MS.busy : BACKOFF_MS.first;
   const ceiling = Math.min(BACKOFF_MS.max, first * 2 ** attempts++);
   become({ kind: "waiting", why, until: now + ceiling * (0.5 + Math.random() / 2) });
 }
 
-/** All that time alone brings about. */
+/** Does everything that depends on the time alone. */
 function tick(now) {
   const unanswered = (p) => p.sentAt && now - Math.max(p.sentAt, state.heard) > SILENCE_MS_MAX;
   if (state.kind === "connecting" && now >= state.until) lose(1006, "no answer in time");
@@ -195,7 +195,7 @@ function retry() {
 
 // ---- Talking.
 
-/** Sends, and keeps the words until their echo. False: nothing was sent, the input keeps them. */
+/** Sends the text and keeps it until its echo. Returns false if nothing was sent; the input then keeps it. */
 function send(text) {
   const id = crypto.getRandomValues(new Uint32Array(2)).join("-"); // randomUUID is missing on plain-HTTP origins
   const wire = JSON.stringify({ name, text, id });
@@ -219,7 +219,7 @@ function transmit(message) {
   state.socket.send(message.wire);
 }
 
-/** The connection went before the echo came: whether the room heard is unknown, so the person decides. */
+/** The connection was lost before the echo. Whether the room has the message is unknown, so the visitor decides. */
 function doubt(message, code) {
   message.sentAt = 0;
   message.item.classList.add("doubtful");
@@ -245,22 +245,22 @@ function hear(payload) {
   show(message);
 }
 
-/** A message of this page's kind, or whatever else a client sent to the room. */
+/** Reads a message in this page's format; any other text is shown as it is, and of bytes only their number. */
 function parse(payload) {
   if (typeof payload !== "string") return { text: `${payload.byteLength} bytes`, binary: true };
   try {
     const { name, text, id } = JSON.parse(payload);
     const who = typeof name === "string" ? name.trim().slice(0, 64) : "";
     if (typeof text === "string" && text !== "") return { name: who, text, id };
-  } catch { /* not this page's kind */ }
+  } catch { /* not in this page's format */ }
   return { text: payload };
 }
 
-// ---- What is seen.
+// ---- The conversation.
 
 const note = (text) => show({ text, note: true });
 
-/** Queues a line for the next frame: a busy room costs one layout per frame, a hidden page none. */
+/** Queues a line for the next animation frame, so that a busy room costs one layout per frame, a hidden page none. */
 function show(message) {
   if (arrived.length === 0) requestAnimationFrame(flush);
   arrived.push(message);
@@ -285,7 +285,7 @@ function line(message, previous) {
   const who = message.name || "someone";
   const item = el("li", message.own ? "own" : message.binary ? "binary" : "");
   item.dataset.who = `${message.own ? "me" : "peer"} ${who}`;
-  if (previous?.dataset.who === item.dataset.who) item.classList.add("same"); // named once per run
+  if (previous?.dataset.who === item.dataset.who) item.classList.add("same"); // one name per run of messages
   if (!message.own) paint(item, who);
   const time = el("time", "", clock.format(message.at));
   time.dateTime = message.at.toISOString();
@@ -308,13 +308,13 @@ function el(tag, className, text = "") {
   return element;
 }
 
-// ---- Links: what a peer wrote may be opened, and no more than that.
+// ---- Links: web addresses in messages can be opened; nothing else in a message is active.
 
 const ADDRESS = /\bhttps?:\/\/[^\s<>"\\\p{Cc}\p{Bidi_Control}]+/giu;
 const CLOSING = /[.,;:!?'*_~)\]}»”’…。，、！？；：）】」』]/u;
-const LINKS_MAX = 50; // of one message
+const LINKS_MAX = 50; // in one message
 
-/** The text in pieces, its web addresses as links. Together they read as it was written. */
+/** Splits the text into plain pieces and links. Joined together they have the original text. */
 function withLinks(text) {
   const pieces = [];
   let end = 0;
@@ -328,7 +328,7 @@ function withLinks(text) {
   return [...pieces, text.slice(end)];
 }
 
-/** An address without the punctuation of the sentence around it; parentheses that it opened itself stay. */
+/** Removes the punctuation of the surrounding sentence, but keeps parentheses that the address itself opened. */
 function trimmed(address) {
   const count = (letter) => address.split(letter).length - 1;
   let surplus = count(")") - count("(");
@@ -339,7 +339,7 @@ function trimmed(address) {
   return address.slice(0, end);
 }
 
-/** Null for what is no address of the web, or hides where it leads behind a name and an @. */
+/** Returns null unless this is a web address. A user name before an @ could hide the real host, so it is refused. */
 function linkTo(address) {
   if (!URL.canParse(address)) return null;
   const url = new URL(address);
@@ -348,15 +348,15 @@ function linkTo(address) {
   link.href = url.href;
   link.target = "_blank";
   link.rel = "noopener noreferrer nofollow";
-  link.dir = "ltr"; // whatever surrounds it, it reads as it leads
+  link.dir = "ltr"; // an address reads from left to right whatever the direction of the text around it
   return link;
 }
 
-// ---- Colours: few, so that any two are told apart at a glance.
+// ---- Colours: there are only few, so that any two are easy to tell apart.
 
 const COLOURS = 12;
 
-/** The colour of a name: where it hashes to, or the next that nobody else has in this room. */
+/** Returns the number of a name's colour: by its hash, or the next one that is free in this room. */
 function colour(who) {
   const known = owners.indexOf(who);
   if (known >= 0) return known;
@@ -365,10 +365,10 @@ function colour(who) {
     const free = (first + i) % COLOURS;
     if (owners[free] === undefined) { owners[free] = who; return free; }
   }
-  return first; // there are more people than colours
+  return first; // every colour is in use, so two names share one
 }
 
-/** Changed all over by one letter: FNV-1a, then the end of MurmurHash3. */
+/** FNV-1a and the finalizer of MurmurHash3, so that one changed letter changes all bits. */
 function hash(text) {
   let sum = 0x811c9dc5;
   for (const letter of text) sum = Math.imul(sum ^ letter.codePointAt(0), 0x01000193);
@@ -377,14 +377,14 @@ function hash(text) {
   return (sum ^ (sum >>> 16)) >>> 0;
 }
 
-/** Neighbours on the circle of hues differ in lightness too; from 5° on all screens can show them farthest apart. */
+/** Neighbouring hues also differ in lightness. From 5° on, all screens can show them farthest apart. */
 function paint(element, who) {
   const number = colour(who);
   element.style.setProperty("--hue", 5 + number * (360 / COLOURS));
   element.style.setProperty("--tone", number % 2);
 }
 
-/** Keeps the end in sight, or counts what the reader, further up, has not seen. */
+/** Scrolls to the end, or counts the new lines if the reader is further up. */
 function followEnd(follow, added = 0) {
   if (follow) $("scroll").scrollTop = $("scroll").scrollHeight;
   noteReader(follow, added);
@@ -412,7 +412,7 @@ function showTitle() {
   document.title = `${unread > 0 ? `(${unread}) ` : ""}${room} · hubbub`;
 }
 
-/** A sentence above the input, for the eye and for screen readers. False, as in "nothing was sent". */
+/** Shows a sentence above the input and announces it. Returns false, so that callers can return "nothing was sent". */
 function explain(text) {
   $("notice-text").textContent = text;
   $("notice").hidden = text === "";
@@ -420,9 +420,9 @@ function explain(text) {
   return false;
 }
 
-// ---- The strip across which messages fly: lanes of one speed, so nobody overtakes.
+// ---- The strip across which messages fly, in lanes of equal speed, so that none overtakes another.
 
-// What it has no room for within LATE_MS_MAX is left out, and counted at its edge: the conversation below has it.
+// A message that finds no room within LATE_MS_MAX is left out and counted at the edge; the conversation still shows it.
 
 const LANES = 3, PIXELS_PER_MS = 0.13, LATE_MS_MAX = 2500, FLYERS_MAX = 60, SKIPPED_SHOWN_MS = 3000;
 const laneFreeAt = new Array(LANES).fill(0);
@@ -430,7 +430,7 @@ let flying = recall("fly") ? recall("fly") === "yes" : !matchMedia("(prefers-red
 
 function fly({ text, name: who, own, at }) {
   const age = Date.now() - at;
-  if (!flying || document.hidden || age > LATE_MS_MAX) return; // nobody was looking when it came
+  if (!flying || document.hidden || age > LATE_MS_MAX) return; // the page was hidden when it arrived
   const now = performance.now();
   const lane = laneFreeAt.indexOf(Math.min(...laneFreeAt));
   const delay = Math.max(0, laneFreeAt[lane] - now);
@@ -476,7 +476,7 @@ $("door").onsubmit = (event) => {
   remember("name", newName);
   const address = `#room=${encodeURIComponent(wanted)}`;
   if (location.hash === address) enter(wanted, newName);
-  else location.hash = address; // and "hashchange" goes in
+  else location.hash = address; // the "hashchange" event then enters the room
 };
 
 $("composer").onsubmit = (event) => {
@@ -487,7 +487,7 @@ $("composer").onsubmit = (event) => {
 };
 
 words.onkeydown = (event) => {
-  const composing = event.isComposing || event.keyCode === 229; // then Enter belongs to the input method
+  const composing = event.isComposing || event.keyCode === 229; // Enter then belongs to the input method
   if (event.key !== "Enter" || event.shiftKey || composing) return;
   event.preventDefault();
   $("composer").requestSubmit();
@@ -500,7 +500,7 @@ $("share").onclick = async () => {
     $("share").textContent = "Copied";
     setTimeout(() => { $("share").textContent = "Copy link"; }, 1500);
   } catch {
-    explain(`The address of this room: ${link}`); // a plain-HTTP origin has no clipboard
+    explain(`The address of this room: ${link}`); // without HTTPS a page cannot use the clipboard
   }
 };
 
