@@ -6,9 +6,9 @@ use crate::{cargo, workspace};
 use anyhow::Result;
 use std::process::Command;
 
-/// Hubbub on both drivers and the epoll versions, a second or so for each workload. Hubbub is the release
-/// build; the load, the epoll version in Rust and the server of many rooms are those that the tests are built
-/// with, since no time counts.
+/// Runs Hubbub on both drivers, the epoll versions and the server of many rooms, about a second for each
+/// workload. Hubbub is the release build. The others are the debug builds that the tests also use, since
+/// no time is measured.
 pub fn step() -> Result<Counts> {
     let server = workspace::release_server()?;
     cargo::test_build()?;

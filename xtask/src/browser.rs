@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Installs what is missing, then `npm test`.
+/// Installs what is missing, then runs `npm test`.
 pub fn step() -> Result<Counts> {
     let server = workspace::release_server()?;
     let chromium = ready()?;
@@ -20,12 +20,12 @@ pub fn step() -> Result<Counts> {
     node_counts(&output).judged("npm test", status.success())
 }
 
-/// What [`step`] needs.
+/// Installs what [`step`] needs.
 pub fn tools() -> Result<()> {
     ready().map(drop)
 }
 
-/// Node.js with the packages of the test, OpenSSL, and a Chromium, whose place is returned.
+/// Prepares Node.js with the packages of the test, OpenSSL, and a Chromium, whose path is returned.
 fn ready() -> Result<PathBuf> {
     if !directory().join("package-lock.json").exists() {
         bail!("tests/browser has no package-lock.json: it must be in the repository");

@@ -1,4 +1,4 @@
-//! The steps that are cargo's own work: format, lints, tests, docs, the release build.
+//! The steps that cargo does itself: format, lints, tests, docs, the release build.
 
 use crate::install;
 use crate::process::{run, run_and_keep};
@@ -37,21 +37,21 @@ pub fn build() -> Result<Counts> {
     Ok(Counts::default())
 }
 
-/// All test programs, and the programs of the workspace as tests and the bench start them. What is built
-/// here is fresh for `cargo test`.
+/// Builds all test programs, and the programs of the workspace that tests and the bench start.
+/// `cargo test` then rebuilds nothing.
 pub fn test_build() -> Result<Counts> {
     run(cargo().args(["build", "--workspace", "--tests", "--bins"]))?;
     Ok(Counts::default())
 }
 
-/// Clients of other origins, for TLS end to end.
+/// Installs the clients of other origins that the end-to-end tests of TLS use.
 pub fn test_tools() -> Result<()> {
     install::openssl()?;
     install::python3()?;
     Ok(())
 }
 
-/// Unit, property, end-to-end and doc tests of all crates. Ignored ones are tools of others.
+/// Unit, property, end-to-end and doc tests of all crates. Ignored ones are tools that other tests start.
 pub fn test() -> Result<Counts> {
     test_tools()?;
     let mut command = cargo();
@@ -59,7 +59,7 @@ pub fn test() -> Result<Counts> {
     // Most tests wait for a server's deadlines rather than for the processor.
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     command.env("RUST_TEST_THREADS", (3 * processors).to_string());
-    // Colours would end up inside the lines that are counted.
+    // Colour codes would get into the lines that are parsed.
     command.env("CARGO_TERM_COLOR", "never");
     let (status, output) = run_and_keep(&mut command)?;
     libtest_counts(&output).judged("cargo test", status.success())

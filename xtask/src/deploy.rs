@@ -1,5 +1,5 @@
-//! Checks `deploy/`: manifests, rules, dashboard, unit, profiles. The checks are pytest's, in
-//! `deploy/checks`; here are their tools.
+//! Checks `deploy/`: manifests, rules, dashboard, unit, profiles. The checks are pytest files in
+//! `deploy/checks`; this module provides their tools.
 
 use crate::process::{run, run_and_keep};
 use crate::python::{environment, new_venv, pip};
@@ -22,18 +22,18 @@ pub fn step() -> Result<Counts> {
     tests.current_dir(workspace::root());
     tests.env("SERVER_BIN", server);
     tests.env("PATH", path(&tools, &programs)?);
-    // Colours would end up inside the line that is counted.
+    // Colour codes would get into the line that is parsed.
     tests.env("PY_COLORS", "0");
     let (status, output) = run_and_keep(&mut tests)?;
     pytest_counts(&output).judged("pytest", status.success())
 }
 
-/// What [`step`] needs.
+/// Installs what [`step`] needs.
 pub fn tools() -> Result<()> {
     ready().map(drop)
 }
 
-/// The directory of the pinned Python tools, and programs that the checks start.
+/// The directory of the pinned Python tools, and the programs that the checks start.
 fn ready() -> Result<(PathBuf, [PathBuf; 4])> {
     let programs = [
         install::prometheus()?,
@@ -46,7 +46,7 @@ fn ready() -> Result<(PathBuf, [PathBuf; 4])> {
     Ok((python_tools(&home, &requirements)?, programs))
 }
 
-/// The environment of the pinned Python tools, kubectl and hadolint among them.
+/// Installs the pinned Python tools, which include kubectl and hadolint.
 fn python_tools(home: &Path, requirements: &Path) -> Result<PathBuf> {
     let directory = home.join("tools");
     environment(&directory, requirements, |directory| {
@@ -58,7 +58,7 @@ fn python_tools(home: &Path, requirements: &Path) -> Result<PathBuf> {
     Ok(directory.join("bin"))
 }
 
-/// PATH with the tools first, and with the directories of programs that may lie off it.
+/// PATH with the tools first, and with the directories of programs that may lie outside it.
 fn path(tools: &Path, programs: &[PathBuf]) -> Result<std::ffi::OsString> {
     let inherited = std::env::var_os("PATH").unwrap_or_default();
     let mut directories = vec![tools.to_owned()];

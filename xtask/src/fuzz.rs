@@ -1,7 +1,8 @@
-//! Runs every fuzz target for some seconds with cargo-fuzz, and reads libFuzzer's own figures.
+//! Runs every fuzz target for some seconds with cargo-fuzz, and reads the figures of libFuzzer.
 //!
-//! The instrumentation is the compiler's unstable part: a nightly toolchain has it, and so has the
-//! stable one when `RUSTC_BOOTSTRAP` says so. cargo-fuzz is installed below the target directory.
+//! The instrumentation is an unstable feature of the compiler. A nightly toolchain has it, and so
+//! has the stable one if `RUSTC_BOOTSTRAP` is set. cargo-fuzz is installed below the target
+//! directory.
 //!
 //! ```text
 //!  fuzz/corpus/TARGET ─┐                   ┌─▶ target/fuzz/TARGET.log ──▶ figures, one line each
@@ -22,17 +23,18 @@ use std::thread;
 use std::time::Instant;
 
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
-/// An input that takes longer is a fault: work must stay in proportion to bytes.
+/// An input that takes longer, in seconds, is a fault: work must be linear in the bytes of the
+/// input.
 const SECONDS_PER_INPUT_MAX: u64 = 10;
-/// How much of a failed run is shown when nothing in it says what happened.
+/// Most lines of a failed run's log that are shown when no line states the fault.
 const LOG_LINES_SHOWN: usize = 40;
 
-/// What [`step`] needs.
+/// Installs what [`step`] needs.
 pub fn tools() -> Result<()> {
     Fuzzer::ready().map(drop)
 }
 
-/// Each target of `fuzz/`; one that was run counts as one test.
+/// Fuzzes each target of `fuzz/`; each counts as one test.
 pub fn step(seconds: u64) -> Result<Counts> {
     let fuzzer = Fuzzer::ready()?;
     let targets = stdout_of(&mut fuzzer.command("list"))?;
@@ -67,11 +69,11 @@ pub fn step(seconds: u64) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Which compiler instruments the targets.
+/// The compiler that instruments the targets.
 #[derive(Clone, Copy)]
 enum Toolchain {
     Nightly,
-    /// The one that runs us, with its unstable part unlocked.
+    /// The toolchain that runs this program, with its unstable features unlocked.
     Bootstrapped,
 }
 
@@ -84,12 +86,12 @@ impl fmt::Display for Toolchain {
     }
 }
 
-/// cargo-fuzz, installed, with a toolchain that it can use.
+/// cargo-fuzz, installed, and a toolchain that works with it.
 struct Fuzzer {
     toolchain: Toolchain,
     /// The directory of the program `cargo-fuzz`.
     programs: PathBuf,
-    /// Logs, what is built, and inputs that were found: kept for later runs.
+    /// Logs, builds and found inputs, which are kept for later runs.
     home: PathBuf,
 }
 
@@ -109,10 +111,11 @@ impl Fuzzer {
         })
     }
 
-    /// `cargo fuzz SUBCOMMAND`, in the root.
+    /// The command `cargo fuzz SUBCOMMAND`, in the root of the workspace.
     fn command(&self, subcommand: &str) -> Command {
         let mut command = match self.toolchain {
-            // Through rustup: the cargo that runs us is already bound to its toolchain.
+            // rustup must start this one, because the cargo that runs us is bound to its own
+            // toolchain.
             Toolchain::Nightly => {
                 let mut rustup = Command::new("rustup");
                 rustup.args(["run", "nightly", "cargo"]);
@@ -138,7 +141,7 @@ impl Fuzzer {
         ["--target-dir".into(), self.home.join("target")]
     }
 
-    /// These targets beside each other, a process for each.
+    /// Fuzzes these targets at the same time, each in its own process.
     fn fuzz_beside<'a>(
         &self,
         targets: &[&'a str],
@@ -154,7 +157,7 @@ impl Fuzzer {
         })
     }
 
-    /// Starts from the corpus of the repository; what is found is kept beside what was built.
+    /// Starts from the corpus of the repository; new inputs are kept beside the build.
     fn fuzz(&self, target: &str, seconds: u64) -> Result<Figures> {
         let found = self.home.join("found").join(target);
         std::fs::create_dir_all(&found)?;
@@ -183,8 +186,8 @@ impl Fuzzer {
     }
 }
 
-/// Of the log of a failed run: the fault in its own words, the input (a file, and in base64 for
-/// whoever sees only this), and how to repeat it.
+/// Extracts from the log of a failed run: the fault, the input (its file, and in base64 for readers
+/// who have only this text), and the command that repeats it.
 fn complaint(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
     let is_fault = |line: &&str| line.contains("panicked at") || line.contains("ERROR: ");
@@ -199,14 +202,14 @@ fn complaint(log: &str) -> String {
     shown.join("\n")
 }
 
-/// The directory of the program, which is installed if it is not there.
+/// Returns the directory of `cargo-fuzz`, and installs the program there if it is missing.
 fn cargo_fuzz(target: &Path) -> Result<PathBuf> {
     let root = target.join(format!("tools/cargo-fuzz-{CARGO_FUZZ_VERSION}"));
     if !root.join("bin/cargo-fuzz").is_file() {
         println!("-- installing cargo-fuzz {CARGO_FUZZ_VERSION}, once");
         let mut install = workspace::cargo();
         install.args(["install", "--quiet", "--locked", "--no-track"]);
-        // It only starts other programs: optimising it would take longer than all that it does.
+        // It only starts other programs, so optimising it would take more time than it saves.
         install.arg("--debug").arg("--root").arg(&root);
         install.args(["--version", &format!("={CARGO_FUZZ_VERSION}"), "cargo-fuzz"]);
         run(&mut install).context("cargo-fuzz cannot be installed")?;
@@ -214,19 +217,19 @@ fn cargo_fuzz(target: &Path) -> Result<PathBuf> {
     Ok(root.join("bin"))
 }
 
-/// What libFuzzer says at the end of a run.
+/// The figures that libFuzzer prints at the end of a run.
 #[derive(Debug, PartialEq, Eq)]
 struct Figures {
     executions: u64,
     executions_per_second: u64,
     /// Edges of the program that some input reached.
     coverage: u64,
-    /// Inputs that each reached something of their own.
+    /// Inputs that each reach an edge, or a count of it, that no other reaches.
     corpus: u64,
 }
 
 impl Figures {
-    /// From `stat::…` lines, and the last line of progress:
+    /// Reads the `stat::…` lines and the last line of progress:
     /// `#81 DONE   cov: 1192 ft: 3611 corp: 240/38Kb lim: 4096 exec/s: 27 rss: 47Mb`.
     fn read(log: &str) -> Option<Self> {
         let statistic = |name: &str| {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A Chromium that starts: `CHROMIUM`, else one on PATH, else installed.
+/// Finds a Chromium that starts: `CHROMIUM`, otherwise one on PATH; otherwise installs one.
 pub fn chromium() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("CHROMIUM") {
         let path = PathBuf::from(named);
@@ -26,7 +26,8 @@ fn is_chromium(path: &Path) -> bool {
     answers(path, &["--version"], |version| version.contains("Chrom"))
 }
 
-/// OpenSSL's program: a client of the end-to-end tests; it makes the certificates of other tests.
+/// OpenSSL's program. It is a client in the end-to-end tests, and makes the certificates of other
+/// tests.
 pub fn openssl() -> Result<PathBuf> {
     find_or_install(
         &["openssl"],
@@ -36,7 +37,7 @@ pub fn openssl() -> Result<PathBuf> {
     .context("the tests need the program openssl")
 }
 
-/// Node.js with a complete test runner (20 and later), and npm.
+/// Node.js 20 or later, which has a complete test runner, and npm.
 pub fn node() -> Result<()> {
     find_or_install(&["node"], is_node, &["nodejs", "npm"])
         .context("the browser test needs Node.js 20 or later, with npm (nodejs.org has it where the distribution's is older)")?;
@@ -59,7 +60,7 @@ fn node_major(version: &str) -> Option<u32> {
     version.strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
-/// A Python 3 that can make virtual environments with pip in them.
+/// A Python 3 that can create virtual environments with pip.
 pub fn python3() -> Result<PathBuf> {
     let names = [
         "python3",
@@ -73,12 +74,13 @@ pub fn python3() -> Result<PathBuf> {
 }
 
 fn is_python3(path: &Path) -> bool {
-    // `ensurepip` is what Debian leaves out of its python3 package.
+    // Debian's python3 package lacks `ensurepip`, which has a package of its own.
     let script = "import sys, venv, ensurepip; print(sys.version_info >= (3, 10))";
     answers(path, &["-c", script], |stdout| stdout.trim() == "True")
 }
 
-/// A Python 2.7, if there is one: of pyenv, else on PATH. Nobody installs it any more.
+/// A Python 2.7, if there is one, from pyenv or on PATH. It cannot be installed from packages any
+/// more.
 pub fn python27() -> Option<PathBuf> {
     let mut candidates = pyenv_pythons();
     candidates.extend(on_path("python2.7"));
@@ -105,7 +107,8 @@ fn pyenv_pythons() -> Vec<PathBuf> {
 }
 
 fn is_python27(path: &Path) -> bool {
-    // pyenv's shim is on PATH for versions that are not selected; only running it tells.
+    // pyenv puts a shim on PATH even for a version that is not selected, so the program must be
+    // run.
     answers(
         path,
         &["-c", "import sys; print(sys.version_info[:2] == (2, 7))"],
@@ -113,7 +116,7 @@ fn is_python27(path: &Path) -> bool {
     )
 }
 
-/// Prometheus' own tool, which judges rules and runs their tests.
+/// Prometheus' tool that checks rules and runs their tests.
 pub fn promtool() -> Result<PathBuf> {
     find_or_install(
         &["promtool"],
@@ -123,7 +126,7 @@ pub fn promtool() -> Result<PathBuf> {
     .context("the checks of deploy/ need promtool, which comes with Prometheus")
 }
 
-/// Prometheus, which scrapes a server under load.
+/// Prometheus, which scrapes a server under load in the checks.
 pub fn prometheus() -> Result<PathBuf> {
     find_or_install(
         &["prometheus"],
@@ -133,7 +136,7 @@ pub fn prometheus() -> Result<PathBuf> {
     .context("the checks of deploy/ need Prometheus")
 }
 
-/// HAProxy, which judges settings of a router.
+/// HAProxy, which checks the example configuration of a load balancer.
 pub fn haproxy() -> Result<PathBuf> {
     find_or_install(
         &["haproxy"],
@@ -143,7 +146,7 @@ pub fn haproxy() -> Result<PathBuf> {
     .context("the checks of deploy/ need HAProxy")
 }
 
-/// A C++ compiler, with which libFuzzer is built.
+/// A C++ compiler, which builds libFuzzer.
 pub fn cxx() -> Result<PathBuf> {
     find_or_install(
         &["c++", "g++", "clang++"],
@@ -167,8 +170,8 @@ fn find_or_install(
     find().with_context(|| format!("apt installed {packages:?}, but none of {names:?} works"))
 }
 
-/// The files of this name in the directories of PATH, in its order, and where Debian puts servers,
-/// which the PATH of users leaves out.
+/// The files of this name in the directories of PATH, in their order, and where Debian puts
+/// servers, which is not on the PATH of ordinary users.
 fn on_path(name: &str) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
@@ -191,7 +194,7 @@ fn apt_install(packages: &[&str]) -> Result<()> {
     run(&mut install).with_context(remedy)
 }
 
-/// `apt-get` as root, by itself or through a sudo that asks nothing.
+/// `apt-get` as root, directly or through a sudo that needs no password.
 fn apt() -> Result<Command> {
     let is_root = answers(Path::new("id"), &["-u"], |id| id.trim() == "0");
     let mut command = if is_root {

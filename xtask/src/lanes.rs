@@ -1,4 +1,4 @@
-//! Runs steps beside each other, each in a process of its own whose output is printed whole at its end.
+//! Runs steps in parallel, each in its own process, whose whole output is printed when it ends.
 //!
 //! ```text
 //!  next ──▶ `xtask step NAME` ──▶ target/steps/NAME.log ──▶ printed when it has ended
@@ -16,15 +16,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// True when nothing would run beside anything.
+/// Whether all steps are in one lane, so that nothing would run in parallel.
 pub fn are_one(steps: &[Step]) -> bool {
     steps.windows(2).all(|pair| pair[0].lane == pair[1].lane)
 }
 
-/// Runs all steps; a failed one does not keep the others from running, nor those that need it.
+/// Runs all steps. If one fails, the others still run, even those that need it.
 pub fn run(steps: &[Step], extent: Extent) -> Result<Vec<Outcome>> {
     let home = workspace::target_directory()?.join("steps");
-    // What an earlier run left would be taken for this one's.
+    // The files of an earlier run must not be taken for this one's.
     if home.exists() {
         std::fs::remove_dir_all(&home)?;
     }
@@ -37,8 +37,8 @@ pub fn run(steps: &[Step], extent: Extent) -> Result<Vec<Outcome>> {
     scheduled(steps, start)
 }
 
-/// The program of this process. Not by its path, since cargo replaces that file in a build of the
-/// workspace: this name leads to what we run even so.
+/// The program of this process. Cargo replaces the file when it builds the workspace, but this path
+/// still leads to the running program.
 fn own_program() -> PathBuf {
     format!("/proc/{}/exe", std::process::id()).into()
 }
@@ -65,7 +65,7 @@ fn scheduled(steps: &[Step], start: impl Fn(&Step) -> Result<Running>) -> Result
     Ok(outcomes)
 }
 
-/// The first step whose lane is free and whose needs have ended or were not chosen.
+/// The first step whose lane is free, and whose needs have ended or were not selected.
 pub fn next<'a>(steps: &'a [Step], done: &[&str], busy: &[(&str, Lane)]) -> Option<&'a Step> {
     let waits_for =
         |need: &str| steps.iter().any(|step| step.name == need) && !done.contains(&need);
@@ -75,7 +75,7 @@ pub fn next<'a>(steps: &'a [Step], done: &[&str], busy: &[(&str, Lane)]) -> Opti
     })
 }
 
-/// A step in its process; dropped, the process is killed.
+/// A step in its process, which is killed when this is dropped.
 struct Running {
     step: &'static str,
     lane: Lane,
@@ -127,7 +127,7 @@ impl Running {
         })
     }
 
-    /// Prints all that the step has said.
+    /// Prints the whole output of the step.
     fn end(self, status: ExitStatus) -> Outcome {
         let said = std::fs::read(&self.log).unwrap_or_default();
         print!("{}", String::from_utf8_lossy(&said));
@@ -159,8 +159,8 @@ mod tests {
         step(name, lane, || Ok(Counts::default()))
     }
 
-    /// What becomes of steps whose processes run this script; it finds its step's name in `$2`, the file
-    /// for its outcome in `$8`, and itself in the directory that is returned.
+    /// Runs steps whose processes execute this script; returns their outcomes. The script finds its
+    /// step's name in `$2`, the file for its outcome in `$8`, and itself in the returned directory.
     fn ran(steps: &[Step], script: &str) -> (tempfile::TempDir, Vec<Outcome>) {
         let home = tempfile::tempdir().unwrap();
         let program = home.path().join("program");
@@ -179,7 +179,8 @@ mod tests {
             named("last", Lane::Deadlines).needs(&["beside"]),
             named("beside", Lane::Computing),
         ];
-        // The first one ends only when the one beside it has begun, which ends only after it.
+        // The first script ends only after the one beside it has begun, and that ends only after
+        // the first.
         let script = r#"
             echo "$2 begins" >>order
             await() { for i in $(seq 200); do grep -q "$1" order && return; sleep 0.05; done; exit 1; }

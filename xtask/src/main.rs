@@ -1,4 +1,5 @@
-//! The one door for all chores: `cargo xtask test` runs everything, the other chores are parts of it.
+//! The single entry point for all chores: `cargo xtask test` runs everything, the other chores are
+//! parts of it.
 //!
 //! ```text
 //!  cargo xtask test ──▶ steps ──▶ fmt, clippy, tidy, test, docs      (cargo, tidy/)

@@ -1,4 +1,4 @@
-//! Runs other programs: stream their output, keep it, or stop them at a deadline.
+//! Runs other programs: streams or keeps their output, and stops them at a deadline.
 
 use anyhow::{Context, Result, bail};
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// Runs a command with our own output; anything but success is an error.
+/// Runs a command whose output goes to our own; any exit status but success is an error.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command
         .stdin(Stdio::null())
@@ -19,7 +19,8 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command silently for what it prints; anything but success is an error that shows stderr.
+/// Runs a command and returns its stdout; any exit status but success is an error that contains
+/// stderr.
 pub fn stdout_of(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
@@ -37,7 +38,7 @@ pub fn stdout_of(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a command, shows its stdout as it comes and returns it; the status is the caller's to judge.
+/// Runs a command, prints its stdout as it arrives, and returns it; the caller judges the status.
 pub fn run_and_keep(command: &mut Command) -> Result<(ExitStatus, String)> {
     let mut child = command
         .stdin(Stdio::null())
@@ -49,8 +50,8 @@ pub fn run_and_keep(command: &mut Command) -> Result<(ExitStatus, String)> {
     Ok((child.wait()?, kept))
 }
 
-/// Runs a command with both its outputs, in their order, going to `log`; the status is the caller's
-/// to judge.
+/// Runs a command with stdout and stderr, in their order, written to `log`; the caller judges the
+/// status.
 pub fn run_into(command: &mut Command, log: &Path) -> Result<ExitStatus> {
     let output = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
     command
@@ -73,14 +74,14 @@ fn tee(mut from: impl BufRead) -> Result<String> {
     Ok(kept)
 }
 
-/// True when the program runs and its output satisfies `accepts`; it need not exist.
+/// Whether the program runs and `accepts` its output; false also if it does not exist.
 pub fn answers(program: &Path, arguments: &[&str], accepts: impl Fn(&str) -> bool) -> bool {
     let mut command = Command::new(program);
     command.args(arguments);
     stdout_of(&mut command).is_ok_and(|stdout| accepts(&stdout))
 }
 
-/// A child that does not outlive us: dropped, it is killed and reaped.
+/// A child that is killed and reaped when this is dropped.
 pub struct Guarded(pub Child);
 
 impl Guarded {
@@ -89,7 +90,8 @@ impl Guarded {
         Ok(self.0.try_wait()?)
     }
 
-    /// Waits until the child ends or `stop` says to wait no longer (then `None`; dropping kills it).
+    /// Waits until the child ends, or until `stop` returns true (then `None`; dropping kills the
+    /// child).
     pub fn wait_unless(
         &mut self,
         mut stop: impl FnMut() -> Result<bool>,
@@ -108,13 +110,13 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // Both fail only when the child has ended already.
+        // Both calls fail only if the child has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Polls `attempt` until it gives something or the time is over.
+/// Repeats `attempt` until it returns something or the time is over.
 pub fn poll<T>(
     limit: Duration,
     mut attempt: impl FnMut() -> Result<Option<T>>,

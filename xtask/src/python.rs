@@ -1,4 +1,4 @@
-//! Makes Python environments below the target directory, each from a file of pinned requirements.
+//! Creates Python environments below the target directory, each from a file of pinned requirements.
 
 use crate::install;
 use crate::process::run;
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use std::path::Path;
 use std::process::Command;
 
-/// Makes an environment unless it is there, complete and of the same requirements.
+/// Creates an environment, unless it exists, is complete and has the same requirements.
 pub fn environment(
     directory: &Path,
     requirements: &Path,
@@ -14,7 +14,7 @@ pub fn environment(
 ) -> Result<()> {
     let wanted = std::fs::read_to_string(requirements)
         .with_context(|| format!("cannot read {}", requirements.display()))?;
-    // Written last: a make that was interrupted leaves none.
+    // The stamp is written last, so that an interrupted creation leaves none.
     let stamp = directory.join("requirements.txt");
     if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         return Ok(());
@@ -28,7 +28,7 @@ pub fn environment(
     Ok(())
 }
 
-/// An empty environment of the Python 3 that is here.
+/// An empty environment of the installed Python 3.
 pub fn new_venv(directory: &Path) -> Result<()> {
     let python = install::python3()?;
     run(Command::new(python)
@@ -36,12 +36,12 @@ pub fn new_venv(directory: &Path) -> Result<()> {
         .arg(directory))
 }
 
-/// The pip of an environment.
+/// The pip command of an environment.
 pub fn pip(environment: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(environment.join("bin/python"));
     command.args(["-m", "pip", "--quiet", "--disable-pip-version-check"]);
     command.args(arguments);
-    // Python 2.7's pip deplores its age at length.
+    // Python 2.7's pip prints a long warning that it is out of date.
     command
         .env("PYTHONWARNINGS", "ignore")
         .env("PIP_NO_PYTHON_VERSION_WARNING", "1");

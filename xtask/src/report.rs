@@ -1,21 +1,21 @@
-//! What a step leaves behind: counted tests, a problem if there is one, and how that is printed.
+//! The outcome of a step: counted tests, a problem if there is one, and how both are printed.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Of one step, in the summary.
+/// Most failures of one step in the summary.
 const FAILURES_SHOWN: usize = 10;
 
-/// Of one failure, in the summary.
+/// Most lines of one failure in the summary.
 const FAILURE_LINES_SHOWN: usize = 6;
 
-/// Counted tests of one step. A step without countable tests leaves both numbers at zero.
+/// Counted tests of one step. A step that counts no tests leaves both numbers at zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub passed: usize,
     pub failed: usize,
-    /// What is known of the failed ones, to be said again where it is found: at the end.
+    /// The details of failed tests, which the summary repeats at the end of the run.
     pub failures: Vec<String>,
 }
 
@@ -33,9 +33,10 @@ impl Counts {
         self.failed += other.failed;
     }
 
-    /// Holds the counts against how the program ended that printed them.
+    /// Compares the counts with the exit status of the program that printed them.
     pub fn judged(self, program: &str, success: bool) -> Result<Self> {
-        // A test program that crashed prints no result, one that does not build even less.
+        // A crashed test program prints no result, and a program that does not build prints none
+        // either.
         if !success && self.failed == 0 {
             bail!("{program} failed without a failed test: something does not build, or crashed");
         }
@@ -50,7 +51,7 @@ impl Counts {
 pub struct Outcome {
     pub step: &'static str,
     pub counts: Counts,
-    /// What went wrong besides counted failures (does not build, a crash, a missing tool).
+    /// What went wrong apart from counted failures: a failed build, a crash, a missing tool.
     pub problem: Option<String>,
     pub took: Duration,
     /// Processor time of the step and of all the processes that it has waited for.
@@ -61,7 +62,7 @@ impl Outcome {
     pub fn new(step: &'static str, result: Result<Counts>, took: Duration) -> Self {
         let (counts, problem) = match result {
             Ok(counts) => (counts, None),
-            // A failed step never counts as no failure, even when no test could be counted.
+            // A failed step counts as a failure even if no test could be counted.
             Err(error) => (Counts::of(0, 1), Some(format!("{error:#}"))),
         };
         Self {
@@ -82,7 +83,7 @@ impl Outcome {
         self.counts.failed == 0
     }
 
-    /// Prints what stands at the end of a step's output.
+    /// Prints the last line of a step's output.
     pub fn shown(self) -> Self {
         if let Some(problem) = &self.problem {
             println!("{problem}");
@@ -93,7 +94,7 @@ impl Outcome {
         self
     }
 
-    /// For another process; [`from_json`](Self::from_json) reads it.
+    /// The outcome for another process, which reads it with [`from_json`](Self::from_json).
     pub fn to_json(&self) -> String {
         let Counts {
             passed,
@@ -110,7 +111,7 @@ impl Outcome {
         .to_string()
     }
 
-    /// What [`to_json`](Self::to_json) wrote of this step.
+    /// Reads what [`to_json`](Self::to_json) wrote for this step.
     pub fn from_json(step: &'static str, json: &str, took: Duration) -> Result<Self> {
         let value: Value = serde_json::from_str(json)?;
         let number = |key: &str| {
@@ -136,7 +137,7 @@ impl Outcome {
     }
 }
 
-/// The table of all steps, what went wrong in words, and the plain last line.
+/// The table of all steps, the problems in words, and a last line with the sums.
 pub fn summary(outcomes: &[Outcome]) -> String {
     let mut text = format!(
         "{:<18} {:<7} {:>7} {:>7} {:>9} {:>9}\n",
@@ -175,7 +176,7 @@ fn row(outcome: &Outcome) -> String {
     } = outcome;
     let result = if outcome.succeeded() { "ok" } else { "FAILED" };
     let (passed, failed) = match (counts.passed, counts.failed) {
-        // The step counts no tests.
+        // This step counts no tests.
         (0, 0) => ("-".to_owned(), "-".to_owned()),
         (passed, failed) => (passed.to_string(), failed.to_string()),
     };
@@ -183,8 +184,8 @@ fn row(outcome: &Outcome) -> String {
     format!("{step:<18} {result:<7} {passed:>7} {failed:>7} {took:>8.1}s {worked:>8.1}s\n")
 }
 
-/// Adds up what libtest printed: one `test result:` line for each test program, and before it what each
-/// failed test has printed.
+/// Adds up the output of libtest: one `test result:` line for each test program, after the output
+/// of each failed test.
 pub fn libtest_counts(output: &str) -> Counts {
     let mut counts = Counts::default();
     for line in output.lines() {
@@ -195,7 +196,7 @@ pub fn libtest_counts(output: &str) -> Counts {
         counts.passed += number_before(rest, " passed");
         counts.failed += number_before(rest, " failed");
     }
-    // `---- actor::ends stdout ----`, an empty line, and what it has printed.
+    // Each block is `---- actor::ends stdout ----`, an empty line, and the output of the test.
     let mut blocks = output.split("\n---- ").skip(1);
     counts.failures = blocks.by_ref().filter_map(libtest_failure).collect();
     counts
@@ -214,7 +215,7 @@ fn libtest_failure(block: &str) -> Option<String> {
     Some(lines.join("\n  "))
 }
 
-/// The lines of an output that begin so, after any indentation.
+/// The lines that begin with one of the prefixes, after any indentation.
 fn lines_with(output: &str, prefixes: &[&str]) -> Vec<String> {
     let lines = output.lines().map(str::trim_start);
     lines
@@ -233,7 +234,7 @@ fn number_before(text: &str, label: &str) -> usize {
 
 /// Reads the closing summary of `node --test` in its TAP form (`# pass 3`).
 pub fn node_counts(output: &str) -> Counts {
-    // What tests print becomes a comment too, hence the last line of each kind.
+    // TAP turns what tests print into comments too, so only the last line of each kind counts.
     let last = |label: &str| {
         let numbers = output
             .lines()

@@ -1,4 +1,4 @@
-//! What `cargo xtask test` is made of: each step, what it needs, and beside which others it runs.
+//! The steps of `cargo xtask test`: what each needs, and beside which others it runs.
 //!
 //! ```text
 //!  lane        one step after the other, from left to right
@@ -47,7 +47,7 @@ pub struct Extent {
     pub fuzz_seconds: u64,
 }
 
-/// One step in a process of its own, as the whole run starts them.
+/// One step in a process of its own, as `cargo xtask test` starts it.
 #[derive(Args)]
 pub struct StepArguments {
     name: String,
@@ -64,19 +64,20 @@ pub struct StepArguments {
 /// Steps of one lane run one after the other, each lane beside the others.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// Downloads what other steps need, which leaves the processors to those that compile.
+    /// Downloads what other steps need, which leaves the processors to the compiling steps.
     Tools,
     /// The tests of all crates, and the suites that load a server.
     Deadlines,
-    /// The build of what is shipped, which ends in a link on one thread, and the suites that mostly wait.
+    /// The release build, which ends with a link on one thread, and the suites that mostly wait.
     Release,
-    /// Steps that nothing waits for but the end of the run.
+    /// Steps that only the end of the run waits for.
     Computing,
 }
 
 impl Lane {
-    /// How far it yields to lanes whose number is lower, which is what `nice` adds: of a processor that two
-    /// steps want, one that is 5 higher gets a quarter and one that is 10 higher a tenth.
+    /// The increment of `nice`, by which a lane yields to those with a lower one: if two steps
+    /// compete for a processor, one that is 5 higher gets a quarter of it, and one that is 10
+    /// higher a tenth.
     pub fn niceness(self) -> u8 {
         match self {
             Self::Deadlines | Self::Release => 0,
@@ -89,14 +90,14 @@ impl Lane {
 pub struct Step {
     pub name: &'static str,
     pub lane: Lane,
-    /// Steps that come before this one where they are chosen, too.
+    /// Steps that run before this one, if they were selected too.
     pub needs: &'static [&'static str],
-    /// Installs what the step needs, if it is not there.
+    /// Installs the tools of the step that are missing.
     tools: fn() -> Result<()>,
     run: Box<dyn Fn() -> Result<Counts>>,
 }
 
-/// A step without needs and tools.
+/// A step that needs no other steps and no tools.
 pub fn step(name: &'static str, lane: Lane, run: impl Fn() -> Result<Counts> + 'static) -> Step {
     Step {
         name,
@@ -132,7 +133,7 @@ pub fn check() -> Result<bool> {
     Ok(in_order(&quick()))
 }
 
-/// `cargo xtask step`: for the whole run alone.
+/// `cargo xtask step`, which only `cargo xtask test` calls.
 pub fn one(arguments: &StepArguments) -> Result<bool> {
     let steps = all(arguments.extent);
     let outcome = match arguments.name.as_str() {
@@ -155,10 +156,10 @@ fn quick() -> Vec<Step> {
     ]
 }
 
-/// The step that installs what others need.
+/// The step that installs the tools of the others.
 const TOOLS: &str = "tools";
 
-/// In each lane what takes part in a long chain comes first.
+/// In each lane, the steps that others wait for come first.
 fn all(extent: Extent) -> Vec<Step> {
     use Lane::{Computing, Deadlines, Release, Tools};
     let autobahn = |driver| move || autobahn::step(driver, extent.full);
@@ -188,7 +189,8 @@ fn all(extent: Extent) -> Vec<Step> {
         step("fuzz", Computing, move || fuzz::step(extent.fuzz_seconds))
             .needs(&[TOOLS])
             .tools(fuzz::tools),
-        // Before it has been started, `cargo test` would wait for these to leave the directory they share.
+        // These come after `test`, which would otherwise wait for them to release the target
+        // directory.
         step("clippy", Computing, cargo::clippy).needs(&["test"]),
         step("docs", Computing, cargo::docs).needs(&["test"]),
     ]
@@ -213,14 +215,15 @@ fn select(mut steps: Vec<Step>, arguments: &TestArguments) -> Result<Vec<Step>> 
     Ok(steps)
 }
 
-/// True when the list holds the step's name, or what stands before its dash.
+/// Whether the list has the step's name, or the part before its dash.
 fn names(list: &[String], step: &str) -> bool {
     let family = step.split('-').next();
     list.iter()
         .any(|name| name == step || Some(name.as_str()) == family)
 }
 
-/// Runs steps in this process, with their output as it comes. A failed one keeps no other from running.
+/// Runs steps in this process, printing their output as it arrives. If one fails, the others still
+/// run.
 fn in_order(steps: &[Step]) -> bool {
     let outcomes: Vec<_> = steps.iter().map(of).collect();
     told(&outcomes)
@@ -236,8 +239,8 @@ fn of(step: &Step) -> Outcome {
     measured(step.name, &step.run)
 }
 
-/// Installs what the chosen steps need. What cannot be installed is their failure, not this one's: they
-/// try again, and say what is missing.
+/// Installs the tools of the selected steps. An installation that fails is not a failure of this
+/// step: the step that needs the tool tries again, and reports what is missing.
 fn fetched(steps: &[Step], chosen: &[String]) -> Outcome {
     println!("\n==== {TOOLS}");
     measured(TOOLS, || {

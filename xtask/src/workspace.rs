@@ -1,18 +1,18 @@
-//! Knows where things lie: the root of the workspace, its target directory, cargo itself.
+//! Paths of the workspace: its root, its target directory, cargo itself.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The root of the workspace, wherever cargo was called from.
+/// The root of the workspace, wherever cargo was started.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("xtask lies in the workspace")
 }
 
-/// A cargo command that runs in the root, with the cargo that runs us.
+/// A cargo command in the root of the workspace, with the cargo that runs this program.
 pub fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
@@ -20,7 +20,7 @@ pub fn cargo() -> Command {
     command
 }
 
-/// What `cargo metadata` says, of this workspace alone or with all dependencies resolved.
+/// The output of `cargo metadata`, for this workspace alone or with all dependencies resolved.
 pub fn metadata(arguments: &[&str]) -> Result<Value> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1"]);
@@ -29,7 +29,7 @@ pub fn metadata(arguments: &[&str]) -> Result<Value> {
     serde_json::from_str(&stdout).context("cargo metadata printed something that is not JSON")
 }
 
-/// Where cargo builds to; follows `CARGO_TARGET_DIR` and cargo's settings.
+/// The directory that cargo builds to, as `CARGO_TARGET_DIR` and cargo's settings say.
 pub fn target_directory() -> Result<PathBuf> {
     let metadata = metadata(&["--no-deps"])?;
     let directory = metadata["target_directory"]
@@ -38,7 +38,7 @@ pub fn target_directory() -> Result<PathBuf> {
     Ok(PathBuf::from(directory))
 }
 
-/// Builds the release server (at once when it is fresh) and says where it lies.
+/// Builds the release server, if it is not up to date, and returns its path.
 pub fn release_server() -> Result<PathBuf> {
     let mut command = cargo();
     command.args([

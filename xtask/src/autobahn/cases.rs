@@ -1,4 +1,4 @@
-//! Knows the suite's cases by name, so that one that did not run is missed.
+//! The suite's cases by name, so that a case that did not run is noticed.
 
 use anyhow::{Context, Result, bail};
 
@@ -6,13 +6,13 @@ const TABLE: &str = include_str!("../../../tests/autobahn/cases.txt");
 
 /// The fast selection; also what `cargo xtask test` runs on each driver.
 pub const FAST: &str = "fast";
-/// All 517.
+/// All 517 cases.
 pub const ALL: &str = "all";
-/// The cases of each compression group that `fast` takes. Each is a thousand messages; these are the
-/// smallest ones, 16 B to 4 KiB whole, and 8 KiB in fragments.
+/// The cases of each compression group that `fast` selects. Each sends a thousand messages; these
+/// have the smallest ones, whole from 16 B to 4 KiB and in fragments of 8 KiB messages.
 const FAST_COMPRESSION_NUMBERS: [&str; 6] = ["1", "2", "3", "4", "5", "11"];
 
-/// One part of what was asked for: a named selection, or a glob.
+/// One part of a selection: its name, or a glob.
 #[derive(Clone, Copy)]
 enum Part<'a> {
     All,
@@ -41,7 +41,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// The names of all cases that one of the comma-separated parts has, in the suite's order.
+/// The names of all cases that one of the comma-separated parts selects, in the suite's order.
 pub fn chosen(parts: &str) -> Result<Vec<String>> {
     let all = all()?;
     let names: Vec<_> = parts.split(',').map(str::trim).collect();
@@ -54,12 +54,12 @@ pub fn chosen(parts: &str) -> Result<Vec<String>> {
     Ok(all.into_iter().filter(has).collect())
 }
 
-/// Whether a case is about permessage-deflate: groups 12 and 13.
+/// Whether a case tests permessage-deflate: groups 12 and 13 do.
 pub fn is_compression(case: &str) -> bool {
     case.starts_with("12.") || case.starts_with("13.")
 }
 
-/// Of a case of compression.
+/// Whether `fast` selects this compression case.
 fn is_fast(case: &str) -> bool {
     let number = case.rsplit('.').next();
     number.is_some_and(|number| FAST_COMPRESSION_NUMBERS.contains(&number))
@@ -79,7 +79,7 @@ fn all() -> Result<Vec<String>> {
     Ok(cases)
 }
 
-/// `*` stands for any run of characters; everything else for itself.
+/// `*` stands for any sequence of characters, everything else for itself.
 fn matches(glob: &str, case: &str) -> bool {
     let Some((before, after)) = glob.split_once('*') else {
         return glob == case;
@@ -106,7 +106,7 @@ mod tests {
     fn chosen_by_name_are_as_many_as_they_should_be() {
         let check = |parts, expected| assert_eq!(chosen(parts).unwrap().len(), expected, "{parts}");
         check("plain", 301);
-        // Twelve groups of compression, six cases of each.
+        // There are twelve compression groups, with six selected cases each.
         check("fast", 301 + 12 * 6);
         check("all", 517);
         check("plain, 12.1.12, 1.1.1", 302);

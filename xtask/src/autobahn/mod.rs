@@ -1,4 +1,4 @@
-//! Runs the Autobahn test suite against `/echo` of the server, and judges its report itself.
+//! Runs the Autobahn test suite against `/echo` of the server, and judges the suite's report.
 //!
 //! ```text
 //!  cases.rs ── which cases ──▶ tool.rs ── wstest or kosoku ──▶ index.json ──▶ verdict.rs
@@ -82,7 +82,7 @@ pub fn chore(arguments: &Arguments) -> Result<bool> {
     Ok(total.failed == 0)
 }
 
-/// What [`step`] needs.
+/// Installs what [`step`] needs.
 pub fn tools() -> Result<()> {
     Tool::ready(&home()?).map(drop)
 }
@@ -91,8 +91,8 @@ fn home() -> Result<PathBuf> {
     Ok(workspace::target_directory()?.join("autobahn"))
 }
 
-/// The step of `cargo xtask test`: the fast cases on one driver, or all of them, which takes six
-/// minutes or more.
+/// The step of `cargo xtask test`: the fast cases on one driver, or with `full` all of them, which
+/// takes six minutes or more.
 pub fn step(driver: Driver, full: bool) -> Result<Counts> {
     let cases = if full { cases::ALL } else { cases::FAST };
     let arguments = Arguments {
@@ -139,10 +139,10 @@ fn suite(driver: Driver, cases: &[String], arguments: &Arguments) -> Result<Coun
     Ok(counts)
 }
 
-/// An old report must never be taken for this run's.
+/// Empties the directory, so that an old report cannot be taken for this run's.
 fn fresh_directory(path: &Path) -> Result<PathBuf> {
     if path.exists() {
-        // Somebody may have said `--report .`: only what looks like ours is deleted.
+        // The user may have given any directory, such as `--report .`, so only a report is deleted.
         let ours = path.join("server.log").exists() || path.read_dir()?.next().is_none();
         if !ours {
             bail!("{} holds something else than a report", path.display());

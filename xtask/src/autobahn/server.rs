@@ -1,4 +1,5 @@
-//! Starts the server for one run of the suite, and makes sure that it answers before and lives after.
+//! Starts the server for one run of the suite, and checks that it answers before the run and still
+//! lives after it.
 
 use crate::process::{Guarded, poll};
 use anyhow::{Context, Result, bail};
@@ -12,9 +13,9 @@ use std::time::Duration;
 const START_LIMIT: Duration = Duration::from_secs(15);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// Group 9 sends 16 MiB messages in fragments of 64 bytes, and the suite never answers some pings.
-/// Groups 12 and 13 must find compression: of every message, with a context on both sides and the
-/// largest window.
+/// Group 9 sends 16 MiB messages in fragments of 64 bytes, and the suite never answers some pings,
+/// so these limits are raised. Groups 12 and 13 must find every message compressed, with context
+/// takeover on both sides and the largest window.
 const SETTINGS: [&str; 20] = [
     "--cores",
     "1",
@@ -38,7 +39,7 @@ const SETTINGS: [&str; 20] = [
     "0",
 ];
 
-/// A running server; dropped, it is killed.
+/// A running server, which is killed when this is dropped.
 pub struct Server {
     child: Guarded,
     address: SocketAddr,
@@ -46,7 +47,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` on a free port and waits until it opens a WebSocket; its output goes to a log.
+    /// Starts `program` on a free port and waits until it accepts a WebSocket; its output goes to a
+    /// log.
     pub fn start(program: &Path, driver: &str, report: &Path) -> Result<Self> {
         let address = free_address()?;
         let log = report.join("server.log");
@@ -82,7 +84,7 @@ impl Server {
         Ok(self.child.ended()?.is_some())
     }
 
-    /// An error with the end of its log when the server is gone.
+    /// Returns an error with the end of the server's log if the server has ended.
     pub fn still_runs(&mut self) -> Result<()> {
         if let Some(status) = self.child.ended()? {
             bail!(
@@ -116,13 +118,14 @@ impl Server {
     }
 }
 
-/// A port that nobody listened on a moment ago.
+/// A port on which nothing listened a moment ago.
 fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?)
 }
 
-/// Opens one WebSocket by hand: without an answer the suite would wait five seconds in each case.
+/// Opens one WebSocket by hand. If the server did not answer, the suite would wait five seconds in
+/// each case.
 fn upgrade(address: SocketAddr) -> Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
@@ -149,7 +152,7 @@ mod tests {
     use super::*;
     use std::io::{BufRead, BufReader};
 
-    /// A peer that takes one connection and says `answer` to whatever comes.
+    /// A peer that accepts one connection and sends `answer` whatever it receives.
     fn peer(answer: &'static str) -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();

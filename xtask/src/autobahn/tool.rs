@@ -1,4 +1,4 @@
-//! Installs and runs the program that plays the client: wstest on Python 2.7, else kosoku.
+//! Installs and runs the fuzzing client: wstest where Python 2.7 is available, otherwise kosoku.
 
 use super::cases::is_compression;
 use super::server::Server;
@@ -13,25 +13,27 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// The last virtualenv that makes environments for Python 2.7.
+/// The last virtualenv that can create environments for Python 2.7.
 const VIRTUALENV: &str = "virtualenv==20.21.1";
-/// The plain cases take 30 seconds together on a fast machine, those of compression up to 30 minutes.
+/// All plain cases together take 30 seconds on a fast machine, the compression cases up to 30
+/// minutes.
 const SECONDS_PER_PLAIN_CASE: u64 = 1;
 const SECONDS_PER_COMPRESSION_CASE: u64 = 10;
 const SECONDS_MIN: u64 = 120;
-/// How long the suite may go on without a server: it writes what it has only at its end.
+/// How long the client may continue after the server has ended: it writes its results only at its
+/// end.
 const AFTERLIFE: Duration = Duration::from_secs(20);
-/// kosoku sometimes aborts at its exit.
+/// kosoku sometimes aborts when it exits, so it is run again.
 const ATTEMPTS: usize = 3;
 
-/// A fuzzing client that is installed.
+/// An installed fuzzing client.
 pub enum Tool {
     Wstest(PathBuf),
     Kosoku(PathBuf),
 }
 
 impl Tool {
-    /// Takes what is installed below `home`, or installs it.
+    /// Finds a client installed below `home`, or installs one.
     pub fn ready(home: &Path) -> Result<Self> {
         match install::python27() {
             Some(python) => Ok(Self::Wstest(wstest(home, &python)?)),
@@ -49,13 +51,14 @@ impl Tool {
         }
     }
 
-    /// Runs the cases; what came of them is in `index.json` of the report. A crash of the tool is
-    /// repeated, but never a run that left a report.
+    /// Runs the cases; the results are in `index.json` of the report. If the client crashes it is
+    /// run again, but never after it has written a report.
     pub fn run(&self, server: &mut Server, cases: &[String], report: &Path) -> Result<()> {
         let index = report.join("index.json");
         for attempt in 1..=ATTEMPTS {
             let ended = self.run_once(server, cases, report);
-            // The report is written when all cases are through: however the tool ended then, judge it.
+            // The report is written after the last case, so it counts however the client then
+            // ended.
             if index.exists() {
                 return Ok(());
             }
@@ -91,7 +94,7 @@ impl Tool {
     }
 }
 
-/// Waits for the tool, not longer than `limit`, and not much longer than the server lives.
+/// Waits for the client, but no longer than `limit`, and not much longer than the server lives.
 fn supervise(
     mut tool: Guarded,
     server: &mut Server,
@@ -120,7 +123,7 @@ fn limit(cases: &[String]) -> Duration {
     Duration::from_secs(SECONDS_MIN.max(seconds.sum()))
 }
 
-/// Where a stopped run hung, from what wstest prints before each case.
+/// The case in which a stopped run hung, from what wstest prints before each case.
 fn last_case(report: &Path) -> String {
     let log = std::fs::read_to_string(log(report)).unwrap_or_default();
     let last = log

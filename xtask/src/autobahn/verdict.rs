@@ -1,4 +1,4 @@
-//! Judges a report: the suite's own exit code says nothing, not even that anybody answered.
+//! Judges a report. The suite's own exit code means nothing: it is 0 even if no server answered.
 
 use crate::report::Counts;
 use anyhow::{Context, Result, bail};
@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-/// What the suite said about each case: its behaviour, and that of its closing.
+/// The suite's two verdicts about each case: on its behaviour, and on its closing handshake.
 pub type Results = BTreeMap<String, (String, String)>;
 
-/// What became of one case.
+/// The result of one case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Grade {
     Ok,
@@ -18,9 +18,9 @@ enum Grade {
     NonStrict,
     Unimplemented,
     Failed,
-    /// Expected, and not in the report.
+    /// The case was to run, but it is not in the report.
     Missing,
-    /// In the report, and not expected: then the report is not of this run.
+    /// The case is in the report but was not to run, so the report is of another run.
     Unexpected,
 }
 
@@ -35,7 +35,7 @@ impl Grade {
         (Self::Unexpected, "UNEXPECTED"),
     ];
 
-    /// Anything unknown (`WRONG CODE`, `UNCLEAN`, `FAILED BY CLIENT`, …) is a failure.
+    /// Any unknown word (`WRONG CODE`, `UNCLEAN`, `FAILED BY CLIENT`, …) is a failure.
     fn of(word: &str) -> Self {
         let known = Self::ALL[..4].iter().find(|(_, name)| *name == word);
         known.map_or(Self::Failed, |(grade, _)| *grade)
@@ -51,7 +51,7 @@ pub struct Verdict {
     grades: BTreeMap<CaseName, (Grade, String)>,
 }
 
-/// A case's name that sorts by its numbers.
+/// The name of a case, sorted by its numbers.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct CaseName(Vec<u32>, String);
 
@@ -68,7 +68,7 @@ impl CaseName {
     }
 }
 
-/// Reads the suite's `index.json`, which must be about one server.
+/// Reads the suite's `index.json`, which must report on one server.
 pub fn read(index: &Path) -> Result<Results> {
     let text = std::fs::read_to_string(index)
         .with_context(|| format!("cannot read {}", index.display()))?;
@@ -82,7 +82,7 @@ fn parse(text: &str) -> Result<Results> {
         bail!("the report is about {} servers", agents.len());
     }
     let mut results = Results::new();
-    // Nobody answered: the report is about nobody, and every case will be missing.
+    // If no server answered, the report has no agent, and every case is missing.
     let cases = agents.values().filter_map(Value::as_object).flatten();
     for (name, case) in cases {
         let word = |key: &str| case[key].as_str().unwrap_or("(absent)").to_owned();
@@ -91,7 +91,7 @@ fn parse(text: &str) -> Result<Results> {
     Ok(results)
 }
 
-/// Holds the results against the cases that were to run.
+/// Compares the results with the cases that were to run.
 pub fn judge(expected: &[String], results: &Results) -> Verdict {
     let mut grades = BTreeMap::new();
     for name in expected {
@@ -146,7 +146,7 @@ impl Verdict {
     }
 }
 
-/// A table with a row for each group, then every case that did not pass, by name.
+/// A table with a row for each group, followed by every case that did not pass.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "group ")?;
@@ -173,7 +173,7 @@ impl fmt::Display for Verdict {
 mod tests {
     use super::*;
 
-    /// One case, 1.1.1, with these words: does it pass?
+    /// Whether one case, 1.1.1, passes with these two words.
     fn passes(behavior: &str, close: &str) -> bool {
         let index = format!(
             r#"{{"server": {{"1.1.1": {{"behavior": "{behavior}", "behaviorClose": "{close}"}}}}}}"#
@@ -181,7 +181,7 @@ mod tests {
         judged(&["1.1.1"], &index).1 == 0
     }
 
-    /// How many passed and failed.
+    /// The numbers of passed and failed cases.
     fn judged(expected: &[&str], index: &str) -> (usize, usize) {
         let expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
         let counts = judge(&expected, &parse(index).unwrap()).counts();

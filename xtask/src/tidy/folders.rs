@@ -15,7 +15,7 @@ struct Layering<'a> {
     layers: &'a [&'a [&'a str]],
 }
 
-/// What is checked. `lib.rs` stands above all layers and is not listed.
+/// The layerings that are checked. `lib.rs` stands above all layers and is not listed.
 const LAYERINGS: [Layering<'static>; 1] = [Layering {
     source: "crates/runtime/src",
     layers: &[
@@ -38,13 +38,13 @@ const LAYERINGS: [Layering<'static>; 1] = [Layering {
     ],
 }];
 
-/// The root module, which may name everything and which nothing names.
+/// The root module, which may import every other and which no other may import.
 const ROOT: &str = "lib";
 
-/// Files of tests: they may look wherever they like.
+/// Test files, which may import anything.
 const EXEMPT: [&str; 2] = ["tests.rs", "fixture.rs"];
 
-/// Every layering whose folders exist; the others are named aloud.
+/// Checks every layering whose folders exist, and prints which others are skipped.
 pub fn direction(root: &Path) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for layering in &LAYERINGS {
@@ -103,7 +103,7 @@ impl Layering<'_> {
         Ok(findings)
     }
 
-    /// A finding unless the import stays within its module or points down.
+    /// A finding, unless the import stays in its module or points to a lower layer.
     fn judge(&self, place: &str, module: &str, import: &Import) -> Option<Finding> {
         let own = self.rank(module)?;
         let target = import.target.as_str();
@@ -129,7 +129,7 @@ impl Layering<'_> {
         self.layers.iter().flat_map(|layer| layer.iter().copied())
     }
 
-    /// The lowest layer is 0, the root stands above them all.
+    /// The layer's number: the lowest is 0, and the root is above all.
     fn rank(&self, module: &str) -> Option<usize> {
         if module == ROOT {
             return Some(self.layers.len());
@@ -181,7 +181,7 @@ mod tests {
         layers: &[&["time"], &["config", "end"], &["io"], &["rooms"]],
     };
 
-    /// Checks a crate of these files; those that it needs beside them are there and import nothing.
+    /// Checks a crate with these files; all modules without a file here exist and import nothing.
     fn findings(files: &[(&str, &str)]) -> Vec<String> {
         let root = tempfile::tempdir().unwrap();
         let whole = [

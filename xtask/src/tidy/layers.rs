@@ -5,7 +5,8 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
-/// Each crate, and those of the workspace that it may depend on, in tests and build scripts too.
+/// Each crate, and the crates of the workspace that it may depend on, also in tests and build
+/// scripts.
 const LAYERS: [(&str, &[&str]); 9] = [
     ("codec", &[]),
     ("hub", &[]),
@@ -18,7 +19,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("bench-many-rooms", &["runtime", "codec", "hub"]),
 ];
 
-/// What must not reach a crate, not even through another one (tests may use what they like).
+/// Packages that must not be built into a crate, directly or indirectly. Tests may use any.
 const FORBIDDEN: [(&str, &[&str], &str); 3] = [
     (
         "codec",
@@ -63,21 +64,22 @@ const FORBIDDEN: [(&str, &[&str], &str); 3] = [
     ),
 ];
 
-/// Who depends on whom.
+/// The dependencies between packages.
 pub struct Graph {
-    /// Packages have ids; names can occur twice, with two versions.
+    /// Names by package id: a name can occur twice, with two versions.
     names: BTreeMap<String, String>,
     members: Vec<String>,
-    /// What manifests say: from ids to names, of all kinds, and of local crates alone.
+    /// Dependencies in manifests, from ids to names: of all kinds, but only on crates of the
+    /// workspace.
     declared: Edges,
-    /// Dependencies that are built into a crate, by id: none of those for tests alone.
+    /// Dependencies that are built into a crate, by id, without those that only tests use.
     built_in: Edges,
 }
 
 type Edges = BTreeMap<String, Vec<String>>;
 
 impl Graph {
-    /// From the resolved output of `cargo metadata`.
+    /// Reads the resolved output of `cargo metadata`.
     pub fn new(metadata: &Value) -> Result<Self> {
         let mut graph = Self {
             names: BTreeMap::new(),
@@ -120,7 +122,8 @@ impl Graph {
         ids.find(|id| self.name(id) == name)
     }
 
-    /// How a package comes to contain one of `targets`: the chain of names, if there is one.
+    /// The chain of names through which a package comes to contain one of `targets`, if there is
+    /// one.
     fn chain(&self, from: &str, targets: &[&str]) -> Option<String> {
         let mut seen = HashSet::new();
         let mut pending = vec![(from, self.name(from).to_owned())];
@@ -149,7 +152,7 @@ fn array(value: &Value) -> Result<&Vec<Value>> {
     array.context("cargo metadata has another form than expected")
 }
 
-/// No crate of the workspace depends on one that is not below it.
+/// Checks that no crate of the workspace depends on one that is not below it.
 pub fn direction(graph: &Graph) -> Vec<Finding> {
     let mut findings = Vec::new();
     for member in &graph.members {
@@ -168,7 +171,7 @@ pub fn direction(graph: &Graph) -> Vec<Finding> {
     findings
 }
 
-/// Nothing forbidden is built into a crate.
+/// Checks that no forbidden package is built into a crate.
 pub fn forbidden(graph: &Graph) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, targets, reason) in FORBIDDEN {
@@ -212,7 +215,7 @@ mod tests {
                 json!(kind)
             }
         };
-        // What `form` makes of the edges that start at a name.
+        // The result of `form` for each edge that starts at a name.
         let list = |name: &str, form: &dyn Fn(&[&str]) -> Value| -> Value {
             let own = edges.iter().filter(|edge| edge[0] == name);
             own.map(|edge| form(edge)).collect()

@@ -1,11 +1,12 @@
-//! Every dependency of the workspace says beside itself why it is here.
+//! Every dependency of the workspace has a comment that says why it is needed.
 
 use super::Finding;
 
 const PLACE: &str = "Cargo.toml";
 const SECTION: &str = "[workspace.dependencies]";
 
-/// Entries without a comment, on one of their lines or on the line above; our own crates need none.
+/// Finds entries without a comment on one of their lines or on the line above. Our own crates need
+/// none.
 pub fn reasons(manifest: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let lines: Vec<_> = manifest.lines().collect();
@@ -32,7 +33,7 @@ pub fn reasons(manifest: &str) -> Vec<Finding> {
     findings
 }
 
-/// How many lines an entry takes: until its brackets are closed.
+/// The number of lines of an entry, which ends where its brackets are closed.
 fn entry_length(lines: &[&str]) -> usize {
     let mut depth = 0_i32;
     for (index, line) in lines.iter().enumerate() {
@@ -55,7 +56,7 @@ fn has_comment(line: &str) -> bool {
     comment_start(line).is_some_and(|start| !line[start + 1..].trim().is_empty())
 }
 
-/// Where a comment starts, outside of strings.
+/// The place where a comment starts, outside of strings.
 fn comment_start(line: &str) -> Option<usize> {
     let mut quoted = false;
     for (index, character) in line.char_indices() {

@@ -1,4 +1,4 @@
-//! Rules of this workspace that no other tool knows; each runs as a test too, and each can fail.
+//! Rules of this workspace that no other tool checks. Each rule is also a test.
 
 mod folders;
 mod layers;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A rule that is broken, and where.
+/// A broken rule, and where it is broken.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
     place: String,
@@ -45,7 +45,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// One rule, checked against the workspace as it lies on disk.
+/// One rule, which is checked against the files of the workspace.
 struct Check {
     name: &'static str,
     run: fn() -> Result<Vec<Finding>>,
@@ -124,7 +124,8 @@ fn forbidden() -> Result<Vec<Finding>> {
     Ok(layers::forbidden(&layers::Graph::new(&resolved()?)?))
 }
 
-/// Of this platform alone: otherwise cargo downloads crates of platforms that we never build for.
+/// Resolves for this platform only. Otherwise cargo downloads crates of platforms that are never
+/// built.
 fn resolved() -> Result<serde_json::Value> {
     let mut rustc = std::process::Command::new("rustc");
     let host = crate::process::stdout_of(rustc.args(["--print", "host-tuple"]))?;
@@ -137,7 +138,7 @@ fn reasons() -> Result<Vec<Finding>> {
     )?))
 }
 
-/// Applies a rule to every text file; it is given the path from the root, and the text.
+/// Applies a rule to every text file; the rule gets its path from the root, and its text.
 fn over_files(rule: fn(&str, &str) -> Vec<Finding>) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for path in text_files(root())? {
@@ -148,7 +149,8 @@ fn over_files(rule: fn(&str, &str) -> Vec<Finding>) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Text that people write: not what is built, downloaded, generated or found by fuzzing.
+/// Files that people write, without those that are built, downloaded, generated or found by
+/// fuzzing.
 fn text_files(directory: &Path) -> Result<Vec<PathBuf>> {
     const SKIPPED: [&str; 5] = [".git", "target", "node_modules", "corpus", "artifacts"];
     const ENDINGS: [&str; 10] = [
@@ -158,7 +160,7 @@ fn text_files(directory: &Path) -> Result<Vec<PathBuf>> {
     for entry in directory.read_dir()? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // Cargo marks each of its target directories with this file, whatever it is called.
+        // Cargo marks each target directory with this file, whatever the directory is called.
         if path.is_dir() && !SKIPPED.contains(&&*name) && !path.join("CACHEDIR.TAG").exists() {
             files.extend(text_files(&path)?);
         } else if path.is_file() {

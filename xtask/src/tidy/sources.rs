@@ -1,16 +1,16 @@
-//! Rules about the text of files: headers, unfinished work, white space, length, words out of place.
+//! Rules about the text of files: headers, unfinished work, white space, length, forbidden words.
 
 use super::Finding;
 
 const LINES_MAX: usize = 600;
 
-/// Files that may be longer, and why.
+/// Files that may be longer than the limit, and why.
 const LONG_FILES: [(&str, &str); 1] = [(
     "crates/codec/tests/codec/vectors.rs",
     "one table of bytes on the wire, looked up entry by entry",
 )];
 
-/// Marks of work that was left for later, put together so that this file does not hold them.
+/// Marks of unfinished work, assembled here so that this file does not contain them.
 const UNFINISHED: [&str; 4] = [
     concat!("to", "do!"),
     concat!("unimpl", "emented!"),
@@ -18,7 +18,8 @@ const UNFINISHED: [&str; 4] = [
     concat!("XX", "X"),
 ];
 
-/// What code of a crate must not say (its tests may), for what its dependencies cannot show.
+/// Words that the code of a crate must not contain (its tests may), where dependencies do not show
+/// the violation.
 const BOUNDARIES: [(&str, &[&str], &str); 4] = [
     (
         "crates/codec/src/",
@@ -55,7 +56,7 @@ const BOUNDARIES: [(&str, &[&str], &str); 4] = [
     ),
 ];
 
-/// Rust files begin with `//!`: their duty.
+/// Rust files begin with `//!` and their duty.
 pub fn header(path: &str, text: &str) -> Vec<Finding> {
     let ours = path.starts_with("crates/") || path.starts_with("xtask/");
     if !ours || !path.ends_with(".rs") || text.starts_with("//! ") {
@@ -68,7 +69,7 @@ pub fn header(path: &str, text: &str) -> Vec<Finding> {
     )]
 }
 
-/// Nothing is left for later in the code.
+/// Code contains no mark of unfinished work.
 pub fn unfinished(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -100,7 +101,7 @@ pub fn trailing_space(path: &str, text: &str) -> Vec<Finding> {
         .collect()
 }
 
-/// A file of Rust can be read in one sitting.
+/// A Rust file is short enough to be read in one sitting.
 pub fn length(path: &str, text: &str) -> Vec<Finding> {
     length_unless(&LONG_FILES, path, text)
 }
@@ -122,7 +123,7 @@ fn length_unless(excused: &[(&str, &str)], path: &str, text: &str) -> Vec<Findin
     vec![Finding::of(path, message)]
 }
 
-/// Code keeps to what its crate is for.
+/// Code contains no word that belongs to another crate.
 pub fn boundary(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     if path.ends_with("/tests.rs") || path.contains("/tests/") {
@@ -145,7 +146,7 @@ pub fn boundary(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// Numbered lines without comments, up to the tests at the end of the file.
+/// Numbered lines, without comments and without the tests at the end of the file.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let tests = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
     let lines = text[..tests].lines().enumerate();

@@ -1,18 +1,19 @@
-//! Which modules at the root of its crate a file of Rust names, outside of its tests.
+//! The modules at the root of its crate that a Rust file names, outside of its tests.
 
-/// A module, or another name, that a path through the root of the crate begins with.
+/// The name, of a module or another item, with which a path from the root of the crate begins.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Import {
-    /// Counted from 0.
+    /// The line's number, counted from 0.
     pub line: usize,
     pub target: String,
 }
 
-/// All paths that begin with `crate`, or with enough `super` to leave the file's own `depth`.
+/// All paths that begin with `crate`, or with enough `super` to leave the file's own `depth` of
+/// modules.
 pub fn of(text: &str, depth: usize) -> Vec<Import> {
     let tokens = without_tests(&tokens(text));
     let mut imports = Vec::new();
-    // One entry for each open brace: whether it is a module's.
+    // One entry for each open brace: whether it opens a module.
     let mut braces = Vec::new();
     let mut index = 0;
     while index < tokens.len() {
@@ -37,14 +38,14 @@ pub fn of(text: &str, depth: usize) -> Vec<Import> {
     imports
 }
 
-/// How many `super` stand at the start, joined by `::`.
+/// The number of `super` at the start, joined by `::`.
 fn supers(tokens: &[Token<'_>]) -> usize {
     let links = tokens.chunks(3).take_while(|link| link[0].text == "super");
     let joined = links.take_while(|link| link.len() == 3 && link[1].text == ":");
     joined.count().max(1)
 }
 
-/// The names that follow `::` at this place: one, or each in braces.
+/// Adds the names behind the `::` at this place: one, or each name in braces.
 fn targets(tokens: &[Token<'_>], at: usize, imports: &mut Vec<Import>) {
     let text = |index: usize| tokens.get(index).map_or("", |token| token.text);
     if text(at) != ":" || text(at + 1) != ":" {
@@ -77,14 +78,14 @@ fn targets(tokens: &[Token<'_>], at: usize, imports: &mut Vec<Import>) {
     }
 }
 
-/// A word, or one character of punctuation.
+/// A word or one punctuation character.
 #[derive(Clone, Copy, Debug)]
 struct Token<'a> {
     text: &'a str,
     line: usize,
 }
 
-/// The words and the punctuation of code: no comments, no literals of text, no lifetimes.
+/// The words and punctuation of code, without comments, string literals and lifetimes.
 fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let (mut rest, mut line) = (text, 0);
@@ -114,7 +115,7 @@ fn word(text: &str) -> usize {
         .unwrap_or(text.len())
 }
 
-/// The length of the comment, literal or lifetime that the text begins with, or 0.
+/// The length of the comment, literal or lifetime at the start of the text, or 0.
 fn skipped(text: &str) -> usize {
     let to_end = |end: Option<usize>| end.unwrap_or(text.len());
     if text.starts_with("//") {
@@ -140,7 +141,7 @@ fn skipped(text: &str) -> usize {
     if !after.starts_with('\'') {
         return 0;
     }
-    // A character is closed at once; a lifetime never is.
+    // A character literal has its closing quote after one character; a lifetime has none.
     let mut characters = after.chars().skip(1);
     match (characters.next(), characters.next()) {
         (Some('\\'), _) | (Some(_), Some('\'')) => prefix + quoted(after, '\''),
@@ -167,7 +168,7 @@ fn block_comment(text: &str) -> usize {
     at
 }
 
-/// The length of a literal that ends at the next such mark without a backslash before it.
+/// The length of a literal that ends at the next `mark` without a backslash before it.
 fn quoted(text: &str, mark: char) -> usize {
     let mut escaped = false;
     for (index, character) in text.char_indices().skip(1) {
@@ -181,7 +182,7 @@ fn quoted(text: &str, mark: char) -> usize {
     text.len()
 }
 
-/// All tokens but those of items that only tests are built with.
+/// All tokens, without those of items that are compiled only for tests.
 fn without_tests<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
     const TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::new();
@@ -203,7 +204,7 @@ fn without_tests<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
     kept
 }
 
-/// How many tokens an item takes, with the attributes before it: up to its block, semicolon or comma.
+/// The number of tokens of an item and its attributes: up to its block, semicolon or comma.
 fn item(tokens: &[Token<'_>]) -> usize {
     const WITH_BLOCKS: [&str; 11] = [
         "mod", "fn", "impl", "struct", "enum", "trait", "const", "static", "async", "unsafe",
@@ -214,7 +215,7 @@ fn item(tokens: &[Token<'_>]) -> usize {
     for (index, token) in tokens.iter().enumerate() {
         match token.text {
             "(" | "[" | "{" => level += 1,
-            // The end of what holds a field or a variant that has no comma after it.
+            // A field or variant without a trailing comma ends with the block that contains it.
             ")" | "]" | "}" if level == 0 => return index,
             ")" | "]" | "}" => level -= 1,
             "use" if level == 0 => is_use = true,
