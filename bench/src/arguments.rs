@@ -64,10 +64,10 @@ pub enum Command {
     },
 }
 
-/// Less than the three minutes that --quick may take.
+/// Less than the three minutes within which --quick promises to end.
 const QUICK_SECONDS: f64 = 135.0;
 
-/// How much a comparison covers.
+/// The extent of a comparison.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Chosen {
     /// Everything.
@@ -78,7 +78,7 @@ pub enum Chosen {
     Tiny,
 }
 
-/// Of `compare`.
+/// Arguments of `compare`.
 #[derive(Debug, Args)]
 pub struct CompareArguments {
     /// The main workloads in one short round: ends within three minutes.
@@ -122,7 +122,7 @@ pub struct CompareArguments {
 }
 
 impl CompareArguments {
-    /// How much.
+    /// The extent of the comparison.
     #[must_use]
     pub fn chosen(&self) -> Chosen {
         match (self.quick, self.tiny) {
@@ -132,7 +132,7 @@ impl CompareArguments {
         }
     }
 
-    /// For the report.
+    /// The name of the extent, for the report.
     #[must_use]
     pub fn extent(&self) -> &'static str {
         match self.chosen() {
@@ -142,17 +142,17 @@ impl CompareArguments {
         }
     }
 
-    /// How often.
+    /// The number of rounds.
     #[must_use]
     pub fn rounds(&self) -> usize {
         let default = if self.chosen() == Chosen::Full { 3 } else { 1 };
         self.rounds.unwrap_or(default).max(1)
     }
 
-    /// How long, if there are so many runs.
+    /// The measured time of each of `runs` runs.
     #[must_use]
     pub fn window(&self, runs: usize) -> Window {
-        // Starting, connecting and stopping take half a second, at most.
+        // Starting, connecting and stopping together take at most half a second.
         let quick = (QUICK_SECONDS / runs.max(1) as f64 - 0.5).clamp(0.25, 1.0);
         let (warm_up, measured) = match self.chosen() {
             Chosen::Full => (0.5, 2.0),
@@ -167,7 +167,7 @@ impl CompareArguments {
     }
 }
 
-/// Of `floods`.
+/// Arguments of `floods`.
 #[derive(Debug, Args)]
 pub struct FloodsArguments {
     /// Rounds of each kind and server.
@@ -191,7 +191,7 @@ pub struct FloodsArguments {
     pub before: Option<PathBuf>,
 }
 
-/// Of `run`.
+/// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
     /// Where the server listens: ws://HOST:PORT or wss://HOST:PORT. It must have /echo and

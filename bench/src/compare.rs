@@ -1,4 +1,4 @@
-//! The comparison: every server in every workload, in rounds that take turns.
+//! The comparison: every server in every workload, in alternating rounds.
 
 use crate::hlog::{self, Interval};
 use crate::load::meter::{Measured, Window, histogram};
@@ -17,22 +17,22 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// How much to run.
+/// The servers, workloads and rounds to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// `full`, `quick` or `tiny`.
     pub extent: String,
-    /// In what order.
+    /// The servers, in the order in which they run.
     pub servers: Vec<Server>,
-    /// In what order.
+    /// The workloads, in the order in which they run.
     pub workloads: Vec<Workload>,
-    /// Of each.
+    /// Rounds of each server and workload.
     pub rounds: usize,
-    /// Of each run.
+    /// Warm-up and measured time of each run.
     pub window: Window,
-    /// For files.
+    /// The directory for all files.
     pub out: PathBuf,
-    /// Of this process and its children.
+    /// Most open files of this process and its children.
     pub open_files_max: u64,
 }
 
@@ -41,11 +41,11 @@ struct Comparison<'a> {
     processors: Processors,
     certificates: Certificates,
     bar: ProgressBar,
-    /// By name, why a server takes no part any more.
+    /// Servers that no longer take part, by name, and the reason.
     absent: HashMap<String, String>,
 }
 
-/// Runs it all.
+/// Runs the whole plan.
 pub fn compare(plan: &Plan) -> Result<Results> {
     let processors = Processors::of_this_process()?;
     let mut results = Results {
@@ -81,7 +81,7 @@ pub fn compare(plan: &Plan) -> Result<Results> {
     Ok(results)
 }
 
-/// Says aloud if nobody's figures can have what `ksoftirqd` does.
+/// Warns that no figure contains the time of `ksoftirqd`, if that cannot be read.
 pub fn warn_of_softirqs(processors: &Processors) {
     if let Err(error) = Softirqs::of(&processors.server(1)) {
         eprintln!(
@@ -119,7 +119,7 @@ fn workload_info(workload: &Workload) -> WorkloadInfo {
     }
 }
 
-/// Why a server cannot do a workload.
+/// The reason why a server cannot run a workload.
 fn unable(server: &Server, workload: &Workload) -> Option<&'static str> {
     let rooms = match &workload.work {
         Work::Rooms { shape, .. } => shape.rooms,
@@ -245,7 +245,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// The load stays awake where the server leaves it a processor.
+    /// The load polls without sleeping where the server leaves it a processor of its own.
     fn window(&self, workload: &Workload) -> Window {
         Window {
             stays_awake: workload.cores < self.processors.count(),
@@ -345,7 +345,7 @@ fn memory_sample(memory: &crate::load::idle::Memory) -> Sample {
     }
 }
 
-/// Points of the curve of all rounds together, closer where it rises.
+/// Points of the latency curve over all rounds, closer together where it rises.
 fn percentiles(intervals: &[Interval]) -> Result<Vec<(f64, f64)>> {
     let mut all = histogram();
     for interval in intervals {

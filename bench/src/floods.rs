@@ -1,9 +1,10 @@
-//! What an echo and `/healthz` wait beside a hundred peers that flood: of each kind of input that costs
-//! more than it weighs, and of plain messages of 64 KiB, which all others are held against.
+//! Latency of an echo and of `/healthz` while a hundred peers flood the server, for each kind of
+//! input whose cost is out of proportion to its size, and for plain messages of 64 KiB as the
+//! reference.
 //!
-//! Server on its processor (on two where rooms shall have their home on another core than those who
-//! send to them), flooders and the one who measures on the load's. Who floods sends as fast as
-//! the server takes it and reads whatever comes back.
+//! The server runs on its processor, or on two where the rooms' home must be another core than that
+//! of their senders. The flooders and the measuring client run on the processor of the load. A
+//! flooder sends as fast as the server reads, and reads all replies.
 
 use crate::arguments::FloodsArguments;
 use crate::load::deflate;
@@ -33,29 +34,29 @@ use std::time::{Duration, Instant};
 
 const FLOODERS: usize = 100;
 const WARM_UP: Duration = Duration::from_millis(300);
-/// From one echo to the next.
+/// The pause between two echoes.
 const PAUSE: Duration = Duration::from_millis(1);
-/// From one look at `/healthz`, for which every core is asked, to the next.
+/// The pause between two requests for `/healthz`, for which every core is asked.
 const HEALTH_PAUSE: Duration = Duration::from_millis(10);
-/// Whoever waits longer for `/healthz` is not answered.
+/// A request for `/healthz` that takes longer counts as unanswered.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a flooder sends over and over is about as long.
+/// The approximate length of what a flooder sends repeatedly, in bytes.
 const FLOOD_BYTES: usize = 128 << 10;
 
 /// A kind of flood.
 struct Kind {
     name: &'static str,
-    /// Of the server.
+    /// Threads of the server.
     cores: usize,
     compression: Compression,
     path: fn(usize) -> String,
-    /// Sent once.
+    /// Bytes that each flooder sends once.
     first: Vec<u8>,
-    /// Sent over and over: whole frames.
+    /// Bytes that each flooder sends repeatedly: whole frames.
     again: Vec<u8>,
 }
 
-/// Milliseconds that half and 99 % of something waited no longer than.
+/// The median and the 99th percentile of waiting times, in milliseconds.
 type Waits = (f64, f64);
 
 fn waits_of(histogram: &Histogram<u64>) -> Waits {
@@ -63,13 +64,13 @@ fn waits_of(histogram: &Histogram<u64>) -> Waits {
     (ms(0.5), ms(0.99))
 }
 
-/// What a round found.
+/// The results of one round.
 struct Found {
     echo: Waits,
     health: Waits,
 }
 
-/// By kind and server, of every round.
+/// The results of every round, by kind and server.
 type Table = BTreeMap<(usize, usize), Vec<Found>>;
 
 /// Measures and prints a table.
@@ -122,7 +123,7 @@ fn reason(error: StartError) -> anyhow::Error {
     }
 }
 
-/// The server with its internal listener on a free port, and where that is.
+/// The server with its internal listener on a free port, and the address of that.
 fn with_health(server: &Server) -> Result<(Server, SocketAddrV4)> {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free.local_addr()?.port());
@@ -135,7 +136,7 @@ fn with_health(server: &Server) -> Result<(Server, SocketAddrV4)> {
     Ok((server, address))
 }
 
-/// The median of all rounds, with its quartiles.
+/// Prints the median of all rounds, with its quartiles.
 fn print(kinds: &[Kind], servers: &[Server], found: &Table) {
     let written = |values: Vec<f64>| {
         Spread::of(values).map_or(String::new(), |spread| {
@@ -162,7 +163,7 @@ fn print(kinds: &[Kind], servers: &[Server], found: &Table) {
     }
 }
 
-/// How long echoes and `/healthz` wait beside flooders of a kind.
+/// Measures how long echoes and `/healthz` take beside flooders of one kind.
 fn beside(target: &Target, health: SocketAddrV4, kind: &Kind, seconds: f64) -> Result<Found> {
     let flooders = dial_all(target, 0..FLOODERS, kind.path)?;
     let plain = Target {
@@ -191,7 +192,7 @@ fn beside(target: &Target, health: SocketAddrV4, kind: &Kind, seconds: f64) -> R
     })
 }
 
-/// Sends and reads until it is over.
+/// Sends and reads until `is_over`.
 fn flood(links: &[Link], kind: &Kind, is_over: &AtomicBool) -> Result<()> {
     let mut sent = vec![0; links.len()];
     let mut received = vec![0; 256 << 10];
@@ -232,7 +233,7 @@ fn flood(links: &[Link], kind: &Kind, is_over: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// One look at `/healthz` after the other, each over a connection of its own.
+/// Requests `/healthz` repeatedly, each time over a new connection.
 fn looks(address: SocketAddrV4, is_over: &AtomicBool) -> Result<Histogram<u64>> {
     let began = Instant::now();
     let mut waits = histogram();
@@ -253,7 +254,7 @@ fn look(address: SocketAddrV4) -> Result<()> {
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    // With 503 it names cores that were silent for a second, which is what is measured here.
+    // A 503 names cores that did not respond for a second, so it counts as an answer here.
     let is_answer = |status: &str| answer.starts_with(format!("HTTP/1.1 {status} ").as_bytes());
     ensure!(
         is_answer("200") || is_answer("503"),
@@ -263,7 +264,7 @@ fn look(address: SocketAddrV4) -> Result<()> {
     Ok(())
 }
 
-/// One echo after the other.
+/// Sends one echo after the other.
 fn echo(link: &Link, time: Duration, is_over: &AtomicBool) -> Result<Histogram<u64>> {
     rustix::io::ioctl_fionbio(link.socket(), false)?;
     let frame = masked(Opcode::Text, true, b"an echo of 20 bytes.");
@@ -306,7 +307,7 @@ fn compressed(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Over and over, so that a receive has nothing else.
+/// Repeats the frames, so that each receive contains nothing else.
 fn filled(frames: &[u8]) -> Vec<u8> {
     frames.repeat(FLOOD_BYTES.div_ceil(frames.len()))
 }
@@ -332,8 +333,8 @@ fn kinds() -> Vec<Kind> {
         path,
         ..plain(name, &one(Opcode::Binary, b"x"))
     };
-    // Connections and homes are spread over the cores independently, so half of what is published goes
-    // to the other one.
+    // Connections and homes are assigned to cores independently, so half of the publications go to
+    // the other core.
     let elsewhere = |name, path| Kind {
         cores: 2,
         ..publications(name, path)
@@ -358,7 +359,7 @@ fn kinds() -> Vec<Kind> {
         by_message("deflate-1B", &one_letter()),
         by_message("deflate-bombs", &deflate::compressed(&[b'x'; 64 << 10])),
         Kind {
-            // Half of the letters differ, so that the window is full of what is not copied.
+            // Half of the letters differ, so the window contains much that is not a copy.
             first: compressed(&stored(&[b'y'; 32 << 10])),
             ..kind(
                 "takeover-1B",
@@ -369,39 +370,42 @@ fn kinds() -> Vec<Kind> {
     ]
 }
 
-/// A message of one letter: a block of fixed codes, and what a flush leaves.
+/// A message of one letter: a block of fixed codes, and the end of a flush.
 fn one_letter() -> [u8; 3] {
     [0x4a, 0x04, 0x00]
 }
 
-/// Blocks of a byte each, uncompressed.
+/// Uncompressed blocks of one byte each.
 fn stored_blocks(blocks: usize) -> Vec<u8> {
     let mut payload = [0, 1, 0, 0xfe, 0xff, b'x'].repeat(blocks);
     payload.push(0);
     payload
 }
 
-/// A block of these bytes as they are.
+/// An uncompressed block of these bytes.
 fn stored(plain: &[u8]) -> Vec<u8> {
     let length = (plain.len() as u16).to_le_bytes();
     let complement = (!(plain.len() as u16)).to_le_bytes();
     [&[0], &length[..], &complement, plain, &[0]].concat()
 }
 
-/// Blocks with codes of their own and nothing else: each makes tables be built, 11 bytes for 1 µs.
+/// Empty blocks with dynamic codes. Each makes the receiver build tables, which takes 1 µs for 11
+/// bytes.
 fn empty_blocks(blocks: usize) -> Vec<u8> {
     let mut bits = Bits::default();
     for _ in 0..blocks {
-        // No last block; dynamic codes; 257 letters, one distance, 18 lengths of lengths.
+        // Not the last block; dynamic codes; 257 literal codes, one distance code, 18 code-length
+        // codes.
         bits.push(0b100, 3);
         bits.push(0, 5);
         bits.push(0, 5);
         bits.push(14, 4);
-        // In the order of RFC 1951 section 3.2.7: 18 (a run of zeros) and 1 have a bit each.
+        // In the order of RFC 1951 section 3.2.7: symbols 18 (a run of zeros) and 1 have one bit
+        // each.
         for at in 0..18 {
             bits.push(u32::from(at == 2 || at == 17), 3);
         }
-        // 138 and 118 zeros, then the end of the block with a bit, and a distance with a bit.
+        // 138 and 118 zeros, then one bit for the end of the block, and one bit for the distance.
         for run in [138, 118] {
             bits.push(1, 1);
             bits.push(run - 11, 7);
@@ -414,7 +418,7 @@ fn empty_blocks(blocks: usize) -> Vec<u8> {
     bits.bytes
 }
 
-/// Bits as DEFLATE packs them, the least first.
+/// Bits as DEFLATE packs them, the least significant first.
 #[derive(Default)]
 struct Bits {
     bytes: Vec<u8>,

@@ -12,11 +12,11 @@ use std::time::{Duration, SystemTime};
 /// One run in a log.
 #[derive(Clone, Debug)]
 pub struct Interval {
-    /// When it began.
+    /// When the run began.
     pub began: SystemTime,
-    /// How long it took.
+    /// How long the run took.
     pub duration: Duration,
-    /// Nanoseconds.
+    /// Latency in nanoseconds.
     pub latency: Histogram<u64>,
 }
 

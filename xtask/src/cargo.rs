@@ -51,7 +51,7 @@ pub fn test_tools() -> Result<()> {
     Ok(())
 }
 
-/// Unit, property, end-to-end and doc tests of all crates. Ignored ones are tools that other tests start.
+/// Unit, property, end-to-end and doc tests of all crates. Ignored ones are tools of other tests.
 pub fn test() -> Result<Counts> {
     test_tools()?;
     let mut command = cargo();

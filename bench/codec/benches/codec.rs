@@ -1,6 +1,6 @@
-//! The benchmarks: each does its work `TIMES` times; what it is given is made before the counting.
+//! The benchmarks. Each does its work `TIMES` times; its input is prepared before counting starts.
 //!
-//! src/table.rs knows their names and makes a table of them.
+//! src/table.rs parses their names and prints the results as a table.
 
 #![expect(
     missing_docs,
@@ -72,9 +72,9 @@ library_benchmark_group!(
     benchmarks = [decode, encode, encode_header, handshake]
 );
 
-// Counts alone: a model of caches would say little about this machine's, and takes longer. From
-// some KiB on glibc copies with one instruction that is counted once for each byte; here it copies
-// by vectors whatever the length.
+// Only instructions are counted: a simulated cache would say little about a real one, and takes
+// longer. From some KiB on, glibc copies with one instruction that valgrind counts once for each
+// byte; this setting makes it copy with vectors at every length.
 main!(
     config = LibraryBenchmarkConfig::default()
         .tool(Callgrind::with_args(["--cache-sim=no"]))

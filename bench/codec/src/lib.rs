@@ -1,19 +1,21 @@
-//! What the codec is measured with: messages and requests as clients send them, ready to be read.
+//! The input of the codec's benchmarks: messages and requests as clients send them, ready to be
+//! read.
 //!
-//! Everything here but [`Arriving::read`] and [`Asking::answer`] happens before the counting.
+//! Everything here except [`Arriving::read`] and [`Asking::answer`] runs before counting starts.
 
 use std::hint::black_box;
 
 use codec::frame::encode_masked;
 use codec::{Connection, Event, Inflater, Kind, Limits};
 
-/// How often each benchmark does its work, so that what surrounds it is spread thin.
+/// The number of times that each benchmark does its work, so that the overhead around it is
+/// negligible.
 pub const TIMES: usize = 32;
 
-/// The message that arrives in pieces.
+/// Payload bytes of the message that arrives in pieces.
 pub const CUT_MESSAGE_BYTES: usize = 16 * 1024;
 
-/// A request with nothing but what RFC 6455 section 4.2.1 asks for.
+/// A request with only the fields that RFC 6455 section 4.2.1 requires.
 pub const REQUEST_SHORT: &str = "GET /room/lobby HTTP/1.1\r\n\
     Host: chat.example.org\r\n\
     Upgrade: websocket\r\n\
@@ -21,7 +23,7 @@ pub const REQUEST_SHORT: &str = "GET /room/lobby HTTP/1.1\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\n\r\n";
 
-/// A request as browsers make it, behind no proxy.
+/// A request as a browser sends it, without a proxy.
 pub const REQUEST_BROWSER: &str = "GET /room/lobby HTTP/1.1\r\n\
     Host: chat.example.org\r\n\
     Connection: Upgrade\r\n\
@@ -38,12 +40,12 @@ pub const REQUEST_BROWSER: &str = "GET /room/lobby HTTP/1.1\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
 
-/// An open connection and what its socket is about to give.
+/// An open connection, and the bytes that its socket will deliver.
 pub struct Arriving {
     connection: Connection,
     limits: Limits,
     inflater: Inflater,
-    /// The bytes of one receive each.
+    /// The bytes of each receive.
     receives: Vec<Vec<u8>>,
     out: Vec<u8>,
     events: usize,
@@ -111,7 +113,7 @@ impl Arriving {
     }
 
     fn new(receives: Vec<Vec<u8>>, payload_bytes: usize) -> Self {
-        // The first text and the first handshake of a process find out what the processor can do.
+        // The first text and the first handshake of a process detect the features of the processor.
         let mut first = Self::open(vec![frame(Kind::Text, &greek(256))], 0);
         first.read();
         Self::open(receives, payload_bytes * TIMES)
@@ -132,7 +134,7 @@ impl Arriving {
         }
     }
 
-    /// Takes what arrives as a server does: each receive up to its last event, then what is owed.
+    /// Reads the input as a server does: each receive up to its last event, then the owed frames.
     pub fn read(&mut self) {
         for receive in &mut self.receives {
             let mut rest = receive.as_mut_slice();
@@ -158,7 +160,7 @@ impl Arriving {
     }
 
     /// # Panics
-    /// When not everything was read.
+    /// If some input was not read.
     pub fn check(&self) {
         assert_eq!(self.events, TIMES);
         assert_eq!(self.payload_bytes, self.expected_bytes);
@@ -179,7 +181,7 @@ impl Asking {
     /// Connections that all send this request.
     #[must_use]
     pub fn all(request: &str) -> Self {
-        // See `Arriving::new`.
+        // Detects the processor's features, as `Arriving::new` does.
         Self::one(REQUEST_SHORT).answer();
         Self::new(request, TIMES)
     }
@@ -216,7 +218,7 @@ impl Asking {
     }
 
     /// # Panics
-    /// When not every connection was opened.
+    /// If a connection was not opened.
     pub fn check(&self) {
         assert_eq!(self.accepted, TIMES);
     }

@@ -1,7 +1,7 @@
 //! Runs the benchmarks under callgrind and prints their counts: `cargo run -p bench-codec`.
 //!
-//! What is missing it installs (the benchmarks' runner, into the target directory) or names
-//! (valgrind). Arguments go to the runner: `cargo run -p bench-codec -- '*handshake*'`.
+//! A missing runner is installed into the target directory; a missing valgrind is reported.
+//! Arguments go to the runner: `cargo run -p bench-codec -- '*handshake*'`.
 
 mod table;
 
@@ -37,7 +37,8 @@ fn run() -> Result<String> {
     Ok(format!("{table}\n{}, {}", rustc.trim(), valgrind.trim()))
 }
 
-/// The runner of the very version that Cargo.lock has of the library: they refuse any other.
+/// The runner, in exactly the version that Cargo.lock has of the library: the two refuse to work
+/// with another version.
 fn runner() -> Result<PathBuf> {
     let stdout = stdout_of(cargo().args(["metadata", "--format-version", "1"]))?;
     let metadata: Value = serde_json::from_str(&stdout).context("cargo metadata is not JSON")?;
@@ -88,7 +89,7 @@ fn counts(runner: &Path) -> Result<Vec<Count>> {
     Ok(counts)
 }
 
-/// The cargo that runs us, in this workspace.
+/// The cargo that runs this program, in this workspace.
 fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);

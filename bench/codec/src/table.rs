@@ -6,13 +6,13 @@ use anyhow::{Context, Result};
 use bench_codec::{CUT_MESSAGE_BYTES, REQUEST_BROWSER, REQUEST_SHORT, TIMES};
 use serde_json::Value;
 
-/// What one benchmark took.
+/// The result of one benchmark.
 pub struct Count {
     function: String,
     id: String,
-    /// The number that the benchmark was made with, if there is one.
+    /// The parameter of the benchmark, if it has one.
     size: Option<usize>,
-    /// For all its rounds together.
+    /// Instructions of all its repetitions together.
     pub instructions: u64,
     before: Option<u64>,
 }
@@ -32,12 +32,12 @@ impl Count {
         })
     }
 
-    /// As the benchmark's source has it.
+    /// The benchmark's expression, as its source has it.
     pub fn name(&self) -> String {
         format!("{}::{}", self.function, self.id)
     }
 
-    /// What the benchmark is of, without its number among those of the same kind.
+    /// The benchmark's name without its parameter.
     fn kind(&self) -> String {
         let name = self.name();
         name.trim_end_matches(|character: char| character.is_ascii_digit())
@@ -79,7 +79,7 @@ impl Count {
     }
 }
 
-/// A line for each benchmark, then what a further byte takes.
+/// A row for each benchmark, followed by the cost of each further byte.
 pub fn render(counts: &[Count]) -> String {
     let mut text =
         String::from("| Work | bytes | instructions | per byte |\n|---|---:|---:|---:|\n");
@@ -104,7 +104,7 @@ pub fn render(counts: &[Count]) -> String {
     text
 }
 
-/// What differs from the run before, if anything does.
+/// The change since the previous run, if there is one.
 fn change(count: &Count) -> String {
     match count.before {
         Some(before) if before != count.instructions && before > 0 => {
@@ -115,8 +115,9 @@ fn change(count: &Count) -> String {
     }
 }
 
-/// Unmasking and UTF-8 stand in no benchmark of their own: they are the slope of binary messages,
-/// and by how much that of text is steeper. Counts have no noise that would blur a difference.
+/// Unmasking and UTF-8 have no benchmark of their own: the cost of unmasking is the slope of binary
+/// messages, and that of UTF-8 is by how much the slope of text is steeper. Counts have no noise,
+/// so such a difference is exact.
 fn further_bytes(counts: &[Count]) -> String {
     let slope = |kind: &str| slope(counts, kind);
     let unmask = slope("decode::binary");
@@ -145,7 +146,7 @@ fn slope(counts: &[Count], kind: &str) -> Option<f64> {
     Some((largest.per_message() - smaller.per_message()) / bytes as f64)
 }
 
-/// With commas between thousands.
+/// The number with commas between thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -158,7 +159,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// Of `(Arriving :: text(20))`: 20.
+/// Of `(Arriving :: text(20))` it is 20.
 fn last_number(description: &str) -> Option<usize> {
     let end = description.trim_end_matches(|character: char| !character.is_ascii_digit());
     let start = end.trim_end_matches(|character: char| character.is_ascii_digit());

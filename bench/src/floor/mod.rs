@@ -1,7 +1,7 @@
-//! The floor: what the same bytes over the same sockets cost without any protocol.
+//! The floor: the cost of the same bytes over the same sockets without any protocol.
 //!
-//! A process of its own, measured as the servers are. It forwards what it receives: to the sender
-//! (`echo`), or to every connection, the sender included (`send`, `uring`).
+//! It is a process of its own, measured like the servers. It forwards received bytes to their
+//! sender (`echo`), or to every connection, including the sender (`send`, `uring`).
 
 mod uring;
 
@@ -19,10 +19,10 @@ const LISTENER: u64 = u64::MAX;
 const RECEIVE_BYTES: usize = 256 * 1024;
 const BACKLOG: i32 = 4096;
 
-/// What to do with received bytes.
+/// How received bytes are forwarded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Mode {
-    /// Send them back.
+    /// Back to their sender.
     Echo,
     /// One `send()` for each connection.
     Send,
@@ -131,7 +131,7 @@ fn accept(listener: &OwnedFd) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// Blocks when the socket is full; who went away gets nothing.
+/// Blocks while the socket is full; a peer that has gone receives nothing.
 fn send_all(socket: &OwnedFd, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {

@@ -1,4 +1,4 @@
-//! The same bytes to many sockets in one submission, by io_uring.
+//! Sends the same bytes to many sockets in one io_uring submission.
 
 #![allow(
     unsafe_code,
@@ -10,7 +10,7 @@ use io_uring::{IoUring, opcode, types};
 use rustix::fd::{AsRawFd as _, OwnedFd};
 
 const ENTRIES: u32 = 1024;
-/// MSG_NOSIGNAL and MSG_WAITALL: no signal, and no short send.
+/// MSG_NOSIGNAL and MSG_WAITALL: a send raises no signal and is never short.
 const FLAGS: i32 = 0x4000 | 0x100;
 
 /// A ring for sends.
@@ -19,7 +19,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// A ring of its own, told that one thread submits.
+    /// Makes a ring that only one thread submits to.
     pub fn new() -> Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -29,7 +29,8 @@ impl Batches {
         Ok(Self { ring })
     }
 
-    /// Sends `bytes` to all; returns when the kernel is done with them. Who went away gets nothing.
+    /// Sends `bytes` to all `sockets`; returns when the kernel has finished with `bytes`. A peer
+    /// that has gone receives nothing.
     pub fn send<'a>(
         &mut self,
         sockets: impl Iterator<Item = &'a OwnedFd>,

@@ -1,4 +1,4 @@
-//! Text as chats have it, for messages that are to be compressed.
+//! Chat-like text for messages that will be compressed.
 
 const NAMES: [&str; 8] = [
     "amelie", "bogdan", "chen", "dimitra", "eskil", "farida", "goran", "hana",
@@ -70,7 +70,7 @@ const WORDS: [&str; 64] = [
     "yes",
 ];
 
-/// JSON lines of chat messages, always the same, cut to `bytes`.
+/// JSON lines of chat messages, the same in each call, cut to `bytes`.
 #[must_use]
 pub fn text(bytes: usize) -> Vec<u8> {
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Whether what the server sends is what it must send: every byte, in order, no more and no less.
+//! Checks that the server sends exactly the right bytes, in order.
 
 use super::wire::Template;
 use std::collections::VecDeque;
@@ -8,29 +8,29 @@ use std::time::Instant;
 /// What the server did wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// Not a message that anyone sent: its type, length or content differs.
+    /// The bytes are not a message that a client sent: type, length or content differ.
     Content,
-    /// A message came again, or after a later one.
+    /// A message arrived twice, or after a later one.
     Repeated {
-        /// The number that was due.
+        /// The sequence number that was due.
         due: u32,
-        /// The number that came.
+        /// The sequence number that arrived.
         came: u32,
     },
-    /// Messages were left out.
+    /// Messages are missing.
     Skipped {
-        /// The number that was due.
+        /// The sequence number that was due.
         due: u32,
-        /// The number that came.
+        /// The sequence number that arrived.
         came: u32,
     },
-    /// A message came that was not sent yet.
+    /// A message arrived before it was sent.
     Unsent,
-    /// A message of a connection that does not send.
+    /// A message names a sender that does not send.
     Stranger(u32),
-    /// A message of a room that the connection is not in.
+    /// A message belongs to a room that the connection is not in.
     NotMember(usize),
-    /// What one subscriber received differs from what another did.
+    /// One subscriber received other bytes than another did.
     Disagreement,
     /// The server closed the connection.
     Closed,
@@ -66,7 +66,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Checks one connection that receives its own messages back.
+/// Checks one connection that must receive its own messages.
 #[derive(Clone, Copy, Debug)]
 pub struct EchoCheck {
     sender: u32,
@@ -75,7 +75,7 @@ pub struct EchoCheck {
 }
 
 impl EchoCheck {
-    /// Of the connection that names itself so.
+    /// A check for the connection that uses `sender` as its name.
     #[must_use]
     pub fn new(sender: u32) -> Self {
         Self {
@@ -85,19 +85,20 @@ impl EchoCheck {
         }
     }
 
-    /// How many whole messages have come back.
+    /// The number of complete messages that have returned.
     #[must_use]
     pub fn returned(&self) -> u32 {
         self.due
     }
 
-    /// How much of the message at hand is still to come.
+    /// The number of bytes that are missing of the current message.
     #[must_use]
     pub fn left(&self, template: &Template) -> usize {
         template.frame_bytes() - self.at
     }
 
-    /// Takes received bytes; says how many messages they completed. `sent` is how many were sent.
+    /// Checks received bytes; returns how many messages they complete. `sent` is the number of
+    /// messages sent.
     pub fn receive(
         &mut self,
         template: &mut Template,
@@ -142,17 +143,17 @@ pub fn order_fault(due: u32, came: u32) -> Fault {
     }
 }
 
-/// One who sends to a room.
+/// A client that sends to a room.
 #[derive(Debug, Default)]
 pub struct Sender {
-    /// How many messages it has sent.
+    /// The number of messages it has sent.
     pub sent: u32,
     due: u32,
     times: VecDeque<Instant>,
 }
 
 impl Sender {
-    /// Notes that its next message counts from `time`.
+    /// Records that the latency of its next message counts from `time`.
     pub fn sends(&mut self, time: Instant) -> u32 {
         self.times.push_back(time);
         self.sent += 1;
@@ -166,8 +167,8 @@ struct Entry {
     sender: usize,
 }
 
-/// The one sequence of bytes that every subscriber of a room must receive. Whoever is ahead
-/// extends it, checked message by message; the others are compared with it.
+/// The one sequence of bytes that every subscriber of a room must receive. The subscriber that is
+/// ahead extends it, checked message by message; the others are compared with it.
 #[derive(Debug)]
 pub struct RoomLog {
     bytes: Vec<u8>,
@@ -181,7 +182,7 @@ pub struct RoomLog {
 }
 
 impl RoomLog {
-    /// Of a room in which `senders` connections send, the first of which is called `first_sender`.
+    /// A log for a room with `senders` senders, whose names begin with `first_sender`.
     #[must_use]
     pub fn new(template: &Template, first_sender: u32, senders: usize) -> Self {
         Self {
@@ -196,18 +197,19 @@ impl RoomLog {
         }
     }
 
-    /// How much of the message at hand a subscriber lacks that has received `at` bytes.
+    /// The number of bytes missing of the current message, for a subscriber that has received `at`
+    /// bytes.
     #[must_use]
     pub fn left(&self, at: u64) -> usize {
         (self.frame_bytes - at % self.frame_bytes) as usize
     }
 
-    /// Those who send.
+    /// A sender by its index in the room.
     pub fn sender(&mut self, index: usize) -> &mut Sender {
         &mut self.senders[index]
     }
 
-    /// Takes bytes that a subscriber received after `at` bytes; calls `completed` with the time of
+    /// Checks bytes that a subscriber received after `at` bytes; calls `completed` with the time of
     /// each message that they complete.
     pub fn receive(
         &mut self,
@@ -263,7 +265,7 @@ impl RoomLog {
         }
     }
 
-    /// How many messages of this sender end between two positions.
+    /// The number of messages of this sender that end between two positions.
     #[must_use]
     pub fn messages_of(&self, sender: usize, at: u64, end: u64) -> u32 {
         let own = self
@@ -278,13 +280,13 @@ impl RoomLog {
         self.entries.range(first..until)
     }
 
-    /// Whether so much is kept that it is worth to forget some.
+    /// Whether the log holds so many bytes that trimming it is worthwhile.
     #[must_use]
     pub fn is_long(&self) -> bool {
         self.bytes.len() > 256 * 1024
     }
 
-    /// Forgets what every subscriber has received: the bytes before `least`.
+    /// Drops the bytes before `least`, which every subscriber has received.
     pub fn forget(&mut self, least: u64) {
         let whole = least.min(self.checked) / self.frame_bytes;
         let bytes = whole * self.frame_bytes - self.base;

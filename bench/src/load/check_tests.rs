@@ -1,4 +1,4 @@
-//! The checkers find each kind of wrong reply.
+//! Tests that the checkers find each kind of wrong reply.
 
 use super::*;
 use crate::load::wire::Framing;
@@ -87,7 +87,7 @@ fn echo_any_wrong_byte_at_any_cut_is_found() {
     }
 }
 
-/// A room in which 5 and 6 have sent two messages each.
+/// A room in which the clients 5 and 6 have sent two messages each.
 fn room(template: &Template) -> RoomLog {
     let mut log = RoomLog::new(template, 5, 2);
     let now = Instant::now();

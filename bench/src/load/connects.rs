@@ -1,4 +1,4 @@
-//! Connections a second: each is opened, upgraded, closed in order and waited for.
+//! Connections a second: each connection is opened, upgraded and closed in order, up to its end.
 
 use super::dial::{Target, read_answer};
 use super::link::{Buffers, Link, Received};
@@ -11,18 +11,19 @@ use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// A server that answered the close but keeps the socket is not waited for.
+/// A server that answers the close frame but then keeps the socket open is not waited for any
+/// longer.
 const END_TIMEOUT: Duration = Duration::from_millis(500);
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// How far a connection has come.
+/// The stage of a connection.
 #[derive(Debug)]
 enum Stage {
-    /// The request is sent; this much of the answer has come.
+    /// The request is sent; this part of the answer has arrived.
     Asked(Vec<u8>),
-    /// The close is sent; this much of the server's has come.
+    /// The close frame is sent; this part of the server's has arrived.
     Closing(Vec<u8>),
-    /// The server's close has come; it has yet to end the connection.
+    /// The server's close frame has arrived, but the connection has not ended yet.
     Closed,
 }
 
@@ -34,7 +35,7 @@ struct Attempt {
     stage: Stage,
 }
 
-/// The load of connecting.
+/// The load that opens connections.
 #[derive(Debug)]
 struct Connects<'a> {
     target: &'a Target,
@@ -44,12 +45,13 @@ struct Connects<'a> {
     buffers: Buffers,
     next: usize,
     lingering: u64,
-    /// Those that were opened at once: none before them has left a ticket.
+    /// The number of connections that are opened at the start. They cannot resume a session,
+    /// because no ticket exists yet.
     slots: usize,
     sessions: Sessions,
 }
 
-/// TLS sessions of the connections that followed others.
+/// TLS sessions of all later connections.
 #[derive(Clone, Copy, Default, Debug)]
 struct Sessions {
     resumed: u64,
@@ -57,7 +59,7 @@ struct Sessions {
 }
 
 impl Sessions {
-    /// How many were resumed; an error if they should have been and none was.
+    /// The number of resumed sessions. It is an error if sessions should be resumed and none was.
     fn note(self, should_resume: bool) -> Result<Option<String>> {
         if self.all == 0 {
             return Ok(None);
@@ -91,7 +93,7 @@ impl Connects<'_> {
         })
     }
 
-    /// What a reader must know of the connections.
+    /// A remark about the connections for the reader of the results.
     fn note(&self) -> Result<Option<String>> {
         let sessions = match &self.target.tls {
             Some(client) => self.sessions.note(client.resumes())?,
@@ -108,7 +110,7 @@ impl Connects<'_> {
         })
     }
 
-    /// Goes on with one connection; says whether it has ended and another begun.
+    /// Advances one connection; returns whether it has ended and a new one has begun.
     fn advance(
         &mut self,
         attempts: &mut [Attempt],
@@ -131,7 +133,7 @@ impl Connects<'_> {
         Ok(ended)
     }
 
-    /// Takes what has come; says whether the connection has ended.
+    /// Reads what has arrived; returns whether the connection has ended.
     fn receive(&mut self, attempt: &mut Attempt) -> Result<bool> {
         let received = attempt.link.receive(&mut self.buffers)?;
         match (&mut attempt.stage, received) {
@@ -166,7 +168,7 @@ impl Connects<'_> {
     }
 }
 
-/// Whether this is a whole close frame with the code that we sent.
+/// Whether this is a complete close frame with the code that was sent.
 fn is_close_of_1000(frame: &[u8]) -> Result<bool> {
     ensure!(
         frame[0] == 0x88,
@@ -182,7 +184,7 @@ fn is_close_of_1000(frame: &[u8]) -> Result<bool> {
     Ok(true)
 }
 
-/// Keeps `slots` connections on their way until the measured part is over.
+/// Keeps `slots` connections in progress until the measured part is over.
 pub fn measure(target: &Target, path: &str, slots: usize, mut meter: Meter) -> Result<Measured> {
     let mut close = Vec::new();
     encode_masked(Opcode::Close, true, [1, 2, 3, 4], &[3, 232], &mut close);

@@ -1,7 +1,7 @@
-//! permessage-deflate (RFC 7692) as the load needs it: the offer, and the server's messages inflated.
+//! permessage-deflate (RFC 7692) for the load: the offer, and inflating the server's messages.
 //!
-//! What a server compressed is handed on as the frame that it would have sent uncompressed, so that
-//! the checks see every byte of every message and need not know of compression.
+//! A compressed message is passed on as the frame that the server would have sent uncompressed. So
+//! the checks see every byte of every message, and need not know about compression.
 
 use super::transport::Compression;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -10,14 +10,14 @@ use codec::frame::encode_message;
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 use std::collections::HashMap;
 
-/// What RFC 7692 section 7.2.1 takes away from the end of a message.
+/// The bytes that RFC 7692 section 7.2.1 removes from the end of a message.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
-/// No message of ours is larger.
+/// No message of the load is larger.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
-/// Different messages that are remembered: more than a room has on its way.
+/// Most different messages that are cached: more than a room has in flight.
 const KNOWN_MAX: usize = 256;
 
-/// What the request asks for.
+/// The offer in the request.
 #[must_use]
 pub fn offer(compression: Compression) -> Option<&'static str> {
     match compression {
@@ -29,7 +29,7 @@ pub fn offer(compression: Compression) -> Option<&'static str> {
     }
 }
 
-/// Holds the answer against the offer: what is compared must be the same for all servers.
+/// Compares the answer with the offer: the conditions must be the same for all servers.
 pub fn agree(offered: Compression, answer: &str) -> Result<Option<Inflate>> {
     if offered == Compression::Off {
         ensure!(answer.is_empty(), "an extension nobody offered");
@@ -77,31 +77,32 @@ pub fn compressed(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// One connection's way from compressed frames to plain ones.
+/// Turns the compressed frames of one connection into uncompressed ones.
 #[derive(Debug)]
 pub struct Inflate {
-    /// Of a frame that has not come whole.
+    /// The part of an incomplete frame that has arrived.
     rest: Vec<u8>,
     keeps_context: bool,
-    /// From the first compressed message on, if the server keeps its context.
+    /// Exists from the first compressed message on, if the server has context takeover.
     context: Option<Box<Decompress>>,
 }
 
-/// What all connections share: messages that were compressed by themselves are inflated once, and
-/// found again by their bytes. Else a large room's load would do little but inflate the same.
+/// A cache that all connections share: messages compressed by themselves are inflated once, and
+/// then found by their bytes. Otherwise the load for a large room would mostly inflate identical
+/// messages.
 #[derive(Debug)]
 pub struct Known {
     inflate: Decompress,
-    /// Compressed frame, plain frame.
+    /// Uncompressed frames by compressed frame.
     frames: HashMap<Vec<u8>, Vec<u8>>,
-    /// Messages that came compressed.
+    /// Messages that arrived compressed.
     pub compressed: u64,
-    /// Messages that did not.
+    /// Messages that arrived uncompressed.
     pub uncompressed: u64,
 }
 
 impl Known {
-    /// Nothing yet.
+    /// An empty cache.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -112,7 +113,7 @@ impl Known {
         }
     }
 
-    /// Whoever agrees to compression must compress: what a reader must know else.
+    /// A server that agrees to compression must compress; the reader must know if it did not.
     pub fn note(&self) -> Result<Option<String>> {
         let (compressed, uncompressed) = (self.compressed, self.uncompressed);
         if compressed == 0 && uncompressed > 0 {
@@ -123,7 +124,7 @@ impl Known {
         Ok((uncompressed > 0).then(note))
     }
 
-    /// The plain form of a frame that was compressed by itself.
+    /// Appends the uncompressed form of a frame that was compressed by itself.
     fn plain(&mut self, frame: &[u8], head: usize, out: &mut Vec<u8>) -> Result<()> {
         if let Some(plain) = self.frames.get(frame) {
             out.extend_from_slice(plain);
@@ -141,7 +142,7 @@ impl Known {
 }
 
 impl Inflate {
-    /// Takes received bytes; appends the frames that they complete, uncompressed.
+    /// Reads received bytes; appends the frames that they complete, uncompressed.
     pub fn receive(&mut self, bytes: &[u8], known: &mut Known, out: &mut Vec<u8>) -> Result<()> {
         if self.rest.is_empty() {
             let used = self.frames(bytes, known, out)?;
@@ -179,7 +180,7 @@ impl Inflate {
     }
 }
 
-/// Length of its header, and the whole of the first frame, if it has come.
+/// The length of the first frame's header, and the whole frame, if it is complete.
 fn first_frame(bytes: &[u8]) -> Result<Option<(usize, &[u8])>> {
     let &[_, length, ref more @ ..] = bytes else {
         return Ok(None);
@@ -199,7 +200,7 @@ fn first_frame(bytes: &[u8]) -> Result<Option<(usize, &[u8])>> {
     Ok(bytes.get(..whole).map(|frame| (head, frame)))
 }
 
-/// Appends the plain form of a compressed frame, which must be a whole message.
+/// Appends the uncompressed form of a compressed frame, which must be a whole message.
 fn inflate(context: &mut Decompress, frame: &[u8], head: usize, out: &mut Vec<u8>) -> Result<()> {
     let kind = match frame[0] {
         0xc1 => Kind::Text,
@@ -227,7 +228,7 @@ fn inflate(context: &mut Decompress, frame: &[u8], head: usize, out: &mut Vec<u8
     Ok(())
 }
 
-/// All input is taken, but the last of it may not have found room.
+/// zlib has consumed all input, but some of its output may not have fitted yet.
 fn drain(context: &mut Decompress, payload: &mut Vec<u8>) -> Result<()> {
     loop {
         payload.reserve(1024);
@@ -239,7 +240,7 @@ fn drain(context: &mut Decompress, payload: &mut Vec<u8>) -> Result<()> {
                     "a message inflates without end"
                 );
             }
-            // Nothing more: `BufError` says no else.
+            // `BufError` means that there is no more output.
             Ok(_) => return Ok(()),
             Err(error) => return Err(error).context("a compressed message"),
         }

@@ -1,4 +1,4 @@
-//! Frames come out as if they had never been compressed, and what is wrong is found.
+//! Tests that frames come out as if they had never been compressed, and that errors are found.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn inflate(keeps_context: bool) -> Inflate {
     }
 }
 
-/// A server's frame of a payload that is compressed already.
+/// A server's frame whose payload is already compressed.
 fn frame(content: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     encode_message(Kind::Text, content, &mut frame);
@@ -24,7 +24,7 @@ fn plain(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What comes out when the bytes come in pieces of this size.
+/// The output for bytes that arrive in pieces of this size.
 fn receive(keeps_context: bool, bytes: &[u8], piece: usize) -> Result<Vec<u8>> {
     let mut inflate = inflate(keeps_context);
     let (mut known, mut out) = (Known::new(), Vec::new());
@@ -34,7 +34,7 @@ fn receive(keeps_context: bool, bytes: &[u8], piece: usize) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// What a server that keeps its context makes of these messages.
+/// The frames of a server that keeps its context over these messages.
 fn with_context(payloads: &[&[u8]]) -> Vec<Vec<u8>> {
     let mut deflate = Compress::new(flate2::Compression::default(), false);
     let message = |payload: &&[u8]| {
@@ -70,7 +70,7 @@ fn receive_with_context_needs_the_messages_before() {
     assert!(frames[1].len() < frames[0].len());
     let expected = plain(b"said once, said twice").repeat(2);
     assert_eq!(receive(true, &frames.concat(), 5).unwrap(), expected);
-    // Somebody who forgets what came before finds nothing there, or something else.
+    // A receiver that does not keep the context fails, or gets another message.
     let forgetful = receive(false, &frames.concat(), 5);
     assert!(forgetful.is_err() || forgetful.unwrap() != expected);
 }
@@ -91,7 +91,7 @@ fn receive_message_that_was_seen_counts_again() {
 fn receive_damage_is_found_or_changes_the_message() {
     let payload = crate::load::chat::text(500);
     let good = frame(&compressed(&payload));
-    // The last byte is padding, which says nothing.
+    // The last byte is padding, so changing it has no effect.
     for at in 4..good.len() - 1 {
         let mut bad = good.clone();
         bad[at] ^= 0x10;

@@ -1,4 +1,4 @@
-//! Opens many connections, each from an address of its own, and checks the handshake's answer.
+//! Opens many connections, each from its own address, and checks the answers to the handshakes.
 
 use super::deflate::{Inflate, agree, offer};
 use super::link::{Buffers, Link, Received};
@@ -14,26 +14,26 @@ use sha1::{Digest as _, Sha1};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-/// Below the smallest backlog of listening sockets that is common (128).
+/// Fewer than the smallest common backlog of listening sockets (128).
 const AT_ONCE: usize = 100;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// Where to connect to, and how.
+/// The server to connect to, and the properties of the connections.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The server.
     pub address: SocketAddrV4,
-    /// How messages lie on its connections.
+    /// The framing of messages.
     pub framing: Framing,
-    /// Encrypts, if the server speaks TLS.
+    /// The TLS configuration, if the server speaks TLS.
     pub tls: Option<Client>,
-    /// What is offered, and must be agreed upon.
+    /// The compression that is offered, and that the server must accept.
     pub compression: Compression,
 }
 
 impl Target {
-    /// A connected link, still blocking, on which the request of connection `index` is on its way.
+    /// A connected link, still blocking, on which connection `index` has sent its request.
     pub fn ask(&self, path: &str, index: usize) -> Result<Link> {
         let socket = connect(self.address, index)?;
         let tls = self.tls.as_ref().map(Client::connection).transpose()?;
@@ -77,7 +77,7 @@ pub fn dial_all(
     Ok(links)
 }
 
-/// A blocking connection, which is at once there on loopback.
+/// A blocking connect, which completes at once on loopback.
 fn connect(address: SocketAddrV4, index: usize) -> Result<OwnedFd> {
     let socket = rustix::net::socket_with(
         AddressFamily::INET,
@@ -95,8 +95,8 @@ fn connect(address: SocketAddrV4, index: usize) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// For a connection that lives: it sends at once, and resets when it is dropped, so that no port
-/// stays taken.
+/// Sets the options of a live connection: it sends without delay, and resets when it is dropped, so
+/// that its port is free again at once.
 fn prepare(socket: &OwnedFd) -> Result<()> {
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_linger(socket, Some(Duration::ZERO))?;
@@ -139,7 +139,7 @@ fn await_answer(
     loop {
         match link.receive(buffers)? {
             Received::End => bail!("the server closed the connection"),
-            // Steps of TLS, or the socket's time is over.
+            // TLS needed a step, or the socket's timeout is over.
             Received::Nothing => ensure!(since.elapsed() < ANSWER_TIMEOUT, "no answer"),
             Received::Bytes(bytes) => head.extend_from_slice(bytes),
         }
@@ -154,16 +154,16 @@ fn await_answer(
     }
 }
 
-/// A complete answer, which is the right one.
+/// A complete and correct answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its length.
+    /// The length of the answer in bytes.
     pub bytes: usize,
-    /// For the server's messages, if compression was agreed upon.
+    /// Inflates the server's messages, if compression was agreed on.
     pub inflate: Option<Inflate>,
 }
 
-/// The answer if it is complete; an error if it is not the right one.
+/// The answer, if it is complete; an error, if it is wrong.
 pub fn read_answer(head: &[u8], offered: Compression, index: usize) -> Result<Option<Answer>> {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut answer = httparse::Response::new(&mut fields);

@@ -1,4 +1,4 @@
-//! Echo: every connection sends, and must receive its own messages back.
+//! Echo: every connection sends, and must receive its own messages.
 
 use super::check::EchoCheck;
 use super::pace::{Pace, Schedule};
@@ -15,7 +15,7 @@ struct Sender {
     times: VecDeque<Instant>,
 }
 
-/// The load of echo.
+/// The load of echoes.
 #[derive(Debug)]
 pub struct Echo {
     template: Template,
@@ -27,7 +27,7 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// Over so many connections.
+    /// A load over this many connections.
     #[must_use]
     pub fn new(template: Template, connections: usize, pace: Pace) -> Self {
         let sender = |index| Sender {

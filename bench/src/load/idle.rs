@@ -1,4 +1,4 @@
-//! Idle connections: what each costs in memory, before and after it has talked once.
+//! Idle connections: the memory of each, before and after its first message.
 
 use super::check::EchoCheck;
 use super::dial::{Target, dial_all};
@@ -10,30 +10,30 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections that talk at the same time.
+/// Most connections that have a message in flight.
 const TALKING: usize = 64;
 
 /// Memory of a server that holds idle connections.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    /// Before the first connection.
+    /// Bytes before the first connection.
     pub base_bytes: u64,
-    /// With so many idle connections, so many bytes in all.
+    /// Numbers of idle connections, and the total bytes with each.
     pub curve: Vec<(usize, u64)>,
-    /// After each has sent one message and received it back.
+    /// Bytes after each connection has sent one message and received it back.
     pub talked_bytes: u64,
 }
 
-/// How connections are opened.
+/// The steps in which connections are opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Steps {
-    /// Memory is read after each.
+    /// The number of steps; memory is read after each.
     pub count: usize,
-    /// Time before it is read.
+    /// The pause before memory is read.
     pub settle: Duration,
 }
 
-/// Opens the connections in steps, then lets each talk once.
+/// Opens the connections in steps, then lets each send one message.
 pub fn measure(
     target: &Target,
     process: &Process,

@@ -1,4 +1,5 @@
-//! One connection of the load: whatever lies between, bytes of plain frames go in and come out.
+//! One connection of the load: callers send and receive uncompressed frames, with or without TLS
+//! and compression below.
 //!
 //! ```text
 //!            ┌─────────────── Link ───────────────┐
@@ -15,32 +16,32 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use rustls::{ClientConnection, HandshakeKind};
 use std::io::{Read as _, Write as _};
 
-/// The most that one receive gives.
+/// Most bytes of one receive.
 const RECEIVE_BYTES: usize = 256 * 1024;
 
-/// What one look at a connection gave.
+/// The outcome of one receive.
 #[derive(Debug)]
 pub enum Received<'a> {
-    /// Nothing that means anything yet.
+    /// No complete unit has arrived.
     Nothing,
-    /// Bytes of the server's answer or frames.
+    /// Bytes of the server's answer or of its frames.
     Bytes(&'a [u8]),
     /// The server has ended the connection.
     End,
 }
 
-/// Room for what is received, which all connections share.
+/// Receive buffers that all connections share.
 #[derive(Debug)]
 pub struct Buffers {
     received: Vec<u8>,
     decrypted: Vec<u8>,
     frames: Vec<u8>,
-    /// What is known of compressed messages.
+    /// The cache of compressed messages.
     pub known: Known,
 }
 
 impl Buffers {
-    /// Empty ones.
+    /// Empty buffers.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -62,7 +63,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Over a connected socket.
+    /// A link over a connected socket.
     #[must_use]
     pub fn new(socket: OwnedFd, tls: Option<ClientConnection>) -> Self {
         Self {
@@ -73,12 +74,12 @@ impl Link {
         }
     }
 
-    /// From now on the server's messages may be compressed.
+    /// Expects compressed messages from the server from now on.
     pub fn inflates(&mut self, inflate: Option<Inflate>) {
         self.inflate = inflate;
     }
 
-    /// For polling and options.
+    /// The socket, for polling and options.
     #[must_use]
     pub fn socket(&self) -> &OwnedFd {
         &self.socket
@@ -91,14 +92,14 @@ impl Link {
         kind == Some(HandshakeKind::Resumed)
     }
 
-    /// Whether something waits until the socket takes more.
+    /// Whether some bytes wait until the socket accepts more.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
 
-    /// Sends now what the socket takes, keeps the rest; says whether all is gone. What is sent
-    /// before TLS is agreed upon goes with the last step of that.
+    /// Sends as much as the socket accepts and keeps the rest; returns whether all was sent. Bytes
+    /// that are sent before the TLS handshake is complete leave with its last step.
     pub fn send(&mut self, bytes: &[u8]) -> Result<bool> {
         if let Some(tls) = &mut self.tls {
             tls.writer().write_all(bytes)?;
@@ -112,7 +113,7 @@ impl Link {
         Ok(self.unsent.is_empty())
     }
 
-    /// Sends what was kept; says whether all is gone.
+    /// Sends the kept bytes; returns whether all were sent.
     pub fn flush(&mut self) -> Result<bool> {
         if let Some(tls) = &mut self.tls {
             while tls.wants_write() {
@@ -126,7 +127,7 @@ impl Link {
         Ok(self.unsent.is_empty())
     }
 
-    /// One receive.
+    /// Performs one receive.
     pub fn receive<'a>(&mut self, buffers: &'a mut Buffers) -> Result<Received<'a>> {
         let buffer = &mut buffers.received[..];
         let received = match rustix::net::recv(&self.socket, buffer, RecvFlags::empty()) {
@@ -152,7 +153,7 @@ impl Link {
         })
     }
 
-    /// Takes all of `bytes`, and answers what TLS itself wants to have answered.
+    /// Decrypts all of `bytes`, and sends what TLS itself must answer.
     fn decrypt(&mut self, mut bytes: &[u8], decrypted: &mut Vec<u8>) -> Result<()> {
         let Some(tls) = &mut self.tls else {
             return Ok(());
@@ -173,7 +174,8 @@ impl Link {
             self.flush()?;
         }
         if ends {
-            // Whoever waits for our end gets it; whoever has ended already does not mind.
+            // A peer that waits for our end receives it; an error means that the peer has already
+            // ended.
             let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What is measured between the warm-up and the end: operations, latency, processor time.
+//! Measures operations, latency and processor time between the warm-up and the end.
 
 use super::idle::Steps;
 use super::memberships::Held;
@@ -8,29 +8,29 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
 
-/// A minute: nobody waits longer for a reply.
+/// A minute, which is longer than any reply is waited for.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 
-/// An empty histogram of nanoseconds, three digits exact.
+/// An empty histogram of nanoseconds, exact to three digits.
 #[must_use]
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, LATENCY_NS_MAX, 3).expect("the bounds are in order")
 }
 
-/// How long to warm up and to measure, and how the load waits meanwhile.
+/// The durations of warm-up and measurement, and how the load waits meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
-    /// Before anything counts.
+    /// The warm-up, in which nothing counts.
     pub warm_up: Duration,
-    /// What counts.
+    /// The measured part.
     pub measured: Duration,
-    /// Whether the load looks for replies again and again instead of sleeping until they come:
-    /// right if it has a processor to itself.
+    /// Whether the load polls for replies without sleeping, which is right if it has a processor to
+    /// itself.
     pub stays_awake: bool,
 }
 
 impl Window {
-    /// For idle connections: the longer the runs, the more points and the calmer.
+    /// The steps for idle connections: longer runs have more steps with longer pauses.
     #[must_use]
     pub fn steps(&self) -> Steps {
         if self.measured < Duration::from_secs(1) {
@@ -47,26 +47,26 @@ impl Window {
     }
 }
 
-/// What a run gave.
+/// The figures of one run.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// Messages that came back, deliveries, or connections.
+    /// Messages that returned, deliveries, or connections.
     pub operations: u64,
-    /// Of the measured part.
+    /// Length of the measured part.
     pub seconds: f64,
-    /// Of the server, if its process is known.
+    /// Processor time of the server, if its process is known.
     pub server: Option<CpuTime>,
-    /// Resident memory at the end of the measured part.
+    /// Resident memory of the server at the end of the measured part.
     pub resident_bytes: Option<u64>,
-    /// Share of its processor that the load used.
+    /// Share of a processor that the load used.
     pub load_share: f64,
-    /// Processors that other programs kept busy meanwhile.
+    /// Number of processors that other programs kept busy meanwhile.
     pub others_busy: Option<f64>,
-    /// Nanoseconds.
+    /// Latency in nanoseconds.
     pub latency: Histogram<u64>,
-    /// Something a reader must know.
+    /// A remark for the reader of the results.
     pub note: Option<String>,
-    /// What went on beside it, in a mixed workload.
+    /// The results of the probes, in a mixed workload.
     pub probed: Option<Box<Probed>>,
     /// Memory before anything was published, if connections are in many rooms.
     pub held: Option<Box<Held>>,
@@ -77,13 +77,14 @@ struct Reading {
     at: Instant,
     server: Option<CpuTime>,
     load: Duration,
-    /// The part of it in which the load only looked whether there was something.
+    /// The time in which the load only polled and found nothing.
     idle: Duration,
-    /// All processors of the machine together.
+    /// Busy time of all processors of the machine together.
     machine: Option<Duration>,
 }
 
-/// Processors that other programs kept busy meanwhile, if the server's share is known.
+/// The number of processors that other programs kept busy meanwhile, if the server's share is
+/// known.
 fn others_busy(first: &Reading, last: &Reading) -> Option<f64> {
     let machine = last.machine?.saturating_sub(first.machine?).as_secs_f64();
     let server = (last.server? - first.server?).all_ns() / 1e9;
@@ -92,15 +93,15 @@ fn others_busy(first: &Reading, last: &Reading) -> Option<f64> {
     Some(((machine - server - load) / seconds).max(0.0))
 }
 
-/// Share of a processor that went into more than looking. Processor time cannot tell looks from the
-/// rest, and the clock goes on while others have the processor: they are taken to come as often in
-/// the one as in the other.
+/// The share of a processor that the load used for more than polling. Processor time cannot tell
+/// polling from the rest, and the clock goes on while another program has the processor; such
+/// interruptions are assumed to be equally frequent in both.
 fn busy_share(processor: Duration, idle: Duration, seconds: f64) -> f64 {
     let busy = (1.0 - idle.as_secs_f64() / seconds).max(0.0);
     processor.as_secs_f64() / seconds * busy
 }
 
-/// Takes the readings at the start and at the end of the measured part.
+/// Takes readings at the start and at the end of the measured part.
 #[derive(Debug)]
 pub struct Meter {
     process: Option<Process>,
@@ -113,14 +114,14 @@ pub struct Meter {
     latency: Histogram<u64>,
     by_schedule: bool,
     stays_awake: bool,
-    /// Spent looking for replies when there were none.
+    /// Time spent polling without a reply.
     idle: Duration,
-    /// When the latest look ended, if it found nothing.
+    /// The end of the latest poll, if it found nothing.
     idle_since: Option<Instant>,
 }
 
 impl Meter {
-    /// The warm-up begins now.
+    /// A meter whose warm-up begins now.
     #[must_use]
     pub fn new(window: Window, process: Option<Process>) -> Self {
         let from = Instant::now() + window.warm_up;
@@ -140,13 +141,14 @@ impl Meter {
         }
     }
 
-    /// Whether the load is to wait without sleeping.
+    /// Whether the load must poll without sleeping.
     #[must_use]
     pub fn stays_awake(&self) -> bool {
         self.stays_awake
     }
 
-    /// Notes a look for replies. From one that found nothing to the next the load was idle.
+    /// Records a poll for replies. After a poll that found nothing, the load was idle until the
+    /// next one ended.
     pub fn looked(&mut self, began: Instant, ended: Instant, found: bool) {
         if found {
             self.idle_since = None;
@@ -156,13 +158,13 @@ impl Meter {
         }
     }
 
-    /// Latency counts for what was due in the measured part, however late it ended; without this,
-    /// for what ended in it.
+    /// From now on latency counts for operations that were due in the measured part, however late
+    /// they ended; otherwise it counts for those that ended in it.
     pub fn count_by_schedule(&mut self) {
         self.by_schedule = true;
     }
 
-    /// Takes a reading when it is time; says whether the measured part is over.
+    /// Takes a reading when one is due; returns whether the measured part is over.
     pub fn is_over(&mut self, now: Instant) -> Result<bool> {
         if self.first.is_none() && now >= self.from {
             self.first = Some(self.read()?);
@@ -187,7 +189,7 @@ impl Meter {
         })
     }
 
-    /// Notes operations that ended now and count from `since`.
+    /// Records `count` operations that ended at `now`, with a latency from `since`.
     pub fn record(&mut self, since: Instant, now: Instant, count: u64) {
         let measuring = self.first.is_some() && self.last.is_none();
         if measuring {
@@ -201,7 +203,7 @@ impl Meter {
         }
     }
 
-    /// What it all gave, if the measured part is over.
+    /// The figures, if the measured part is over.
     #[must_use]
     pub fn finish(self) -> Option<Measured> {
         let (first, last) = (self.first?, self.last?);
@@ -235,13 +237,13 @@ mod tests {
             let share = busy_share(millis(processor_ms), millis(idle_ms), 2.0);
             assert!((share - expected).abs() < 1e-9, "{share}, not {expected}");
         };
-        // Alone, awake: what is not idle is busy.
+        // The load is alone and polls: all time that is not idle is busy.
         check(2000, 500, 0.75);
-        // Alone, asleep between replies: no look is noted.
+        // The load is alone and sleeps between replies: no poll is recorded.
         check(600, 0, 0.3);
-        // Half of the processor is others', of whose time half falls into looks.
+        // Others use half of the processor, and half of that falls into polls.
         check(1000, 1000, 0.25);
-        // Nothing but looks, the last of which began before the end.
+        // There were only polls, the last of which began before the end.
         check(2000, 2001, 0.0);
     }
 }

@@ -1,4 +1,4 @@
-//! A large room at full load beside many small ones and echoes: what do these wait for that one?
+//! Latency of many small rooms and echoes beside a large room at full load.
 //!
 //! ```text
 //!   phase "alone":   prober ──▶ small rooms, echoes ──▶ server
@@ -27,50 +27,50 @@ use serde::{Deserialize, Serialize};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Servers may answer a handshake before the room knows its member.
+/// A server may answer a handshake before the room knows its member, so the load waits this long.
 const SETTLE: Duration = Duration::from_millis(100);
 const LARGE_BYTES: usize = 128;
-/// The probes stop earlier than the large room's load, so that their last messages meet it, too.
+/// The probes stop before the large room's load does, so that their last messages meet it too.
 const PROBED_SHARE: f64 = 0.9;
 
-/// What goes on at the same time.
+/// The rooms and echoes that run at the same time.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Mix {
-    /// Members of the large room, of whom one sends.
+    /// Members of the large room, one of which sends.
     pub large: usize,
-    /// Its messages in flight.
+    /// Messages of the large room in flight.
     pub at_once: u32,
-    /// Small rooms, in each of which one member sends.
+    /// Number of small rooms, in each of which one member sends.
     pub rooms: usize,
-    /// Members of each.
+    /// Members of each small room.
     pub members: usize,
-    /// Messages a second in each.
+    /// Messages a second in each small room.
     pub room_rate: f64,
-    /// Echoes.
+    /// Number of echo connections.
     pub echoes: usize,
-    /// Messages a second of each.
+    /// Messages a second on each echo connection.
     pub echo_rate: f64,
 }
 
 impl Mix {
-    /// Connections of the prober.
+    /// The number of the prober's connections.
     #[must_use]
     pub fn probes(&self) -> usize {
         self.rooms * self.members + self.echoes
     }
 }
 
-/// What the probes found with and without the large room.
+/// The results of the probes with and without the large room.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Probed {
-    /// Before it was opened.
+    /// Before the large room was opened.
     pub alone: Phase,
-    /// While it was at full load.
+    /// While the large room was at full load.
     pub beside: Phase,
 }
 
 impl Probed {
-    /// For the results.
+    /// The figures for the results.
     #[must_use]
     pub fn figures(&self) -> Vec<(Figure, f64)> {
         let (alone, beside) = (&self.alone, &self.beside);
@@ -102,7 +102,7 @@ impl Probed {
         ]
     }
 
-    /// What a reader must know of it.
+    /// A remark for the reader of the results.
     fn note(&self) -> Option<String> {
         let mut parts = Vec::new();
         let both = [("alone", &self.alone), ("beside", &self.beside)];
@@ -127,7 +127,7 @@ impl Probed {
     }
 }
 
-/// Probes alone, then beside the large room, whose figures are those of the result.
+/// Probes without the large room, then beside it; the main figures are those of the large room.
 pub fn measure(
     target: &Target,
     process: Option<Process>,
@@ -166,7 +166,7 @@ pub fn measure(
             "the time was too short for the probes: give --seconds"
         );
     }
-    // The prober is no other program.
+    // The prober does not count as another program.
     let share = beside.processor_share;
     measured.others_busy = measured.others_busy.map(|busy| (busy - share).max(0.0));
     let probed = Probed { alone, beside };

@@ -1,4 +1,4 @@
-//! The prober as a process of its own, which the large room's load neither delays nor is delayed by.
+//! The prober as its own process, so that it and the large room's load do not delay each other.
 //!
 //! ```text
 //!   bench ── one line of JSON each: Setup, then an Order for each phase ──▶ bench probes
@@ -22,26 +22,26 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
-/// The highest, so that whatever else has its processor makes room at once.
+/// The highest priority, so that any other program on its processor yields at once.
 const PRIORITY: i32 = -20;
 
-/// How often the prober looks for an order.
+/// How often the prober checks for an order.
 const REST: Duration = Duration::from_millis(5);
 
-/// What the prober must know.
+/// The parameters of the prober.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Setup {
     /// The server.
     pub server: SocketAddrV4,
-    /// Index of the first connection.
+    /// Index of the prober's first connection.
     pub first: usize,
-    /// Where the prober runs.
+    /// The processor that the prober runs on.
     pub processor: usize,
-    /// What it sends.
+    /// The messages that the prober sends.
     pub mix: Mix,
 }
 
-/// A phase to measure.
+/// An order to measure one phase.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Order {
     warm_up: Duration,
@@ -56,7 +56,7 @@ enum Answer {
     Failed(String),
 }
 
-/// The bench's end. The process is killed when this is dropped.
+/// The bench's side of the prober. The process is killed when this is dropped.
 #[derive(Debug)]
 pub struct Prober {
     child: Child,
@@ -65,7 +65,7 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Starts it, and waits until its connections are open.
+    /// Starts the prober, and waits until its connections are open.
     pub fn start(setup: &Setup) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("probes")
@@ -92,7 +92,7 @@ impl Prober {
         write_line(&mut self.orders, &Order { warm_up, measured })
     }
 
-    /// What the phase gave that was ordered last.
+    /// The results of the phase that was ordered last.
     pub fn phase(&mut self) -> Result<Phase> {
         match self.answer()? {
             Answer::Measured(phase) => Ok(phase),
@@ -120,16 +120,17 @@ impl Drop for Prober {
     }
 }
 
-/// Is the prober, until there are no more orders.
+/// Runs as the prober until there are no more orders.
 pub fn serve(orders: impl BufRead + Send, mut answers: impl Write) -> Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let (lines, to_obey) = mpsc::channel();
     thread::scope(|scope| {
-        // On a thread of its own, because between two orders there are pings to be answered.
+        // Orders are read on another thread, because this one must answer pings between two of
+        // them.
         scope.spawn(move || orders.lines().try_for_each(|line| lines.send(line)));
         let served = obey(&to_obey, &mut answers);
         if let Err(error) = &served {
-            // The bench ends this process when it has read why.
+            // The bench ends this process after it has read the reason.
             write_line(&mut answers, &Answer::Failed(format!("{error:#}")))?;
         }
         served
@@ -139,7 +140,7 @@ pub fn serve(orders: impl BufRead + Send, mut answers: impl Write) -> Result<()>
 fn obey(orders: &Receiver<io::Result<String>>, answers: &mut impl Write) -> Result<()> {
     let setup: Setup = serde_json::from_str(&orders.recv().context("no setup came")??)?;
     pin::raise_open_files();
-    // A prober may share the load's processor, and runs there all the same if another is refused.
+    // If the processor is refused, the prober runs on one that it shares with the load.
     let _ = pin::stay_on(&[setup.processor]);
     let has_priority = setpriority_process(None, PRIORITY).is_ok();
     let target = Target {
@@ -179,8 +180,8 @@ mod tests {
     use crate::servers::compile_c;
     use std::path::Path;
 
-    /// The epoll version in C, which is built in a second. It pings often, and who does not answer is
-    /// closed.
+    /// The epoll version in C, which is built in a second. It pings often, and closes connections
+    /// that do not answer.
     struct Server(Child, SocketAddrV4);
 
     impl Server {
@@ -226,8 +227,8 @@ mod tests {
         }
     }
 
-    /// The prober's answers to these lines, each of which comes so long after the one before. It runs on
-    /// a thread whose processor and priority it may change.
+    /// The prober's answers to these lines, which arrive with this pause between them. It runs on a
+    /// thread whose processor and priority it may change.
     fn answers(lines: &[String], pause: Duration) -> (Result<()>, Vec<Answer>) {
         let (orders, to_obey) = mpsc::channel();
         thread::scope(|scope| {
@@ -236,7 +237,7 @@ mod tests {
                 (obey(&to_obey, &mut written), written)
             });
             for line in lines {
-                // If it has failed, it takes no more.
+                // A prober that has failed reads no more orders.
                 let _ = orders.send(Ok(line.clone()));
                 thread::sleep(pause);
             }
@@ -259,7 +260,7 @@ mod tests {
             warm_up: Duration::from_millis(200),
             measured: Duration::from_millis(400),
         };
-        // Twice the time after which who answers no ping is closed.
+        // Twice the time after which a connection that answers no ping is closed.
         let pause = Duration::from_secs(2);
         let lines = [line(&setup(server.1)), line(&order), line(&order)];
         let (ended, answers) = answers(&lines, pause);
@@ -270,9 +271,9 @@ mod tests {
             let Answer::Measured(phase) = answer else {
                 panic!("{answer:?}");
             };
-            // In 0.4 of 0.6 s 20 messages to four members each and 24 echoes are due, and perhaps one of
-            // each more at the end. What was due before and was sent late counts as a reply, though not
-            // as late.
+            // In 0.4 of the 0.6 s, 20 messages to four members each and 24 echoes are due, and
+            // perhaps one more of each at the end. A message that was due before and sent late
+            // counts as a reply, but not as late.
             assert!((44..=46).contains(&phase.sent_late.count), "{phase:?}");
             assert!((76..=120).contains(&phase.rooms.count), "{phase:?}");
             assert!((23..=36).contains(&phase.echoes.count), "{phase:?}");

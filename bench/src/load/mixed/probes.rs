@@ -1,4 +1,4 @@
-//! The probes: small rooms and echoes at fixed rates, one thread, every reply checked.
+//! The probes: small rooms and echoes at fixed rates, on one thread, with every reply checked.
 
 use super::record::{Arrival, Phase, Probe, Recorder};
 use super::stamp::{self, Clocks, Read};
@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 
 const ROOM_BYTES: usize = 128;
 const ECHO_BYTES: usize = 20;
-/// Few, so that what is due does not wait long for what is read.
+/// Few events at once, so that messages that are due need not wait for many reads.
 const EVENTS: usize = 64;
 const RECEIVE_BYTES: usize = 64 * 1024;
-/// For what is still on its way when nothing more is sent.
+/// How long to wait for replies after the last message was sent.
 const DRAIN: Duration = Duration::from_secs(5);
 const TIMER: u64 = u64::MAX;
 
@@ -37,7 +37,7 @@ struct Echo {
     times: VecDeque<Instant>,
 }
 
-/// Connections of small rooms, room by room, then those of echoes.
+/// Connections of small rooms, room by room, followed by those of echoes.
 #[derive(Debug)]
 pub struct Probes {
     mix: Mix,
@@ -45,7 +45,7 @@ pub struct Probes {
     room_template: Template,
     echo_template: Template,
     rooms: Vec<RoomLog>,
-    /// Bytes that each member has received of its room.
+    /// Bytes that each member has received from its room.
     received: Vec<u64>,
     echoes: Vec<Echo>,
     outstanding: u64,
@@ -97,7 +97,8 @@ impl Probes {
         })
     }
 
-    /// Sends at the rates of the mix, first without counting, and waits until all has come back.
+    /// Sends at the rates of the mix, at first without counting, and waits until all replies have
+    /// arrived.
     pub fn measure(&mut self, warm_up: Duration, measured: Duration) -> Result<Phase> {
         let start = Instant::now();
         let until = start + warm_up + measured;
@@ -132,14 +133,14 @@ impl Probes {
         Ok(phase)
     }
 
-    /// Sends nothing for a while, but answers pings.
+    /// Sends no messages for a while, but answers pings.
     pub fn rest(&mut self, time: Duration) -> Result<()> {
         let until = Instant::now() + time;
         let mut uncounted = Recorder::new(until);
         self.serve(until, &mut Vec::with_capacity(EVENTS), &mut uncounted)
     }
 
-    /// Takes what comes until a message is due, and returns after the first look that found something.
+    /// Reads replies until a message is due, but returns after the first poll that found some.
     fn serve(
         &mut self,
         next: Instant,
@@ -156,9 +157,9 @@ impl Probes {
         Ok(())
     }
 
-    /// Sleeps until something comes, or until a message is due.
+    /// Sleeps until a reply arrives or a message is due.
     fn wait(&self, next: Instant, events: &mut Vec<epoll::Event>) -> Result<()> {
-        // A timer that is set to zero never rings.
+        // A timer that is set to zero never expires.
         let wait = next.saturating_duration_since(Instant::now());
         let setting = Itimerspec {
             it_interval: Timespec::default(),
@@ -173,7 +174,7 @@ impl Probes {
         Ok(())
     }
 
-    /// The first member of the room whose turn it is sends a message.
+    /// The first member of the room with this number sends a message.
     fn send_to_room(&mut self, number: usize, due: Instant, recorder: &mut Recorder) -> Result<()> {
         let room = number % self.mix.rooms;
         let index = room * self.mix.members;
@@ -201,7 +202,8 @@ impl Probes {
         self.send(self.received.len() + at)
     }
 
-    /// A probe has little on its way, which every socket takes at once unless the server reads nothing.
+    /// A probe has few bytes in flight, so every socket accepts them at once unless the server does
+    /// not read.
     fn send(&mut self, index: usize) -> Result<()> {
         let link = &mut self.links[index];
         let all = link.send(&self.message)?;
@@ -225,7 +227,8 @@ impl Probes {
         Ok(())
     }
 
-    /// Checks what came. Pings are answered: between the phases a connection may be idle for long.
+    /// Checks received bytes and answers pings, because a connection may be idle for long between
+    /// phases.
     fn take(
         &mut self,
         index: usize,
@@ -252,7 +255,7 @@ impl Probes {
         Ok(())
     }
 
-    /// How much of the message at hand is still to come, and the length of all of it.
+    /// The number of bytes missing of the current message, and its whole length.
     fn left(&self, index: usize) -> (usize, usize) {
         match self.received.get(index) {
             Some(&received) => (
@@ -307,7 +310,7 @@ impl Probes {
         Ok(())
     }
 
-    /// Lets go of what every member of a room has had.
+    /// Drops the bytes that every member of a room has received.
     fn forget(&mut self) {
         let members = self.received.chunks(self.mix.members);
         for (log, received) in self.rooms.iter_mut().zip(members) {

@@ -1,20 +1,21 @@
-//! What the probes of one phase found: how long messages took, and how late the prober itself was.
+//! The results of one phase of probes: the latency of messages, and the delays of the prober
+//! itself.
 
 use crate::load::meter::histogram;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-/// Of many durations; microseconds.
+/// Quantiles of durations, in microseconds.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Quantiles {
-    /// How many.
+    /// The number of durations.
     pub count: u64,
-    /// Half of them are no longer.
+    /// The median.
     pub p50_us: f64,
-    /// 99 % of them.
+    /// The 99th percentile.
     pub p99_us: f64,
-    /// All of them.
+    /// The maximum.
     pub max_us: f64,
 }
 
@@ -30,28 +31,28 @@ impl Quantiles {
     }
 }
 
-/// One phase.
+/// The results of one phase.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Phase {
-    /// From the send to the arrival at each member of a small room.
+    /// From a send to the arrival at each member of a small room.
     pub rooms: Quantiles,
-    /// From the send to the arrival of an echo.
+    /// From a send to the arrival of its echo.
     pub echoes: Quantiles,
-    /// How late messages were sent, by the prober's schedule.
+    /// How late messages were sent, compared with the prober's schedule.
     pub sent_late: Quantiles,
-    /// How late the prober read what had arrived.
+    /// How late the prober read bytes that had arrived.
     pub read_late: Quantiles,
-    /// Replies that had not come some seconds after the end.
+    /// Replies that had not arrived some seconds after the end.
     pub missing: u64,
-    /// Reads of which the kernel did not tell the time, so that the time of reading was taken.
+    /// Reads without a time from the kernel, for which the time of reading was used.
     pub unstamped: u64,
     /// Share of a processor that the prober used.
     pub processor_share: f64,
-    /// Whether the prober goes before others on its processor.
+    /// Whether the prober has priority over others on its processor.
     pub has_priority: bool,
 }
 
-/// Which probes a message belongs to.
+/// The kind of probe that a message belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Probe {
     /// A small room.
@@ -63,21 +64,21 @@ pub enum Probe {
 /// When the bytes of one read had arrived, and when they were read.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
-    /// By the kernel, if it told.
+    /// The kernel's time, if it gave one.
     pub arrived: Option<Instant>,
-    /// By the prober.
+    /// The prober's time.
     pub read: Instant,
 }
 
 impl Arrival {
-    /// What latency is counted to.
+    /// The time up to which latency counts.
     #[must_use]
     pub fn time(&self) -> Instant {
         self.arrived.unwrap_or(self.read)
     }
 }
 
-/// Collects a phase. What was due before `from` does not count.
+/// Records one phase. Messages that were due before `from` do not count.
 #[derive(Debug)]
 pub struct Recorder {
     from: Instant,
@@ -89,7 +90,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// An empty one.
+    /// An empty recorder.
     #[must_use]
     pub fn new(from: Instant) -> Self {
         Self {
@@ -102,14 +103,14 @@ impl Recorder {
         }
     }
 
-    /// A message that was due then is sent now.
+    /// Records that a message that was due at `due` is sent at `now`.
     pub fn sent(&mut self, due: Instant, now: Instant) {
         if due >= self.from {
             record(&mut self.sent_late, now.saturating_duration_since(due), 1);
         }
     }
 
-    /// Bytes were read.
+    /// Records that bytes were read.
     pub fn read(&mut self, arrival: Arrival) {
         if arrival.time() < self.from {
             return;
@@ -123,7 +124,7 @@ impl Recorder {
         }
     }
 
-    /// So many messages of one that was sent then arrived.
+    /// Records that `count` copies of a message sent at `sent` have arrived.
     pub fn arrived(&mut self, probe: Probe, sent: Instant, arrival: Arrival, count: u64) {
         if sent < self.from {
             return;
@@ -135,7 +136,7 @@ impl Recorder {
         }
     }
 
-    /// What it all gave.
+    /// The results of the phase.
     #[must_use]
     pub fn finish(&self) -> Phase {
         Phase {
@@ -167,7 +168,7 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut recorder = Recorder::new(start);
-        // Due at 0, sent at 1, arrived at 5, read at 9.
+        // The message is due at 0, sent at 1, arrives at 5 and is read at 9.
         recorder.sent(at(0), at(1));
         let arrival = Arrival {
             arrived: Some(at(5)),

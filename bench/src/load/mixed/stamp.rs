@@ -1,9 +1,9 @@
-//! When bytes reached a socket, as the kernel saw it, however late they are read.
+//! The time at which bytes reached a socket according to the kernel, however late they are read.
 //!
-//! With `SO_TIMESTAMPNS` the kernel notes the time at which it takes a segment from the network, and
-//! `recvmsg` of a TCP socket tells that of the last segment it read from (`tcp_recvmsg` in the kernel;
-//! Documentation/networking/timestamping.rst describes the option). If several messages are read at once
-//! the earlier ones count as if they had come with the last: never too early.
+//! With `SO_TIMESTAMPNS` the kernel records when it takes a segment from the network, and `recvmsg`
+//! on a TCP socket returns the time of the last segment that it read from (`tcp_recvmsg` in the
+//! kernel; Documentation/networking/timestamping.rst describes the option). If several messages are
+//! read at once, the earlier ones count as if they had arrived with the last, so never too early.
 
 use anyhow::{Context as _, Result};
 use nix::cmsg_space;
@@ -15,11 +15,11 @@ use std::io::IoSliceMut;
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant, SystemTime};
 
-/// The clocks are read in pairs until one pair lies this close.
+/// The two clocks are read in pairs, until the readings of one pair are this close.
 const CLOSE: Duration = Duration::from_micros(2);
 const PAIRS_MAX: usize = 5;
 
-/// The same moment on the clock that the kernel stamps with and on the one that the load measures with.
+/// The same moment on the clock of the kernel's timestamps and on that of the measurements.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
     instant: Instant,
@@ -27,7 +27,8 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// Now. If something else had the processor between the two readings they are repeated.
+    /// The current moment. If another program had the processor between the two readings, they are
+    /// repeated.
     #[must_use]
     pub fn now() -> Self {
         let pair = || {
@@ -50,7 +51,7 @@ impl Clocks {
         best.1
     }
 
-    /// A moment of the kernel's clock, on the other one.
+    /// Converts a moment from the kernel's clock to the other one.
     #[must_use]
     pub fn instant_of(&self, stamp: SystemTime) -> Instant {
         match stamp.duration_since(self.real) {
@@ -63,25 +64,25 @@ impl Clocks {
     }
 }
 
-/// What one receive gave.
+/// The outcome of one receive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Read {
-    /// There was nothing.
+    /// No bytes have arrived.
     Nothing,
-    /// So many bytes, and when the last of them came; no time if that segment came before the kernel
-    /// had begun to note times.
+    /// This many bytes, and when the last of them arrived; no time, if that segment arrived before
+    /// the kernel had begun to record times.
     Bytes(usize, Option<SystemTime>),
     /// The peer has ended the connection.
     End,
 }
 
-/// Has the kernel note when segments come.
+/// Makes the kernel record when segments arrive.
 pub fn enable(socket: &OwnedFd) -> Result<()> {
     setsockopt(socket, sockopt::ReceiveTimestampns, &true)
         .context("the kernel does not note when bytes come (SO_TIMESTAMPNS)")
 }
 
-/// One receive that does not wait.
+/// Performs one nonblocking receive.
 pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Read> {
     let mut control = cmsg_space!(TimeSpec);
     let mut parts = [IoSliceMut::new(buffer)];
@@ -112,8 +113,8 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_millis(40);
 
-    /// Two ends of a connection, the second of which is stamped. The kernel begins to note times a
-    /// moment after it was first asked.
+    /// Both ends of a connection; the second one has timestamps. The kernel begins to record times
+    /// a moment after the first request for them.
     fn pair() -> (TcpStream, OwnedFd) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
