@@ -1,20 +1,20 @@
-//! The machine a run took place on, for readers who want to compare.
+//! The machine of a run, for readers who want to compare results.
 
 use serde::{Deserialize, Serialize};
 use std::fs;
 
-/// What a reader must know of the machine.
+/// The properties of the machine that affect results.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
-    /// As the processor calls itself.
+    /// The model name of the processor.
     pub processor: String,
-    /// How many the bench may use.
+    /// The number of processors that the bench may use.
     pub processors: usize,
     /// Release of the kernel.
     pub kernel: String,
-    /// All memory, in bytes.
+    /// Total memory in bytes.
     pub memory_bytes: u64,
-    /// Of TCP, for connections whose program does not choose.
+    /// The TCP congestion control that applies unless a program chooses another.
     pub congestion_control: String,
     /// Most open files of one process.
     pub open_files_max: u64,
@@ -23,7 +23,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Looks at this machine.
+    /// Reads the properties of this machine.
     #[must_use]
     pub fn look(processors: usize, open_files_max: u64) -> Self {
         let began = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -38,7 +38,7 @@ impl Machine {
         }
     }
 
-    /// One line.
+    /// A summary in one line.
     #[must_use]
     pub fn summary(&self) -> String {
         format!(

@@ -131,7 +131,7 @@ fn run_compare(arguments: &CompareArguments) -> Result<ExitCode> {
     Ok(verdict(&results, arguments.chosen()))
 }
 
-/// A server that is not there is no failure, unless the run is to show that ours are right.
+/// A server that is not installed is no failure, unless the run must show that our own are correct.
 fn verdict(results: &results::Results, chosen: Chosen) -> ExitCode {
     let count = |wanted: fn(&Status) -> bool| {
         results
@@ -163,7 +163,7 @@ fn draw_again(json: &Path) -> Result<ExitCode> {
     let text = fs::read(json).with_context(|| format!("cannot read {}", json.display()))?;
     let mut results: results::Results = serde_json::from_slice(&text)
         .with_context(|| format!("{} is not a results.json of this bench", json.display()))?;
-    // An older bench did not write quartiles.
+    // The results of an older bench have no quartiles.
     results.cells.iter_mut().for_each(Cell::summarize);
     let report = json.with_file_name("report.html");
     fs::write(&report, report::render(&results))
@@ -236,7 +236,7 @@ fn run_one(arguments: &RunArguments) -> Result<ExitCode> {
     let window = Window {
         warm_up: Duration::from_millis(500),
         measured: Duration::from_secs_f64(arguments.seconds),
-        // Perhaps the server runs on the same processor.
+        // The server may run on the same processor.
         stays_awake: false,
     };
     let process = arguments.pid.map(Process::new);

@@ -1,23 +1,23 @@
-//! What one room would cost on more cores than the machine has, from costs that were measured.
+//! The modelled cost of one room on more cores than the machine has, from measured costs.
 //!
-//! A message to `n` subscribers costs `a + s·n`: `s` for each subscriber (its send), `a` for
-//! everything once (receive, decode, number, encode, append, wake). Each further core adds `w`
-//! (its batch, its wake, its own encoding). So on `c` cores a delivery costs
-//! `s + (a + (c−1)·w) / n`, and as the fan-out runs on all cores at once, the room's home core is
-//! busy for `a + (c−1)·w + s·n/c` with each message, which bounds how many there can be.
+//! A message to `n` subscribers costs `a + s·n`: `s` for each subscriber (its send), and `a` once
+//! (receive, decode, number, encode, append, wake). Each further core adds `w` (its batch, its
+//! wake, its own encoding). So on `c` cores a delivery costs `s + (a + (c−1)·w) / n`. The fan-out
+//! runs on all cores at once, so each message occupies the room's home core for `a + (c−1)·w +
+//! s·n/c`, which bounds the number of messages.
 
 use crate::results::{Figure, Results};
 use serde::{Deserialize, Serialize};
 
-/// Cores for which the model is asked.
+/// The numbers of cores that are modelled.
 pub const CORES: [u32; 4] = [1, 2, 8, 32];
-/// Sizes of rooms that are measured.
+/// The sizes of rooms that are measured.
 pub const SIZES: [u32; 4] = [10, 100, 1_000, 10_000];
 
-/// The measured costs of a server with so many messages in flight.
+/// The measured costs of a server with `at_once` messages in flight.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Model {
-    /// Whose.
+    /// The name of the server.
     pub server: String,
     /// Messages in flight.
     pub at_once: u32,
@@ -25,16 +25,17 @@ pub struct Model {
     pub subscriber_ns: f64,
     /// Nanoseconds for each message: `a`.
     pub message_ns: f64,
-    /// Nanoseconds for each further core and message: `w`; none if it keeps a room on one core.
+    /// Nanoseconds for each further core and message: `w`; `None` if the server keeps a room on one
+    /// core.
     pub core_ns: Option<f64>,
-    /// Subscribers and measured nanoseconds for each delivery, on one core.
+    /// Numbers of subscribers, and the measured nanoseconds for each delivery on one core.
     pub measured: Vec<(u32, f64)>,
-    /// The same on two cores, for 1,000 subscribers.
+    /// The measured nanoseconds for each delivery on two cores, with 1,000 subscribers.
     pub measured_two_cores_ns: Option<f64>,
 }
 
 impl Model {
-    /// From the rooms on one core, and the room on two.
+    /// Fits the model to the rooms on one core and the room on two.
     #[must_use]
     pub fn fit(results: &Results, server: &str, at_once: u32) -> Option<Self> {
         let cost = |workload: &str| results.cell(workload, server)?.median(Figure::CpuNs);
@@ -62,13 +63,13 @@ impl Model {
         self.message_ns + f64::from(cores - 1) * self.core_ns.unwrap_or(0.0)
     }
 
-    /// Processor time for each delivery, over all cores.
+    /// Processor time in nanoseconds for each delivery, over all cores.
     #[must_use]
     pub fn delivery_ns(&self, cores: u32, subscribers: u32) -> f64 {
         self.subscriber_ns + self.once_ns(cores) / f64::from(subscribers)
     }
 
-    /// Most deliveries a second, which the home core decides.
+    /// Most deliveries a second, which the home core limits.
     #[must_use]
     pub fn per_second(&self, cores: u32, subscribers: u32) -> f64 {
         let cores = if self.core_ns.is_some() { cores } else { 1 };
@@ -77,8 +78,8 @@ impl Model {
     }
 }
 
-/// Least squares of the relative error of `(a + s·n) / n`, so that every size counts alike; neither
-/// part is negative.
+/// Least squares of the relative error of `(a + s·n) / n`, so that every size has equal weight;
+/// neither parameter is negative.
 fn fit_line(measured: &[(u32, f64)]) -> Option<(f64, f64)> {
     if measured.len() < 2 {
         return None;

@@ -1,4 +1,4 @@
-//! Which processors the server and the load run on.
+//! The processors that the server and the load run on.
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
@@ -6,14 +6,14 @@ use rustix::thread::CpuSet;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-/// The processors of this machine that we may use, as the bench divides them.
+/// The processors that this process may use, divided between the parts of the bench.
 #[derive(Clone, Debug)]
 pub struct Processors {
     allowed: Vec<usize>,
 }
 
 impl Processors {
-    /// Those that this process may use.
+    /// The processors that this process may use.
     pub fn of_this_process() -> Result<Self> {
         let set =
             rustix::thread::sched_getaffinity(None).context("cannot ask for the processors")?;
@@ -26,20 +26,21 @@ impl Processors {
         Ok(Self { allowed })
     }
 
-    /// Those of a server with `cores` threads: the first ones, so that with one core the load has
-    /// another to itself.
+    /// The processors of a server with `cores` threads: the first ones. With one core, the load has
+    /// another one to itself.
     #[must_use]
     pub fn server(&self, cores: usize) -> Vec<usize> {
         self.allowed.iter().copied().take(cores).collect()
     }
 
-    /// The one of the load: the last.
+    /// The processor of the load: the last one.
     #[must_use]
     pub fn load(&self) -> usize {
         self.allowed[self.allowed.len() - 1]
     }
 
-    /// The one of the prober: one to itself if there are more than the server's first and the load's.
+    /// The processor of the prober: one of its own, if there are more than the server's first and
+    /// the load's.
     #[must_use]
     pub fn prober(&self) -> usize {
         match self.allowed.len() {
@@ -48,14 +49,14 @@ impl Processors {
         }
     }
 
-    /// How many there are.
+    /// The number of processors.
     #[must_use]
     pub fn count(&self) -> usize {
         self.allowed.len()
     }
 }
 
-/// Keeps the calling thread on these processors.
+/// Restricts the calling thread to these processors.
 pub fn stay_on(processors: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
     for &processor in processors {
@@ -65,8 +66,8 @@ pub fn stay_on(processors: &[usize]) -> Result<()> {
         .with_context(|| format!("cannot stay on processors {processors:?}"))
 }
 
-/// Becomes another program on these processors; it is killed when its parent ends. Returns only
-/// an error.
+/// Replaces this process by another program on these processors, which is killed when its parent
+/// ends. Returns only if that fails.
 pub fn become_pinned(processors: &[usize], command: &[String]) -> anyhow::Error {
     let Some((program, arguments)) = command.split_first() else {
         return anyhow::anyhow!("no program was given");
@@ -81,7 +82,8 @@ pub fn become_pinned(processors: &[usize], command: &[String]) -> anyhow::Error 
     anyhow::Error::new(error).context(format!("cannot run {program}"))
 }
 
-/// As many open files as this process is permitted, which its children inherit.
+/// Raises the limit on open files as far as permitted, for this process and its children; returns
+/// it.
 pub fn raise_open_files() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

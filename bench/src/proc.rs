@@ -1,4 +1,4 @@
-//! What the kernel says of a process: processor time and resident memory, its children included.
+//! Processor time and resident memory of a process and its children, as the kernel reports them.
 
 use crate::softirqs::{Softirqs, on_processor_ns, processors_in};
 use anyhow::{Context as _, Result};
@@ -11,19 +11,19 @@ use std::time::Duration;
 /// Processor time since the process began.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CpuTime {
-    /// Exact: nanoseconds on a processor, from the scheduler.
+    /// Exact nanoseconds on a processor, from the scheduler.
     pub total_ns: u64,
-    /// In ticks, by which the total is split.
+    /// Ticks in user space, which divide the total.
     pub user_ticks: u64,
-    /// In ticks, by which the total is split.
+    /// Ticks in the kernel, which divide the total.
     pub system_ticks: u64,
-    /// Of `ksoftirqd` on the processors that it may use, beside the total, in nanoseconds; none where
-    /// that cannot be read.
+    /// Nanoseconds of `ksoftirqd` on the processors that the process may use, in addition to the
+    /// total; `None` where that cannot be read.
     pub softirq_ns: Option<u64>,
 }
 
 impl CpuTime {
-    /// Nanoseconds with those of `ksoftirqd`.
+    /// Nanoseconds, including those of `ksoftirqd`.
     #[must_use]
     pub fn all_ns(&self) -> f64 {
         self.total_ns as f64 + self.softirq_ns.unwrap_or(0) as f64
@@ -56,7 +56,7 @@ impl Sub for CpuTime {
     }
 }
 
-/// A process and those that it started, whose files under /proc are read.
+/// A process and its children, whose files under /proc are read.
 #[derive(Clone, Debug)]
 pub struct Process {
     pid: u32,
@@ -64,7 +64,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process of this id, on the processors that its threads may use now.
+    /// The process with this id, and the processors that its threads may use now.
     #[must_use]
     pub fn new(pid: u32) -> Self {
         let processors = processors_of(pid);
@@ -88,7 +88,7 @@ impl Process {
         Ok(sum)
     }
 
-    /// Resident memory of it and its children, in bytes.
+    /// Resident memory of the process and its children, in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
         self.family().into_iter().map(resident_bytes_of).sum()
     }
@@ -128,7 +128,7 @@ fn read(path: &str) -> Result<String> {
     })
 }
 
-/// Those that any of its threads may use.
+/// The processors that any of its threads may use.
 fn processors_of(pid: u32) -> Option<Vec<usize>> {
     let mut all = BTreeSet::new();
     for task in numbers_in(&format!("/proc/{pid}/task")) {
@@ -162,13 +162,14 @@ fn cpu_of(pid: u32) -> Result<CpuTime> {
     })
 }
 
-/// `utime` and `stime` of proc_pid_stat(5), fields 14 and 15; the name may hold anything.
+/// Fields 14 and 15, `utime` and `stime`, of proc_pid_stat(5). The name before them may contain any
+/// character.
 fn ticks_in(stat: &str) -> Option<(u64, u64)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-/// From smaps_rollup, which is exact where statm may lag by the counters of each processor.
+/// Read from smaps_rollup, which is exact; statm may lag behind by counters of each processor.
 fn resident_bytes_of(pid: u32) -> Result<u64> {
     let rollup = read(&format!("/proc/{pid}/smaps_rollup"))?;
     rollup
@@ -189,7 +190,7 @@ pub fn own_thread_cpu() -> Duration {
     )
 }
 
-/// Time that all processors of the machine were busy, in ticks' exactness.
+/// The time that all processors of the machine were busy, exact to a tick.
 #[must_use]
 pub fn machine_busy() -> Option<Duration> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
@@ -198,7 +199,8 @@ pub fn machine_busy() -> Option<Duration> {
     Some(Duration::from_secs_f64(ticks as f64 / per_second as f64))
 }
 
-/// All of the first line of proc_stat(5) but idle, iowait and what guests count twice.
+/// The sum of the first line of proc_stat(5), without idle, iowait and the guest times, which are
+/// counted twice.
 fn busy_ticks_in(line: &str) -> Option<u64> {
     let fields: Option<Vec<u64>> = line
         .split_whitespace()

@@ -1,4 +1,4 @@
-//! What a comparison found: figures of every round, their median and spread, the machine.
+//! The results of a comparison: figures of every round, their median and spread, and the machine.
 
 use crate::machine::Machine;
 use crate::servers::Origin;
@@ -12,108 +12,109 @@ use std::collections::BTreeMap;
 pub enum Figure {
     /// Operations a second: messages that came back, deliveries, or connections.
     PerSecond,
-    /// Of the server for one operation, with `ksoftirqd` on its processors where that can be read.
+    /// Processor time of the server for one operation, including `ksoftirqd` on its processors
+    /// where that can be read.
     CpuNs,
-    /// Part of it in user space.
+    /// The part of it in user space.
     CpuUserNs,
-    /// Part of it in the kernel.
+    /// The part of it in the kernel.
     CpuSystemNs,
-    /// Part of it in `ksoftirqd`; missing where that cannot be read.
+    /// The part of it in `ksoftirqd`; missing where that cannot be read.
     CpuSoftirqNs,
-    /// Processors that the server kept busy.
+    /// The number of processors that the server kept busy.
     CoresBusy,
-    /// Half of the operations took no longer; microseconds.
+    /// The median latency of operations, in microseconds.
     P50Us,
-    /// 99 % of them.
+    /// The 99th percentile of it.
     P99Us,
-    /// 99.9 % of them.
+    /// The 99.9th percentile of it.
     P999Us,
-    /// All of them.
+    /// The maximum of it.
     MaxUs,
-    /// Resident memory of the server at the end.
+    /// Resident memory of the server at the end, in bytes.
     RssBytes,
-    /// Resident memory for each idle connection.
+    /// Resident memory for each idle connection, in bytes.
     IdleBytes,
-    /// The same after each has talked once.
+    /// The same, after each connection has sent one message.
     TalkedBytes,
     /// Resident memory for each room that each connection is in, before anything was published.
     MembershipBytes,
-    /// The same while all rooms speak.
+    /// The same while messages are published in all rooms.
     MembershipSpokenBytes,
-    /// Share of its processor that the load used.
+    /// Share of a processor that the load used.
     LoadShare,
-    /// Processors that other programs kept busy meanwhile.
+    /// The number of processors that other programs kept busy meanwhile.
     OthersBusy,
-    /// Half of the deliveries in small rooms took no longer beside a large room; microseconds.
+    /// The median latency of deliveries in small rooms beside a large room, in microseconds.
     SmallRoomsP50Us,
-    /// 99 % of them.
+    /// The 99th percentile of it.
     SmallRoomsP99Us,
-    /// All of them.
+    /// The maximum of it.
     SmallRoomsMaxUs,
-    /// The same before the large room was there.
+    /// The median before the large room was opened.
     SmallRoomsAloneP50Us,
-    /// 99 % of them.
+    /// The 99th percentile of it.
     SmallRoomsAloneP99Us,
-    /// All of them.
+    /// The maximum of it.
     SmallRoomsAloneMaxUs,
-    /// How many times as long 99 % of them took beside the large room.
+    /// The ratio of the 99th percentiles, beside the large room to without it.
     SmallRoomsRatio,
-    /// Half of the echoes took no longer beside a large room; microseconds.
+    /// The median latency of echoes beside a large room, in microseconds.
     EchoesP50Us,
-    /// 99 % of them.
+    /// The 99th percentile of it.
     EchoesP99Us,
-    /// All of them.
+    /// The maximum of it.
     EchoesMaxUs,
-    /// The same before the large room was there.
+    /// The median before the large room was opened.
     EchoesAloneP50Us,
-    /// 99 % of them.
+    /// The 99th percentile of it.
     EchoesAloneP99Us,
-    /// All of them.
+    /// The maximum of it.
     EchoesAloneMaxUs,
-    /// How many times as long 99 % of them took beside the large room.
+    /// The ratio of the 99th percentiles, beside the large room to without it.
     EchoesRatio,
-    /// 99 % of the probes were sent no later after their time; microseconds.
+    /// The 99th percentile of how late the probes were sent, in microseconds.
     SentLateP99Us,
-    /// All of them.
+    /// The maximum of it.
     SentLateMaxUs,
-    /// 99 % of what arrived was read no later after the kernel had it; microseconds.
+    /// The 99th percentile of how late arrived bytes were read, in microseconds.
     ReadLateP99Us,
-    /// All of it.
+    /// The maximum of it.
     ReadLateMaxUs,
 }
 
-/// One run.
+/// The results of one run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Sample {
-    /// Its figures.
+    /// The figures of the run.
     pub figures: BTreeMap<Figure, f64>,
-    /// Resident memory in bytes with so many idle connections.
+    /// Numbers of idle connections, and the resident memory with each, in bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory: Vec<(usize, u64)>,
-    /// Something a reader must know.
+    /// A remark for the reader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// A figure over the rounds.
+/// A figure over all rounds.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Spread {
-    /// The middle one.
+    /// The median.
     pub median: f64,
-    /// A quarter of the way from the least to the most, by rank; see [`quantile`].
+    /// The value at a quarter of the ranks; see [`quantile`].
     #[serde(default)]
     pub lower_quartile: f64,
-    /// Three quarters of that way.
+    /// The value at three quarters of the ranks.
     #[serde(default)]
     pub upper_quartile: f64,
-    /// The least.
+    /// The least value.
     pub min: f64,
-    /// The most.
+    /// The greatest value.
     pub max: f64,
 }
 
 impl Spread {
-    /// Of these values, if there are any.
+    /// The spread of these values; `None` if there are none.
     #[must_use]
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
@@ -127,8 +128,8 @@ impl Spread {
         })
     }
 
-    /// Whether one round of each could as well have been in the other order. A single round says
-    /// nothing of its spread: 15 % is taken for it, half of it to each side.
+    /// Whether the two spreads overlap so much that single rounds could be in either order. A
+    /// single round has no known spread: 15 % is assumed, half of it to each side.
     #[must_use]
     pub fn ties(&self, other: &Self) -> bool {
         let (own, other) = (self.widened(), other.widened());
@@ -147,10 +148,9 @@ impl Spread {
     }
 }
 
-/// The value at a share of the way from the least to the most, by rank: of `n` values the one at
-/// `share · (n − 1)`, counted from zero; between two, on the straight line from one to the other (the
-/// seventh method of Hyndman and Fan, which R and NumPy take unless told otherwise). So the quartiles of
-/// three rounds lie halfway between the median and the others.
+/// The value at a share of the ranks of sorted values: of `n` values, the one at index `share · (n
+/// − 1)`, linearly interpolated between two (the seventh method of Hyndman and Fan, the default of
+/// R and NumPy). So the quartiles of three rounds lie halfway between the median and the other two.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let below = place.floor() as usize;
@@ -158,58 +158,58 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * place.fract()
 }
 
-/// How a server did in a workload.
+/// The outcome of a server in a workload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Status {
-    /// It was measured.
+    /// The server was measured.
     Measured,
-    /// It cannot do this.
+    /// The server does not support the workload.
     Unable {
-        /// What it lacks.
+        /// The missing feature.
         reason: String,
     },
-    /// It was not there.
+    /// The server was not available.
     Skipped {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// It did something wrong.
+    /// The server did something wrong.
     Failed {
-        /// What.
+        /// The fault.
         reason: String,
     },
 }
 
-/// A server in a workload.
+/// A server's results in a workload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Cell {
-    /// Name of the workload.
+    /// The workload's name.
     pub workload: String,
-    /// Name of the server.
+    /// The server's name.
     pub server: String,
-    /// How it went.
+    /// The outcome.
     #[serde(flatten)]
     pub status: Status,
-    /// Each round.
+    /// The results of each round.
     pub rounds: Vec<Sample>,
-    /// Over the rounds.
+    /// The spread of each figure over the rounds.
     pub summary: BTreeMap<Figure, Spread>,
-    /// Latency of all rounds together: share of operations, microseconds.
+    /// The latency curve of all rounds together: shares of operations, and microseconds.
     pub percentiles: Vec<(f64, f64)>,
-    /// File with the histogram of each round, from the directory of the results.
+    /// The file with the histogram of each round, relative to the directory of the results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub histogram_log: Option<String>,
 }
 
 impl Cell {
-    /// The median of a figure.
+    /// The median of a figure over the rounds.
     #[must_use]
     pub fn median(&self, figure: Figure) -> Option<f64> {
         self.summary.get(&figure).map(|spread| spread.median)
     }
 
-    /// Fills the summary from the rounds.
+    /// Computes the summary from the rounds.
     pub fn summarize(&mut self) {
         let mut values: BTreeMap<Figure, Vec<f64>> = BTreeMap::new();
         for (&figure, &value) in self.rounds.iter().flat_map(|round| &round.figures) {
@@ -221,14 +221,15 @@ impl Cell {
             .collect();
     }
 
-    /// Whether its processor time lacks what `ksoftirqd` did for it.
+    /// Whether the processor time excludes what `ksoftirqd` did for the server.
     #[must_use]
     pub fn lacks_softirqs(&self) -> bool {
         self.median(Figure::CpuNs).is_some() && self.median(Figure::CpuSoftirqNs).is_none()
     }
 
-    /// Whether small rooms and echoes hardly felt the large room: p99 of at most
-    /// [`MIXED_P99_US_MAX`] and [`MIXED_RATIO_MAX`] times that without it. None of other workloads.
+    /// Whether a large room hardly delayed small rooms and echoes: their p99 is at most
+    /// [`MIXED_P99_US_MAX`], and at most [`MIXED_RATIO_MAX`] times that without it. `None` for
+    /// other workloads.
     #[must_use]
     pub fn meets_mixed_goal(&self) -> Option<bool> {
         let p99s = [Figure::SmallRoomsP99Us, Figure::EchoesP99Us];
@@ -240,14 +241,14 @@ impl Cell {
         Some(within(p99s, MIXED_P99_US_MAX)? && within(ratios, MIXED_RATIO_MAX)?)
     }
 
-    /// Whether the load was busier than it may be in a fair test of capacity.
+    /// Whether the load was busier than a fair test of capacity allows.
     #[must_use]
     pub fn load_was_the_limit(&self) -> bool {
         self.median(Figure::LoadShare)
             .is_some_and(|share| share >= LOAD_SHARE_LIMIT)
     }
 
-    /// What the rounds noted, without repetition.
+    /// The remarks of all rounds, without repetition.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self
@@ -272,66 +273,67 @@ impl Cell {
     }
 }
 
-/// From here on the load, not the server, decides how many operations a second there are.
+/// From this share on, the load and not the server limits the operations a second.
 pub const LOAD_SHARE_LIMIT: f64 = 0.9;
 
-/// The goal of `mixed`, which is stated and fails nobody.
+/// The goal of `mixed` for p99 in microseconds. It is reported, but missing it is no failure.
 pub const MIXED_P99_US_MAX: f64 = 10_000.0;
-/// Its other half.
+/// The goal of `mixed` for the ratio of p99.
 pub const MIXED_RATIO_MAX: f64 = 3.0;
 
-/// From here on a reader is told that other programs disturbed a run.
+/// From this number of processors on, the reader is told that other programs disturbed a run.
 const OTHERS_BUSY_LIMIT: f64 = 0.15;
 
-/// A server, as the report names it.
+/// A server, as the report describes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServerInfo {
-    /// For `--servers`.
+    /// The name, as in `--servers`.
     pub name: String,
-    /// One line for people.
+    /// A description in one line.
     pub about: String,
-    /// As it calls itself.
+    /// The version that the server reports.
     pub version: String,
-    /// Who made it.
+    /// The origin of the server.
     pub origin: Origin,
 }
 
-/// A workload, as the report names it.
+/// A workload, as the report describes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorkloadInfo {
-    /// For `--workloads`.
+    /// The name, as in `--workloads`.
     pub name: String,
-    /// One line for people.
+    /// A description in one line.
     pub about: String,
-    /// Its part of the report.
+    /// The family that it belongs to.
     pub family: Family,
     /// Threads of the server.
     pub cores: usize,
-    /// Connections in all.
+    /// The number of connections.
     pub connections: usize,
 }
 
-/// All of it.
+/// The results of a whole comparison.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Results {
-    /// Where.
+    /// The machine of the comparison.
     pub machine: Machine,
     /// `full`, `quick` or `tiny`.
     pub extent: String,
-    /// Of each server and workload.
+    /// Rounds of each server and workload.
     pub rounds: usize,
-    /// Of the measured part of each run.
+    /// The measured time of each run, in seconds.
     pub seconds: f64,
-    /// Who took part.
+    /// The servers that took part.
     pub servers: Vec<ServerInfo>,
-    /// In what.
+    /// The workloads that were run.
     pub workloads: Vec<WorkloadInfo>,
-    /// How it went.
+    /// The results of each server in each workload.
     pub cells: Vec<Cell>,
 }
 
 impl Results {
-    /// Those of a workload, the least processor time or memory first, then what was not measured.
+    /// The cells of a workload, by processor time or memory in ascending order, followed by those
+    /// that were not measured.
     #[must_use]
     pub fn ranked(&self, workload: &WorkloadInfo) -> Vec<&Cell> {
         let mut cells: Vec<&Cell> = self
@@ -348,7 +350,7 @@ impl Results {
         cells
     }
 
-    /// Who cannot do a workload: what each lacks, and the servers that do.
+    /// The servers that do not support a workload, by the missing feature.
     #[must_use]
     pub fn unable(&self, workload: &WorkloadInfo) -> BTreeMap<&str, Vec<&str>> {
         let mut unable: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -380,8 +382,8 @@ impl Results {
 }
 
 impl WorkloadInfo {
-    /// Whether latency is what it is about: all servers are sent the same messages at the same
-    /// times, and who falls behind saves work.
+    /// Whether the workload compares latency: all servers receive the same messages at the same
+    /// times, and a server that falls behind has less work.
     #[must_use]
     pub fn compares_latency(&self) -> bool {
         self.name.ends_with("-rate") || self.family == Family::Stalled
@@ -391,7 +393,7 @@ impl WorkloadInfo {
     #[must_use]
     pub fn ranking(&self) -> Figure {
         match self.family {
-            // A context exists from the first message on.
+            // A compression context exists only after the first message.
             Family::Idle if self.name.contains("-deflate") => Figure::TalkedBytes,
             Family::Idle => Figure::IdleBytes,
             Family::Mixed => Figure::SmallRoomsP99Us,

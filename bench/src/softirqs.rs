@@ -1,21 +1,22 @@
-//! What the kernel's own threads do for a server: `ksoftirqd/N`, one for each processor.
+//! The work that the kernel's own threads do for a server: `ksoftirqd/N`, one for each processor.
 //!
-//! Who sends on loopback does the receiver's work as well, and pays for it. When there is much of it at
-//! once the kernel hands the rest to `ksoftirqd` of the same processor, where no time of the server
-//! shows it. Whoever sends in larger batches hands over more: without this part such a server would
-//! look cheaper than it is.
+//! A sender on loopback also does the receiver's work in the kernel, and is charged for it. When
+//! there is much of it at once, the kernel leaves the rest to `ksoftirqd` on the same processor,
+//! which does not appear in the server's time. A server that sends in larger batches leaves more to
+//! it, and would look cheaper than it is without this part.
 
 use anyhow::{Context as _, Result};
 use std::fs;
 
-/// The threads `ksoftirqd` of some processors.
+/// The `ksoftirqd` threads of some processors.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Softirqs {
     pids: Vec<u32>,
 }
 
 impl Softirqs {
-    /// Those of these processors. Fails where the kernel's threads are hidden, as in most containers.
+    /// The threads of these processors. It fails where the kernel's threads are hidden, as in most
+    /// containers.
     pub fn of(processors: &[usize]) -> Result<Self> {
         let names = fs::read_dir("/proc").context("cannot read /proc")?;
         let all: Vec<(u32, String)> = names
@@ -42,7 +43,7 @@ impl Softirqs {
         Ok(Self { pids })
     }
 
-    /// Time on a processor of all of them, in nanoseconds since the machine started.
+    /// Processor time of all these threads, in nanoseconds since the machine started.
     pub fn cpu_ns(&self) -> Result<u64> {
         let one = |pid: &u32| {
             let path = format!("/proc/{pid}/schedstat");
@@ -53,7 +54,7 @@ impl Softirqs {
     }
 }
 
-/// The first of the three numbers of a `schedstat`: nanoseconds on a processor.
+/// The first of the three numbers in `schedstat`: nanoseconds on a processor.
 #[must_use]
 pub fn on_processor_ns(schedstat: &str) -> Option<u64> {
     schedstat.split_whitespace().next()?.parse().ok()

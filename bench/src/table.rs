@@ -5,7 +5,7 @@ use crate::servers::Origin;
 use crate::workload::Family;
 use std::fmt::Write as _;
 
-/// One workload.
+/// The table of one workload.
 #[must_use]
 pub fn render(results: &Results, workload: &WorkloadInfo) -> String {
     let mut text = format!("\n{}: {}\n", workload.name, workload.about);
@@ -34,7 +34,7 @@ pub fn render(results: &Results, workload: &WorkloadInfo) -> String {
     text
 }
 
-/// A figure's name, how wide it is and how it is written.
+/// A column: the name of a figure, its width and its format.
 struct Column {
     name: &'static str,
     figure: Figure,
@@ -113,7 +113,7 @@ const PROBER: [Column; 4] = [
 struct Block {
     title: &'static str,
     columns: &'static [Column],
-    /// The figure by which servers are compared here, if they are.
+    /// The figure by which servers are compared here; `None` if they are not.
     ranking: Option<Figure>,
 }
 
@@ -151,7 +151,7 @@ fn head(block: &Block) -> String {
     text + "\n"
 }
 
-/// What follows the figures: their spread, the place among the servers, what a reader must know.
+/// The text behind the figures: their spread, the server's rank, and remarks for the reader.
 fn tail(results: &Results, cells: &[&Cell], cell: &Cell, block: &Block) -> String {
     let mut parts = Vec::new();
     if let Some(figure) = block.ranking {
@@ -171,7 +171,7 @@ fn tail(results: &Results, cells: &[&Cell], cell: &Cell, block: &Block) -> Strin
     parts.join(" ")
 }
 
-/// Whether small rooms and echoes wait little for a large one.
+/// Whether a large room delays small rooms and echoes only a little, in words.
 #[must_use]
 pub fn goal(is_met: bool) -> &'static str {
     match is_met {
@@ -180,7 +180,7 @@ pub fn goal(is_met: bool) -> &'static str {
     }
 }
 
-/// Of each column what `value` says of its spread.
+/// The `value` of the spread in each column.
 fn figures(cell: &Cell, columns: &[Column], value: fn(&Spread) -> f64) -> String {
     let mut text = String::new();
     for column in columns {
@@ -197,7 +197,8 @@ fn figures(cell: &Cell, columns: &[Column], value: fn(&Spread) -> f64) -> String
     text
 }
 
-/// The medians and what follows them, and below them the quartiles if there was more than one round.
+/// The line of medians with the text behind it, and below it the quartiles if there was more than
+/// one round.
 fn lines(cell: &Cell, block: &Block, tail: &str) -> String {
     let medians = figures(cell, block.columns, |spread| spread.median);
     let mut text = format!("  {:<18}{medians}  {tail}", cell.server);
@@ -212,7 +213,7 @@ fn lines(cell: &Cell, block: &Block, tail: &str) -> String {
     text
 }
 
-/// The one with the least of a figure that is not the floor.
+/// The cell with the least value of a figure, without the floor.
 fn least<'a>(results: &Results, cells: &[&'a Cell], figure: Figure) -> Option<&'a Cell> {
     let takes_part = |cell: &&Cell| {
         let origin = results.server(&cell.server).map(|server| server.origin);
@@ -223,7 +224,7 @@ fn least<'a>(results: &Results, cells: &[&'a Cell], figure: Figure) -> Option<&'
     all.min_by(|one, other| value(one).total_cmp(&value(other)))
 }
 
-/// `best`, `tie` with it, or how many times its figure.
+/// `best`, `tie`, or the ratio to the best figure.
 #[must_use]
 pub fn place(results: &Results, cell: &Cell, best: Option<&Cell>, figure: Figure) -> String {
     let origin = results.server(&cell.server).map(|server| server.origin);
@@ -239,7 +240,7 @@ pub fn place(results: &Results, cell: &Cell, best: Option<&Cell>, figure: Figure
     }
 }
 
-/// The best of a workload's cells, for [`place`].
+/// The best cell of a workload, for [`place`].
 #[must_use]
 pub fn best_of<'a>(results: &'a Results, workload: &WorkloadInfo) -> Option<&'a Cell> {
     least(results, &results.ranked(workload), workload.ranking())
@@ -253,7 +254,7 @@ fn percent(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
 }
 
-/// Three digits at least, thousands parted.
+/// At least three digits, with separators between thousands.
 #[must_use]
 pub fn grouped(value: f64) -> String {
     let whole = (value - value.round()).abs() < 1e-9;

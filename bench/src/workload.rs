@@ -1,4 +1,4 @@
-//! The workloads: their names, what they do, and how they are driven.
+//! The workloads: their names, their work, and how they are driven.
 
 mod catalogue;
 
@@ -24,45 +24,45 @@ use rustix::net::sockopt;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A member that never reads gets a small buffer, so that the server soon feels it.
+/// The receive buffer of a member that never reads. It is small, so that the server notices soon.
 const STALLED_RECEIVE_BYTES: usize = 8 * 1024;
-/// Servers may answer a handshake before the room knows its member.
+/// A server may answer a handshake before the room knows its member, so the load waits this long.
 const SETTLE: Duration = Duration::from_millis(100);
 const CONNECTS_AT_ONCE: usize = 64;
-/// Payload of the one message with which an idle connection talks.
+/// Payload bytes of the one message that each idle connection sends.
 const TALK_BYTES: usize = 128;
-/// The same if it is to be compressed: long enough that every server does.
+/// The same for compression: long enough that every server compresses it.
 const TALK_COMPRESSED_BYTES: usize = 1024;
 
-/// What a workload does.
+/// The work of a workload.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
-    /// Each connection receives its own messages back.
+    /// Each connection receives its own messages.
     Echo {
-        /// Connections.
+        /// The number of connections.
         connections: usize,
-        /// Of a message.
+        /// Payload bytes of each message.
         payload_bytes: usize,
-        /// When to send.
+        /// When messages are sent.
         pace: Pace,
     },
-    /// Members of rooms receive what is sent there.
+    /// Members of rooms receive what is sent to their room.
     Rooms {
-        /// How many, and who sends.
+        /// The number of rooms, members and senders.
         shape: Shape,
-        /// Of a message.
+        /// Payload bytes of each message.
         payload_bytes: usize,
-        /// When to send.
+        /// When messages are sent.
         pace: Pace,
     },
-    /// Memory of idle connections.
+    /// Measures the memory of idle connections.
     Idle {
-        /// Connections.
+        /// The number of connections.
         connections: usize,
     },
-    /// Connections a second.
+    /// Opens and closes connections.
     Connects,
-    /// A large room beside small ones and echoes.
+    /// A large room beside small rooms and echoes.
     Mixed(Mix),
     /// Connections that are in many rooms each.
     Memberships(Spread),
@@ -86,30 +86,30 @@ pub enum Family {
     Stalled,
     /// One room on more than one core.
     Cores,
-    /// Memory.
+    /// Memory of idle connections.
     Idle,
-    /// Connecting.
+    /// Opening connections.
     Connects,
 }
 
 /// A named workload.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// For `--workloads`.
+    /// The name, for `--workloads`.
     pub name: String,
-    /// One line for people.
+    /// A description in one line.
     pub about: String,
-    /// Its part of the report.
+    /// The family that it belongs to.
     pub family: Family,
     /// Threads of the server.
     pub cores: usize,
-    /// Whether it is in `--quick`.
+    /// Whether `--quick` includes it.
     pub quick: bool,
-    /// Whether it is in `--tiny`.
+    /// Whether `--tiny` includes it.
     pub tiny: bool,
     /// TLS and compression.
     pub transport: Transport,
-    /// What it does.
+    /// The work that is done.
     pub work: Work,
 }
 
@@ -138,7 +138,7 @@ impl Work {
         matches!(self, Self::Echo { .. } | Self::Mixed(_))
     }
 
-    /// Fewer connections and messages, for a smoke run.
+    /// Reduces connections and messages for a smoke run.
     pub fn shrink(&mut self) {
         match self {
             Self::Echo { connections, .. } => *connections = (*connections).min(20),
@@ -170,16 +170,17 @@ impl Work {
     }
 }
 
-/// What one run gave.
+/// The results of one run.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Of messages or connections.
+    /// Figures of messages or connections.
     Measured(Measured),
-    /// Of idle connections.
+    /// Memory of idle connections.
     Memory(Memory),
 }
 
-/// Drives a server that is ready. `echo` says whether it has `/echo`, `prober` where probes run.
+/// Drives a server that is ready. `echo` says whether it serves `/echo`, and `prober` which
+/// processor the probes run on.
 pub fn perform(
     work: &Work,
     target: &Target,
@@ -268,7 +269,7 @@ fn measure(io: Io, driver: &mut dyn Driver) -> Result<Outcome> {
     drive(io, driver).map(Outcome::Measured)
 }
 
-/// Whether a name fits one of the patterns, which commas part; `*` stands for anything.
+/// Whether a name matches one of the comma-separated patterns, in which `*` stands for anything.
 #[must_use]
 pub fn fits(patterns: &str, name: &str) -> bool {
     patterns

@@ -1,16 +1,16 @@
-//! When messages are sent: as soon as the ones before are back, or by the clock.
+//! When messages are sent: as soon as the previous ones have returned, or at a fixed rate.
 
 use std::time::{Duration, Instant};
 
-/// When to send.
+/// When to send messages.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Pace {
-    /// So many at once; the next when all are back. Finds the capacity.
+    /// Closed loop: this many at once, and the next when all have returned. It finds the capacity.
     Closed {
         /// Messages in one send.
         at_once: u32,
     },
-    /// So many a second over all senders, whatever comes back. Finds the latency.
+    /// Fixed rate: this many a second over all senders, whatever returns. It finds the latency.
     Fixed {
         /// Messages a second.
         per_second: f64,
@@ -26,7 +26,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The first message is due at `first`.
+    /// A schedule whose first message is due at `first`.
     #[must_use]
     pub fn new(first: Instant, per_second: f64) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Schedule {
         self.first + Duration::from_secs_f64(self.gone as f64 / self.per_second)
     }
 
-    /// Number and time of the next message, if it is due.
+    /// The number and time of the next message, if it is due now.
     pub fn next(&mut self, now: Instant) -> Option<(u64, Instant)> {
         let due = self.due();
         if due > now {
@@ -53,7 +53,7 @@ impl Schedule {
     }
 }
 
-/// How often to look at the clock for such a rate: at least every 50 µs.
+/// How often the load must check the clock at this rate: at least every 50 µs.
 #[must_use]
 pub fn interval(per_second: f64) -> Duration {
     Duration::from_secs_f64((0.5 / per_second).max(50e-6))

@@ -1,4 +1,4 @@
-//! Before anything is measured: every kind and length of message comes back as it was sent.
+//! Checks before any measurement that every kind and length of message returns as it was sent.
 
 use super::deflate::compressed;
 use super::dial::{Target, dial_all};
@@ -11,12 +11,13 @@ use codec::frame::{encode_masked, encode_message};
 use std::time::{Duration, Instant};
 
 const KEY: [u8; 4] = [0x91, 0x07, 0xe2, 0x3c];
-/// Around each border between the three forms of a length, and the largest that all must take.
+/// Lengths around each border between the three forms of a payload length, and the largest that
+/// every server must accept.
 const LENGTHS: [usize; 7] = [0, 1, 125, 126, 127, 4_096, 65_535];
 
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sends both kinds in all lengths over one connection of `/echo`.
+/// Sends both kinds of messages in all lengths over one connection to `/echo`.
 pub fn check(target: &Target) -> Result<()> {
     let mut links = dial_all(target, 0..1, |_| "/echo".to_owned())?;
     let link = links.first_mut().context("no connection was opened")?;
@@ -35,7 +36,7 @@ pub fn check(target: &Target) -> Result<()> {
     Ok(())
 }
 
-/// As the client sends it.
+/// The frame as the client sends it.
 fn frame(compression: Compression, kind: Kind, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     if compression == Compression::Off {

@@ -1,4 +1,4 @@
-//! The loop under every load: one epoll, many connections, one receive per ready socket.
+//! The event loop of every load: one epoll, many connections, one receive for each ready socket.
 
 use super::check::Fault;
 use super::link::{Buffers, Link, Received};
@@ -15,41 +15,42 @@ use std::time::{Duration, Instant};
 
 const EVENTS: usize = 1024;
 const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// Nor is it silence if we have hardly looked: a machine that stands still takes everybody along.
+/// A server counts as silent only after this many polls: on a machine that stalls, the load stalls
+/// too.
 const SILENT_LOOKS_MIN: u32 = 50;
 const TIMER: u64 = u64::MAX;
-/// For what is still on its way when the measured part is over.
+/// How long to wait for replies when the measured part is over.
 const DRAIN: Duration = Duration::from_secs(15);
-/// Share of a fixed rate below which a server did not keep up.
+/// A server that reaches less than this share of a fixed rate did not keep up.
 const KEPT_UP: f64 = 0.97;
 
 /// What a load does with its connections.
 pub trait Driver {
     /// Sends the first messages.
     fn start(&mut self, io: &mut Io, now: Instant) -> Result<()>;
-    /// Sends what is due by the clock; for fixed rates.
+    /// Sends the messages that are due, for fixed rates.
     fn tick(&mut self, io: &mut Io, now: Instant) -> Result<()>;
-    /// Takes what a connection received; sends more unless `stopping`.
+    /// Checks bytes that a connection received; sends more messages unless `stopping`.
     fn receive(&mut self, io: &mut Io, index: usize, bytes: &[u8], stopping: bool) -> Result<()>;
-    /// How many operations have not ended.
+    /// The number of operations that are in progress.
     fn outstanding(&self) -> u64;
     /// How messages are sent.
     fn pace(&self) -> Pace;
-    /// Operations that one message gives: one, or a delivery for each reader.
+    /// Operations for each message: one, or a delivery for each reader.
     fn operations_per_message(&self) -> usize;
 }
 
-/// The connections and what is measured of them.
+/// The connections, and their measurements.
 #[derive(Debug)]
 pub struct Io {
     epoll: OwnedFd,
     links: Vec<Link>,
-    /// Of this run.
+    /// The measurements of this run.
     pub meter: Meter,
 }
 
 impl Io {
-    /// Of these connections; those that `reads` does not name are never read.
+    /// Connections for these links; links for which `reads` is false are never read.
     pub fn new(links: Vec<Link>, meter: Meter, reads: impl Fn(usize) -> bool) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (index, link) in links.iter().enumerate().filter(|(index, _)| reads(*index)) {
@@ -63,7 +64,7 @@ impl Io {
         })
     }
 
-    /// Sends now what the socket takes, and the rest when it takes more.
+    /// Sends as much as the socket accepts, and the rest when it accepts more.
     pub fn send(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
         let link = &mut self.links[index];
         let waited = link.has_unsent();
@@ -98,7 +99,7 @@ fn timer(interval: Duration) -> Result<OwnedFd> {
     Ok(timer)
 }
 
-/// Runs until the measured part is over and all that was sent has come back.
+/// Runs until the measured part is over and all replies have arrived.
 pub fn drive(mut io: Io, driver: &mut dyn Driver) -> Result<Measured> {
     let timer = start_timer(&mut io, driver.pace())?;
     let mut buffers = Buffers::new();
@@ -132,7 +133,7 @@ pub fn drive(mut io: Io, driver: &mut dyn Driver) -> Result<Measured> {
     conclude(io, driver, &buffers)
 }
 
-/// A timer wakes the loop for messages that are due by the clock.
+/// Starts a timer that wakes the loop when messages are due, for fixed rates.
 fn start_timer(io: &mut Io, pace: Pace) -> Result<Option<OwnedFd>> {
     let Pace::Fixed { per_second } = pace else {
         return Ok(None);
@@ -145,11 +146,11 @@ fn start_timer(io: &mut Io, pace: Pace) -> Result<Option<OwnedFd>> {
 }
 
 struct Progress {
-    /// When a reply last came.
+    /// When the latest reply arrived.
     last: Instant,
-    /// How often there was none since.
+    /// The number of polls without a reply since then.
     silent_looks: u32,
-    /// Since when nothing new is sent.
+    /// When the measured part ended, after which no new messages are sent.
     over: Option<Instant>,
 }
 
@@ -205,7 +206,8 @@ fn serve(
     Ok(())
 }
 
-/// At a fixed rate a server may fall behind, which is a result; else a missing reply is a fault.
+/// At a fixed rate a server may fall behind, which is a result; otherwise a missing reply is a
+/// fault.
 fn conclude(io: Io, driver: &dyn Driver, buffers: &Buffers) -> Result<Measured> {
     let missing = driver.outstanding();
     let mut measured = io.meter.finish().context("the run ended before it began")?;

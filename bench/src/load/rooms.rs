@@ -1,4 +1,4 @@
-//! Rooms: what a member sends, every member of its room must receive, in one order.
+//! Rooms: every member of a room must receive what any member sends, in one order.
 
 use super::check::RoomLog;
 use super::pace::{Pace, Schedule};
@@ -7,21 +7,21 @@ use super::wire::{Template, without_pings};
 use anyhow::{Result, anyhow};
 use std::time::Instant;
 
-/// How many rooms, who is in them and who sends.
+/// The number of rooms, of their members and of their senders.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// Rooms.
+    /// Number of rooms.
     pub rooms: usize,
-    /// Members of each, the senders included.
+    /// Members of each room, including the senders.
     pub members: usize,
-    /// Senders of each: its first members.
+    /// Senders of each room, which are its first members.
     pub senders: usize,
-    /// Members of each that never read: its last ones.
+    /// Members of each room that never read, which are its last ones.
     pub stalled: usize,
 }
 
 impl Shape {
-    /// Connections in all.
+    /// Connections of all rooms.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.rooms * self.members
@@ -37,9 +37,9 @@ impl Shape {
 #[derive(Debug)]
 struct Room {
     log: RoomLog,
-    /// How far the log reaches when all that was sent has arrived.
+    /// The log's length when all sent messages have arrived.
     target: u64,
-    /// Readers that have not received all of it.
+    /// The number of readers that have not received all of it.
     behind: usize,
     outstanding_bytes: u64,
 }
@@ -83,7 +83,7 @@ impl Rooms {
         self.shape.members - self.shape.stalled
     }
 
-    /// Member `sender` of a room sends `count` messages that count from `time`.
+    /// Sends `count` messages from member `sender` of a room; their latency counts from `time`.
     fn send(
         &mut self,
         io: &mut Io,
@@ -107,8 +107,8 @@ impl Rooms {
         io.send(index, &self.batch)
     }
 
-    /// In a closed loop the next messages go when the ones before are back: for a room's only
-    /// sender with every reader, for one of many with itself.
+    /// In a closed loop, the next messages are sent when the previous ones have returned: to every
+    /// reader if the room has one sender, to the sender itself if the room has many.
     fn send_next(&mut self, io: &mut Io, index: usize, own: u32) -> Result<()> {
         let Pace::Closed { at_once } = self.pace else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The certificates of a run, and how the load's side of TLS is set up: it trusts them alone.
+//! The certificates of a run, and the load's TLS configuration, which trusts only them.
 
 use anyhow::{Context as _, Result};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -13,24 +13,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Whom certificates are for: all servers are on this machine.
+/// The name in certificates: all servers are on this machine.
 const NAME: &str = "localhost";
-/// More than are on their way at a time.
+/// Most stored tickets, more than connections are in progress at a time.
 const TICKETS_MAX: usize = 1024;
 
-/// Files of the certificate that servers are given, and of the authority that issued it.
+/// Files of the server's certificate, and of the authority that issued it.
 #[derive(Clone, Debug)]
 pub struct Certificates {
-    /// The server's, in PEM.
+    /// The server's certificate, in PEM.
     pub certificate: PathBuf,
-    /// Its key, in PEM.
+    /// The server's key, in PEM.
     pub key: PathBuf,
-    /// The authority's, in PEM.
+    /// The authority's certificate, in PEM.
     pub authority: PathBuf,
 }
 
 impl Certificates {
-    /// New ones (ECDSA, P-256), for this run alone.
+    /// Makes new certificates (ECDSA, P-256) for this run only.
     pub fn make(directory: &Path) -> Result<Self> {
         fs::create_dir_all(directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
@@ -55,7 +55,7 @@ impl Certificates {
     }
 }
 
-/// The load's side of TLS; clones share the sessions that may be resumed.
+/// The load's TLS configuration; clones share the sessions that may be resumed.
 #[derive(Clone, Debug)]
 pub struct Client {
     config: Arc<ClientConfig>,
@@ -63,7 +63,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Trusts the authority of this file, and nobody else.
+    /// A configuration that trusts only the authority in this file.
     pub fn trusting(authority: &Path, resumes: bool) -> Result<Self> {
         let named = || authority.display().to_string();
         let mut roots = RootCertStore::empty();
@@ -87,24 +87,24 @@ impl Client {
         })
     }
 
-    /// Whether a connection resumes the session of one before it.
+    /// Whether connections resume the sessions of earlier ones.
     #[must_use]
     pub fn resumes(&self) -> bool {
         self.resumes
     }
 
-    /// One connection's state.
+    /// The TLS state of a new connection.
     pub fn connection(&self) -> Result<ClientConnection> {
         let name = ServerName::try_from(NAME).expect("the name is a valid one");
         let mut connection = ClientConnection::new(Arc::clone(&self.config), name)?;
-        // The load bounds what it has under way itself.
+        // The load itself bounds the bytes that it has in flight.
         connection.set_buffer_limit(None);
         Ok(connection)
     }
 }
 
-/// Tickets of TLS 1.3, each for one connection. rustls' own store keeps eight for each server, too
-/// few for a load whose connections end many at a time.
+/// Tickets of TLS 1.3, each for one connection. The store that rustls has keeps eight for each
+/// server, too few for a load in which many connections end at the same time.
 #[derive(Debug, Default)]
 struct Tickets(Mutex<Vec<Tls13ClientSessionValue>>);
 
@@ -120,7 +120,8 @@ impl ClientSessionStore for Tickets {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    // Which key exchange the server likes is what rustls offers first, and TLS 1.2 is not resumed.
+    // The hint is not needed: rustls offers the server's preferred key exchange first anyway, and
+    // TLS 1.2 sessions are not resumed.
     fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
 
     fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
@@ -146,7 +147,7 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{SocketAddr, TcpListener, TcpStream};
 
-    /// Takes so many connections; each says something, hears the same, and is closed in order.
+    /// Accepts this many connections; each echoes one message and closes in order.
     fn echo(certificates: &Certificates, connections: usize) -> SocketAddr {
         let chain = vec![CertificateDer::from_pem_file(&certificates.certificate).unwrap()];
         let key = PrivateKeyDer::from_pem_file(&certificates.key).unwrap();
@@ -170,7 +171,7 @@ mod tests {
                     stream.write_all(&said).unwrap();
                     stream.conn.send_close_notify();
                     stream.flush().unwrap();
-                    // Until the client ends, too.
+                    // Waits until the client ends the connection too.
                     let _ = stream.sock.read_to_end(&mut Vec::new());
                 }
             }
@@ -178,7 +179,7 @@ mod tests {
         address
     }
 
-    /// Says hello; whether it came back, and whether the session was resumed.
+    /// Sends a greeting; returns whether it came back, and whether the session was resumed.
     fn hello(client: &Client, address: SocketAddr) -> Result<bool> {
         let socket = OwnedFd::from(TcpStream::connect(address)?);
         let mut link = Link::new(socket, Some(client.connection()?));

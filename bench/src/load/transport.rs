@@ -1,55 +1,55 @@
-//! What lies between a connection's socket and its messages: nothing, TLS, compression.
+//! The layers between a connection's socket and its messages: none, TLS, compression.
 
 /// Whether connections are encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Security {
-    /// They are not.
+    /// Connections are not encrypted.
     #[default]
     Plain,
-    /// TLS; each connection makes a full handshake.
+    /// TLS, with a full handshake for each connection.
     Tls,
-    /// TLS; a connection resumes the session of one before it, if the server gave a ticket.
+    /// TLS; a connection resumes an earlier session, if the server has issued a ticket.
     Resumed,
 }
 
 /// Whether messages are compressed (RFC 7692).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Compression {
-    /// They are not, and it is not offered.
+    /// Compression is not offered.
     #[default]
     Off,
-    /// Each by itself: no context is kept, on neither side.
+    /// Each message is compressed by itself, without context takeover.
     Message,
-    /// With contexts on both sides that last as long as the connection.
+    /// With context takeover on both sides.
     Takeover,
 }
 
-/// How a workload's connections are made.
+/// The security and compression of a workload's connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Transport {
-    /// TLS or not.
+    /// Whether connections use TLS.
     pub security: Security,
-    /// permessage-deflate or not.
+    /// Whether messages use permessage-deflate.
     pub compression: Compression,
 }
 
 impl Transport {
-    /// Encrypted, with full handshakes.
+    /// TLS with full handshakes.
     pub const TLS: Self = Self {
         security: Security::Tls,
         compression: Compression::Off,
     };
-    /// Encrypted, with sessions that are resumed.
+    /// TLS with resumed sessions.
     pub const RESUMED: Self = Self {
         security: Security::Resumed,
         compression: Compression::Off,
     };
-    /// Each message is compressed by itself.
+    /// Each message compressed by itself.
     pub const DEFLATE: Self = Self {
         security: Security::Plain,
         compression: Compression::Message,
     };
-    /// Messages are compressed with what came before them.
+    /// Messages compressed with context takeover.
     pub const TAKEOVER: Self = Self {
         security: Security::Plain,
         compression: Compression::Takeover,

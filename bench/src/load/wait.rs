@@ -1,8 +1,8 @@
-//! Waiting for sockets: asleep, or awake on a processor that nobody else needs.
+//! Waiting for sockets: sleeping, or polling on a processor that nothing else needs.
 //!
-//! On loopback the kernel charges the waking of whoever receives to whoever sends. A load that
-//! sleeps whenever it has nothing to do makes a server pay the more for its sends the faster the
-//! load is; one that stays awake costs every server the same, which is nothing.
+//! On loopback the kernel charges the wake-up of a receiver to the sender. With a load that sleeps
+//! when it has nothing to do, a server would pay more for its sends the faster the load is. A load
+//! that polls costs every server the same, which is nothing.
 
 use super::meter::Meter;
 use anyhow::Result;
@@ -12,14 +12,14 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::time::Instant;
 
-/// A look at the clock now and then, for the end of the run.
+/// The load checks the clock at least this often, so that it notices the end of the run.
 const SLEEP: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
 
-/// Replaces `events` by those that have come. If the load stays awake there may be none, and the
-/// time of looking counts as idle.
+/// Replaces `events` by those that have occurred. If the load polls, there may be none, and the
+/// time of the poll counts as idle.
 pub fn wait(epoll: &OwnedFd, events: &mut Vec<epoll::Event>, meter: &mut Meter) -> Result<()> {
     events.clear();
     let timeout = match meter.stays_awake() {

@@ -1,43 +1,44 @@
-//! The messages of the load: what is sent, and the bytes that must come back.
+//! The messages of the load: the bytes that are sent, and the bytes that must return.
 
 use super::chat;
 use super::deflate;
 use codec::frame;
 use codec::{Kind, Opcode};
 
-/// Any key but zero: the server must unmask.
+/// Any key but zero, so that the server must unmask.
 const KEY: [u8; 4] = [0x5a, 0x31, 0xc4, 0x9e];
-/// Eight hexadecimal digits of the sender, eight of the sequence number.
+/// The name of a message: eight hexadecimal digits for the sender, and eight for the sequence
+/// number.
 const NAMED_BYTES: usize = 16;
 
-/// How messages lie on the connection.
+/// The framing of messages on a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Framing {
-    /// RFC 6455, masked towards the server.
+    /// Frames of RFC 6455, masked by the client.
     WebSocket,
-    /// The server's frames in both directions, without a handshake: for the floor, which returns
-    /// bytes and knows nothing of frames.
+    /// The server's frames in both directions, without a handshake. It is for the floor, which
+    /// forwards bytes and does not know frames.
     Raw,
 }
 
-/// What a compressed message begins with: a stored block (RFC 1951 section 3.2.4) of the name's
-/// length, so that only the name changes from message to message, and the load compresses once.
+/// The beginning of a compressed message: a stored block (RFC 1951 section 3.2.4) for the name.
+/// Only the name changes from message to message, so the load compresses once.
 const STORED_HEAD: [u8; 5] = [0x00, NAMED_BYTES as u8, 0x00, !(NAMED_BYTES as u8), 0xff];
 
-/// A message of one size, in which only the sender and the number change.
+/// A message of one size, in which only the sender and the sequence number change.
 #[derive(Clone, Debug)]
 pub struct Template {
     plain: Vec<u8>,
-    /// Where the name lies in it.
+    /// The place of the name in `plain`.
     plain_name: usize,
     client: Vec<u8>,
     client_name: usize,
-    /// The client's key, from where the name begins.
+    /// The client's masking key, rotated to the place of the name.
     name_key: [u8; 4],
 }
 
 impl Template {
-    /// Messages of `payload_bytes` letters; at least 16.
+    /// A template for messages of `payload_bytes` letters, at least 16.
     #[must_use]
     pub fn new(framing: Framing, kind: Kind, payload_bytes: usize) -> Self {
         let payload: Vec<u8> = (0..payload_bytes.max(NAMED_BYTES))
@@ -65,7 +66,7 @@ impl Template {
         }
     }
 
-    /// Text messages of `payload_bytes` as chats have them, which the client compresses.
+    /// A template for chat-like text messages of `payload_bytes`, which the client compresses.
     #[must_use]
     pub fn compressed(payload_bytes: usize) -> Self {
         let chat = chat::text(payload_bytes.saturating_sub(NAMED_BYTES));
@@ -88,7 +89,7 @@ impl Template {
         }
     }
 
-    /// Bytes of one message as the server sends it.
+    /// The length in bytes of one message as the server sends it.
     #[must_use]
     pub fn frame_bytes(&self) -> usize {
         self.plain.len()
@@ -104,14 +105,15 @@ impl Template {
         out.extend_from_slice(&self.client);
     }
 
-    /// The message as the server must send it, apart from compression.
+    /// The message as the server must send it, before any compression.
     pub fn expected(&mut self, sender: u32, number: u32) -> &[u8] {
         let name = name(sender, number);
         self.plain[self.plain_name..self.plain_name + NAMED_BYTES].copy_from_slice(&name);
         &self.plain
     }
 
-    /// Who sent this frame, and its number; nothing if it is not a message of this template.
+    /// The sender and the sequence number of a frame; `None` if it is not a message of this
+    /// template.
     #[must_use]
     pub fn parse(&self, frame: &[u8]) -> Option<(u32, u32)> {
         let rest = self.plain_name + NAMED_BYTES;
@@ -126,17 +128,18 @@ impl Template {
     }
 }
 
-/// A piece of what a server sent.
+/// A piece of the bytes that a server sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Piece<'a> {
-    /// A message, or a part of one.
+    /// A message or a part of one.
     Message(&'a [u8]),
-    /// The payload of a ping, which whoever was idle for long may get between messages.
+    /// The payload of a ping. A connection that was idle for long may get one between messages.
     Ping(&'a [u8]),
 }
 
-/// The first piece of `bytes`, and what follows it. `left` is how much of a message is still to come: all
-/// of it between two messages. A server sends a ping at once.
+/// The first piece of `bytes`, and the bytes behind it. `left` is the number of bytes missing of
+/// the current message, or the whole length between two messages. A ping always arrives in one
+/// piece.
 #[must_use]
 pub fn first_piece(bytes: &[u8], left: usize, frame_bytes: usize) -> (Piece<'_>, &[u8]) {
     if let [0x89, length, rest @ ..] = bytes
@@ -149,7 +152,7 @@ pub fn first_piece(bytes: &[u8], left: usize, frame_bytes: usize) -> (Piece<'_>,
     (Piece::Message(message), rest)
 }
 
-/// What follows the pings that a connection got between two messages.
+/// The bytes behind the pings that a connection got between two messages.
 #[must_use]
 pub fn without_pings(mut bytes: &[u8]) -> &[u8] {
     while let (Piece::Ping(_), rest) = first_piece(bytes, 1, 1) {
@@ -158,17 +161,17 @@ pub fn without_pings(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// The answer to a ping.
+/// Appends the pong to a ping.
 pub fn append_pong(payload: &[u8], out: &mut Vec<u8>) {
     frame::encode_masked(Opcode::Pong, true, KEY, payload, out);
 }
 
-/// A text message as the client sends it.
+/// Appends a text message as a client sends it.
 pub fn append_text(payload: &[u8], out: &mut Vec<u8>) {
     frame::encode_masked(Opcode::Text, true, KEY, payload, out);
 }
 
-/// Says of a client's frame that its message is compressed (RSV1, RFC 7692 section 6).
+/// Marks a client's frame as the first of a compressed message (RSV1, RFC 7692 section 6).
 pub fn mark_compressed(frame: &mut [u8]) {
     frame[0] |= 0x40;
 }
@@ -232,7 +235,7 @@ mod tests {
             first_piece(rest, 4, 4),
             (Piece::Message(&message[..2]), &[][..])
         );
-        // In the middle of a message it is no ping.
+        // Inside a message these bytes are not a ping.
         let rest = &message[2..];
         assert_eq!(first_piece(rest, 2, 4), (Piece::Message(rest), &[][..]));
     }

@@ -1,4 +1,4 @@
-//! The charts of a workload and of a family of them.
+//! The charts of a workload and of a family of workloads.
 
 use super::class;
 use super::scale::{duration, nines, short};
@@ -8,16 +8,17 @@ use crate::results::{Cell, Figure, Results, ServerInfo, Status, WorkloadInfo};
 use crate::table::grouped;
 use crate::workload::Family;
 
-/// Beyond it a histogram of a short run has too few values.
+/// Beyond this a histogram of a short run has too few values.
 const NINES_MAX: f64 = 4.0;
 
-/// What the workloads of a family show together.
+/// The charts that compare the workloads of a family.
 #[must_use]
 pub fn of_family(results: &Results, family: Family, workloads: &[&WorkloadInfo]) -> String {
     match family {
         Family::Room => [1, 32].map(|at_once| sizes(results, at_once)).concat(),
         Family::Idle => {
-            // The plain one comes first of those that are as large, and of equals the last is taken.
+            // Among the largest workloads the plain one comes first, and of equals `max_by_key`
+            // takes the last.
             let most = workloads.iter().rev().max_by_key(|one| one.connections);
             most.map_or(String::new(), |workload| memory(results, workload))
         }
@@ -27,7 +28,7 @@ pub fn of_family(results: &Results, family: Family, workloads: &[&WorkloadInfo])
     }
 }
 
-/// What a figure of each server becomes under other circumstances.
+/// A figure of each server in one workload and in another.
 struct Change {
     title: &'static str,
     figure: Figure,
@@ -103,7 +104,7 @@ fn changed(results: &Results, change: &Change) -> String {
     }
 }
 
-/// What one workload shows.
+/// The charts of one workload.
 #[must_use]
 pub fn of_workload(results: &Results, workload: &WorkloadInfo) -> String {
     let cells: Vec<&Cell> = results
@@ -124,7 +125,7 @@ pub fn of_workload(results: &Results, workload: &WorkloadInfo) -> String {
     format!("<div class=\"pair\">{pair}</div>{latency}")
 }
 
-/// A title, a figure, the part of it that is drawn lighter, and how it is written.
+/// A title, a figure, the part of it that is drawn lighter, and the format of the figure.
 type Row = (&'static str, Figure, Option<Figure>, fn(f64) -> String);
 
 const CPU: Row = (
@@ -214,7 +215,8 @@ fn bar(
     })
 }
 
-/// The curve of HdrHistogram: latency over the share of operations that took no longer.
+/// The latency curve as HdrHistogram draws it: latency over the share of operations that took no
+/// longer.
 fn latency(results: &Results, cells: &[&Cell], open: bool) -> String {
     let curve = |cell: &&Cell| {
         let points = cell.percentiles.iter();

@@ -9,7 +9,7 @@ use crate::table::grouped;
 use crate::workload::Family;
 use std::fmt::Write as _;
 
-/// A row for each workload and figure that matters there.
+/// A row for each workload and important figure.
 #[must_use]
 pub fn render(results: &Results) -> String {
     let mut text =

@@ -1,4 +1,4 @@
-//! The report: one HTML file with everything in it, for light and for dark paper.
+//! The report: one self-contained HTML file, in light and dark colours.
 
 mod charts;
 mod glance;
@@ -143,7 +143,7 @@ fn capitalized(text: &str) -> String {
     })
 }
 
-/// One class for each server, which charts name.
+/// The colour of each server's class in charts.
 fn colours(results: &Results) -> String {
     let mut css = String::new();
     for server in &results.servers {
@@ -161,7 +161,7 @@ fn colours(results: &Results) -> String {
     css
 }
 
-/// Classes of a server in charts.
+/// The classes of a server in charts.
 fn class(server: Option<&ServerInfo>, name: &str) -> String {
     let more = match server.map(|server| server.origin) {
         Some(Origin::Hubbub) => " own",

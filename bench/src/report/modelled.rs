@@ -1,4 +1,4 @@
-//! The part of the report on more cores than the machine has.
+//! The part of the report about more cores than the machine has.
 
 use super::class;
 use super::scale::short;
@@ -115,7 +115,7 @@ fn row(model: &Model) -> String {
     text + "</tr>"
 }
 
-/// What the model was fed with.
+/// The measured inputs of the model.
 fn inputs(model: &Model) -> String {
     let measured: Vec<String> = model
         .measured

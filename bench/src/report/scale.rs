@@ -1,6 +1,6 @@
-//! From figures to places on paper: linear, logarithmic and by nines, with their ticks.
+//! Maps figures to coordinates: linearly, logarithmically and by nines, with ticks.
 
-/// Maps an interval of figures to an interval of places.
+/// Maps an interval of figures to an interval of coordinates.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     from: f64,
@@ -11,7 +11,7 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// Zero to `most`.
+    /// A scale from zero to `most`.
     #[must_use]
     pub fn linear(most: f64, start: f64, end: f64) -> Self {
         let to = if most > 0.0 { most } else { 1.0 };
@@ -24,7 +24,7 @@ impl Scale {
         }
     }
 
-    /// From the power of ten (or its double, or half) below `least` to that above `most`.
+    /// A scale from the power of ten (or its double, or half) below `least` to that above `most`.
     #[must_use]
     pub fn logarithmic(least: f64, most: f64, start: f64, end: f64) -> Self {
         let least = least.max(1e-9);
@@ -40,7 +40,7 @@ impl Scale {
         }
     }
 
-    /// Where a figure lies; what is outside lies at the edge.
+    /// The coordinate of a figure; a figure outside the interval is at its edge.
     #[must_use]
     pub fn place(&self, figure: f64) -> f64 {
         let share = if self.logarithmic {
@@ -51,13 +51,13 @@ impl Scale {
         self.start + share.clamp(0.0, 1.0) * (self.end - self.start)
     }
 
-    /// Whether a figure lies on the paper.
+    /// Whether a figure is inside the interval.
     #[must_use]
     pub fn contains(&self, figure: f64) -> bool {
         figure >= self.from * 0.999 && figure <= self.to * 1.001
     }
 
-    /// Figures for lines across the paper, about `count` of them.
+    /// About `count` figures for grid lines.
     #[must_use]
     pub fn ticks(&self, count: usize) -> Vec<f64> {
         if self.logarithmic {
@@ -84,7 +84,7 @@ impl Scale {
     }
 }
 
-/// 1, 2, 5, 10, 20, … over all magnitudes that we may meet.
+/// 1, 2, 5, 10, 20, … over all magnitudes that figures may have.
 fn steps() -> impl DoubleEndedIterator<Item = f64> {
     (-9..13).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)))
 }
@@ -93,13 +93,13 @@ fn round_step(step: f64) -> f64 {
     steps().find(|&round| round >= step * 0.999).unwrap_or(step)
 }
 
-/// By nines: 0 for none, 1 for 90 %, 2 for 99 %.
+/// The number of nines in a share: 0 for none, 1 for 90 %, 2 for 99 %.
 #[must_use]
 pub fn nines(share: f64) -> f64 {
     -(1.0 - share).max(1e-9).log10()
 }
 
-/// Short, with a unit of thousands.
+/// A figure in short form, with a unit of thousands.
 #[must_use]
 pub fn short(figure: f64) -> String {
     let (value, unit) = match figure.abs() {
@@ -116,7 +116,7 @@ pub fn short(figure: f64) -> String {
     format!("{value:.decimals$}{unit}")
 }
 
-/// Microseconds, as people say them.
+/// Microseconds in a readable unit.
 #[must_use]
 pub fn duration(microseconds: f64) -> String {
     match microseconds {

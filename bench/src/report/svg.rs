@@ -1,10 +1,10 @@
-//! Two charts as inline SVG: rows of bars with their spread, and lines.
+//! Two kinds of charts as inline SVG: rows of bars with their spread, and lines.
 
 use super::scale::{Scale, short};
 use crate::results::Spread;
 use std::fmt::Write as _;
 
-/// For text between tags and in attributes.
+/// Escapes text for use between tags and in attributes.
 #[must_use]
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
@@ -16,19 +16,19 @@ pub fn escape(text: &str) -> String {
 /// One row of bars.
 #[derive(Clone, Debug)]
 pub struct Bar {
-    /// At its left.
+    /// The text at the left of the bar.
     pub label: String,
-    /// Class of its colour.
+    /// The class of the bar's colour.
     pub class: String,
-    /// Its length.
+    /// The bar's length.
     pub value: f64,
-    /// A part of it that is drawn lighter.
+    /// The part of the length that is drawn lighter.
     pub lighter: f64,
-    /// Least and most, drawn as a whisker, and the quartiles as its thick part.
+    /// The least and the most, drawn as a whisker, and the quartiles as its thick part.
     pub spread: Option<Spread>,
-    /// At its right.
+    /// The text at the right of the bar.
     pub text: String,
-    /// Shown when it is pointed at.
+    /// The text that is shown when the pointer is over the bar.
     pub title: String,
 }
 
@@ -36,8 +36,8 @@ const WIDTH: f64 = 520.0;
 const LABEL: f64 = 128.0;
 const ROW: f64 = 22.0;
 
-/// Bars below each other, the longest as wide as there is room. A bar that is much longer than
-/// the third quarter of them is cut, so that the others can be told apart.
+/// Draws bars in rows; the longest uses the whole width. A bar that is much longer than the third
+/// quarter of all bars is cut, so that the others can be distinguished.
 #[must_use]
 pub fn bars(title: &str, bars: &[Bar]) -> String {
     let most = cut_at(bars);
@@ -117,34 +117,34 @@ fn open(width: f64, height: f64, title: &str) -> String {
     )
 }
 
-/// One line.
+/// One line of a chart.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// At its end.
+    /// The name at the line's end.
     pub label: String,
-    /// Class of its colour.
+    /// The class of the line's colour.
     pub class: String,
-    /// Its points.
+    /// The line's points.
     pub points: Vec<(f64, f64)>,
     /// Whether points are marked.
     pub marked: bool,
 }
 
-/// What an axis shows.
+/// An axis of a chart.
 #[derive(Clone, Debug)]
 pub struct Axis {
-    /// Its name.
+    /// The axis' name.
     pub name: String,
-    /// Ticks and their texts; without any, those of the scale.
+    /// Ticks and their texts; if empty, those of the scale.
     pub ticks: Vec<(f64, String)>,
-    /// Whether its scale is logarithmic.
+    /// Whether the scale is logarithmic.
     pub logarithmic: bool,
-    /// How a figure is written.
+    /// The format of a figure.
     pub write: fn(f64) -> String,
 }
 
 impl Axis {
-    /// With the scale's own ticks.
+    /// An axis with the ticks of its scale.
     #[must_use]
     pub fn new(name: &str, logarithmic: bool) -> Self {
         Self {
@@ -189,7 +189,7 @@ const RIGHT: f64 = 150.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 42.0;
 
-/// Lines over each other, each named at its end.
+/// Draws lines in one chart, each with its name at its end.
 #[must_use]
 pub fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
     let all = || lines.iter().flat_map(|line| &line.points);
@@ -270,7 +270,7 @@ fn draw_line(svg: &mut String, line: &Line, x: &Scale, y: &Scale) {
     svg.push_str("</g>");
 }
 
-/// Beside the lines' ends, moved apart where they would lie on each other.
+/// Draws the names at the ends of lines, moved apart where they would overlap.
 fn draw_labels(svg: &mut String, mut labels: Vec<(f64, &Line)>) {
     labels.sort_by(|one, other| one.0.total_cmp(&other.0));
     let places = apart(
@@ -292,7 +292,7 @@ fn draw_labels(svg: &mut String, mut labels: Vec<(f64, &Line)>) {
     }
 }
 
-/// Moves rising places apart, within the paper.
+/// Moves ascending places apart, but keeps them within the chart.
 fn apart(places: &[f64], distance: f64) -> Vec<f64> {
     let mut moved: Vec<f64> = places.to_vec();
     for at in 1..moved.len() {

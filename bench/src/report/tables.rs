@@ -71,7 +71,7 @@ const PROBER: [Column; 4] = [
     ("max", Figure::ReadLateMaxUs, duration),
 ];
 
-/// All figures of a workload.
+/// A table of all figures of a workload.
 #[must_use]
 pub fn of_workload(results: &Results, workload: &WorkloadInfo) -> String {
     let mut text = "<details><summary>Figures</summary>".to_owned();
@@ -155,7 +155,8 @@ fn row(
     text + "</tr>"
 }
 
-/// The median, the quartiles below it, and the least and the most when it is pointed at.
+/// The median with the quartiles below it; the least and the most are shown when the pointer is
+/// over it.
 fn figure_of(cell: &Cell, figure: Figure, write: fn(f64) -> String) -> String {
     let Some(spread) = cell.summary.get(&figure) else {
         return "<td>–</td>".to_owned();

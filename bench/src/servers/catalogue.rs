@@ -1,4 +1,4 @@
-//! Which servers there are.
+//! The servers of the comparison.
 
 use super::{Origin, Server, Start};
 use crate::load::wire::Framing;
@@ -7,26 +7,26 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where the programs and scripts are.
+/// The paths of programs and scripts.
 #[derive(Clone, Debug)]
 pub struct Binaries {
-    /// Hubbub.
+    /// Hubbub's program.
     pub server: PathBuf,
-    /// Another build of Hubbub, to be compared with.
+    /// Another build of Hubbub, for comparison.
     pub before: Option<PathBuf>,
-    /// The epoll version.
+    /// The program of the epoll version.
     pub epoll: PathBuf,
-    /// The epoll version in C.
+    /// The program of the epoll version in C.
     pub epoll_c: PathBuf,
     /// The server whose connections are in many rooms.
     pub many_rooms: PathBuf,
-    /// This program, which has the floor in it.
+    /// This program, which contains the floor.
     pub bench: PathBuf,
     /// The directory `bench/peers`.
     pub peers: PathBuf,
-    /// For the results, unless another is named.
+    /// The target directory, which holds the results unless another directory is given.
     pub target: PathBuf,
-    /// The workspace.
+    /// The root of the workspace.
     root: PathBuf,
 }
 
@@ -44,7 +44,7 @@ pub struct Named {
 }
 
 impl Binaries {
-    /// Asks cargo where they are, unless they are named.
+    /// Asks cargo for the paths that are not given.
     pub fn find(named: Named) -> Result<Self> {
         let Named {
             server,
@@ -67,7 +67,7 @@ impl Binaries {
         })
     }
 
-    /// Builds those of ours that these servers need, where cargo puts them.
+    /// Builds our own programs that these servers need, in cargo's target directory.
     pub fn build(&self, servers: &[Server]) -> Result<()> {
         let release = self.target.join("release");
         let programs = [
@@ -83,8 +83,8 @@ impl Binaries {
         Ok(())
     }
 
-    /// Builds the epoll version in C if these servers need it. Without a compiler what an earlier
-    /// compiler left is removed, so that it is skipped rather than measured as it was.
+    /// Builds the epoll version in C, if these servers need it. Without a compiler, an earlier
+    /// build is removed, so that the version is skipped rather than measured out of date.
     pub fn compile(&self, servers: &[Server]) -> Result<()> {
         if is_needed(servers, &self.epoll_c) && !compile_c(&self.root, &self.epoll_c)? {
             eprintln!("there is no C compiler (cc), without which epoll-c cannot be built");
@@ -100,16 +100,16 @@ fn is_needed(servers: &[Server], wanted: &Path) -> bool {
         .any(|server| matches!(&server.start, Start::Program { program, .. } if program == wanted))
 }
 
-/// Hubbub's program in a directory of builds, by the name that it has or the one that it once had; what
-/// is no directory is the program itself.
+/// Hubbub's program in a directory of builds, under its present name or its former one. A path that
+/// is not a directory is the program itself.
 fn program_of_build(path: &Path) -> PathBuf {
     let names = ["hubbub", "server"].map(|name| path.join(name));
     let found = names.into_iter().find(|program| program.is_file());
     found.unwrap_or_else(|| path.to_owned())
 }
 
-/// The epoll version in C: a second's work, so it is done whenever it takes part. Returns whether there
-/// is a compiler.
+/// Builds the epoll version in C. It takes a second, so it is done in each run. Returns whether
+/// there is a compiler.
 pub fn compile_c(root: &Path, program: &Path) -> Result<bool> {
     let sources = root.join("bench/epoll-c");
     if let Some(directory) = program.parent() {
@@ -170,7 +170,7 @@ fn cargo_build(root: &Path, package: &str) -> Result<()> {
     Ok(())
 }
 
-/// All servers; those that are not there are named when they are started.
+/// All servers. One that is not installed is reported when it is started.
 #[must_use]
 pub fn catalogue(binaries: &Binaries) -> Vec<Server> {
     let mut all = ours(binaries);

@@ -1,4 +1,4 @@
-//! A server as a child process: started on its processors, waited for, stopped.
+//! A server as a child process: it is started on its processors, awaited and stopped.
 
 use super::{Server, Start};
 use crate::load::dial::{Target, dial_all};
@@ -18,15 +18,15 @@ use std::time::{Duration, Instant};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(15);
 const NOT_INSTALLED: i32 = 3;
-/// Below the ports that the kernel gives to clients.
+/// A range below the ports that the kernel assigns to clients.
 const PORTS: std::ops::Range<u16> = 18_000..28_000;
 
 /// Why a server did not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// It is not on this machine; the text says what to do.
+    /// The server is not installed; the text says how to install it.
     NotInstalled(String),
-    /// It is, and failed.
+    /// The server is installed, but failed to start.
     Failed(anyhow::Error),
 }
 
@@ -36,14 +36,14 @@ impl From<anyhow::Error> for StartError {
     }
 }
 
-/// What a workload asks of a server when it is started.
+/// The conditions of a workload under which a server is started.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// How many.
+    /// The number of threads.
     pub threads: usize,
     /// TLS and compression.
     pub transport: Transport,
-    /// For TLS.
+    /// The certificates for TLS.
     pub certificates: &'a Certificates,
 }
 
@@ -57,7 +57,7 @@ impl Terms<'_> {
         })
     }
 
-    /// Hubbub's flags for them.
+    /// The flags of Hubbub for these conditions.
     fn flags(&self) -> Vec<String> {
         let mut flags = Vec::new();
         if self.transport.is_encrypted() {
@@ -71,14 +71,14 @@ impl Terms<'_> {
         if let Some(takeover) = self.takeover() {
             let words = ["--compression", "on", "--compression-takeover", takeover];
             flags.extend(words.map(str::to_owned));
-            // What it takes is measured, however many there are.
+            // Contexts are what this measures, so their memory is not bounded.
             let unbounded = ["--compression-contexts-bytes-max", "64TiB"];
             flags.extend(unbounded.map(str::to_owned));
         }
         flags
     }
 
-    /// The environment in which `bench/peers/run` hands them on.
+    /// The environment variables that pass these conditions to `bench/peers/run`.
     fn environment(&self) -> Vec<(&'static str, PathBuf)> {
         let mut variables = Vec::new();
         if self.transport.is_encrypted() {
@@ -100,22 +100,22 @@ impl Terms<'_> {
     }
 }
 
-/// A server that listens. It is killed when this is dropped.
+/// A running server, which is killed when this is dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    /// How it is reached.
+    /// How the load connects to the server.
     pub target: Target,
 }
 
 impl Running {
-    /// For its processor time and memory.
+    /// The process, for its processor time and memory.
     #[must_use]
     pub fn process(&self) -> Process {
         Process::new(self.child.id())
     }
 
-    /// Says how it ended, if it has.
+    /// How the server has ended, if it has.
     pub fn ended(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok()??;
         Some(format!("the server ended by itself: {status}"))
@@ -131,8 +131,8 @@ impl Drop for Running {
     }
 }
 
-/// Starts a server on these terms and waits until it accepts connections. What it says goes to a
-/// file of `logs`.
+/// Starts a server under these conditions and waits until it accepts connections. Its output goes
+/// to a file in `logs`.
 pub fn start(
     server: &Server,
     terms: Terms<'_>,
@@ -201,7 +201,7 @@ fn command_line(server: &Server, port: u16, terms: Terms<'_>) -> Result<Vec<Stri
     }
 }
 
-/// Through ourselves, because processors are chosen between fork and exec.
+/// Starts it through this program, because processors are chosen between fork and exec.
 fn spawn(command: &[String], terms: Terms<'_>, processors: &[usize], log: &Path) -> Result<Child> {
     if let Some(directory) = log.parent() {
         fs::create_dir_all(directory)
@@ -244,7 +244,7 @@ fn free_port() -> Result<u16> {
     ))
 }
 
-/// One line on which version a server is.
+/// The version of a server, in one line.
 #[must_use]
 pub fn version(server: &Server) -> String {
     let output = match &server.start {

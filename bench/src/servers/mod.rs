@@ -1,4 +1,4 @@
-//! The servers that are compared: what they can do, and how each is started and stopped.
+//! The servers that are compared: their features, and how each is started and stopped.
 
 mod catalogue;
 mod child;
@@ -11,31 +11,31 @@ pub use child::{StartError, Terms, start, version};
 use crate::load::wire::Framing;
 use std::path::PathBuf;
 
-/// Who made a server, which says how the report shows it.
+/// The origin of a server, which decides how the report shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// Hubbub.
     Hubbub,
-    /// The epoll version of the bench.
+    /// The epoll version that belongs to the bench.
     Baseline,
-    /// What a user would take instead.
+    /// A server that a user might choose instead of Hubbub.
     Peer,
-    /// What the machine needs at least.
+    /// The least that the machine needs.
     Floor,
 }
 
 /// How a server is started.
 #[derive(Clone, Debug)]
 pub enum Start {
-    /// A program of ours, with `{port}` and `{threads}` filled in.
+    /// One of our programs, with `{port}` and `{threads}` filled in.
     Program {
-        /// Its file.
+        /// The path of the program.
         program: PathBuf,
-        /// Its arguments.
+        /// The arguments of the program.
         arguments: Vec<String>,
     },
-    /// Through `bench/peers/run`.
+    /// A peer, started through `bench/peers/run`.
     Peer {
         /// The directory of the scripts.
         scripts: PathBuf,
@@ -45,19 +45,19 @@ pub enum Start {
 /// A server of the comparison.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// For `--servers`.
+    /// The name, for `--servers`.
     pub name: String,
-    /// One line for people.
+    /// A description in one line.
     pub about: String,
-    /// Who made it.
+    /// The origin of the server.
     pub origin: Origin,
     /// How it is started.
     pub start: Start,
-    /// How its messages lie on the connection.
+    /// The framing of its messages.
     pub framing: Framing,
-    /// Whether it has `/echo`.
+    /// Whether it serves `/echo`.
     pub echo: bool,
-    /// How many rooms it can hold.
+    /// Most rooms that it can hold.
     pub rooms_max: usize,
     /// Whether it takes text commands to join, leave and publish in rooms, and has no paths.
     pub takes_commands: bool,
@@ -65,6 +65,6 @@ pub struct Server {
     pub shares_rooms: bool,
     /// Whether it speaks TLS.
     pub tls: bool,
-    /// Whether it has permessage-deflate.
+    /// Whether it supports permessage-deflate.
     pub compression: bool,
 }

@@ -1,4 +1,4 @@
-//! Which workloads there are.
+//! The workloads of the comparison.
 
 use super::{Family, Work, Workload};
 use crate::load::memberships::Spread;
@@ -8,7 +8,7 @@ use crate::load::rooms::Shape;
 use crate::load::transport::Transport;
 use crate::table::grouped;
 
-/// All workloads, as far as so many open files permit.
+/// All workloads, as far as the limit on open files permits.
 #[must_use]
 pub fn catalogue(open_files_max: u64) -> Vec<Workload> {
     let mut all = Vec::new();
@@ -246,7 +246,7 @@ fn mixed(all: &mut Vec<Workload>, open_files_max: u64) {
         echoes: 100,
         echo_rate: 20.0,
     };
-    // The server has all of them open.
+    // The server has as many files open as there are connections.
     let most = usize::try_from(open_files_max)
         .unwrap_or(usize::MAX)
         .saturating_sub(500 + mix.probes());
