@@ -1,4 +1,4 @@
-/* Requests with their accept key, frames, and UTF-8, as RFC 6455 and RFC 3629 have them. */
+/* Requests with their accept key, frames, and UTF-8 (RFC 6455 and RFC 3629). */
 #define _GNU_SOURCE
 #include "protocol.h"
 
@@ -66,7 +66,7 @@ static void key_digest(const char *key, unsigned char digest[DIGEST_BYTES])
 
 static const char BASE64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/* Of 20 bytes, whose last group lacks one byte. */
+/* Encodes 20 bytes; the last group of three lacks one byte. */
 static void accept_key(const char *key, char accept[ACCEPT_BYTES + 1])
 {
 	unsigned char digest[DIGEST_BYTES + 1] = {0};
@@ -81,7 +81,8 @@ static void accept_key(const char *key, char accept[ACCEPT_BYTES + 1])
 	accept[ACCEPT_BYTES] = 0;
 }
 
-/* Base64 of 16 bytes: 22 letters, of which the last carries two bits, and two signs of padding. */
+/* Whether this is base64 of 16 bytes: 22 letters, of which the last carries two bits, and two
+ * padding characters. */
 static bool is_key(const char *value, size_t bytes)
 {
 	if (bytes != KEY_BYTES || memcmp(value + 22, "==", 2) != 0)
@@ -94,7 +95,7 @@ static bool is_key(const char *value, size_t bytes)
 
 /* ---- requests ---- */
 
-/* A run of bytes within the head. */
+/* A range of bytes in the head. */
 struct text {
 	const char *at;
 	size_t bytes;
@@ -114,7 +115,7 @@ static struct text trimmed(struct text text)
 	return text;
 }
 
-/* Cuts `rest` at the first `sign`: what lies before it is returned. */
+/* Cuts `rest` at the first `sign`, and returns the part before it. */
 static struct text cut(struct text *rest, char sign)
 {
 	const char *found = memchr(rest->at, sign, rest->bytes);
@@ -254,7 +255,7 @@ static void unmask(unsigned char *payload, size_t count, const unsigned char key
 		payload[at] ^= key[at % 4];
 }
 
-/* How many bytes of length follow the first two bytes. */
+/* The number of length bytes behind the first two bytes of a frame. */
 static size_t length_bytes(unsigned char second)
 {
 	switch (second & 127) {
@@ -286,7 +287,7 @@ int read_frame(unsigned char *bytes, size_t count, struct frame *frame)
 	if (count < 2 + extended)
 		return FRAME_INCOMPLETE;
 	uint64_t payload_bytes = extended ? big_endian(bytes + 2, extended) : bytes[1] & 127u;
-	/* The shortest form is an obligation, and the first bit of eight bytes is zero. */
+	/* RFC 6455 requires the shortest form, and a zero as the first bit of the eight-byte form. */
 	if ((extended == 2 && payload_bytes < 126) || (extended == 8 && payload_bytes < 65536) ||
 	    payload_bytes >> 63)
 		return PROTOCOL_ERROR;
@@ -321,11 +322,11 @@ size_t own_frame_bytes(const unsigned char *frames)
 
 /* ---- text (RFC 3629) ---- */
 
-/* The length of the letter at `text`, or 0 if it is none. */
+/* The length of the character at `text` in bytes, or 0 if it is malformed. */
 static size_t letter_bytes(const unsigned char *text, size_t count)
 {
 	unsigned char first = text[0];
-	/* The second byte's range excludes what is too long, surrogates, and what lies beyond U+10FFFF. */
+	/* The range of the second byte excludes overlong forms, surrogates, and code points above U+10FFFF. */
 	unsigned char least = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
 	unsigned char most = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
 	size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;

@@ -1,4 +1,4 @@
-/* What RFC 6455 says about bytes: requests, frames and text. Nothing here knows of sockets. */
+/* The bytes of RFC 6455: requests, frames and text. There are no sockets here. */
 #ifndef PROTOCOL_H
 #define PROTOCOL_H
 
@@ -9,7 +9,7 @@ enum {
 	REQUEST_BYTES_MAX = 8 * 1024,
 	MESSAGE_BYTES_MAX = 1024 * 1024,
 	CONTROL_BYTES_MAX = 125,
-	FRAME_HEADER_BYTES_MAX = 10, /* from the server: no mask */
+	FRAME_HEADER_BYTES_MAX = 10, /* the server's frames have no masking key */
 };
 
 enum opcode {
@@ -30,41 +30,41 @@ enum close_code {
 
 enum route { ROUTE_REFUSED, ROUTE_ECHO, ROUTE_ROOM };
 
-/* A request whose head has come whole, and what it is answered with. */
+/* A request with a complete head, and the data of its answer. */
 struct request {
-	size_t bytes; /* of the head */
+	size_t bytes; /* length of the head */
 	enum route route;
 	const char *room; /* the name, within the head; not terminated */
 	size_t room_bytes;
 	char answer[256];
 };
 
-/* Reads a request. Returns false while its head has not ended. */
+/* Parses a request. Returns false while its head is incomplete. */
 bool read_request(const unsigned char *bytes, size_t count, struct request *request);
 
 struct frame {
 	size_t bytes; /* header and payload together */
 	bool is_last;
 	enum opcode opcode;
-	unsigned char *payload; /* already without its mask */
+	unsigned char *payload; /* already unmasked */
 	size_t payload_bytes;
 };
 
 enum { FRAME_INCOMPLETE = 0, FRAME_WHOLE = 1 };
 
-/* Reads a client's frame and takes the mask off in place. Returns FRAME_INCOMPLETE, FRAME_WHOLE, or
+/* Parses a client's frame and unmasks it in place. Returns FRAME_INCOMPLETE, FRAME_WHOLE, or
  * the close code for the rule that the frame breaks. */
 int read_frame(unsigned char *bytes, size_t count, struct frame *frame);
 
-/* Writes the header of a whole message, or of a control frame; returns its length. */
+/* Writes the header of a frame that is a whole message or a control frame; returns its length. */
 size_t write_header(unsigned char *header, enum opcode opcode, size_t payload_bytes);
 
-/* The length of the first of the server's own frames. */
+/* The length of the server's own frame at the beginning of the bytes. */
 size_t own_frame_bytes(const unsigned char *frames);
 
 bool is_utf8(const unsigned char *text, size_t count);
 
-/* Whether a peer may send this as the payload of its close frame: nothing, or a code that is
+/* Whether the payload of a peer's close frame is valid: empty, or a code that is
  * permitted on the wire and a reason in UTF-8 (RFC 6455 section 7.4). */
 bool is_close_payload(const unsigned char *payload, size_t count);
 

@@ -1,5 +1,5 @@
 /*
- * The baseline of the bench in C: WebSocket echo and rooms as one epoll reactor on one thread.
+ * The bench's baseline in C: WebSocket echo and rooms as one epoll reactor on one thread.
  *
  *   epoll_wait ──▶ listener          ──▶ accept ──▶ a connection of its own, found by its descriptor
  *   (level-        socket, reads     ──▶ recv   ──▶ frames ──┬─ echo ──▶ send
@@ -9,14 +9,14 @@
  *
  *   connection:    HANDSHAKE ──▶ ECHO or ROOM ──▶ ENDING ──▶ (LINGERING) ──▶ gone
  *
- * A socket is watched either for reading or, while it has not taken all that it was sent, for writing:
- * who does not take answers is not asked for questions, which bounds what is queued for it alone. A
+ * A socket is watched either for reading or, while it has not accepted all bytes, for writing:
+ * a peer that does not read answers is not read from, which bounds the bytes queued for it. A
  * message to a room is encoded once, into the log of the room; members are cursors into that log. A
  * member that lags more than LAG_BYTES_MAX is closed, which bounds the log to that and what one turn
  * brings (EVENTS_MAX receives).
  *
- * Heartbeats: every connection is pinged every so many seconds, and closed if no pong has come until
- * the next ping is due. Whoever has not ended its handshake or its closing by then is closed as well.
+ * Heartbeats: every connection is pinged at a fixed interval, and closed if no pong has arrived when
+ * the next ping is due. A connection that is still in its handshake or closing is closed then as well.
  */
 #define _GNU_SOURCE
 #include "protocol.h"
@@ -38,25 +38,25 @@
 
 enum {
 	EVENTS_MAX = 1024,
-	ACCEPTS_MAX = 256, /* of one turn, so that those that are open wait little for new ones */
+	ACCEPTS_MAX = 256, /* in one turn, so that open connections need not wait long */
 	BACKLOG = 4096,
 	RECEIVE_BYTES = 256 * 1024,
 	LAG_BYTES_MAX = 4 * 1024 * 1024,
-	KEPT_BYTES_MAX = 256 * 1024, /* what an emptied log may keep of its memory */
-	ACCEPT_PAUSE_MS = 50,        /* how long nobody is accepted after descriptors ran out */
+	KEPT_BYTES_MAX = 256 * 1024, /* most memory that an emptied log keeps */
+	ACCEPT_PAUSE_MS = 50,        /* the pause in accepting after descriptors ran out */
 	BUCKETS = 4096,
 };
 
-/* ---- buffers: no memory while they are empty ---- */
+/* ---- buffers, which hold no memory while they are empty ---- */
 
 struct buffer {
-	size_t start; /* of what has not been sent */
-	size_t count; /* up to which bytes are filled */
+	size_t start; /* index of the first unsent byte */
+	size_t count; /* index behind the last byte */
 	size_t capacity;
 	unsigned char bytes[];
 };
 
-/* Without memory nothing can go on. */
+/* The server cannot continue without memory, so it ends. */
 static void *enlarged(void *old, size_t bytes)
 {
 	void *larger = realloc(old, bytes);
@@ -105,17 +105,17 @@ enum stage { HANDSHAKE, ECHO, ROOM, ENDING, LINGERING };
 struct connection {
 	int fd;
 	enum stage stage;
-	bool waits;       /* watched for writing, as it did not take all that it was sent */
-	bool lingers;     /* ENDING: the peer may be sending still; closing now would reset, and it would never see why */
-	bool is_owed;     /* among those to be sent their own bytes when the turn ends */
+	bool waits;       /* watched for writing, because the socket did not accept all bytes */
+	bool lingers;     /* ENDING: the peer may still be sending: closing now would reset, and hide the reason */
+	bool is_owed;     /* listed for a send of its own bytes at the end of the turn */
 	bool awaits_pong;
-	uint8_t fragments_of; /* opcode of the message whose fragments come, or 0 */
-	uint32_t seat;    /* its place among the members of its room */
-	struct buffer *held;    /* the beginning of a request or frame that has not come whole */
-	struct buffer *message; /* the fragments that have come */
-	struct buffer *own;     /* bytes for it alone, to be sent before what it lacks of its room */
+	uint8_t fragments_of; /* opcode of the fragmented message, or 0 */
+	uint32_t seat;    /* index among the members of its room */
+	struct buffer *held;    /* the beginning of an incomplete request or frame */
+	struct buffer *message; /* the fragments that have arrived */
+	struct buffer *own;     /* bytes for it alone, sent before those that it lacks of its room */
 	struct room *room;
-	uint64_t cursor;  /* up to which position of its room it has had everything; between two frames */
+	uint64_t cursor;  /* the position of its room up to which it has received all; between two frames */
 	int64_t beat_ms;  /* when its heartbeat is due */
 	struct connection *earlier, *later; /* its neighbours in the order of heartbeats */
 };
@@ -125,25 +125,25 @@ struct room {
 	struct connection **members;
 	size_t count, capacity;
 	struct buffer *log; /* frames, end to end */
-	uint64_t tail;      /* the position of the log's first byte; positions never go back */
+	uint64_t tail;      /* the position of the log's first byte; positions never decrease */
 	bool is_dirty;
 	size_t name_bytes;
 	char name[];
 };
 
 static int epoll_fd, listener;
-static struct connection **connections; /* by descriptor, which the kernel chooses as low as it can */
+static struct connection **connections; /* by descriptor; the kernel assigns the lowest free number */
 static size_t connections_capacity;
 static struct room *buckets[BUCKETS];
-static struct room *dirty; /* rooms to look through when the turn ends */
+static struct room *dirty; /* rooms with messages to deliver at the end of the turn */
 static int *owed;
 static size_t owed_count, owed_capacity;
 static struct connection *first_beat, *last_beat;
-static int64_t heartbeat_ms; /* 0: none */
+static int64_t heartbeat_ms; /* 0 means no heartbeats */
 static int64_t now_ms;       /* read once a turn */
-static int64_t paused_until_ms; /* 0: connections are accepted */
+static int64_t paused_until_ms; /* 0 while connections are accepted */
 static unsigned char received[RECEIVE_BYTES];
-static struct buffer *reply; /* to the connection at hand */
+static struct buffer *reply; /* to the current connection */
 static volatile sig_atomic_t is_stopped;
 
 static struct connection *connection_of(int fd)
@@ -154,7 +154,7 @@ static struct connection *connection_of(int fd)
 static void watch(int operation, int fd, uint32_t what)
 {
 	struct epoll_event event = {.events = what, .data.fd = fd};
-	/* Out of kernel memory: the socket stays as it is, and its heartbeat ends it. */
+	/* The kernel has no memory: the socket stays as it is, and its heartbeat closes it. */
 	(void)epoll_ctl(epoll_fd, operation, fd, &event);
 }
 
@@ -205,7 +205,7 @@ static void join(struct connection *c, struct room *room)
 	room->members[room->count++] = c;
 }
 
-/* The last member takes the seat. An empty room is freed when the turn ends, as it may be in use. */
+/* The last member takes the seat. An empty room is freed at the end of the turn, because it may be in use. */
 static void leave(struct connection *c)
 {
 	struct room *room = c->room;
@@ -228,8 +228,8 @@ static void free_room(struct room *room)
 	free(room);
 }
 
-/* Forgets what lies before `oldest`, the lowest cursor. Bytes are moved only when at least as many are
- * forgotten, so that the work is in proportion to what was said. */
+/* Drops the bytes before `oldest`, the lowest cursor. Bytes are moved only when at least as many are
+ * dropped, so that the work is linear in the bytes published. */
 static void trim(struct room *room, uint64_t oldest)
 {
 	if (!room->log)
@@ -261,7 +261,7 @@ static void beat_never(struct connection *c)
 	*(c->later ? &c->later->earlier : &last_beat) = c->earlier;
 }
 
-/* Closing the descriptor takes it out of the epoll, too. */
+/* Closing the descriptor also removes it from the epoll set. */
 static void close_connection(struct connection *c)
 {
 	if (c->room)
@@ -277,8 +277,8 @@ static void close_connection(struct connection *c)
 
 /* ---- sending ---- */
 
-/* Sends its own bytes and then `run` in one call; says how much of `run` has left. Returns false if
- * the peer is gone. */
+/* Sends its own bytes and then `run` in one call; stores how much of `run` has left. Returns false if
+ * the peer has gone. */
 static bool send_some(struct connection *c, unsigned char *run, size_t count, size_t *sent)
 {
 	size_t own = c->own ? c->own->count - c->own->start : 0;
@@ -301,7 +301,7 @@ static bool send_some(struct connection *c, unsigned char *run, size_t count, si
 	return true;
 }
 
-/* After a send: waits for the rest to be taken, or ends what was to end, or reads on. */
+/* After a send: waits until the rest is accepted, or ends a connection that was to end, or reads on. */
 static void settle(struct connection *c, bool all)
 {
 	if (c->waits == all) {
@@ -327,8 +327,8 @@ static void send_own(struct connection *c)
 		close_connection(c);
 }
 
-/* Sends what a member lacks of its room. The rest of a half-sent frame becomes its own, so that
- * cursors stand between frames and what is for this socket alone can follow at any time. Returns
+/* Sends the bytes that a member lacks of its room. The rest of a partly sent frame becomes its own, so that
+ * cursors stand between frames, and bytes for this socket alone can follow at any time. Returns
  * false if the connection was closed. */
 static bool deliver(struct connection *c)
 {
@@ -350,8 +350,8 @@ static bool deliver(struct connection *c)
 	return true;
 }
 
-/* From the last member to the first: when one is closed the last takes its seat, and that one has had
- * its turn. */
+/* Goes from the last member to the first: when one is closed the last takes its seat, and that one was
+ * already served. */
 static void fan_out(struct room *room)
 {
 	uint64_t head = head_of(room), oldest = head;
@@ -367,7 +367,7 @@ static void fan_out(struct room *room)
 	trim(room, oldest);
 }
 
-/* Sends the reply; that to a member of a room when the turn ends, with what the turn brings there. */
+/* Sends the reply. A member of a room gets it at the end of the turn, together with the room's messages. */
 static void send_reply(struct connection *c)
 {
 	size_t count = reply ? reply->count : 0, sent;
@@ -407,7 +407,7 @@ static void end_turn(void)
 				fan_out(room);
 		}
 		while (owed_count > 0) {
-			/* Perhaps it has gone meanwhile, and another has its number. */
+			/* It may have gone, and another connection may have its number. */
 			struct connection *c = connection_of(owed[--owed_count]);
 			if (!c || !c->is_owed)
 				continue;
@@ -420,7 +420,7 @@ static void end_turn(void)
 
 /* ---- receiving ---- */
 
-/* Says the last that is to be said. What was published before is still delivered. */
+/* Sends the last bytes and ends the connection. Messages published before are still delivered. */
 static void end(struct connection *c, const unsigned char *payload, size_t count, bool lingers)
 {
 	if (c->stage == ROOM) {
@@ -460,7 +460,7 @@ static void on_control(struct connection *c, const struct frame *frame)
 		c->awaits_pong = false;
 	else if (!is_close_payload(frame->payload, frame->payload_bytes))
 		fail(c, PROTOCOL_ERROR);
-	else /* After its close frame a peer sends nothing (RFC 6455 section 5.5.1). */
+	else /* A peer sends nothing after its close frame (RFC 6455 section 5.5.1). */
 		end(c, frame->payload, frame->payload_bytes < 2 ? 0 : 2, false);
 }
 
@@ -514,7 +514,7 @@ static size_t on_request(struct connection *c, const unsigned char *bytes, size_
 	return request.bytes;
 }
 
-/* Obeys all that has come whole; returns how many bytes that was. */
+/* Handles all complete requests and frames; returns their length in bytes. */
 static size_t obey(struct connection *c, unsigned char *bytes, size_t count)
 {
 	size_t used = c->stage == HANDSHAKE ? on_request(c, bytes, count) : 0;
@@ -533,7 +533,7 @@ static size_t obey(struct connection *c, unsigned char *bytes, size_t count)
 	return used;
 }
 
-/* One receive, whatever it brings: what remains makes the socket ready again. */
+/* Performs one receive. If more bytes remain, the socket is reported again. */
 static void on_readable(struct connection *c)
 {
 	ssize_t got = recv(c->fd, received, sizeof received, 0);
@@ -544,7 +544,7 @@ static void on_readable(struct connection *c)
 		return;
 	}
 	if (c->stage >= ENDING)
-		return; /* thrown away */
+		return; /* the bytes are dropped */
 	unsigned char *bytes = received;
 	size_t count = (size_t)got;
 	if (c->held) {
@@ -570,7 +570,7 @@ static void on_writable(struct connection *c)
 	if (!room)
 		send_own(c);
 	else if (deliver(c) && !c->waits)
-		mark(room); /* it was perhaps the last who needed the log */
+		mark(room); /* it may have been the last member that needed the log */
 }
 
 /* ---- accepting, heartbeats, the loop ---- */
@@ -599,11 +599,11 @@ static void on_acceptable(void)
 		} else if (errno == EAGAIN) {
 			return;
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-			/* The backlog would make the listener ready again and again, for nothing. */
+			/* The listener is level-triggered and would be reported in each turn, in vain. */
 			paused_until_ms = now_ms + ACCEPT_PAUSE_MS;
 			watch(EPOLL_CTL_DEL, listener, 0);
 			return;
-		} /* else the peer gave up while it waited (accept(2)) */
+		} /* else the peer gave up before it was accepted (accept(2)) */
 	}
 }
 
@@ -630,7 +630,7 @@ static void read_clock(void)
 	now_ms = (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
 }
 
-/* How long nothing is due by the clock. */
+/* The time until the next deadline. */
 static int patience_ms(void)
 {
 	int64_t due = heartbeat_ms && first_beat ? first_beat->beat_ms : INT64_MAX;
@@ -710,7 +710,7 @@ static struct sockaddr_in listen_on(struct sockaddr_in address)
 	listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (listener < 0)
 		give_up("cannot open a socket");
-	/* A port whose last connections are in TIME_WAIT is free; accepted sockets inherit TCP_NODELAY. */
+	/* A port whose last connections are in TIME_WAIT may be used; accepted sockets inherit TCP_NODELAY. */
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	if (bind(listener, (struct sockaddr *)&address, bytes) < 0 || listen(listener, BACKLOG) < 0)

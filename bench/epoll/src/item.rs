@@ -1,4 +1,4 @@
-//! One socket: its protocol, where it is in its life, and what it has not taken yet.
+//! One socket: its protocol, its stage, and the bytes that it has not accepted yet.
 
 use std::io::IoSlice;
 
@@ -11,41 +11,42 @@ use rustix::{
 
 use crate::room::{Room, Seat};
 
-/// A connection. Without heap of its own while it is idle.
+/// A connection. It holds no heap of its own while it is idle.
 pub struct Item {
     pub socket: OwnedFd,
-    /// Between its messages it holds no bytes: the thread's receive buffer is all they need.
+    /// It holds no bytes between messages, for which the thread's receive buffer is enough.
     pub connection: Connection,
     pub stage: Stage,
-    /// Watched for writing, not for reading, as it did not take all that it was sent.
+    /// Whether it is watched for writing instead of reading, because the socket did not accept all
+    /// bytes.
     pub is_waiting: bool,
-    /// Bytes for it alone, to be sent before what it lacks of its room; the first `sent` of them
-    /// have left.
+    /// Bytes for this socket alone, which are sent before the bytes that it lacks of its room. The
+    /// first `sent` of them have left.
     own: Vec<u8>,
     sent: usize,
 }
 
-/// Where a connection is in its life.
+/// The stage of a connection.
 #[derive(Clone, Copy)]
 pub enum Stage {
-    /// The request has not ended.
+    /// The request is incomplete.
     Handshake,
-    /// Its messages go back to it.
+    /// Its messages are returned to it.
     Echo,
     /// Its messages go to a room.
     Room(Seat),
-    /// The last bytes are on their way.
+    /// The last bytes are being sent.
     Ending {
-        /// Whether the peer may be sending still. Closing a socket with unread bytes resets the
-        /// connection, and the peer would never see why.
+        /// Whether the peer may still be sending. Closing a socket with unread bytes resets the
+        /// connection, and the peer would not receive the reason.
         linger: bool,
     },
-    /// Nothing more is sent; what comes is thrown away until the peer closes too.
+    /// Nothing more is sent, and received bytes are dropped, until the peer closes too.
     Lingering,
 }
 
 impl Item {
-    /// An accepted socket of which nothing was read yet.
+    /// A connection on a socket that was just accepted.
     pub fn new(socket: OwnedFd) -> Self {
         Self {
             socket,
@@ -57,19 +58,19 @@ impl Item {
         }
     }
 
-    /// Whether bytes for it alone wait.
+    /// Whether bytes for this socket alone are waiting.
     pub fn holds_own(&self) -> bool {
         !self.own.is_empty()
     }
 
-    /// Lets `bytes` wait until the next send.
+    /// Keeps `bytes` until the next send.
     pub fn keep(&mut self, bytes: &[u8]) {
         self.own.extend_from_slice(bytes);
     }
 
-    /// Sends its own bytes and then `run`, in one call, and returns how much of `run` has left.
+    /// Sends its own bytes and then `run`, in one call; returns how much of `run` has left.
     pub fn send(&mut self, run: &[u8]) -> Result<usize> {
-        // A peer that is gone is an error, not a signal.
+        // Writing to a peer that has gone yields an error, not a signal.
         let flags = SendFlags::NOSIGNAL;
         let own = &self.own[self.sent..];
         let sent = match (own, run) {
@@ -91,15 +92,16 @@ impl Item {
         Ok(sent - sent_own)
     }
 
-    /// Sends its own bytes and what it lacks of `room`, in one call. Returns whether all left.
+    /// Sends its own bytes and those that it lacks of `room`, in one call; returns whether all have
+    /// left.
     pub fn deliver(&mut self, room: &Room) -> Result<bool> {
         let Stage::Room(seat) = self.stage else {
             return Ok(true);
         };
         let run = room.since(seat.cursor);
         let sent = self.send(run)?;
-        // The rest of a half-sent frame becomes its own: so cursors always stand between frames,
-        // and what else is for this socket alone can follow at any time.
+        // The rest of a partly sent frame becomes the socket's own bytes. So cursors always stand
+        // between frames, and other bytes for this socket alone can follow at any time.
         let taken = Room::frame_end(run, sent);
         self.keep(&run[sent..taken]);
         self.stage = Stage::Room(Seat {
@@ -109,10 +111,10 @@ impl Item {
         Ok(taken == run.len() && !self.holds_own())
     }
 
-    /// Tells the peer that nothing more will come.
+    /// Closes the sending direction.
     pub fn linger(&mut self) {
         self.stage = Stage::Lingering;
-        // Fails if the peer is gone, which the next receive reports.
+        // It fails if the peer has gone, which the next receive reports.
         let _ = net::shutdown(&self.socket, Shutdown::Write);
     }
 

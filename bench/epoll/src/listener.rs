@@ -8,11 +8,12 @@ use rustix::{
     net::{self, AddressFamily, SocketFlags, SocketType, sockopt},
 };
 
-/// Connections that may wait to be accepted. The kernel cuts it to `net.core.somaxconn`.
+/// Most connections that wait to be accepted. The kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Makes sure that nobody else listens there: with SO_REUSEPORT a second server would take half
-/// of the connections unnoticed. Returns the address with the port that was found for port 0.
+/// Checks that no other program listens on the address: with SO_REUSEPORT a second server would
+/// take half of the connections unnoticed. Returns the address, in which the kernel has replaced
+/// port 0.
 pub fn probe(address: SocketAddr) -> Result<SocketAddr> {
     let socket = stream_socket(address)?;
     net::bind(&socket, &address)?;
@@ -20,11 +21,11 @@ pub fn probe(address: SocketAddr) -> Result<SocketAddr> {
     SocketAddr::try_from(bound).map_err(|_| Errno::AFNOSUPPORT)
 }
 
-/// Listens on an address on which other threads listen too.
+/// Listens on an address that other threads share.
 pub fn listen(address: SocketAddr) -> Result<OwnedFd> {
     let socket = stream_socket(address)?;
     sockopt::set_socket_reuseport(&socket, true)?;
-    // Accepted sockets inherit it, which saves a system call for each.
+    // Accepted sockets inherit the option, which saves a system call for each.
     sockopt::set_tcp_nodelay(&socket, true)?;
     net::bind(&socket, &address)?;
     net::listen(&socket, BACKLOG)?;
@@ -38,7 +39,7 @@ fn stream_socket(address: SocketAddr) -> Result<OwnedFd> {
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
-    // A port whose last connections are in TIME_WAIT is free.
+    // A port whose last connections are in TIME_WAIT may be used.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     Ok(socket)
 }

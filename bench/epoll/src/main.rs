@@ -17,16 +17,16 @@
 //!   item:  Handshake ──▶ Echo or Room ──▶ Ending ──▶ (Lingering) ──▶ gone
 //! ```
 //!
-//! A socket is watched either for reading or, while it has not taken all that it was sent, for
-//! writing, never for both: who does not take answers is not asked for questions, and that alone
-//! bounds what is queued for it. A room's messages are encoded once into the log of the room;
-//! members are cursors into it, so one run of bytes serves all who are equally far.
+//! A socket is watched either for reading or, while it has not accepted all bytes, for writing, but
+//! never for both: a peer that does not read its answers is not read from. This alone bounds the
+//! bytes queued for it. A room's messages are encoded once into the log of the room. Members are
+//! cursors into the log, so one run of bytes serves all members at the same position.
 //!
 //! Without `--coalesce` every message is a turn of its own, so each leaves in a send of its own.
 //!
-//! *Never* here: locks, timers, anything shared between threads. Hence what the baseline cannot
-//! do: with several threads a room of one name exists once on each, and its members meet only
-//! those whose connections the kernel gave to the same thread. Nor are there heartbeats, or
+//! *Never* here: locks, timers, anything that threads share. Therefore the baseline lacks some
+//! features. With several threads, a room of one name exists once on each, and its members meet
+//! only those whose connections the kernel gave to the same thread. There are no heartbeats, and no
 //! deadlines for slow handshakes.
 
 mod item;
@@ -101,7 +101,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         "bench-epoll listens on http://{address} (threads: {}, coalesce: {})",
         flags.threads, flags.coalesce
     );
-    // The first thread that ends takes the process along: half a server is worse than none.
+    // If one thread ends, the process ends: half a server is worse than none.
     let (ended, first_ended) = mpsc::channel();
     for reactor in reactors {
         let ended = ended.clone();
@@ -113,13 +113,14 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
     }
 }
 
-/// As many descriptors as the system grants: one per connection.
+/// Raises the limit on descriptors as far as the system allows, since each connection needs one.
 fn raise_descriptor_limit() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let raised = Rlimit {
         current: maximum,
         maximum,
     };
-    // If it is refused, the limit stays as it was, and the reactors cope with running out.
+    // If this is refused the limit stays as it was, and the reactors handle running out of
+    // descriptors.
     let _ = setrlimit(Resource::Nofile, raised);
 }

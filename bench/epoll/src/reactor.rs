@@ -1,4 +1,4 @@
-//! The loop of one thread: waits for events, calls back, and sends at the end of each turn.
+//! The event loop of one thread: waits for events, handles them, and sends at the end of each turn.
 
 use std::{ops::Range, os::fd::AsRawFd, time::Instant};
 
@@ -16,18 +16,18 @@ use crate::{
     room::Rooms,
 };
 
-/// Events of one turn.
+/// Most events of one turn.
 const EVENTS_MAX: usize = 1024;
-/// Connections accepted in one turn, so that those that are open wait little for new ones.
+/// Most connections accepted in one turn, so that open connections need not wait long.
 const ACCEPTS_MAX: usize = 256;
-/// One receive takes that much: a pipeline of small messages, or four of the largest a chat needs.
+/// Bytes of one receive: a pipeline of small messages, or four of the largest.
 const RECEIVE_BYTES: usize = 256 * 1024;
-/// Who lags further behind its room is closed. The log is shared, so this much is held once for
-/// a room, not for each who lags.
+/// A member that lags further behind its room is closed. The log is shared, so this many bytes are
+/// held once for each room, not for each slow member.
 const LAG_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Longest message.
+/// Longest message in bytes.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
-/// How long nobody is accepted after descriptors ran out.
+/// The pause in accepting after descriptors ran out.
 const ACCEPT_PAUSE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
@@ -37,24 +37,24 @@ const ACCEPT_PAUSE: Timespec = Timespec {
 pub struct Reactor {
     epoll: OwnedFd,
     listener: OwnedFd,
-    /// Since when nobody is accepted.
+    /// When accepting was paused, if it is.
     paused: Option<Instant>,
     coalesces: bool,
     limits: Limits,
-    /// What the codec asks for; nothing is compressed here.
+    /// Required by the codec, although no connection uses compression here.
     inflater: Inflater,
-    /// Each at the index of its descriptor, which the kernel chooses as low as it can.
+    /// The items, by descriptor; the kernel assigns the lowest free number.
     items: Vec<Option<Item>>,
     rooms: Rooms,
-    /// Members of rooms for which there are bytes of their own to send when the turn ends.
+    /// Members of rooms that have bytes of their own to send at the end of the turn.
     owed: Vec<RawFd>,
     received: Box<[u8]>,
-    /// What the item at hand is to be sent alone.
+    /// The reply to the current item alone.
     reply: Vec<u8>,
 }
 
 impl Reactor {
-    /// A reactor that will accept from `listener`.
+    /// A reactor that accepts connections from `listener`.
     pub fn new(listener: OwnedFd, coalesces: bool) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut reactor = Self {
@@ -77,7 +77,7 @@ impl Reactor {
         Ok(reactor)
     }
 
-    /// Turns until waiting fails, and returns why.
+    /// Runs turns until waiting for events fails, and returns that error.
     pub fn run(mut self) -> Errno {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
@@ -99,11 +99,11 @@ impl Reactor {
         }
     }
 
-    /// An item is watched for one thing at a time, so its state says what the event means; errors
-    /// come back from the call that is made then.
+    /// An item is watched for one thing at a time, so its stage determines what the event means;
+    /// the call that follows reports errors.
     ///
-    /// Events may be stale, when an earlier one of the turn closed the socket and perhaps opened
-    /// another with its number: then the call finds that it would block.
+    /// An event may be stale, if an earlier one of the turn closed the socket and perhaps another
+    /// one was opened with its number. Then the call would block, and returns at once.
     fn dispatch(&mut self, fd: RawFd) {
         if fd == self.listener.as_raw_fd() {
             return self.on_acceptable();
@@ -124,7 +124,7 @@ impl Reactor {
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                     return self.pause();
                 }
-                // The peer gave up while it waited (accept(2)).
+                // The peer gave up before it was accepted (accept(2)).
                 Err(_) => {}
             }
         }
@@ -133,7 +133,7 @@ impl Reactor {
     fn admit(&mut self, socket: OwnedFd) {
         let fd = socket.as_raw_fd();
         let data = epoll::EventData::new_u64(fd as u64);
-        // Out of kernel memory: the socket is dropped, and so closed.
+        // The kernel has no memory: the socket is dropped, which closes it.
         if epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN).is_ok() {
             let at = fd as usize;
             if self.items.len() <= at {
@@ -143,10 +143,11 @@ impl Reactor {
         }
     }
 
-    /// The backlog would make a level-triggered listener ready again and again, for nothing.
+    /// Stops watching the listener: it is level-triggered and would be reported in each turn, in
+    /// vain.
     fn pause(&mut self) {
         self.paused = Some(Instant::now());
-        // It is registered, so this cannot fail.
+        // The listener is registered, so this cannot fail.
         let _ = epoll::delete(&self.epoll, &self.listener);
     }
 
@@ -156,7 +157,7 @@ impl Reactor {
         epoll::add(&self.epoll, &self.listener, data, epoll::EventFlags::IN)
     }
 
-    /// One receive, whatever it brings: what remains makes the socket ready again.
+    /// Performs one receive. If more bytes remain, the socket is reported again.
     fn on_readable(&mut self, fd: RawFd) {
         let Some(item) = self.items[fd as usize].as_mut() else {
             return;
@@ -177,7 +178,7 @@ impl Reactor {
         self.send_reply(fd);
     }
 
-    /// Obeys the next thing that the peer said; returns whether there was one.
+    /// Handles the next event of the peer; returns whether there was one.
     fn step(&mut self, fd: RawFd, unread: &mut Range<usize>) -> bool {
         let Some(item) = self.items[fd as usize].as_mut() else {
             return false;
@@ -188,7 +189,7 @@ impl Reactor {
             .receive(input, &self.limits, &mut self.inflater);
         unread.start += step.consumed;
         match step.event {
-            // A call reads so many frames at most.
+            // One call reads a limited number of frames, so more may follow.
             None => return step.consumed > 0 && unread.start < unread.end,
             Some(Event::Message(message)) => match item.stage {
                 Stage::Echo => encode_message(message.kind, message.payload, &mut self.reply),
@@ -198,13 +199,13 @@ impl Reactor {
             Some(Event::Ping(_)) => {
                 item.connection.transmit(&mut self.reply);
             }
-            // It takes no bodies: a request that announces one is refused by its upgrade.
+            // There are no bodies: the upgrade refuses a request that announces one.
             Some(Event::Pong(_) | Event::Body(_)) => {}
             Some(Event::Request(request)) => {
                 let answer = Answer::to(&request);
                 self.open(fd, answer);
             }
-            // After its close frame a peer sends nothing (RFC 6455 section 5.5.1).
+            // A peer sends nothing after its close frame (RFC 6455 section 5.5.1).
             Some(Event::Close(_)) => self.end(fd, false),
             Some(Event::Failed(Error::Handshake(error))) => self.open(fd, Answer::Refuse(error)),
             Some(Event::Failed(Error::Frame(_))) => self.end(fd, true),
@@ -226,7 +227,7 @@ impl Reactor {
                 Stage::Room(self.rooms.join(&name, fd))
             }
             Answer::Refuse(error) => {
-                // It keeps no clock, so that its answers have no date.
+                // This server has no clock, so its responses have no date.
                 item.connection.refuse(error, None, &mut self.reply);
                 Stage::Ending { linger: true }
             }
@@ -244,7 +245,7 @@ impl Reactor {
         };
     }
 
-    /// Says the last that is to be said. What was published before is still delivered.
+    /// Sends the last bytes and ends the connection. Messages published before are still delivered.
     fn end(&mut self, fd: RawFd, linger: bool) {
         let Some(item) = self.items[fd as usize].as_mut() else {
             return;
@@ -259,8 +260,8 @@ impl Reactor {
         }
     }
 
-    /// Sends the reply; that to a member of a room at the end of the turn, with whatever the turn
-    /// will bring to that room.
+    /// Sends the reply. A member of a room gets it at the end of the turn, together with the
+    /// messages of the room.
     fn send_reply(&mut self, fd: RawFd) {
         let Some(item) = self.items[fd as usize].as_mut() else {
             return self.reply.clear();
@@ -285,7 +286,7 @@ impl Reactor {
         self.reply.clear();
     }
 
-    /// One send for each socket for which the turn brought something.
+    /// Performs one send for each socket that has bytes to send from this turn.
     fn end_turn(&mut self) {
         while let Some(room) = self.rooms.next_dirty() {
             self.fan_out(room);
@@ -301,8 +302,8 @@ impl Reactor {
         }
     }
 
-    /// Sends to each member of a room what it lacks. From the last to the first: when one is
-    /// closed, the last takes its place, and that one has had its turn.
+    /// Sends each member of a room the bytes that it lacks. It goes from the last member to the
+    /// first: when one is closed, the last takes its place, and that one was already served.
     fn fan_out(&mut self, at: usize) {
         let head = self.rooms[at].head();
         let mut oldest = head;
@@ -336,7 +337,7 @@ impl Reactor {
         let all = match item.stage {
             Stage::Room(seat) => {
                 let all = item.deliver(&self.rooms[seat.room]);
-                // It was perhaps the last who needed the log.
+                // It may have been the last member that needed the log.
                 if all == Ok(true) {
                     self.rooms.mark(seat.room);
                 }
@@ -347,7 +348,8 @@ impl Reactor {
         self.settle(fd, all);
     }
 
-    /// After a send: waits for the rest to be taken, or ends what was to end, or reads on.
+    /// After a send: waits for the socket to accept the rest, or ends a connection that was to end,
+    /// or reads on.
     fn settle(&mut self, fd: RawFd, all: Result<bool>) {
         let Ok(all) = all else {
             return self.close(fd);
@@ -373,13 +375,13 @@ impl Reactor {
         }
     }
 
-    /// Closing the descriptor takes it out of the epoll too.
+    /// Closing the descriptor also removes it from the epoll set.
     fn close(&mut self, fd: RawFd) {
         self.leave(fd);
         self.items[fd as usize] = None;
     }
 
-    /// Out of its room, if it is in one.
+    /// Removes the item from its room, if it is in one.
     fn leave(&mut self, fd: RawFd) {
         let Some(Stage::Room(seat)) = self.item(fd).map(|item| item.stage) else {
             return;
@@ -406,7 +408,7 @@ impl Reactor {
     }
 }
 
-/// What a request leads to.
+/// The outcome of a request.
 enum Answer {
     Echo(codec::AcceptKey),
     Join(codec::AcceptKey, Box<str>),

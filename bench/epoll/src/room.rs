@@ -1,16 +1,16 @@
-//! The rooms of one thread: who is in them, and what was said that not all have taken yet.
+//! The rooms of one thread: their members, and the messages that some members still lack.
 
 use std::{collections::HashMap, ops::Index};
 
 use codec::{Message, encode_message};
 use rustix::fd::RawFd;
 
-/// What an emptied log may keep of its memory, so that the next messages need no allocation.
+/// Most memory that an emptied log keeps, so that the next messages need no allocation.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
-/// A room: a log of encoded frames, end to end, and the sockets that read it.
+/// A room: a log of consecutive encoded frames, and the sockets that read it.
 ///
-/// Positions count the bytes since the room began and never go back.
+/// Positions count the bytes since the room began, and never decrease.
 #[derive(Default)]
 pub struct Room {
     name: Box<str>,
@@ -18,7 +18,7 @@ pub struct Room {
     log: Vec<u8>,
     /// The position of the log's first byte.
     tail: u64,
-    /// Whether it is among [`Rooms::dirty`].
+    /// Whether it is listed in [`Rooms::dirty`].
     is_dirty: bool,
 }
 
@@ -28,12 +28,12 @@ pub struct Seat {
     pub room: usize,
     /// Its index among the members.
     pub index: usize,
-    /// The position up to which it has had everything; always between two frames.
+    /// The position up to which it has received everything; always between two frames.
     pub cursor: u64,
 }
 
 impl Room {
-    /// The sockets that are in it.
+    /// The sockets of its members.
     pub fn members(&self) -> &[RawFd] {
         &self.members
     }
@@ -43,13 +43,13 @@ impl Room {
         self.tail + self.log.len() as u64
     }
 
-    /// What a member with this cursor lacks: one run of bytes, the same for all who are equally
-    /// far.
+    /// The bytes that a member with this cursor lacks: one run, the same for all members at the
+    /// same position.
     pub fn since(&self, cursor: u64) -> &[u8] {
         &self.log[(cursor - self.tail) as usize..]
     }
 
-    /// How many bytes of `run` are whole frames, the one into which byte `sent` falls included.
+    /// The length of the whole frames in `run`, including the one that contains byte `sent`.
     pub fn frame_end(run: &[u8], sent: usize) -> usize {
         if sent == run.len() {
             return sent;
@@ -61,8 +61,8 @@ impl Room {
         end
     }
 
-    /// Forgets what lies before `oldest`, the lowest cursor. Bytes are moved only when at least
-    /// as many are forgotten, so that the work is in proportion to what was said.
+    /// Drops the bytes before `oldest`, the lowest cursor. Bytes are moved only when at least as
+    /// many are dropped, so that the work is linear in the bytes published.
     pub fn trim(&mut self, oldest: u64) {
         let gone = (oldest - self.tail) as usize;
         if gone == self.log.len() {
@@ -76,8 +76,7 @@ impl Room {
     }
 }
 
-/// The length of the frame at the beginning of `frames`, which are the server's: not masked
-/// (RFC 6455 section 5.2).
+/// The length of the server's unmasked frame at the beginning of `frames` (RFC 6455 section 5.2).
 fn frame_bytes(frames: &[u8]) -> usize {
     match frames[1] {
         126 => 4 + usize::from(u16::from_be_bytes([frames[2], frames[3]])),
@@ -89,19 +88,19 @@ fn frame_bytes(frames: &[u8]) -> usize {
     }
 }
 
-/// All rooms of a thread, each at an index that it keeps while somebody is in it.
+/// All rooms of a thread, each at an index that it keeps while it has members.
 #[derive(Default)]
 pub struct Rooms {
     rooms: Vec<Room>,
     by_name: HashMap<Box<str>, usize>,
-    /// Rooms that nobody is in.
+    /// Rooms without members.
     free: Vec<usize>,
-    /// Rooms in which something was said in this turn.
+    /// Rooms with messages from this turn.
     dirty: Vec<usize>,
 }
 
 impl Rooms {
-    /// Takes a seat in the room of this name, which begins with its first member.
+    /// Adds a member to the room of this name, which is made for its first member.
     pub fn join(&mut self, name: &str, member: RawFd) -> Seat {
         let at = match self.by_name.get(name) {
             Some(at) => *at,
@@ -116,7 +115,7 @@ impl Rooms {
         }
     }
 
-    /// Gives a seat up. Returns the member, if any, that has moved to that index.
+    /// Removes a member. Returns the member, if any, that has moved to its index.
     pub fn leave(&mut self, seat: Seat) -> Option<RawFd> {
         let room = &mut self.rooms[seat.room];
         room.members.swap_remove(seat.index);
@@ -134,7 +133,7 @@ impl Rooms {
         self.mark(at);
     }
 
-    /// Has a room looked through at the end of the turn.
+    /// Marks a room for delivery at the end of the turn.
     pub fn mark(&mut self, at: usize) {
         if !self.rooms[at].is_dirty {
             self.rooms[at].is_dirty = true;
@@ -142,7 +141,7 @@ impl Rooms {
         }
     }
 
-    /// Takes one of the rooms to look through.
+    /// Takes one of the marked rooms.
     pub fn next_dirty(&mut self) -> Option<usize> {
         let at = self.dirty.pop()?;
         self.rooms[at].is_dirty = false;

@@ -32,7 +32,7 @@ const server = Bun.serve({
     idleTimeout: 0,
     sendPings: false,
     maxPayloadLength: 1 << 20,
-    // Bun's own limit; past it Bun would leave messages out, and a gap must not go unnoticed.
+    // Bun drops messages beyond its own limit. Such a gap must be noticed, so the socket is closed.
     backpressureLimit: 16 << 20,
     closeOnBackpressureLimit: true,
     open(socket) {
@@ -44,7 +44,7 @@ const server = Bun.serve({
         socket.send(message, compress);
         return;
       }
-      server.publish(room, message, compress); // of the server, not of the socket: the sender gets it too
+      server.publish(room, message, compress); // the server's publish includes the sender; the socket's does not
       relay?.postMessage({ room, message });
     },
   },

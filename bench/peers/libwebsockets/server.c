@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RECEIVE_BYTES (64 * 1024)     /* one read; shared by all connections */
-#define FRAGMENT_BYTES 4096           /* one receive callback; allocated for each connection */
+#define RECEIVE_BYTES (64 * 1024)     /* most of one read; all connections share it */
+#define FRAGMENT_BYTES 4096           /* most of one receive callback; each connection has it */
 #define MESSAGE_BYTES_MAX (1 << 20)
 #define ECHO_MESSAGES 64              /* replies that may wait before reading pauses */
 #define ECHO_MESSAGES_PAUSE (ECHO_MESSAGES / 2)
@@ -46,10 +46,10 @@ struct room {
 struct session {
 	struct lws *wsi;
 	const struct endpoint *endpoint;
-	struct message partial; /* of several fragments or reads */
-	struct lws_ring *replies; /* echo: made with the first message */
+	struct message partial; /* arrives in several fragments or reads */
+	struct lws_ring *replies; /* for echo: made with the first message */
 	int paused;
-	struct room *room; /* NULL once it lagged too far and was taken out */
+	struct room *room; /* NULL after it lagged too far and was removed */
 	struct session *next; /* in the room */
 	uint32_t tail;
 };
@@ -129,7 +129,7 @@ static struct room *room_named(const char *name)
 	if (!room)
 		return NULL;
 	lws_strncpy(room->name, name, sizeof(room->name));
-	/* One more: a ring always keeps one place empty. */
+	/* One place more, because a ring always keeps one empty. */
 	room->ring = lws_ring_create(sizeof(struct message), ROOM_MESSAGES + 1, message_free);
 	if (!room->ring) {
 		free(room);
@@ -148,7 +148,7 @@ static int room_opened(struct session *session, const char *path)
 		return -1;
 	session->room = room;
 	session->tail = lws_ring_get_oldest_tail(room->ring);
-	/* The newest end: what was sent before is not for this member. */
+	/* A member starts at the newest end, without earlier messages. */
 	lws_ring_consume(room->ring, &session->tail, NULL, ROOM_MESSAGES);
 	session->next = room->members;
 	room->members = session;
@@ -183,8 +183,8 @@ static void room_closed(struct session *session)
 }
 
 /*
- * Frees what all members have had. Once per message published rather than, as the library's macro
- * does, once per message delivered: that would walk the members for each member.
+ * Frees the messages that all members have received, once per message published. The library's macro
+ * does so once per message delivered, which would walk all members for each member.
  */
 static void room_release(struct room *room, int evict)
 {
@@ -294,7 +294,7 @@ static int session_received(struct session *session, const void *in, size_t len)
 		partial->kind = lws_frame_is_binary(session->wsi) ? LWS_WRITE_BINARY : LWS_WRITE_TEXT;
 	if (partial->len + len + rest > MESSAGE_BYTES_MAX)
 		return -1;
-	/* The whole frame is made room for at its first read; its later reads change nothing. */
+	/* Space for the whole frame is reserved at its first read, so its later reads change nothing. */
 	bytes = realloc(partial->bytes, LWS_PRE + partial->len + len + rest);
 	if (!bytes)
 		return -1;
@@ -335,7 +335,7 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	}
 }
 
-/* The first protocol serves those who name no subprotocol; paths choose the rest. */
+/* The first protocol serves clients without a subprotocol; the path selects everything else. */
 static const struct lws_protocols protocols[] = {
 	{ "bench", callback, sizeof(struct session), FRAGMENT_BYTES, 0, NULL, 0 },
 	{ NULL, NULL, 0, 0, 0, NULL, 0 },

@@ -34,7 +34,7 @@ function join(socket, name) {
   let room = rooms.get(name);
   if (!room) rooms.set(name, (room = new Set()));
   room.add(socket);
-  // One buffer for all: ws copies no payload of a server's frame.
+  // All sockets share one buffer: ws does not copy the payload of a server's frame.
   socket.on("message", (message, binary) => publish(room, message, { binary }));
   socket.on("close", () => {
     room.delete(socket);

@@ -1,4 +1,4 @@
-//! A server of its own for each test, in Rust or in C, and clients for it.
+//! Starts a server for each test, in Rust or in C, and clients for it.
 
 use std::{
     fs,
@@ -18,24 +18,24 @@ use rustix::{
 };
 use tungstenite::{Message, WebSocket, protocol::Role};
 
-/// How long anything may take before a test fails.
+/// The time limit of every operation, after which a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running server; dropped, it is gone.
+/// A running server, which is killed when this is dropped.
 pub struct Server {
     process: Child,
     pub address: SocketAddr,
 }
 
 impl Server {
-    /// With these flags, on a free port.
+    /// Starts the server in Rust with these flags, on a free port.
     pub fn start(flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bench-epoll"));
         command.args(flags);
         Self::run(command)
     }
 
-    /// With at most so many descriptors.
+    /// Starts the server in Rust with at most this many descriptors.
     pub fn with_descriptors(limit: u32) -> Self {
         let mut command = Command::new("sh");
         let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
@@ -43,15 +43,15 @@ impl Server {
         Self::run(command)
     }
 
-    /// The one in C, which ends with an error as soon as it touches what it must not, and at its end
-    /// if it has lost memory.
+    /// Starts the server in C. Its sanitizers end it with an error as soon as it accesses invalid
+    /// memory, and at its end if it has leaked memory.
     pub fn in_c(flags: &[&str]) -> Self {
         let mut command = Command::new(sanitized());
         command.args(flags);
         Self::run(command)
     }
 
-    /// The one in C with at most so many descriptors.
+    /// Starts the server in C with at most this many descriptors.
     pub fn in_c_with_descriptors(limit: u32) -> Self {
         let mut command = Command::new("sh");
         let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
@@ -82,7 +82,7 @@ impl Server {
         self.open_over(TcpStream::connect(self.address).unwrap(), path)
     }
 
-    /// A client whose kernel takes little on its behalf, so that the server soon has to wait.
+    /// A client with a small receive buffer, so that the server must soon wait.
     pub fn open_narrow(&self, path: &str) -> Client {
         let socket = net::socket_with(
             AddressFamily::INET,
@@ -104,7 +104,7 @@ impl Server {
         Client(socket)
     }
 
-    /// How many descriptors it has open.
+    /// The number of descriptors that the server has open.
     pub fn descriptors(&self) -> usize {
         let open = fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
         open.count()
@@ -119,7 +119,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Asks it to end, which the one in C answers with 0 if no sanitizer found anything.
+    /// Stops the server; the one in C then exits with 0 if no sanitizer found an error.
     fn drop(&mut self) {
         let pid = Pid::from_child(&self.process);
         kill_process(pid, Signal::TERM).unwrap();
@@ -129,7 +129,7 @@ impl Drop for Server {
     }
 }
 
-/// The program in C with sanitizers, built once for all tests of this process.
+/// The program in C with sanitizers, which is built once for all tests of this process.
 fn sanitized() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -162,7 +162,7 @@ impl Client {
         self.0.get_mut().write_all(bytes).unwrap();
     }
 
-    /// The next message, which must be this one.
+    /// Receives the next message, which must be equal to `expected`.
     #[track_caller]
     pub fn expect(&mut self, expected: &Message) {
         let message = self.0.read().unwrap();
@@ -174,14 +174,14 @@ impl Client {
         );
     }
 
-    /// Another end of the same connection, to send while this one reads.
+    /// A second handle of the same connection, which can send while this one reads.
     pub fn sender(&self) -> Self {
         let stream = self.0.get_ref().try_clone().unwrap();
         Self(WebSocket::from_raw_socket(stream, Role::Client, None))
     }
 }
 
-/// A binary message of this length, which its number and nothing else determines.
+/// A binary message of this length, whose content depends on its number alone.
 pub fn numbered(number: usize, bytes: usize) -> Message {
     let byte = |at: usize| (number * 31 + at * 7) as u8;
     Message::binary((0..bytes).map(byte).collect::<Vec<_>>())

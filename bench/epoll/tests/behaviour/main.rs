@@ -1,4 +1,4 @@
-//! The server as its clients see it: in Rust, coalescing and not, and in C.
+//! Tests of the server from the outside: in Rust, with and without coalescing, and in C.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +17,7 @@ use tungstenite::{
     Message, error::Error, protocol::CloseFrame, protocol::frame::coding::CloseCode,
 };
 
-/// Runs a test against both forms of sending, and against the server in C.
+/// Runs a test against both ways of sending, and against the server in C.
 fn check(test: impl Fn(&Server)) {
     for coalesce in ["true", "false"] {
         test(&Server::start(&["--coalesce", coalesce]));
@@ -126,7 +126,7 @@ fn room_members_that_come_and_go_leave_the_others_undisturbed() {
         let mut first = server.open("/rooms/a");
         let mut others: Vec<_> = (0..9).map(|_| server.open("/rooms/a")).collect();
         for round in 0..8 {
-            // In turn with a close frame and without.
+            // Clients leave alternately with a close frame and without.
             let mut gone = others.remove(round * 5 % others.len());
             if round % 2 == 0 {
                 close(&mut gone);
@@ -181,8 +181,8 @@ fn slow_reader_of_echoes_gets_all_and_the_server_waits_idle() {
 
 #[test]
 fn slow_member_gets_all_that_the_others_had_before() {
-    // More than the kernel holds for a socket (tcp_wmem, mostly 4 MB), less than that and the lag
-    // for which the server closes it.
+    // More than the kernel buffers for a socket (tcp_wmem, usually 4 MB), but less than that and
+    // the lag for which the server closes a member.
     const LAG: usize = 120;
     check(|server| {
         let mut publisher = server.open("/rooms/a");
@@ -269,7 +269,7 @@ fn frame_that_breaks_a_rule_is_told_why() {
     check(|server| {
         for path in ["/echo", "/rooms/a"] {
             let mut client = server.open(path);
-            // Not masked, and much behind it that is not read.
+            // An unmasked frame, and many bytes behind it that the server does not read.
             client.send_raw(b"\x81\x05hello");
             let _ = client.0.get_mut().write_all(&[0; 1000]);
             let Message::Close(Some(frame)) = client.0.read().unwrap() else {
@@ -396,7 +396,7 @@ fn frames_that_break_a_rule_in_c_are_told_which() {
     }
 }
 
-/// Nothing to do must cost nothing: a loop that spins would use 20 ticks and more.
+/// An idle server must use no processor time: a loop that spins would use 20 ticks and more.
 #[track_caller]
 fn assert_idle(server: &Server) {
     thread::sleep(Duration::from_millis(100));
@@ -405,7 +405,7 @@ fn assert_idle(server: &Server) {
     assert!(server.cpu_ticks() - before <= 6, "the server spins");
 }
 
-/// Closes in order, both ways.
+/// Performs the closing handshake.
 #[track_caller]
 fn close(client: &mut Client) {
     let frame = CloseFrame {

@@ -6,8 +6,8 @@ mod rooms;
 pub use listen::{Endpoint, serve};
 pub use rooms::{Membership, Rooms};
 
-/// Messages that may wait for one subscriber. One that lags further leaves the room and is closed.
+/// Most messages that wait for one subscriber. One that lags further leaves the room and is closed.
 pub const QUEUE_MESSAGES_MAX: usize = 1024;
 
-/// How many queued messages are taken at once before the socket is flushed.
+/// Most queued messages that are taken before the socket is flushed.
 pub const BATCH_MESSAGES: usize = 64;

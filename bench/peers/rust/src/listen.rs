@@ -10,15 +10,15 @@ use tokio::net::{TcpListener, TcpStream};
 
 const BACKLOG: i32 = 4096;
 
-/// How long to leave accepting alone after an error: with no files left it would only fail again.
+/// The pause in accepting after an error: without free descriptors it would only fail again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// What a path asks for.
+/// The endpoint that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Every message goes back to its sender.
+    /// Every message is returned to its sender.
     Echo,
-    /// Every message goes to all who are in the room of this name.
+    /// Every message is sent to all members of the room of this name.
     Room(String),
 }
 
@@ -71,7 +71,7 @@ fn run(socket: Socket, connect: impl Fn(TcpStream)) -> Result<()> {
         let listener = TcpListener::from_std(socket.into())?;
         loop {
             match listener.accept().await {
-                // A socket that is already gone refuses the option; its task will find out.
+                // A socket that has already ended refuses the option; its task will notice.
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
                     connect(stream);

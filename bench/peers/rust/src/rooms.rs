@@ -43,7 +43,8 @@ pub struct Membership<M> {
     rooms: Rooms<M>,
     name: String,
     room: Arc<Subscribers<M>>,
-    /// Weak: once a lagging subscriber is taken off the list, its queue must end.
+    /// The handle is weak, because the queue of a lagging subscriber must end once it is off the
+    /// list.
     queue: mpsc::WeakSender<M>,
 }
 
@@ -53,7 +54,7 @@ impl<M: Clone> Membership<M> {
         lock(&self.room).retain(|queue| queue.try_send(message.clone()).is_ok());
     }
 
-    /// Queues a message for this subscriber alone; `false` when it has left the room.
+    /// Queues a message for this subscriber alone; returns false if it has left the room.
     pub fn reply(&self, message: M) -> bool {
         self.queue
             .upgrade()
@@ -76,7 +77,7 @@ impl<M> Drop for Membership<M> {
     }
 }
 
-/// A panic elsewhere leaves these lists whole, so a poisoned lock is still good.
+/// A panic elsewhere leaves these lists consistent, so a poisoned lock can be used.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -22,10 +22,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 type Reader = FragmentCollectorRead<ReadHalf<TokioIo<Upgraded>>>;
-/// The library writes each frame at once, so a buffer is what lets a batch leave in one call.
+/// The library writes each frame at once, so this buffer lets a batch leave in one call.
 type Writer = WebSocketWrite<BufWriter<WriteHalf<TokioIo<Upgraded>>>>;
 
-/// One frame to send, its payload shared by all who receive it.
+/// One frame to send, whose payload is shared by all receivers.
 #[derive(Clone)]
 struct Outgoing {
     opcode: OpCode,
@@ -49,7 +49,7 @@ impl From<Frame<'_>> for Outgoing {
 fn main() -> Result<()> {
     let rooms = Rooms::default();
     serve(move |stream| {
-        // How a connection ended concerns nobody here: the load generator checks what it received.
+        // The outcome of a connection is ignored: the load generator checks what it receives.
         tokio::spawn(http(stream, rooms.clone()));
     })
 }
@@ -72,7 +72,8 @@ fn answer(
         return Ok(response);
     };
     let (response, upgraded) = upgrade::upgrade(&mut request)?;
-    // Joined before the response leaves: whoever reads it misses nothing of the room.
+    // The member joins before the response is sent, so that the client misses no message of the
+    // room.
     let joined = match endpoint {
         Endpoint::Room(name) => {
             let (sender, queue) = mpsc::channel(QUEUE_MESSAGES_MAX);
@@ -94,13 +95,13 @@ fn answer(
     Ok(response)
 }
 
-/// Flushes once nothing more is ready to be read.
+/// Flushes once no further frame is ready to be read.
 async fn echo(mut reader: Reader, mut writer: Writer) -> Result<(), WebSocketError> {
     let (replies, mut queue) = mpsc::channel::<Outgoing>(1);
     let mut reply = |frame: Frame<'_>| ready(replies.try_send(frame.into()));
     loop {
         let frame = {
-            // An unfinished read must not be dropped: the library would lose bytes.
+            // An unfinished read must not be dropped, because the library would lose bytes.
             let mut read = pin!(reader.read_frame(&mut reply));
             tokio::select! {
                 biased;
@@ -154,12 +155,12 @@ fn answer_control(
     membership: &Membership<Outgoing>,
     frame: Frame<'_>,
 ) -> Ready<Result<(), Infallible>> {
-    // A subscriber that has left the room is being closed anyway.
+    // A subscriber that has left the room is about to be closed.
     membership.reply(frame.into());
     ready(Ok(()))
 }
 
-/// Ends with the queue: when the reader has ended, or when this subscriber lagged too far.
+/// Ends when the queue ends: the reader has ended, or this subscriber lagged too far.
 async fn write_queue(
     mut writer: Writer,
     mut queue: mpsc::Receiver<Outgoing>,

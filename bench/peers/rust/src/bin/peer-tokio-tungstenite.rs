@@ -21,7 +21,7 @@ fn main() -> Result<()> {
     let rooms = Rooms::default();
     serve(move |stream| {
         let rooms = rooms.clone();
-        // How a connection ended concerns nobody here: the load generator checks what it received.
+        // The outcome of a connection is ignored: the load generator checks what it receives.
         tokio::spawn(async move {
             let _ = connection(stream, rooms).await;
         });
@@ -59,7 +59,8 @@ fn accepted(known: bool, response: Response) -> Result<Response, ErrorResponse> 
     Err(refusal)
 }
 
-/// Flushes once nothing more is ready to be read. Dropping an unfinished `next` loses nothing.
+/// Flushes once no further message is ready to be read. An unfinished `next` can be dropped without
+/// loss.
 async fn echo(mut socket: Socket) -> Result<(), Error> {
     loop {
         let next = match socket.next().now_or_never() {
