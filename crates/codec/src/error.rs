@@ -205,7 +205,7 @@ impl HandshakeError {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, ThisError, VariantArray)]
 #[expect(missing_docs, reason = "the sentence of each variant says it")]
 pub enum FrameError {
-    #[error("a reserved bit is set that no extension agreed on gives a meaning")]
+    #[error("a reserved bit is set that no agreed extension defines")]
     ReservedBits,
     #[error("the opcode is reserved")]
     ReservedOpcode,
@@ -213,13 +213,13 @@ pub enum FrameError {
     ControlFragmented,
     #[error("a control frame is longer than 125 bytes")]
     ControlTooLong,
-    #[error("a continuation frame, but no message has begun")]
+    #[error("a continuation frame arrived outside a fragmented message")]
     ContinuationWithoutStart,
     #[error("a message begins inside a fragmented message")]
     MessageInterleaved,
     #[error("a frame from a client is not masked")]
     Unmasked,
-    #[error("a length is not in its shortest form")]
+    #[error("a payload length is not in its shortest form")]
     LengthNotMinimal,
     #[error("the highest bit of a 64-bit length is set")]
     LengthHighestBit,
@@ -227,13 +227,13 @@ pub enum FrameError {
     MessageTooBig,
     #[error("a message has more fragments than are accepted here")]
     TooManyFragments,
-    #[error("a compressed message is not DEFLATE")]
+    #[error("the payload of a compressed message is not valid DEFLATE")]
     DeflateInvalid,
     #[error("a text message is not UTF-8")]
     TextUtf8,
     #[error("a close frame has a payload of one byte")]
     CloseTruncated,
-    #[error("the code of a close frame must not be sent")]
+    #[error("a close frame has a code that must not be sent")]
     CloseCodeInvalid,
     #[error("the reason of a close frame is not UTF-8")]
     CloseReasonUtf8,

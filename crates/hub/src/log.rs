@@ -52,7 +52,7 @@ pub enum NotNext {
     #[error("the envelope belongs to another epoch")]
     OtherEpoch,
     /// The envelope begins at an offset that the log has given to another message.
-    #[error("the envelope begins at an offset that is taken")]
+    #[error("the envelope begins at an offset that is already taken")]
     Taken,
     /// The envelope begins above the next offset: the messages between are missing.
     #[error("messages between the log and the envelope are missing")]

@@ -227,7 +227,7 @@ pub enum PublishRefusal {
     #[error("the server has as many rooms as it may have")]
     TooManyRooms,
     /// The room waits for slow subscribers, and its home can queue no more publications.
-    #[error("the room's subscribers cannot keep up, and no more may wait for them")]
+    #[error("the room's subscribers cannot keep up, and no more messages may wait for them")]
     Busy,
 }
 
