@@ -5,7 +5,7 @@
 //! deliveries parked, and its home is asked to hold it: so one large room keeps neither other rooms nor
 //! their homes waiting.
 
-use std::{rc::Rc, sync::Arc};
+use std::{collections::VecDeque, rc::Rc, sync::Arc};
 
 use flume::Receiver;
 use hub::{ConnectionId, Delivery, Record, Request, RoomId, Stamps};
@@ -17,7 +17,7 @@ use crate::{
     encoding::Delivered,
     ids::ConnectionKey,
     rooms::{Parked, Ticket, kind_of, publication_bytes},
-    turn::{Meter, bounds},
+    turn::{Meter, Pace, bounds},
 };
 
 /// Messages of one room with consecutive offsets.
@@ -32,7 +32,7 @@ struct Run {
 pub(crate) async fn run(core: Rc<Core>, deliveries: Receiver<Vec<Delivery>>) {
     while let Ok(batch) = deliveries.recv_async().await {
         core.state.borrow_mut().count_deliveries(batch.len());
-        let mut batch = batch.into_iter();
+        let mut batch = VecDeque::from(batch);
         while (core.state.borrow_mut()).deliver_some(&mut batch, &deliveries) {
             core.turnstile.pass().await;
         }
@@ -48,17 +48,17 @@ impl State {
     /// is over before they are.
     fn deliver_some(
         &mut self,
-        batch: &mut std::vec::IntoIter<Delivery>,
+        batch: &mut VecDeque<Delivery>,
         mailbox: &Receiver<Vec<Delivery>>,
     ) -> bool {
         let now = self.begin_turn();
-        let meter = Meter::since(now.ns, self.parts.clock, bounds::DELIVERIES_NS);
-        let mut taken = 0;
+        let mut pace = self.delivery_pace(now);
         loop {
-            for delivery in batch.by_ref() {
-                self.deliver(delivery, now);
-                taken += 1;
-                if taken % bounds::DELIVERIES_PER_LOOK == 0 && meter.is_used_up() {
+            while let Some(delivery) = batch.pop_front() {
+                if let Some(rest) = self.deliver(delivery, &mut pace, now) {
+                    batch.push_front(rest);
+                }
+                if pace.is_used_up() {
                     return true;
                 }
             }
@@ -66,18 +66,30 @@ impl State {
                 return false;
             };
             self.count_deliveries(next.len());
-            *batch = next.into_iter();
+            *batch = next.into();
         }
     }
 
-    fn deliver(&mut self, delivery: Delivery, now: Now) {
+    /// Measures the deliveries of a turn that begins at `now`.
+    pub(super) fn delivery_pace(&self, now: Now) -> Pace {
+        let meter = Meter::since(now.ns, self.parts.clock, bounds::DELIVERIES_NS);
+        Pace::new(meter, bounds::DELIVERED_BYTES_PER_LOOK)
+    }
+
+    /// Makes a delivery, or parks it if its room is full. Returns what is left of one for which the time was
+    /// used up.
+    fn deliver(&mut self, delivery: Delivery, pace: &mut Pace, now: Now) -> Option<Delivery> {
         match room_of(&delivery) {
-            Some(room) if self.parts.rooms.shards.is_full(room) => self.park(room, delivery),
-            _ => self.deliver_now(delivery, now),
+            Some(room) if self.parts.rooms.shards.is_full(room) => {
+                self.park(room, delivery);
+                None
+            }
+            _ => self.deliver_now(delivery, pace, now),
         }
     }
 
-    fn deliver_now(&mut self, delivery: Delivery, now: Now) {
+    fn deliver_now(&mut self, delivery: Delivery, pace: &mut Pace, now: Now) -> Option<Delivery> {
+        pace.did(bounds::DELIVERY_BYTES);
         match delivery {
             Delivery::Joined {
                 subscriber,
@@ -99,12 +111,15 @@ impl State {
                 first,
                 records,
                 stamps,
-            } => self.offer(Run {
-                room,
-                first,
-                records,
-                stamps,
-            }),
+            } => {
+                let run = Run {
+                    room,
+                    first,
+                    records,
+                    stamps,
+                };
+                return self.offer(run, pace);
+            }
             Delivery::Published {
                 publisher,
                 ticket,
@@ -130,6 +145,7 @@ impl State {
                 }
             }
         }
+        None
     }
 
     /// A join was ordered. A connection that has gone meanwhile leaves again.
@@ -177,29 +193,26 @@ impl State {
     }
 
     /// Encodes messages once for all subscribers on this core that take the same form, as many as the
-    /// room has room for; the others are parked.
-    fn offer(&mut self, run: Run) {
-        let Run {
-            room,
-            first,
-            records,
-            stamps,
-        } = run;
-        for (at, record) in records.iter().enumerate() {
-            if at > 0 && self.parts.rooms.shards.is_out_of_room(room) {
-                let rest = Delivery::Messages {
-                    room,
-                    first: first + at as u64,
-                    records: records[at..].into(),
-                    stamps: stamps[at..].into(),
-                };
-                return self.park_first(room, rest);
+    /// room has room for; the others are parked. Returns those for which the time was used up.
+    fn offer(&mut self, run: Run, pace: &mut Pace) -> Option<Delivery> {
+        for (at, record) in run.records.iter().enumerate() {
+            if at > 0 && self.parts.rooms.shards.is_out_of_room(run.room) {
+                self.park_first(run.room, run.rest(at));
+                return None;
             }
-            self.offer_one(room, first + at as u64, record, stamps[at]);
+            if at > 0 && pace.is_used_up() {
+                return Some(run.rest(at));
+            }
+            let offset = run.first + at as u64;
+            let encoded_bytes = self.offer_one(run.room, offset, record, run.stamps[at]);
+            pace.did(encoded_bytes);
         }
+        None
     }
 
-    fn offer_one(&mut self, room: RoomId, offset: u64, record: &Record, stamp_ns: u64) {
+    /// Offers one message; returns how many bytes were encoded, in all forms together.
+    fn offer_one(&mut self, room: RoomId, offset: u64, record: &Record, stamp_ns: u64) -> usize {
+        let mut encoded_bytes = 0;
         let kind = kind_of(record.tag);
         let shards = &mut self.parts.rooms.shards;
         let encoder = &mut self.parts.out.encoder;
@@ -211,14 +224,16 @@ impl State {
                 payload: &record.payload,
             };
             log.append(encoder.encode(form, &message).parts());
+            encoded_bytes += record.payload.len();
         });
         if recipients == 0 {
-            return;
+            return 0;
         }
         let tally = &mut self.parts.counters.tally;
         tally.delivered += recipients as u64;
         tally.recipients.record(recipients);
         tally.sent(kind, record.payload.len(), recipients as u64);
+        encoded_bytes
     }
 
     fn park(&mut self, room: RoomId, delivery: Delivery) {
@@ -242,24 +257,31 @@ impl State {
     }
 
     /// Delivers what was parked, until each room reaches its bound again or the time for that is used up.
-    pub(super) fn unpark(&mut self, now: Now) {
-        if !self.parts.rooms.shards.has_relieved() {
-            return;
-        }
-        let clock = self.parts.clock;
-        let meter = Meter::since(clock.ns(), clock, bounds::DELIVERIES_NS);
-        let mut taken = 0;
-        while let Some((room, delivery)) = self.parts.rooms.shards.unpark(bytes_of) {
-            self.deliver_now(delivery, now);
+    pub(super) fn unpark(&mut self, pace: &mut Pace, now: Now) {
+        while !pace.is_used_up()
+            && let Some((room, delivery)) = self.parts.rooms.shards.unpark(bytes_of)
+        {
+            if let Some(rest) = self.deliver_now(delivery, pace, now) {
+                self.park_first(room, rest);
+                self.parts.rooms.shards.relieve(room);
+            }
             if !self.parts.rooms.shards.has_parked(room) {
                 let core = self.parts.id;
                 let resume = Request::Resume { room, core };
                 self.parts.rooms.requests.push(resume);
             }
-            taken += 1;
-            if taken % bounds::DELIVERIES_PER_LOOK == 0 && meter.is_used_up() {
-                break;
-            }
+        }
+    }
+}
+
+impl Run {
+    /// The messages from the one at this place on.
+    fn rest(&self, at: usize) -> Delivery {
+        Delivery::Messages {
+            room: self.room,
+            first: self.first + at as u64,
+            records: self.records[at..].into(),
+            stamps: self.stamps[at..].into(),
         }
     }
 }

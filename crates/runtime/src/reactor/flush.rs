@@ -67,14 +67,15 @@ impl State {
     }
 
     fn flush_until(&mut self, meter: &Meter, now: Now) {
+        let mut pace = self.delivery_pace(now);
         loop {
-            self.unpark(now);
-            self.visit_subscribers(now);
+            self.unpark(&mut pace, now);
+            self.visit_subscribers(meter, now);
             let is_over = match self.begins_with_news {
                 true => self.send_news(meter, now) || self.send_own(meter, now),
                 false => self.send_own(meter, now) || self.send_news(meter, now),
             };
-            if is_over || self.has_sent_all() {
+            if is_over || self.has_sent_all() || meter.is_used_up() {
                 break;
             }
         }
@@ -96,7 +97,7 @@ impl State {
     /// Notes the next subscribers of rooms with news, a slice of one room after another, until there are
     /// enough for the moment. Those noted before are sent to first, so that what is counted at the end of
     /// their list is counted after each slice, however busy the core is.
-    fn visit_subscribers(&mut self, now: Now) {
+    pub(super) fn visit_subscribers(&mut self, meter: &Meter, now: Now) {
         if !self.parts.out.news.is_empty() {
             return;
         }
@@ -109,6 +110,10 @@ impl State {
             shards.next_slice(bounds::SLICE_SUBSCRIBERS, &mut visits, &mut self.finished);
             for visit in visits.drain(..) {
                 self.act(visit.connection, now, |actor, _| actor.has_news(visit.slot));
+            }
+            // A subscriber whose socket is full is not noted, but may have to be closed.
+            if meter.is_used_up() {
+                break;
             }
         }
         self.visits = visits;

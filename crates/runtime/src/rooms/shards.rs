@@ -401,6 +401,13 @@ impl Shards {
         }
     }
 
+    /// Has [`unpark`](Self::unpark) look at this room, of which something was parked though there is room.
+    pub(crate) fn relieve(&mut self, room: RoomId) {
+        if self.relieved.last() != Some(&room) {
+            self.relieved.push(room);
+        }
+    }
+
     /// Whether rooms are to be looked at by [`unpark`](Self::unpark).
     pub(crate) fn has_relieved(&self) -> bool {
         !self.relieved.is_empty()

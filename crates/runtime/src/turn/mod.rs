@@ -8,7 +8,7 @@ mod turnstile;
 mod wake;
 
 pub(crate) use attention::{Attention, Lane};
-pub(crate) use meter::Meter;
+pub(crate) use meter::{Meter, Pace};
 pub(crate) use share::{Share, Work};
 pub(crate) use turnstile::Turnstile;
 pub(crate) use wake::Wake;

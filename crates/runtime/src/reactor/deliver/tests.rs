@@ -39,6 +39,13 @@ fn messages(room: RoomId, first: u64, many: u64, bytes: usize) -> Delivery {
     }
 }
 
+/// Makes a delivery however long it takes.
+fn deliver(state: &mut State, delivery: Delivery) {
+    let meter = Meter::since(0, state.parts.clock, u64::MAX);
+    let rest = state.deliver(delivery, &mut Pace::new(meter, 1), Now::default());
+    assert!(rest.is_none());
+}
+
 fn lag_of(state: &mut State, key: ConnectionKey) -> usize {
     let subscriptions = &state.connections.get(key).unwrap().rooms.subscriptions;
     lag(subscriptions, &state.parts.rooms.shards)
@@ -84,13 +91,12 @@ fn holds(requests: &[Request]) -> Vec<(RoomId, bool)> {
 fn room_beyond_its_bound_is_parked_and_held_and_all_others_go_on() {
     with_requests(async |core, mailbox| {
         let state = &mut *core.state.borrow_mut();
-        let now = Now::default();
         let (member, _peer) = open_with(state, |_, _| {});
         let ticket = enter(state, member, ROOM);
         let (other, _other) = open(state);
         enter(state, other, OTHER);
         for offset in 1..=7 {
-            state.deliver(messages(ROOM, offset, 1, LARGE), now);
+            deliver(state, messages(ROOM, offset, 1, LARGE));
         }
         assert_eq!(lag_of(state, member), 4 * (10 + LARGE));
         assert_eq!(holds(&asked(state, &mailbox)), [(ROOM, true)], "once");
@@ -99,7 +105,7 @@ fn room_beyond_its_bound_is_parked_and_held_and_all_others_go_on() {
         assert_eq!(parked.rooms, 1);
         assert_eq!(parked.bytes, 3 * publication_bytes(LARGE));
         // Another room, its acknowledgements, and refusals of any room.
-        state.deliver(messages(OTHER, 1, 1, 10), now);
+        deliver(state, messages(OTHER, 1, 1, 10));
         assert_eq!(lag_of(state, other), 12);
         let publication = at(state, other).rooms.publication(100);
         let published = |room| Delivery::Published {
@@ -109,10 +115,10 @@ fn room_beyond_its_bound_is_parked_and_held_and_all_others_go_on() {
             position: position(1),
             stamp: 0,
         };
-        state.deliver(published(OTHER), now);
+        deliver(state, published(OTHER));
         assert_eq!(at(state, other).rooms.window_bytes, 50);
         // An acknowledgement stays behind the message itself.
-        state.deliver(published(ROOM), now);
+        deliver(state, published(ROOM));
         assert_eq!(at(state, other).rooms.window_bytes, 50);
         let refused = Delivery::Unpublished {
             publisher: member.on(core.id),
@@ -120,7 +126,7 @@ fn room_beyond_its_bound_is_parked_and_held_and_all_others_go_on() {
             reason: hub::PublishRefusal::Busy,
         };
         at(state, member).rooms.window_bytes = 1;
-        state.deliver(refused, now);
+        deliver(state, refused);
         assert_eq!(at(state, member).rare.end(), Some(EndReason::RoomBusy));
         assert_eq!(state.parts.counters.tally.unpublished.busy, 1);
         // That has closed the member, which is sent all that its room had told before.
@@ -137,7 +143,6 @@ fn room_beyond_its_bound_is_parked_and_held_and_all_others_go_on() {
 fn what_was_parked_is_sent_in_order_when_its_room_was_visited_and_its_home_goes_on() {
     with_requests(async |core, mailbox| {
         let state = &mut *core.state.borrow_mut();
-        let now = Now::default();
         let (member, mut peer) = open(state);
         enter(state, member, ROOM);
         // A queue for all of it: nobody is too far behind.
@@ -145,7 +150,7 @@ fn what_was_parked_is_sent_in_order_when_its_room_was_visited_and_its_home_goes_
         config.send_queue_bytes_max = usize::MAX;
         crate::fixture::configure(state, config);
         for offset in 1..=20 {
-            state.deliver(messages(ROOM, offset, 1, LARGE), now);
+            deliver(state, messages(ROOM, offset, 1, LARGE));
         }
         let offsets = receive_all(state, member, &mut peer);
         assert_eq!(offsets, (1..=20).collect::<Vec<u8>>());
@@ -157,18 +162,82 @@ fn what_was_parked_is_sent_in_order_when_its_room_was_visited_and_its_home_goes_
     });
 }
 
+/// A turn's time is used up at each look, of which there is one for each message.
+fn in_a_hurry(state: &State) -> Pace {
+    Pace::new(Meter::since(0, state.parts.clock, 0), 300)
+}
+
+#[test]
+fn run_for_which_the_time_is_used_up_goes_on_in_the_next_turn() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let (member, _peer) = open(state);
+        enter(state, member, ROOM);
+        let mut rest = Some(messages(ROOM, 1, 5, 100));
+        let mut lags = Vec::new();
+        while let Some(delivery) = rest {
+            let mut pace = in_a_hurry(state);
+            rest = state.deliver(delivery, &mut pace, Now::default());
+            assert!(pace.is_used_up());
+            lags.push(lag_of(state, member) / 102);
+        }
+        assert_eq!(lags, [1, 2, 3, 4, 5]);
+    });
+}
+
+#[test]
+fn parked_run_for_which_the_time_is_used_up_goes_on_in_the_next_turn() {
+    with_requests(async |core, mailbox| {
+        let state = &mut *core.state.borrow_mut();
+        let now = Now::default();
+        let (member, _peer) = open_with(state, |_, _| {});
+        enter(state, member, ROOM);
+        deliver(state, messages(ROOM, 1, 4, LARGE));
+        deliver(state, messages(ROOM, 5, 3, 100));
+        assert_eq!(holds(&asked(state, &mailbox)), [(ROOM, true)]);
+        let meter = Meter::since(0, core.clock, u64::MAX);
+        state.visit_subscribers(&meter, now);
+        let before = lag_of(state, member);
+        let mut lags = Vec::new();
+        while state.parts.rooms.shards.has_parked(ROOM) {
+            let mut pace = in_a_hurry(state);
+            state.unpark(&mut pace, now);
+            lags.push((lag_of(state, member) - before) / 102);
+        }
+        assert_eq!(lags, [1, 2, 3]);
+        assert_eq!(holds(&asked(state, &mailbox)).last(), Some(&(ROOM, false)));
+        assert_eq!(state.parts.rooms.shards.parked().bytes, 0);
+    });
+}
+
+#[test]
+fn batches_that_wait_are_delivered_in_order_in_one_turn() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let (member, _peer) = open(state);
+        enter(state, member, ROOM);
+        let (home, mailbox) = flume::unbounded();
+        for offset in 1..=3 {
+            home.send(vec![messages(ROOM, offset, 1, 100)]).unwrap();
+        }
+        let mut batch = VecDeque::new();
+        while state.deliver_some(&mut batch, &mailbox) {}
+        assert_eq!(lag_of(state, member), 3 * 102);
+        assert_eq!(state.parts.counters.tally.deliveries.batches, 3);
+    });
+}
+
 #[test]
 fn run_that_is_larger_than_its_room_is_split() {
     with_requests(async |core, mailbox| {
         let state = &mut *core.state.borrow_mut();
-        let now = Now::default();
         let (member, mut peer) = open(state);
         enter(state, member, ROOM);
         let mut config = (*state.parts.config).clone();
         config.send_queue_bytes_max = usize::MAX;
         crate::fixture::configure(state, config);
-        state.deliver(messages(ROOM, 1, 10, LARGE), now);
-        state.deliver(messages(ROOM, 11, 2, LARGE), now);
+        deliver(state, messages(ROOM, 1, 10, LARGE));
+        deliver(state, messages(ROOM, 11, 2, LARGE));
         assert_eq!(lag_of(state, member), 4 * (10 + LARGE));
         assert_eq!(state.parts.counters.tally.delivered, 4);
         assert_eq!(holds(&asked(state, &mailbox)), [(ROOM, true)]);
@@ -234,7 +303,7 @@ fn join_of_a_connection_that_is_gone_or_has_given_up_leaves_again() {
         };
         let (of_fickle, _) = Ticket::of(*ticket);
         for (key, ticket) in [(gone, of_gone), (fickle, of_fickle)] {
-            state.deliver(joined(key, ticket, ROOM, lobby()), now);
+            deliver(state, joined(key, ticket, ROOM, lobby()));
             let sent = asked(state, &mailbox);
             assert!(
                 matches!(sent[..], [Request::Leave { room: ROOM, .. }]),
@@ -261,7 +330,7 @@ fn room_that_is_lost_ends_all_who_are_in_it_and_nobody_else() {
             room: ROOM,
             reason: LossReason::Gap,
         };
-        state.deliver(lost, Now::default());
+        deliver(state, lost);
         let is_open = |(key, _): &(ConnectionKey, TcpStream)| {
             let stage = &state.connections.get(*key).unwrap().stage;
             matches!(stage, Stage::Open { .. })

@@ -11,6 +11,7 @@ use hub::RoomId;
 
 use super::*;
 use crate::{
+    clock::RecentMs,
     config::Config,
     connection::Unread,
     end::EndReason,
@@ -52,8 +53,8 @@ fn echo_waits_for_no_more_than_a_slice_of_a_large_room() {
         let now = Now::default();
         // A turn that ends at its first look at the clock.
         let turn = |state: &mut State| {
-            state.visit_subscribers(now);
             let meter = Meter::since(core.clock.ns(), core.clock, 0);
+            state.visit_subscribers(&meter, now);
             state.send_own(&meter, now) || state.send_news(&meter, now)
         };
         for _ in 0..3 {
@@ -70,6 +71,28 @@ fn echo_waits_for_no_more_than_a_slice_of_a_large_room() {
         assert!(meanwhile <= 2 * bounds::SLICE_SUBSCRIBERS, "{meanwhile}");
         while turn(state) {}
         assert_eq!(served(state, &members), 400);
+    });
+}
+
+/// They may all have to be closed, which takes long.
+#[test]
+fn subscribers_whose_sockets_are_full_are_visited_a_slice_in_a_turn_too() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let (members, _peers) = members(state, ROOM, 200);
+        for key in &members {
+            at(state, *key).out.queue.sending = Sending::Blocked {
+                progress: RecentMs::at(0),
+            };
+        }
+        say(state, ROOM, 10);
+        let mut turns = 0;
+        while state.parts.rooms.shards.has_news() {
+            let meter = Meter::since(core.clock.ns(), core.clock, 0);
+            state.flush_until(&meter, Now::default());
+            turns += 1;
+        }
+        assert_eq!(turns, 200_usize.div_ceil(bounds::SLICE_SUBSCRIBERS));
     });
 }
 
@@ -126,13 +149,13 @@ fn rooms_with_news_are_sent_to_in_turns_and_each_subscriber_has_all_once() {
         say(state, OTHER, 10);
         let mut rooms = Vec::new();
         loop {
-            state.visit_subscribers(Now::default());
+            let meter = Meter::since(core.clock.ns(), core.clock, u64::MAX);
+            state.visit_subscribers(&meter, Now::default());
             let news = &state.parts.out.news;
             if news.is_empty() {
                 break;
             }
             rooms.extend(news.iter().map(|key| large.contains(key)));
-            let meter = Meter::since(core.clock.ns(), core.clock, u64::MAX);
             assert!(!state.send_news(&meter, Now::default()));
         }
         assert_eq!(rooms.len(), 300);
