@@ -19,7 +19,7 @@ impl Actor<'_> {
         }
         let connection = &mut *self.connection;
         connection.pause = None;
-        if !connection.protocol.is_within_message() {
+        if !connection.protocol.is_within_message() && !input.is_empty() {
             connection.rare.set_message_by_ms(None);
         }
         let input_bytes = input.len();

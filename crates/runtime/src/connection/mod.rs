@@ -203,10 +203,11 @@ impl Connection {
         self.pause = Some(Pause { wait, since });
     }
 
-    /// All that has come was taken: a message of which a part has come must be whole by then,
-    /// unless it had to be sooner.
+    /// Everything received has been processed: a message of which a part has arrived must be complete by
+    /// `by_ms`, unless it has an earlier deadline. The beginning of a TLS record counts as the beginning of a
+    /// message, since nobody can tell yet what is in it.
     pub(crate) fn note_unfinished(&mut self, by_ms: u64) {
-        let is_unfinished = self.protocol.is_within_message();
+        let is_unfinished = self.protocol.is_within_message() || self.socket.kept_held_bytes() > 0;
         let by_ms = self.rare.message_by_ms().unwrap_or(by_ms);
         self.rare.set_message_by_ms(is_unfinished.then_some(by_ms));
     }

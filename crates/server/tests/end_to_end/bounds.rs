@@ -2,6 +2,7 @@
 //! beyond it is answered as the documents say, and no connection is closed too early.
 
 use std::{
+    io::Write,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,6 +14,7 @@ use std::{
 use crate::{
     client::Client,
     harness::{Driver, PATIENCE, Server, eventually},
+    tls_client::Secure,
     wire::{self, BINARY, CLOSE, Heard, PING, PONG, Raw, TEXT},
 };
 
@@ -25,6 +27,7 @@ on_both_drivers![
     messages_at_their_rate_are_all_taken,
     message_that_takes_too_long_is_closed_with_1008_and_not_before,
     messages_in_pieces_that_are_each_in_time_are_all_taken,
+    tls_record_that_takes_too_long_is_closed_as_a_message_is,
     message_is_not_out_of_time_while_the_server_does_not_read,
     deadlines_pass_and_not_before_their_time,
     peer_that_takes_nothing_is_closed_not_before_its_time,
@@ -223,6 +226,20 @@ fn message_that_takes_too_long_is_closed_with_1008_and_not_before(driver: Driver
     drop(raw);
     eventually("the log tells why", || {
         server.log().matches("reason=\"message_timeout\"").count() == 2 * starts.len() + 1
+    });
+}
+
+/// Bytes keep arriving, but no message does.
+fn tls_record_that_takes_too_long_is_closed_as_a_message_is(driver: Driver) {
+    let secure = Secure::start(driver, &["--message-timeout", "1s"]);
+    let (_conn, mut socket) = secure.raw("/echo").stream.into_parts();
+    // The header of a record of 16,000 bytes of application data (RFC 8446 section 5.2).
+    socket.write_all(&[23, 3, 3, 0x3e, 0x80]).unwrap();
+    eventually("it has ended", || {
+        // It is refused once the server has reset the connection.
+        let _ = socket.write_all(&[0]);
+        thread::sleep(Duration::from_millis(50));
+        secure.ended("message_timeout") == 1
     });
 }
 
