@@ -38,6 +38,9 @@ pub(crate) async fn run(core: Rc<Core>) {
 
 impl Core {
     async fn sweep(&self, now: Now, before_ms: u64) {
+        while self.state.borrow_mut().compact_room() {
+            self.turnstile.pass().await;
+        }
         let mut sweep = self.state.borrow_mut().begin_sweep(now, before_ms);
         while self.state.borrow_mut().look(&mut sweep, now) {
             self.turnstile.pass().await;
@@ -96,6 +99,20 @@ impl State {
             self.queued_bytes = sweep.queued_bytes;
         }
         end < slots
+    }
+
+    /// Compacts the table of a room that most of its subscribers have left; returns whether there was one.
+    fn compact_room(&mut self) -> bool {
+        let Some(moved) = self.parts.rooms.shards.compact_next() else {
+            return false;
+        };
+        for it in moved {
+            if let Some(connection) = self.connections.get_mut(it.connection) {
+                let subscriptions = &mut connection.rooms.subscriptions;
+                subscriptions.moved(it.slot, it.subscription);
+            }
+        }
+        true
     }
 
     /// What is to be done from time to time beside connections: tables are cleared of what is over.

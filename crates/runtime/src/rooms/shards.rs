@@ -14,6 +14,8 @@
 //! *Bounded:* what was offered and not visited yet has a bound for each room ([`Shards::is_full`]).
 //! Deliveries beyond it are parked beside the room's shards, which keeps no other room waiting.
 
+mod compact;
+
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 use hub::{Delivery, RoomId, RoomName};
@@ -47,6 +49,8 @@ struct Shard {
     visited: u64,
     /// When the messages were received that were offered since the round under way began.
     stamps: Vec<u64>,
+    /// Whether it is on the list of those that have become sparse.
+    is_noted_sparse: bool,
 }
 
 /// A walk over a shard's subscribers.
@@ -118,6 +122,8 @@ pub(crate) struct Shards {
     news: VecDeque<ShardKey>,
     /// Rooms with parked deliveries of which a round is over, so that there may be room again.
     relieved: Vec<RoomId>,
+    /// Shards most of whose subscribers have left, each once.
+    sparse: Vec<ShardKey>,
     /// Subscribers of all shards.
     subscriptions: usize,
     /// Bytes of memory that all logs and parked deliveries take.
@@ -176,6 +182,7 @@ impl Shards {
                 round: None,
                 visited: 0,
                 stamps: Vec::new(),
+                is_noted_sparse: false,
             });
             here.forms.push(key);
             key
@@ -190,6 +197,7 @@ impl Shards {
         let subscriber = shard.subscribers.remove(subscription.subscriber as usize);
         shard.readers.leave(subscriber.cursor, shard.log.head());
         self.trim(subscription.shard);
+        self.note_if_sparse(subscription.shard);
         if self.shards[subscription.shard].subscribers.is_empty() {
             self.remove(subscription.shard);
         }

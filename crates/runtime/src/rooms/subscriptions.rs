@@ -97,6 +97,23 @@ impl Subscriptions {
         }
     }
 
+    /// The subscriber of the room in this slot is found elsewhere from now on.
+    pub(crate) fn moved(&mut self, slot: u8, to: Subscription) {
+        let entry = match self {
+            Self::None => None,
+            Self::One(entry) => Some(entry),
+            Self::Many(many) => many
+                .entries
+                .get_mut(usize::from(slot))
+                .and_then(Option::as_mut),
+        };
+        if let Some(Entry { membership, .. }) = entry
+            && matches!(membership, Membership::In(_))
+        {
+            *membership = Membership::In(to);
+        }
+    }
+
     /// Takes the room of this ticket off the list.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<Membership> {
         let membership = self.get(ticket)?;

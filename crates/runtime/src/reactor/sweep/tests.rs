@@ -1,12 +1,12 @@
 //! Tests of sweeps: many whose time has come, and what arrives just before.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use super::*;
 use crate::{
     connection::{Heartbeat, Last, Stage},
     end::EndReason,
-    fixture::{at, control, on_each_driver, open, upgrade},
+    fixture::{ROOM, at, control, enter, on_each_driver, open, say, upgrade},
     reactor::attend,
 };
 
@@ -38,6 +38,29 @@ fn many_whose_time_has_come_are_reset_over_several_turns() {
             before += in_turn;
         }
         assert_eq!(before, MANY);
+    });
+}
+
+#[test]
+fn subscriber_that_a_crowd_has_left_alone_is_still_sent_its_room() {
+    on_each_driver(async |core| {
+        let mut crowd = Vec::new();
+        for _ in 0..400 {
+            let state = &mut *core.state.borrow_mut();
+            let (key, peer) = open(state);
+            enter(state, key, ROOM);
+            crowd.push((key, peer));
+        }
+        let (_, mut peer) = crowd.swap_remove(300);
+        for (key, _) in crowd {
+            core.state.borrow_mut().remove(key, Now::default());
+        }
+        core.sweep(Now::default(), 0).await;
+        let state = &mut *core.state.borrow_mut();
+        assert!(state.parts.rooms.shards.compact_next().is_none());
+        say(state, ROOM, 10);
+        while state.flush() {}
+        peer.read_exact(&mut [0; 10]).unwrap();
     });
 }
 
