@@ -27,31 +27,43 @@ use crate::{
 /// Candidates that one look takes in.
 const CANDIDATES_MAX: usize = 1_024;
 
-/// Those that are to be reset until enough is free, the one with the most waiting last.
+/// How long after a look that found nobody to reset the next one follows, in milliseconds. What exceeds the
+/// bound is then the rooms' news, which the next turns send.
+const LOOK_INTERVAL_MS: u64 = 10;
+
+/// Resets for want of memory.
 #[derive(Debug, Default)]
-pub(crate) struct Evictions(Vec<ConnectionKey>);
+pub(crate) struct Evictions {
+    /// Those that are to be reset until enough is free, the one with the most waiting last.
+    keys: Vec<ConnectionKey>,
+    /// No look is worth while before this time.
+    next_look_ms: u64,
+}
 
 impl State {
     /// While more is held for peers than is allowed, resets those with the most waiting. Returns
     /// whether to go on in the next turn: to take down a socket takes the kernel long.
     pub(crate) fn keep_queues_within_bound(&mut self, now: Now) -> bool {
         let max = self.parts.queues_bytes_max();
-        if self.evictions.0.is_empty() {
-            if self.parts.queues_bytes() <= max {
+        if self.evictions.keys.is_empty() {
+            if self.parts.queues_bytes() <= max || now.ms < self.evictions.next_look_ms {
                 return false;
             }
-            self.evictions.0 = self.slowest();
+            self.evictions.keys = self.slowest();
+            if self.evictions.keys.is_empty() {
+                self.evictions.next_look_ms = now.ms + LOOK_INTERVAL_MS;
+            }
         }
         for _ in 0..bounds::EVICTIONS {
             if self.parts.queues_bytes() <= low_water(max) {
-                self.evictions.0.clear();
+                self.evictions.keys.clear();
             }
-            let Some(key) = self.evictions.0.pop() else {
+            let Some(key) = self.evictions.keys.pop() else {
                 break;
             };
             self.act(key, now, |actor, _| actor.cut_off(EndReason::QueuesFull));
         }
-        !self.evictions.0.is_empty()
+        !self.evictions.keys.is_empty()
     }
 
     /// The connections for whose sockets the most waits, the most last. A connection that keeps up is

@@ -15,6 +15,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::Poll,
+    time::Duration,
 };
 
 use rustix::{
@@ -48,6 +49,9 @@ const BROKEN: EventFlags = EventFlags::HUP.union(EventFlags::ERR);
 
 /// The peer has ended its stream, or the socket is broken: no further report may come.
 const ENDED: EventFlags = EventFlags::RDHUP.union(BROKEN);
+
+/// For how long a core waits before it tries again to wait for its sockets.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// A core's epoll set.
 pub(crate) struct Poller {
@@ -103,7 +107,8 @@ pub(crate) async fn run(core: Rc<Core>) {
         let ready = core.poller.ready(&core.turnstile).await;
         if let Err(error) = ready.and_then(|()| Ok(core.poller.take(&mut events)?)) {
             warn!(%error, "waiting for sockets failed");
-            core.turnstile.pass().await;
+            // An error that stays must neither take the whole core nor fill the log.
+            monoio::time::sleep(RETRY_AFTER).await;
             continue;
         }
         core.state.borrow_mut().serve(&events);

@@ -71,6 +71,25 @@ fn who_keeps_up_is_not_closed_for_news_that_were_not_sent_yet() {
     });
 }
 
+/// A look is a walk over all connections, which a core that is over its bound must not make in each turn.
+#[test]
+fn look_that_found_nobody_is_not_repeated_at_once() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        allow_queues(state, 50_000);
+        let (member, _one) = open(state);
+        enter(state, member, ROOM);
+        say(state, ROOM, 60_000);
+        let at_ms = |ms| Now { ns: 0, ms };
+        assert!(!state.keep_queues_within_bound(at_ms(0)));
+        let (slow, _other) = slow(state, 1_000);
+        assert!(!state.keep_queues_within_bound(at_ms(LOOK_INTERVAL_MS - 1)));
+        assert!(is_open(state, slow));
+        state.keep_queues_within_bound(at_ms(LOOK_INTERVAL_MS));
+        assert!(!is_open(state, slow));
+    });
+}
+
 #[test]
 fn many_who_must_go_are_closed_over_several_turns_down_to_the_low_water_mark() {
     on_each_driver(async |core| {
