@@ -1,6 +1,9 @@
 """Fixtures that all checks share: the repository, its documents, the tools, the server."""
 
+import contextlib
 import os
+import random
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +13,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+
+def free_port():
+    """A port on which nothing listens. It is below those that the kernel gives to clients, of which one
+    could have it before its server has started."""
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 def run(*command, input=""):

@@ -1,7 +1,6 @@
 """Compares rules and dashboard with the series of a server that has just started."""
 
 import re
-import socket
 import subprocess
 import time
 import urllib.error
@@ -11,7 +10,7 @@ import catalogue
 import pytest
 import test_grafana
 import test_prometheus
-from conftest import run
+from conftest import free_port, run
 
 START_SECONDS = 15
 RULES = test_prometheus.rules("recording.yaml") + test_prometheus.rules("alerts.yaml")
@@ -20,9 +19,7 @@ RECORDED = {rule["record"] for rule in RULES if "record" in rule}
 
 @pytest.fixture(scope="module")
 def exposition(server):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [server, "--listen=127.0.0.1:0", f"--internal-listen=127.0.0.1:{port}", "--cores=2"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

@@ -8,8 +8,8 @@ import time
 import urllib.request
 
 import pytest
-from conftest import run
-from test_scrape import free_port, started
+from conftest import free_port, run
+from test_scrape import started
 
 CLIENT = "127.0.0.5"
 PATIENCE_SECONDS = 20

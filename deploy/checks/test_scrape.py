@@ -14,17 +14,11 @@ import pytest
 import test_grafana
 import test_live
 import yaml
-from conftest import DEPLOY
+from conftest import DEPLOY, free_port
 
 MEMBERS = 20
 MESSAGES = 300
 PATIENCE_SECONDS = 60
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def started(*command, cwd=None):

@@ -13,8 +13,7 @@ import time
 import urllib.request
 
 import pytest
-from conftest import DEPLOY
-from test_scrape import free_port
+from conftest import DEPLOY, free_port
 
 PATIENCE_SECONDS = 20
 OF_THE_SYSTEM = re.compile(r"^(DynamicUser|Protect\w+|Private\w+|DevicePolicy|RemoveIPC|KeyringMode)=.*\n", re.MULTILINE)

@@ -3,7 +3,9 @@
 
 use crate::process::{Guarded, poll};
 use anyhow::{Context, Result, bail};
+use std::collections::hash_map::RandomState;
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -118,10 +120,15 @@ impl Server {
     }
 }
 
-/// A port on which nothing listened a moment ago.
+/// A port on which nothing listened a moment ago. It is below those that the kernel gives to clients, of
+/// which one could have it before the server has started.
 fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?)
+    let start = RandomState::new().hash_one(std::process::id()) % 20_000;
+    let ports = (0..20_000).map(|nth| 10_000 + ((start + nth) % 20_000) as u16);
+    let free = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    free.into_iter()
+        .find(|address| TcpListener::bind(address).is_ok())
+        .context("no port is free")
 }
 
 /// Opens one WebSocket by hand. If the server did not answer, the suite would wait five seconds in
