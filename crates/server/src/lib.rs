@@ -11,7 +11,7 @@
 //!  signals: received from the start, on a thread of its own
 //! ```
 //!
-//! Only this crate reads the environment and ends the process. *Never* here: RFC 6455.
+//! Only this crate reads the environment and ends the process. *Never* here: frames and handshakes.
 
 // `println!` panics on a closed pipe and blocks on a full one, so it is forbidden here.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
