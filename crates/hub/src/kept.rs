@@ -1,4 +1,5 @@
-//! Logs of reaped rooms, kept for a time so that a room made again continues its epoch and offsets.
+//! Keeps the logs of reaped rooms for a time, so that a room of the same name continues its epoch and
+//! offsets.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,8 +24,7 @@ impl KeptLogs {
         self.logs.len()
     }
 
-    /// Keeps the log of a room that is reaped at `now_ms`, in milliseconds since the process
-    /// started.
+    /// Keeps the log of a room that is reaped at `now_ms`, in milliseconds of the sweeps.
     pub(crate) fn put(&mut self, name: RoomName, log: Log, now_ms: u64) {
         self.put += 1;
         let place = (now_ms, self.put);

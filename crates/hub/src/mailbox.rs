@@ -130,7 +130,7 @@ pub enum Request {
     /// The current time. Rooms that have been empty for long enough are reaped, a bounded number at
     /// once.
     Sweep {
-        /// Milliseconds since the process started.
+        /// Milliseconds that never go back; the sender may leave out those in which it stood still.
         now_ms: u64,
         /// How long a room without subscribers and publications is kept, in milliseconds.
         idle_ms: u64,

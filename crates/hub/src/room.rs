@@ -18,8 +18,8 @@ pub(crate) struct Room {
     offset_seen: u64,
     /// Cores with subscribers.
     pub(crate) shares: SmallVec<[Share; 2]>,
-    /// When it last became unused, without subscribers and publications, in milliseconds since the
-    /// process started; meaningless while it has subscribers.
+    /// When it last became unused, without subscribers and publications, in milliseconds of the sweeps;
+    /// meaningless while it has subscribers.
     pub(crate) idle_since_ms: u64,
     /// Whether it is in the queue for reaping. It is there at most once, however often it empties.
     pub(crate) awaits_reaping: bool,
@@ -30,7 +30,7 @@ pub(crate) struct Room {
     pub(crate) backlog: Option<Box<Backlog>>,
 }
 
-/// The subscribers of a room on one core.
+/// A core with subscribers of the room.
 pub(crate) struct Share {
     pub(crate) core: CoreId,
     /// Whether the core holds the room.

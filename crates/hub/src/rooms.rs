@@ -50,7 +50,7 @@ pub struct Rooms {
     waiting_bytes: usize,
     waiting_bytes_max: usize,
     now_ms: u64,
-    /// When an operator last asked, in milliseconds since the process started.
+    /// When an operator last asked, in milliseconds of the sweeps.
     looked_ms: u64,
     budget: Arc<RoomBudget>,
     epochs: Box<dyn FnMut() -> Epoch>,

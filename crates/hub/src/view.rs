@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use crate::name::RoomName;
 
-/// Most rooms that one report examines, so that it takes a core about a millisecond.
+/// Most rooms that one report examines, so that it takes a core about a millisecond. They are always the
+/// first slots of the home: rooms beyond do not appear.
 pub const LOOKED_AT_MAX: usize = 10_000;
 
 /// The rooms of one home that stand out.
@@ -14,7 +15,7 @@ pub struct RoomView {
     pub of: usize,
     /// The number of rooms examined, at most 10,000.
     pub looked_at: usize,
-    /// Milliseconds since the previous report, or since the process started.
+    /// Milliseconds between the latest sweeps before the previous report and before this one.
     pub window_ms: u64,
     /// The rooms with the most subscribers, in descending order.
     pub largest: Vec<Seen>,
