@@ -1,4 +1,5 @@
-//! Time as the runtime passes it around: a core reads it once a turn, and everything else is told it.
+//! Time: a loop reads it when a piece of its work begins and passes it on as [`Now`]. Only what has to be
+//! measured reads it in between.
 
 use std::time::{Duration, Instant};
 

@@ -60,8 +60,9 @@ pub struct Config {
     /// Bytes of a connection's publications that its rooms have not yet taken. Above it the
     /// connection is not read.
     pub publish_window_bytes: usize,
-    /// Bytes of requests that wait on one core for another core's mailbox. Above it connections
-    /// that publish there are not read, and joins are refused.
+    /// Bytes of requests that wait on one core for one home's mailbox, its own home included. Above it
+    /// connections that publish there are not read, and joins are refused. It also bounds what waits at a
+    /// home for held rooms: that bound is set *at start*.
     pub outbox_bytes_max: usize,
     /// Batches that a mailbox between cores holds, at least 1. *At start.*
     pub mailbox_batches: usize,

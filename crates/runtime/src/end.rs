@@ -112,7 +112,7 @@ pub struct Explained {
     pub code: Option<CloseCode>,
     /// A short text for people, beside the code.
     pub text: &'static str,
-    /// What a request is answered that has not had its answer yet.
+    /// The HTTP answer to a request that is still unanswered when the connection ends.
     pub answer: Option<Said>,
 }
 
@@ -254,7 +254,7 @@ impl EndReason {
         self.explained().name
     }
 
-    /// Every reason there is, of those that carry a code only one without.
+    /// One value for every reason; reasons that carry a code appear once, without it.
     pub fn all() -> impl Iterator<Item = Self> {
         PLAIN
             .into_iter()

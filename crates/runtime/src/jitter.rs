@@ -1,4 +1,4 @@
-//! Spreading what would otherwise come together.
+//! Spreads deadlines pseudo-randomly, so that those of many connections do not coincide.
 
 /// A part of `whole`, from 0 to just below it, that looks random and is always the same for the
 /// same number: neighbouring numbers end far apart.

@@ -10,15 +10,15 @@
 //!                                                     └── deliver (rooms' logs)
 //! ```
 //!
-//! Everything of a core belongs to its thread; cores share only mailboxes, counters and the table of
-//! addresses. An [`Application`] says what becomes of requests; a [`Session`] is one connection's
+//! Everything of a core belongs to its thread; cores share only mailboxes, the counts of connections and
+//! rooms, and the table of addresses. An [`Application`] says what becomes of requests; a [`Session`] is one connection's
 //! protocol.
 //!
 //! Folders import in one direction, from the last of these to the first:
 //!
 //! | Folder | Duty |
 //! |---|---|
-//! | `clock`, `ids`, `end`, `jitter` | time, names of connections, why they end |
+//! | `clock`, `ids`, `end`, `jitter` | time, keys of connections, why they end, spreading of deadlines |
 //! | `turn/` | what a turn may do, who is to be attended to, waking and giving way |
 //! | `admission/` | who may come in |
 //! | `config` | what the runtime is told |
@@ -35,8 +35,8 @@
 //! *Never* here: environment variables, rules of rooms, exporters of metrics, what a body of HTTP means.
 //!
 //! *Invariants*
-//! - No I/O future is dropped: the driver waits for one descriptor, the core's epoll set, and that
-//!   wait goes on for as long as the core.
+//! - No I/O future is dropped: the driver waits for the core's epoll set, for its listeners and for the
+//!   turnstile's socket, and each wait goes on for as long as what it waits for.
 //! - A core's state is borrowed for synchronous work only, never across an await.
 //! - Sends towards rooms may wait; sends towards peers never do.
 

@@ -1,8 +1,9 @@
-//! A connection's turn: goes on with what was kept, then receives once, within its share.
+//! Gives a connection its turn: it processes leftover input first, then receives once, as long as its
+//! share of the turn lasts.
 //!
-//! When it may not go on, because its queue is full or its rooms cannot take more, the rest of that one
-//! receive is kept and the socket is not read until the wait is over. It is kept for a turn, too, when
-//! taking it costs more than the connection's share of one.
+//! When it must pause, because its queue is full or its rooms cannot take more, what is left of that one
+//! receive is kept, and the socket is not read until the pause is over. What is left is also kept, for the
+//! next turn, when processing it costs more than the connection's share of one.
 
 use std::{mem, net::SocketAddr};
 
@@ -38,25 +39,25 @@ pub(crate) struct Inbound {
 pub(crate) enum Flow {
     /// Nothing to do until something asks for attention.
     Wait,
-    /// There may be more to receive; others have their turn first.
+    /// The socket may have more; the other connections have their turns before it is read again.
     More,
-    /// More was received than one turn may make of it; others have their turn first.
+    /// The connection has used up its share, and received input is left for its next turn.
     Rest,
-    /// Over.
+    /// The connection has ended, and is to be removed.
     End,
 }
 
 /// How far one step through the received bytes came.
 pub(super) enum Progress {
-    /// So many bytes were taken, and there may be more to them.
+    /// So many bytes were processed, and the next step may find more in them or behind them.
     Consumed(usize),
-    /// All bytes were taken.
+    /// All bytes were processed.
     Exhausted,
     /// No step is possible for now.
     Wait(Wait),
 }
 
-/// How far received bytes were taken, and what follows.
+/// How many received bytes were processed, and what follows.
 struct Taken {
     bytes: usize,
     flow: Flow,
@@ -150,7 +151,7 @@ impl Actor<'_> {
         }
     }
 
-    /// No bytes for the protocol have come, for now or for ever.
+    /// The receive brought no bytes for the protocol: none have arrived, or no more will.
     fn received_nothing(&mut self, arrived: Arrived) -> Flow {
         let peer = SocketAddr::from(self.connection.origin.peer);
         match arrived {
@@ -170,7 +171,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Takes received bytes as far as the connection may go now and in this turn.
+    /// Processes received bytes until the connection must pause or has used up its share of the turn.
     fn take(&mut self, share: &mut Share, received: &mut [u8], inflater: &mut Inflater) -> Taken {
         let mut bytes = 0;
         let flow = loop {
@@ -204,7 +205,8 @@ impl Actor<'_> {
         Taken { bytes, flow }
     }
 
-    /// Counts what a receive brought, which is a sign of life. TLS may have something to say to it.
+    /// Counts a receive. Any bytes postpone the pong's deadline; if TLS has produced an answer to them,
+    /// the connection is listed for sending.
     fn note(&mut self, received: &Received) {
         let tally = &mut self.parts.counters.tally;
         tally.received_bytes += received.wire as u64;
@@ -224,8 +226,8 @@ impl Actor<'_> {
         }
     }
 
-    /// Ends a connection whose handshake has taken too long while it waited for its turn: nothing more
-    /// is made of what it has sent. Returns whether it did.
+    /// Ends a connection whose handshake deadline passed while it waited for its turn, without
+    /// processing what it has sent. Returns whether it did.
     pub(crate) fn end_overdue_handshake(&mut self) -> bool {
         let overdue = self
             .connection
@@ -236,7 +238,7 @@ impl Actor<'_> {
         })
     }
 
-    /// Where the connection stands, having taken all that was received.
+    /// What follows when all received bytes are processed.
     pub(crate) fn flow(&self) -> Flow {
         match self.connection.stage {
             Stage::Over => Flow::End,
@@ -245,7 +247,7 @@ impl Actor<'_> {
         }
     }
 
-    /// The peer's stream has ended. What came before is still answered in full: it may read on.
+    /// The peer has ended its stream. It may still read, so everything that it sent before is answered.
     fn peer_ended(&mut self) -> Flow {
         let connection = &mut *self.connection;
         let reason = match connection.stage {

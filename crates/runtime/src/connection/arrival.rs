@@ -39,7 +39,7 @@ impl Arrival {
     }
 }
 
-/// Received bytes that wait for a later turn. Taking some of them moves none of the others.
+/// Received bytes that wait for a later turn. Processing some of them moves none of the others.
 #[derive(Default)]
 pub(crate) struct Unread {
     bytes: Vec<u8>,
@@ -47,7 +47,7 @@ pub(crate) struct Unread {
 }
 
 impl Unread {
-    /// These.
+    /// Keeps a copy of these bytes.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self {
             bytes: bytes.to_vec(),
@@ -59,12 +59,12 @@ impl Unread {
         self.bytes.is_empty()
     }
 
-    /// Those that were not taken.
+    /// The bytes that are not processed yet.
     pub(crate) fn rest(&mut self) -> &mut [u8] {
         &mut self.bytes[self.taken..]
     }
 
-    /// The first so many of the rest have been taken. The memory goes with the last.
+    /// Marks the first `bytes` of the rest as processed; frees the memory once all are.
     pub(crate) fn advance(&mut self, bytes: usize) {
         self.taken += bytes;
         if self.taken == self.bytes.len() {

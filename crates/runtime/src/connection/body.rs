@@ -5,8 +5,8 @@
 //!      └────────────────────────────▲
 //! ```
 //!
-//! While an answer is on its way nothing is made of what comes behind its request: it stays unread, but
-//! for the rest of one receive.
+//! While an answer is being sent, the next request is not processed: it stays in the socket, except for
+//! what the last receive already brought.
 
 use std::mem;
 
@@ -53,8 +53,8 @@ impl Actor<'_> {
 }
 
 impl Stage {
-    /// Who makes the answer of the body that is awaited. What is left is the stage of a request that
-    /// awaits its answer.
+    /// Takes out the closure that will answer the body, and leaves the connection in `Handshake` until
+    /// it has answered.
     pub(super) fn take_receiver(&mut self) -> Option<TakeBody> {
         let Self::Receiving(receiving) = self else {
             return None;

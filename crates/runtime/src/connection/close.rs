@@ -1,11 +1,15 @@
 //! The ways in which a connection ends, and what is undone behind it.
 //!
-//! | Way | For |
-//! |---|---|
-//! | [`answer`](Actor::answer), [`refuse`](Actor::refuse) | a request that is answered over HTTP |
-//! | [`close`](Actor::close) | any reason of the server's own: as the stage allows |
-//! | [`finish`](Actor::finish) | a peer that has said its last, or broke a rule |
-//! | [`abort`](Actor::abort) | an end at once, by a reset |
+//! | Way | For | The peer sees | Stage |
+//! |---|---|---|---|
+//! | [`answer`](Actor::answer), [`refuse`](Actor::refuse) | a request | an HTTP answer | `Closing`, or `Answering` if the codec keeps the connection |
+//! | [`close`](Actor::close) | any reason of the server's own | what its stage allows, by one of the ways below | |
+//! | [`close_session`](Actor::close_session) | a WebSocket | what is queued, then a close frame | `Closing` |
+//! | [`close_stream`](Actor::close_stream) | a stream | the last chunk, or its absence, or a reset | `Closing` |
+//! | [`finish`](Actor::finish) | a peer that has said its last, or broke a rule | its own publications, what is queued, the answer to its close frame | `Finishing`, then `Closing` |
+//! | [`give_up`](Actor::give_up) | TLS that cannot go on | TLS's alert, if there is one | `Closing` |
+//! | [`abort`](Actor::abort), [`cut_off`](Actor::cut_off) | an end at once | a reset | `Over` |
+//! | [`shut`](Actor::shut) | a connection for which nothing is left to do | the end of the stream | `Over` |
 
 use std::net::SocketAddr;
 
@@ -78,16 +82,16 @@ impl Actor<'_> {
     }
 
     /// Ends the connection as its stage allows: a WebSocket gets a close frame, a stream its last chunk, an
-    /// unanswered request a 503 or 408, and one that has asked for nothing its end. One that is finishing waits no
-    /// longer for its publications, unless the reason leaves it time; one that is closing already only
-    /// keeps to its deadline.
+    /// unanswered request a 503 or 408, and one that has asked for nothing its end. A connection in
+    /// `Finishing` stops waiting for its publications, except for a drain or its age. One in `Closing` is
+    /// left alone.
     pub(crate) fn close(&mut self, reason: EndReason) {
         match self.connection.stage {
             Stage::Handshake { .. } if self.connection.socket.is_handshaking() => {
                 self.give_up(reason);
             }
-            // A peer that asked for nothing gets no answer, because it would take one for the answer
-            // to its next request.
+            // A peer that asked for nothing gets no answer, because it would match it to the first
+            // request that it sends later.
             Stage::Handshake { .. } if self.connection.reached() == Reached::Nothing => {
                 self.finish(Last::PeerEnd(Linger::Fully), reason);
             }
@@ -141,8 +145,8 @@ impl Actor<'_> {
         self.queued();
     }
 
-    /// Leaves all rooms. What they have told before is still sent, unless it is the very reason for the
-    /// end, or can no longer be understood, or there is no memory for it.
+    /// Leaves all rooms. Messages that are in the rooms' logs already are still sent, unless slowness is
+    /// the reason for the end, TLS has failed, or the copies would exceed the memory bound.
     pub(super) fn leave_rooms(&mut self, reason: &EndReason) {
         let keeps_lag = !matches!(
             reason,
@@ -182,7 +186,7 @@ impl Actor<'_> {
         connection.stage = Stage::Finishing { deadline_ms, last };
     }
 
-    /// The same, without waiting for publications.
+    /// As [`finish`](Self::finish), but without waiting for the connection's publications.
     pub(super) fn finish_now(&mut self, last: Last, reason: EndReason) {
         let deadline_ms = self.close_deadline_ms();
         self.leave_rooms(&reason);
@@ -232,7 +236,7 @@ impl Actor<'_> {
         self.raise();
     }
 
-    /// An upgrade gets another answer than 101.
+    /// Counts an upgrade that gets another answer than 101.
     pub(super) fn count_rejected(&mut self, reason: EndReason) {
         self.parts.counters.count_rejected(reason);
     }

@@ -1,5 +1,5 @@
-//! What others can tell a connection from outside: close, join, leave, say, or a command of the
-//! application's own.
+//! What commands from outside do to a connection: close, join, leave, say, or one of the application's
+//! own. `reactor/command.rs` brings them here.
 
 use std::{any::Any, sync::Arc};
 
@@ -65,8 +65,8 @@ impl Actor<'_> {
         self.note_said();
     }
 
-    /// Whoever speaks from outside does not wait for the queue, and neither does what a session says to
-    /// it: a connection for which too much waits is closed, as one that does not read what its rooms say.
+    /// Commands are not slowed down by a full queue, and neither is what a session sends because of them.
+    /// So a connection whose queue exceeds its bound is closed here, like a slow subscriber.
     fn note_said(&mut self) {
         let queued = self.connection.queued_bytes(&self.parts.rooms.shards);
         let is_behind = self.connection.out.queue.sending.is_behind();

@@ -1,4 +1,4 @@
-//! The deadlines of one connection: what its time has come for, and doing it.
+//! Decides which deadline of a connection has passed, and acts on it.
 
 use codec::encode_ping;
 
@@ -12,7 +12,7 @@ use crate::{
     out::Sending,
 };
 
-/// What a connection's time has come for.
+/// What is to be done because a deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// Its next ping.
@@ -45,15 +45,15 @@ impl SweepTime {
         self.now_ms >= deadline_ms
     }
 
-    /// Whether a deadline has passed until which the peer has sent nothing that is still unread. What
-    /// is unread is read first, but a peer that always sends more is spared only once.
+    /// Whether a deadline has passed. If unread input waits, the connection gets one more sweep, so that
+    /// the input is processed first; a peer that always sends more gets only that one.
     fn was_silent_until(self, deadline_ms: u64, has_unread: bool) -> bool {
         self.has_passed(deadline_ms) && (!has_unread || deadline_ms <= self.before_ms)
     }
 }
 
 impl Actor<'_> {
-    /// Does what the connection's time has come for.
+    /// Acts on a deadline that has passed.
     pub(crate) fn carry_out(&mut self, due: Due) {
         match due {
             Due::Ping => self.ping(),
@@ -193,8 +193,8 @@ fn is_aged(key: ConnectionKey, accepted_ms: u64, timeouts: &Timeouts, time: Swee
     })
 }
 
-/// Only rooms have a time for a pause; one for the connection's own queue ends when that has room
-/// or sending stalls.
+/// Only a pause that waits for rooms has a bound of its own; one for the connection's own queue ends
+/// when the queue drains or sending stalls.
 fn pause_due(pause: Pause, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
     let is_over = pause.since.ago_ms(now_ms) >= ms(timeouts.pause);
     let is_for_rooms = matches!(pause.wait, Wait::Window | Wait::Home | Wait::Answers);

@@ -24,12 +24,12 @@ pub(crate) struct Memberships {
     pub(crate) unanswered: u32,
     /// Whether its session is handed no message before all of them are.
     pub(crate) waits_for_answers: bool,
-    /// Of the latest ticket, of a room or of a publication.
+    /// The serial number of the latest ticket, of a room or of a publication.
     serial: u32,
     rare: Option<Box<Rare>>,
 }
 
-/// What few connections have.
+/// State that few connections have.
 #[derive(Debug, Default)]
 struct Rare {
     /// Requests that their home has no room for, in order.
@@ -100,7 +100,7 @@ impl Memberships {
         self.rare.as_ref().is_some_and(|rare| !rare.held.is_empty())
     }
 
-    /// Hands over the requests that were kept, as far as there is room; returns the home without.
+    /// Hands over deferred requests in order; returns the first home that has no space for the next.
     pub(crate) fn hand_over(&mut self, requests: &mut Requests) -> Option<CoreId> {
         let rare = self.rare.as_mut()?;
         while let Some(request) = rare.held.front() {
@@ -188,8 +188,8 @@ impl Memberships {
         }
     }
 
-    /// Leaves all rooms, of which nothing is sent any more. Those that were only asked for are left when
-    /// their homes answer, which find no connection then.
+    /// Leaves all rooms, of which nothing is sent any more. Joins that are not answered yet are undone when
+    /// the answer arrives and finds no connection.
     pub(crate) fn leave_all(&mut self, rooms: &mut RoomSide, core: CoreId) {
         for membership in self.subscriptions.take() {
             if let Membership::In(subscription) = membership {

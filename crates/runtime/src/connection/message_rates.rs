@@ -1,4 +1,4 @@
-//! How often a peer may say something: messages, and control frames that ask for answers.
+//! How often the peer of an open connection may send messages, and control frames that ask for answers.
 
 use codec::Event;
 

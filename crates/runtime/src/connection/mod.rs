@@ -79,7 +79,7 @@ pub(crate) struct Connection {
     pub(crate) socket: Socket,
     /// What its socket has reported.
     pub(crate) arrival: Arrival,
-    /// Whether it is on its core's list of connections to be attended to.
+    /// Whether it is on its core's attention list.
     pub(crate) is_listed: bool,
     pub(crate) out: Outgoing,
     pub(crate) rooms: Memberships,
@@ -94,8 +94,8 @@ const _: () = assert!(size_of::<Connection>() <= 248);
 
 /// Where a connection comes from, and what became of its request.
 pub(crate) struct Origin {
-    /// Its client's address, as far as it is known: its socket's peer, or for whom a trusted proxy
-    /// speaks.
+    /// The client's address if a trusted proxy has named it, otherwise the address of the socket's
+    /// peer.
     pub(crate) peer: Peer,
     pub(crate) client: Client,
     /// When it was accepted, in nanoseconds since the process started.
@@ -157,13 +157,12 @@ impl Connection {
         self.out.queue.bytes(&self.rooms.subscriptions, shards) + self.socket.unsent_bytes()
     }
 
-    /// Whether something has arrived that is not used up: received bytes, or a message that is not
-    /// wholly inflated.
+    /// Whether received bytes, or a message that is not wholly inflated, wait to be processed.
     pub(crate) fn has_kept(&self) -> bool {
         self.rare.has_unread() || self.protocol.is_inflating()
     }
 
-    /// Whether bytes have arrived that were not read yet, or not taken.
+    /// Whether the socket may have more to read, or received input waits to be processed.
     pub(crate) fn has_unread(&self) -> bool {
         self.arrival.is_readable || self.has_kept()
     }

@@ -1,4 +1,5 @@
-//! What leaves towards one peer: its queue, and what its messages look like on the wire.
+//! What one connection has for sending: its queue, the form of its messages, and what happens when its
+//! peer reads too slowly.
 
 use codec::Kind;
 
@@ -16,7 +17,8 @@ pub(crate) struct Outgoing {
     pub(crate) form: WireForm,
     /// What happens when its peer does not read as fast as it is sent to.
     pub(crate) lag: Lag,
-    /// What messages to it alone refer to, if they refer to others at all.
+    /// The compression context of the messages for this connection alone, if context takeover was agreed
+    /// on.
     context: Option<Box<Context>>,
 }
 

@@ -32,8 +32,8 @@ pub struct Outlet<'a> {
 pub struct TooManyRooms;
 
 impl<'a> Outlet<'a> {
-    /// What a connection lends its session, beside its session itself and its protocol, of which the
-    /// session may be reading a message.
+    /// Borrows everything that a session may use. The session and the codec are borrowed separately,
+    /// because the message that the session reads may lie in the codec's buffer.
     pub(crate) fn new(
         key: ConnectionKey,
         out: &'a mut Outgoing,
@@ -101,7 +101,8 @@ impl Outlet<'_> {
         Ok(room)
     }
 
-    /// Leaves a room. What it has told before is still sent.
+    /// Leaves a room. Messages that were published there before are still sent, as far as the memory
+    /// bound allows.
     pub fn leave(&mut self, room: Ticket) {
         let Self {
             out, rooms, parts, ..

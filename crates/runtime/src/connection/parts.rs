@@ -19,7 +19,7 @@ use crate::{
     turn::{Attention, Wake},
 };
 
-/// The parts of one core. Each owns its fields; they know nothing of connections but their keys.
+/// The parts of one core. None holds a connection: they name one by its key.
 pub(crate) struct Parts {
     pub(crate) id: CoreId,
     pub(crate) config: Arc<Config>,
@@ -27,7 +27,7 @@ pub(crate) struct Parts {
     /// The names of the application's protocols, in its order.
     pub(crate) protocols: Vec<&'static str>,
     pub(crate) admission: Arc<Admission>,
-    /// For what is measured; the time of day-to-day work is an argument.
+    /// For measuring durations. Everything else uses the [`Now`](crate::clock::Now) that it is given.
     pub(crate) clock: Clock,
     pub(crate) attention: Attention,
     pub(crate) rooms: RoomSide,
@@ -49,11 +49,12 @@ pub(crate) struct OutSide {
     pub(crate) encoder: Encoder,
     pub(crate) sealing: Sealing,
     pub(crate) spare: Spare,
-    /// Connections with bytes of their own to send, each once.
+    /// Connections with bytes of their own to send. One whose bytes left otherwise may still be listed:
+    /// then its turn sends nothing.
     pub(crate) own: VecDeque<ConnectionKey>,
-    /// Connections with something of their rooms to send, each once; none of them is in `own`.
+    /// Connections with something of their rooms to send.
     pub(crate) news: VecDeque<ConnectionKey>,
-    /// Connections that have sent as much as they may in this turn, and are `own` in the next.
+    /// Connections that have sent their part of this turn; they move to `own` at its end.
     pub(crate) later: VecDeque<ConnectionKey>,
     /// Raised when something is to leave at the end of the turn: requests or bytes.
     pub(crate) flush: Rc<Wake>,
@@ -63,7 +64,7 @@ pub(crate) struct OutSide {
 pub(crate) struct Counters {
     pub(crate) tally: Tally,
     pub(crate) notices: Notices,
-    /// Of answers over HTTP, as of the latest sweep.
+    /// The date of answers over HTTP. Each sweep corrects it by the system's clock.
     pub(crate) date: Date,
 }
 

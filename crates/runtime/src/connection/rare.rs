@@ -1,4 +1,5 @@
-//! What a connection has only at times: none of it is allotted for one that is open and idle.
+//! State that few connections need, in a box of its own: an open and idle connection allocates
+//! nothing for it.
 
 use super::{MessageRates, Unread};
 use crate::{admission::Header, end::EndReason, memory::Holding};
@@ -9,7 +10,7 @@ pub(crate) struct Rare(Option<Box<Things>>);
 
 #[derive(Default)]
 struct Things {
-    /// Received, but not yet taken by the protocol: at most one receive's worth.
+    /// Received, but not processed yet: at most what one receive brought.
     unread: Unread,
     /// Bytes of memory held for the connection, as they are counted in its core's ledger.
     held: Holding,
@@ -17,7 +18,7 @@ struct Things {
     end: Option<EndReason>,
     /// What the peer may still send, if rates are configured.
     rates: Option<MessageRates>,
-    /// When the message must be whole of which a part has come.
+    /// The deadline of the message of which only a part has arrived.
     message_by_ms: Option<u64>,
     /// A header of the PROXY protocol that is awaited before everything else.
     header: Option<Header>,
@@ -54,7 +55,7 @@ impl Rare {
         self.0.as_ref().map(|it| it.held).unwrap_or_default()
     }
 
-    /// So much is counted now.
+    /// Records what the ledger counts for the connection.
     pub(crate) fn set_held(&mut self, held: Holding) {
         if held != self.held() {
             self.things().held = held;
@@ -71,12 +72,12 @@ impl Rare {
         self.things().end.get_or_insert(reason);
     }
 
-    /// When the message must be whole of which a part has come, in milliseconds of deadlines.
+    /// The deadline of the message of which only a part has arrived, in milliseconds of deadlines.
     pub(crate) fn message_by_ms(&self) -> Option<u64> {
         self.0.as_ref()?.message_by_ms
     }
 
-    /// The message of which a part has come must be whole by then; `None` while there is none.
+    /// Sets that deadline; `None` while no message is incomplete.
     pub(crate) fn set_message_by_ms(&mut self, by_ms: Option<u64>) {
         if by_ms != self.message_by_ms() {
             self.things().message_by_ms = by_ms;
@@ -98,7 +99,7 @@ impl Rare {
         self.0.as_ref()?.header.as_ref()
     }
 
-    /// The same, to go on with it.
+    /// The header that is awaited, to add received bytes to it.
     pub(crate) fn header_mut(&mut self) -> Option<&mut Header> {
         self.0.as_mut()?.header.as_mut()
     }

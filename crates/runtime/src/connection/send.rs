@@ -20,7 +20,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What a connection's sends came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Transmitted {
-    /// How many bytes the socket took.
+    /// How many bytes the kernel accepted.
     sent: usize,
     rest: Rest,
 }
@@ -47,7 +47,8 @@ impl Actor<'_> {
         }
     }
 
-    /// The room in this slot has news. If the socket is full, the connection may be too far behind by now.
+    /// Notes that the room in this slot has news for the connection. If its socket is full, its lag is
+    /// checked against the bound here.
     pub(crate) fn has_news(&mut self, slot: u8) {
         self.connection.rooms.subscriptions.note_news(slot);
         let queue = &mut self.connection.out.queue;
@@ -61,8 +62,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Sends what waits. If the socket is full the connection has fallen further behind: here is where
-    /// it is found too far.
+    /// Sends what waits. If the socket is full, the connection's lag is checked against its bound.
     pub(crate) fn transmit(&mut self) {
         let before = self.connection.out.queue.sending;
         if before.is_blocked() {
@@ -93,7 +93,8 @@ impl Actor<'_> {
         }
     }
 
-    /// Tries a full socket again, which may take a little long before it calls itself writable.
+    /// Tries a full socket again, because the kernel reports it writable only when a third of its buffer
+    /// is free.
     pub(crate) fn nudge(&mut self) {
         if let Sending::Blocked { progress } = self.connection.out.queue.sending {
             self.connection.out.queue.sending = Sending::Unblocked { progress };
@@ -112,7 +113,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Sends what waits, and behind the last of it that it was the last.
+    /// Sends what waits. If the connection is closing and nothing is left, sends TLS's close_notify too.
     fn send_all(&mut self) -> io::Result<Transmitted> {
         let transmitted = self.send_queue()?;
         let is_last = matches!(
@@ -185,7 +186,7 @@ impl Actor<'_> {
         }
     }
 
-    /// A closing connection has said all that it has to say.
+    /// A closing connection has sent everything: it ends now, or waits for the peer's end of stream.
     fn said_all(&mut self, last: Last) {
         match last {
             Last::Nothing => self.shut(),
@@ -252,7 +253,7 @@ impl Actor<'_> {
         self.handle(SessionEvent::Skipped { room });
     }
 
-    /// The connection leaves a room for a reason that is not its own; its session learns of it.
+    /// The connection leaves a room although its session did not ask for it; the session learns of it.
     pub(super) fn left(&mut self, room: Ticket, reason: LeftReason) {
         let connection = &mut *self.connection;
         let membership = connection.rooms.subscriptions.get(room);

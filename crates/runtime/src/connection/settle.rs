@@ -1,4 +1,7 @@
-//! Counts the memory that is held for one connection, in one place.
+//! Counts the memory that is held for one connection, behind everything that happens to it.
+//!
+//! A handshake reserves what compression contexts may take by itself, and a connection's removal gives back
+//! what was counted.
 
 use super::{Actor, Connection, Memberships, Parts, Stage};
 use crate::{
@@ -64,7 +67,7 @@ impl Parts {
     }
 
     /// What is kept for a connection that leaves a room: all that it has not had, unless there is no
-    /// memory for it. It was one log for all who lag, and now it is a copy.
+    /// memory for it: it must be copied out of the shared log, so it counts once more.
     pub(crate) fn kept_on_leaving(&self, rooms: &Memberships, room: Ticket) -> Kept {
         match rooms.subscriptions.get(room) {
             Some(Membership::In(subscription))

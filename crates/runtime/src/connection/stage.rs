@@ -7,7 +7,7 @@ use hub::RoomName;
 use super::{Lag, Session, TakeBody};
 use crate::{encoding::WireForm, jitter, memory::contexts::Agreement, rooms::Ticket};
 
-/// A connection's life, in order.
+/// The parts of a connection's life. The diagram in `body.rs` has the order of those before `Open`.
 pub(crate) enum Stage {
     /// The request's head is awaited.
     Handshake { deadline_ms: u64 },
@@ -28,7 +28,7 @@ pub(crate) enum Stage {
     /// Everything that this side has to say is queued or sent; what the peer says is only
     /// awaited for the sake of the end.
     Closing { deadline_ms: u64, last: Last },
-    /// The actor is about to remove it.
+    /// The connection has ended; the reactor removes it on its next turn.
     Over,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Joining {
     pub(crate) session: Box<dyn Session>,
     /// The room that the session begins in, if it begins in one.
     pub(crate) name: Option<RoomName>,
-    /// Of that room, once its answer is awaited.
+    /// The ticket of the join, once the room's home has been asked.
     pub(crate) room: Option<Ticket>,
     pub(crate) form: WireForm,
     pub(crate) lag: Lag,
@@ -68,7 +68,8 @@ pub(crate) enum OpeningHead {
     },
 }
 
-/// The application's heartbeat (RFC 6455 section 5.5.2).
+/// The keep-alive of an open connection: a WebSocket's ping and pong (RFC 6455 section 5.5.2), or a
+/// stream's heartbeat.
 pub(crate) enum Heartbeat {
     /// The next ping leaves at this time.
     PingAt(u64),
@@ -153,9 +154,8 @@ impl Heartbeat {
         }
     }
 
-    /// The pong is awaited until then: while the peer is not read, or cannot be sent anything, its
-    /// deadline stands still, and whatever arrives postpones it. The pong of a peer that uploads over
-    /// a slow line stands behind its own upload.
+    /// Moves the pong's deadline to `by_ms`. It is called while the peer is not read or cannot be sent to,
+    /// and whenever bytes arrive, because on a slow line the pong stands behind the peer's own upload.
     pub(crate) fn hold(&mut self, by_ms: u64) {
         if let Self::PongBy { deadline_ms, .. } = self {
             *deadline_ms = by_ms;

@@ -1,4 +1,4 @@
-//! Makes frames of messages, in the forms that connections have agreed on.
+//! From messages to bytes on the wire: the forms that there are, and the encoder of a core.
 
 mod encoder;
 mod form;

@@ -1,5 +1,5 @@
-//! All I/O on a connection's socket, with or without TLS. Receive and send never block; `poller.rs`
-//! does the waiting.
+//! All I/O on a connection's socket, with or without TLS. Receive and send never block;
+//! `reactor/poll.rs` waits for readiness.
 
 use std::{
     io::{self, IoSlice},
@@ -211,7 +211,7 @@ impl Socket {
         self.tls().is_some_and(Tls::is_handshaking)
     }
 
-    /// The deadline of a TLS handshake in progress, in milliseconds since the process started.
+    /// The deadline of a TLS handshake in progress, in milliseconds of deadlines ([`Now::ms`](crate::clock::Now::ms)).
     pub(crate) fn handshake_deadline_ms(&self) -> Option<u64> {
         self.tls().and_then(Tls::handshake_deadline_ms)
     }

@@ -143,8 +143,8 @@ impl Tls {
         matches!(self.phase, Phase::Handshake { .. }) || !self.kept.is_empty()
     }
 
-    /// The deadline of the handshake if it is in progress, in milliseconds since the process
-    /// started.
+    /// The deadline of the handshake if it is in progress, in milliseconds of deadlines
+    /// ([`Now::ms`](crate::clock::Now::ms)).
     pub(crate) fn handshake_deadline_ms(&self) -> Option<u64> {
         match self.phase {
             Phase::Opening { deadline_ms } | Phase::Handshake { deadline_ms, .. } => {

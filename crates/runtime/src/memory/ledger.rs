@@ -5,7 +5,7 @@
 //! ```
 //!
 //! *Owns* the sums; a connection carries what of them is its own ([`Holding`]). The two are changed
-//! together, in one place per connection, so that they cannot differ. Each core has an even share of
+//! together, by one method of the ledger, so that they cannot differ. Each core has an even share of
 //! each bound, so that nothing on a message's path is shared between cores.
 
 /// What memory is held for.
@@ -67,8 +67,8 @@ impl Ledger {
     }
 }
 
-/// How much must be held again before an overshoot is over: seven eighths of the bound. So one
-/// overshoot is one look at all connections, and not one for each byte that comes after it.
+/// After an overshoot, memory is freed down to this mark, seven eighths of the bound. So all connections
+/// are looked at once for each overshoot, and not for each further byte.
 pub(crate) fn low_water(bound: usize) -> usize {
     bound - bound / 8
 }

@@ -26,14 +26,15 @@ const RUNS_MAX: usize = 512;
 pub(crate) struct SendQueue {
     /// Frames for this connection alone; the first `direct_sent` bytes have left.
     direct: Vec<u8>,
-    /// In four bytes, since it lies in every connection ([`advance_direct`](Self::advance_direct)).
+    /// In four bytes, because every connection has one;
+    /// [`advance_direct`](Self::advance_direct) keeps it below half of the buffer.
     direct_sent: u32,
     /// The body of an HTTP answer; follows `direct`. Boxed: few connections have one.
     body: Option<Box<Bytes>>,
     pub(crate) sending: Sending,
 }
 
-/// What a queue keeps of a room that its connection leaves.
+/// What is still sent of a room that the connection leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
     /// All that was not sent yet.
@@ -42,8 +43,8 @@ pub(crate) enum Kept {
     HalfSent,
 }
 
-/// Where a queue stands with its core. Beside a full socket stands when bytes last
-/// left.
+/// Whether the queue is listed for sending, and whether its socket is full: then `progress` is when the
+/// socket last took bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Sending {
     /// Nothing to send, unless its rooms have news.
@@ -100,7 +101,7 @@ impl SendQueue {
         &mut self.direct
     }
 
-    /// Bytes that are for this connection alone.
+    /// Bytes that are for this connection alone: frames, and the body of an HTTP answer.
     pub(crate) fn direct_bytes(&self) -> usize {
         let body = self.body.as_ref().map_or(0, |body| body.len());
         self.direct.len() - self.sent() + body
@@ -123,8 +124,8 @@ impl SendQueue {
 
     /// Whether more waits than is allowed, here and in so many bytes of ciphertext before it. A
     /// queue whose only content is one message may be longer, or a message above the bound could
-    /// never be delivered; and what is for the connection alone is held back at its source, so
-    /// alone it is no reason to evict.
+    /// never be delivered. A connection's own bytes never close it by themselves, because it is not
+    /// read while they fill the queue.
     pub(crate) fn is_over(
         &self,
         bytes_max: usize,
@@ -258,7 +259,7 @@ impl SendQueue {
         self.body = None;
     }
 
-    /// Its socket is full: what waits now may wait long, in no more memory than it needs.
+    /// Gives back memory that is not needed, because behind a full socket the bytes may wait long.
     pub(crate) fn shrink(&mut self) {
         if self.direct.capacity() > 2 * self.direct.len() {
             self.direct.shrink_to_fit();

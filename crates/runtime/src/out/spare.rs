@@ -10,8 +10,8 @@ const SPARE_BYTES_MAX: usize = 4 << 20;
 /// A buffer that is larger is not kept.
 const BUFFER_BYTES_MAX: usize = 128 << 10;
 
-/// Nor is a smaller one, such as a pong leaves behind: it spares nothing, and of the least ones half
-/// a million would be kept.
+/// Nor is a smaller one, such as a pong leaves behind: to allocate it is cheap, and the bound would admit
+/// half a million of the smallest.
 const BUFFER_BYTES_MIN: usize = 1 << 10;
 
 /// A core's spare buffers, all empty.

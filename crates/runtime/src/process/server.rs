@@ -210,7 +210,8 @@ impl Server {
                 Err(_) => return Err("all cores ended".into()),
             }
         }
-        // Only now: until its own connections are gone, a core may need any other core's rooms.
+        // Cores stop only when all have drained, because a connection on one core may be in a room of
+        // another.
         self.tell(|| Control::Stop);
         for thread in self.threads.drain(..) {
             let _ = thread.join();

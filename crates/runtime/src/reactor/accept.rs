@@ -126,7 +126,7 @@ impl Acceptor {
         }
     }
 
-    /// Takes in what waits, then listens no longer.
+    /// Accepts the backlog, as far as there are places and descriptors, then listens no longer.
     pub(crate) fn stop(&self) {
         while matches!(self.accept_waiting(), Accepted::More) {}
         self.has_stopped.set(true);

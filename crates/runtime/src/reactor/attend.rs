@@ -80,8 +80,8 @@ impl State {
         }
     }
 
-    /// One turn of a connection. If it `has_waited` for the turn of its handshake beyond the time of
-    /// that, it ends unread, because reading what it has sent would cost a signature.
+    /// One turn of a connection. If it `has_waited` since an earlier turn and its handshake deadline has
+    /// passed, it is closed without being read, because reading would cost a signature.
     pub(crate) fn attend_to(&mut self, key: ConnectionKey, now: Now, has_waited: bool) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;

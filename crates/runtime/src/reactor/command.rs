@@ -1,4 +1,4 @@
-//! Commands for connections, from any thread: close, join, leave, say, or one of the application's own.
+//! Brings commands for connections from any thread to their cores; `connection/commands.rs` obeys them.
 //!
 //! They travel through a bounded mailbox of each core, outside of everything that waits for something
 //! else: whoever sends one is told at once if there is no room for it.

@@ -18,8 +18,8 @@ use crate::{
 /// The longest time between two looks at who is to be closed, or whether all are gone.
 const LOOK_MS: u64 = 10;
 
-/// What a single look may take for passed at most: what a core has missed while it stood still
-/// must not leave as a burst.
+/// The longest time that one look counts as passed, so that a standstill does not become a burst of
+/// closes.
 const STEP_MAX_MS: u64 = 2 * LOOK_MS;
 
 /// How much faster than time a drain goes that has fallen behind, in percent.
@@ -68,7 +68,7 @@ struct Schedule {
 }
 
 /// Closes all connections of a core with 1001, spread over the drain's time; returns when the
-/// last is gone. Those that come meanwhile are closed at the end of that time.
+/// last is gone. Nobody comes meanwhile, because the acceptors have stopped before.
 pub(crate) async fn run(core: &Rc<Core>, urgency: Urgency) {
     let mut drain = Drain::begin(&mut core.state.borrow_mut(), urgency);
     loop {
@@ -82,7 +82,7 @@ struct Drain {
     pace: Pace,
     clock: DrainClock,
     reset_ms: u64,
-    /// Those that there were when it began and that were not closed yet; the next is the last.
+    /// The connections that were open when the drain began and are not closed yet; the next is the last.
     waiting: Vec<ConnectionKey>,
 }
 
@@ -104,7 +104,7 @@ impl Drain {
         }
     }
 
-    /// Closes those whose time has come; returns how long to wait, or nothing when all are gone.
+    /// Closes the connections that are due; returns how long to wait, or nothing when all are gone.
     fn go_on(&mut self, state: &mut State) -> Option<Duration> {
         let now = state.now();
         let passed_us = self.clock.look(now.ms);
@@ -126,8 +126,8 @@ impl Drain {
         (!state.connections.is_empty()).then_some(pause)
     }
 
-    /// Latecomers are closed at once; whoever has not closed by now, however much is still being
-    /// sent to it, is reset.
+    /// Closes whoever is left when the drain's time is over; whoever has not closed by `reset_ms`, however
+    /// much is still being sent to it, is reset.
     fn end(&self, state: &mut State, now: Now, passed_ms: u64) {
         let is_too_long = passed_ms >= self.reset_ms;
         for key in state.connections.keys() {
@@ -163,7 +163,7 @@ impl Pace {
 }
 
 /// The drain's time. It passes as time does, but after a standstill only a little faster, until
-/// it has caught up: no second of it closes more than one and a tenth should.
+/// it has caught up: it never runs more than a tenth faster than real time.
 struct DrainClock {
     begun_ms: u64,
     looked_ms: u64,

@@ -1,11 +1,11 @@
 //! Keeps the memory that a core holds for its connections within its bounds.
 //!
-//! For peers that do not read as fast as they are sent to: counted are the queues that did not empty in
-//! their turn and the rooms' logs, each log once however many lag in it. Those with the most waiting are
-//! reset, which frees it at once.
+//! For slow peers: the queues that did not empty in their turn and the rooms' logs are counted, each log
+//! once however many connections lag in it. Connections with the most waiting are reset, which frees it at
+//! once.
 //!
-//! For requests, messages and TLS records that have come in part: those that hold the most are closed.
-//! One message is within its own bound, but of thousands each may lack its last byte.
+//! For requests, messages and TLS records of which a part has arrived: the connections that hold the most are
+//! closed. One message is within its own bound, but each of thousands may lack its last byte.
 //!
 //! Each core has an even share of a bound, so that nothing on a message's path is shared. A share that is
 //! exceeded is freed down to seven eighths of it, so that one overshoot is one look at all connections.
@@ -42,7 +42,7 @@ pub(crate) struct Evictions {
 
 impl State {
     /// While more is held for peers than is allowed, resets those with the most waiting. Returns
-    /// whether to go on in the next turn: to take down a socket takes the kernel long.
+    /// whether to go on in the next turn.
     pub(crate) fn keep_queues_within_bound(&mut self, now: Now) -> bool {
         let max = self.parts.queues_bytes_max();
         if self.evictions.keys.is_empty() {
@@ -66,9 +66,8 @@ impl State {
         !self.evictions.keys.is_empty()
     }
 
-    /// The connections for whose sockets the most waits, the most last. A connection that keeps up is
-    /// none of them, though its room may have news since it was last sent to; and the body of an answer
-    /// does not count.
+    /// The connections with the most unsent bytes, the largest last. Connections whose sockets are not full
+    /// are left out, though their rooms may have news; the body of an answer does not count.
     fn slowest(&self) -> Vec<ConnectionKey> {
         let behind = self
             .connections
@@ -110,9 +109,8 @@ impl State {
 }
 
 impl Actor<'_> {
-    /// Closes the connection for what it has sent in part. Under TLS it is told so at once, while rustls
-    /// has what it may need of an unfinished record; then what was kept of that is freed, and nothing
-    /// more is listened to.
+    /// Closes a connection for its unfinished input. Under TLS the close frame is encrypted first, because
+    /// rustls needs the partial record for that; then the record is freed, and further input is ignored.
     fn release(&mut self) {
         self.close(EndReason::UnfinishedFull);
         if self.connection.socket.kept_held_bytes() > 0 {
@@ -124,7 +122,7 @@ impl Actor<'_> {
             self.transmit();
         }
         if self.connection.socket.kept_held_bytes() > 0 {
-            // Its socket is full: what could not be encrypted is not said.
+            // The socket is full, so the close frame cannot be encrypted and is dropped.
             self.connection.socket.give_up_tls();
         }
     }

@@ -96,7 +96,8 @@ pub(crate) struct State {
     /// When the turn under way began, if something woke the core, in nanoseconds since the process
     /// started.
     turn_ns: Option<u64>,
-    /// When the messages were received whose last send is among those pending.
+    /// The receipt times of messages whose last subscribers are on the list of sends with news. Their
+    /// latency is recorded when that list is empty.
     finished: Vec<u64>,
     /// Subscribers of a slice, empty between two of them: at most as many as a slice has.
     visits: Vec<Visit>,
@@ -106,7 +107,7 @@ pub(crate) struct State {
     depths: Depths,
     /// Bytes that wait for all connections, as of the latest sweep.
     queued_bytes: usize,
-    /// How many connections the latest looks of an operator have come past.
+    /// The index at which an operator's next request for connections continues.
     looked_at_up_to: usize,
     /// When the age of connections was last configured.
     age_set_ms: u64,
@@ -280,8 +281,8 @@ impl State {
         self.act(key, now, |actor, _| actor.close(reason));
     }
 
-    /// Removes a connection that is over. Its session learns of that and is dropped: the application's
-    /// code twice more, so guarded twice more; and so is what it may hold for a request without an answer.
+    /// Removes a connection that is over. Calling `closed` and dropping the session run the application's
+    /// code, and so does dropping a `TakeBody` that was not used, so each is guarded against panics.
     pub(crate) fn remove(&mut self, key: ConnectionKey, now: Now) {
         let Some(mut connection) = self.connections.remove(key) else {
             return;

@@ -134,9 +134,9 @@ impl Core {
 }
 
 impl State {
-    /// Tells connections what their sockets report, and attends to them in the same turn. To wake the loop
-    /// that attends would lengthen the chain of tasks of every message, and the driver looks into the
-    /// kernel in between when the chain is long. Where the loop is at work already it does this too.
+    /// Tells connections what their sockets report, and attends to them in the same turn. The attend loop is
+    /// not woken for them, because a longer chain of tasks makes the driver enter the kernel once more for
+    /// each message. If that loop already has work, the connections only join its list.
     fn serve(&mut self, events: &[Event]) {
         let now = self.begin_turn();
         if !self.parts.attention.is_empty() {
@@ -168,7 +168,7 @@ impl Actor<'_> {
             connection.arrival.has_ended |= flags.intersects(ENDED);
             connection.arrival.has_mark |= flags.contains(EventFlags::PRI);
             connection.arrival.has_broken |= flags.intersects(BROKEN);
-            // One that is not read now is resumed by what it waits for.
+            // A paused connection is not listed: whatever it waits for lists it.
             if connection.pause.is_none() {
                 self.raise();
             }

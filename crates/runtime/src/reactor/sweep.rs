@@ -1,7 +1,7 @@
 //! Looks at all of a core's deadlines, several times a second, instead of a timer for each.
 //!
-//! A sweep is a walk over the slots of connections, some in each turn. Whoever's time has come is
-//! noted, and dealt with in turns of its own, after what has arrived by then was read.
+//! A sweep is a walk over the slots of connections, some in each turn. Connections with a deadline that
+//! has passed are noted, and dealt with in turns of their own, after what has arrived by then was read.
 
 use std::{mem, rc::Rc, time::SystemTime};
 
@@ -48,7 +48,8 @@ impl Core {
         if sweep.due.is_empty() {
             return;
         }
-        // What has come by now is read before anyone is said not to have sent it.
+        // Input that has arrived is noticed first, so that no peer is closed for want of bytes that
+        // already lie in its socket.
         if let Err(error) = self.look_at_sockets() {
             warn!(%error, "looking at sockets failed");
         }
@@ -76,7 +77,7 @@ impl State {
         }
     }
 
-    /// Looks at the next connections: notes those whose time has come, and sums up what waits for them.
+    /// Looks at the next connections: notes those with a deadline that has passed, and sums up what waits.
     /// Returns whether there are others.
     fn look(&mut self, sweep: &mut Sweep, now: Now) -> bool {
         let slots = self.connections.slots();
@@ -131,8 +132,8 @@ impl State {
         }
     }
 
-    /// Does what the time of these connections had come for at the look, if it still has: some turns
-    /// have passed since.
+    /// Acts on passed deadlines. Each is checked again, because turns have passed since the look and input
+    /// may have been processed.
     fn carry_out(&mut self, connections: &[ConnectionKey], time: SweepTime) {
         let now = self.now();
         for key in connections {

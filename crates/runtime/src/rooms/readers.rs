@@ -1,7 +1,7 @@
 //! Where the readers of a log stand, counted, so that its tail is known without asking all of them.
 //!
-//! Positions are divided into steps of 16 KiB. Counted are the readers that stand in each step, and
-//! apart from them those that have read everything. When one moves, two counters change, however
+//! Positions are divided into steps of 16 KiB. Each step counts the readers that stand in it; readers at
+//! the head are counted separately. When one moves, two counters change, however
 //! many others there are; the log may forget whatever lies before the first step with a reader.
 
 use std::collections::VecDeque;

@@ -17,7 +17,7 @@ pub(crate) struct Requests {
     hashes: std::hash::RandomState,
     bytes_max: usize,
     sent: Batches,
-    /// Raised when there is something to send: at the end of the turn it is.
+    /// Wakes the flush loop, which sends these batches at the end of the turn.
     flush: Rc<Wake>,
 }
 
@@ -28,11 +28,11 @@ struct ToHome {
     pending_bytes: usize,
     /// A task holds an earlier batch and waits for the mailbox to take it.
     is_blocked: bool,
-    /// Connections that wait until pending requests have been taken, first come first.
+    /// Connections that are paused until this batch leaves, in order.
     waiting: Vec<ConnectionKey>,
 }
 
-/// A batch that its home's mailbox has no room for.
+/// A batch that did not fit into its home's mailbox.
 pub(crate) struct Blocked {
     pub(crate) home: CoreId,
     pub(crate) mailbox: Sender<Vec<Request>>,

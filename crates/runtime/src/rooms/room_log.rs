@@ -99,8 +99,9 @@ impl RoomLog {
         if let Some(end) = self.frame_ends.drain(..gone).next_back() {
             self.forgotten_end = end;
         }
-        // What one slow peer made it grow to is not kept for the sake of others who lag a little.
-        // Half of what is left to grow into: a byte is moved at most once for each that is gone.
+        // One slow subscriber can make the log large. The memory is given back once three quarters are
+        // unused, even if others still lag a little. As much as is in use is left to grow into, so that a
+        // byte is moved at most once for each that is gone.
         if self.bytes.capacity() > 4 * self.bytes.len() {
             self.bytes.shrink_to(2 * self.bytes.len());
             self.frame_ends.shrink_to(2 * self.frame_ends.len());

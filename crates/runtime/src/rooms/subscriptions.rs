@@ -75,7 +75,8 @@ impl Subscriptions {
                     entered: 1,
                     ..Many::default()
                 };
-                // What the single room has is found by asking it; from now on it is written down.
+                // A single room is always taken to have news, and its cursor tells. Several rooms keep a
+                // list of those with news, which begins with the first.
                 many.note_news(0);
                 let ticket = many.ask(serial);
                 *self = Self::Many(Box::new(many));

@@ -22,7 +22,7 @@ impl Ticket {
         self.0 as u8
     }
 
-    /// As the hub carries it, beside a number of the runtime's own.
+    /// Packs this ticket and a number of ours, the bytes of the window, into a ticket of the hub.
     pub(crate) fn beside(self, number: u32) -> hub::Ticket {
         hub::Ticket(u64::from(self.0) << 32 | u64::from(number))
     }
