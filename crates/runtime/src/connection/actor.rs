@@ -153,7 +153,7 @@ impl Actor<'_> {
 
     /// The receive brought no bytes for the protocol: none have arrived, or no more will.
     fn received_nothing(&mut self, arrived: Arrived) -> Flow {
-        let peer = SocketAddr::from(self.connection.origin.peer);
+        let peer = SocketAddr::from(self.connection.provenance.address);
         match arrived {
             Arrived::End => self.peer_ended(),
             Arrived::TlsFailed(error) => {
@@ -213,7 +213,7 @@ impl Actor<'_> {
         tally.tls_steps += u64::from(received.has_shaken);
         if let Some(secured) = received.secured {
             // A handshake is long beside a turn: its end is measured.
-            let took_ns = self.parts.clock.ns() - self.connection.origin.accepted_ns;
+            let took_ns = self.parts.clock.ns() - self.connection.provenance.accepted_ns;
             tally.secured(secured, took_ns);
         }
         if received.wire > 0

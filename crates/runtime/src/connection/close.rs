@@ -192,7 +192,7 @@ impl Actor<'_> {
         self.leave_rooms(&reason);
         let connection = &mut *self.connection;
         let owed = connection.protocol.transmit(connection.out.queue.direct());
-        let is_websocket = connection.origin.entry.is_some();
+        let is_websocket = connection.provenance.entry.is_some();
         self.parts.counters.tally.transmitted(owed, is_websocket);
         connection.end(reason);
         connection.stage = Stage::Closing { deadline_ms, last };
@@ -263,9 +263,9 @@ impl Connection {
         if let Some(user) = self.rooms.user() {
             parts.users.leave(user, self.key);
         }
-        parts.admission.leave(self.origin.admitted);
-        let peer = SocketAddr::from(self.origin.peer);
-        if (self.origin.client == Client::Known { is_counted: true })
+        parts.admission.leave(self.provenance.admitted);
+        let peer = SocketAddr::from(self.provenance.address);
+        if (self.provenance.client == Client::Known { is_counted: true })
             && let Some(network) = Network::of(peer.ip())
         {
             parts.admission.addresses.leave(network, now.ns);
@@ -281,10 +281,10 @@ impl super::Counters {
     fn count_end(&mut self, connection: &Connection, reason: EndReason) {
         // A WebSocket that is reset at once gets no close code, nor does a stream at all.
         let phase = connection.protocol.phase();
-        let is_websocket = connection.origin.entry.is_some() && !connection.is_stream();
+        let is_websocket = connection.provenance.entry.is_some() && !connection.is_stream();
         let has_code = is_websocket && phase > Phase::Open;
         *self.tally.ended.entry(reason.ending(has_code)).or_default() += 1;
-        match connection.origin.entry {
+        match connection.provenance.entry {
             Some(entry) => self.tally.open[usize::from(entry)] -= 1,
             // The application's answers are no refusals unless an upgrade was asked for: they were
             // counted when that was known.

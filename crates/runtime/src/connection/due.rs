@@ -130,7 +130,7 @@ impl Connection {
     }
 
     fn open_due(&self, heartbeat: &Heartbeat, timeouts: &Timeouts, time: SweepTime) -> Option<Due> {
-        let accepted_ms = self.origin.accepted_ns / 1_000_000;
+        let accepted_ms = self.provenance.accepted_ns / 1_000_000;
         if is_aged(self.key, accepted_ms, timeouts, time) {
             return Some(Due::Close(EndReason::Aged));
         }

@@ -45,8 +45,8 @@ impl Actor<'_> {
                 }
             }
             Event::Request(request) => {
-                let origin = &connection.origin;
-                let routed = handshake::route(&request, origin, self.parts);
+                let provenance = &connection.provenance;
+                let routed = handshake::route(&request, provenance, self.parts);
                 self.follow(routed);
             }
             Event::Message(message) => {

@@ -7,8 +7,8 @@ use hub::Request as HubRequest;
 use tracing::{debug, info};
 
 use super::{
-    Actor, Answer, Joining, Opening, OpeningHead, Origin, Parts, Route, Stage, Streaming, TakeBody,
-    shown::Shown, stage::Heartbeat, stream,
+    Actor, Answer, Joining, Opening, OpeningHead, Parts, Provenance, Route, Stage, Streaming,
+    TakeBody, shown::Shown, stage::Heartbeat, stream,
 };
 use crate::{
     admission::Admitted,
@@ -47,7 +47,7 @@ enum Outcome {
 }
 
 /// Decides what becomes of a request.
-pub(super) fn route(request: &Request<'_>, origin: &Origin, parts: &Parts) -> Routed {
+pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Parts) -> Routed {
     let shown = || Shown::of(request, &*parts.application);
     let outcome = match parts.application.route(request) {
         Route::Body(take) => Outcome::Body(take),
@@ -71,7 +71,7 @@ pub(super) fn route(request: &Request<'_>, origin: &Origin, parts: &Parts) -> Ro
     };
     Routed {
         outcome,
-        client: origin.told(request, &parts.config.proxies),
+        client: provenance.told(request, &parts.config.proxies),
     }
 }
 
@@ -131,7 +131,7 @@ impl Actor<'_> {
             // It was silent for so long that its end has been said before it asked.
             return;
         }
-        if let Admitted::ToRefuse(refusal) = self.connection.origin.admitted {
+        if let Admitted::ToRefuse(refusal) = self.connection.provenance.admitted {
             return self.close(refusal.reason());
         }
         match routed.outcome {
@@ -168,7 +168,7 @@ impl Actor<'_> {
         let reason = reason.name();
         if self.parts.counters.notices.admit(reason, self.now.ms) {
             let Shown { origin, path } = shown;
-            let peer = SocketAddr::from(self.connection.origin.peer);
+            let peer = SocketAddr::from(self.connection.provenance.address);
             info!(%peer, reason, status, origin, path, "handshake refused");
         }
     }
@@ -179,7 +179,7 @@ impl Actor<'_> {
         let reason = "subprotocol_unanswered";
         if self.parts.counters.notices.admit(reason, self.now.ms) {
             let Shown { origin, path } = shown;
-            let peer = SocketAddr::from(self.connection.origin.peer);
+            let peer = SocketAddr::from(self.connection.provenance.address);
             info!(%peer, reason, origin, path, "a WebSocket was opened without a subprotocol: none of those asked for is spoken here, and \
                  browsers end it with 1006");
         }
@@ -278,8 +278,8 @@ impl Actor<'_> {
         connection.stage = Stage::Open { heartbeat };
         connection.session = Some(session);
         let entry = self.parts.protocols.iter().position(|p| *p == protocol);
-        connection.origin.entry = entry.and_then(|entry| u8::try_from(entry).ok());
-        debug!(peer = %SocketAddr::from(connection.origin.peer), protocol, "connection opened");
+        connection.provenance.entry = entry.and_then(|entry| u8::try_from(entry).ok());
+        debug!(peer = %SocketAddr::from(connection.provenance.address), protocol, "connection opened");
         self.count_opened(entry, agreement);
         self.raise();
         self.queued();
@@ -295,7 +295,7 @@ impl Actor<'_> {
         if let Some(open) = entry.and_then(|entry| tally.open.get_mut(entry)) {
             *open += 1;
         }
-        let accepted_ns = self.connection.origin.accepted_ns;
+        let accepted_ns = self.connection.provenance.accepted_ns;
         tally
             .handshake
             .record(self.now.ns.saturating_sub(accepted_ns));

@@ -85,7 +85,7 @@ pub(crate) struct Connection {
     pub(crate) rooms: Memberships,
     /// Set while it is not read.
     pub(crate) pause: Option<Pause>,
-    pub(crate) origin: Origin,
+    pub(crate) provenance: Provenance,
     pub(crate) rare: Rare,
 }
 
@@ -93,10 +93,10 @@ pub(crate) struct Connection {
 const _: () = assert!(size_of::<Connection>() <= 248);
 
 /// Where a connection comes from, and what became of its request.
-pub(crate) struct Origin {
+pub(crate) struct Provenance {
     /// The client's address if a trusted proxy has named it, otherwise the address of the socket's
     /// peer.
-    pub(crate) peer: Peer,
+    pub(crate) address: Peer,
     pub(crate) client: Client,
     /// When it was accepted, in nanoseconds since the process started.
     pub(crate) accepted_ns: u64,
@@ -141,8 +141,8 @@ impl Connection {
             out: Outgoing::default(),
             rooms: Memberships::default(),
             pause: None,
-            origin: Origin {
-                peer: peer.into(),
+            provenance: Provenance {
+                address: peer.into(),
                 client: Client::Known { is_counted: false },
                 accepted_ns: now.ns,
                 entry: None,
@@ -192,7 +192,7 @@ impl Connection {
             Reached::Nothing => EndReason::SilentTimeout,
             Reached::Handshake | Reached::WebSocket => overdue,
         };
-        Some(self.origin.admitted.overdue(overdue))
+        Some(self.provenance.admitted.overdue(overdue))
     }
 
     /// Begins a pause, or goes on with one.

@@ -108,7 +108,7 @@ impl Actor<'_> {
         let connection = &mut *self.connection;
         if !matches!(connection.stage, Stage::Finishing { .. }) {
             let owed = connection.protocol.transmit(connection.out.queue.direct());
-            let is_websocket = connection.origin.entry.is_some();
+            let is_websocket = connection.provenance.entry.is_some();
             self.parts.counters.tally.transmitted(owed, is_websocket);
         }
     }
@@ -164,7 +164,7 @@ impl Actor<'_> {
     }
 
     fn sending_failed(&mut self, error: &io::Error) {
-        debug!(peer = %SocketAddr::from(self.connection.origin.peer), %error, "sending failed");
+        debug!(peer = %SocketAddr::from(self.connection.provenance.address), %error, "sending failed");
         let reached = self.connection.reached();
         self.connection.end(EndReason::SocketFailed(reached));
         self.shut();
@@ -196,7 +196,7 @@ impl Actor<'_> {
                     Linger::Fully => Duration::MAX,
                 };
                 let time = most.min(self.parts.config.timeouts.close);
-                let time = self.connection.origin.admitted.time(time);
+                let time = self.connection.provenance.admitted.time(time);
                 self.connection.stage = Stage::Closing {
                     deadline_ms: self.now.ms + ms(time),
                     last: Last::PeerEndAwaited(linger),

@@ -151,7 +151,7 @@ impl State {
                 let id = connection.key.on(self.parts.id);
                 let queued_bytes = connection.queued_bytes(&self.parts.rooms.shards);
                 let view = connection.view(id, queued_bytes, now);
-                let entry = connection.origin.entry.map(usize::from);
+                let entry = connection.provenance.entry.map(usize::from);
                 let protocol = entry.and_then(|entry| self.parts.protocols.get(entry).copied());
                 ConnectionView { protocol, ..view }
             })
@@ -179,9 +179,9 @@ impl Connection {
         ConnectionView {
             core: id.core.0,
             connection: id.token,
-            peer: self.origin.peer.into(),
+            peer: self.provenance.address.into(),
             protocol: None,
-            age: Duration::from_nanos(now.ns.saturating_sub(self.origin.accepted_ns)),
+            age: Duration::from_nanos(now.ns.saturating_sub(self.provenance.accepted_ns)),
             queued_bytes,
             blocked,
         }
