@@ -10,7 +10,7 @@ use std::{mem, net::SocketAddr};
 use codec::Inflater;
 use tracing::debug;
 
-use super::{Arrival, Connection, Last, Parts, Stage, Unread, Wait};
+use super::{Arrival, Connection, Last, Leftover, Parts, Stage, Wait};
 use crate::{
     admission::Header,
     clock::{Now, ms},
@@ -66,7 +66,7 @@ struct Taken {
 impl Actor<'_> {
     /// What kind of work the connection's next turn is.
     pub(crate) fn lane(&self) -> Lane {
-        if !self.connection.has_unread() {
+        if !self.connection.has_pending_input() {
             Lane::Plain
         } else if self.connection.socket.is_handshaking() {
             Lane::Handshake
@@ -92,14 +92,15 @@ impl Actor<'_> {
 
     /// One turn.
     pub(crate) fn attend(&mut self, inbound: &mut Inbound) -> Flow {
-        let has_kept = self.connection.pause.is_some() || self.connection.has_kept();
+        let goes_on = self.connection.pause.is_some() || self.connection.has_leftover_input();
         let is_measured = self.connection.has_compression();
         let mut share = Share::new(is_measured.then(|| self.parts.clock.ns()));
-        if has_kept {
-            let mut unread = self.connection.rare.take_unread();
-            let Taken { bytes, flow } = self.take(&mut share, unread.rest(), &mut inbound.inflater);
-            unread.advance(bytes);
-            self.connection.rare.keep_unread(unread);
+        if goes_on {
+            let mut leftover = self.connection.rare.take_leftover();
+            let Taken { bytes, flow } =
+                self.take(&mut share, leftover.rest(), &mut inbound.inflater);
+            leftover.advance(bytes);
+            self.connection.rare.keep_leftover(leftover);
             if flow != Flow::More || share.is_used_up() {
                 return flow;
             }
@@ -137,8 +138,8 @@ impl Actor<'_> {
                 let received = &mut arrivals.plain[..bytes];
                 let Taken { bytes, flow } = self.take(share, received, inflater);
                 if bytes < received.len() {
-                    let rest = Unread::of(&received[bytes..]);
-                    self.connection.rare.keep_unread(rest);
+                    let rest = Leftover::of(&received[bytes..]);
+                    self.connection.rare.keep_leftover(rest);
                 }
                 flow
             }

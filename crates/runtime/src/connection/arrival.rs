@@ -1,4 +1,4 @@
-//! What has arrived of a peer's stream: what its socket has reported, and bytes that wait to be read.
+//! What has arrived of a peer's stream: what its socket has reported, and bytes that wait to be processed.
 
 use crate::io::{Arrived, PeerStream, Received};
 
@@ -41,12 +41,12 @@ impl Arrival {
 
 /// Received bytes that wait for a later turn. Processing some of them moves none of the others.
 #[derive(Default)]
-pub(crate) struct Unread {
+pub(crate) struct Leftover {
     bytes: Vec<u8>,
     taken: usize,
 }
 
-impl Unread {
+impl Leftover {
     /// Keeps a copy of these bytes.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self {

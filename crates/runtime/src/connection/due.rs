@@ -47,8 +47,8 @@ impl SweepTime {
 
     /// Whether a deadline has passed. If unread input waits, the connection gets one more sweep, so that
     /// the input is processed first; a peer that always sends more gets only that one.
-    fn was_silent_until(self, deadline_ms: u64, has_unread: bool) -> bool {
-        self.has_passed(deadline_ms) && (!has_unread || deadline_ms <= self.before_ms)
+    fn was_silent_until(self, deadline_ms: u64, has_pending_input: bool) -> bool {
+        self.has_passed(deadline_ms) && (!has_pending_input || deadline_ms <= self.before_ms)
     }
 }
 
@@ -100,19 +100,19 @@ impl Connection {
     pub(crate) fn due(&self, timeouts: &Timeouts, time: SweepTime) -> Option<Due> {
         match &self.stage {
             Stage::Handshake { .. } => {
-                let has_unread = self.has_unread();
-                self.handshake_overdue(|by_ms| time.was_silent_until(by_ms, has_unread))
+                let has_pending_input = self.has_pending_input();
+                self.handshake_overdue(|by_ms| time.was_silent_until(by_ms, has_pending_input))
                     .map(Due::Close)
             }
             Stage::Receiving(receiving) => time
-                .was_silent_until(receiving.deadline_ms, self.has_unread())
+                .was_silent_until(receiving.deadline_ms, self.has_pending_input())
                 .then_some(Due::Close(EndReason::HandshakeTimeout)),
             Stage::Answering { deadline_ms } if time.has_passed(*deadline_ms) => {
                 Some(Due::Close(EndReason::WriteStalled))
             }
             Stage::Answering { .. } => self.sending_due(timeouts, time.now_ms),
             Stage::Kept { deadline_ms } => time
-                .was_silent_until(*deadline_ms, self.has_unread())
+                .was_silent_until(*deadline_ms, self.has_pending_input())
                 .then_some(Due::Close(EndReason::Answered)),
             Stage::Joining(joining) => time
                 .has_passed(joining.deadline_ms)
@@ -135,7 +135,7 @@ impl Connection {
             return Some(Due::Close(EndReason::Aged));
         }
         if let Some(by_ms) = self.rare.message_by_ms()
-            && time.was_silent_until(by_ms, self.has_unread())
+            && time.was_silent_until(by_ms, self.has_pending_input())
         {
             return Some(Due::Close(EndReason::MessageTimeout));
         }
@@ -144,7 +144,7 @@ impl Connection {
         }
         let sending = self.sending_due(timeouts, time.now_ms);
         match (self.pause, sending) {
-            (None, None) => heartbeat_due(heartbeat, self.has_unread(), time),
+            (None, None) => heartbeat_due(heartbeat, self.has_pending_input(), time),
             (pause, sending) => sending.or_else(|| pause_due(pause?, timeouts, time.now_ms)),
         }
     }
@@ -201,11 +201,11 @@ fn pause_due(pause: Pause, timeouts: &Timeouts, now_ms: u64) -> Option<Due> {
     (is_for_rooms && is_over).then_some(Due::Close(EndReason::RoomBusy))
 }
 
-fn heartbeat_due(heartbeat: &Heartbeat, has_unread: bool, time: SweepTime) -> Option<Due> {
+fn heartbeat_due(heartbeat: &Heartbeat, has_pending_input: bool, time: SweepTime) -> Option<Due> {
     match heartbeat {
         Heartbeat::PingAt(at_ms) => time.has_passed(*at_ms).then_some(Due::Ping),
         Heartbeat::PongBy { deadline_ms, .. } => time
-            .was_silent_until(*deadline_ms, has_unread)
+            .was_silent_until(*deadline_ms, has_pending_input)
             .then_some(Due::Close(EndReason::PongTimeout)),
         Heartbeat::Beats(beats) => time.has_passed(beats.next_ms).then_some(Due::Beat),
         Heartbeat::None => None,

@@ -40,7 +40,7 @@ use codec::Phase;
 
 pub(crate) use self::{
     actor::{Actor, Flow, Inbound},
-    arrival::{Arrival, Unread},
+    arrival::{Arrival, Leftover},
     due::SweepTime,
     memberships::Memberships,
     message_rates::MessageRates,
@@ -158,13 +158,13 @@ impl Connection {
     }
 
     /// Whether received bytes, or a message that is not wholly inflated, wait to be processed.
-    pub(crate) fn has_kept(&self) -> bool {
-        self.rare.has_unread() || self.protocol.is_inflating()
+    pub(crate) fn has_leftover_input(&self) -> bool {
+        self.rare.has_leftover() || self.protocol.is_inflating()
     }
 
     /// Whether the socket may have more to read, or received input waits to be processed.
-    pub(crate) fn has_unread(&self) -> bool {
-        self.arrival.is_readable || self.has_kept()
+    pub(crate) fn has_pending_input(&self) -> bool {
+        self.arrival.is_readable || self.has_leftover_input()
     }
 
     /// Whether it is, or is about to be, a stream over HTTP.

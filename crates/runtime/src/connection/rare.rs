@@ -1,7 +1,7 @@
 //! State that few connections need, in a box of its own: an open and idle connection allocates
 //! nothing for it.
 
-use super::{MessageRates, Unread};
+use super::{Leftover, MessageRates};
 use crate::{admission::Header, end::EndReason, memory::Holding};
 
 /// One connection's rare things, in a box of their own while there are any.
@@ -11,7 +11,7 @@ pub(crate) struct Rare(Option<Box<Things>>);
 #[derive(Default)]
 struct Things {
     /// Received, but not processed yet: at most what one receive brought.
-    unread: Unread,
+    leftover: Leftover,
     /// Bytes of memory held for the connection, as they are counted in its core's ledger.
     held: Holding,
     /// The first reason there was for the connection to end.
@@ -26,27 +26,27 @@ struct Things {
 
 impl Rare {
     /// Whether received bytes wait.
-    pub(crate) fn has_unread(&self) -> bool {
-        self.0.as_ref().is_some_and(|it| !it.unread.is_empty())
+    pub(crate) fn has_leftover(&self) -> bool {
+        self.0.as_ref().is_some_and(|it| !it.leftover.is_empty())
     }
 
     /// Memory held for received bytes that wait, in bytes.
-    pub(crate) fn unread_held_bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |it| it.unread.held_bytes())
+    pub(crate) fn leftover_held_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |it| it.leftover.held_bytes())
     }
 
     /// Takes the received bytes that wait.
-    pub(crate) fn take_unread(&mut self) -> Unread {
+    pub(crate) fn take_leftover(&mut self) -> Leftover {
         self.0
             .as_mut()
-            .map(|it| std::mem::take(&mut it.unread))
+            .map(|it| std::mem::take(&mut it.leftover))
             .unwrap_or_default()
     }
 
     /// Keeps received bytes for a later turn.
-    pub(crate) fn keep_unread(&mut self, unread: Unread) {
-        if !unread.is_empty() {
-            self.things().unread = unread;
+    pub(crate) fn keep_leftover(&mut self, leftover: Leftover) {
+        if !leftover.is_empty() {
+            self.things().leftover = leftover;
         }
     }
 
@@ -125,7 +125,7 @@ impl Rare {
 
 impl Things {
     fn is_empty(&self) -> bool {
-        self.unread.is_empty()
+        self.leftover.is_empty()
             && self.held == Holding::default()
             && self.end.is_none()
             && self.rates.is_none()
@@ -141,14 +141,14 @@ mod tests {
     #[test]
     fn box_is_there_only_while_something_is_in_it() {
         let mut rare = Rare::default();
-        rare.keep_unread(Unread::default());
+        rare.keep_leftover(Leftover::default());
         rare.set_held(Holding::default());
         assert!(rare.0.is_none(), "nothing needs none");
-        rare.keep_unread(Unread::of(b"ab"));
-        assert!(rare.has_unread());
+        rare.keep_leftover(Leftover::of(b"ab"));
+        assert!(rare.has_leftover());
         rare.tidy();
         assert!(rare.0.is_some());
-        assert_eq!(rare.take_unread().rest(), b"ab");
+        assert_eq!(rare.take_leftover().rest(), b"ab");
         rare.tidy();
         assert!(rare.0.is_none());
         rare.set_end(EndReason::Aged);

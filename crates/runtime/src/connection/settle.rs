@@ -29,7 +29,7 @@ impl Connection {
         Holding {
             queues: self.waiting_bytes(),
             unfinished: self.protocol.unfinished_bytes()
-                + self.rare.unread_held_bytes()
+                + self.rare.leftover_held_bytes()
                 + self.socket.kept_held_bytes()
                 + self.rooms.held_bytes(),
             contexts: self.rare.held().contexts,

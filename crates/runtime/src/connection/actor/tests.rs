@@ -83,7 +83,7 @@ fn receiving(
     }
     let connection = at(state, key);
     connection.protocol = websocket(compresses);
-    connection.rare.keep_unread(Unread::of(bytes));
+    connection.rare.keep_leftover(Leftover::of(bytes));
     (key, peer)
 }
 
@@ -91,7 +91,7 @@ fn receiving(
 fn taken_of(state: &mut State, compresses: bool, in_room: bool, bytes: &[u8]) -> (usize, Flow) {
     let (key, _peer) = receiving(state, compresses, in_room, bytes);
     let flow = attend(state, key);
-    let rest = at(state, key).rare.take_unread().rest().len();
+    let rest = at(state, key).rare.take_leftover().rest().len();
     state.remove(key, Now::default());
     (bytes.len() - rest, flow)
 }
@@ -192,10 +192,10 @@ fn rest_of_a_receive_stays_where_it_is_from_turn_to_turn() {
         let bytes = frame(TEXT, b"x").repeat(9_000);
         let (key, _peer) = receiving(state, false, false, &bytes);
         let place = |state: &mut State| {
-            let mut unread = at(state, key).rare.take_unread();
-            let rest = unread.rest();
+            let mut leftover = at(state, key).rare.take_leftover();
+            let rest = leftover.rest();
             let place = (rest.len(), rest.as_ptr() as usize);
-            at(state, key).rare.keep_unread(unread);
+            at(state, key).rare.keep_leftover(leftover);
             place
         };
         let (mut before, mut place_before) = place(state);

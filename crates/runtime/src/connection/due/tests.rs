@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     clock::RecentMs,
-    connection::{Arrival, Unread},
+    connection::{Arrival, Leftover},
     fixture::{on_each_driver, open},
 };
 
@@ -23,7 +23,8 @@ fn peer_that_always_sends_more_is_spared_once() {
         (91, true, false),
         (90, true, true),
     ] {
-        let judged = [false, true].map(|has_unread| time.was_silent_until(deadline_ms, has_unread));
+        let judged = [false, true]
+            .map(|has_pending_input| time.was_silent_until(deadline_ms, has_pending_input));
         assert_eq!(judged, [is_silent, has_more], "{deadline_ms}");
     }
 }
@@ -170,7 +171,7 @@ fn message_is_due_whole_and_what_has_arrived_by_then_is_read_first() {
     comes_from(None, late, |it| it.rare.set_message_by_ms(Some(1_000)));
     let unread = |it: &mut Connection| {
         it.rare.set_message_by_ms(Some(1_000));
-        it.rare.keep_unread(Unread::of(b"x"));
+        it.rare.keep_leftover(Leftover::of(b"x"));
     };
     // The sweep before was at the same time here, so that it was spared once already.
     assert_eq!(dues(unread, [999, 1_000]), [None, Some(late)]);

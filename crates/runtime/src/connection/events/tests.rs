@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     clock::Now,
     config::Config,
-    connection::{Command, Flow, Unread},
+    connection::{Command, Flow, Leftover},
     fixture::{
         ROOM, act, asked, at, attend, configure, enter, lobby, message, on_each_driver, open,
         open_with, position, with_requests,
@@ -84,7 +84,7 @@ fn publication_as_large_as_the_window_that_its_home_has_no_room_for_is_sent_late
         configure(state, config);
         let large = [b'x'; 1_000];
         let both = [message(&large), message(b"behind it")].concat();
-        at(state, key).rare.keep_unread(Unread::of(&both));
+        at(state, key).rare.keep_leftover(Leftover::of(&both));
         assert_eq!(attend(state, key), Flow::Wait);
         assert_eq!(wait_of(state, key), Some(Wait::Window));
         let held = at(state, key).rooms.held_bytes();
@@ -132,7 +132,7 @@ fn later_messages_stay_unread_until_all_that_was_asked_for_is_answered() {
         // No home has room at first: the answers come of requests that are kept.
         fill(state);
         let both = [message(b"join and wait"), message(b"behind it")].concat();
-        at(state, key).rare.keep_unread(Unread::of(&both));
+        at(state, key).rare.keep_leftover(Leftover::of(&both));
         assert_eq!(attend(state, key), Flow::Wait);
         assert_eq!(wait_of(state, key), Some(Wait::Answers));
         send(state);
@@ -182,7 +182,7 @@ fn who_waits_without_having_asked_for_anything_is_read_on() {
         });
         at(state, key)
             .rare
-            .keep_unread(Unread::of(&[message(b"one"), message(b"two")].concat()));
+            .keep_leftover(Leftover::of(&[message(b"one"), message(b"two")].concat()));
         assert_eq!(attend(state, key), Flow::Wait);
         assert_eq!((*heard.borrow(), wait_of(state, key)), (2, None));
     });
@@ -217,7 +217,7 @@ fn what_a_session_asks_for_while_it_waits_for_an_answer_waits_for_its_home_too()
         });
         state.parts.rooms.requests.allow(usize::MAX);
         let both = [message(b"one"), message(b"two")].concat();
-        at(state, key).rare.keep_unread(Unread::of(&both));
+        at(state, key).rare.keep_leftover(Leftover::of(&both));
         assert_eq!(attend(state, key), Flow::Wait);
         assert_eq!(wait_of(state, key), Some(Wait::Answers));
         let sent = asked(state, &mailbox);

@@ -6,7 +6,7 @@ use codec::Kind;
 
 use super::*;
 use crate::{
-    connection::{Stage, Unread},
+    connection::{Leftover, Stage},
     end::EndReason,
     fixture::{act, at, message, on_each_driver, open, open_with},
 };
@@ -25,7 +25,7 @@ fn hearing(
         let (key, peer) = open_with(state, move |_, _| hears.borrow_mut().push(number));
         at(state, key)
             .rare
-            .keep_unread(Unread::of(&message(b"x").repeat(messages)));
+            .keep_leftover(Leftover::of(&message(b"x").repeat(messages)));
         act(state, key, |actor| actor.raise());
         (key, peer)
     });
@@ -78,7 +78,7 @@ fn session_that_panics_closes_its_connection_and_everybody_else_goes_on() {
         });
         at(state, panics)
             .rare
-            .keep_unread(Unread::of(&message(b"x").repeat(2)));
+            .keep_leftover(Leftover::of(&message(b"x").repeat(2)));
         act(state, panics, |actor| actor.raise());
         let (keys, _peers, heard) = hearing(state, 2, 300);
         while state.attend() {}

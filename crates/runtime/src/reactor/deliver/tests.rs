@@ -11,7 +11,7 @@ use hub::{LossReason, RoomName};
 
 use super::*;
 use crate::{
-    connection::{Stage, Unread},
+    connection::{Leftover, Stage},
     end::EndReason,
     fixture::{
         ROOM, act, asked, at, enter, lobby, on_each_driver, open, open_with, position,
@@ -294,7 +294,7 @@ fn join_of_a_connection_that_is_gone_or_has_given_up_leaves_again() {
         });
         at(state, fickle)
             .rare
-            .keep_unread(Unread::of(&crate::fixture::message(b"x")));
+            .keep_leftover(Leftover::of(&crate::fixture::message(b"x")));
         state.parts.rooms.requests.allow(usize::MAX);
         crate::fixture::attend(state, fickle);
         let sent = asked(state, &mailbox);

@@ -7,7 +7,7 @@ use codec::Limits;
 use super::*;
 use crate::{
     clock::RecentMs,
-    connection::Unread,
+    connection::Leftover,
     fixture::{ROOM, act, at, configure, enter, on_each_driver, open, say},
     out::Sending,
 };
@@ -160,9 +160,9 @@ fn keep(state: &mut State, sizes: &[usize]) -> Vec<ConnectionKey> {
 
 fn set_kept(state: &mut State, key: ConnectionKey, bytes: usize) {
     act(state, key, |actor| {
-        drop(actor.connection.rare.take_unread());
-        let unread = Unread::of(&vec![0; bytes]);
-        actor.connection.rare.keep_unread(unread);
+        drop(actor.connection.rare.take_leftover());
+        let leftover = Leftover::of(&vec![0; bytes]);
+        actor.connection.rare.keep_leftover(leftover);
     });
 }
 

@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     clock::RecentMs,
     config::Config,
-    connection::Unread,
+    connection::Leftover,
     end::EndReason,
     fixture::{ROOM, act, at, configure, control, enter, on_each_driver, open, say, upgrade},
     ids::ConnectionKey,
@@ -193,7 +193,9 @@ fn what_comes_during_a_long_list_does_not_wait_for_its_end() {
                 ..Config::default()
             };
             configure(state, config);
-            at(state, holder).rare.keep_unread(Unread::of(&[0; 1001]));
+            at(state, holder)
+                .rare
+                .keep_leftover(Leftover::of(&[0; 1001]));
             act(state, holder, |_| ());
         }
         for _ in 0..4 {
