@@ -252,7 +252,7 @@ impl Actor<'_> {
     fn peer_ended(&mut self) -> Flow {
         let connection = &mut *self.connection;
         let reason = match connection.stage {
-            Stage::Kept { .. } => EndReason::Answered,
+            Stage::KeptAlive { .. } => EndReason::Answered,
             _ => EndReason::PeerGone(connection.reached()),
         };
         connection.end(reason);

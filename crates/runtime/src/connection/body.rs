@@ -1,7 +1,7 @@
 //! Requests with a body, and connections that are kept from one request to the next.
 //!
 //! ```text
-//!  Handshake ──▶ Receiving ──▶ Answering ──▶ Kept ──▶ Handshake ──▶ ...
+//!  Handshake ──▶ Receiving ──▶ Answering ──▶ KeptAlive ──▶ Handshake ──▶ ...
 //!      └────────────────────────────▲
 //! ```
 //!
@@ -39,7 +39,7 @@ impl Actor<'_> {
         let connection = &mut *self.connection;
         let out = connection.out.queue.direct();
         connection.protocol.finish_response(out);
-        connection.stage = Stage::Kept {
+        connection.stage = Stage::KeptAlive {
             deadline_ms: self.now.ms + ms(self.parts.config.timeouts.handshake),
         };
     }

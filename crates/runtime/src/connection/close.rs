@@ -23,7 +23,7 @@ use crate::{
     clock::{Now, ms},
     end::{EndReason, Reached, Said},
     memory::Holding,
-    out::Kept,
+    out::Remainder,
     rooms::Membership,
 };
 
@@ -99,7 +99,7 @@ impl Actor<'_> {
                 self.refuse(reason);
             }
             Stage::Answering { deadline_ms } => self.end_answered(deadline_ms, reason),
-            Stage::Kept { .. } => self.finish(Last::PeerEnd(Linger::Fully), reason),
+            Stage::KeptAlive { .. } => self.finish(Last::PeerEnd(Linger::Fully), reason),
             Stage::Open { .. } if self.connection.is_stream() => self.close_stream(reason),
             Stage::Open { .. } => self.close_session(reason),
             Stage::Finishing { .. } if matches!(reason, EndReason::Drained | EndReason::Aged) => {}
@@ -162,14 +162,14 @@ impl Actor<'_> {
             .collect();
         let shards = &self.parts.rooms.shards;
         let lag = joined.iter().map(|room| shards.lag(*room)).sum();
-        let kept = match keeps_lag && self.parts.may_hold(lag) {
-            true => Kept::All,
-            false => Kept::HalfSent,
+        let remainder = match keeps_lag && self.parts.may_hold(lag) {
+            true => Remainder::All,
+            false => Remainder::HalfSent,
         };
         let connection = &mut *self.connection;
         let rooms = &mut self.parts.rooms;
         for room in joined {
-            connection.out.queue.detach(room, &rooms.shards, kept);
+            connection.out.queue.detach(room, &rooms.shards, remainder);
         }
         connection.rooms.leave_all(rooms, self.parts.id);
     }

@@ -111,7 +111,7 @@ impl Connection {
                 Some(Due::Close(EndReason::WriteStalled))
             }
             Stage::Answering { .. } => self.sending_due(timeouts, time.now_ms),
-            Stage::Kept { deadline_ms } => time
+            Stage::KeptAlive { deadline_ms } => time
                 .was_silent_until(*deadline_ms, self.has_pending_input())
                 .then_some(Due::Close(EndReason::Answered)),
             Stage::Joining(joining) => time

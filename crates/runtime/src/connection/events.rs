@@ -14,7 +14,7 @@ impl Actor<'_> {
         if matches!(self.connection.stage, Stage::Over) {
             return Progress::Exhausted;
         }
-        if matches!(self.connection.stage, Stage::Kept { .. }) && !input.is_empty() {
+        if matches!(self.connection.stage, Stage::KeptAlive { .. }) && !input.is_empty() {
             self.begin_next();
         }
         let connection = &mut *self.connection;
@@ -106,7 +106,7 @@ impl Actor<'_> {
             Stage::Open { .. } => {}
             Stage::Handshake { .. }
             | Stage::Receiving(_)
-            | Stage::Kept { .. }
+            | Stage::KeptAlive { .. }
             | Stage::Finishing { .. }
             | Stage::Closing { .. }
             | Stage::Over => return None,

@@ -10,7 +10,7 @@ use hub::{CoreId, Request, RoomId, RoomName};
 
 use super::{Outgoing, RoomSide};
 use crate::{
-    out::Kept,
+    out::Remainder,
     rooms::{Membership, Requests, Subscription, Subscriptions, Ticket, publication_bytes},
 };
 
@@ -166,19 +166,19 @@ impl Memberships {
         self.rare().user = Some(user);
     }
 
-    /// Leaves a room; what it has told before is `kept` to be sent. One that was only asked for is
+    /// Leaves a room; the `remainder` of its messages is still sent. A room that was only asked for is
     /// left when its home answers.
     pub(crate) fn leave(
         &mut self,
         room: Ticket,
-        kept: Kept,
+        remainder: Remainder,
         out: &mut Outgoing,
         rooms: &mut RoomSide,
         core: CoreId,
     ) {
         match self.subscriptions.get(room) {
             Some(Membership::In(subscription)) => {
-                out.queue.detach(subscription, &rooms.shards, kept);
+                out.queue.detach(subscription, &rooms.shards, remainder);
                 self.subscriptions.remove(room);
                 let room = rooms.shards.unsubscribe(subscription);
                 rooms.requests.push(Request::Leave { room, core });

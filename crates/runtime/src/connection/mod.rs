@@ -206,7 +206,8 @@ impl Connection {
     /// `by_ms`, unless it has an earlier deadline. The beginning of a TLS record counts as the beginning of a
     /// message, since nobody can tell yet what is in it.
     pub(crate) fn note_unfinished(&mut self, by_ms: u64) {
-        let is_unfinished = self.protocol.is_within_message() || self.socket.kept_held_bytes() > 0;
+        let is_unfinished =
+            self.protocol.is_within_message() || self.socket.partial_record_bytes() > 0;
         let by_ms = self.rare.message_by_ms().unwrap_or(by_ms);
         self.rare.set_message_by_ms(is_unfinished.then_some(by_ms));
     }
@@ -215,7 +216,7 @@ impl Connection {
     pub(crate) fn reached(&self) -> Reached {
         match self.stage {
             Stage::Handshake { .. } if self.is_silent() => Reached::Nothing,
-            Stage::Kept { .. } => Reached::Nothing,
+            Stage::KeptAlive { .. } => Reached::Nothing,
             Stage::Handshake { .. }
             | Stage::Receiving(_)
             | Stage::Answering { .. }

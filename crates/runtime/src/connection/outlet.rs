@@ -107,8 +107,8 @@ impl Outlet<'_> {
         let Self {
             out, rooms, parts, ..
         } = self;
-        let kept = parts.kept_on_leaving(rooms, room);
-        rooms.leave(room, kept, out, &mut parts.rooms, parts.id);
+        let remainder = parts.remainder_on_leaving(rooms, room);
+        rooms.leave(room, remainder, out, &mut parts.rooms, parts.id);
     }
 
     /// Publishes a message in a room that the connection is in. Every subscriber has it, this

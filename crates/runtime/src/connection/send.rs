@@ -8,7 +8,7 @@ use super::{Actor, Lag, Last, LeftReason, Linger, SessionEvent, Stage, Wait};
 use crate::{
     clock::{RecentMs, ms},
     end::EndReason,
-    out::{Kept, Plan, Sending},
+    out::{Plan, Remainder, Sending},
     rooms::{Membership, Subscription, Ticket},
     turn::bounds,
 };
@@ -246,7 +246,7 @@ impl Actor<'_> {
         let connection = &mut *self.connection;
         let shards = &mut self.parts.rooms.shards;
         let queue = &mut connection.out.queue;
-        queue.detach(subscription, shards, Kept::HalfSent);
+        queue.detach(subscription, shards, Remainder::HalfSent);
         shards.skip(subscription);
         let subscriptions = &mut connection.rooms.subscriptions;
         subscriptions.settle(room.slot(), false, false);
@@ -261,7 +261,7 @@ impl Actor<'_> {
             let core = self.parts.id;
             connection.rooms.leave(
                 room,
-                Kept::HalfSent,
+                Remainder::HalfSent,
                 &mut connection.out,
                 &mut self.parts.rooms,
                 core,

@@ -6,7 +6,7 @@
 use super::{Actor, Connection, Memberships, Parts, Stage};
 use crate::{
     memory::{Account, Holding},
-    out::Kept,
+    out::Remainder,
     rooms::{Membership, Ticket},
 };
 
@@ -30,7 +30,7 @@ impl Connection {
             queues: self.waiting_bytes(),
             unfinished: self.protocol.unfinished_bytes()
                 + self.rare.leftover_held_bytes()
-                + self.socket.kept_held_bytes()
+                + self.socket.partial_record_bytes()
                 + self.rooms.held_bytes(),
             contexts: self.rare.held().contexts,
         }
@@ -68,14 +68,14 @@ impl Parts {
 
     /// What is kept for a connection that leaves a room: all that it has not had, unless there is no
     /// memory for it: it must be copied out of the shared log, so it counts once more.
-    pub(crate) fn kept_on_leaving(&self, rooms: &Memberships, room: Ticket) -> Kept {
+    pub(crate) fn remainder_on_leaving(&self, rooms: &Memberships, room: Ticket) -> Remainder {
         match rooms.subscriptions.get(room) {
             Some(Membership::In(subscription))
                 if self.may_hold(self.rooms.shards.lag(subscription)) =>
             {
-                Kept::All
+                Remainder::All
             }
-            _ => Kept::HalfSent,
+            _ => Remainder::HalfSent,
         }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) enum Stage {
     /// An answer that keeps the connection is on its way.
     Answering { deadline_ms: u64 },
     /// An answer has left, and nothing has come of another request.
-    Kept { deadline_ms: u64 },
+    KeptAlive { deadline_ms: u64 },
     /// A WebSocket, or a stream over HTTP.
     Open { heartbeat: Heartbeat },
     /// The peer has said its last, by a close frame, by the end of its stream, or by breaking a rule.

@@ -195,8 +195,8 @@ impl Socket {
     }
 
     /// Memory held for received ciphertext of an incomplete record, in bytes.
-    pub(crate) fn kept_held_bytes(&self) -> usize {
-        self.tls().map_or(0, Tls::kept_held_bytes)
+    pub(crate) fn partial_record_bytes(&self) -> usize {
+        self.tls().map_or(0, Tls::partial_record_bytes)
     }
 
     /// Drops the encrypted bytes that wait, because the connection is about to be reset.

@@ -183,7 +183,7 @@ impl Tls {
     }
 
     /// Memory held for an incomplete record, in bytes.
-    pub(crate) fn kept_held_bytes(&self) -> usize {
+    pub(crate) fn partial_record_bytes(&self) -> usize {
         self.kept.capacity()
     }
 

@@ -3,5 +3,5 @@
 mod send_queue;
 mod spare;
 
-pub(crate) use send_queue::{Kept, Plan, SendQueue, Sending, lag};
+pub(crate) use send_queue::{Plan, Remainder, SendQueue, Sending, lag};
 pub(crate) use spare::Spare;

@@ -36,7 +36,7 @@ pub(crate) struct SendQueue {
 
 /// What is still sent of a room that the connection leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum Remainder {
     /// All that was not sent yet.
     All,
     /// The rest of a frame that has begun to leave, so that the next one begins at a frame's boundary.
@@ -152,10 +152,10 @@ impl SendQueue {
         }
     }
 
-    /// Before a subscription is taken away: moves what is `kept` of its log into the connection's own
+    /// Before a subscription is taken away: moves the `remainder` of its log into the connection's own
     /// bytes. The rest of a half-sent frame goes to the front, so that what follows begins at a frame's
     /// boundary.
-    pub(crate) fn detach(&mut self, room: Subscription, shards: &Shards, kept: Kept) {
+    pub(crate) fn detach(&mut self, room: Subscription, shards: &Shards, remainder: Remainder) {
         let unsent = shards.unsent(room);
         if shards.is_half_sent(room) {
             let mut rest = unsent.half_sent.concat();
@@ -163,7 +163,7 @@ impl SendQueue {
             self.direct = rest;
             self.direct_sent = 0;
         }
-        if kept == Kept::All {
+        if remainder == Remainder::All {
             for part in unsent.whole {
                 self.direct.extend_from_slice(part);
             }

@@ -113,7 +113,7 @@ impl Actor<'_> {
     /// rustls needs the partial record for that; then the record is freed, and further input is ignored.
     fn release(&mut self) {
         self.close(EndReason::UnfinishedFull);
-        if self.connection.socket.kept_held_bytes() > 0 {
+        if self.connection.socket.partial_record_bytes() > 0 {
             if let Stage::Closing { last, .. } = &mut self.connection.stage
                 && *last == Last::PeerClose
             {
@@ -121,7 +121,7 @@ impl Actor<'_> {
             }
             self.transmit();
         }
-        if self.connection.socket.kept_held_bytes() > 0 {
+        if self.connection.socket.partial_record_bytes() > 0 {
             // The socket is full, so the close frame cannot be encrypted and is dropped.
             self.connection.socket.give_up_tls();
         }
@@ -154,10 +154,10 @@ fn releasable_bytes(connection: &Connection) -> usize {
         Stage::Handshake { .. }
         | Stage::Receiving(_)
         | Stage::Answering { .. }
-        | Stage::Kept { .. }
+        | Stage::KeptAlive { .. }
         | Stage::Joining(_)
         | Stage::Open { .. } => connection.rare.held().unfinished,
-        Stage::Finishing { .. } | Stage::Closing { .. } => connection.socket.kept_held_bytes(),
+        Stage::Finishing { .. } | Stage::Closing { .. } => connection.socket.partial_record_bytes(),
         Stage::Over => 0,
     }
 }

@@ -178,7 +178,7 @@ fn rest_of_a_frame_that_has_begun_is_all_that_is_kept() {
             peer.send(sent);
             peer.queue.direct().extend_from_slice(b"own");
             peer.queue
-                .detach(subscription, &peer.shards, Kept::HalfSent);
+                .detach(subscription, &peer.shards, Remainder::HalfSent);
             let end = *ends.iter().find(|end| **end >= sent).unwrap();
             let expected = [&all[sent..end], b"own"].concat();
             assert_eq!(peer.queue.direct, expected, "after {sent}");
@@ -203,7 +203,8 @@ fn all_that_a_room_has_told_is_kept_on_leaving_it() {
         peer.say(ROOM, ticket.slot(), &frame(0, 2, 7));
         peer.send(sent);
         peer.queue.direct().extend(frame(1, 1, 2));
-        peer.queue.detach(subscription, &peer.shards, Kept::All);
+        peer.queue
+            .detach(subscription, &peer.shards, Remainder::All);
         peer.subscriptions.remove(ticket);
         peer.shards.unsubscribe(subscription);
         assert!(peer.send(usize::MAX));
