@@ -42,7 +42,7 @@ pub(crate) enum Flow {
     /// The socket may have more; the other connections have their turns before it is read again.
     More,
     /// The connection has used up its share, and received input is left for its next turn.
-    Rest,
+    ShareUsedUp,
     /// The connection has ended, and is to be removed.
     End,
 }
@@ -200,7 +200,7 @@ impl Actor<'_> {
             };
             share.pay(work, || self.parts.clock.ns());
             if share.is_used_up() && (bytes < received.len() || is_inflating) {
-                break Flow::Rest;
+                break Flow::ShareUsedUp;
             }
         };
         Taken { bytes, flow }
@@ -211,7 +211,7 @@ impl Actor<'_> {
     fn note(&mut self, received: &Received) {
         let tally = &mut self.parts.counters.tally;
         tally.received_bytes += received.wire as u64;
-        tally.tls_steps += u64::from(received.has_shaken);
+        tally.tls_steps += u64::from(received.did_handshake_step);
         if let Some(secured) = received.secured {
             // A handshake is long beside a turn: its end is measured.
             let took_ns = self.parts.clock.ns() - self.connection.provenance.accepted_ns;

@@ -62,12 +62,12 @@ impl Actor<'_> {
             }
             Command::Hand(command) => self.handle(SessionEvent::Command(command)),
         }
-        self.note_said();
+        self.close_if_behind();
     }
 
     /// Commands are not slowed down by a full queue, and neither is what a session sends because of them.
     /// So a connection whose queue exceeds its bound is closed here, like a slow subscriber.
-    fn note_said(&mut self) {
+    fn close_if_behind(&mut self) {
         let queued = self.connection.queued_bytes(&self.parts.rooms.shards);
         let is_behind = self.connection.out.queue.sending.is_behind();
         if is_behind && queued > self.parts.config.send_queue_bytes_max {

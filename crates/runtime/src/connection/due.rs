@@ -26,7 +26,7 @@ pub(crate) enum Due {
     /// The end of its socket, for which nothing waits any more.
     Shut,
     /// Another try at sending.
-    Nudge,
+    Retry,
 }
 
 /// The time of a sweep, and of the one before it, in milliseconds of deadlines.
@@ -62,7 +62,7 @@ impl Actor<'_> {
             // The reason was recorded when closing began.
             Due::Abort => self.abort(EndReason::PeerGone(Reached::WebSocket)),
             Due::Shut => self.shut(),
-            Due::Nudge => self.nudge(),
+            Due::Retry => self.retry(),
         }
     }
 
@@ -139,7 +139,7 @@ impl Connection {
         {
             return Some(Due::Close(EndReason::MessageTimeout));
         }
-        if self.socket.is_worn() {
+        if self.socket.has_worn_keys() {
             return Some(Due::Close(EndReason::Aged));
         }
         let sending = self.sending_due(timeouts, time.now_ms);
@@ -165,7 +165,7 @@ impl Connection {
         }
         match self.sending_due(timeouts, time.now_ms)? {
             Due::Close(_) if last != Last::PeerClose => Some(Due::Abort),
-            _ => Some(Due::Nudge),
+            _ => Some(Due::Retry),
         }
     }
 
@@ -176,7 +176,7 @@ impl Connection {
             Sending::Blocked { progress } if progress.ago_ms(now_ms) >= ms(timeouts.write) => {
                 Some(Due::Close(EndReason::WriteStalled))
             }
-            Sending::Blocked { .. } => Some(Due::Nudge),
+            Sending::Blocked { .. } => Some(Due::Retry),
         }
     }
 }

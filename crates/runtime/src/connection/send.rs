@@ -22,12 +22,12 @@ const LINGER: Duration = Duration::from_secs(1);
 struct Transmitted {
     /// How many bytes the kernel accepted.
     sent: usize,
-    rest: Rest,
+    remaining: Remaining,
 }
 
 /// What is left to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rest {
+enum Remaining {
     /// Nothing.
     Nothing,
     /// A part of an answer's body, for the next turn.
@@ -75,13 +75,13 @@ impl Actor<'_> {
         };
         self.parts.counters.tally.sent_bytes += transmitted.sent as u64;
         let queue = &mut self.connection.out.queue;
-        match transmitted.rest {
-            Rest::Nothing => self.emptied(),
-            Rest::NextTurn => {
+        match transmitted.remaining {
+            Remaining::Nothing => self.emptied(),
+            Remaining::NextTurn => {
                 queue.sending = Sending::Pending;
                 self.parts.out.later.push_back(self.connection.key);
             }
-            Rest::Blocked => {
+            Remaining::Blocked => {
                 let progress = match before {
                     Sending::Unblocked { progress } if transmitted.sent == 0 => progress,
                     _ => RecentMs::at(self.now.ms),
@@ -95,7 +95,7 @@ impl Actor<'_> {
 
     /// Tries a full socket again, because the kernel reports it writable only when a third of its buffer
     /// is free.
-    pub(crate) fn nudge(&mut self) {
+    pub(crate) fn retry(&mut self) {
         if let Sending::Blocked { progress } = self.connection.out.queue.sending {
             self.connection.out.queue.sending = Sending::Unblocked { progress };
             self.transmit();
@@ -123,15 +123,15 @@ impl Actor<'_> {
                 ..
             }
         );
-        if transmitted.rest != Rest::Nothing || !is_last {
+        if transmitted.remaining != Remaining::Nothing || !is_last {
             return Ok(transmitted);
         }
         let last = self.connection.socket.say_last()?;
         Ok(Transmitted {
             sent: transmitted.sent + last.wire,
-            rest: match last.is_full {
-                true => Rest::Blocked,
-                false => Rest::Nothing,
+            remaining: match last.is_full {
+                true => Remaining::Blocked,
+                false => Remaining::Nothing,
             },
         })
     }
@@ -152,14 +152,14 @@ impl Actor<'_> {
             all_sent += sent.wire;
             all_taken += sent.taken;
             let is_empty = queue.settle(&offered, sent.taken, subscriptions, shards);
-            let rest = match () {
-                () if sent.is_full => Rest::Blocked,
-                () if is_empty => Rest::Nothing,
-                () if queue.has_body() && all_taken >= bounds::ANSWER_BYTES => Rest::NextTurn,
+            let remaining = match () {
+                () if sent.is_full => Remaining::Blocked,
+                () if is_empty => Remaining::Nothing,
+                () if queue.has_body() && all_taken >= bounds::ANSWER_BYTES => Remaining::NextTurn,
                 () => continue,
             };
             let sent = all_sent;
-            return Ok(Transmitted { sent, rest });
+            return Ok(Transmitted { sent, remaining });
         }
     }
 
@@ -177,7 +177,7 @@ impl Actor<'_> {
         let direct = connection.out.queue.direct();
         self.parts.out.spare.take_back(direct);
         match connection.stage {
-            Stage::Closing { last, .. } => self.said_all(last),
+            Stage::Closing { last, .. } => self.sent_all(last),
             Stage::Answering { .. } => {
                 self.answered();
                 self.resume_if_room();
@@ -187,7 +187,7 @@ impl Actor<'_> {
     }
 
     /// A closing connection has sent everything: it ends now, or waits for the peer's end of stream.
-    fn said_all(&mut self, last: Last) {
+    fn sent_all(&mut self, last: Last) {
         match last {
             Last::Nothing => self.shut(),
             Last::PeerEnd(linger) => {

@@ -55,7 +55,7 @@ pub(crate) struct Received {
     /// The parameters of the TLS handshake, if this receive completed it.
     pub(crate) secured: Option<Secured>,
     /// Whether a TLS handshake was advanced, which costs far more than a plain receive.
-    pub(crate) has_shaken: bool,
+    pub(crate) did_handshake_step: bool,
     pub(crate) arrived: Arrived,
 }
 
@@ -137,7 +137,7 @@ impl Socket {
                 let is_idle = bytes == 0 || matches!(opened, Opened::Http | Opened::PeerGone);
                 let received = Received {
                     secured: tls.secured().filter(|_| was_handshaking),
-                    has_shaken: was_handshaking && !is_idle,
+                    did_handshake_step: was_handshaking && !is_idle,
                     ..Received::of(bytes, room, |_| match opened {
                         Opened::Plain(bytes) => Arrived::Plain(bytes),
                         Opened::Http => {
@@ -222,8 +222,8 @@ impl Socket {
     }
 
     /// Whether the connection must close because its TLS keys are nearly used up.
-    pub(crate) fn is_worn(&self) -> bool {
-        self.tls().is_some_and(Tls::is_worn)
+    pub(crate) fn has_worn_keys(&self) -> bool {
+        self.tls().is_some_and(Tls::has_worn_keys)
     }
 
     /// Continues without TLS, because the peer does not speak it and is answered in plain HTTP.
@@ -298,7 +298,7 @@ impl Received {
             wire: bytes,
             is_all: bytes < room,
             secured: None,
-            has_shaken: false,
+            did_handshake_step: false,
             arrived: match bytes {
                 0 => Arrived::End,
                 _ => arrived(bytes),
@@ -311,7 +311,7 @@ impl Received {
             wire: 0,
             is_all: true,
             secured: None,
-            has_shaken: false,
+            did_handshake_step: false,
             arrived: match error {
                 Errno::WOULDBLOCK => Arrived::Nothing,
                 _ => Arrived::Failed(error.into()),

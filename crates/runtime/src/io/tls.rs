@@ -156,7 +156,7 @@ impl Tls {
 
     /// Whether the keys are nearly used up and cannot be changed, so that the connection must
     /// close.
-    pub(crate) fn is_worn(&self) -> bool {
+    pub(crate) fn has_worn_keys(&self) -> bool {
         self.records > RECORDS_MAX
             && self.rustls.protocol_version() == Some(ProtocolVersion::TLSv1_2)
     }

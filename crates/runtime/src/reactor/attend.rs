@@ -94,7 +94,7 @@ impl State {
             }
         });
         match flow {
-            Some(Flow::More | Flow::Rest) => {
+            Some(Flow::More | Flow::ShareUsedUp) => {
                 self.act(key, now, |actor, _| actor.raise());
             }
             Some(Flow::End) => self.remove(key, now),

@@ -121,13 +121,13 @@ fn turn_takes_from_a_connection_what_costs_no_more_than_its_share() {
             let (taken, flow) = taken_of(state, false, in_room, &bytes);
             assert_eq!(
                 (taken / frame_bytes, flow),
-                (frames_most, Flow::Rest),
+                (frames_most, Flow::ShareUsedUp),
                 "{what}"
             );
         }
         let fragments = [frame(0x01, b"x"), frame(0, b"x").repeat(9_000)].concat();
         let (taken, flow) = taken_of(state, false, false, &fragments);
-        assert_eq!((taken / 7, flow), (106 * 16, Flow::Rest));
+        assert_eq!((taken / 7, flow), (106 * 16, Flow::ShareUsedUp));
         // A message as large as the share is one turn's, with what came behind it.
         let large = [frame(TEXT, &[b'x'; 60_000]), frame(TEXT, b"x")].concat();
         let (taken, flow) = taken_of(state, false, false, &large);
@@ -158,7 +158,7 @@ fn turn_takes_of_what_came_compressed_no_more_than_its_share() {
             let (taken, flow) = taken_of(state, true, false, &bytes);
             let frames = taken / frame_bytes;
             assert!((1..=frames_most).contains(&frames), "{what}: {frames}");
-            assert_eq!(flow, Flow::Rest, "{what}");
+            assert_eq!(flow, Flow::ShareUsedUp, "{what}");
         }
     });
 }
@@ -172,7 +172,7 @@ fn message_that_inflates_to_nothing_takes_many_turns_and_arrives() {
         let bytes = [frame(COMPRESSED, &blocks), frame(TEXT, b"behind it")].concat();
         let (key, _peer) = receiving(state, true, false, &bytes);
         let mut turns = 1;
-        while attend(state, key) == Flow::Rest {
+        while attend(state, key) == Flow::ShareUsedUp {
             turns += 1;
         }
         // 40 kibibytes, of which a turn inflates nine at most.
@@ -200,7 +200,7 @@ fn rest_of_a_receive_stays_where_it_is_from_turn_to_turn() {
         };
         let (mut before, mut place_before) = place(state);
         for _ in 0..3 {
-            assert_eq!(attend(state, key), Flow::Rest);
+            assert_eq!(attend(state, key), Flow::ShareUsedUp);
             let (left, place_now) = place(state);
             assert_eq!(before - left, place_now - place_before);
             (before, place_before) = (left, place_now);

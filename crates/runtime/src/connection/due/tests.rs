@@ -190,15 +190,15 @@ fn pause_for_rooms_has_an_end_and_one_for_the_own_queue_has_none() {
 #[test]
 fn full_socket_is_tried_again_until_it_has_taken_nothing_for_too_long() {
     let stalled = Due::Close(EndReason::WriteStalled);
-    comes_from(Some(Due::Nudge), stalled, |it| {
+    comes_from(Some(Due::Retry), stalled, |it| {
         it.out.queue.sending = blocked();
     });
-    let nudged = |it: &mut Connection| {
+    let retried = |it: &mut Connection| {
         it.out.queue.sending = Sending::Unblocked {
             progress: RecentMs::at(0),
         };
     };
-    assert_eq!(dues(nudged, [999, 1_000]), [None, None]);
+    assert_eq!(dues(retried, [999, 1_000]), [None, None]);
     // A peer that was closed for being slow has its whole time to read why.
     let closing = |last| {
         move |it: &mut Connection| {
@@ -207,9 +207,9 @@ fn full_socket_is_tried_again_until_it_has_taken_nothing_for_too_long() {
             it.stage = Stage::Closing { deadline_ms, last };
         }
     };
-    let nudge = Some(Due::Nudge);
-    assert_eq!(dues(closing(Last::PeerClose), [999, 1_000]), [nudge; 2]);
-    comes_from(nudge, Due::Abort, closing(Last::Nothing));
+    let retry = Some(Due::Retry);
+    assert_eq!(dues(closing(Last::PeerClose), [999, 1_000]), [retry; 2]);
+    comes_from(retry, Due::Abort, closing(Last::Nothing));
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Laggard {
         while at(state, self.key).out.queue.sending != Sending::Idle {
             assert!(Instant::now() < until, "{} bytes came", received.len());
             let _ = self.peer.read_to_end(&mut received);
-            act(state, self.key, |actor| actor.nudge());
+            act(state, self.key, |actor| actor.retry());
             act(state, self.key, |actor| actor.transmit());
         }
         let _ = self.peer.read_to_end(&mut received);

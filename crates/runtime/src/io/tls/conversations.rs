@@ -190,14 +190,14 @@ fn message_of_the_handshake_in_many_records_is_put_together_while_this_side_spea
 
 #[test]
 fn keys_are_worn_before_their_last_record_where_they_cannot_change() {
-    for (version, is_worn) in [(&TLS12, true), (&TLS13, false)] {
+    for (version, has_worn_keys) in [(&TLS12, true), (&TLS13, false)] {
         let mut pair = Pair::open(version, usize::MAX);
         // One message of four records uses up what is left.
         pair.server.records = RECORDS_MAX - 4;
         pair.flush(&[0; 3 * (16 << 10) + 1]);
-        assert!(!pair.server.is_worn());
+        assert!(!pair.server.has_worn_keys());
         pair.flush(&[0]);
-        assert_eq!(pair.server.is_worn(), is_worn);
+        assert_eq!(pair.server.has_worn_keys(), has_worn_keys);
         // What is queued can still be sent.
         assert_eq!(pair.flush(b"the end"), b"the end");
     }

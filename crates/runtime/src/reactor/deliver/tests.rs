@@ -63,7 +63,7 @@ fn receive_all(state: &mut State, key: ConnectionKey, peer: &mut TcpStream) -> V
             break;
         }
         assert!(Instant::now() < until, "{} bytes came", received.len());
-        act(state, key, |actor| actor.nudge());
+        act(state, key, |actor| actor.retry());
     }
     let mut frames = received.chunks_exact(10 + LARGE);
     let offsets = frames

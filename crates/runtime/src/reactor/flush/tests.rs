@@ -232,7 +232,7 @@ fn pong_that_is_owed_leaves_with_what_another_try_at_a_full_socket_sends() {
         while at(state, key).out.queue.sending != Sending::Idle {
             assert!(Instant::now() < until, "{} bytes came", received.len());
             let _ = peer.read_to_end(&mut received);
-            act(state, key, |actor| actor.nudge());
+            act(state, key, |actor| actor.retry());
         }
         let _ = peer.read_to_end(&mut received);
         assert!(received.ends_with(b"\x8a\x04owed"));
