@@ -220,7 +220,7 @@ impl Actor<'_> {
         if received.wire > 0
             && let Stage::Open { heartbeat } = &mut self.connection.stage
         {
-            heartbeat.hold(self.now.ms + ms(self.parts.config.timeouts.pong));
+            heartbeat.postpone(self.now.ms + ms(self.parts.config.timeouts.pong));
         }
         if self.connection.socket.unsent_bytes() > 0 {
             self.queued();

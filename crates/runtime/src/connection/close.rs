@@ -258,7 +258,7 @@ impl Connection {
                 parts.counters.tally.unpublished.count(PublishRefusal::Busy);
             }
         }
-        let mut counted = self.rare.held();
+        let mut counted = self.rare.counted();
         parts.memory.settle(&mut counted, Holding::default());
         if let Some(user) = self.rooms.user() {
             parts.users.leave(user, self.key);

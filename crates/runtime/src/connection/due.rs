@@ -82,7 +82,7 @@ impl Actor<'_> {
 impl Connection {
     /// Holds the deadlines that stand still while the connection is not read or cannot be sent to. To be
     /// called at each sweep, before [`due`](Self::due).
-    pub(crate) fn hold_deadlines(&mut self, timeouts: &Timeouts, now: Now) {
+    pub(crate) fn postpone_deadlines(&mut self, timeouts: &Timeouts, now: Now) {
         let is_paused = self.pause.is_some();
         let is_blocked = self.out.queue.sending.is_blocked();
         if is_paused && self.rare.message_by_ms().is_some() {
@@ -92,7 +92,7 @@ impl Connection {
         if (is_paused || is_blocked)
             && let Stage::Open { heartbeat } = &mut self.stage
         {
-            heartbeat.hold(now.ms + ms(timeouts.pong));
+            heartbeat.postpone(now.ms + ms(timeouts.pong));
         }
     }
 

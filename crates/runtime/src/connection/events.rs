@@ -111,10 +111,10 @@ impl Actor<'_> {
             | Stage::Closing { .. }
             | Stage::Over => return None,
         }
-        if !self.has_room() {
+        if !self.has_space() {
             // Perhaps only because this turn has not sent yet.
             self.transmit();
-            if !self.has_room() {
+            if !self.has_space() {
                 return Some(Wait::Queue);
             }
         }
@@ -132,7 +132,7 @@ impl Actor<'_> {
     /// on: then the connection has a turn when there is room.
     fn hand_over(&mut self) -> bool {
         let rooms = &mut self.connection.rooms;
-        if !rooms.has_held() {
+        if !rooms.has_deferred() {
             return false;
         }
         let home = rooms.hand_over(&mut self.parts.rooms.requests);
@@ -145,7 +145,7 @@ impl Actor<'_> {
     }
 
     /// Whether the queue could take the largest answer that a message may have: itself.
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn has_space(&self) -> bool {
         let config = &self.parts.config;
         let queued = self.connection.out.queue.direct_bytes();
         queued == 0 || queued + config.limits.message_bytes_max <= config.send_queue_bytes_max

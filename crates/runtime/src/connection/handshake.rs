@@ -228,11 +228,11 @@ impl Actor<'_> {
         connection.out.form = joining.form;
         connection.out.lag = joining.lag;
         connection.out.set_context(Context::agreed(deflate));
-        let mut counted = connection.rare.held();
+        let mut counted = connection.rare.counted();
         let mut held = counted;
         held.contexts = deflate.map_or(0, codec::Deflate::contexts_bytes_max);
         self.parts.memory.settle(&mut counted, held);
-        connection.rare.set_held(counted);
+        connection.rare.set_counted(counted);
     }
 
     /// The session is in its room: sends the head of the answer, which is the 101 of a WebSocket.

@@ -26,14 +26,14 @@ pub(crate) struct Memberships {
     pub(crate) waits_for_answers: bool,
     /// The serial number of the latest ticket, of a room or of a publication.
     serial: u32,
-    rare: Option<Box<Rare>>,
+    extras: Option<Box<Extras>>,
 }
 
 /// State that few connections have.
 #[derive(Debug, Default)]
-struct Rare {
-    /// Requests that their home has no room for, in order.
-    held: VecDeque<Request>,
+struct Extras {
+    /// Requests that did not fit into their homes' batches, in order.
+    deferred: VecDeque<Request>,
     /// Whether the connection has a turn when the home of the first of them has room, which it has asked
     /// for once.
     awaits_home: bool,
@@ -51,13 +51,13 @@ impl Memberships {
 
     /// The room of this name is asked for with this ticket.
     pub(crate) fn note_asked(&mut self, room: Ticket, name: RoomName) {
-        self.rare().asked.push((room, name));
+        self.extras().asked.push((room, name));
     }
 
     /// The home of a room has answered.
     pub(crate) fn forget_asked(&mut self, room: Ticket) {
-        if let Some(rare) = &mut self.rare {
-            rare.asked.retain(|(asked, _)| *asked != room);
+        if let Some(extras) = &mut self.extras {
+            extras.asked.retain(|(asked, _)| *asked != room);
         }
         self.tidy();
     }
@@ -86,29 +86,31 @@ impl Memberships {
         self.waits_for_answers &= self.unanswered > 0;
     }
 
-    /// Hands a request to its home, or keeps it if there is no room for it, or others are kept.
+    /// Hands a request to its home, or defers it if there is no space for it, or others are deferred.
     pub(crate) fn ask(&mut self, request: Request, requests: &mut Requests) {
-        let has_held = self.has_held();
-        if !has_held && !requests.is_full(requests.home_of(&request)) {
+        let has_deferred = self.has_deferred();
+        if !has_deferred && !requests.is_full(requests.home_of(&request)) {
             return requests.push(request);
         }
-        self.rare().held.push_back(request);
+        self.extras().deferred.push_back(request);
     }
 
-    /// Whether requests are kept.
-    pub(crate) fn has_held(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| !rare.held.is_empty())
+    /// Whether requests are deferred.
+    pub(crate) fn has_deferred(&self) -> bool {
+        self.extras
+            .as_ref()
+            .is_some_and(|extras| !extras.deferred.is_empty())
     }
 
     /// Hands over deferred requests in order; returns the first home that has no space for the next.
     pub(crate) fn hand_over(&mut self, requests: &mut Requests) -> Option<CoreId> {
-        let rare = self.rare.as_mut()?;
-        while let Some(request) = rare.held.front() {
+        let extras = self.extras.as_mut()?;
+        while let Some(request) = extras.deferred.front() {
             let home = requests.home_of(request);
             if requests.is_full(home) {
                 return Some(home);
             }
-            if let Some(request) = rare.held.pop_front() {
+            if let Some(request) = extras.deferred.pop_front() {
                 requests.push(request);
             }
         }
@@ -116,54 +118,56 @@ impl Memberships {
         None
     }
 
-    /// Whether the connection has yet to ask for a turn when the home of the first kept request has room. To
+    /// Whether the connection has yet to ask for a turn when the home of the first deferred request has space. To
     /// be called once for each such turn: from now on it has asked.
     pub(crate) fn begins_to_await_home(&mut self) -> bool {
-        !std::mem::replace(&mut self.rare().awaits_home, true)
+        !std::mem::replace(&mut self.extras().awaits_home, true)
     }
 
     /// The home has room, and the connection has the turn that it asked for.
     pub(crate) fn home_has_room(&mut self) {
-        if let Some(rare) = &mut self.rare {
-            rare.awaits_home = false;
+        if let Some(extras) = &mut self.extras {
+            extras.awaits_home = false;
         }
     }
 
-    /// Takes the publications that are still kept when the connection ends.
+    /// Takes the publications that are still deferred when the connection ends.
     pub(crate) fn take_owed(&mut self) -> impl Iterator<Item = Request> {
-        let rare = self.rare.as_mut();
-        let held = rare.map(|rare| std::mem::take(&mut rare.held));
-        let held = held.into_iter().flatten();
-        held.filter(|request| matches!(request, Request::Publish { .. }))
+        let extras = self.extras.as_mut();
+        let deferred = extras.map(|extras| std::mem::take(&mut extras.deferred));
+        let deferred = deferred.into_iter().flatten();
+        deferred.filter(|request| matches!(request, Request::Publish { .. }))
     }
 
     /// Gives the box back if nothing is in it.
     fn tidy(&mut self) {
-        let is_empty =
-            |rare: &Rare| rare.held.is_empty() && rare.asked.is_empty() && rare.user.is_none();
-        if self.rare.as_deref().is_some_and(is_empty) {
-            self.rare = None;
+        let is_empty = |extras: &Extras| {
+            extras.deferred.is_empty() && extras.asked.is_empty() && extras.user.is_none()
+        };
+        if self.extras.as_deref().is_some_and(is_empty) {
+            self.extras = None;
         }
     }
 
     /// Bytes of memory that are held for requests that their homes have no room for.
     pub(crate) fn held_bytes(&self) -> usize {
-        let held = self.rare.iter().flat_map(|rare| &rare.held);
-        held.map(|request| match request {
-            Request::Publish { record, .. } => publication_bytes(record.payload.len()),
-            _ => publication_bytes(0),
-        })
-        .sum()
+        let deferred = self.extras.iter().flat_map(|extras| &extras.deferred);
+        deferred
+            .map(|request| match request {
+                Request::Publish { record, .. } => publication_bytes(record.payload.len()),
+                _ => publication_bytes(0),
+            })
+            .sum()
     }
 
     /// Whose connection this is, if that was said.
     pub(crate) fn user(&self) -> Option<&Arc<str>> {
-        self.rare.as_ref()?.user.as_ref()
+        self.extras.as_ref()?.user.as_ref()
     }
 
     /// This is whose connection it is.
     pub(crate) fn set_user(&mut self, user: Arc<str>) {
-        self.rare().user = Some(user);
+        self.extras().user = Some(user);
     }
 
     /// Leaves a room; the `remainder` of its messages is still sent. A room that was only asked for is
@@ -210,7 +214,7 @@ impl Memberships {
             let room = rooms.shards.room(subscription);
             rooms.shards.name(room) == Some(name)
         });
-        let asked = self.rare.iter().flat_map(|rare| &rare.asked);
+        let asked = self.extras.iter().flat_map(|extras| &extras.asked);
         let asked = asked.filter(|(_, asked)| asked == name);
         joined
             .into_iter()
@@ -228,8 +232,8 @@ impl Memberships {
             .collect()
     }
 
-    fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+    fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
     }
 }
 

@@ -13,7 +13,7 @@ struct Things {
     /// Received, but not processed yet: at most what one receive brought.
     leftover: Leftover,
     /// Bytes of memory held for the connection, as they are counted in its core's ledger.
-    held: Holding,
+    counted: Holding,
     /// The first reason there was for the connection to end.
     end: Option<EndReason>,
     /// What the peer may still send, if rates are configured.
@@ -51,14 +51,14 @@ impl Rare {
     }
 
     /// Bytes of memory held for the connection, as they are counted.
-    pub(crate) fn held(&self) -> Holding {
-        self.0.as_ref().map(|it| it.held).unwrap_or_default()
+    pub(crate) fn counted(&self) -> Holding {
+        self.0.as_ref().map(|it| it.counted).unwrap_or_default()
     }
 
     /// Records what the ledger counts for the connection.
-    pub(crate) fn set_held(&mut self, held: Holding) {
-        if held != self.held() {
-            self.things().held = held;
+    pub(crate) fn set_counted(&mut self, counted: Holding) {
+        if counted != self.counted() {
+            self.things().counted = counted;
         }
     }
 
@@ -126,7 +126,7 @@ impl Rare {
 impl Things {
     fn is_empty(&self) -> bool {
         self.leftover.is_empty()
-            && self.held == Holding::default()
+            && self.counted == Holding::default()
             && self.end.is_none()
             && self.rates.is_none()
             && self.message_by_ms.is_none()
@@ -142,7 +142,7 @@ mod tests {
     fn box_is_there_only_while_something_is_in_it() {
         let mut rare = Rare::default();
         rare.keep_leftover(Leftover::default());
-        rare.set_held(Holding::default());
+        rare.set_counted(Holding::default());
         assert!(rare.0.is_none(), "nothing needs none");
         rare.keep_leftover(Leftover::of(b"ab"));
         assert!(rare.has_leftover());

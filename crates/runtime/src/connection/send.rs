@@ -275,7 +275,7 @@ impl Actor<'_> {
             .connection
             .pause
             .is_some_and(|it| it.wait == Wait::Queue);
-        if waits && self.has_room() {
+        if waits && self.has_space() {
             self.raise();
         }
     }

@@ -16,9 +16,9 @@ impl Actor<'_> {
     pub(crate) fn settle(&mut self) {
         let now = self.connection.holding();
         let rare = &mut self.connection.rare;
-        let mut counted = rare.held();
+        let mut counted = rare.counted();
         self.parts.memory.settle(&mut counted, now);
-        rare.set_held(counted);
+        rare.set_counted(counted);
         rare.tidy();
     }
 }
@@ -32,7 +32,7 @@ impl Connection {
                 + self.rare.leftover_held_bytes()
                 + self.socket.partial_record_bytes()
                 + self.rooms.held_bytes(),
-            contexts: self.rare.held().contexts,
+            contexts: self.rare.counted().contexts,
         }
     }
 

@@ -156,7 +156,7 @@ impl Heartbeat {
 
     /// Moves the pong's deadline to `by_ms`. It is called while the peer is not read or cannot be sent to,
     /// and whenever bytes arrive, because on a slow line the pong stands behind the peer's own upload.
-    pub(crate) fn hold(&mut self, by_ms: u64) {
+    pub(crate) fn postpone(&mut self, by_ms: u64) {
         if let Self::PongBy { deadline_ms, .. } = self {
             *deadline_ms = by_ms;
         }

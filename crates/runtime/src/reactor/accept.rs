@@ -239,7 +239,7 @@ impl State {
         peer: SocketAddr,
         admitted: Admitted,
     ) -> io::Result<()> {
-        if !self.connections.has_room() {
+        if !self.connections.has_free_slot() {
             return Err(io::Error::other(
                 "the core has no slot for another connection",
             ));

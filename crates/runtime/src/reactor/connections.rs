@@ -25,7 +25,7 @@ impl Connections {
     }
 
     /// Whether there is room for another.
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn has_free_slot(&self) -> bool {
         self.slots.len() < ConnectionKey::SLOTS_MAX
     }
 

@@ -76,7 +76,7 @@ impl State {
         let shards = &self.parts.rooms.shards;
         let sizes = behind.map(|it| {
             (
-                it.rare.held().queues + lag(&it.rooms.subscriptions, shards),
+                it.rare.counted().queues + lag(&it.rooms.subscriptions, shards),
                 it.key,
             )
         });
@@ -156,7 +156,7 @@ fn releasable_bytes(connection: &Connection) -> usize {
         | Stage::Answering { .. }
         | Stage::KeptAlive { .. }
         | Stage::Joining(_)
-        | Stage::Open { .. } => connection.rare.held().unfinished,
+        | Stage::Open { .. } => connection.rare.counted().unfinished,
         Stage::Finishing { .. } | Stage::Closing { .. } => connection.socket.partial_record_bytes(),
         Stage::Over => 0,
     }

@@ -86,7 +86,7 @@ impl State {
             let Some(connection) = self.connections.in_slot(slot) else {
                 continue;
             };
-            connection.hold_deadlines(&self.parts.config.timeouts, now);
+            connection.postpone_deadlines(&self.parts.config.timeouts, now);
             sweep.queued_bytes += connection.queued_bytes(&self.parts.rooms.shards);
             if connection
                 .due(&self.parts.config.timeouts, sweep.time)

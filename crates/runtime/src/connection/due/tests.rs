@@ -230,7 +230,7 @@ fn deadlines_stand_still_while_a_peer_is_not_read_or_cannot_be_sent_to() {
             if is_blocked {
                 connection.out.queue.sending = blocked();
             }
-            connection.hold_deadlines(&seconds(), now);
+            connection.postpone_deadlines(&seconds(), now);
             let Stage::Open {
                 heartbeat: Heartbeat::PongBy { deadline_ms, .. },
             } = connection.stage

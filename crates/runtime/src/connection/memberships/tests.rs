@@ -52,7 +52,7 @@ fn requests_behind_a_full_home_keep_their_order_and_hold_up_no_other_connection(
     let names = [0, 1].map(|home| name_at(home, &requests));
     let (mut held_up, mut another) = (Memberships::default(), Memberships::default());
     held_up.ask(join(&names[0], 1), &mut requests);
-    assert!(!held_up.has_held(), "there was room");
+    assert!(!held_up.has_deferred(), "there was room");
     for (name, number) in [
         (&names[0], 2),
         (&names[1], 3),
@@ -64,7 +64,7 @@ fn requests_behind_a_full_home_keep_their_order_and_hold_up_no_other_connection(
     assert_eq!(held_up.held_bytes(), 4 * publication_bytes(0));
     // The other home has room for others.
     another.ask(join(&names[1], 9), &mut requests);
-    assert!(!another.has_held());
+    assert!(!another.has_deferred());
     assert_eq!(held_up.hand_over(&mut requests), Some(CoreId(0)));
     let mut turn = |held_up: &mut Memberships| {
         requests.send();
@@ -74,7 +74,7 @@ fn requests_behind_a_full_home_keep_their_order_and_hold_up_no_other_connection(
     let home = |number| Some(CoreId(number));
     assert_eq!(turn(&mut held_up), (home(0), vec![1], vec![9]));
     assert_eq!(turn(&mut held_up), (None, vec![2], vec![3]));
-    assert!(!held_up.has_held());
+    assert!(!held_up.has_deferred());
     assert_eq!(turn(&mut held_up), (None, vec![4], vec![5]));
     assert_eq!(held_up.held_bytes(), 0);
 }
