@@ -84,9 +84,9 @@ impl Actor<'_> {
         }
     }
 
-    /// A home has room for what the connection keeps for it.
-    pub(crate) fn home_has_room(&mut self) {
-        self.connection.rooms.home_has_room();
+    /// A home has space for the requests that the connection has deferred.
+    pub(crate) fn home_has_space(&mut self) {
+        self.connection.rooms.home_has_space();
         self.raise();
     }
 

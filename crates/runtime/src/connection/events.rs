@@ -1,4 +1,5 @@
-//! What each event of the protocol makes of a connection: route, hand over, answer a ping, close.
+//! Handles each event that the codec reports: routes requests, hands messages to the session, answers
+//! pings, closes.
 
 use codec::{Error, Event, Inflater};
 
@@ -6,7 +7,7 @@ use super::{Actor, Last, Linger, Outlet, Session, Stage, Wait, actor::Progress, 
 use crate::{clock::ms, end::EndReason};
 
 impl Actor<'_> {
-    /// One event's worth of received bytes.
+    /// Processes received bytes up to the next event, and handles that.
     pub(super) fn step(&mut self, input: &mut [u8], inflater: &mut Inflater) -> Progress {
         if let Some(wait) = self.must_wait() {
             return Progress::Wait(wait);
@@ -79,7 +80,7 @@ impl Actor<'_> {
         Progress::Consumed(consumed)
     }
 
-    /// The protocol has taken so many of the bytes that there were, and found nothing whole.
+    /// The codec has consumed so many of the input's bytes without an event.
     fn no_event(&mut self, consumed: usize, input_bytes: usize) -> Progress {
         // The codec stops after so many fragments without an event, so that they can be charged for;
         // the rest of the input follows in the next step.
@@ -87,7 +88,8 @@ impl Actor<'_> {
             return Progress::Consumed(consumed);
         }
         if self.connection.protocol.is_inflating() {
-            // All of the message has come: how long the rest takes is not its peer's doing.
+            // The whole message has arrived, so its deadline no longer applies: only our own inflating is
+            // left.
             self.connection.rare.set_message_by_ms(None);
             return Progress::Consumed(consumed);
         }
@@ -98,7 +100,7 @@ impl Actor<'_> {
 
     /// What keeps this connection from taking another message now.
     pub(super) fn must_wait(&mut self) -> Option<Wait> {
-        // First, because what is handed over is what the window waits for.
+        // Deferred requests are handed over first, because the window opens only when they are ordered.
         let is_held_up = self.hand_over();
         match self.connection.stage {
             Stage::Joining(_) => return Some(Wait::Answers),
@@ -128,8 +130,8 @@ impl Actor<'_> {
         is_held_up.then_some(Wait::Home)
     }
 
-    /// Hands over the requests for which their homes had no room before. Returns whether some must wait
-    /// on: then the connection has a turn when there is room.
+    /// Hands deferred requests to their homes. Returns true if a home has no space: the connection then
+    /// has a turn when it has.
     fn hand_over(&mut self) -> bool {
         let rooms = &mut self.connection.rooms;
         if !rooms.has_deferred() {
@@ -163,8 +165,8 @@ impl Actor<'_> {
         speak(&mut **session, &mut outlet);
         let end = outlet.end;
         self.after_session(end);
-        // Perhaps nothing more arrives whose turn would hand over what there was no room for, and what the
-        // connection is paused for may be the answer to just that.
+        // Perhaps nothing more arrives from the peer, so that no turn would hand over deferred requests; and
+        // the connection may be paused for the answers to just these.
         let is_reading = match self.connection.stage {
             Stage::Open { .. } => self.connection.pause.is_none(),
             Stage::Finishing { .. } => false,

@@ -1,7 +1,7 @@
 //! What one connection has to do with rooms: those it is in, and what it has asked for and awaits.
 //!
 //! *Bounded:* the rooms by `rooms_per_connection_max`, publications by `publish_window_bytes` and the
-//! largest message beyond it: with a full window, or with a request that its home has no room for, the
+//! largest message beyond it: with a full window, or with a request that its home has no space for, the
 //! connection is not read.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -34,7 +34,7 @@ pub(crate) struct Memberships {
 struct Extras {
     /// Requests that did not fit into their homes' batches, in order.
     deferred: VecDeque<Request>,
-    /// Whether the connection has a turn when the home of the first of them has room, which it has asked
+    /// Whether the connection has a turn when the home of the first of them has space, which it has asked
     /// for once.
     awaits_home: bool,
     /// The names of rooms whose homes have not answered yet.
@@ -124,8 +124,8 @@ impl Memberships {
         !std::mem::replace(&mut self.extras().awaits_home, true)
     }
 
-    /// The home has room, and the connection has the turn that it asked for.
-    pub(crate) fn home_has_room(&mut self) {
+    /// The home has space, and the connection has the turn that it asked for.
+    pub(crate) fn home_has_space(&mut self) {
         if let Some(extras) = &mut self.extras {
             extras.awaits_home = false;
         }
@@ -149,7 +149,7 @@ impl Memberships {
         }
     }
 
-    /// Bytes of memory that are held for requests that their homes have no room for.
+    /// Bytes of memory that are held for requests that their homes have no space for.
     pub(crate) fn held_bytes(&self) -> usize {
         let deferred = self.extras.iter().flat_map(|extras| &extras.deferred);
         deferred

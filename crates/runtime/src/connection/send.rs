@@ -180,9 +180,9 @@ impl Actor<'_> {
             Stage::Closing { last, .. } => self.sent_all(last),
             Stage::Answering { .. } => {
                 self.answered();
-                self.resume_if_room();
+                self.resume_if_space();
             }
-            _ => self.resume_if_room(),
+            _ => self.resume_if_space(),
         }
     }
 
@@ -218,7 +218,7 @@ impl Actor<'_> {
             &self.parts.rooms.shards,
         );
         match (is_over, connection.out.lag) {
-            (false, _) => self.resume_if_room(),
+            (false, _) => self.resume_if_space(),
             (true, Lag::Close) => self.close(EndReason::SendQueueFull),
             (true, Lag::Leave) => match self.slowest() {
                 Some((room, _)) => self.left(room, LeftReason::Lagging),
@@ -270,7 +270,7 @@ impl Actor<'_> {
         }
     }
 
-    fn resume_if_room(&mut self) {
+    fn resume_if_space(&mut self) {
         let waits = self
             .connection
             .pause

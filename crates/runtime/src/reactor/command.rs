@@ -1,7 +1,7 @@
 //! Brings commands for connections from any thread to their cores; `connection/commands.rs` obeys them.
 //!
 //! They travel through a bounded mailbox of each core, outside of everything that waits for something
-//! else: whoever sends one is told at once if there is no room for it.
+//! else: whoever sends one is told at once if there is no space for it.
 
 use std::rc::Rc;
 
@@ -25,7 +25,7 @@ pub struct Commander {
     pub(crate) cores: Vec<Sender<Commanded>>,
 }
 
-/// A core's mailbox has no room for a command, or the core has ended: the command was not given there.
+/// A core's mailbox has no space for a command, or the core has ended: the command was not given there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a core has no room for a further command")]
 pub struct CommandRefused;
@@ -35,7 +35,7 @@ impl Commander {
     ///
     /// # Errors
     ///
-    /// [`CommandRefused`] if its core has no room for it: more commands than
+    /// [`CommandRefused`] if its core has no space for it: more commands than
     /// [`Config::commands_max`](crate::Config::commands_max) wait there.
     pub fn connection(&self, id: ConnectionId, command: Command) -> Result<(), CommandRefused> {
         let core = self.cores.get(id.core.index()).ok_or(CommandRefused)?;
@@ -46,7 +46,7 @@ impl Commander {
     ///
     /// # Errors
     ///
-    /// [`CommandRefused`] if a core has no room for it; the others have got it.
+    /// [`CommandRefused`] if a core has no space for it; the others have got it.
     pub fn user(&self, user: &str, command: Command) -> Result<(), CommandRefused> {
         let recipient = Recipient::User(user.into());
         let sent: Vec<_> = self

@@ -24,7 +24,7 @@ impl Connections {
         key
     }
 
-    /// Whether there is room for another.
+    /// Whether there is a slot for another.
     pub(crate) fn has_free_slot(&self) -> bool {
         self.slots.len() < ConnectionKey::SLOTS_MAX
     }

@@ -36,7 +36,7 @@ impl Core {
         if !resumed.is_empty() {
             let now = state.now();
             for key in resumed {
-                state.act(key, now, |actor, _| actor.home_has_room());
+                state.act(key, now, |actor, _| actor.home_has_space());
             }
         }
         for batch in blocked {
@@ -45,7 +45,7 @@ impl Core {
     }
 }
 
-/// Waits for a home's mailbox with the batch that it had no room for.
+/// Waits for a home's mailbox with the batch that did not fit into it.
 async fn send_blocked(core: Rc<Core>, blocked: Blocked) {
     // An error means that the home has stopped: nobody is left to ask.
     let _ = blocked.mailbox.send_async(blocked.batch).await;

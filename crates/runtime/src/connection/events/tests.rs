@@ -58,7 +58,7 @@ fn send(state: &mut State) -> Vec<ConnectionKey> {
     let (resumed, blocked) = state.parts.rooms.requests.send();
     assert!(blocked.is_empty());
     for key in &resumed {
-        act(state, *key, |actor| actor.home_has_room());
+        act(state, *key, |actor| actor.home_has_space());
     }
     resumed
 }
@@ -129,7 +129,7 @@ fn later_messages_stay_unread_until_all_that_was_asked_for_is_answered() {
                 outlet.wait();
             }
         });
-        // No home has room at first: the answers come of requests that are kept.
+        // No home has space at first: the answers are to deferred requests.
         fill(state);
         let both = [message(b"join and wait"), message(b"behind it")].concat();
         at(state, key).rare.keep_leftover(Leftover::of(&both));

@@ -7,7 +7,7 @@ use hub::ConnectionId;
 
 use super::*;
 
-/// Two homes that have room for one request in a turn each, and their mailboxes.
+/// Two homes that have space for one request in a turn each, and their mailboxes.
 fn homes() -> (Requests, [Receiver<Vec<Request>>; 2]) {
     let (one, of_one) = flume::unbounded();
     let (other, of_other) = flume::unbounded();
@@ -62,7 +62,7 @@ fn requests_behind_a_full_home_keep_their_order_and_hold_up_no_other_connection(
         held_up.ask(join(name, number), &mut requests);
     }
     assert_eq!(held_up.held_bytes(), 4 * publication_bytes(0));
-    // The other home has room for others.
+    // The other home has space for others.
     another.ask(join(&names[1], 9), &mut requests);
     assert!(!another.has_deferred());
     assert_eq!(held_up.hand_over(&mut requests), Some(CoreId(0)));
