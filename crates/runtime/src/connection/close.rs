@@ -259,7 +259,7 @@ impl Connection {
             }
         }
         let mut counted = self.rare.counted();
-        parts.memory.settle(&mut counted, Holding::default());
+        parts.memory.replace(&mut counted, Holding::default());
         if let Some(user) = self.rooms.user() {
             parts.users.leave(user, self.key);
         }

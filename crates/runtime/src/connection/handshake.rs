@@ -231,7 +231,7 @@ impl Actor<'_> {
         let mut counted = connection.rare.counted();
         let mut held = counted;
         held.contexts = deflate.map_or(0, codec::Deflate::contexts_bytes_max);
-        self.parts.memory.settle(&mut counted, held);
+        self.parts.memory.replace(&mut counted, held);
         connection.rare.set_counted(counted);
     }
 

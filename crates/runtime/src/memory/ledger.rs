@@ -1,7 +1,7 @@
 //! The memory that a core holds for its connections, in one ledger of several accounts.
 //!
 //! ```text
-//!  connection ── Holding, as counted ──settle──▶ Ledger ── held(account) ──▶ bound, metrics, eviction
+//!  connection ── Holding, as counted ──replace─▶ Ledger ── held(account) ──▶ bound, metrics, eviction
 //! ```
 //!
 //! *Owns* the sums; a connection carries what of them is its own ([`Holding`]). The two are changed
@@ -37,7 +37,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// A connection holds `now` instead of what was `counted` for it.
-    pub(crate) fn settle(&mut self, counted: &mut Holding, now: Holding) {
+    pub(crate) fn replace(&mut self, counted: &mut Holding, now: Holding) {
         if *counted == now {
             return;
         }
@@ -93,7 +93,7 @@ mod tests {
                 unfinished: random() % 2 * random(),
                 contexts: random() % 2 * random(),
             };
-            ledger.settle(one, now);
+            ledger.replace(one, now);
             assert_eq!(*one, now);
             for (account, of) in [
                 (Account::Queues, (|it| it.queues) as fn(&Holding) -> usize),
@@ -105,7 +105,7 @@ mod tests {
             }
         }
         for one in &mut counted {
-            ledger.settle(one, Holding::default());
+            ledger.replace(one, Holding::default());
         }
         assert_eq!(ledger.all, Holding::default());
     }

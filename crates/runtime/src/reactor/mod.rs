@@ -272,7 +272,7 @@ impl State {
             actor.close(EndReason::Panicked);
             actor.raise();
         });
-        actor.settle();
+        actor.recount();
         done.ok()
     }
 

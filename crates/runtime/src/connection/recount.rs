@@ -13,11 +13,11 @@ use crate::{
 impl Actor<'_> {
     /// Brings the ledger up to date. Called behind everything that happens to a connection, so that
     /// nothing else has to remember it.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn recount(&mut self) {
         let now = self.connection.holding();
         let rare = &mut self.connection.rare;
         let mut counted = rare.counted();
-        self.parts.memory.settle(&mut counted, now);
+        self.parts.memory.replace(&mut counted, now);
         rare.set_counted(counted);
         rare.tidy();
     }
