@@ -35,7 +35,7 @@ impl Actor<'_> {
     }
 
     /// An answer that keeps the connection has left: the next request may come.
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answer_sent(&mut self) {
         let connection = &mut *self.connection;
         let out = connection.out.queue.direct();
         connection.protocol.finish_response(out);

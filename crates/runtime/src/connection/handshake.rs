@@ -210,7 +210,7 @@ impl Actor<'_> {
                 requests.push(HubRequest::Join {
                     name,
                     subscriber: connection.key.on(self.parts.id),
-                    ticket: ticket.beside(0),
+                    ticket: ticket.to_hub(0),
                 });
             }
         }

@@ -80,7 +80,7 @@ impl Memberships {
     }
 
     /// A join or a publication is answered, which gives so many bytes of the window back.
-    pub(crate) fn answered(&mut self, bytes: u32) {
+    pub(crate) fn replied(&mut self, bytes: u32) {
         self.window_bytes = self.window_bytes.saturating_sub(bytes);
         self.unanswered = self.unanswered.saturating_sub(1);
         self.waits_for_answers &= self.unanswered > 0;

@@ -26,7 +26,7 @@ mod parts;
 mod pause;
 mod rare;
 mod recount;
-mod rooms;
+mod replies;
 mod send;
 mod session;
 mod shown;
@@ -48,7 +48,7 @@ pub(crate) use self::{
     parts::{Counters, OutSide, Parts, RoomSide},
     pause::{Pause, Wait},
     rare::Rare,
-    rooms::Fate,
+    replies::Fate,
     stage::{Heartbeat, Joining, Last, Linger, OpeningHead, Stage},
     users::Users,
 };

@@ -96,7 +96,7 @@ impl Outlet<'_> {
         self.ask(Request::Join {
             name,
             subscriber,
-            ticket: room.beside(0),
+            ticket: room.to_hub(0),
         });
         Ok(room)
     }
@@ -169,7 +169,7 @@ impl Outlet<'_> {
         self.ask(Request::Publish {
             to,
             publisher,
-            ticket: publication.beside(bytes.min(u32::MAX as usize) as u32),
+            ticket: publication.to_hub(bytes.min(u32::MAX as usize) as u32),
             stamp: self.now.ns,
             record: Record {
                 tag: tag_of(kind),

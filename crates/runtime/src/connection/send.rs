@@ -179,7 +179,7 @@ impl Actor<'_> {
         match connection.stage {
             Stage::Closing { last, .. } => self.sent_all(last),
             Stage::Answering { .. } => {
-                self.answered();
+                self.answer_sent();
                 self.resume_if_space();
             }
             _ => self.resume_if_space(),

@@ -11,7 +11,6 @@
 //! that has more to do than a turn allows (`turn/bounds.rs`) passes the turnstile before it goes on.
 
 mod accept;
-mod answer;
 mod attend;
 mod command;
 mod connections;
@@ -19,6 +18,7 @@ mod deliver;
 mod drain;
 mod evict;
 mod flush;
+mod operators;
 mod poll;
 mod sweep;
 
@@ -38,14 +38,14 @@ use tracing::{error, warn};
 
 pub(crate) use self::{
     accept::{Acceptor, listen, probe},
-    answer::Question,
     command::Commanded,
     drain::{Urgency, run as drain},
+    operators::Question,
     poll::Poller,
 };
 pub use self::{
-    answer::{ConnectionView, ConnectionsView, Snapshot},
     command::{CommandRefused, Commander},
+    operators::{ConnectionView, ConnectionsView, Snapshot},
 };
 use self::{connections::Connections, evict::Evictions};
 use crate::{

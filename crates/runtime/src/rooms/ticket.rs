@@ -23,7 +23,7 @@ impl Ticket {
     }
 
     /// Packs this ticket and a number of ours, the bytes of the window, into a ticket of the hub.
-    pub(crate) fn beside(self, number: u32) -> hub::Ticket {
+    pub(crate) fn to_hub(self, number: u32) -> hub::Ticket {
         hub::Ticket(u64::from(self.0) << 32 | u64::from(number))
     }
 
@@ -42,7 +42,7 @@ mod tests {
         for (serial, slot, number) in [(0, 0, 0), (1, 255, u32::MAX), ((1 << 24) - 1, 7, 9)] {
             let ticket = Ticket::new(serial, slot);
             assert_eq!(ticket.slot(), slot);
-            assert_eq!(Ticket::of(ticket.beside(number)), (ticket, number));
+            assert_eq!(Ticket::of(ticket.to_hub(number)), (ticket, number));
         }
     }
 }

@@ -33,7 +33,7 @@ fn join(name: &RoomName, number: u32) -> Request {
             core: CoreId(0),
             token: 1,
         },
-        ticket: Ticket::new(number, 0).beside(0),
+        ticket: Ticket::new(number, 0).to_hub(0),
     }
 }
 
@@ -105,9 +105,9 @@ fn answers_are_awaited_until_the_last_and_give_the_window_back() {
     rooms.publication(50);
     rooms.unanswered = 2;
     rooms.waits_for_answers = true;
-    rooms.answered(100);
+    rooms.replied(100);
     assert_eq!((rooms.window_bytes, rooms.waits_for_answers), (50, true));
-    rooms.answered(50);
+    rooms.replied(50);
     assert_eq!((rooms.window_bytes, rooms.waits_for_answers), (0, false));
 }
 

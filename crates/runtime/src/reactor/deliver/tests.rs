@@ -110,7 +110,7 @@ fn room_beyond_its_bound_is_parked_and_held_and_all_others_go_on() {
         let publication = at(state, other).rooms.publication(100);
         let published = |room| Delivery::Published {
             publisher: other.on(core.id),
-            ticket: publication.beside(50),
+            ticket: publication.to_hub(50),
             room,
             position: position(1),
             stamp: 0,
@@ -122,7 +122,7 @@ fn room_beyond_its_bound_is_parked_and_held_and_all_others_go_on() {
         assert_eq!(at(state, other).rooms.window_bytes, 50);
         let refused = Delivery::Unpublished {
             publisher: member.on(core.id),
-            ticket: ticket.beside(0),
+            ticket: ticket.to_hub(0),
             reason: hub::PublishRefusal::Busy,
         };
         at(state, member).rooms.window_bytes = 1;
@@ -273,7 +273,7 @@ fn full_room_keeps_the_mailbox_of_deliveries_from_nothing() {
 fn joined(key: ConnectionKey, ticket: Ticket, room: RoomId, name: RoomName) -> Delivery {
     Delivery::Joined {
         subscriber: key.on(hub::CoreId(0)),
-        ticket: ticket.beside(0),
+        ticket: ticket.to_hub(0),
         room,
         name,
         position: position(0),

@@ -1,4 +1,4 @@
-//! What the rooms answer a connection: joined or refused, published or not, lost.
+//! What the replies of homes do to a connection: joined or refused, published or not, lost.
 
 use hub::{JoinRefusal, Position, PublishRefusal, Request, RoomId, RoomName};
 
@@ -22,7 +22,7 @@ impl Actor<'_> {
         position: Position,
     ) {
         let connection = &mut *self.connection;
-        connection.rooms.answered(0);
+        connection.rooms.replied(0);
         connection.rooms.forget_asked(ticket);
         let is_wanted = connection.rooms.subscriptions.get(ticket) == Some(Membership::Asked)
             && matches!(connection.stage, Stage::Joining(_) | Stage::Open { .. });
@@ -55,7 +55,7 @@ impl Actor<'_> {
 
     /// A room has not taken the connection in.
     pub(crate) fn join_refused(&mut self, room: Ticket, reason: JoinRefusal) {
-        self.connection.rooms.answered(0);
+        self.connection.rooms.replied(0);
         self.connection.rooms.forget_asked(room);
         self.connection.rooms.subscriptions.remove(room);
         match self.connection.stage {
@@ -67,7 +67,7 @@ impl Actor<'_> {
 
     /// A room has taken a publication of so many bytes of the window, or has not.
     pub(crate) fn published(&mut self, publication: Ticket, bytes: u32, fate: Fate) {
-        self.connection.rooms.answered(bytes);
+        self.connection.rooms.replied(bytes);
         self.handle(match fate {
             Ok(position) => SessionEvent::Published {
                 publication,

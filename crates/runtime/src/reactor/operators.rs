@@ -1,4 +1,4 @@
-//! Answers what operators ask of a core, between two turns.
+//! Answers operators' questions about a core, between two turns.
 
 use std::{net::SocketAddr, time::Duration};
 
