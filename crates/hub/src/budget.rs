@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Bounds the rooms of all cores together, including the kept logs of former rooms. All homes share
+/// Bounds the rooms of all cores together, including the retired logs of former rooms. All homes share
 /// it; it changes only when a room is made or its log is dropped.
 #[derive(Debug)]
 pub struct RoomBudget {
@@ -22,7 +22,7 @@ impl RoomBudget {
         })
     }
 
-    /// The number of rooms and kept logs now.
+    /// The number of rooms and retired logs now.
     pub fn rooms(&self) -> usize {
         self.rooms.load(Ordering::Relaxed)
     }

@@ -29,10 +29,10 @@
 
 mod actor;
 mod budget;
-mod kept;
 mod log;
 mod mailbox;
 mod name;
+mod retired_logs;
 mod room;
 mod rooms;
 mod run;

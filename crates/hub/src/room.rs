@@ -17,7 +17,7 @@ pub(crate) struct Room {
     /// The offset of the latest message when an operator last asked.
     offset_seen: u64,
     /// Cores with subscribers.
-    pub(crate) shares: SmallVec<[Share; 2]>,
+    pub(crate) cores: SmallVec<[SubscribedCore; 2]>,
     /// When it last became unused, without subscribers and publications, in milliseconds of the sweeps;
     /// meaningless while it has subscribers.
     pub(crate) idle_since_ms: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Room {
 }
 
 /// A core with subscribers of the room.
-pub(crate) struct Share {
+pub(crate) struct SubscribedCore {
     pub(crate) core: CoreId,
     /// Whether the core holds the room.
     holds: bool,
@@ -46,7 +46,7 @@ impl Room {
             name,
             offset_seen: log.top().offset,
             log,
-            shares: SmallVec::new(),
+            cores: SmallVec::new(),
             idle_since_ms: now_ms,
             awaits_reaping: false,
             run: None,
@@ -54,15 +54,15 @@ impl Room {
         }
     }
 
-    fn share(&mut self, core: CoreId) -> Option<&mut Share> {
-        self.shares.iter_mut().find(|share| share.core == core)
+    fn core(&mut self, core: CoreId) -> Option<&mut SubscribedCore> {
+        self.cores.iter_mut().find(|it| it.core == core)
     }
 
     /// Counts one subscriber more on this core.
     pub(crate) fn join(&mut self, core: CoreId) {
-        match self.share(core) {
-            Some(share) => share.subscribers += 1,
-            None => self.shares.push(Share {
+        match self.core(core) {
+            Some(it) => it.subscribers += 1,
+            None => self.cores.push(SubscribedCore {
                 core,
                 holds: false,
                 subscribers: 1,
@@ -73,29 +73,29 @@ impl Room {
     /// Counts one subscriber fewer on this core, if it has any. With its last one it stops holding
     /// the room.
     pub(crate) fn leave(&mut self, core: CoreId) {
-        if let Some(at) = self.shares.iter().position(|share| share.core == core) {
-            self.shares[at].subscribers -= 1;
-            if self.shares[at].subscribers == 0 {
-                self.shares.swap_remove(at);
+        if let Some(at) = self.cores.iter().position(|it| it.core == core) {
+            self.cores[at].subscribers -= 1;
+            if self.cores[at].subscribers == 0 {
+                self.cores.swap_remove(at);
             }
         }
     }
 
     /// Records whether the core holds the room. A core without subscribers cannot hold it.
     pub(crate) fn set_held(&mut self, core: CoreId, holds: bool) {
-        if let Some(share) = self.share(core) {
-            share.holds = holds;
+        if let Some(it) = self.core(core) {
+            it.holds = holds;
         }
     }
 
     /// Whether any core holds the room.
     pub(crate) fn is_held(&self) -> bool {
-        self.shares.iter().any(|share| share.holds)
+        self.cores.iter().any(|it| it.holds)
     }
 
     /// Whether the room may be reaped once it has been idle for long enough.
     pub(crate) fn is_unused(&self) -> bool {
-        self.shares.is_empty() && self.backlog.is_none()
+        self.cores.is_empty() && self.backlog.is_none()
     }
 
     /// The room as an operator sees it.
@@ -105,8 +105,8 @@ impl Room {
         Seen {
             name: self.name.clone(),
             home,
-            subscribers: self.shares.iter().map(|share| share.subscribers).sum(),
-            cores: self.shares.len(),
+            subscribers: self.cores.iter().map(|it| it.subscribers).sum(),
+            cores: self.cores.len(),
             messages,
             messages_new: messages - messages_before,
         }

@@ -13,19 +13,19 @@ use slotmap::{Key, KeyData, SlotMap};
 
 use crate::{
     budget::RoomBudget,
-    kept::KeptLogs,
     log::{Envelope, Epoch, Log, Position},
     mailbox::{
         ConnectionId, CoreId, Delivery, JoinRefusal, LossReason, PublishRefusal, Request, RoomId,
         Target, Ticket,
     },
     name::RoomName,
+    retired_logs::RetiredLogs,
     room::{Room, RoomKey},
     run::{OpenRuns, Publication, Run},
     view::{LOOKED_AT_MAX, RoomView},
 };
 
-/// Most empty rooms that one sweep examines, and most kept logs that it drops, so that it takes a
+/// Most empty rooms that one sweep examines, and most retired logs that it drops, so that it takes a
 /// home well under a millisecond. The next sweep continues with the rest.
 const REAPED_PER_SWEEP: usize = 1024;
 
@@ -37,7 +37,7 @@ pub struct Rooms {
     home: CoreId,
     rooms: SlotMap<RoomKey, Room>,
     by_name: HashMap<RoomName, RoomKey>,
-    kept: KeptLogs,
+    retired: RetiredLogs,
     /// Rooms that became empty, and when. Since then some may have gained subscribers or emptied
     /// again. Each is examined only when its turn comes, so a room that empties often may be reaped
     /// up to one idle time late.
@@ -73,7 +73,7 @@ impl Rooms {
             home,
             rooms: SlotMap::with_key(),
             by_name: HashMap::new(),
-            kept: KeptLogs::default(),
+            retired: RetiredLogs::default(),
             emptied: VecDeque::new(),
             runs: OpenRuns::default(),
             released: VecDeque::new(),
@@ -141,7 +141,7 @@ impl Rooms {
         std::mem::take(&mut self.outgoing[core.index()])
     }
 
-    /// The number of rooms whose home is here, without kept logs.
+    /// The number of rooms whose home is here, without retired logs.
     pub fn len(&self) -> usize {
         self.rooms.len()
     }
@@ -186,15 +186,15 @@ impl Rooms {
         self.deliver(core, joined);
     }
 
-    /// Finds the room of this name, or makes it if the budget has a place for it. Its own kept log
-    /// already has one; otherwise it takes a free place, or that of the oldest kept log.
+    /// Finds the room of this name, or makes it if the budget has a place for it. Its own retired log
+    /// already has one; otherwise it takes a free place, or that of the oldest retired log.
     fn find_or_make(&mut self, name: RoomName) -> Option<RoomKey> {
         if let Some(key) = self.by_name.get(&name) {
             return Some(*key);
         }
-        let log = match self.kept.take(&name) {
+        let log = match self.retired.take(&name) {
             Some(log) => log,
-            None if self.budget.take() || self.kept.drop_oldest() => Log::new((self.epochs)()),
+            None if self.budget.take() || self.retired.drop_oldest() => Log::new((self.epochs)()),
             None => return None,
         };
         let room = Room::new(name.clone(), log, self.now_ms);
@@ -329,7 +329,7 @@ impl Rooms {
     }
 
     fn lose(&mut self, name: &RoomName, reason: LossReason) {
-        if self.kept.take(name).is_some() {
+        if self.retired.take(name).is_some() {
             return self.budget.give_back(1);
         }
         let Some(&key) = self.by_name.get(name) else {
@@ -340,9 +340,9 @@ impl Rooms {
             return;
         };
         self.budget.give_back(1);
-        for share in room.shares {
+        for it in room.cores {
             let room = id_of(self.home, key);
-            self.deliver(share.core, Delivery::Lost { room, reason });
+            self.deliver(it.core, Delivery::Lost { room, reason });
         }
         let backlog = room.backlog.unwrap_or_default();
         for publication in backlog.into_waiting() {
@@ -360,7 +360,7 @@ impl Rooms {
     /// Starts the idle time of a room that has become empty.
     fn note_if_empty(&mut self, key: RoomKey) {
         let room = &mut self.rooms[key];
-        if room.shares.is_empty() {
+        if room.cores.is_empty() {
             room.idle_since_ms = self.now_ms;
             if !std::mem::replace(&mut room.awaits_reaping, true) {
                 self.emptied.push_back((key, self.now_ms));
@@ -372,7 +372,7 @@ impl Rooms {
         self.close_runs();
         self.now_ms = now_ms;
         for _ in 0..REAPED_PER_SWEEP {
-            if !self.kept.drop_expired(now_ms, position_ttl_ms) {
+            if !self.retired.drop_expired(now_ms, position_ttl_ms) {
                 break;
             }
             self.budget.give_back(1);
@@ -400,7 +400,7 @@ impl Rooms {
         } else if let Some(room) = self.remove(key) {
             match position_ttl_ms {
                 0 => self.budget.give_back(1),
-                _ => self.kept.put(room.name, room.log, self.now_ms),
+                _ => self.retired.put(room.name, room.log, self.now_ms),
             }
         }
     }
@@ -422,7 +422,7 @@ impl Rooms {
 
 impl Drop for Rooms {
     fn drop(&mut self) {
-        self.budget.give_back(self.rooms.len() + self.kept.len());
+        self.budget.give_back(self.rooms.len() + self.retired.len());
     }
 }
 
@@ -439,8 +439,8 @@ fn order(id: RoomId, room: &mut Room, run: &mut Run, outgoing: &mut [Vec<Deliver
         first,
         records,
     } = envelope;
-    for share in &room.shares {
-        outgoing[share.core.index()].push(Delivery::Messages {
+    for it in &room.cores {
+        outgoing[it.core.index()].push(Delivery::Messages {
             room: id,
             first,
             records: records.clone(),

@@ -1,4 +1,4 @@
-//! Rooms come and go: reaping, kept logs, the budget; and what an operator sees.
+//! Rooms come and go: reaping, retired logs, the budget; and what an operator sees.
 
 use hub::{Delivery, Epoch, JoinRefusal, LossReason, Request, RoomBudget, RoomName, Rooms, Ticket};
 

@@ -8,9 +8,9 @@ use crate::{log::Log, name::RoomName};
 /// When a log was put here, and a number that distinguishes logs put here in the same millisecond.
 type Place = (u64, u64);
 
-/// The kept logs of one home. Each takes a place in the budget of rooms, which bounds their number.
+/// The retired logs of one home. Each takes a place in the budget of rooms, which bounds their number.
 #[derive(Default)]
-pub(crate) struct KeptLogs {
+pub(crate) struct RetiredLogs {
     logs: HashMap<RoomName, (Log, Place)>,
     /// The same logs, oldest first.
     oldest: BTreeMap<Place, RoomName>,
@@ -18,8 +18,8 @@ pub(crate) struct KeptLogs {
     put: u64,
 }
 
-impl KeptLogs {
-    /// The number of kept logs.
+impl RetiredLogs {
+    /// The number of retired logs.
     pub(crate) fn len(&self) -> usize {
         self.logs.len()
     }
