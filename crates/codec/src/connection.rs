@@ -103,14 +103,6 @@ pub struct Transmitted {
     pub farewell: bool,
 }
 
-impl Transmitted {
-    /// Whether anything was appended.
-    #[must_use]
-    pub fn any(self) -> bool {
-        self.pong || self.farewell
-    }
-}
-
 impl Connection {
     /// A connection before its first byte.
     #[must_use]

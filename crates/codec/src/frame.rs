@@ -98,24 +98,6 @@ pub(crate) fn compressed_header(kind: Kind, payload_bytes: usize) -> HeaderBytes
     encode_header(FIN | RSV1 | opcode, 0, payload_bytes)
 }
 
-/// The length in bytes, header included, of the server's frame at the beginning of `bytes`.
-///
-/// # Panics
-/// If `bytes` end within the frame's header.
-#[must_use]
-pub fn encoded_bytes(bytes: &[u8]) -> usize {
-    let long = |at: usize| {
-        bytes[2..at]
-            .iter()
-            .fold(0, |n, byte| n << 8 | usize::from(*byte))
-    };
-    match bytes[1] {
-        126 => 4 + long(4),
-        127 => 10 + long(10),
-        length => 2 + usize::from(length),
-    }
-}
-
 /// Appends a message as one unmasked frame.
 pub fn encode_message(kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
     encode(kind.into(), payload, out);

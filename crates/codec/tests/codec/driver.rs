@@ -4,7 +4,7 @@
 
 use codec::{
     BodyFraming, CloseCode, Connection, Deflate, DeflatePolicy, Error, Event, Inflater, Kind,
-    Limits, Message, Phase, Request, ResponseHead, chunk, negotiate,
+    Limits, Message, Phase, Request, ResponseHead, Transmitted, chunk, negotiate,
 };
 
 /// An event that outlives the input.
@@ -168,7 +168,8 @@ impl Driver {
     fn settle(&mut self) {
         let owed = self.connection.owes();
         let before = self.sent.len();
-        assert_eq!(self.connection.transmit(&mut self.sent).any(), owed);
+        let transmitted = self.connection.transmit(&mut self.sent);
+        assert_eq!(transmitted != Transmitted::default(), owed);
         assert_eq!(self.sent.len() > before, owed);
         assert!(!self.connection.owes());
         if self.close_after == Some(self.seen.len()) {
