@@ -6,7 +6,7 @@ use tracing::debug;
 
 use super::{Actor, Lag, Last, LeftReason, Linger, SessionEvent, Stage, Wait};
 use crate::{
-    clock::{RecentMs, ms},
+    clock::ms,
     end::EndReason,
     out::{Plan, Remainder, Sending},
     rooms::{Membership, Subscription, Ticket},
@@ -41,8 +41,7 @@ impl Actor<'_> {
     /// to send, unless it is there or its socket is full.
     pub(crate) fn queued(&mut self) {
         let connection = &mut *self.connection;
-        if connection.out.queue.sending == Sending::Idle {
-            connection.out.queue.sending = Sending::Pending;
+        if connection.out.queue.sending.pend() {
             self.parts.out.push(connection.key);
         }
     }
@@ -51,21 +50,17 @@ impl Actor<'_> {
     /// checked against the bound here.
     pub(crate) fn has_news(&mut self, slot: u8) {
         self.connection.rooms.subscriptions.note_news(slot);
-        let queue = &mut self.connection.out.queue;
-        match queue.sending {
-            Sending::Blocked { .. } => self.fell_behind(),
-            Sending::Pending | Sending::Unblocked { .. } => {}
-            Sending::Idle => {
-                queue.sending = Sending::Pending;
-                self.parts.out.news.push_back(self.connection.key);
-            }
+        let sending = &mut self.connection.out.queue.sending;
+        if sending.is_blocked() {
+            self.fell_behind();
+        } else if sending.pend() {
+            self.parts.out.news.push_back(self.connection.key);
         }
     }
 
     /// Sends what waits. If the socket is full, the connection's lag is checked against its bound.
     pub(crate) fn transmit(&mut self) {
-        let before = self.connection.out.queue.sending;
-        if before.is_blocked() {
+        if self.connection.out.queue.sending.is_blocked() {
             return self.fell_behind();
         }
         self.queue_owed();
@@ -82,11 +77,7 @@ impl Actor<'_> {
                 self.parts.out.later.push_back(self.connection.key);
             }
             Remaining::Blocked => {
-                let progress = match before {
-                    Sending::Unblocked { progress } if transmitted.sent == 0 => progress,
-                    _ => RecentMs::at(self.now.ms),
-                };
-                queue.sending = Sending::Blocked { progress };
+                queue.sending.block(transmitted.sent > 0, self.now.ms);
                 queue.shrink();
                 self.fell_behind();
             }
@@ -96,8 +87,7 @@ impl Actor<'_> {
     /// Tries a full socket again, because the kernel reports it writable only when a third of its buffer
     /// is free.
     pub(crate) fn retry(&mut self) {
-        if let Sending::Blocked { progress } = self.connection.out.queue.sending {
-            self.connection.out.queue.sending = Sending::Unblocked { progress };
+        if self.connection.out.queue.sending.unblock() {
             self.transmit();
         }
     }

@@ -68,6 +68,36 @@ impl Sending {
     pub(crate) fn is_behind(self) -> bool {
         matches!(self, Self::Blocked { .. } | Self::Unblocked { .. })
     }
+
+    /// Something waits. Returns whether the connection is to be listed for it: not if it is listed already,
+    /// or its socket is full.
+    #[must_use]
+    pub(crate) fn pend(&mut self) -> bool {
+        let is_idle = *self == Self::Idle;
+        if is_idle {
+            *self = Self::Pending;
+        }
+        is_idle
+    }
+
+    /// The socket is full, and a send at `now_ms` had progress or had none.
+    pub(crate) fn block(&mut self, has_progress: bool, now_ms: u64) {
+        let progress = match *self {
+            Self::Unblocked { progress } if !has_progress => progress,
+            _ => RecentMs::at(now_ms),
+        };
+        *self = Self::Blocked { progress };
+    }
+
+    /// The socket may take more. Returns whether it was full, so that the connection is to be sent to.
+    #[must_use]
+    pub(crate) fn unblock(&mut self) -> bool {
+        let Self::Blocked { progress } = *self else {
+            return false;
+        };
+        *self = Self::Unblocked { progress };
+        true
+    }
 }
 
 /// What is to be sent next.

@@ -33,7 +33,6 @@ use crate::{
     clock::Now,
     connection::Actor,
     ids::ConnectionKey,
-    out::Sending,
     turn::{Turnstile, bounds::EVENTS},
 };
 
@@ -174,10 +173,7 @@ impl Actor<'_> {
             }
         }
         let queue = &mut self.connection.out.queue;
-        if flags.intersects(EventFlags::OUT.union(ENDED))
-            && let Sending::Blocked { progress } = queue.sending
-        {
-            queue.sending = Sending::Unblocked { progress };
+        if flags.intersects(EventFlags::OUT.union(ENDED)) && queue.sending.unblock() {
             self.parts.out.push(self.connection.key);
         }
     }
