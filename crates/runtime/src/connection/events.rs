@@ -9,20 +9,10 @@ use crate::{clock::ms, end::EndReason};
 impl Actor<'_> {
     /// Processes received bytes up to the next event, and handles that.
     pub(super) fn step(&mut self, input: &mut [u8], inflater: &mut Inflater) -> Progress {
-        if let Some(wait) = self.must_wait() {
-            return Progress::Wait(wait);
-        }
-        if matches!(self.connection.stage, Stage::Over) {
-            return Progress::Exhausted;
-        }
-        if matches!(self.connection.stage, Stage::KeptAlive { .. }) && !input.is_empty() {
-            self.begin_next();
+        if let Some(outcome) = self.prepare(!input.is_empty()) {
+            return outcome;
         }
         let connection = &mut *self.connection;
-        connection.pause = None;
-        if !connection.protocol.is_within_message() && !input.is_empty() {
-            connection.rare.set_message_by_ms(None);
-        }
         let input_bytes = input.len();
         let limits = &self.parts.config.limits;
         let step = connection.protocol.receive(input, limits, inflater);
@@ -78,6 +68,25 @@ impl Actor<'_> {
             }
         }
         Progress::Consumed(consumed)
+    }
+
+    /// Ends a pause that is over, and begins the next request with its first bytes. Returns what the step
+    /// comes to if the codec is not to be asked.
+    fn prepare(&mut self, has_input: bool) -> Option<Progress> {
+        if let Some(wait) = self.must_wait() {
+            return Some(Progress::Wait(wait));
+        }
+        match self.connection.stage {
+            Stage::Over => return Some(Progress::Exhausted),
+            Stage::KeptAlive { .. } if has_input => self.begin_next(),
+            _ => {}
+        }
+        let connection = &mut *self.connection;
+        connection.pause = None;
+        if has_input && !connection.protocol.is_within_message() {
+            connection.rare.set_message_by_ms(None);
+        }
+        None
     }
 
     /// The codec has consumed so many of the input's bytes without an event.
