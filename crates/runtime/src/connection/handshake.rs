@@ -248,10 +248,26 @@ impl Actor<'_> {
             head,
             ..
         } = *joining;
+        let (heartbeat, agreement) = self.send_head(head);
+        let connection = &mut *self.connection;
+        connection.stage = Stage::Open { heartbeat };
+        connection.session = Some(session);
+        let entry = self.parts.protocols.iter().position(|p| *p == protocol);
+        connection.provenance.entry = entry.and_then(|entry| u8::try_from(entry).ok());
+        debug!(peer = %SocketAddr::from(connection.provenance.address), protocol, "connection opened");
+        self.count_opened(entry, agreement);
+        self.raise();
+        self.queued();
+        self.with_session(|session, outlet| session.opened(outlet));
+    }
+
+    /// Queues the head of the answer. Returns how the connection is kept alive from now on, and what was
+    /// agreed on with a WebSocket's peer.
+    fn send_head(&mut self, head: OpeningHead) -> (Heartbeat, Option<Agreement>) {
         let interval_ms = ms(self.parts.config.timeouts.ping_interval);
         let token = self.connection.key.token();
         let first_ms = Heartbeat::first_ms(self.now.ms, interval_ms, token);
-        let (heartbeat, agreement) = match head {
+        match head {
             OpeningHead::WebSocket {
                 subprotocol,
                 accept,
@@ -273,17 +289,7 @@ impl Actor<'_> {
                 self.respond(status, &fields, None, false);
                 (Heartbeat::of_stream(heartbeat, first_ms), None)
             }
-        };
-        let connection = &mut *self.connection;
-        connection.stage = Stage::Open { heartbeat };
-        connection.session = Some(session);
-        let entry = self.parts.protocols.iter().position(|p| *p == protocol);
-        connection.provenance.entry = entry.and_then(|entry| u8::try_from(entry).ok());
-        debug!(peer = %SocketAddr::from(connection.provenance.address), protocol, "connection opened");
-        self.count_opened(entry, agreement);
-        self.raise();
-        self.queued();
-        self.with_session(|session, outlet| session.opened(outlet));
+        }
     }
 
     fn count_opened(&mut self, entry: Option<usize>, agreement: Option<Agreement>) {
