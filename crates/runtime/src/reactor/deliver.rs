@@ -80,7 +80,7 @@ impl State {
     /// used up.
     fn deliver(&mut self, delivery: Delivery, pace: &mut Pace, now: Now) -> Option<Delivery> {
         match room_of(&delivery) {
-            Some(room) if self.parts.rooms.shards.is_full(room) => {
+            Some(room) if self.parts.rooms.shards.must_park(room) => {
                 self.park(room, delivery);
                 None
             }
@@ -196,7 +196,7 @@ impl State {
     /// room has room for; the others are parked. Returns those for which the time was used up.
     fn offer(&mut self, run: Run, pace: &mut Pace) -> Option<Delivery> {
         for (at, record) in run.records.iter().enumerate() {
-            if at > 0 && self.parts.rooms.shards.is_out_of_room(run.room) {
+            if at > 0 && self.parts.rooms.shards.has_unvisited_excess(run.room) {
                 self.park_first(run.room, run.rest(at));
                 return None;
             }

@@ -8,10 +8,10 @@
 //!            trimmed ───┴── taken: so many of them have left
 //! ```
 //!
-//! *Fair:* shards with news take turns, a slice of subscribers each. A round of a shard is over when all
-//! of its subscribers were visited; whatever was offered meanwhile is the next round's.
+//! *Fair:* shards with news take turns, in each of which a slice of their subscribers is visited. A round of a
+//! shard ends when all have been; messages that are offered meanwhile belong to the next round.
 //!
-//! *Bounded:* what was offered and not visited yet has a bound for each room ([`Shards::is_full`]).
+//! *Bounded:* what was offered and not visited yet has a bound for each room ([`Shards::must_park`]).
 //! Deliveries beyond it are parked beside the room's shards, which keeps no other room waiting.
 
 mod compact;
@@ -27,8 +27,7 @@ use super::{readers::Readers, room_log::RoomLog};
 use crate::{encoding::WireForm, ids::ConnectionKey};
 
 /// How much may be offered to a room before all of its subscribers here have been visited, in bytes: far
-/// below what a subscriber may lag behind, so that one that keeps up is never found too far behind for
-/// a burst's sake.
+/// below what a subscriber may lag behind, so that a burst alone never closes a subscriber that keeps up.
 const UNVISITED_BYTES_MAX: u64 = 256 << 10;
 
 new_key_type! {
@@ -47,7 +46,7 @@ struct Shard {
     /// The head of the log when the latest whole round began: subscribers that keep up have had
     /// everything before it.
     visited: u64,
-    /// When the messages were received that were offered since the round under way began.
+    /// The receipt times of the messages for the next round, from which their latency is measured.
     stamps: Vec<u64>,
     /// Whether it is on the list of those that have become sparse.
     is_noted_sparse: bool,
@@ -59,7 +58,7 @@ struct Round {
     next: usize,
     /// The log's head when it began.
     head: u64,
-    /// When the messages were received that it sends.
+    /// The receipt times of the messages that it sends.
     stamps: Vec<u64>,
 }
 
@@ -83,7 +82,7 @@ pub(crate) struct Subscription {
 struct RoomHere {
     name: RoomName,
     forms: SmallVec<[ShardKey; 1]>,
-    /// Deliveries that came while the room was full, in order.
+    /// Deliveries that came while the room's bound was reached, in order.
     parked: VecDeque<Delivery>,
 }
 
@@ -104,7 +103,7 @@ pub(crate) struct Visit {
     pub(crate) slot: u8,
 }
 
-/// What became of a delivery that found its room full.
+/// Whether a parked delivery is the first of its room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parked {
     /// It is the first: the room's home is to be asked to hold the room.
@@ -120,7 +119,7 @@ pub(crate) struct Shards {
     rooms: HashMap<RoomId, RoomHere>,
     /// Shards with news, in the order of their turns, each once.
     news: VecDeque<ShardKey>,
-    /// Rooms with parked deliveries of which a round is over, so that there may be room again.
+    /// Rooms with parked deliveries in which a round has ended, so that these may be delivered now.
     relieved: Vec<RoomId>,
     /// Shards most of whose subscribers have left, each once.
     sparse: Vec<ShardKey>,
@@ -216,7 +215,8 @@ impl Shards {
             here.get_mut().forms.retain(|other| *other != key);
             match here.get().forms.is_empty() {
                 true if here.get().parked.is_empty() => drop(here.remove()),
-                // What is parked is for nobody any more, but acknowledgements among it are.
+                // The parked messages have no receiver left, but parked acknowledgements do, so they are
+                // still delivered.
                 _ => self.relieved.push(shard.room),
             }
         }
@@ -242,22 +242,22 @@ impl Shards {
         self.rooms.get(&room).map(|here| &here.name)
     }
 
-    /// Whether a delivery of this room must be parked: others are, or too much was offered that was not
-    /// visited yet.
-    pub(crate) fn is_full(&self, room: RoomId) -> bool {
+    /// Whether a delivery of this room must be parked: others are, or more is offered and not visited than
+    /// the bound.
+    pub(crate) fn must_park(&self, room: RoomId) -> bool {
         self.rooms
             .get(&room)
-            .is_some_and(|here| !here.parked.is_empty() || self.has_no_room(here))
+            .is_some_and(|here| !here.parked.is_empty() || self.exceeds_bound(here))
     }
 
-    fn has_no_room(&self, here: &RoomHere) -> bool {
+    fn exceeds_bound(&self, here: &RoomHere) -> bool {
         here.forms.iter().any(|key| {
             let shard = &self.shards[*key];
             shard.round.is_some() && shard.log.head() - shard.visited >= UNVISITED_BYTES_MAX
         })
     }
 
-    /// Keeps a delivery of a full room until there is room again.
+    /// Keeps a delivery beside its room until that is below its bound again.
     pub(crate) fn park(
         &mut self,
         room: RoomId,
@@ -295,10 +295,10 @@ impl Shards {
         here.is_some_and(|here| !here.parked.is_empty())
     }
 
-    /// Whether too much was offered to a room that was not visited yet.
-    pub(crate) fn is_out_of_room(&self, room: RoomId) -> bool {
+    /// Whether more is offered to a room and not visited than the bound.
+    pub(crate) fn has_unvisited_excess(&self, room: RoomId) -> bool {
         let here = self.rooms.get(&room);
-        here.is_some_and(|here| self.has_no_room(here))
+        here.is_some_and(|here| self.exceeds_bound(here))
     }
 
     /// The connections of a room's subscribers here.
@@ -309,15 +309,15 @@ impl Shards {
         subscribers.map(|(_, it)| it.connection).collect()
     }
 
-    /// Takes the next parked delivery of a room that has room for it. The caller offers it before it asks
+    /// Takes the next parked delivery of a room that is below its bound. The caller offers it before it asks
     /// for another; the room's home may go on when [none is parked](Self::has_parked) then.
     pub(crate) fn unpark(
         &mut self,
         bytes_of: impl Fn(&Delivery) -> usize,
     ) -> Option<(RoomId, Delivery)> {
         while let Some(room) = self.relieved.last().copied() {
-            let has_room = !self.is_out_of_room(room);
-            let here = self.rooms.get_mut(&room).filter(|_| has_room);
+            let has_space = !self.has_unvisited_excess(room);
+            let here = self.rooms.get_mut(&room).filter(|_| has_space);
             let Some(delivery) = here.and_then(|here| here.parked.pop_front()) else {
                 self.relieved.pop();
                 continue;
@@ -385,8 +385,7 @@ impl Shards {
     }
 
     /// Adds the next subscribers of the shard whose turn it is, of at most `most` that are looked at.
-    /// When that ends its round, the times go to `finished` when the messages were received of which
-    /// that was the last send.
+    /// If this ends the round, the receipt times of its messages are added to `finished`.
     pub(crate) fn next_slice(
         &mut self,
         most: usize,
@@ -521,8 +520,8 @@ impl Shard {
         end == self.subscribers.capacity()
     }
 
-    /// Returns the stamps of the messages that the round has sent. If something was offered since it
-    /// began, the next one begins.
+    /// Returns the receipt times of the round's messages. If something was offered since it began, the next
+    /// round begins.
     fn end_round(&mut self) -> Vec<u64> {
         let Some(round) = self.round.take() else {
             return Vec::new();

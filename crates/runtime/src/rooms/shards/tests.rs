@@ -210,24 +210,24 @@ fn room_whose_last_subscriber_leaves_in_the_middle_of_a_round_has_no_news() {
 }
 
 #[test]
-fn room_is_full_from_its_bound_on_until_its_subscribers_were_visited() {
+fn room_must_park_from_its_bound_on_until_its_subscribers_were_visited() {
     let mut shards = Shards::default();
     let one = subscribe(&mut shards, ROOM, PLAIN, 0);
     subscribe(&mut shards, room(1), PLAIN, 1);
     offer_bytes(&mut shards, ROOM, LARGE);
     offer_bytes(&mut shards, ROOM, 3 * LARGE - 1);
-    assert!(!shards.is_full(ROOM));
+    assert!(!shards.must_park(ROOM));
     offer_bytes(&mut shards, ROOM, 1);
-    assert!(shards.is_full(ROOM) && shards.is_out_of_room(ROOM));
-    assert!(!shards.is_full(room(1)));
+    assert!(shards.must_park(ROOM) && shards.has_unvisited_excess(ROOM));
+    assert!(!shards.must_park(room(1)));
     // What was offered when the round began has been sent by its end, whatever the subscriber takes.
     slice(&mut shards, 9);
-    assert!(!shards.is_full(ROOM));
+    assert!(!shards.must_park(ROOM));
     offer_bytes(&mut shards, ROOM, LARGE);
-    assert!(shards.is_full(ROOM));
+    assert!(shards.must_park(ROOM));
     // A laggard does not keep its room full.
     slice(&mut shards, 9);
-    assert!(!shards.is_full(ROOM) && shards.has_news());
+    assert!(!shards.must_park(ROOM) && shards.has_news());
     slice(&mut shards, 9);
     assert!(!shards.has_news());
     assert_eq!(shards.lag(one), 5 * LARGE);
@@ -255,7 +255,7 @@ fn parked_deliveries_are_made_in_order_and_as_far_as_there_is_room() {
     slice(&mut shards, 9);
     let mut made = unpark_all(&mut shards, bytes_of);
     assert_eq!(made, [(1, false)]);
-    assert!(shards.has_parked(ROOM) && shards.is_full(ROOM));
+    assert!(shards.has_parked(ROOM) && shards.must_park(ROOM));
     // The next is that of all that there was when it began.
     slice(&mut shards, 9);
     made.extend(unpark_all(&mut shards, bytes_of));
