@@ -141,10 +141,10 @@ impl State {
         if !self.parts.attention.is_empty() {
             return self.report(events, now);
         }
-        self.parts.attention.hold();
+        self.parts.attention.suppress_wakes();
         self.report(events, now);
         self.attend_from(now);
-        self.parts.attention.release();
+        self.parts.attention.resume_wakes();
     }
 
     fn report(&mut self, events: &[Event], now: Now) {

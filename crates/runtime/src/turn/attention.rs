@@ -11,7 +11,7 @@ use crate::ids::ConnectionKey;
 /// What kind of work a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Anything else.
+    /// Ordinary work: everything but the two costly kinds below.
     Plain,
     /// A step of its TLS handshake.
     Handshake,
@@ -25,7 +25,7 @@ pub(crate) struct Attention {
     plain: VecDeque<ConnectionKey>,
     handshakes: VecDeque<ConnectionKey>,
     compression: VecDeque<ConnectionKey>,
-    /// Raised when the list is no longer empty, unless whoever fills it empties it too.
+    /// Raised by each entry, unless whoever adds it attends in the same turn.
     wake: Rc<Wake>,
     waking: Waking,
 }
@@ -36,13 +36,13 @@ enum Waking {
     /// It wakes the loop that attends.
     AtOnce,
     /// Nothing: the loop that adds it attends in the same turn.
-    Held,
+    Suppressed,
     /// It wakes the loop, which has to leave its turn to others first: the list is what a turn has left.
     NextTurn,
 }
 
 impl Attention {
-    /// An empty list, whose first entry raises `wake`.
+    /// An empty list, whose entries raise `wake`.
     pub(crate) fn new(wake: Rc<Wake>) -> Self {
         Self {
             plain: VecDeque::new(),
@@ -56,18 +56,18 @@ impl Attention {
     /// Puts a connection at the end of a lane.
     pub(crate) fn push(&mut self, key: ConnectionKey, lane: Lane) {
         self.lane(lane).push_back(key);
-        if self.waking != Waking::Held {
+        if self.waking != Waking::Suppressed {
             self.wake.raise();
         }
     }
 
-    /// Entries wake nobody until [`release`](Self::release): the caller attends to them itself.
-    pub(crate) fn hold(&mut self) {
-        self.waking = Waking::Held;
+    /// Entries wake nobody until [`resume_wakes`](Self::resume_wakes): the caller attends to them itself.
+    pub(crate) fn suppress_wakes(&mut self) {
+        self.waking = Waking::Suppressed;
     }
 
     /// The caller has attended as long as a turn allows. What is left is the next turn's.
-    pub(crate) fn release(&mut self) {
+    pub(crate) fn resume_wakes(&mut self) {
         self.waking = Waking::AtOnce;
         if !self.is_empty() {
             self.waking = Waking::NextTurn;
@@ -75,7 +75,8 @@ impl Attention {
         }
     }
 
-    /// Whether the list is what a turn has left, so that others have theirs first.
+    /// Whether the entries are left over from a finished turn, so that the loop must pass the turnstile
+    /// before it goes on. Resets that.
     pub(crate) fn take_left_over(&mut self) -> bool {
         let is_left_over = self.waking == Waking::NextTurn;
         if is_left_over {
@@ -124,16 +125,16 @@ mod tests {
         attention.push(key, Lane::Plain);
         assert!(wake.take());
         attention.pop(Lane::Plain);
-        attention.hold();
+        attention.suppress_wakes();
         attention.push(key, Lane::Plain);
         assert!(!wake.take());
         attention.pop(Lane::Plain);
-        attention.release();
+        attention.resume_wakes();
         assert!(!wake.take(), "nothing is left");
         assert!(!attention.take_left_over());
-        attention.hold();
+        attention.suppress_wakes();
         attention.push(key, Lane::Compression);
-        attention.release();
+        attention.resume_wakes();
         assert!(wake.take());
         assert!(attention.take_left_over());
         assert!(!attention.take_left_over());
