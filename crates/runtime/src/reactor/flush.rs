@@ -81,7 +81,7 @@ impl State {
         }
         let out = &mut self.parts.out;
         out.own.append(&mut out.later);
-        // Neither list waits for the end of the other, however long that is and whatever a send costs.
+        // The lists take turns in going first, so that neither can starve the other.
         self.begins_with_news = !self.begins_with_news;
     }
 
@@ -94,9 +94,8 @@ impl State {
         lists_are_empty && !shards.has_news() && !shards.has_relieved()
     }
 
-    /// Notes the next subscribers of rooms with news, a slice of one room after another, until there are
-    /// enough for the moment. Those noted before are sent to first, so that what is counted at the end of
-    /// their list is counted after each slice, however busy the core is.
+    /// Notes the next subscribers of rooms with news, about one slice in all. It notes none while earlier ones
+    /// are still unsent, so that latencies are recorded after each slice even on a busy core.
     pub(super) fn visit_subscribers(&mut self, meter: &Meter, now: Now) {
         if !self.parts.out.news.is_empty() {
             return;
@@ -147,7 +146,7 @@ impl State {
         false
     }
 
-    /// The last sends of these messages are done.
+    /// Records the latency of the messages whose round has been sent.
     fn count_fanout(&mut self) {
         if self.finished.is_empty() {
             return;

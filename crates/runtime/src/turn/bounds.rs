@@ -18,16 +18,16 @@ pub(crate) const ACCEPTS: usize = 64;
 /// Receives of all connections, with all that follows from what they bring.
 pub(crate) const RECEIVES_NS: u64 = 2_000_000;
 
-/// What one connection may cost: what a message of 64 KiB costs, which is also one receive. That is 127
-/// messages of one byte, or as many pings: the last one may go beyond.
+/// The share of one connection: the cost of a message of 64 KiB, or of one full receive. That is 127 messages
+/// of one byte, or as many pings, of which the last exceeds it and is processed all the same.
 pub(crate) const SHARE_NS: u64 = 64 << 10;
 
 /// Steps of TLS handshakes. A step signs, or agrees on a key: 0.1 ms with ECDSA, so about ten of them;
 /// ten times that with RSA, so one.
 pub(crate) const HANDSHAKES_NS: u64 = 1_000_000;
 
-/// What a step of a handshake counts for at least, so that in one turn at most 64 of them come to
-/// nothing: closing a connection that is gone needs no cryptography, but takes the kernel some 10 µs.
+/// What a step of a handshake counts for at least, so that a turn closes at most 64 abandoned handshakes:
+/// closing a connection needs no cryptography, but takes the kernel some 10 µs.
 pub(crate) const HANDSHAKE_NS_MIN: u64 = HANDSHAKES_NS / 64;
 
 /// What connections with compression may take: to inflate a byte can take ninety times what it takes to
@@ -51,7 +51,7 @@ pub(crate) const SENDS_NS: u64 = 1_000_000;
 pub(crate) const SENDS_PER_LOOK: usize = 16;
 
 /// Bytes of an answer with a body after which other connections have their turn, though the socket takes
-/// more: a peer that reads as fast as is encrypted for it would have the core until the last of them.
+/// more: otherwise a fast reader of a long answer would keep the core until it ends.
 pub(crate) const ANSWER_BYTES: usize = 256 << 10;
 
 /// Subscribers of one room that are looked at before the next room with news has its turn.
@@ -60,9 +60,8 @@ pub(crate) const SLICE_SUBSCRIBERS: usize = 64;
 /// Slots of connections whose deadlines are looked at: some 20 ns each.
 pub(crate) const SWEPT_SLOTS: usize = 8_192;
 
-/// Connections whose deadline has passed and for which something is done. Resetting one is what takes
-/// the longest: the kernel takes down a full socket in some 50 µs, so all together take a few
-/// milliseconds.
+/// Connections whose deadline has passed and for which something is done. Those that end are removed in their
+/// next turn, in which the kernel takes some 50 µs to take down a full socket.
 pub(crate) const DUE: usize = 64;
 
 /// Connections that are reset or closed because memory is short.

@@ -15,7 +15,7 @@ const BYTE_NS: u64 = 1;
 /// unfinished message as the codec reads in one call, 16. It takes 0.15 to 0.5 µs with its answer.
 const EVENT_NS: u64 = 512;
 
-/// A kibibyte of a compressed message that is not whole yet. Ordinary text takes about this long;
+/// One call that inflates up to a kibibyte of a message that has arrived but is not wholly inflated. Ordinary text takes about this long;
 /// blocks without content take ten times as long, which the clock shows.
 const PIECE_NS: u64 = 8 << 10;
 
