@@ -1,10 +1,5 @@
 //! Requests with a body, and connections that are kept from one request to the next.
 //!
-//! ```text
-//!  Handshake ──▶ Receiving ──▶ Answering ──▶ KeptAlive ──▶ Handshake ──▶ ...
-//!      └────────────────────────────▲
-//! ```
-//!
 //! While an answer is being sent, the next request is not processed: it stays in the socket, except for
 //! what the last receive already brought.
 

@@ -210,11 +210,11 @@ impl Actor<'_> {
         match (is_over, connection.out.lag) {
             (false, _) => self.resume_if_space(),
             (true, Lag::Close) => self.close(EndReason::SendQueueFull),
-            (true, Lag::Leave) => match self.slowest() {
+            (true, Lag::Leave) => match self.slowest_room() {
                 Some((room, _)) => self.left(room, LeftReason::Lagging),
                 None => self.close(EndReason::SendQueueFull),
             },
-            (true, Lag::Skip) => match self.slowest() {
+            (true, Lag::Skip) => match self.slowest_room() {
                 Some((room, subscription)) => self.skip(room, subscription),
                 None => self.close(EndReason::SendQueueFull),
             },
@@ -222,7 +222,7 @@ impl Actor<'_> {
     }
 
     /// The room in which the connection is the furthest behind.
-    fn slowest(&self) -> Option<(Ticket, Subscription)> {
+    fn slowest_room(&self) -> Option<(Ticket, Subscription)> {
         let subscriptions = &self.connection.rooms.subscriptions;
         let shards = &self.parts.rooms.shards;
         let rooms = subscriptions.with_news();

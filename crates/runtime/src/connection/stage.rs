@@ -1,4 +1,12 @@
 //! How far a connection is in its life, and what it waits for in each part of it.
+//!
+//! ```text
+//!  Handshake ─┬─▶ Joining ──▶ Open ──▶ Finishing ──┐
+//!   ▲   ▲     ├─▶ Answering ──▶ KeptAlive          ├──▶ Closing ──▶ Over
+//!   │   │     └─▶ Receiving ─┐      │              │
+//!   │   └──── (its body came)┘      │  any stage ──┘  or at once
+//!   └──────── (the next request) ───┘
+//! ```
 
 use bytes::Bytes;
 use codec::AcceptKey;
@@ -7,7 +15,7 @@ use hub::RoomName;
 use super::{Lag, Session, TakeBody};
 use crate::{encoding::WireForm, jitter, memory::contexts::Agreement, rooms::Ticket};
 
-/// The parts of a connection's life. The diagram in `body.rs` has the order of those before `Open`.
+/// The parts of a connection's life.
 pub(crate) enum Stage {
     /// The request's head is awaited.
     Handshake { deadline_ms: u64 },

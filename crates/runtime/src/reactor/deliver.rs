@@ -104,7 +104,7 @@ impl State {
                 reason,
             } => {
                 let (ticket, _) = Ticket::of(ticket);
-                self.answer_to(subscriber, now, |actor| actor.join_refused(ticket, reason));
+                self.reply_to(subscriber, now, |actor| actor.join_refused(ticket, reason));
             }
             Delivery::Messages {
                 room,
@@ -158,7 +158,7 @@ impl State {
         now: Now,
     ) {
         let (ticket, _) = Ticket::of(ticket);
-        let joined = self.answer_to(subscriber, now, |actor| {
+        let joined = self.reply_to(subscriber, now, |actor| {
             actor.joined(ticket, room, &name, position);
         });
         if joined.is_none() && !self.has(subscriber) {
@@ -172,12 +172,12 @@ impl State {
 
     fn published(&mut self, publisher: ConnectionId, ticket: hub::Ticket, fate: Fate, now: Now) {
         let (ticket, bytes) = Ticket::of(ticket);
-        self.answer_to(publisher, now, |actor| {
+        self.reply_to(publisher, now, |actor| {
             actor.published(ticket, bytes, fate);
         });
     }
 
-    fn answer_to<T>(
+    fn reply_to<T>(
         &mut self,
         asker: ConnectionId,
         now: Now,

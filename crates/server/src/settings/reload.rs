@@ -39,7 +39,8 @@ declare! {
         listen, internal_listen, cores, driver, config, mailbox_batches, commands_max,
         receive_buffer_bytes, log_format, log_queue_bytes_max;
     /// Settings that a reload changes, for open connections too. Deadlines that are already running
-    /// keep their time, and a drain keeps its pace.
+    /// keep their time, and a drain keeps its pace. What a home keeps for held rooms is bounded by
+    /// `outbox_bytes_max` as it was at start.
     at run time:
         max_connections, address_connections_max, address_rate, address_burst, addresses_max,
         static_dir, static_bytes_max, trusted_proxies, proxy_header, message_rate, message_burst, control_rate, control_burst,
