@@ -236,6 +236,25 @@ for (const driver of DRIVERS) {
       }
     });
 
+    test("page_without_the_strip_keeps_its_input_at_the_bottom", async () => {
+      const still = { reducedMotion: "reduce", viewport: { width: 1000, height: 700 } };
+      const layout = (page) => page.evaluate(() => {
+        const { top, bottom } = document.querySelector("footer").getBoundingClientRect();
+        const screenfuls = document.documentElement.scrollHeight / innerHeight;
+        return { screenfuls, bottom: innerHeight - bottom, isLow: top > innerHeight / 2 };
+      });
+      const wanted = { screenfuls: 1, bottom: 0, isLow: true };
+      const ada = await member(server, "still", "Ada", still);
+      assert.equal(await ada.getByRole("button", { name: "Fly" }).getAttribute("aria-pressed"), "false");
+      assert.deepEqual(await layout(ada), wanted, "of an empty room");
+      for (let i = 0; i < 60; i += 1) await rawSend(ada, "still", `line ${i}`);
+      await eventually(async () => assert.equal((await heard(ada)).length, 60));
+      assert.deepEqual(await layout(ada), wanted, "of a long conversation");
+      await ada.getByRole("button", { name: "Fly" }).click();
+      assert.deepEqual(await layout(ada), wanted, "with the strip");
+      await leave(ada);
+    });
+
     test("http_answers_carry_types_tags_and_policy", async () => {
       const types = {
         "/": "text/html",
