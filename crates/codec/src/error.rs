@@ -61,6 +61,8 @@ pub enum HandshakeError {
     BareLineEnding,
     #[error("The request head contains a control character.")]
     ControlCharacter,
+    #[error("This port does not speak TLS: use http:// or ws:// instead of https:// or wss://.")]
+    TlsHello,
     #[error("A header line must not begin with white space.")]
     FoldedField,
     #[error("The request line must be a method, a target without spaces and a version.")]
@@ -121,6 +123,7 @@ impl HandshakeError {
         match self {
             Self::BareLineEnding
             | Self::ControlCharacter
+            | Self::TlsHello
             | Self::FoldedField
             | Self::RequestLineMalformed
             | Self::TargetInvalid
@@ -173,6 +176,7 @@ impl HandshakeError {
             Self::RequestLineTooLong => "request_line_too_long",
             Self::BareLineEnding => "bare_line_ending",
             Self::ControlCharacter => "control_character",
+            Self::TlsHello => "tls_hello",
             Self::FoldedField => "folded_field",
             Self::RequestLineMalformed => "request_line_malformed",
             Self::TargetInvalid => "target_invalid",

@@ -78,6 +78,10 @@ pub(crate) fn is_to_head<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
     line.take(5).eq(b"HEAD ")
 }
 
+/// The first byte of a TLS client, the content type of a handshake's record (RFC 8446 section 5.1). No
+/// request begins with it.
+const TLS_HANDSHAKE: u8 = 22;
+
 #[derive(Default)]
 struct Scanner {
     head_bytes: usize,
@@ -121,6 +125,9 @@ impl Scanner {
                 }
                 (true, _) | (false, b'\n') => return Err(HandshakeError::BareLineEnding),
                 (false, b'\r') => self.after_cr = true,
+                (false, TLS_HANDSHAKE) if self.head_bytes + index == 1 => {
+                    return Err(HandshakeError::TlsHello);
+                }
                 (false, _) => return Err(HandshakeError::ControlCharacter),
             }
         }

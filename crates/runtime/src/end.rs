@@ -254,6 +254,45 @@ impl EndReason {
         self.explained().name
     }
 
+    /// Whether the log tells of each connection that ends for it, at info and in bounded number. It tells
+    /// of limits that were reached and rules that were broken, and not of ends that belong to any
+    /// day: peers that leave or fall silent, pages that are served, restarts.
+    pub(crate) fn is_told_of(&self) -> bool {
+        match self {
+            Self::TooManyConnections
+            | Self::AddressConnections
+            | Self::AddressRate
+            | Self::ProxyHeader
+            | Self::JoinRefused
+            | Self::HandshakeTimeout
+            | Self::TlsHandshakeTimeout
+            | Self::PlainHttp
+            | Self::Protocol(Error::Frame(_))
+            | Self::SendQueueFull
+            | Self::QueuesFull
+            | Self::UnfinishedFull
+            | Self::MessageRate
+            | Self::ControlRate
+            | Self::MessageTimeout
+            | Self::WriteStalled
+            | Self::RoomBusy
+            | Self::RoomGone
+            | Self::RoomLost
+            | Self::Panicked => true,
+            // These were told of with more than is known at the end.
+            Self::Refused(_) | Self::Protocol(Error::Handshake(_)) | Self::TlsFailed => false,
+            Self::PeerClosed(_)
+            | Self::PeerGone(_)
+            | Self::SocketFailed(_)
+            | Self::Answered
+            | Self::SilentTimeout
+            | Self::PongTimeout
+            | Self::SessionClosed(..)
+            | Self::Drained
+            | Self::Aged => false,
+        }
+    }
+
     /// One value for every reason; reasons that carry a code appear once, without it.
     pub fn all() -> impl Iterator<Item = Self> {
         PLAIN

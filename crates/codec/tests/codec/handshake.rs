@@ -83,7 +83,7 @@ fn heads_refused_each_rule_has_a_vector_or_a_limit() {
         .collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 29);
+    assert_eq!(names.len(), 30);
     for error in refused {
         assert_eq!(
             error.name().replace('_', ""),

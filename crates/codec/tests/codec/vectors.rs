@@ -633,7 +633,7 @@ fn refused_lines() -> Vec<Row> {
         no(
             "tls_hello_refused",
             b"\x16\x03\x01\x02\0".to_vec(),
-            E::ControlCharacter,
+            E::TlsHello,
         ),
         no("fold_space_refused", plus("A: b\r\n c"), E::FoldedField),
         no("fold_tab_refused", plus("A: b\r\n\tc"), E::FoldedField),

@@ -158,7 +158,8 @@ impl Actor<'_> {
         match arrived {
             Arrived::End => self.peer_ended(),
             Arrived::TlsFailed(error) => {
-                debug!(%peer, %error, "TLS failed");
+                let counters = &mut self.parts.counters;
+                counters.tell_tls_failed(peer, &error, self.now.ms);
                 self.give_up(EndReason::TlsFailed);
                 self.flow()
             }

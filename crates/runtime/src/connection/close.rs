@@ -11,13 +11,13 @@
 //! | [`abort`](Actor::abort), [`cut_off`](Actor::cut_off) | an end at once | a reset | `Over` |
 //! | [`shut`](Actor::shut) | a connection for which nothing is left to do | the end of the stream | `Over` |
 
-use std::net::SocketAddr;
+use std::{fmt::Display, net::SocketAddr};
 
-use codec::{BodyFraming, HandshakeError, Inflater, Phase, ResponseHead};
+use codec::{BodyFraming, CloseCode, HandshakeError, Inflater, Phase, ResponseHead};
 use hub::PublishRefusal;
-use tracing::debug;
+use tracing::{debug, info};
 
-use super::{Actor, Answer, Client, Connection, Last, Linger, Parts, Stage};
+use super::{Actor, Answer, Client, Connection, Last, Linger, Parts, Stage, shown::Shown};
 use crate::{
     admission::Network,
     clock::{Now, ms},
@@ -72,13 +72,15 @@ impl Actor<'_> {
     }
 
     /// Answers a request that broke a rule.
-    pub(super) fn refuse_handshake(&mut self, error: HandshakeError) {
+    pub(super) fn refuse_handshake(&mut self, error: HandshakeError, shown: Option<&Shown>) {
+        let reason = EndReason::Protocol(error.into());
+        self.tell_refused(reason, error.status(), shown);
         let connection = &mut *self.connection;
         let date = self.parts.counters.date.at(self.now.ns);
         let out = connection.out.queue.direct();
         connection.protocol.refuse(error, Some(date), out);
         let last = Last::PeerEnd(Linger::Fully);
-        self.finish(last, EndReason::Protocol(error.into()));
+        self.finish(last, reason);
     }
 
     /// Ends the connection as its stage allows: a WebSocket gets a close frame, a stream its last chunk, an
@@ -274,10 +276,40 @@ impl Connection {
         let reason = self.rare.end().unwrap_or(gone);
         parts.counters.count_end(self, reason);
         debug!(%peer, reason = reason.name(), "connection ended");
+        parts.counters.tell_end(self, reason, now.ms);
     }
 }
 
 impl super::Counters {
+    /// Tells the operator of an end that was the server's doing, with what its peer was told.
+    fn tell_end(&mut self, connection: &Connection, reason: EndReason, now_ms: u64) {
+        let name = reason.name();
+        if !reason.is_told_of() || !self.notices.admit(name, now_ms) {
+            return;
+        }
+        let peer = SocketAddr::from(connection.provenance.address);
+        let phase = connection.protocol.phase();
+        let explained = reason.explained();
+        if connection.provenance.entry.is_none() {
+            let answer = explained.answer.filter(|_| phase == Phase::Closed);
+            let status = answer.map(|said| said.status);
+            info!(%peer, reason = name, status, "handshake refused");
+        } else {
+            let is_told = phase > Phase::Open && !connection.is_stream();
+            let code = explained.code.filter(|_| is_told).map(CloseCode::get);
+            info!(%peer, reason = name, code, "connection closed");
+        }
+    }
+
+    /// Tells the operator why TLS with a peer failed, which the peer's own side may not show.
+    pub(super) fn tell_tls_failed(&mut self, peer: SocketAddr, error: &dyn Display, now_ms: u64) {
+        let reason = EndReason::TlsFailed.name();
+        match self.notices.admit(reason, now_ms) {
+            true => info!(%peer, reason, %error, "TLS failed"),
+            false => debug!(%peer, reason, %error, "TLS failed"),
+        }
+    }
+
     fn count_end(&mut self, connection: &Connection, reason: EndReason) {
         // A WebSocket that is reset at once gets no close code, nor does a stream at all.
         let phase = connection.protocol.phase();

@@ -61,7 +61,7 @@ impl Actor<'_> {
                 let last = Last::PeerEnd(Linger::Briefly);
                 self.finish(last, EndReason::PeerClosed(code));
             }
-            Event::Failed(Error::Handshake(error)) => self.refuse_handshake(error),
+            Event::Failed(Error::Handshake(error)) => self.refuse_handshake(error, None),
             Event::Failed(error @ Error::Frame(_)) => {
                 let last = Last::PeerEnd(Linger::Fully);
                 self.finish(last, EndReason::Protocol(error));

@@ -135,7 +135,7 @@ impl Actor<'_> {
             return self.close(refusal.reason());
         }
         match routed.outcome {
-            Outcome::BodyUnexpected => self.refuse_handshake(HandshakeError::BodyUnexpected),
+            Outcome::BodyUnexpected => self.refuse_handshake(HandshakeError::BodyUnexpected, None),
             Outcome::Body(take) => self.take_body(take),
             Outcome::HeadAlone(streaming) => self.answer_head(&streaming),
             Outcome::Page(answer) => {
@@ -144,14 +144,12 @@ impl Actor<'_> {
             }
             Outcome::NoUpgrade(answer, shown) => {
                 let reason = answer.reason();
-                self.log_refused(reason, answer.status, &shown);
+                self.tell_refused(reason, answer.status, Some(&shown));
                 self.count_rejected(reason);
                 self.answer(answer, reason);
             }
             Outcome::Refuse(error, shown) => {
-                let reason = EndReason::Protocol(error.into());
-                self.log_refused(reason, error.status(), &shown);
-                self.refuse_handshake(error);
+                self.refuse_handshake(error, Some(&shown));
             }
             Outcome::Open(..) if self.parts.is_draining => self.close(EndReason::Drained),
             Outcome::Open(joining, unanswered) => {
@@ -164,12 +162,18 @@ impl Actor<'_> {
         }
     }
 
-    fn log_refused(&mut self, reason: EndReason, status: u16, shown: &Shown) {
+    /// Tells of a request that is refused for what it says; what it shows is known once it was read.
+    pub(super) fn tell_refused(&mut self, reason: EndReason, status: u16, shown: Option<&Shown>) {
+        let why = match reason {
+            EndReason::Protocol(error) => Some(error.to_string()),
+            _ => None,
+        };
         let reason = reason.name();
         if self.parts.counters.notices.admit(reason, self.now.ms) {
-            let Shown { origin, path } = shown;
+            let origin = shown.and_then(|shown| shown.origin.as_ref());
+            let path = shown.map(|shown| &shown.path);
             let peer = SocketAddr::from(self.connection.provenance.address);
-            info!(%peer, reason, status, origin, path, "handshake refused");
+            info!(%peer, reason, status, origin, path, why, "handshake refused");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Rate-limited log lines about failed handshakes: a few a second of each kind, and how many were
-//! left out. Without a limit any peer could flood the log.
+//! Rate-limited log lines about failed handshakes and about connections that the server closed: a few a
+//! second of each kind, and how many were left out. Without a limit any peer could flood the log.
 
 use std::collections::HashMap;
 
@@ -41,7 +41,7 @@ impl Notices {
         for (reason, left_out) in self.take_left_out(now_ms) {
             info!(
                 reason,
-                left_out, "further handshakes of this reason were left out of the log"
+                left_out, "further lines of this reason were left out of the log"
             );
         }
     }

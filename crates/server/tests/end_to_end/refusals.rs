@@ -4,16 +4,19 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    client::{ask, scrape},
+    client::{Client, ask, get, scrape},
     harness::{Driver, Server, command, eventually},
     tls_client::ended,
-    wire::{self, Raw, UPGRADE},
+    wire::{self, BINARY, Raw, TEXT, UPGRADE},
 };
 
 on_both_drivers![
     handshake_refused_is_logged_with_origin_and_path_and_counted_by_its_reason,
     handshakes_refused_by_the_dozen_are_logged_a_few_a_second_and_all_counted,
     subprotocol_that_nobody_speaks_is_counted_and_logged,
+    request_that_cannot_be_read_is_logged_with_what_is_wrong,
+    connection_beyond_a_limit_is_logged,
+    websocket_that_the_server_closes_is_logged_with_its_code,
 ];
 
 const REFUSED: &str = "handshake refused";
@@ -201,4 +204,86 @@ fn subprotocol_that_nobody_speaks_is_counted_and_logged(driver: Driver) {
         assert!(line.contains(word), "{word} is not in {line}");
     }
     assert!(!log.contains("s3cret") && !log.contains("open-up"), "{log}");
+}
+
+/// Waits for the one line of the log for this reason, and checks it.
+#[track_caller]
+fn told(server: &Server, reason: &str, words: &[&str]) {
+    let field = format!("reason=\"{reason}\"");
+    eventually("it is logged", || server.log().contains(&field));
+    let log = server.log();
+    let mut lines = log.lines().filter(|line| line.contains(&field));
+    let line = lines.next().unwrap();
+    for word in [&["INFO", "peer="], words].concat() {
+        assert!(line.contains(word), "{word} is not in {line}");
+    }
+    assert_eq!(lines.next(), None, "a second line for {reason}");
+}
+
+fn request_that_cannot_be_read_is_logged_with_what_is_wrong(driver: Driver) {
+    let server = start(driver);
+    let wrong = [
+        (&b"\x16\x03\x01\x02\0"[..], "tls_hello", "ws://"),
+        (
+            b"GET / HTTP/1.1\r\nA: \x01\r\n\r\n",
+            "control_character",
+            "control",
+        ),
+        (b"GET / HTTP/1.1\r\n\r\n", "host_missing", "Host"),
+    ];
+    for (request, reason, why) in wrong {
+        assert_eq!(ask(&server, request).status, 400, "{reason}");
+        told(&server, reason, &[REFUSED, "status=400", "why=", why]);
+    }
+}
+
+fn connection_beyond_a_limit_is_logged(driver: Driver) {
+    let limits = ["--max-connections", "2", "--address-connections-max", "1"];
+    let proxies = ["--trusted-proxies", "127.0.0.1"];
+    let flags = ["--driver", driver.name(), "--cores", "1"];
+    let server = Server::launch_quietly(command(), &[&flags[..], &limits, &proxies].concat());
+    let from = |client| format!("X-Forwarded-For: 203.0.113.{client}");
+    let answer = |client| ask(&server, upgrade("GET", "/echo", &[&from(client)])).status;
+    let inside = |client| {
+        let stream = wire::connect(server.address());
+        Raw::over(stream, upgrade("GET", "/echo", &[&from(client)]))
+    };
+    let _one = inside(1);
+    assert_eq!(answer(1), 429);
+    told(&server, "address_connections", &[REFUSED, "status=429"]);
+    let _two = inside(2);
+    assert_eq!(answer(3), 503);
+    told(&server, "too_many_connections", &[REFUSED, "status=503"]);
+}
+
+fn websocket_that_the_server_closes_is_logged_with_its_code(driver: Driver) {
+    const LONGEST: usize = 64 << 10;
+    let flags = ["--driver", driver.name(), "--control-rate", "1"];
+    let bounds = ["--cores", "1", "--control-burst", "2"];
+    let server = Server::launch_quietly(command(), &[flags, bounds].concat());
+    let pings = wire::frame(0x9, b"").repeat(9);
+    for (sent, reason, code) in [
+        (wire::frame(TEXT, &[0xFF]), "text_utf8", 1007),
+        (wire::unmasked(TEXT, b"hello"), "unmasked", 1002),
+        (pings, "control_rate", 1008),
+        (
+            wire::frame(BINARY, &vec![0; LONGEST + 1]),
+            "message_too_big",
+            1009,
+        ),
+    ] {
+        let mut raw = Raw::open(&server, "/echo");
+        raw.send(&sent);
+        while !raw.next().is_over() {}
+        drop(raw);
+        let code = format!("code={code}");
+        told(&server, reason, &["connection closed", &code]);
+    }
+    // Ends of any day leave no line, and neither do pages.
+    Client::join(&server, "r").leave();
+    Client::join(&server, "r").vanish();
+    assert_eq!(get(&server, "/").status, 200);
+    eventually("all have ended", || ended(&server, "") == 7);
+    let log = server.log();
+    assert_eq!(log.matches("peer=").count(), 4, "{log}");
 }

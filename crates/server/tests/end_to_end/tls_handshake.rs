@@ -456,6 +456,16 @@ fn alert_of_the_client_ends_the_handshake(driver: Driver) {
     // The client says so to the server.
     eventually("it has failed", || secure.ended("tls_failed") == 1);
     assert_eq!(secure.ended(""), 1);
+    let log = secure.server.log();
+    let line = log.lines().find(|line| line.contains("TLS failed"));
+    let line = line.expect("the log tells of it");
+    for word in [
+        "INFO",
+        "reason=\"tls_failed\"",
+        "error=received fatal alert",
+    ] {
+        assert!(line.contains(word), "{word} is not in {line}");
+    }
 }
 
 fn handshakes_at_once_disturb_no_room(driver: Driver) {
