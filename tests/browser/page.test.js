@@ -1,10 +1,11 @@
 // The embedded demo page, as people meet it. Each test runs on each driver of the server.
 
 import assert from "node:assert/strict";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { DRIVERS, eventually, freePort, openPage, startBrowser, startServer } from "./harness.js";
 
 const CONNECTION_FAILED = /^WebSocket connection to .* failed/; // Chromium's own words while the server is away
@@ -334,6 +335,45 @@ for (const driver of DRIVERS) {
   });
 }
 
+/** The client of README.md, as a function of the page. */
+function clientOfReadme() {
+  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+  const [client] = readme.match(/(?<=```js\n)function join[^]*?(?=```)/) ?? assert.fail("README.md has no client");
+  assert.ok(client.includes("ws://127.0.0.1:8000/"));
+  return client.replace("127.0.0.1:8000", "${location.host}");
+}
+
+for (const driver of DRIVERS) {
+  test(`client_of_the_readme_survives_a_restart_on_${driver}_and_leaves_for_good`, async (t) => {
+    const port = await freePort();
+    let server = await startServer(driver, port, "--drain-timeout", "1s");
+    t.after(() => server?.stop());
+    const page = await openPage(browser, server.origin, { expected: CONNECTION_FAILED });
+    await page.evaluate(`(() => {
+      ${clientOfReadme()}
+      const Real = WebSocket;
+      window.sockets = [];
+      window.WebSocket = class extends Real { constructor(url) { super(url); sockets.push(this); } };
+      window.heard = [];
+      window.client = join("a room", (text) => heard.push(text));
+    })()`);
+    const send = (text) => eventually(() => page.evaluate((text) => client.send(text), text));
+    const hears = (...texts) => eventually(async () => assert.deepEqual(await page.evaluate(() => heard), texts));
+    await send("before");
+    await hears("before");
+    assert.equal(await server.stop(), 0);
+    await eventually(async () => assert.equal(await page.evaluate(() => client.send("while away")), false));
+    server = await startServer(driver, port, "--drain-timeout", "1s");
+    await send("after");
+    await hears("before", "after");
+    const opened = await page.evaluate(() => { client.leave(); return sockets.length; });
+    await sleep(2500); // its first wait would be over
+    assert.equal(await page.evaluate(() => sockets.length), opened);
+    assert.deepEqual(await page.evaluate(() => sockets.map((socket) => socket.readyState)), Array(opened).fill(3));
+    await leave(page);
+  });
+}
+
 // For the rest the server only serves the files: the test plays its part of the WebSocket.
 
 describe("page with a troubled server", () => {
@@ -345,7 +385,7 @@ describe("page with a troubled server", () => {
 
   test("close_codes_are_explained_and_answered", async () => {
     const table = [
-      [1000, "waiting", /ended/], [1001, "waiting", /going away/], [1008, "stopped", /do not allow/],
+      [1000, "waiting", /ended/], [1001, "waiting", /going away, .*the reason/], [1008, "stopped", /do not allow/],
       [1009, "waiting", /larger/], [1011, "waiting", /error of its own/], [1013, "waiting", /busy/],
       [4321, "waiting", /code 4321/],
     ];
@@ -358,6 +398,10 @@ describe("page with a troubled server", () => {
       assert.match(await page.locator("#notice").textContent(), /the reason/);
       if (then === "stopped") {
         assert.equal(await state(page), "stopped");
+        await say(page, "unheard");
+        const notice = await page.locator("#notice-text").textContent();
+        assert.match(notice, /do not allow.*the reason.*Try now/, "of words that cannot be sent");
+        assert.equal(await input(page).inputValue(), "unheard");
         await page.getByRole("button", { name: "Try now" }).click();
       }
       await connected(page);
@@ -365,6 +409,17 @@ describe("page with a troubled server", () => {
       assert.ok(await page.locator("#notice").isHidden());
       await leave(page);
     }
+  });
+
+  test("reason_that_the_page_says_itself_is_not_said_twice", async () => {
+    let attempts = 0;
+    const page = await knock(server, "twice", "Ada", troubled((socket) => {
+      if (attempts++ === 0) socket.close({ code: 1001, reason: "the server is going away" });
+    }));
+    const notice = () => page.locator("#notice-text").textContent();
+    await eventually(async () => assert.match(await notice(), /going away/));
+    assert.equal((await notice()).match(/going away/g).length, 1);
+    await leave(page);
   });
 
   test("refused_connections_are_tried_again_ever_more_slowly", async () => {

@@ -163,14 +163,16 @@ function hangUp(code) {
   socket.close();
 }
 
-function lose(code, reason) {
+/** For close codes that came, or with other words if there was none. */
+function lose(code, reason, words = CLOSE_REASONS[code] ?? `The connection was closed with code ${code}.`) {
   const now = Date.now();
   if (state.kind === "connected") {
     if (now - state.since > STEADY_MS) attempts = 0;
     note("The connection broke here.");
   }
   hangUp(code);
-  const said = (CLOSE_REASONS[code] ?? `The connection was closed with code ${code}.`) + (reason && ` (${reason})`);
+  const isNews = reason && !words.toLowerCase().includes(reason.toLowerCase());
+  const said = isNews ? `${words} (${reason})` : words;
   // A failed attempt keeps the reason that ended the connection, which tells the visitor more.
   const why = state.kind === "connecting" && code === 1006 ? state.why ?? said : said;
   if (code === 1008) return become({ kind: "stopped", why }); // another attempt would be refused too
@@ -182,9 +184,9 @@ function lose(code, reason) {
 /** Does everything that depends on the time alone. */
 function tick(now) {
   const unanswered = (p) => p.sentAt && now - Math.max(p.sentAt, state.heard) > SILENCE_MS_MAX;
-  if (state.kind === "connecting" && now >= state.until) lose(1006, "no answer in time");
+  if (state.kind === "connecting" && now >= state.until) lose(1006, "", "The server did not answer.");
   else if (state.kind === "waiting" && now >= state.until) connect();
-  else if (state.kind === "connected" && [...pending.values()].some(unanswered)) lose(1006, "no echo in time");
+  else if (state.kind === "connected" && [...pending.values()].some(unanswered)) lose(1006, "", "The server did not answer.");
   if (skipped.count > 0 && now - skipped.at > SKIPPED_SHOWN_MS) countSkipped(0);
   showStatus(now);
 }
@@ -201,6 +203,8 @@ function send(text) {
   const wire = JSON.stringify({ name, text, id });
   const excess = new TextEncoder().encode(wire).length - MESSAGE_BYTES_MAX;
   if (excess > 0) return explain(`Too long by ${excess} bytes: a message may have 64 KiB. Nothing was sent.`);
+  // Nothing else brings a stopped page back.
+  if (state.kind === "stopped") return explain(`${state.why} Not connected: press “Try now”.`);
   if (state.kind !== "connected") return explain("Not connected: your words stay here until you are.");
   const message = { id, text, wire, item: line({ name, text, own: true, at: new Date() }) };
   message.item.append(el("span", "fate"));
@@ -431,7 +435,7 @@ let flying = recall("fly") ? recall("fly") === "yes" : !matchMedia("(prefers-red
 function fly({ text, name: who, own, at }) {
   const age = Date.now() - at;
   if (!flying || document.hidden || age > LATE_MS_MAX) return; // the page was hidden when it arrived
-  const now = performance.now();
+  const now = document.timeline.currentTime;
   const lane = laneFreeAt.indexOf(Math.min(...laneFreeAt));
   const delay = Math.max(0, laneFreeAt[lane] - now);
   if (age + delay > LATE_MS_MAX || stage.children.length >= FLYERS_MAX) return countSkipped(skipped.count + 1);
@@ -443,6 +447,7 @@ function fly({ text, name: who, own, at }) {
   laneFreeAt[lane] = now + delay + (40 - to) / PIXELS_PER_MS;
   const path = { transform: [`translateX(${from}px)`, `translateX(${to}px)`] };
   const flight = flyer.animate(path, { delay, duration: (from - to) / PIXELS_PER_MS, fill: "backwards" });
+  flight.startTime = now; // by itself it would start with a later frame, and come closer to the one behind it
   flight.onfinish = () => flyer.remove();
 }
 
