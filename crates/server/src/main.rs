@@ -85,6 +85,9 @@ fn check(file: &Path, sources: Sources<'_>) -> Result<anyhow::Result<()>, Stop> 
     let loaded = loaded.map_err(|stop| stop.beside_files(Files::faults))?;
     let warn = |warning: &dyn Display| complain(format_args!("warning: {warning}"));
     loaded.warnings.iter().for_each(|warning| warn(warning));
+    if let Some(shortage) = descriptors::shortage(loaded.settings.max_connections) {
+        warn(&shortage);
+    }
     Ok(check_files(&loaded.settings, warn)
         .and_then(|()| say(&format!("{} is good\n", file.display()))))
 }
@@ -92,10 +95,8 @@ fn check(file: &Path, sources: Sources<'_>) -> Result<anyhow::Result<()>, Stop> 
 fn check_files(settings: &Settings, warn: impl Fn(&dyn Display)) -> anyhow::Result<()> {
     let files = Files::read(settings, &Tickets::new()?)?;
     files.skipped().iter().for_each(|skipped| warn(skipped));
-    for listener in files.tls.expired() {
-        warn(&format_args!(
-            "the certificate of the {listener} listener has expired"
-        ));
+    for expired in files.tls.expired() {
+        warn(&expired);
     }
     Ok(())
 }
@@ -121,6 +122,12 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     loaded.overrides.iter().for_each(|set| info!("{set}"));
 
     descriptors::raise();
+    // Of connections that are asked for, the runtime tells how many are possible.
+    if settings.max_connections.is_none()
+        && let Some(shortage) = descriptors::shortage(None)
+    {
+        warn!("{shortage}");
+    }
     let tickets = Tickets::new()?;
     let files = Files::read(&settings, &tickets)?;
     files.tell_skipped();
@@ -191,7 +198,7 @@ fn announce(server: &Server, internal: Option<SocketAddr>, tls: &Listeners, form
         info!(%address, tls = operators, "internal listener");
     }
     if let Some(why) = server.fallback() {
-        warn!(why, "io_uring is not available; running on epoll");
+        info!(why, "io_uring is not available; running on epoll");
     }
     if format == LogFormat::Text {
         let scheme = |has_tls| if has_tls { "https" } else { "http" };

@@ -4,8 +4,13 @@ use std::{io, net::SocketAddr};
 
 use anyhow::{Error, anyhow};
 use runtime::StartError;
+use rustix::process::{Resource, getrlimit};
 
-use crate::threads;
+use crate::{descriptors, threads};
+
+/// How the text of an error ends that is about the limit on descriptors (EMFILE). Some are known only
+/// as text.
+const NO_DESCRIPTOR: &str = "(os error 24)";
 
 /// Adds a remedy to the error of a failed start of a server with this many cores.
 pub fn of_start(error: StartError, cores: usize) -> Error {
@@ -15,18 +20,27 @@ pub fn of_start(error: StartError, cores: usize) -> Error {
             format!("; {}", of_listening(source, otherwise))
         }
         StartError::Driver { .. } => {
-            "; --driver auto uses epoll where io_uring is not available".to_owned()
+            "; the kernel (sysctl kernel.io_uring_disabled) or a seccomp profile may forbid \
+             io_uring: --driver auto then uses epoll"
+                .to_owned()
         }
         StartError::Thread { source, .. } => of_thread(source, cores),
         StartError::Io(_) | StartError::Core { .. } => String::new(),
     };
-    anyhow!("{:#}{remedy}", Error::new(error))
+    let error = format!("{:#}", Error::new(error));
+    match error.contains(NO_DESCRIPTOR) {
+        true => anyhow!("{error}; {}", of_descriptors()),
+        false => anyhow!("{error}{remedy}"),
+    }
 }
 
 /// The error when the internal listener cannot be bound.
 pub fn of_internal_listener(address: SocketAddr, error: &io::Error) -> Error {
     let otherwise = "choose another address with --internal-listen, or use --internal-listen off";
-    let remedy = of_listening(error, otherwise);
+    let remedy = match error.to_string().contains(NO_DESCRIPTOR) {
+        true => of_descriptors(),
+        false => of_listening(error, otherwise),
+    };
     anyhow!("the internal listener cannot listen on {address}: {error}; {remedy}")
 }
 
@@ -34,6 +48,15 @@ pub fn of_internal_listener(address: SocketAddr, error: &io::Error) -> Error {
 pub fn of_other_thread(name: &str, error: &io::Error, cores: usize) -> Error {
     let remedy = of_thread(error, cores);
     anyhow!("the thread `{name}` cannot be started: {error}{remedy}")
+}
+
+/// The limit on descriptors is too low for a server, even without a connection.
+fn of_descriptors() -> String {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    format!(
+        "RLIMIT_NOFILE allows this process {limit}: {}",
+        descriptors::REMEDY
+    )
 }
 
 fn of_listening(error: &io::Error, otherwise: &str) -> String {

@@ -6,7 +6,7 @@ use std::{
     fmt, io,
     path::Path,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, anyhow, bail};
@@ -24,7 +24,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use tracing::{info, warn};
-use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer, x509::X509Version};
 
 use crate::{faults::Faults, settings::Settings};
 
@@ -44,6 +44,8 @@ pub struct Secured {
     pub config: Arc<ServerConfig>,
     /// When the first certificate of its chain expires, in seconds since 1970 (notAfter).
     pub expires: i64,
+    /// The setting and the file of the certificate, for people.
+    named: String,
 }
 
 /// The keys of tickets. They outlive the certificates, so that clients resume sessions after a reload.
@@ -99,32 +101,33 @@ impl Listeners {
 
     /// The number of listeners that have a certificate.
     pub fn count(&self) -> usize {
-        self.expiries().count()
+        self.secured().count()
     }
 
     /// Logs when the certificates expire.
     pub fn announce(&self) {
-        for (listener, expires) in self.expiries() {
-            let hours = (expires - now()) / 3600;
-            match hours {
-                0.. => info!(listener, expires, hours, "certificate loaded"),
-                _ => warn!(listener, expires, "the certificate has expired"),
+        for (listener, tls) in self.secured() {
+            match tls.expired() {
+                Some(expired) => warn!(listener, "{expired}"),
+                None => {
+                    let expires = date(tls.expires);
+                    let days = (tls.expires - now()) / (24 * 3600);
+                    info!(listener, expires, days, "certificate loaded");
+                }
             }
         }
     }
 
-    /// The listeners whose certificates have expired: they still serve, but clients refuse them.
-    pub fn expired(&self) -> impl Iterator<Item = &'static str> {
-        let now = now();
-        let expired = self.expiries().filter(move |(_, expires)| *expires < now);
-        expired.map(|(listener, _)| listener)
+    /// Tells of certificates that have expired: the server still uses them, but clients refuse them.
+    pub fn expired(&self) -> impl Iterator<Item = String> {
+        self.secured().filter_map(|(_, tls)| tls.expired())
     }
 
-    /// The expiry of each certificate, for the listeners that have TLS, in seconds since 1970.
-    fn expiries(&self) -> impl Iterator<Item = (&'static str, i64)> {
+    /// The listeners that have TLS.
+    fn secured(&self) -> impl Iterator<Item = (&'static str, &Secured)> {
         let listeners = [("public", &self.public), ("internal", &self.internal)];
-        let with_tls = listeners.into_iter();
-        with_tls.filter_map(|(name, tls)| Some((name, tls.as_ref()?.expires)))
+        let listeners = listeners.into_iter();
+        listeners.filter_map(|(name, tls)| Some((name, tls.as_ref()?)))
     }
 }
 
@@ -141,7 +144,7 @@ impl<'a> Pair<'a> {
     /// Reads both files, even if one of them has faults, so that all faults are reported.
     fn read(cert: Option<Named<'a>>, key: Option<Named<'a>>, faults: &mut Faults) -> Option<Self> {
         let certified = cert.and_then(|cert| {
-            let chain = chain(cert).and_then(|chain| Ok((expires(cert, &chain)?, chain)));
+            let chain = chain(cert).and_then(|chain| Ok((expiry(cert, &chain)?, chain)));
             faults.note(chain).map(|read| (cert, read))
         });
         let private = key.and_then(|key| Some((key, faults.note(private_key(key))?)));
@@ -155,10 +158,16 @@ impl<'a> Pair<'a> {
         })
     }
 
-    fn with(self, builder: Builder<WantsServerCert>) -> anyhow::Result<(ServerConfig, i64)> {
+    /// The TLS with this pair, as `adapt` leaves it.
+    fn with(
+        self,
+        builder: Builder<WantsServerCert>,
+        adapt: impl FnOnce(&mut ServerConfig),
+    ) -> anyhow::Result<Secured> {
         let Self { cert, key, .. } = self;
-        let config = builder.with_single_cert(self.chain, self.private).map_err(
-            |error| match error {
+        let mut config = builder
+            .with_single_cert(self.chain, self.private)
+            .map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => anyhow!(
                     "{key} is not the key of the certificate in {cert}: name two files that belong \
                      together, with the server's own certificate first"
@@ -167,9 +176,15 @@ impl<'a> Pair<'a> {
                     "{key} and {cert} cannot be used: {error}; \
                      keys must be RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519"
                 ),
-            },
-        )?;
-        Ok((config, self.expires))
+            })?;
+        // The server stores no sessions: clients resume with a ticket that they keep.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        adapt(&mut config);
+        Ok(Secured {
+            config: Arc::new(config),
+            expires: self.expires,
+            named: cert.to_string(),
+        })
     }
 }
 
@@ -177,11 +192,11 @@ impl Secured {
     fn public(pair: Pair<'_>, tickets: &Tickets) -> anyhow::Result<Self> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = versions(provider)?.with_no_client_auth();
-        let (mut config, expires) = pair.with(builder)?;
-        // Clients without ALPN are served, too; clients that offer only other protocols are refused.
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.ticketer = tickets.0.clone();
-        Ok(Self::of(config, expires))
+        pair.with(builder, |config| {
+            // Clients without ALPN are served, too; clients that offer only other protocols are refused.
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            config.ticketer = tickets.0.clone();
+        })
     }
 
     /// Sessions are not resumed, because that would skip the check of the client's certificate.
@@ -194,18 +209,15 @@ impl Secured {
             None => builder.with_no_client_auth(),
             Some(verifier) => builder.with_client_cert_verifier(verifier),
         };
-        let (mut config, expires) = pair.with(builder)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self::of(config, expires))
+        pair.with(builder, |config| {
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        })
     }
 
-    /// The server stores no sessions: clients resume with a ticket that they keep.
-    fn of(mut config: ServerConfig, expires: i64) -> Self {
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        Self {
-            config: Arc::new(config),
-            expires,
-        }
+    /// Says that its certificate has expired, if it has.
+    fn expired(&self) -> Option<String> {
+        let Self { named, expires, .. } = self;
+        (*expires < now()).then(|| format!("{named} has expired, at {}", date(*expires)))
     }
 }
 
@@ -253,6 +265,12 @@ fn private_key(key: Named<'_>) -> anyhow::Result<PrivateKeyDer<'static>> {
         "it must be PEM, without a passphrase: BEGIN PRIVATE KEY, or EC or RSA PRIVATE KEY";
     let text = read(key)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+        // In the block's name, or in a line at its beginning.
+        _ if String::from_utf8_lossy(&text).contains("ENCRYPTED") => anyhow!(
+            "{key} is encrypted: remove its passphrase (openssl pkey -in {} -out NEW), and name the \
+             new file",
+            key.path.display()
+        ),
         pem::Error::NoItemsFound => anyhow!("{key} has no private key; {REMEDY}"),
         error => unfit(key, &error, REMEDY),
     })
@@ -272,13 +290,22 @@ fn unfit(file: Named<'_>, error: &dyn fmt::Display, remedy: &str) -> anyhow::Err
     anyhow!("{file} cannot be used: {error}; {remedy}")
 }
 
-/// When the first certificate of a chain expires; clients refuse a chain with an expired one.
-fn expires(cert: Named<'_>, chain: &[CertificateDer<'_>]) -> anyhow::Result<i64> {
+/// When the first certificate of a chain expires; clients refuse a chain with an expired one. The
+/// server's own must be of version 3, because only that has names (RFC 5280 section 4.1.2.1).
+fn expiry(cert: Named<'_>, chain: &[CertificateDer<'_>]) -> anyhow::Result<i64> {
     let mut earliest = i64::MAX;
-    for certificate in chain {
+    for (at, certificate) in chain.iter().enumerate() {
         let parsed = X509Certificate::from_der(certificate);
         let (_, parsed) = parsed
             .map_err(|error| unfit(cert, &error, "its certificates must be X.509, in PEM"))?;
+        if at == 0 && parsed.version() != X509Version::V3 {
+            bail!(
+                "{cert} is a certificate of version {}, which has no names, so that browsers refuse it, \
+                 too: make one of version 3 (openssl x509 -req … -extfile FILE, where FILE has the \
+                 line subjectAltName=DNS:HOST)",
+                parsed.version().0 + 1
+            );
+        }
         earliest = earliest.min(parsed.validity().not_after.timestamp());
     }
     Ok(earliest)
@@ -291,6 +318,12 @@ fn named<'a>(key: &'static str, path: Option<&'a Path>) -> Option<Named<'a>> {
 fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_secs().cast_signed())
+}
+
+/// A time in seconds since 1970, for people.
+fn date(seconds: i64) -> String {
+    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
 }
 
 impl fmt::Display for Named<'_> {

@@ -175,6 +175,67 @@ fn check_of_certificates_that_are_of_no_use_is_refused_like_a_start() {
     }
 }
 
+/// Runs the program `openssl` in the authority's directory.
+fn openssl(authority: &Authority, line: &str) {
+    let mut command = Command::new("openssl");
+    command
+        .args(line.split(' '))
+        .current_dir(authority.file(""));
+    let ended = command.output().expect("openssl runs");
+    assert!(ended.status.success(), "{line}: {ended:?}");
+}
+
+#[test]
+fn check_of_what_openssl_makes_by_mistake_is_refused_with_the_right_command() {
+    let authority = Authority::new();
+    let Pair { cert, key } = authority.issue("one");
+    for line in [
+        "req -new -key one.key -subj /CN=localhost -out old.csr",
+        "x509 -req -in old.csr -signkey one.key -out old.pem",
+        "pkcs8 -topk8 -in one.key -passout pass:x -out pkcs8.key",
+        "ec -in one.key -aes256 -passout pass:x -out ec.key",
+    ] {
+        openssl(&authority, line);
+    }
+    let file = |name| authority.file(name);
+    let encrypted = ["tls_key (", "is encrypted", "openssl pkey -in "];
+    for (cert, key, words) in [
+        (
+            file("old.pem"),
+            key,
+            ["tls_cert (", "of version 1", "-extfile"],
+        ),
+        (cert.clone(), file("pkcs8.key"), encrypted),
+        (cert, file("ec.key"), encrypted),
+    ] {
+        check_refused_like_a_start(&naming(&authority, "", &cert, &key, ""), &words);
+    }
+}
+
+#[test]
+fn check_with_few_descriptors_warns() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hubbub.toml");
+    for (setting, warning) in [
+        ("", "warning: fewer than 100 connections are possible"),
+        (
+            "max_connections = 5000\n",
+            "warning: max_connections is 5000",
+        ),
+    ] {
+        fs::write(&file, setting).unwrap();
+        let mut shell = Command::new("/bin/sh");
+        let script = "ulimit -n 100; exec \"$0\" \"$@\"";
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_hubbub")]);
+        shell.args(["config", "check", text(&file)]);
+        let Ended { status, stderr, .. } = run(shell);
+        assert_eq!(status.code(), Some(0), "{stderr}");
+        assert!(stderr.starts_with(warning), "{stderr}");
+        assert!(stderr.contains("LimitNOFILE="), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
+
 #[test]
 fn check_of_a_directory_that_cannot_be_served_is_refused_like_a_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -309,11 +370,14 @@ fn taken() -> TcpListener {
 fn check_of_a_certificate_that_has_expired_warns() {
     let authority = Authority::new();
     let Pair { cert, key } = authority.issue_until("old", 2020);
-    for (listener, name) in [("", "public"), ("internal_", "internal")] {
+    for listener in ["", "internal_"] {
         let file = naming(&authority, listener, &cert, &key, "");
         let checked = run(config(&["check", text(&file)]));
         assert_eq!(checked.status.code(), Some(0), "{}", checked.stderr);
-        let warning = format!("warning: the certificate of the {name} listener has expired\n");
+        let warning = format!(
+            "warning: {listener}tls_cert ({}) has expired, at 2020-01-01T00:00:00Z\n",
+            text(&cert)
+        );
         assert_eq!(checked.stderr, warning);
     }
 }

@@ -53,7 +53,7 @@ fn auto_without_io_uring_runs_on_epoll_and_says_so() {
         eventually("the log tells it too", || {
             server
                 .log()
-                .contains("WARN hubbub: io_uring is not available")
+                .contains("INFO hubbub: io_uring is not available")
         });
         assert!(serves(&server));
     }

@@ -361,6 +361,22 @@ fn threads_beyond_the_users_limit_end_the_start_naming_it() {
     }
 }
 
+#[test]
+fn descriptors_that_are_too_few_for_a_start_end_it_naming_the_limit() {
+    // They run out at different places of the start.
+    for (limit, flags) in [
+        (20, &["--internal-listen=off"][..]),
+        (12, &["--internal-listen=127.0.0.1:0"]),
+    ] {
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        let flags = [&["--listen=127.0.0.1:0", "--cores=2"], flags].concat();
+        let Ended { status, stderr, .. } = run(under(&["/bin/sh", "-c", &script], &flags));
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        let limit = format!("RLIMIT_NOFILE allows this process {limit}: raise it (ulimit -n");
+        assert!(stderr.contains(&limit), "{limit} is not in {stderr}");
+    }
+}
+
 /// The number of threads that the message above says a start needs.
 #[test]
 fn threads_of_a_server_are_as_many_as_are_said_to_be_needed() {
