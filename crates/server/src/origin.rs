@@ -75,6 +75,9 @@ impl FromStr for Permit {
         if text.eq_ignore_ascii_case(NULL) {
             return Ok(Self::Null);
         }
+        if text.contains('*') {
+            return Err(PermitError::Wildcard(text.to_owned()));
+        }
         if !text.is_ascii() {
             return Err(PermitError::NotAscii(text.to_owned()));
         }
@@ -103,6 +106,9 @@ pub enum PermitError {
     /// The text is not ASCII. Browsers send the `xn--` form, and other letters can imitate ASCII ones.
     #[error("{0:?} is not ASCII: write an international name in its xn-- form")]
     NotAscii(String),
+    /// The text has a wildcard within it.
+    #[error("{0:?} is not an origin: * can only stand alone, so list each origin")]
+    Wildcard(String),
     /// The text is not an origin for another reason, such as a path.
     #[error(
         "{0:?} is not an origin: write scheme://host[:port] or host[:port], without a path or a \

@@ -61,6 +61,7 @@ const COMPRESSION: &str = "Compression";
 const ROOMS: &str = "Rooms";
 const TIMEOUTS: &str = "Timeouts";
 const LOGGING: &str = "Logging";
+const EMBEDDING: &str = "For programs that embed the server";
 
 /// All settings. The comments are the texts of `--help`.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -342,7 +343,7 @@ pub struct Settings {
     /// 1 to 1000000. Commands come from the program that runs the server, and not from peers. When
     /// as many wait, a further one is refused, and its sender learns that at once.
     #[arg(long, value_name = "COUNT", value_parser = count(1, 1_000_000))]
-    #[arg(default_value = "1024", help_heading = MESSAGES)]
+    #[arg(default_value = "1024", help_heading = EMBEDDING)]
     pub commands_max: usize,
 
     /// Bytes that a core receives at a time; all its connections share this buffer in turn
@@ -415,7 +416,7 @@ pub struct Settings {
     /// and the connection stays open. It matters to protocols whose connections join several rooms;
     /// a connection of the built-in ones is in one room at most.
     #[arg(long, value_name = "COUNT", value_parser = count(1, 256))]
-    #[arg(default_value = "128", help_heading = ROOMS)]
+    #[arg(default_value = "128", help_heading = EMBEDDING)]
     pub rooms_per_connection_max: usize,
 
     /// Time for which a room without subscribers is kept

@@ -116,7 +116,7 @@ impl Site {
         let decoded = percent_decode_str(encoded).decode_utf8().ok();
         let entry = decoded.and_then(|path| self.entries.get(path.as_ref()));
         match (entry, method) {
-            (None, _) => answer::not_found(),
+            (None, _) => self.no_endpoint(),
             (Some(_), method) if !matches!(method, "GET" | "HEAD") => answer::wrong_method(),
             (Some(Entry::Moved(location)), _) => answer::moved(location),
             (Some(Entry::File(file)), _) => self.answer_file(file, if_none_match),
@@ -125,7 +125,11 @@ impl Site {
 
     /// Answers a handshake to a path that is not a WebSocket endpoint.
     pub fn no_endpoint(&self) -> Answer {
-        answer::not_found()
+        answer::not_found(self.has_start_page())
+    }
+
+    fn has_start_page(&self) -> bool {
+        self.entries.contains_key("/")
     }
 
     fn answer_file(&self, file: &File, if_none_match: Option<&[u8]>) -> Answer {

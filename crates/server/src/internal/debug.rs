@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 
 use axum::{
-    Json,
     extract::{Query, State},
-    response::Html,
+    http::header::CONTENT_TYPE,
+    response::{Html, IntoResponse},
 };
 use runtime::{ConnectionView, ConnectionsView, RoomView, Seen, Timing};
 use serde::Deserialize;
@@ -37,6 +37,11 @@ impl Top {
     }
 }
 
+/// JSON in lines, for people at a terminal.
+fn page(shown: &Value) -> impl IntoResponse + use<> {
+    ([(CONTENT_TYPE, "application/json")], format!("{shown:#}\n"))
+}
+
 /// Lists the pages of the internal listener.
 pub(super) async fn index() -> Html<&'static str> {
     Html(concat!(
@@ -56,7 +61,7 @@ pub(super) async fn index() -> Html<&'static str> {
 pub(super) async fn connections(
     State(status): State<Status>,
     Query(top): Query<Top>,
-) -> Json<Value> {
+) -> impl IntoResponse {
     let top = top.rows();
     let views = match status.cores() {
         Some(cores) => cores.connections(top).await,
@@ -69,7 +74,7 @@ pub(super) async fn connections(
         rows.truncate(top);
         rows.into_iter().map(connection).collect::<Vec<_>>()
     };
-    Json(json!({
+    page(&json!({
         "connections": views.iter().map(|view| view.of).sum::<usize>(),
         "looked_at": views.iter().map(|view| view.looked_at).sum::<usize>(),
         "cores_answered": views.len(),
@@ -92,7 +97,10 @@ fn connection(view: &ConnectionView) -> Value {
 }
 
 /// The rooms with the most subscribers, and those with the most messages since the last request.
-pub(super) async fn rooms(State(status): State<Status>, Query(top): Query<Top>) -> Json<Value> {
+pub(super) async fn rooms(
+    State(status): State<Status>,
+    Query(top): Query<Top>,
+) -> impl IntoResponse {
     let top = top.rows();
     let views = match status.cores() {
         Some(cores) => cores.rooms(top).await,
@@ -105,7 +113,7 @@ pub(super) async fn rooms(State(status): State<Status>, Query(top): Query<Top>) 
         rows.into_iter().map(room).collect::<Vec<_>>()
     };
     let window_ms = views.iter().map(|view| view.window_ms).max();
-    Json(json!({
+    page(&json!({
         "rooms": views.iter().map(|view| view.of).sum::<usize>(),
         "looked_at": views.iter().map(|view| view.looked_at).sum::<usize>(),
         "cores_answered": views.len(),
@@ -127,13 +135,13 @@ fn room(seen: &Seen) -> Value {
 }
 
 /// Percentiles of all times since the start, exact to 1 %, in seconds.
-pub(super) async fn latency(State(status): State<Status>) -> Json<Value> {
+pub(super) async fn latency(State(status): State<Status>) -> impl IntoResponse {
     let standings = match status.cores() {
         Some(cores) => cores.standings().await,
         None => Vec::new(),
     };
     let total = exposition::total(&standings);
-    Json(json!({
+    page(&json!({
         "fanout_seconds": percentiles(&total.fanout),
         "publish_seconds": percentiles(&total.publish),
         "handshake_seconds": percentiles(&total.handshake),

@@ -245,16 +245,17 @@ fn permit_displays_as_it_is_written() {
 #[test]
 fn permit_malformed_is_refused_with_reason_and_names_itself() {
     let not_ascii: fn(String) -> PermitError = PermitError::NotAscii;
+    let wildcard: fn(String) -> PermitError = PermitError::Wildcard;
     let malformed: fn(String) -> PermitError = PermitError::Malformed;
     for (text, reason) in [
         ("https://b\u{fc}cher.example", not_ascii),
         ("", malformed),
         ("https://example.com/", malformed),
-        ("https://*.example.com", malformed),
+        ("https://*.example.com", wildcard),
         ("example.com:0", malformed),
         ("example.com:99999", malformed),
         ("user@example.com", malformed),
-        ("**", malformed),
+        ("**", wildcard),
         ("file:///", malformed),
         ("file:", malformed),
         ("app://..", malformed),

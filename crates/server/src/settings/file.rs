@@ -54,7 +54,10 @@ pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
         let line = error.span().map(|span| line_of(span.start));
         // Further errors on the same line may only follow from the first.
         if line.is_none_or(|line| !broken.contains(&line)) {
-            file.faults.push(Fault::of_file(path, error.to_string()));
+            let wrong = line.and_then(|line| text.lines().nth(line - 1));
+            let hint = wrong.and_then(|wrong| quotes_missing(wrong, command));
+            let reason = error.to_string() + &hint.unwrap_or_default();
+            file.faults.push(Fault::of_file(path, reason).at(line));
         }
         broken.extend(line);
     }
@@ -67,6 +70,16 @@ pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
         }
     }
     file
+}
+
+/// A remedy, if a line that is no TOML gives a setting a text without quotes.
+fn quotes_missing(line: &str, command: &Command) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let (key, value) = (key.trim(), value.trim());
+    let arg = command.get_arguments().find(|arg| arg.get_id() == key)?;
+    let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', '{', '#']);
+    (is_bare && Kind::of(arg) != Kind::Count)
+        .then(|| format!("text needs quotes: {key} = \"{value}\""))
 }
 
 impl File {
@@ -92,7 +105,8 @@ impl File {
             Ok(value) => value,
             Err(error) => {
                 let reason = error.message();
-                return self.faults.push(Fault::new(&[key], place, reason));
+                let fault = Fault::new(&[key], place, reason);
+                return self.faults.push(fault.at(Some(line)));
             }
         };
         let shown = format!("{place} = {value}");
@@ -108,7 +122,8 @@ impl File {
             }),
             Err(reason) => {
                 let meant = nearest(key, &known(command)).unwrap_or(key);
-                self.faults.push(Fault::unread(meant, shown, reason));
+                let fault = Fault::unread(meant, shown, reason);
+                self.faults.push(fault.at(Some(line)));
             }
         }
     }
@@ -134,7 +149,7 @@ fn read(key: &str, value: Value, command: &Command) -> Result<Vec<OsString>, Str
         (Kind::Text | Kind::List | Kind::Unit, Value::String(text)) => Ok(vec![text.into()]),
         // The parser of durations reports a missing unit.
         (Kind::Count | Kind::Unit, Value::Integer(count)) => Ok(vec![count.to_string().into()]),
-        (_, value) => Err(wrong_type(kind, &value)),
+        (_, value) => Err(wrong_type_for(arg, kind, &value)),
     }
 }
 
@@ -163,6 +178,23 @@ impl Kind {
     }
 }
 
+/// The same as [`wrong_type`], but lists the values if the setting has only a few.
+fn wrong_type_for(arg: &Arg, kind: Kind, value: &Value) -> String {
+    let values = arg.get_possible_values();
+    let values: Vec<_> = values
+        .iter()
+        .map(|it| format!("\"{}\"", it.get_name()))
+        .collect();
+    match values.is_empty() {
+        true => wrong_type(kind, value),
+        false => format!(
+            "wrong type ({}): the values are: {}",
+            value.type_str(),
+            values.join(", ")
+        ),
+    }
+}
+
 fn wrong_type(kind: Kind, value: &Value) -> String {
     let wanted = match kind {
         Kind::Text => "text in quotes",
@@ -177,13 +209,10 @@ fn unknown(key: &str, value: &Value, command: &Command) -> String {
     if value.is_table() {
         return "there are no tables: all keys stand at the top of the file".to_owned();
     }
-    let mut known = known(command);
-    if let Some(key) = nearest(key, &known) {
-        return format!("there is no such setting; did you mean {key}?");
+    match nearest(key, &known(command)) {
+        Some(key) => format!("there is no such setting; did you mean {key}?"),
+        None => "there is no such setting; 'hubbub config print' lists all".to_owned(),
     }
-    known.sort_unstable();
-    let list = known.join(", ");
-    format!("there is no such setting; the settings are: {list}")
 }
 
 /// The keys that a file may have.

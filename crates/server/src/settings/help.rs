@@ -17,7 +17,7 @@ Every setting is a flag, an environment variable (env) and a key of the file tha
 (key). The flag takes precedence over the variable, the variable over the file, and the file over the \
 default; a list replaces the whole list below it. An empty variable counts as not set.
 
-SIZE is a number of bytes or has a unit: 65536, 64KiB, 1MiB. DURATION has a unit, and is 1ms to 1day: \
+SIZE is a number of bytes or has a unit: 65536, 64KiB, 1MiB; kB, MB and GB are powers of ten. DURATION has a unit, and is 1ms to 1day: \
 250ms, 10s, 5m. To give a list, separate its items by commas or repeat the flag. A value that is out of \
 range, misspelt or contradicts another one is refused at start with exit code 2.
 
@@ -48,7 +48,6 @@ pub(super) fn command() -> Command {
         .mut_args(describe)
         .subcommand(task::config())
         .args_conflicts_with_subcommands(true)
-        .disable_help_subcommand(true)
 }
 
 pub(super) fn describe(arg: Arg) -> Arg {

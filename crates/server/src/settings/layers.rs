@@ -90,6 +90,7 @@ impl Settings {
                 false
             }
         });
+        faults.sort_by_key(|fault| fault.line);
         let sourced = Sourced::new(found);
         let settings = sourced.settings(&command)?;
         if file.is_whole {
@@ -102,6 +103,7 @@ impl Settings {
         }
         let mut warnings = environment.warnings;
         warnings.extend(rules::warnings(&settings));
+        warnings.extend(rules::without_effect(&settings, &sourced));
         Ok(Loaded {
             settings,
             warnings,
@@ -173,8 +175,13 @@ fn read_file(
     match (sources.read)(path) {
         Ok(text) => file::parse(path, &text, command),
         Err(error) => {
-            let remedy = "name a readable file, or leave --config and HUBBUB_CONFIG out";
-            File::refused(path, format!("cannot be read ({error}): {remedy}"))
+            // Who has written the flag knows that it can be left out.
+            let otherwise = match named.map(|found| &found.place) {
+                Some(Place::Environment) => ", or leave HUBBUB_CONFIG out",
+                _ => "",
+            };
+            let reason = format!("cannot be read ({error}): name a readable file{otherwise}");
+            File::refused(path, reason)
         }
     }
 }
@@ -184,7 +191,11 @@ fn check_alone(command: &Command, found: &Found) -> Option<Fault> {
     let arg = command
         .get_arguments()
         .find(|arg| arg.get_id() == found.key.as_str())?;
-    let fault = |reason| Some(Fault::new(&[&found.key], &found.shown, reason));
+    let line = match found.place {
+        Place::File { line, .. } => Some(line),
+        _ => None,
+    };
+    let fault = |reason| Some(Fault::new(&[&found.key], &found.shown, reason).at(line));
     let nothing = found.values.is_empty() && !arg.get_default_values().is_empty();
     if nothing || found.values.iter().any(|value| value.is_empty()) {
         return fault("it is empty: write a value or leave it out".to_owned());
@@ -237,7 +248,7 @@ impl Sourced {
     }
 
     /// Whether one of the layers sets it.
-    fn sets(&self, key: &str) -> bool {
+    pub(super) fn sets(&self, key: &str) -> bool {
         self.found.iter().any(|found| found.key == key)
     }
 

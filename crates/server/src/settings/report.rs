@@ -91,6 +91,13 @@ pub enum Warning {
     },
     /// `trusted_proxies` has a network that contains every address.
     AnyProxy,
+    /// A setting changes nothing because of another one.
+    NoEffect {
+        /// Its key.
+        key: &'static str,
+        /// The other one, and a remedy.
+        why: String,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -125,6 +132,7 @@ impl fmt::Display for Warning {
                 "trusted_proxies has a network that contains every address: any peer can pretend to \
                  be another",
             ),
+            Self::NoEffect { key, why } => write!(f, "{key} has no effect: {why}"),
         }
     }
 }
@@ -135,6 +143,8 @@ pub(super) struct Fault {
     about: About,
     pub(super) subject: String,
     pub(super) reason: String,
+    /// The line of the file, from 1, if it is in one.
+    pub(super) line: Option<usize>,
 }
 
 /// What a fault is about.
@@ -178,7 +188,13 @@ impl Fault {
             about,
             subject: subject.into(),
             reason: reason.into(),
+            line: None,
         }
+    }
+
+    /// The same, in this line of the file.
+    pub(super) fn at(self, line: Option<usize>) -> Self {
+        Self { line, ..self }
     }
 
     /// Whether this fault between settings may be a consequence of one of `others`, and go away with

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::layers::Sourced;
 use super::report::{Fault, Warning};
-use super::{Internal, ProxyHeader, Settings};
+use super::{Compression, Internal, ProxyHeader, Settings, Takeover};
 
 /// The faults that can be found only when all values are known.
 pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
@@ -215,6 +215,32 @@ fn tls(settings: &Settings) -> impl Iterator<Item = Fault> {
         let reason = format!("TLS needs both: set {other} too, or leave {one} out");
         Fault::new(&[one, other], subject, reason)
     })
+}
+
+/// The warnings about settings that somebody has set and that change nothing.
+pub(super) fn without_effect(s: &Settings, sourced: &Sourced) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let mut add = |is_so: bool, key, why: &dyn Fn() -> String| {
+        if is_so && sourced.sets(key) {
+            let why = why();
+            warnings.push(Warning::NoEffect { key, why });
+        }
+    };
+    let (tls, all) = (s.tls_handshake_timeout, s.handshake_timeout);
+    add(tls > all, "tls_handshake_timeout", &|| {
+        let all = sourced.describe("handshake_timeout", &all);
+        format!("it is part of {all}, which is shorter")
+    });
+    let is_wanted = s.compression_takeover != Takeover::None;
+    let is_off = s.compression == Compression::Off;
+    add(is_wanted && is_off, "compression_takeover", &|| {
+        "compression is off".to_owned()
+    });
+    let is_off = s.internal_listen == Internal::Off;
+    add(is_off, "internal_tls_cert", &|| {
+        "internal_listen is off".to_owned()
+    });
+    warnings
 }
 
 /// The warnings about permitted but risky values.

@@ -131,9 +131,12 @@ pub(super) fn cores(
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.trim();
     let address = text.parse().map_err(|_| {
+        // Most often only the address itself is missing, or is a name.
+        let port = text.rsplit(':').next().and_then(|port| port.parse().ok());
+        let port: u16 = port.unwrap_or(8000);
         format!(
-            "{text:?} is not an address and port: write 127.0.0.1:8000, [::1]:8000 or 0.0.0.0:8000; \
-             names are not resolved"
+            "{text:?} is not an address and port: write 127.0.0.1:{port}, [::1]:{port} or \
+             0.0.0.0:{port}; names are not resolved"
         )
     })?;
     match unfit(address) {

@@ -11,8 +11,9 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 const NOT_FOUND: &[u8] = b"404 Not Found: nothing is served at this path.\n\n\
     WebSocket endpoints of this server:\n\
     \x20 /echo          sends every message back\n\
-    \x20 /rooms/{room}  joins a room: messages go to all its members\n\n\
-    The start page is at /\n";
+    \x20 /rooms/{room}  joins a room: messages go to all its members\n";
+
+const START_PAGE: &[u8] = b"\nThe start page is at /\n";
 
 const WRONG_METHOD: &[u8] = b"405 Method Not Allowed: files are read with GET or HEAD.\n";
 
@@ -49,8 +50,12 @@ pub(super) fn moved(location: &str) -> Answer {
     answer(301, fields, Bytes::from_static(MOVED))
 }
 
-pub(super) fn not_found() -> Answer {
-    let answer = answer(404, common_fields(PLAIN), Bytes::from_static(NOT_FOUND));
+pub(super) fn not_found(has_start_page: bool) -> Answer {
+    let text = match has_start_page {
+        true => [NOT_FOUND, START_PAGE].concat().into(),
+        false => Bytes::from_static(NOT_FOUND),
+    };
+    let answer = answer(404, common_fields(PLAIN), text);
     answer.refusing(Refused::Path)
 }
 

@@ -54,7 +54,7 @@ impl LoadError {
     }
 }
 
-/// An entry that is left out.
+/// An entry that is left out, or is missing.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Skipped {
     path: PathBuf,
@@ -69,6 +69,7 @@ enum Why {
     Dangling,
     Circle,
     Irregular,
+    NoStartPage,
 }
 
 impl Skipped {
@@ -80,7 +81,14 @@ impl Skipped {
 
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
         let why = match self.why {
+            Why::NoStartPage => {
+                return write!(
+                    f,
+                    "static_dir: {path} has no index.html, so / is answered 404"
+                );
+            }
             Why::Hidden => "its name begins with a dot",
             Why::NotUtf8 => "its name is not UTF-8",
             Why::Outside => "it leads out of the directory",
@@ -88,11 +96,7 @@ impl fmt::Display for Skipped {
             Why::Circle => "it leads in a circle",
             Why::Irregular => "it is not a regular file",
         };
-        write!(
-            f,
-            "static_dir: {} is not served: {why}",
-            self.path.display()
-        )
+        write!(f, "static_dir: {path} is not served: {why}")
     }
 }
 
@@ -110,6 +114,9 @@ pub(super) fn load(dir: &Path, bytes_max: usize) -> Result<Site, LoadError> {
         bytes_left: bytes_max,
     };
     walk.directory("/")?;
+    if !walk.site.has_start_page() {
+        walk.skip(dir, Why::NoStartPage);
+    }
     walk.site.skipped.sort();
     Ok(walk.site)
 }

@@ -296,6 +296,24 @@ fn load_follows_links_only_within_the_directory() {
 }
 
 #[test]
+fn directory_without_a_start_page_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "sub/index.html", b"x");
+    let site = Site::load(dir.path(), 1 << 20).unwrap();
+    let told: Vec<_> = site.skipped().iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].contains("has no index.html"), "{told:?}");
+    assert!(!site.skipped()[0].is_usual());
+    let names_one = |site: &Site| {
+        let answer = site.answer("GET", "/nowhere", None);
+        assert_eq!(answer.status, 404);
+        String::from_utf8_lossy(&answer.body).contains("start page is at /")
+    };
+    assert!(!names_one(&site));
+    assert!(names_one(&example().1));
+}
+
+#[test]
 fn media_types_follow_the_extension() {
     for (path, expected) in [
         ("/a.HTML", "text/html; charset=utf-8"),

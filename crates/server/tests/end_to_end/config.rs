@@ -332,6 +332,7 @@ fn check_of_good_files_needs_no_port() {
     let file = authority.file("hubbub.toml");
     let hidden = authority.file(".hidden");
     fs::write(&hidden, "not to be served").unwrap();
+    fs::write(authority.file("index.html"), "to be served").unwrap();
     let (cert, key, root) = (text(&cert), text(&key), authority.root());
     let settings = [
         (
@@ -394,7 +395,7 @@ fn command_that_is_wrong_is_refused_and_help_explains_the_right_ones() {
         assert_eq!(ended.status.code(), Some(2), "{words:?}: {}", ended.stdout);
         assert_eq!(ended.stdout, "");
     }
-    for words in [&["--help"][..], &["config", "--help"]] {
+    for words in [&["--help"][..], &["help"], &["config", "--help"]] {
         let mut command = command();
         command.args(words);
         let help = run(command);

@@ -311,6 +311,8 @@ fn subscriber_that_does_not_read_stands_out_and_is_counted_when_it_is_closed(dri
     };
     let view = || -> serde_json::Value {
         let page = get_internal(&server, "/debug/connections?top=1");
+        assert_eq!(page.field("Content-Type"), Some("application/json"));
+        assert!(page.body.ends_with(b"\n}\n"), "it is for people");
         serde_json::from_slice(&page.body).unwrap()
     };
     eventually("it lags", || {

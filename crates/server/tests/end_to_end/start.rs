@@ -428,6 +428,10 @@ fn file_that_is_missing_is_refused_naming_it() {
         "/nowhere/hubbub.toml",
     ];
     check_refused(with_flags(&["--config", "/nowhere/hubbub.toml"]), &words);
+    let mut by_variable = with_flags(&[]);
+    by_variable.env("HUBBUB_CONFIG", "/nowhere/hubbub.toml");
+    let words = [&words[..], &["leave HUBBUB_CONFIG out"]].concat();
+    check_refused(by_variable, &words);
 }
 
 #[test]

@@ -21,10 +21,7 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
         ),
         (
             "frobnicate = 1",
-            &[
-                "no such setting; the settings are: address_burst,",
-                "allow_origin, close_timeout",
-            ],
+            &["no such setting; 'hubbub config print' lists all"],
         ),
         (
             "[limits]\nrooms_max = 1",
@@ -49,7 +46,23 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
             &["wrong type (integer)", "an array of texts"],
         ),
         ("listen = [8000]", &["wrong type (integer)"]),
-        ("driver = 1", &["text in quotes"]),
+        (
+            "driver = 1",
+            &["the values are: \"auto\", \"io_uring\", \"epoll\""],
+        ),
+        (
+            "compression = true",
+            &["wrong type (boolean): the values are: \"off\", \"on\""],
+        ),
+        // Without quotes.
+        (
+            "rooms_max = 5\nlisten = 0.0.0.0:8000",
+            &["line 2", "text needs quotes: listen = \"0.0.0.0:8000\""],
+        ),
+        (
+            "ping_interval = 5s",
+            &["text needs quotes: ping_interval = \"5s\""],
+        ),
         // Not a value.
         (
             "ping_interval = 25",
@@ -489,4 +502,52 @@ fn file_that_is_no_toml_in_several_places_is_told_of_all() {
     let prose = "It is no list of keys.\n".repeat(1000);
     let words = ["file cannot be used\n", "this is no TOML", "line 1,"];
     refused(&[], &[], Some(&prose), &words);
+}
+
+#[test]
+fn setting_without_effect_is_told_where_somebody_has_set_it() {
+    for (text, warning) in [
+        (
+            "tls_handshake_timeout = \"30s\"",
+            "tls_handshake_timeout has no effect: it is part of handshake_timeout (10s, the default)",
+        ),
+        (
+            "compression_takeover = \"both\"",
+            "compression_takeover has no effect: compression is off",
+        ),
+        (
+            "internal_listen = \"off\"\ninternal_tls_cert = \"c\"\ninternal_tls_key = \"k\"",
+            "internal_tls_cert has no effect: internal_listen is off",
+        ),
+    ] {
+        let warnings = load(&[], &[], Some(text)).unwrap().warnings;
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].to_string().starts_with(warning), "{warnings:?}");
+    }
+    // A shorter handshake leaves a default without effect, and nobody has to do anything about it.
+    for text in [
+        "handshake_timeout = \"2s\"",
+        "compression_takeover = \"none\"",
+        "compression = \"on\"\ncompression_takeover = \"both\"",
+    ] {
+        assert_eq!(load(&[], &[], Some(text)).unwrap().warnings, [], "{text}");
+    }
+}
+
+#[test]
+fn faults_of_a_file_are_told_in_the_order_of_its_lines() {
+    let text = "rooms_max = 0\nping_intervall = 1\ncores = 0\ndriver = 1\nlisten = 1.2.3.4:5";
+    let told = load(&[], &[], Some(text)).unwrap_err().line();
+    let places: Vec<_> = (1..=5)
+        .map(|line| told.find(&format!("line {line}")).unwrap_or(usize::MAX))
+        .collect();
+    assert!(places.is_sorted() && places[4] < usize::MAX, "{told}");
+}
+
+#[test]
+fn address_that_is_only_a_port_or_a_name_is_refused_with_that_port() {
+    for text in ["8100", ":8100", "localhost:8100"] {
+        let words = ["127.0.0.1:8100, [::1]:8100 or 0.0.0.0:8100"];
+        refused(&["--listen", text], &[], None, &words);
+    }
 }
