@@ -22,7 +22,7 @@ fn connection_is_closed_with_1001_at_its_age_and_can_come_again(driver: Driver) 
         assert!(begun.elapsed() >= Duration::from_millis(450));
     }
     eventually("the reason is in the log", || {
-        server.log().matches("reason=\"aged\"").count() == 2
+        server.ends_logged("aged") == 2
     });
     Client::connect(&server, "/echo").leave();
 }

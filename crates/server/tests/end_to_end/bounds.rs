@@ -135,7 +135,7 @@ fn messages_up_to_the_burst_are_taken_and_one_more_is_closed_with_1008(driver: D
     assert_eq!(&close.payload[2..], b"too many messages a second");
     drop(raw);
     eventually("the log tells why", || {
-        server.log().matches("reason=\"message_rate\"").count() == 2
+        server.ends_logged("message_rate") == 2
     });
 }
 
@@ -162,7 +162,7 @@ fn pings_and_pongs_up_to_the_burst_are_taken_and_one_more_is_closed_with_1008(dr
     let messages = message.repeat(50);
     check(&server, &messages, 50, TEXT, None);
     eventually("the log tells why", || {
-        server.log().matches("reason=\"control_rate\"").count() == 3
+        server.ends_logged("control_rate") == 3
     });
 }
 
@@ -225,7 +225,7 @@ fn message_that_takes_too_long_is_closed_with_1008_and_not_before(driver: Driver
     sending.join().unwrap();
     drop(raw);
     eventually("the log tells why", || {
-        server.log().matches("reason=\"message_timeout\"").count() == 2 * starts.len() + 1
+        server.ends_logged("message_timeout") == 2 * starts.len() + 1
     });
 }
 

@@ -74,7 +74,7 @@ fn echoes_before_the_end_of_the_peers_stream_all_come_back(driver: Driver) {
         assert_eq!(raw.next(), Heard::End);
     }
     eventually("each is recorded as gone", || {
-        server.log().matches("reason=\"peer_gone\"").count() >= TRIES
+        server.ends_logged("peer_gone") >= TRIES
     });
 }
 

@@ -196,6 +196,14 @@ impl Server {
         self.start_lines.iter().all(|line| line.ends_with(BY_LOG))
     }
 
+    /// How many connections have ended for this reason, according to the log at debug.
+    pub fn ends_logged(&self, reason: &str) -> usize {
+        let field = format!("reason=\"{reason}\"");
+        let log = self.log();
+        let ends = log.lines().filter(|line| line.contains("connection ended"));
+        ends.filter(|line| line.contains(&field)).count()
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()

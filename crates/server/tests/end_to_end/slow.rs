@@ -99,7 +99,7 @@ fn subscriber_that_does_not_read_is_closed_with_1013_and_others_have_all(driver:
         assert!(messages < MESSAGES, "it was not slow");
     }
     eventually("the log tells why three have ended", || {
-        server.log().matches("send_queue_full").count() == 3
+        server.ends_logged("send_queue_full") == 3
     });
     publisher.send("only we are left");
     for other in &mut others {
