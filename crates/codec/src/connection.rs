@@ -290,7 +290,10 @@ impl Connection {
         if let State::Closed { farewell, .. } = &mut self.state {
             match mem::replace(farewell, Farewell::Said) {
                 Farewell::Said => return transmitted,
-                Farewell::Close(code) => frame::encode_close(code, "", out),
+                Farewell::Reply(code) => frame::encode_close(code, "", out),
+                Farewell::Broken(error) => {
+                    frame::encode_close(Some(error.close_code()), &error.to_string(), out);
+                }
             }
             transmitted.farewell = true;
         }
@@ -473,11 +476,11 @@ impl Connection {
             Ok(Some(Found::Ping(payload))) => Event::Ping(payload.bytes(input, self.state.lent())),
             Ok(Some(Found::Pong(payload))) => Event::Pong(payload.bytes(input, self.state.lent())),
             Ok(Some(Found::Close(code))) => {
-                self.state.end(code);
+                self.state.end(Farewell::Reply(code));
                 Event::Close(code)
             }
             Err(error) => {
-                self.state.end(Some(error.close_code()));
+                self.state.end(Farewell::Broken(error));
                 return Step {
                     consumed: input.len(),
                     event: Some(Event::Failed(error.into())),

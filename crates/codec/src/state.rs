@@ -2,6 +2,7 @@
 
 use crate::close::CloseCode;
 use crate::deflate::Deflate;
+use crate::error::FrameError;
 use crate::head::Head;
 use crate::reader::{Pong, Reader};
 use crate::response::Persistence;
@@ -68,7 +69,10 @@ impl Asked {
 /// The last frame for the peer.
 pub(crate) enum Farewell {
     Said,
-    Close(Option<CloseCode>),
+    /// The reply to the peer's close frame.
+    Reply(Option<CloseCode>),
+    /// Which rule the peer broke.
+    Broken(FrameError),
 }
 
 impl Default for State {
@@ -158,11 +162,11 @@ impl State {
 
     /// Moves to Closed and owes a close frame, unless ours was sent: no frame may follow it (RFC
     /// 6455 section 5.5.1).
-    pub(crate) fn end(&mut self, code: Option<CloseCode>) {
+    pub(crate) fn end(&mut self, farewell: Farewell) {
         let pong = self.take_pong();
         let farewell = match self {
             Self::Closing { .. } => Farewell::Said,
-            _ => Farewell::Close(code),
+            _ => farewell,
         };
         *self = Self::Closed { farewell, pong };
     }
@@ -173,7 +177,7 @@ impl State {
                 self.reader().is_some_and(Reader::owes_pong)
             }
             Self::Closed { farewell, pong } => {
-                pong.is_some() || matches!(farewell, Farewell::Close(_))
+                pong.is_some() || !matches!(farewell, Farewell::Said)
             }
             Self::Handshake(_)
             | Self::Answering { .. }

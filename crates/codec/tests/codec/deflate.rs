@@ -396,7 +396,8 @@ fn payload_that_is_not_deflate_is_refused_with_1007() {
             let mut driver = open(15, true, &unbounded());
             wire.chunks(pieces).for_each(|piece| driver.feed(piece));
             assert_eq!(driver.seen, refused, "{name}");
-            assert_eq!(driver.sent, b"\x88\x02\x03\xef", "{name}");
+            let sent = b"\x88\x25\x03\xefa compressed message is not DEFLATE";
+            assert_eq!(driver.sent, sent, "{name}");
         }
     }
     let error = Error::from(FrameError::DeflateInvalid);

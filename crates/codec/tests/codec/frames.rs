@@ -28,7 +28,10 @@ fn expected_sent(seen: &[Seen]) -> Vec<u8> {
                 sent.extend(payload);
             }
             Seen::Close(code) => encode_close(*code, "", &mut sent),
-            Seen::Failed(error) => encode_close(error.close_code(), "", &mut sent),
+            // The sentence says to the client's author which rule it was.
+            Seen::Failed(error) => {
+                encode_close(error.close_code(), &error.to_string(), &mut sent);
+            }
             Seen::Request { .. } | Seen::Body(_) | Seen::Message(..) | Seen::Pong(_) => {}
         }
     }
