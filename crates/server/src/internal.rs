@@ -145,5 +145,6 @@ fn router(status: Status) -> Router {
         .route("/debug/connections", get(debug::connections))
         .route("/debug/rooms", get(debug::rooms))
         .route("/debug/latency", get(debug::latency))
+        .fallback(debug::nowhere)
         .with_state(status)
 }

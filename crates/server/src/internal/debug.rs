@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use axum::{
     extract::{Query, State},
-    http::header::CONTENT_TYPE,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{Html, IntoResponse},
 };
 use runtime::{ConnectionView, ConnectionsView, RoomView, Seen, Timing};
@@ -40,6 +40,13 @@ impl Top {
 /// JSON in lines, for people at a terminal.
 fn page(shown: &Value) -> impl IntoResponse + use<> {
     ([(CONTENT_TYPE, "application/json")], format!("{shown:#}\n"))
+}
+
+/// Names the pages to somebody at a terminal who asked for another.
+pub(super) async fn nowhere() -> (StatusCode, &'static str) {
+    let pages = "404 Not Found. The pages are /metrics, /healthz, /readyz, /debug/connections, \
+                 /debug/rooms and /debug/latency.\n";
+    (StatusCode::NOT_FOUND, pages)
 }
 
 /// Lists the pages of the internal listener.

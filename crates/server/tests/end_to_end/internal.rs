@@ -483,7 +483,10 @@ fn public_port_serves_nothing_of_it(driver: Driver) {
         }
     }
     for public in ["/echo", "/rooms/r"] {
-        assert_eq!(get_internal(&server, public).status, 404);
+        let answer = get_internal(&server, public);
+        assert_eq!(answer.status, 404);
+        let body = String::from_utf8_lossy(&answer.body);
+        assert!(body.contains("The pages are /metrics"), "{body}");
     }
 }
 
