@@ -396,7 +396,7 @@ fn payload_that_is_not_deflate_is_refused_with_1007() {
             let mut driver = open(15, true, &unbounded());
             wire.chunks(pieces).for_each(|piece| driver.feed(piece));
             assert_eq!(driver.seen, refused, "{name}");
-            let sent = b"\x88\x25\x03\xefa compressed message is not DEFLATE";
+            let sent = b"\x88\x3a\x03\xefthe payload of a compressed message is not valid DEFLATE";
             assert_eq!(driver.sent, sent, "{name}");
         }
     }
