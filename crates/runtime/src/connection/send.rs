@@ -46,18 +46,6 @@ impl Actor<'_> {
         }
     }
 
-    /// Notes that the room in this slot has news for the connection. If its socket is full, its lag is
-    /// checked against the bound here.
-    pub(crate) fn has_news(&mut self, slot: u8) {
-        self.connection.rooms.subscriptions.note_news(slot);
-        let sending = &mut self.connection.out.queue.sending;
-        if sending.is_blocked() {
-            self.fell_behind();
-        } else if sending.pend() {
-            self.parts.out.news.push_back(self.connection.key);
-        }
-    }
-
     /// Sends what waits. If the socket is full, the connection's lag is checked against its bound.
     pub(crate) fn transmit(&mut self) {
         if self.connection.out.queue.sending.is_blocked() {
@@ -198,7 +186,7 @@ impl Actor<'_> {
     }
 
     /// More waits than the socket takes now.
-    fn fell_behind(&mut self) {
+    pub(crate) fn fell_behind(&mut self) {
         let bytes_max = self.parts.config.send_queue_bytes_max;
         let connection = &*self.connection;
         let is_over = connection.out.queue.is_over(

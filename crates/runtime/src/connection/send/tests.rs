@@ -15,7 +15,13 @@ use crate::{
     },
     ids::ConnectionKey,
     reactor::State,
+    rooms::Visit,
 };
+
+/// The room in this slot has news.
+fn news(state: &mut State, connection: ConnectionKey, slot: u8) {
+    state.visit(Visit { connection, slot }, Now::default());
+}
 
 /// Far more than a socket takes whose peer does not read.
 const LARGE: usize = 16 << 20;
@@ -55,7 +61,7 @@ impl Laggard {
         connection.session = Some(Box::new(Notes(Rc::clone(&events))));
         connection.out.lag = lag;
         say(state, ROOM, LARGE);
-        act(state, key, |actor| actor.has_news(room.slot()));
+        news(state, key, room.slot());
         act(state, key, |actor| actor.transmit());
         let connection = at(state, key);
         assert!(connection.out.queue.sending.is_blocked());
@@ -73,7 +79,7 @@ impl Laggard {
     fn fall_behind(&self, state: &mut State) {
         say(state, ROOM, 100);
         let slot = self.room.slot();
-        act(state, self.key, |actor| actor.has_news(slot));
+        news(state, self.key, slot);
     }
 
     /// All that is still sent to the peer, behind the first message, which must be whole.
@@ -110,7 +116,7 @@ fn laggard_that_may_skip_misses_messages_and_not_a_part_of_one() {
         // It is in the room still.
         say(state, ROOM, 3);
         let slot = room.slot();
-        act(state, laggard.key, |actor| actor.has_news(slot));
+        news(state, laggard.key, slot);
         assert_eq!(at(state, laggard.key).out.queue.sending, Sending::Pending);
         act(state, laggard.key, |actor| actor.transmit());
         let mut received = [0; 5];
