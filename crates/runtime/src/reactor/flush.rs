@@ -23,6 +23,9 @@ pub(crate) async fn run(core: Rc<Core>) {
         while core.state.borrow_mut().flush() {
             core.turnstile.pass().await;
             core.send_requests();
+            // What has arrived meanwhile joins this turn: homes on this core order it, and it is delivered.
+            // Each of these steps would otherwise wait for a turn of sends.
+            core.rear.reach().await;
         }
         // What this turn has asked of homes does not wait for the next.
         core.send_requests();

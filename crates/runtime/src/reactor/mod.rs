@@ -61,7 +61,7 @@ use crate::{
     observe::{Date, Notices, Tally},
     out::Spare,
     rooms::{Requests, Shards, Visit},
-    turn::{Attention, Turnstile, Wake},
+    turn::{Attention, Rear, Turnstile, Wake},
 };
 
 /// What is the same on all cores. Configuration and application can be replaced while they run.
@@ -78,6 +78,8 @@ pub(crate) struct Core {
     pub(crate) id: CoreId,
     pub(crate) clock: Clock,
     pub(crate) turnstile: Turnstile,
+    /// For the flush, which sends behind everything that a turn brings.
+    rear: Rear,
     pub(crate) poller: Poller,
     /// Raised when a connection asks for attention.
     attention: Rc<Wake>,
@@ -162,6 +164,7 @@ impl Core {
             id,
             clock,
             turnstile,
+            rear: Rear::default(),
             poller,
             attention: wakes.attention,
             flush: wakes.flush,
@@ -220,6 +223,8 @@ pub(crate) fn spawn(
     monoio::spawn(command::run(core.clone(), commands));
     monoio::spawn(attend::run(core.clone()));
     monoio::spawn(flush::run(core.clone()));
+    let rear = core.clone();
+    monoio::spawn(async move { rear.rear.run().await });
     monoio::spawn(sweep::run(core.clone()));
     monoio::spawn(poll::run(core.clone()));
 }

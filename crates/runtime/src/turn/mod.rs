@@ -3,12 +3,14 @@
 mod attention;
 pub(crate) mod bounds;
 mod meter;
+mod rear;
 mod share;
 mod turnstile;
 mod wake;
 
 pub(crate) use attention::{Attention, Lane};
 pub(crate) use meter::{Meter, Pace};
+pub(crate) use rear::Rear;
 pub(crate) use share::{Share, Work};
 pub(crate) use turnstile::Turnstile;
 pub(crate) use wake::Wake;

@@ -180,6 +180,8 @@ fn what_comes_during_a_long_list_does_not_wait_for_its_end() {
             state.begin_turn();
         }
         monoio::spawn(run(core.clone()));
+        let rear = core.clone();
+        monoio::spawn(async move { rear.rear.run().await });
         core.turnstile.pass().await;
         {
             let state = &mut *core.state.borrow_mut();
