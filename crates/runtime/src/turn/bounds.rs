@@ -54,8 +54,9 @@ pub(crate) const SENDS_PER_LOOK: usize = 16;
 /// more: otherwise a fast reader of a long answer would keep the core until it ends.
 pub(crate) const ANSWER_BYTES: usize = 256 << 10;
 
-/// Subscribers of one room that are looked at before the next room with news has its turn.
-pub(crate) const SLICE_SUBSCRIBERS: usize = 64;
+/// Subscribers of one room that are looked at before the next room with news has its turn. A send of many
+/// messages takes some 20 µs, so a small room waits for a third of a millisecond of a large one's.
+pub(crate) const SLICE_SUBSCRIBERS: usize = 16;
 
 /// Slots of connections whose deadlines are looked at: some 20 ns each.
 pub(crate) const SWEPT_SLOTS: usize = 8_192;
