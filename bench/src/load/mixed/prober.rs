@@ -22,9 +22,6 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
-/// The highest priority, so that any other program on its processor yields at once.
-const PRIORITY: i32 = -20;
-
 /// How often the prober checks for an order.
 const REST: Duration = Duration::from_millis(5);
 
@@ -142,7 +139,7 @@ fn obey(orders: &Receiver<io::Result<String>>, answers: &mut impl Write) -> Resu
     pin::raise_open_files();
     // If the processor is refused, the prober runs on one that it shares with the load.
     let _ = pin::stay_on(&[setup.processor]);
-    let has_priority = setpriority_process(None, PRIORITY).is_ok();
+    let has_priority = setpriority_process(None, pin::PRIORITY).is_ok();
     let target = Target {
         address: setup.server,
         framing: Framing::WebSocket,

@@ -164,16 +164,16 @@ impl Actor<'_> {
 
     /// Tells of a request that is refused for what it says; what it shows is known once it was read.
     pub(super) fn tell_refused(&mut self, reason: EndReason, status: u16, shown: Option<&Shown>) {
-        let why = match reason {
-            EndReason::Protocol(error) => Some(error.to_string()),
-            _ => None,
-        };
-        let reason = reason.name();
-        if self.parts.counters.notices.admit(reason, self.now.ms) {
+        let name = reason.name();
+        if self.parts.counters.notices.admit(name, self.now.ms) {
+            let why = match reason {
+                EndReason::Protocol(error) => Some(error.to_string()),
+                _ => None,
+            };
             let origin = shown.and_then(|shown| shown.origin.as_ref());
             let path = shown.map(|shown| &shown.path);
             let peer = SocketAddr::from(self.connection.provenance.address);
-            info!(%peer, reason, status, origin, path, why, "handshake refused");
+            info!(%peer, reason = name, status, origin, path, why, "handshake refused");
         }
     }
 

@@ -27,7 +27,7 @@ pub struct Commander {
 
 /// A core's mailbox has no space for a command, or the core has ended: the command was not given there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a core has no room for a further command")]
+#[error("a core has no space for a further command")]
 pub struct CommandRefused;
 
 impl Commander {
