@@ -1,7 +1,9 @@
 //! Time: a loop reads it when a piece of its work begins and passes it on as [`Now`]. Only what has to be
 //! measured reads it in between.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::kernel::Instant;
 
 /// A core that has done nothing for so long, no turn and no sweep, has stood still: the machine was
 /// suspended, or the process was stopped. However busy a core is, a turn takes a fraction of that.

@@ -18,6 +18,7 @@
 //!
 //! | Folder | Duty |
 //! |---|---|
+//! | `kernel/` | what is asked of the kernel and of its driver |
 //! | `clock`, `ids`, `end`, `jitter` | time, keys of connections, why they end, spreading of deadlines |
 //! | `turn/` | what a turn may do, who is to be attended to, waking and giving way |
 //! | `admission/` | who may come in |
@@ -40,6 +41,8 @@
 //! - A core's state is borrowed for synchronous work only, never across an await.
 //! - Sends towards rooms may wait; sends towards peers never do.
 
+#![cfg_attr(feature = "simulation", allow(dead_code, unused_imports))]
+
 mod admission;
 mod clock;
 mod config;
@@ -51,6 +54,7 @@ mod fixture;
 mod ids;
 mod io;
 mod jitter;
+mod kernel;
 mod memory;
 mod observe;
 mod out;
@@ -72,6 +76,18 @@ pub use observe::{
     AcceptErrors, Batches, Compressed, Frames, Payload, Sizes, Takeovers, Tally, Timing,
     TlsHandshakes, Unpublished,
 };
-pub use process::{Configurer, Drainer, Driver, Monitor, Phase, Readiness, Server, StartError};
+pub use process::{Configurer, Driver, Monitor, Phase, Readiness};
+#[cfg(not(feature = "simulation"))]
+pub use process::{Drainer, Server, StartError};
 pub use reactor::{CommandRefused, Commander, ConnectionView, ConnectionsView, Snapshot};
 pub use rooms::Ticket;
+
+/// What the crate `simulation` runs cores with: a machine of its own in place of the kernel.
+#[cfg(feature = "simulation")]
+pub mod simulation {
+    pub use crate::{
+        kernel::simulated::{Errno, EventFlags, Id, Task, World, enter, leave},
+        process::simulated::{Machine, Seed},
+        reactor::CoreCounts,
+    };
+}

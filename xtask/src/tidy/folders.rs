@@ -19,6 +19,7 @@ struct Layering<'a> {
 const LAYERINGS: [Layering<'static>; 1] = [Layering {
     source: "crates/runtime/src",
     layers: &[
+        &["kernel"],
         &["clock"],
         &["ids"],
         &["end"],

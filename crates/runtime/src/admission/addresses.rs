@@ -12,7 +12,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     net::IpAddr,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -21,6 +21,7 @@ use std::{
 };
 
 use super::rates::{Bucket, Rate};
+use crate::kernel::RandomState;
 
 const PARTS: usize = 16;
 

@@ -11,6 +11,8 @@
 
 mod actor;
 mod arrival;
+#[cfg(feature = "simulation")]
+mod audit;
 mod body;
 mod close;
 mod commands;

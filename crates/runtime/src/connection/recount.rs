@@ -25,7 +25,7 @@ impl Actor<'_> {
 
 impl Connection {
     /// Bytes of memory that are held for it now.
-    fn holding(&self) -> Holding {
+    pub(super) fn holding(&self) -> Holding {
         Holding {
             queues: self.waiting_bytes(),
             unfinished: self.protocol.unfinished_bytes()

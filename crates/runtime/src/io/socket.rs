@@ -1,26 +1,16 @@
 //! All I/O on a connection's socket, with or without TLS. Receive and send never block;
 //! `reactor/poll.rs` waits for readiness.
 
-use std::{
-    io::{self, IoSlice},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    time::Duration,
-};
+use std::io::{self, IoSlice};
 
-use rustix::{
-    io::{Errno, retry_on_intr},
-    net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt},
-};
+use rustix::io::Errno;
 
 use super::tls::{Opened, PeerStream, RECORD_BYTES_MAX, Secured, Tls};
-
-/// Most bytes that the kernel may queue unsent for one peer. With its default, which is megabytes,
-/// a slow peer would be hidden from our own bounds and pings would wait behind all of that.
-const UNSENT_BYTES_MAX: u32 = 128 << 10;
+use crate::kernel::Connected;
 
 /// A connected socket.
 pub(crate) struct Socket {
-    connected: OwnedFd,
+    connected: Connected,
     transport: Transport,
 }
 
@@ -89,9 +79,8 @@ pub(crate) struct Sent {
 
 impl Socket {
     /// Takes ownership of a connected socket and sets its options.
-    pub(crate) fn new(connected: OwnedFd, tls: Option<Tls>) -> io::Result<Self> {
-        sockopt::set_tcp_nodelay(&connected, true)?;
-        socket2::SockRef::from(&connected).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    pub(crate) fn new(connected: Connected, tls: Option<Tls>) -> io::Result<Self> {
+        connected.prepare()?;
         let transport = tls.map_or(Transport::Plain, |tls| Transport::Tls(Box::new(tls)));
         Ok(Self {
             connected,
@@ -103,7 +92,7 @@ impl Socket {
     #[cfg(test)]
     pub(crate) fn unwatchable() -> Self {
         Self {
-            connected: std::fs::File::open("/dev/null").unwrap().into(),
+            connected: std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()).into(),
             transport: Transport::Plain,
         }
     }
@@ -117,7 +106,7 @@ impl Socket {
             transport,
         } = self;
         match transport {
-            Transport::Plain => match receive(connected, plain) {
+            Transport::Plain => match connected.receive(plain) {
                 Ok(bytes) => Received::of(bytes, plain.len(), Arrived::Plain),
                 Err(error) => Received::nothing(error),
             },
@@ -125,7 +114,7 @@ impl Socket {
             Transport::Tls(tls) => {
                 let kept = tls.put_kept(wire);
                 let room = tls.receive_bytes().min(wire.len() - kept);
-                let bytes = match receive(connected, &mut wire[kept..kept + room]) {
+                let bytes = match connected.receive(&mut wire[kept..kept + room]) {
                     Ok(bytes) => bytes,
                     Err(error) => return Received::nothing(error),
                 };
@@ -160,7 +149,7 @@ impl Socket {
     /// Receives at most as many bytes as fit into `buffer`, before TLS begins. More may have
     /// arrived.
     pub(crate) fn receive_before(&self, buffer: &mut [u8]) -> Received {
-        match receive(&self.connected, buffer) {
+        match self.connected.receive(buffer) {
             Ok(bytes) => Received::of(bytes, 0, Arrived::Plain),
             Err(error) => Received::nothing(error),
         }
@@ -173,7 +162,7 @@ impl Socket {
         match &mut self.transport {
             Transport::Plain => {
                 let offered = runs.iter().map(|run| run.len()).sum();
-                let taken = send(&self.connected, runs)?;
+                let taken = self.connected.send(runs)?;
                 Ok(Sent {
                     taken,
                     wire: taken,
@@ -252,14 +241,18 @@ impl Socket {
 
     /// Closes the sending direction, which the peer sees as the end of the stream.
     pub(crate) fn shut_sending(&self) {
-        // An error means that the peer is already gone, which the next receive reports.
-        let _ = rustix::net::shutdown(&self.connected, Shutdown::Write);
+        self.connected.shut_sending();
     }
 
     /// Makes closing the socket reset the connection: the kernel then drops its queues, and the
     /// peer learns of it at once.
     pub(crate) fn reset_on_close(&self) {
-        let _ = sockopt::set_socket_linger(&self.connected, Some(Duration::ZERO));
+        self.connected.reset_on_close();
+    }
+
+    /// The socket itself, for whoever waits for its readiness.
+    pub(crate) fn connected(&self) -> &Connected {
+        &self.connected
     }
 
     fn tls(&self) -> Option<&Tls> {
@@ -267,12 +260,6 @@ impl Socket {
             Transport::Plain => None,
             Transport::Tls(tls) => Some(tls),
         }
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.connected.as_fd()
     }
 }
 
@@ -322,7 +309,7 @@ impl Received {
 
 /// Sends what was encrypted before, then encrypts the first of `runs` and sends that.
 fn send_sealed(
-    connected: &OwnedFd,
+    connected: &Connected,
     tls: &mut Tls,
     runs: &[IoSlice<'_>],
     sealing: &mut Sealing,
@@ -351,7 +338,7 @@ fn send_sealed(
         }
     };
     let taken = sealed.map_err(io::Error::other)?;
-    let sent = send(connected, &[IoSlice::new(wire)])?;
+    let sent = connected.send(&[IoSlice::new(wire)])?;
     tls.unsent.extend_from_slice(&wire[sent..]);
     Ok(Sent {
         taken,
@@ -361,12 +348,12 @@ fn send_sealed(
 }
 
 /// Sends what was encrypted before.
-fn flush(connected: &OwnedFd, tls: &mut Tls) -> io::Result<Sent> {
+fn flush(connected: &Connected, tls: &mut Tls) -> io::Result<Sent> {
     let unsent = &mut tls.unsent;
     if unsent.is_empty() {
         return Ok(Sent::default());
     }
-    let sent = send(connected, &[IoSlice::new(unsent)])?;
+    let sent = connected.send(&[IoSlice::new(unsent)])?;
     if sent == unsent.len() {
         *unsent = Vec::new();
     } else {
@@ -377,27 +364,4 @@ fn flush(connected: &OwnedFd, tls: &mut Tls) -> io::Result<Sent> {
         wire: sent,
         is_full: !unsent.is_empty(),
     })
-}
-
-fn receive(connected: &OwnedFd, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-    // An interrupted call does not mean that the socket is drained: a caller that took it for that
-    // would wait for an event that was already reported.
-    retry_on_intr(|| rustix::net::recv(connected, &mut *buffer, RecvFlags::DONTWAIT))
-        .map(|(bytes, _)| bytes)
-}
-
-/// The number of bytes that the socket accepted; 0 if it is full.
-fn send(connected: &OwnedFd, runs: &[IoSlice<'_>]) -> io::Result<usize> {
-    // NOSIGNAL: writing to a peer that is gone yields an error, not a SIGPIPE.
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    let sent = retry_on_intr(|| match runs {
-        [] => Ok(0),
-        [run] => rustix::net::send(connected, run, flags),
-        _ => rustix::net::sendmsg(connected, runs, &mut SendAncillaryBuffer::default(), flags),
-    });
-    match sent {
-        Ok(bytes) => Ok(bytes),
-        Err(Errno::WOULDBLOCK) => Ok(0),
-        Err(error) => Err(error.into()),
-    }
 }

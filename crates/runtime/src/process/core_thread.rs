@@ -1,9 +1,7 @@
 //! A core's thread: its runtime, its loops, and doing as it is told.
 
 use std::{
-    hash::RandomState,
     io,
-    net::TcpListener,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
@@ -18,6 +16,7 @@ use super::{
     driver::{CoreRuntime, Driver},
 };
 use crate::{
+    kernel::{Listening, RandomState, random, sleep, spawn},
     reactor::{self, Acceptor, Commanded, Core, Depths, Poller, Shared, Urgency, Wakes},
     rooms::Requests,
     turn::Turnstile,
@@ -41,7 +40,7 @@ pub(super) struct CoreSeed {
     pub(super) id: CoreId,
     pub(super) shared: Shared,
     pub(super) processor: Option<usize>,
-    pub(super) listeners: Vec<TcpListener>,
+    pub(super) listeners: Vec<Listening>,
     pub(super) rooms: RoomSeed,
     pub(super) requests: Receiver<Vec<Request>>,
     pub(super) deliveries: Receiver<Vec<Delivery>>,
@@ -95,7 +94,7 @@ fn pin(id: CoreId, processor: Option<usize>) {
 
 /// Starts a core's tasks and does as it is told. All its descriptors are open before it reports
 /// that it is ready: once connections come, there may be none left.
-async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
+pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
     let CoreSeed {
         id,
         shared,
@@ -130,11 +129,13 @@ async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
         depths,
     );
 
+    #[cfg(feature = "simulation")]
+    super::simulated::note(&core);
     let turnstile = core.clone();
-    monoio::spawn(async move { turnstile.turnstile.run().await });
+    spawn(async move { turnstile.turnstile.run().await });
     let yielding = core.clone();
     let turn_over = async move || yielding.turnstile.pass().await;
-    monoio::spawn(hub::run(home, requests, rooms.to_cores, turn_over));
+    spawn(hub::run(home, requests, rooms.to_cores, turn_over));
     reactor::spawn(&core, deliveries, seed.commands);
     let listeners = seed.listeners.into_iter();
     let acceptors = listeners
@@ -157,7 +158,7 @@ async fn obey(
         match control {
             Control::Open => {
                 for acceptor in acceptors.iter().flatten() {
-                    monoio::spawn(acceptor.clone().run());
+                    spawn(acceptor.clone().run());
                 }
             }
             Control::Configure(config, application) => {
@@ -166,7 +167,7 @@ async fn obey(
             Control::Drain(urgency) => {
                 if let Some(acceptors) = acceptors.take() {
                     let (core, reports) = (core.clone(), reports.clone());
-                    monoio::spawn(drain_after_delay(core, acceptors, reports, urgency));
+                    spawn(drain_after_delay(core, acceptors, reports, urgency));
                 }
             }
             Control::Answer(question) => core.answer(question),
@@ -184,7 +185,7 @@ async fn drain_after_delay(
 ) {
     let delay = urgency.delay(&core.state.borrow().parts.config.timeouts);
     if !delay.is_zero() {
-        monoio::time::sleep(delay).await;
+        sleep(delay).await;
     }
     acceptors.iter().for_each(|acceptor| acceptor.stop());
     drop(acceptors);
@@ -194,8 +195,6 @@ async fn drain_after_delay(
 
 /// A room's epoch: random, so that no two incarnations of a room share one.
 fn new_epoch() -> Epoch {
-    getrandom::u64().map(Epoch).unwrap_or_else(|error| {
-        // Without randomness no epoch is safe, and the kernel has it at any time after boot.
-        panic!("the kernel gave no random bytes: {error}")
-    })
+    // Without randomness no epoch is safe, and the kernel has it at any time after boot.
+    random().map(Epoch).expect("the kernel gives random bytes")
 }

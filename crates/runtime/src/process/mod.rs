@@ -7,7 +7,10 @@ mod core_thread;
 mod driver;
 mod monitor;
 mod readiness;
+#[cfg(not(feature = "simulation"))]
 mod server;
+#[cfg(feature = "simulation")]
+pub(crate) mod simulated;
 
 pub use configure::Configurer;
 pub(crate) use control::{Control, tell};
@@ -16,4 +19,5 @@ pub(crate) use driver::CoreRuntime;
 pub use driver::Driver;
 pub use monitor::Monitor;
 pub use readiness::{Phase, Readiness};
+#[cfg(not(feature = "simulation"))]
 pub use server::{Drainer, Server, StartError};

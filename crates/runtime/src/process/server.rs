@@ -1,7 +1,6 @@
 //! Starting the cores, telling them what to do, waiting for their end.
 
 use std::{
-    hash::RandomState,
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
@@ -24,6 +23,7 @@ use crate::{
     clock::Clock,
     config::Config,
     connection::Application,
+    kernel::RandomState,
     reactor::{self, Commanded, Commander, Shared, Urgency},
 };
 

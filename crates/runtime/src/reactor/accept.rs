@@ -2,19 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    fs::File,
-    io,
+    io::{self, IoSlice},
     net::{SocketAddr, TcpListener},
-    os::fd::{AsFd, OwnedFd},
     rc::Rc,
     time::Duration,
 };
 
 use codec::ResponseHead;
-use rustix::{
-    io::Errno,
-    net::{SendFlags, Shutdown, SocketFlags, acceptfrom_with, send, shutdown},
-};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tracing::{debug, warn};
 
@@ -24,6 +19,7 @@ use crate::{
     clock::ms,
     connection::Connection,
     io::{Socket, Tls},
+    kernel::{Connected, Listener, Listening, Reserve, sleep},
     observe::Date,
     turn::bounds::ACCEPTS,
 };
@@ -75,11 +71,9 @@ fn stream_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
 /// Accepts connections of one listener for one core.
 pub(crate) struct Acceptor {
     core: Rc<Core>,
-    listener: TcpListener,
-    /// The same socket, for waiting.
-    readiness: monoio::net::TcpListener,
+    listener: Listener,
     /// Given up for a moment when descriptors run out, so that the backlog moves.
-    reserve: RefCell<Option<OwnedFd>>,
+    reserve: RefCell<Option<Reserve>>,
     has_tls: bool,
     has_stopped: Cell<bool>,
     warn_again_ms: Cell<u64>,
@@ -96,15 +90,14 @@ enum Accepted {
 }
 
 impl Acceptor {
-    /// Needs a running monoio runtime.
-    pub(crate) fn new(core: Rc<Core>, listener: TcpListener) -> io::Result<Rc<Self>> {
+    /// Needs a running core.
+    pub(crate) fn new(core: Rc<Core>, listening: Listening) -> io::Result<Rc<Self>> {
         let has_tls = core.state.borrow().parts.config.tls.is_some();
         Ok(Rc::new(Self {
             core,
             has_tls,
-            readiness: monoio::net::TcpListener::from_std(listener.try_clone()?)?,
-            listener,
-            reserve: RefCell::new(open_reserve()),
+            listener: Listener::new(listening)?,
+            reserve: RefCell::new(Reserve::open()),
             has_stopped: Cell::new(false),
             warn_again_ms: Cell::new(0),
         }))
@@ -115,11 +108,11 @@ impl Acceptor {
         while !self.has_stopped.get() {
             match self.accept_waiting() {
                 Accepted::More => self.core.turnstile.pass().await,
-                Accepted::Nobody => monoio::time::sleep(BACKOFF).await,
+                Accepted::Nobody => sleep(BACKOFF).await,
                 Accepted::All => {
-                    if let Err(error) = self.readiness.readable(false).await {
+                    if let Err(error) = self.listener.readable().await {
                         warn!(%error, "waiting for connections failed");
-                        monoio::time::sleep(BACKOFF).await;
+                        sleep(BACKOFF).await;
                     }
                 }
             }
@@ -131,7 +124,7 @@ impl Acceptor {
         while matches!(self.accept_waiting(), Accepted::More) {}
         self.has_stopped.set(true);
         // Wakes the task that waits for the listener. It has no connections left to reset.
-        let _ = shutdown(&self.listener, Shutdown::Both);
+        self.listener.shut();
     }
 
     fn accept_waiting(&self) -> Accepted {
@@ -141,7 +134,7 @@ impl Acceptor {
             if admitted == Admitted::Wait {
                 return Accepted::Nobody;
             }
-            match self.accept() {
+            match self.listener.accept() {
                 Ok((connected, peer)) => {
                     if let Err(error) = self.start(connected, peer, admitted) {
                         debug!(%peer, %error, "connection lost before it began");
@@ -186,14 +179,7 @@ impl Acceptor {
         }
     }
 
-    fn accept(&self) -> Result<(OwnedFd, SocketAddr), Errno> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let (connected, peer) = acceptfrom_with(&self.listener, flags)?;
-        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-        Ok((connected, peer.ok_or(Errno::CONNABORTED)?))
-    }
-
-    fn start(&self, connected: OwnedFd, peer: SocketAddr, admitted: Admitted) -> io::Result<()> {
+    fn start(&self, connected: Connected, peer: SocketAddr, admitted: Admitted) -> io::Result<()> {
         let mut state = self.core.state.borrow_mut();
         let tls = state.tls(admitted)?;
         let socket = Socket::new(connected, tls)?;
@@ -203,17 +189,16 @@ impl Acceptor {
     /// With the reserve's descriptor, accepts one connection to tell it that there is none.
     fn refuse_one(&self, date: &mut Date) {
         drop(self.reserve.take());
-        if let Ok((connected, peer)) = self.accept() {
+        if let Ok((connected, peer)) = self.listener.accept() {
             debug!(%peer, "connection refused: no descriptor");
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             // Under TLS it would be no more than a broken record.
             if !self.has_tls {
                 let answer = no_descriptor(date.at(self.core.clock.ns()));
-                let _ = send(connected.as_fd(), &answer, flags);
+                let _ = connected.send(&[IoSlice::new(&answer)]);
             }
-            let _ = shutdown(&connected, Shutdown::Write);
+            connected.shut_sending();
         }
-        self.reserve.replace(open_reserve());
+        self.reserve.replace(Reserve::open());
     }
 }
 
@@ -277,13 +262,9 @@ fn no_descriptor(date: &str) -> Vec<u8> {
     answer
 }
 
-fn open_reserve() -> Option<OwnedFd> {
-    File::open("/dev/null").ok().map(OwnedFd::from)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::{net::UdpSocket, os::fd::OwnedFd};
 
     use super::*;
     use crate::fixture::on_each_driver;

@@ -13,6 +13,7 @@ use crate::{
     end::EndReason,
     ids::ConnectionKey,
     jitter,
+    kernel::{random, sleep},
 };
 
 /// The longest time between two looks at who is to be closed, or whether all are gone.
@@ -74,7 +75,7 @@ pub(crate) async fn run(core: &Rc<Core>, urgency: Urgency) {
     loop {
         let next = drain.go_on(&mut core.state.borrow_mut());
         let Some(pause) = next else { return };
-        monoio::time::sleep(pause).await;
+        sleep(pause).await;
     }
 }
 
@@ -96,7 +97,7 @@ impl Drain {
                 total_ms: schedule.close_ms,
                 slots: waiting.len() as u64,
                 // Without randomness the pace is even all the same.
-                seed: getrandom::u64().unwrap_or_default(),
+                seed: random().unwrap_or_default(),
             },
             clock: DrainClock::at(state.now().ms),
             reset_ms: schedule.reset_ms,

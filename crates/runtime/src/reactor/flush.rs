@@ -11,6 +11,7 @@ use std::rc::Rc;
 use super::{Core, State};
 use crate::{
     clock::Now,
+    kernel::spawn,
     rooms::{Blocked, Visit},
     turn::{Meter, bounds},
 };
@@ -43,7 +44,7 @@ impl Core {
             }
         }
         for batch in blocked {
-            monoio::spawn(send_blocked(self.clone(), batch));
+            spawn(send_blocked(self.clone(), batch));
         }
     }
 }

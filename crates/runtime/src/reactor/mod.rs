@@ -12,6 +12,8 @@
 
 mod accept;
 mod attend;
+#[cfg(feature = "simulation")]
+mod audit;
 mod command;
 mod connections;
 mod deliver;
@@ -28,7 +30,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
-    time::SystemTime,
 };
 
 use codec::Inflater;
@@ -36,6 +37,8 @@ use flume::{Receiver, Sender};
 use hub::{CoreId, Delivery, Request};
 use tracing::{error, warn};
 
+#[cfg(feature = "simulation")]
+pub use self::audit::CoreCounts;
 pub(crate) use self::{
     accept::{Acceptor, listen, probe},
     command::Commanded,
@@ -57,6 +60,7 @@ use crate::{
     end::EndReason,
     ids::ConnectionKey,
     io::{Arrivals, Sealing},
+    kernel::{self, SystemTime},
     memory::Ledger,
     observe::{Date, Notices, Tally},
     out::Spare,
@@ -219,14 +223,14 @@ pub(crate) fn spawn(
     deliveries: Receiver<Vec<Delivery>>,
     commands: Receiver<Commanded>,
 ) {
-    monoio::spawn(deliver::run(core.clone(), deliveries));
-    monoio::spawn(command::run(core.clone(), commands));
-    monoio::spawn(attend::run(core.clone()));
-    monoio::spawn(flush::run(core.clone()));
+    kernel::spawn(deliver::run(core.clone(), deliveries));
+    kernel::spawn(command::run(core.clone(), commands));
+    kernel::spawn(attend::run(core.clone()));
+    kernel::spawn(flush::run(core.clone()));
     let rear = core.clone();
-    monoio::spawn(async move { rear.rear.run().await });
-    monoio::spawn(sweep::run(core.clone()));
-    monoio::spawn(poll::run(core.clone()));
+    kernel::spawn(async move { rear.rear.run().await });
+    kernel::spawn(sweep::run(core.clone()));
+    kernel::spawn(poll::run(core.clone()));
 }
 
 impl State {

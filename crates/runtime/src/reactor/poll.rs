@@ -8,24 +8,13 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
-    },
     pin::pin,
     rc::Rc,
     task::Poll,
     time::Duration,
 };
 
-use rustix::{
-    buffer::spare_capacity,
-    event::{
-        Timespec,
-        epoll::{self, CreateFlags, Event, EventData, EventFlags},
-    },
-    io::Errno,
-};
+use rustix::event::epoll::{Event, EventFlags};
 use tracing::warn;
 
 use super::{Core, State};
@@ -33,6 +22,8 @@ use crate::{
     clock::Now,
     connection::Actor,
     ids::ConnectionKey,
+    io::Socket,
+    kernel::{ReadySet, sleep},
     turn::{Turnstile, bounds::EVENTS},
 };
 
@@ -52,49 +43,30 @@ const ENDED: EventFlags = EventFlags::RDHUP.union(BROKEN);
 /// For how long a core waits before it tries again to wait for its sockets.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// A core's epoll set.
-pub(crate) struct Poller {
-    set: OwnedFd,
-    /// The same set, for waiting: monoio waits for readiness of whatever it takes for a socket.
-    waiting: monoio::net::UnixStream,
-}
+/// Waits for a core's sockets.
+pub(crate) struct Poller(ReadySet);
 
 impl Poller {
-    /// Needs a running monoio runtime.
+    /// Needs a running core.
     pub(crate) fn new() -> io::Result<Self> {
-        let set = epoll::create(CreateFlags::CLOEXEC)?;
-        let waiting = monoio::net::UnixStream::from_std(UnixStream::from(set.try_clone()?))?;
-        Ok(Self { set, waiting })
+        ReadySet::new().map(Self)
     }
 
     /// Watches a connection's socket until it is closed.
-    pub(crate) fn watch(&self, socket: impl AsFd, key: ConnectionKey) -> io::Result<()> {
-        let token = EventData::new_u64(key.token());
-        Ok(epoll::add(&self.set, socket, token, INTEREST)?)
+    pub(crate) fn watch(&self, socket: &Socket, key: ConnectionKey) -> io::Result<()> {
+        self.0.add(socket.connected(), key.token(), INTEREST)
     }
 
     /// Waits until a socket has something to report. If one has already, the driver has its turn
     /// all the same, so that busy sockets keep neither timers nor other cores waiting.
     async fn ready(&self, turnstile: &Turnstile) -> io::Result<()> {
-        let mut readable = pin!(self.waiting.readable(false));
+        let mut readable = pin!(self.0.readable());
         match poll_fn(|context| Poll::Ready(readable.as_mut().poll(context))).await {
             Poll::Ready(result) => {
                 turnstile.pass().await;
                 result
             }
             Poll::Pending => readable.await,
-        }
-    }
-
-    fn take(&self, events: &mut Vec<Event>) -> rustix::io::Result<()> {
-        events.clear();
-        match epoll::wait(
-            &self.set,
-            spare_capacity(events),
-            Some(&Timespec::default()),
-        ) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error),
         }
     }
 }
@@ -104,10 +76,10 @@ pub(crate) async fn run(core: Rc<Core>) {
     let mut events = Vec::with_capacity(EVENTS);
     loop {
         let ready = core.poller.ready(&core.turnstile).await;
-        if let Err(error) = ready.and_then(|()| Ok(core.poller.take(&mut events)?)) {
+        if let Err(error) = ready.and_then(|()| Ok(core.poller.0.take(&mut events)?)) {
             warn!(%error, "waiting for sockets failed");
             // An error that stays must neither take the whole core nor fill the log.
-            monoio::time::sleep(RETRY_AFTER).await;
+            sleep(RETRY_AFTER).await;
             continue;
         }
         core.state.borrow_mut().serve(&events);
@@ -120,7 +92,7 @@ impl Core {
         let mut events = Vec::with_capacity(EVENTS);
         let sockets = self.state.borrow().connections.len();
         for _ in 0..=sockets / EVENTS {
-            self.poller.take(&mut events)?;
+            self.poller.0.take(&mut events)?;
             let mut state = self.state.borrow_mut();
             let now = state.begin_turn();
             state.report(&events, now);

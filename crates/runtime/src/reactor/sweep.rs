@@ -3,7 +3,7 @@
 //! A sweep is a walk over the slots of connections, some in each turn. Connections with a deadline that
 //! has passed are noted, and dealt with in turns of their own, after what has arrived by then was read.
 
-use std::{mem, rc::Rc, time::SystemTime};
+use std::{mem, rc::Rc};
 
 use hub::Request;
 use tracing::warn;
@@ -13,6 +13,7 @@ use crate::{
     clock::{Now, ms},
     connection::SweepTime,
     ids::ConnectionKey,
+    kernel::{SystemTime, sleep},
     turn::bounds,
 };
 
@@ -29,7 +30,7 @@ pub(crate) async fn run(core: Rc<Core>) {
     let mut before_ms = core.state.borrow_mut().now().ms;
     loop {
         let timeouts = core.state.borrow().parts.config.timeouts.clone();
-        monoio::time::sleep(timeouts.sweep_interval()).await;
+        sleep(timeouts.sweep_interval()).await;
         let now = core.state.borrow_mut().now();
         let before_ms = mem::replace(&mut before_ms, now.ms);
         core.sweep(now, before_ms).await;

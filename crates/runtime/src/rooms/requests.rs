@@ -6,7 +6,7 @@ use flume::{Sender, TrySendError};
 use hub::{CoreId, Request, RoomName, RoomView, Target};
 
 use super::publication_bytes;
-use crate::{ids::ConnectionKey, observe::Batches, turn::Wake};
+use crate::{ids::ConnectionKey, kernel::RandomState, observe::Batches, turn::Wake};
 
 /// The requests for each core that rooms can have their home on, this one included.
 pub(crate) struct Requests {
@@ -14,7 +14,7 @@ pub(crate) struct Requests {
     homes: Vec<ToHome>,
     /// The same on all cores, so that they agree on a room's home; random, so that nobody outside
     /// can choose names that all fall to one core.
-    hashes: std::hash::RandomState,
+    hashes: RandomState,
     bytes_max: usize,
     sent: Batches,
     /// Wakes the flush loop, which sends these batches at the end of the turn.
@@ -43,7 +43,7 @@ impl Requests {
     pub(crate) fn new(
         own: CoreId,
         mailboxes: Vec<Sender<Vec<Request>>>,
-        hashes: std::hash::RandomState,
+        hashes: RandomState,
         bytes_max: usize,
         flush: Rc<Wake>,
     ) -> Self {
@@ -67,6 +67,15 @@ impl Requests {
     /// What has been sent to all homes.
     pub(crate) fn sent(&self) -> Batches {
         self.sent
+    }
+
+    /// Requests that have not left yet, and homes whose mailboxes have no space for the latest batch.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn pending(&self) -> usize {
+        let homes = self.homes.iter();
+        homes
+            .map(|home| home.pending.len() + usize::from(home.is_blocked) + home.waiting.len())
+            .sum()
     }
 
     /// Has the home on this core tell which of its rooms stand out.
@@ -184,7 +193,7 @@ mod tests {
     #[test]
     fn requests_are_full_at_the_bound_that_is_allowed_last() {
         let (mailbox, _taken) = flume::bounded(1);
-        let homes = std::hash::RandomState::new();
+        let homes = RandomState::new();
         let flush = Rc::new(Wake::default());
         let home = CoreId(0);
         let one = publication_bytes(0);

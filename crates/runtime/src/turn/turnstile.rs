@@ -2,15 +2,13 @@
 //!
 //! A monoio task that wakes itself goes to the front of the queue, and while any task is ready the
 //! driver looks neither at timers nor, under io_uring, at wakes from other threads. So whoever has
-//! more to do than one turn's share waits here: a byte through a socket pair is awaited, and it
-//! arrives only after the driver has had its turn.
+//! more to do than one turn's share waits here for something that comes through the driver
+//! (`kernel/linux/tasks.rs`).
 
 use std::{
     cell::{Cell, RefCell},
-    future::{Future, poll_fn},
+    future::poll_fn,
     io,
-    os::unix::net::UnixStream,
-    pin::pin,
     task::{Poll, Waker},
     time::Duration,
 };
@@ -18,29 +16,21 @@ use std::{
 use tracing::warn;
 
 use super::Wake;
+use crate::kernel::{DriverTurn, sleep};
 
 /// One per core.
 pub(crate) struct Turnstile {
-    /// Where the byte goes in.
-    near: UnixStream,
-    /// Where it comes out: the same socket twice, for waiting and for reading.
-    far: monoio::net::UnixStream,
-    far_reader: UnixStream,
+    driver: DriverTurn,
     wanted: Wake,
     turns: Cell<u64>,
     waiting: RefCell<Vec<Waker>>,
 }
 
 impl Turnstile {
-    /// Opens the socket pair. Needs a running monoio runtime.
+    /// Needs a running core.
     pub(crate) fn new() -> io::Result<Self> {
-        let (near, far) = UnixStream::pair()?;
-        near.set_nonblocking(true)?;
-        far.set_nonblocking(true)?;
         Ok(Self {
-            near,
-            far_reader: far.try_clone()?,
-            far: monoio::net::UnixStream::from_std(far)?,
+            driver: DriverTurn::new()?,
             wanted: Wake::default(),
             turns: Cell::new(0),
             waiting: RefCell::new(Vec::new()),
@@ -65,10 +55,10 @@ impl Turnstile {
     pub(crate) async fn run(&self) {
         loop {
             self.wanted.wait().await;
-            if let Err(error) = self.driver_turn().await {
+            if let Err(error) = self.driver.pass().await {
                 // A timer goes through the driver too, if more slowly: nobody waits for ever.
                 warn!(%error, "a turn of the driver failed");
-                monoio::time::sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(1)).await;
             }
             self.turns.set(self.turns.get() + 1);
             // Whoever has raised it by now is among those who are woken. If it stayed raised, the next
@@ -80,20 +70,6 @@ impl Turnstile {
                 waker.wake();
             }
         }
-    }
-
-    /// The wait is polled before the byte is sent: on epoll a byte that is already there would be
-    /// found by asking the kernel at once, and the driver would be passed by.
-    async fn driver_turn(&self) -> io::Result<()> {
-        let mut readable = pin!(self.far.readable(false));
-        let already = poll_fn(|context| Poll::Ready(readable.as_mut().poll(context))).await;
-        rustix::io::write(&self.near, &[0])?;
-        match already {
-            Poll::Ready(result) => result?,
-            Poll::Pending => readable.await?,
-        }
-        rustix::io::read(&self.far_reader, &mut [0; 8])?;
-        Ok(())
     }
 }
 

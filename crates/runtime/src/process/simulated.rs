@@ -1,0 +1,197 @@
+//! A server whose cores are simulated, all in one thread. What `server.rs` does with threads and sockets
+//! the simulation does itself; everything else is the core that is shipped.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use flume::{Receiver, Sender};
+use hub::{CoreId, RoomBudget};
+
+use super::{
+    Configurer, Control, Driver, Monitor,
+    core_thread::{CoreSeed, Report, RoomSeed, serve},
+    tell,
+};
+use crate::{
+    admission::Admission,
+    clock::Clock,
+    config::Config,
+    connection::Application,
+    kernel::{
+        RandomState,
+        simulated::{Id, Task},
+    },
+    reactor::{Commanded, Commander, Core, CoreCounts, Shared, Urgency},
+};
+
+thread_local! {
+    /// The cores that have begun, in order.
+    static CORES: RefCell<Vec<Rc<Core>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A core has begun.
+pub(super) fn note(core: &Rc<Core>) {
+    CORES.with_borrow_mut(|cores| cores.push(core.clone()));
+}
+
+/// What a machine is made of.
+pub struct Seed {
+    /// How many cores it has, their bounds and deadlines.
+    pub config: Config,
+    /// What it serves.
+    pub application: Arc<dyn Application>,
+    /// The listener of each core.
+    pub listeners: Vec<Id>,
+}
+
+/// The cores of a simulated server.
+pub struct Machine {
+    cores: Vec<Rc<Core>>,
+    admission: Arc<Admission>,
+    controls: Vec<Sender<Control>>,
+    configurer: Configurer,
+    monitor: Monitor,
+    commander: Commander,
+    reports: Receiver<Report>,
+}
+
+impl Machine {
+    /// A server that has not begun, and the task of each of its cores, to be run on that core.
+    pub fn new(seed: Seed) -> (Self, Vec<Task>) {
+        CORES.take();
+        let Seed {
+            config,
+            application,
+            listeners,
+        } = seed;
+        let rooms = RoomBudget::new(config.rooms_max);
+        let connections_max = config.connections_max.unwrap_or(usize::MAX);
+        let batches = config.mailbox_batches;
+        let commands_max = config.commands_max;
+        let shared = Shared {
+            config: Arc::new(config),
+            application,
+            admission: Arc::new(Admission::default()),
+            clock: Clock::start(),
+        };
+        let cores = listeners.len();
+        let (to_homes, requests): (Vec<_>, Vec<_>) =
+            (0..cores).map(|_| flume::bounded(batches)).unzip();
+        let (to_cores, deliveries): (Vec<_>, Vec<_>) =
+            (0..cores).map(|_| flume::bounded(batches)).unzip();
+        let room_seed = RoomSeed {
+            homes: RandomState::new(),
+            budget: rooms.clone(),
+            to_homes,
+            to_cores,
+        };
+        let (report, reports) = flume::unbounded();
+        let mut controls = Vec::new();
+        let mut commands: Vec<Sender<Commanded>> = Vec::new();
+        let mut tasks: Vec<Task> = Vec::new();
+        let mailboxes = requests.into_iter().zip(deliveries).zip(listeners);
+        for (id, ((requests, deliveries), listener)) in (0u16..).map(CoreId).zip(mailboxes) {
+            let (control, controlled) = flume::unbounded();
+            let (command, commanded) = flume::bounded(commands_max);
+            controls.push(control);
+            commands.push(command);
+            let seed = CoreSeed {
+                id,
+                shared: shared.clone(),
+                processor: None,
+                listeners: vec![listener],
+                rooms: room_seed.clone(),
+                requests,
+                deliveries,
+                commands: commanded,
+                controls: controlled,
+                reports: report.clone(),
+            };
+            tasks.push(Box::pin(async move {
+                let ready = Report::Ready(id, Driver::Epoll, None);
+                serve(seed, ready).await.expect("a simulated core begins");
+            }));
+        }
+        let admission = shared.admission;
+        admission.open(Some(connections_max), usize::MAX);
+        let configurer = Configurer {
+            controls: controls.clone(),
+            admission: admission.clone(),
+            rooms: rooms.clone(),
+            connections_possible: usize::MAX,
+        };
+        let machine = Self {
+            cores: Vec::new(),
+            monitor: Monitor::new(&controls, rooms, admission.clone()),
+            commander: Commander { cores: commands },
+            admission,
+            controls,
+            configurer,
+            reports,
+        };
+        (machine, tasks)
+    }
+
+    /// Has all cores accept; to be called when each has run once.
+    pub fn open(&mut self) {
+        self.cores = CORES.take();
+        tell(&self.controls, || Control::Open);
+    }
+
+    /// Begins a drain, of the hurried kind or the planned one.
+    pub fn drain(&self, is_hurried: bool) {
+        let urgency = match is_hurried {
+            true => Urgency::Interrupted,
+            false => Urgency::Planned,
+        };
+        tell(&self.controls, || Control::Drain(urgency));
+    }
+
+    /// How many cores have drained since this was asked last.
+    pub fn drained(&self) -> usize {
+        let reports = self.reports.try_iter();
+        reports
+            .filter(|it| matches!(it, Report::Drained(_)))
+            .count()
+    }
+
+    /// Gives the server another configuration.
+    pub fn configurer(&self) -> &Configurer {
+        &self.configurer
+    }
+
+    /// Asks the cores how they are.
+    pub fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+
+    /// Gives connections commands.
+    pub fn commander(&self) -> &Commander {
+        &self.commander
+    }
+
+    /// Checks that all parts of all cores agree with each other, and returns the counts of each core.
+    ///
+    /// # Errors
+    ///
+    /// Where they do not.
+    pub fn audit(&self) -> Result<Vec<CoreCounts>, String> {
+        let counts: Vec<_> = self
+            .cores
+            .iter()
+            .map(|core| core.audit())
+            .collect::<Result<_, _>>()?;
+        let admitted: usize = counts.iter().map(|it| it.admitted).sum();
+        let counted = self.admission.connections();
+        match counted == admitted {
+            true => Ok(counts),
+            false => Err(format!(
+                "connections admitted: counted {counted}, found {admitted}"
+            )),
+        }
+    }
+
+    /// What is not at rest on some core, although everything has had time enough.
+    pub fn unrest(&self) -> Option<String> {
+        self.cores.iter().find_map(|core| core.unrest())
+    }
+}
