@@ -1,0 +1,439 @@
+//! One run: a machine, its peers, what happens to them, and all that is checked.
+
+use std::{
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+};
+
+use codec::CloseCode;
+use hub::RoomName;
+use runtime::{
+    Command,
+    simulation::{self, CoreCounts, Machine, Seed},
+};
+
+use crate::{
+    application::Commanded,
+    client::{Client, End},
+    orders::Orders,
+    script::{Event, Kind, Lag, Script, Told},
+    settings::{MESSAGE_BYTES_MAX, Settings},
+    world::World,
+};
+
+/// Virtual time after which everything must be at rest, once peers behave.
+const REST_NS: u64 = 120_000_000_000;
+
+/// Steps after which a run that does not come to rest never will.
+const STEPS_MAX: u64 = 3_000_000;
+
+/// Between so many steps all parts are checked against each other.
+const AUDIT_STEPS: u64 = 16;
+
+/// What a run has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Steps of all cores.
+    pub steps: u64,
+    /// Virtual time in nanoseconds.
+    pub virtual_ns: u64,
+    /// Everything that happened, in one number: the same script has the same.
+    pub trace: u64,
+    /// What is wrong, if anything is.
+    pub failure: Option<String>,
+}
+
+/// Runs a script.
+pub fn run(script: &Script) -> Outcome {
+    let mut run = Run::begin(script);
+    let result = catch_unwind(AssertUnwindSafe(|| run.all(script)));
+    let failure = match result {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(failure),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Some(format!("a core panicked: {}", text.unwrap_or("no text")))
+        }
+    };
+    run.end(failure)
+}
+
+struct Run {
+    world: Rc<World>,
+    settings: Settings,
+    machine: Machine,
+    clients: Vec<Option<Client>>,
+    orders: Orders,
+    next_id: u64,
+    steps: u64,
+    drained: usize,
+    is_draining: bool,
+}
+
+impl Run {
+    fn begin(script: &Script) -> Self {
+        let settings = Settings::of(script.seed);
+        let world = World::new(script.seed, settings.cores, settings.character);
+        simulation::enter(world.clone());
+        let (machine, tasks) = Machine::new(Seed {
+            config: settings.config(crate::script::Budgets::Ample),
+            application: Arc::new(Commanded),
+            listeners: (0..settings.cores as u32).collect(),
+        });
+        for (core, task) in tasks.into_iter().enumerate() {
+            world.start(core, task);
+        }
+        Self {
+            world,
+            settings,
+            machine,
+            clients: (0..crate::script::PEERS).map(|_| None).collect(),
+            orders: Orders::default(),
+            next_id: 1,
+            steps: 0,
+            drained: 0,
+            is_draining: false,
+        }
+    }
+
+    fn end(self, failure: Option<String>) -> Outcome {
+        let at_us = self.world.time_ns() / 1_000;
+        let outcome = Outcome {
+            steps: self.steps,
+            virtual_ns: self.world.time_ns(),
+            trace: self.world.trace(),
+            failure: failure.map(|what| format!("{what} (step {}, {at_us} µs)", self.steps)),
+        };
+        self.world.stop();
+        drop(self.clients);
+        drop(self.machine);
+        simulation::leave();
+        outcome
+    }
+
+    fn all(&mut self, script: &Script) -> Result<(), String> {
+        while self.world.step() {}
+        self.machine.open();
+        for step in &script.steps {
+            self.pass(step.after_us * 1_000)?;
+            self.happen(&step.event)?;
+        }
+        self.come_to_rest()?;
+        self.check_orders()?;
+        self.leave()
+    }
+
+    /// Lets so much time pass, and everything happen that happens in it.
+    fn pass(&mut self, ns: u64) -> Result<(), String> {
+        let until_ns = self.world.time_ns() + ns;
+        while self.world.time_ns() < until_ns {
+            let peers_first = self.world.below(3) == 0;
+            let has_acted = match peers_first {
+                true => self.act_one()? || self.step()?,
+                false => self.step()? || self.act_all()?,
+            };
+            if !has_acted && !self.act_all()? {
+                let next_ns = self.world.next_ns().unwrap_or(until_ns).min(until_ns);
+                self.world
+                    .pass(next_ns.saturating_sub(self.world.time_ns()));
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<bool, String> {
+        if !self.world.step() {
+            return Ok(false);
+        }
+        self.steps += 1;
+        if self.steps % AUDIT_STEPS == 0 {
+            self.audit()?;
+        }
+        match self.steps > STEPS_MAX {
+            true => Err(format!("no rest within {STEPS_MAX} steps")),
+            false => Ok(true),
+        }
+    }
+
+    fn act_one(&mut self) -> Result<bool, String> {
+        let peer = self.world.below(self.clients.len() as u64) as usize;
+        self.act(peer)
+    }
+
+    fn act_all(&mut self) -> Result<bool, String> {
+        let mut has_acted = false;
+        for peer in 0..self.clients.len() {
+            has_acted |= self.act(peer)?;
+        }
+        Ok(has_acted)
+    }
+
+    fn act(&mut self, peer: usize) -> Result<bool, String> {
+        let Some(client) = &mut self.clients[peer] else {
+            return Ok(false);
+        };
+        let most = [1, 7, 200, 5_000][self.world.below(4) as usize];
+        let acted = client.act(&self.world, most, &mut self.orders);
+        acted.map_err(|what| format!("peer {peer}: {what}"))
+    }
+
+    /// Checks all parts of all cores against each other, and every bound.
+    fn audit(&self) -> Result<Vec<CoreCounts>, String> {
+        let counts = self.machine.audit()?;
+        let config = self.settings.config(crate::script::Budgets::Ample);
+        // Its own answers to one receive, one message of a room that it begins with, and what is in the
+        // middle of a frame.
+        let queue_max = config.send_queue_bytes_max.max(MESSAGE_BYTES_MAX)
+            + config.receive_buffer_bytes
+            + 128 * 64
+            + 2 * MESSAGE_BYTES_MAX;
+        for (core, it) in counts.iter().enumerate() {
+            if it.panics > 0 {
+                return Err(format!("core {core}: a connection's code panicked"));
+            }
+            if it.queue_bytes > queue_max {
+                return Err(format!(
+                    "core {core}: {} bytes wait for one connection",
+                    it.queue_bytes
+                ));
+            }
+        }
+        Ok(counts)
+    }
+
+    fn happen(&mut self, event: &Event) -> Result<(), String> {
+        match *event {
+            Event::Connect {
+                peer,
+                kind,
+                room,
+                lag,
+                buffer,
+            } => {
+                self.connect(peer, kind, room, lag, buffer as usize)?;
+            }
+            Event::Publish {
+                peer,
+                room,
+                bytes,
+                times,
+                is_told,
+            } => {
+                for _ in 0..times {
+                    let id = self.id();
+                    let verb = if is_told { "tell" } else { "publish" };
+                    self.with(peer, |it| it.publish(verb, room, id, usize::from(bytes)));
+                }
+            }
+            Event::Echo {
+                peer,
+                bytes,
+                times,
+                fragments,
+            } => {
+                for _ in 0..times {
+                    let id = self.id();
+                    self.with(peer, |it| {
+                        it.echo(id, usize::from(bytes), usize::from(fragments))
+                    });
+                }
+            }
+            Event::Ping { peer, bytes } => {
+                let id = self.id();
+                let payload = format!("{id:0>width$}", width = usize::from(bytes.min(125)));
+                self.with(peer, |it| it.ping(payload.as_bytes()));
+            }
+            Event::JoinMany { peer, room, rooms } => {
+                for room in room..room.saturating_add(rooms) {
+                    self.with(peer, |it| it.say(&format!("join r{room}"), 1));
+                }
+            }
+            Event::Join { peer, room } => self.with(peer, |it| it.say(&format!("join r{room}"), 1)),
+            Event::Leave { peer, room } => {
+                self.with(peer, |it| it.say(&format!("leave r{room}"), 1));
+            }
+            Event::Wait { peer } => self.with(peer, |it| it.say("wait", 1)),
+            Event::Request { peer, body } => self.with(peer, |it| it.request(body as usize)),
+            Event::Unfinished { peer, bytes } => self.with(peer, |it| it.begin(usize::from(bytes))),
+            Event::Violate { peer } => self.with(peer, Client::violate),
+            Event::Close { peer } => self.with(peer, Client::close),
+            Event::HalfClose { peer } => self.with(peer, Client::end_stream),
+            Event::Stall { peer } => self.with(peer, |it| it.reads = false),
+            Event::Resume { peer } => self.with(peer, |it| it.reads = true),
+            Event::Mute { peer, is_mute } => self.with(peer, |it| it.answers = !is_mute),
+            Event::Urgent { peer } => {
+                if let Some(client) = &self.clients[usize::from(peer)] {
+                    let end = client.peer();
+                    self.world
+                        .with_peer(|sockets, reports| sockets.mark(end, reports));
+                }
+            }
+            Event::HangUp { peer } => self.vanish(peer, false)?,
+            Event::Reset { peer } => self.vanish(peer, true)?,
+            Event::Reload { budgets } => {
+                let config = self.settings.config(budgets);
+                self.machine
+                    .configurer()
+                    .configure(config, Arc::new(Commanded));
+            }
+            Event::Command { peer, command } => self.command(peer, command),
+            Event::Shortage { accepts } => {
+                self.world
+                    .with_peer(|sockets, _| sockets.run_short(u32::from(accepts)));
+            }
+            Event::Standstill { ms } => self.world.pass(u64::from(ms) * 1_000_000),
+            Event::Drain { is_hurried } => {
+                self.is_draining = true;
+                self.machine.drain(is_hurried);
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(
+        &mut self,
+        peer: u8,
+        kind: Kind,
+        room: Option<u8>,
+        lag: Lag,
+        buffer: usize,
+    ) -> Result<(), String> {
+        self.vanish(peer, false)?;
+        let address = SocketAddr::from(([10, 0, 0, peer], 1_000));
+        let end = self.world.connect(address, 3_000, buffer);
+        let lag = match lag {
+            Lag::Close => "close",
+            Lag::Leave => "leave",
+            Lag::Skip => "skip",
+        };
+        let path = match kind {
+            Kind::Stream => "stream",
+            _ => "ws",
+        };
+        let room = room.map_or(String::new(), |room| format!("/r{room}"));
+        let client = Client::new(end, kind, &format!("/{path}/{lag}/u{}{room}", peer % 5));
+        self.clients[usize::from(peer)] = Some(client);
+        Ok(())
+    }
+
+    /// A peer is gone, with its socket.
+    fn vanish(&mut self, peer: u8, is_reset: bool) -> Result<(), String> {
+        if let Some(mut client) = self.clients[usize::from(peer)].take() {
+            let end = client.peer();
+            self.world.with_peer(|sockets, reports| match is_reset {
+                true => sockets.reset(end, reports),
+                false => sockets.hang_up(end, reports),
+            });
+            if client.end.is_none() {
+                client.finish(End::Reset, &mut self.orders)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, peer: u8, command: Told) {
+        let room = |room: u8| RoomName::new(&format!("r{room}")).expect("a name");
+        let command = match command {
+            Told::Say => Command::Say(codec::Kind::Text, bytes::Bytes::from_static(b"said\n")),
+            Told::Join(number) => Command::Join(room(number)),
+            Told::Leave(number) => Command::Leave(room(number)),
+            Told::Close => Command::Close(CloseCode::NORMAL, "told to"),
+            Told::Hand => Command::Hand(Arc::new(())),
+        };
+        // A mailbox that is full refuses it, as it says.
+        let _ = self
+            .machine
+            .commander()
+            .user(&format!("u{}", peer % 5), command);
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn with(&mut self, peer: u8, work: impl FnOnce(&mut Client)) {
+        if let Some(client) = &mut self.clients[usize::from(peer)] {
+            work(client);
+        }
+    }
+
+    /// From now on all peers behave: within bounded time nothing waits any more.
+    fn come_to_rest(&mut self) -> Result<(), String> {
+        for client in self.clients.iter_mut().flatten() {
+            client.reads = true;
+            client.answers = true;
+        }
+        let until_ns = self.world.time_ns() + REST_NS;
+        loop {
+            self.pass(20_000_000)?;
+            self.drained += self.machine.drained();
+            let unrest = self.unrest();
+            let Some(unrest) = unrest else {
+                return self.audit().map(|_| ());
+            };
+            if self.world.time_ns() > until_ns {
+                return Err(format!("no rest: {unrest}"));
+            }
+        }
+    }
+
+    fn unrest(&self) -> Option<String> {
+        if self.is_draining && self.drained < self.settings.cores {
+            return Some("the drain is not over".into());
+        }
+        let of_peers = self.clients.iter().enumerate().find_map(|(peer, client)| {
+            let complaint = client.as_ref()?.complaint(&self.orders)?;
+            Some(format!("peer {peer}: {complaint}"))
+        });
+        self.machine.unrest().or(of_peers)
+    }
+
+    fn check_orders(&mut self) -> Result<(), String> {
+        for client in self.clients.iter().flatten() {
+            client.keep_runs(&mut self.orders);
+        }
+        self.orders.check()
+    }
+
+    /// Everybody leaves: all that was held is given back, all that was counted is counted out.
+    fn leave(&mut self) -> Result<(), String> {
+        for peer in 0..self.clients.len() as u8 {
+            match peer % 2 {
+                0 => self.vanish(peer, false)?,
+                _ => self.vanish(peer, true)?,
+            }
+        }
+        let until_ns = self.world.time_ns() + REST_NS;
+        while let Some(left) = self.remainder()? {
+            if self.world.time_ns() > until_ns {
+                return Err(format!("{left} when everybody is gone"));
+            }
+            self.pass(50_000_000)?;
+        }
+        Ok(())
+    }
+
+    /// What is still there of connections and rooms, if anything is.
+    fn remainder(&self) -> Result<Option<String>, String> {
+        let counts = self.audit()?;
+        let of = |count: fn(&CoreCounts) -> u64| counts.iter().map(count).sum::<u64>();
+        let monitor = self.machine.monitor();
+        let counts = [
+            ("connections", of(|it| it.connections as u64)),
+            ("connections without an end", of(|it| it.opened - it.ended)),
+            ("bytes", of(|it| it.held_bytes as u64)),
+            ("rooms", monitor.rooms() as u64),
+            (
+                "counted connections",
+                monitor.connections_and_most().0 as u64,
+            ),
+        ];
+        let left = counts.into_iter().find(|(_, left)| *left > 0);
+        let left = left.map(|(what, left)| format!("{left} {what} are left"));
+        Ok(left.or_else(|| self.machine.unrest()))
+    }
+}

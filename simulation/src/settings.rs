@@ -1,0 +1,97 @@
+//! What a run's machine is like: its character and its configuration, drawn from the seed.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use runtime::{Config, Timeouts};
+
+use crate::{script::Budgets, world::Character};
+
+/// The machine of a run.
+pub struct Settings {
+    /// How many cores it has.
+    pub cores: usize,
+    /// How it behaves where it is free to.
+    pub character: Character,
+    mailbox_batches: usize,
+    receive_buffer_bytes: usize,
+    send_queue_bytes_max: usize,
+    publish_window_bytes: usize,
+    outbox_bytes_max: usize,
+    rooms_max: usize,
+    position: Duration,
+    seed: u64,
+}
+
+/// The longest message of a peer, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+impl Settings {
+    /// The machine of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed ^ 0x5E77_1265);
+        let one_of = |rng: &mut Rng, all: &[usize]| all[rng.usize(0..all.len())];
+        Self {
+            cores: rng.usize(1..=3),
+            character: Character {
+                shuffles_tasks: rng.u8(0..3) == 0,
+                look_ns: one_of(&mut rng, &[100, 2_000, 50_000]) as u64,
+                step_ns: one_of(&mut rng, &[1_000, 20_000]) as u64,
+                report_ns: one_of(&mut rng, &[0, 10_000, 2_000_000]) as u64,
+                timer_ns: one_of(&mut rng, &[0, 1_000_000]) as u64,
+                idle_reports: one_of(&mut rng, &[0, 4, 50]) as u32,
+            },
+            mailbox_batches: one_of(&mut rng, &[1, 1, 2, 64]),
+            receive_buffer_bytes: one_of(&mut rng, &[512, 4 << 10, 64 << 10]),
+            send_queue_bytes_max: one_of(&mut rng, &[2 << 10, 20 << 10, 1 << 20]),
+            publish_window_bytes: one_of(&mut rng, &[300, 4 << 10, 64 << 10]),
+            outbox_bytes_max: one_of(&mut rng, &[300, 8 << 10, 4 << 20]),
+            rooms_max: one_of(&mut rng, &[2, 50, 1_000, 1_000]),
+            position: Duration::from_millis(one_of(&mut rng, &[0, 3_000]) as u64),
+            seed,
+        }
+    }
+
+    /// The configuration with these budgets.
+    pub fn config(&self, budgets: Budgets) -> Config {
+        let share = match budgets {
+            Budgets::Ample => 64 << 20,
+            Budgets::Tight => 64 << 10,
+            Budgets::Tiny => 6 << 10,
+        };
+        let mut limits = codec::Limits::default();
+        limits.message_bytes_max = MESSAGE_BYTES_MAX;
+        limits.head_bytes_max = 512;
+        limits.body_bytes_max = 4 << 10;
+        Config {
+            cores: self.cores,
+            limits,
+            connections_max: Some(if self.seed % 7 == 0 { 5 } else { 1_000 }),
+            rooms_max: self.rooms_max,
+            commands_max: 4,
+            send_queue_bytes_max: self.send_queue_bytes_max,
+            send_queues_bytes_max: share * self.cores,
+            unfinished_bytes_max: share * self.cores,
+            publish_window_bytes: self.publish_window_bytes,
+            outbox_bytes_max: self.outbox_bytes_max,
+            mailbox_batches: self.mailbox_batches,
+            receive_buffer_bytes: self.receive_buffer_bytes,
+            timeouts: Timeouts {
+                handshake: Duration::from_secs(4),
+                ping_interval: Duration::from_secs(5),
+                pong: Duration::from_secs(4),
+                close: Duration::from_secs(2),
+                write: Duration::from_secs(4),
+                message: Duration::from_secs(4),
+                pause: Duration::from_secs(6),
+                drain_delay: Duration::from_millis(200),
+                drain: Duration::from_secs(3),
+                room_idle: Duration::from_secs(3),
+                position: self.position,
+                connection_age: (self.seed % 11 == 0).then_some(Duration::from_secs(20)),
+                ..Timeouts::default()
+            },
+            ..Config::default()
+        }
+    }
+}
