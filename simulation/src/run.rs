@@ -136,9 +136,26 @@ impl Run {
                 false => self.step()? || self.act_all()?,
             };
             if !has_acted && !self.act_all()? {
+                self.check_wakes()?;
                 let next_ns = self.world.next_ns().unwrap_or(until_ns).min(until_ns);
                 self.world
                     .pass(next_ns.saturating_sub(self.world.time_ns()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is to happen now but timers and what peers do: whatever could be done must have been done.
+    fn check_wakes(&self) -> Result<(), String> {
+        if let Some(stuck) = self.machine.stuck() {
+            return Err(format!("a wake was lost: {stuck}"));
+        }
+        let unread = self.world.with_peer(|sockets, _| sockets.unread());
+        for (core, token) in unread {
+            if self.machine.receives(core, token) {
+                return Err(format!(
+                    "a wake was lost: core {core} does not receive for {token:#x}"
+                ));
             }
         }
         Ok(())

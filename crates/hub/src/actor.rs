@@ -4,13 +4,14 @@
 use flume::{Receiver, Sender, TrySendError};
 
 use crate::{
+    bound::bound,
     mailbox::{CoreId, Delivery, Request},
     rooms::Rooms,
 };
 
 /// Most requests that one turn applies before deliveries are sent and other tasks get the core.
 /// They are enough to make a wake worthwhile, and few enough to take well under a millisecond.
-const REQUESTS_PER_TURN: usize = 1024;
+const REQUESTS_PER_TURN: usize = bound(1024, 5);
 
 /// Runs the rooms of one home core until every sender of `requests` is gone.
 ///

@@ -28,6 +28,7 @@
 //! that is behind with one large room holds that room, so its home need not wait for the core.
 
 mod actor;
+mod bound;
 mod budget;
 mod log;
 mod mailbox;
@@ -39,6 +40,7 @@ mod run;
 mod view;
 
 pub use actor::run;
+pub use bound::bound;
 pub use budget::RoomBudget;
 pub use log::{Envelope, Epoch, Log, NotNext, Position, Record};
 pub use mailbox::{

@@ -12,6 +12,7 @@ use std::{
 use slotmap::{Key, KeyData, SlotMap};
 
 use crate::{
+    bound::bound,
     budget::RoomBudget,
     log::{Envelope, Epoch, Log, Position},
     mailbox::{
@@ -27,10 +28,10 @@ use crate::{
 
 /// Most empty rooms that one sweep examines, and most retired logs that it drops, so that it takes a
 /// home well under a millisecond. The next sweep continues with the rest.
-const REAPED_PER_SWEEP: usize = 1024;
+const REAPED_PER_SWEEP: usize = bound(1024, 2);
 
 /// Most publications of backlogs that are ordered in one turn.
-const RELEASED_PER_TURN: usize = 1024;
+const RELEASED_PER_TURN: usize = bound(1024, 3);
 
 /// The rooms whose home is one core.
 pub struct Rooms {

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, mem, sync::Arc, vec};
 
 use crate::{
+    bound::bound,
     log::Record,
     mailbox::{ConnectionId, Request, Stamps, Ticket},
     room::RoomKey,
@@ -10,7 +11,7 @@ use crate::{
 
 /// A run of this many bytes is ordered before more is added, so that no delivery is much larger
 /// than this or than the largest message.
-const RUN_BYTES_MAX: usize = 256 << 10;
+const RUN_BYTES_MAX: usize = bound(256 << 10, 3 << 10);
 
 /// The number of publications for which a reused run keeps its memory.
 const RUN_LEN_KEPT: usize = 16;

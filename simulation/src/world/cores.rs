@@ -128,18 +128,20 @@ impl Cores {
         self.all[core].tasks[number].task = Some(task);
     }
 
-    /// Queues those who were woken by what this core did.
-    pub fn settle_wakes(&mut self, by: usize) {
+    /// Queues those who were woken by what this core did, or by what came from outside.
+    pub fn settle_wakes(&mut self, by: Option<usize>) {
         for (core, task) in WOKEN.take() {
             let is_itself = self.all[core].running == Some(task);
             let core_of_task = &mut self.all[core];
-            if core != by {
+            if Some(core) != by {
                 core_of_task.foreign.push(task);
             } else {
                 core_of_task.enqueue(task, is_itself);
             }
         }
-        self.all[by].running = None;
+        if let Some(by) = by {
+            self.all[by].running = None;
+        }
     }
 
     /// The driver's turn: returns who is to be woken.

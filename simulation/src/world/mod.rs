@@ -94,6 +94,7 @@ impl World {
     /// Runs one task of some core, or one turn of its driver. Returns whether there was anything to do now.
     pub fn step(&self) -> bool {
         let now_ns = self.time_ns();
+        self.cores.borrow_mut().settle_wakes(None);
         let sockets = &self.sockets;
         let ready_set = |core| sockets.borrow().has_report(core as Id, now_ns);
         let able = self.cores.borrow().able(now_ns, ready_set);
@@ -113,7 +114,7 @@ impl World {
             Some(task) => self.run(core, task),
             None => self.turn_driver(core, now_ns),
         }
-        self.cores.borrow_mut().settle_wakes(core);
+        self.cores.borrow_mut().settle_wakes(Some(core));
         if self.character.step_ns > 0 {
             self.pass(self.below(self.character.step_ns));
         }

@@ -200,10 +200,16 @@ impl Sockets {
         self.report(peer.0, reports.at_ns());
     }
 
-    /// Whether the connection is over on the server's side.
-    pub fn is_over(&self, peer: Peer) -> bool {
-        let it = &self.all[peer.0 as usize];
-        it.server_closed || it.is_reset
+    /// The sockets for which something has arrived that no report is to come of, by core and token.
+    pub fn unread(&self) -> Vec<(Id, u64)> {
+        let is_reported =
+            |socket: Id, set: Id| self.sets[set as usize].reports.contains_key(&socket);
+        let watched = (0..).zip(&self.all).filter_map(|(socket, it)| {
+            let (set, token) = it.watched?;
+            let has_more = !it.to_server.is_empty();
+            (has_more && !is_reported(socket, set)).then_some((set, token))
+        });
+        watched.collect()
     }
 
     // What cores do.

@@ -16,6 +16,24 @@ impl Connection {
         }
     }
 
+    /// What nobody would ever do for it, if nothing is to happen now but timers and what peers do.
+    pub(crate) fn stuck(&self) -> Option<String> {
+        let key = self.key;
+        let sending = self.out.queue.sending;
+        let found = if self.is_listed {
+            "a turn that does not come"
+        } else if matches!(sending, Sending::Pending | Sending::Unblocked { .. }) {
+            "a send that is not made"
+        } else if self.pause.is_none() && self.has_pending_input() {
+            "input that is not processed"
+        } else if matches!(self.stage, Stage::Over) {
+            "an end that does not come"
+        } else {
+            return None;
+        };
+        Some(format!("{key:?} has {found}"))
+    }
+
     /// What it still waits for, or others wait for, although everything has had time enough.
     pub(crate) fn unrest(&self, shards: &Shards) -> Option<String> {
         let key = self.key;

@@ -134,6 +134,7 @@ impl Machine {
     /// Has all cores accept; to be called when each has run once.
     pub fn open(&mut self) {
         self.cores = CORES.take();
+        self.cores.sort_by_key(|core| core.id);
         tell(&self.controls, || Control::Open);
     }
 
@@ -188,6 +189,16 @@ impl Machine {
                 "connections admitted: counted {counted}, found {admitted}"
             )),
         }
+    }
+
+    /// What nobody would ever do, if nothing is to happen now but timers and what peers do.
+    pub fn stuck(&self) -> Option<String> {
+        self.cores.iter().find_map(|core| core.stuck())
+    }
+
+    /// Whether a connection of a core, by the token of its reports, would receive what has arrived for it.
+    pub fn receives(&self, core: Id, token: u64) -> bool {
+        self.cores[core as usize].receives(token)
     }
 
     /// What is not at rest on some core, although everything has had time enough.

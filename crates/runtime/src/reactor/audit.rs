@@ -3,6 +3,7 @@
 use super::{Core, State};
 use crate::{
     admission::Admitted,
+    ids::ConnectionKey,
     memory::{Account, Holding},
     rooms::Membership,
     turn::Lane,
@@ -41,6 +42,23 @@ impl Core {
         let core = self.id.0;
         let audited = self.state.borrow().audit();
         audited.map_err(|error| format!("core {core}: {error}"))
+    }
+
+    /// What nobody would ever do, if nothing is to happen now but timers and what peers do.
+    pub(crate) fn stuck(&self) -> Option<String> {
+        let core = self.id.0;
+        let state = self.state.borrow();
+        let of_connections = state.connections.iter().find_map(|it| it.stuck());
+        let stuck = of_connections.or_else(|| state.waiting_work());
+        stuck.map(|found| format!("core {core}: {found}"))
+    }
+
+    /// Whether a connection that is there would receive what has arrived for it.
+    pub(crate) fn receives(&self, token: u64) -> bool {
+        let state = self.state.borrow();
+        let key = ConnectionKey::of_token(token);
+        let connection = key.and_then(|key| state.connections.get(key));
+        connection.is_some_and(|it| it.pause.is_none())
     }
 
     /// What is not at rest, although everything has had time enough; nothing if all is.
@@ -119,6 +137,13 @@ impl State {
         let parts = &self.parts;
         let shards = &parts.rooms.shards;
         let of_connections = self.connections.iter().find_map(|it| it.unrest(shards));
+        of_connections.or_else(|| self.waiting_work())
+    }
+
+    /// Work in lists and mailboxes.
+    fn waiting_work(&self) -> Option<String> {
+        let parts = &self.parts;
+        let shards = &parts.rooms.shards;
         let lists = [Lane::Plain, Lane::Handshake, Lane::Compression];
         let listed: usize = lists
             .into_iter()
@@ -126,7 +151,7 @@ impl State {
             .sum();
         let own = parts.out.own.len() + parts.out.news.len() + parts.out.later.len();
         let (requests, deliveries) = self.depths.batches();
-        let of_lists = [
+        let all = [
             ("connections on the attention list", listed),
             ("connections on the lists of sends", own),
             ("rooms with news", usize::from(shards.has_news())),
@@ -140,10 +165,7 @@ impl State {
             ("batches of deliveries in the mailbox", deliveries),
             ("commands in the mailbox", self.depths.commands()),
         ];
-        let of_lists = of_lists
-            .into_iter()
-            .find(|(_, count)| *count > 0)
-            .map(|(what, count)| format!("{count} {what}"));
-        of_connections.or(of_lists)
+        let found = all.into_iter().find(|(_, count)| *count > 0);
+        found.map(|(what, count)| format!("{count} {what}"))
     }
 }

@@ -6,8 +6,10 @@
 
 use std::collections::VecDeque;
 
+use hub::bound;
+
 /// How finely positions are told apart, in bytes.
-const STEP_BYTES: u64 = 16 << 10;
+const STEP_BYTES: u64 = bound(16 << 10, 64) as u64;
 
 /// For how many steps an idle log keeps its memory, four bytes each.
 const STEPS_KEPT: usize = 8;

@@ -18,7 +18,7 @@ mod compact;
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
-use hub::{Delivery, RoomId, RoomName};
+use hub::{Delivery, RoomId, RoomName, bound};
 use slab::Slab;
 use slotmap::{SlotMap, new_key_type};
 use smallvec::SmallVec;
@@ -28,7 +28,7 @@ use crate::{encoding::WireForm, ids::ConnectionKey};
 
 /// How much may be offered to a room before all of its subscribers here have been visited, in bytes: far
 /// below what a subscriber may lag behind, so that a burst alone never closes a subscriber that keeps up.
-const UNVISITED_BYTES_MAX: u64 = 256 << 10;
+const UNVISITED_BYTES_MAX: u64 = bound(256 << 10, 1 << 10) as u64;
 
 new_key_type! {
     /// A shard's slot on its core.

@@ -9,18 +9,20 @@
 //! connections of a core together. Rates and limits of memory are something else: they do not depend on
 //! turns, and the configuration sets them.
 
+use hub::bound;
+
 /// Readiness reports that are taken from the kernel at once.
-pub(crate) const EVENTS: usize = 512;
+pub(crate) const EVENTS: usize = bound(512, 3);
 
 /// Connections that are accepted: some 20 µs each.
-pub(crate) const ACCEPTS: usize = 64;
+pub(crate) const ACCEPTS: usize = bound(64, 2);
 
 /// Receives of all connections, with all that follows from what they bring.
 pub(crate) const RECEIVES_NS: u64 = 2_000_000;
 
 /// The share of one connection: the cost of a message of 64 KiB, or of one full receive. That is 127 messages
 /// of one byte, or as many pings, of which the last exceeds it and is processed all the same.
-pub(crate) const SHARE_NS: u64 = 64 << 10;
+pub(crate) const SHARE_NS: u64 = bound(64 << 10, 3 << 10) as u64;
 
 /// Steps of TLS handshakes. A step signs, or agrees on a key: 0.1 ms with ECDSA, so about ten of them;
 /// ten times that with RSA, so one.
@@ -42,32 +44,32 @@ pub(crate) const DELIVERY_BYTES: usize = 256;
 
 /// Bytes of deliveries between two looks at the clock: they take some 10 µs to compress at level 1, and 0.1 ms
 /// at level 9. One message in all of its forms is never divided.
-pub(crate) const DELIVERED_BYTES_PER_LOOK: usize = 4 << 10;
+pub(crate) const DELIVERED_BYTES_PER_LOOK: usize = bound(4 << 10, 256);
 
 /// Sends, of a connection's own bytes and of rooms' news together. Echoes and small rooms wait for so much of a
 /// large room: a millisecond made their median 1.5 to 2 times as long and brought the large room nothing.
 pub(crate) const SENDS_NS: u64 = 300_000;
 
 /// Sends between two looks at the clock.
-pub(crate) const SENDS_PER_LOOK: usize = 16;
+pub(crate) const SENDS_PER_LOOK: usize = bound(16, 1);
 
 /// Bytes of an answer with a body after which other connections have their turn, though the socket takes
 /// more: otherwise a fast reader of a long answer would keep the core until it ends.
-pub(crate) const ANSWER_BYTES: usize = 256 << 10;
+pub(crate) const ANSWER_BYTES: usize = bound(256 << 10, 1 << 10);
 
 /// Subscribers of one room that are looked at before the next room with news has its turn. A send of many
 /// messages takes some 20 µs, so a small room waits for a third of a millisecond of a large one's.
-pub(crate) const SLICE_SUBSCRIBERS: usize = 16;
+pub(crate) const SLICE_SUBSCRIBERS: usize = bound(16, 2);
 
 /// Slots of connections whose deadlines are looked at: some 20 ns each.
-pub(crate) const SWEPT_SLOTS: usize = 8_192;
+pub(crate) const SWEPT_SLOTS: usize = bound(8_192, 3);
 
 /// Connections whose deadline has passed and for which something is done. Those that end are removed in their
 /// next turn, in which the kernel takes some 50 µs to take down a full socket.
-pub(crate) const DUE: usize = 64;
+pub(crate) const DUE: usize = bound(64, 2);
 
 /// Connections that are reset or closed because memory is short.
-pub(crate) const EVICTIONS: usize = 64;
+pub(crate) const EVICTIONS: usize = bound(64, 1);
 
 /// Commands for connections that are taken from the mailbox.
-pub(crate) const COMMANDS: usize = 256;
+pub(crate) const COMMANDS: usize = bound(256, 2);

@@ -4,11 +4,13 @@
 //! subscriptions name slots. So a room that was crowded once would cost what the crowd did, for each message
 //! and for as long as a single subscriber stays.
 
+use hub::bound;
+
 use super::{Shard, ShardKey, Shards, Subscription};
 use crate::ids::ConnectionKey;
 
 /// Tables with fewer slots stay as they are: walking over them costs less than a send.
-const SLOTS_MIN: usize = 256;
+const SLOTS_MIN: usize = bound(256, 2);
 
 /// A table is sparse when fewer than one slot in so many is taken.
 const SLOTS_PER_SUBSCRIBER: usize = 4;
