@@ -297,6 +297,7 @@ impl Run {
                     .configure(config, Arc::new(Commanded));
             }
             Event::Command { peer, command } => self.command(peer, command),
+            Event::Lose { room } => self.machine.lose(&name_of(room)),
             Event::Shortage { accepts } => {
                 self.world
                     .with_peer(|sockets, _| sockets.run_short(u32::from(accepts)));
@@ -352,11 +353,10 @@ impl Run {
     }
 
     fn command(&mut self, peer: u8, command: Told) {
-        let room = |room: u8| RoomName::new(&format!("r{room}")).expect("a name");
         let command = match command {
             Told::Say => Command::Say(codec::Kind::Text, bytes::Bytes::from_static(b"said\n")),
-            Told::Join(number) => Command::Join(room(number)),
-            Told::Leave(number) => Command::Leave(room(number)),
+            Told::Join(number) => Command::Join(name_of(number)),
+            Told::Leave(number) => Command::Leave(name_of(number)),
             Told::Close => Command::Close(CloseCode::NORMAL, "told to"),
             Told::Hand => Command::Hand(Arc::new(())),
         };
@@ -453,4 +453,8 @@ impl Run {
         let left = left.map(|(what, left)| format!("{left} {what} are left"));
         Ok(left.or_else(|| self.machine.unrest()))
     }
+}
+
+fn name_of(room: u8) -> RoomName {
+    RoomName::new(&format!("r{room}")).expect("it is a name")
 }

@@ -117,7 +117,11 @@ pub enum Event {
         peer: u8,
         command: Told,
     },
-    /// A command for everybody of a room's number is said so many times.
+    /// The order of a room is lost.
+    Lose {
+        room: u8,
+    },
+    /// So many accepts find no descriptor.
     Shortage {
         accepts: u8,
     },
@@ -289,10 +293,7 @@ fn event(rng: &mut Rng, peers: u8, rooms: u8) -> Event {
         98 => Event::Standstill {
             ms: rng.u16(0..5_000),
         },
-        _ => Event::Mute {
-            peer,
-            is_mute: false,
-        },
+        _ => Event::Lose { room },
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     hash::RandomState,
     net::{TcpListener, TcpStream},
+    os::fd::OwnedFd,
     rc::Rc,
     sync::Arc,
 };
@@ -91,7 +92,7 @@ pub(crate) fn open(state: &mut State) -> (ConnectionKey, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (connected, address) = listener.accept().unwrap();
-    let socket = Socket::new(connected.into(), None).unwrap();
+    let socket = Socket::new(OwnedFd::from(connected).into(), None).unwrap();
     let key = state.connections.insert(|key| {
         let now = Now::default();
         let mut connection = Connection::new(key, socket, address, Admitted::Yes, now, 0);

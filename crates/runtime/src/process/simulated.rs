@@ -4,7 +4,7 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use flume::{Receiver, Sender};
-use hub::{CoreId, RoomBudget};
+use hub::{CoreId, LossReason, Request, RoomBudget, RoomName};
 
 use super::{
     Configurer, Control, Driver, Monitor,
@@ -51,6 +51,7 @@ pub struct Machine {
     configurer: Configurer,
     monitor: Monitor,
     commander: Commander,
+    to_homes: Vec<Sender<Vec<Request>>>,
     reports: Receiver<Report>,
 }
 
@@ -81,7 +82,7 @@ impl Machine {
         let room_seed = RoomSeed {
             homes: RandomState::new(),
             budget: rooms.clone(),
-            to_homes,
+            to_homes: to_homes.clone(),
             to_cores,
         };
         let (report, reports) = flume::unbounded();
@@ -126,6 +127,7 @@ impl Machine {
             admission,
             controls,
             configurer,
+            to_homes,
             reports,
         };
         (machine, tasks)
@@ -145,6 +147,15 @@ impl Machine {
             false => Urgency::Planned,
         };
         tell(&self.controls, || Control::Drain(urgency));
+    }
+
+    /// A room's log is lost, wherever its home is; a home whose mailbox is full is not told.
+    pub fn lose(&self, name: &RoomName) {
+        for home in &self.to_homes {
+            let name = name.clone();
+            let reason = LossReason::Gap;
+            let _ = home.try_send(vec![Request::Lose { name, reason }]);
+        }
     }
 
     /// How many cores have drained since this was asked last.
