@@ -150,6 +150,18 @@ impl Run {
         if let Some(stuck) = self.machine.stuck() {
             return Err(format!("a wake was lost: {stuck}"));
         }
+        for (core, it) in self.machine.audit()?.iter().enumerate() {
+            for (what, held, max) in [
+                ("for slow peers", it.queues_bytes, it.queues_bytes_max),
+                ("unfinished", it.unfinished_bytes, it.unfinished_bytes_max),
+            ] {
+                if held > max {
+                    return Err(format!(
+                        "core {core} holds {held} bytes {what}, more than {max}"
+                    ));
+                }
+            }
+        }
         let unread = self.world.with_peer(|sockets, _| sockets.unread());
         for (core, token) in unread {
             if self.machine.receives(core, token) {
@@ -303,6 +315,7 @@ impl Run {
                     .with_peer(|sockets, _| sockets.run_short(u32::from(accepts)));
             }
             Event::Standstill { ms } => self.world.pass(u64::from(ms) * 1_000_000),
+            Event::Ask { core } => self.ask(core),
             Event::Drain { is_hurried } => {
                 self.is_draining = true;
                 self.machine.drain(is_hurried);
@@ -365,6 +378,18 @@ impl Run {
             .machine
             .commander()
             .user(&format!("u{}", peer % 5), command);
+    }
+
+    /// An operator asks a core everything, and does not wait for the answers.
+    fn ask(&self, core: u8) {
+        let monitor = self.machine.monitor();
+        let core = usize::from(core) % self.settings.cores;
+        drop((
+            monitor.alive(core),
+            monitor.snapshot(core),
+            monitor.connections(core, 3),
+            monitor.rooms_of(core, 3),
+        ));
     }
 
     fn id(&mut self) -> u64 {

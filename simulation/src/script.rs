@@ -125,6 +125,10 @@ pub enum Event {
     Shortage {
         accepts: u8,
     },
+    /// An operator asks this core how it is.
+    Ask {
+        core: u8,
+    },
     /// Nothing runs for so long.
     Standstill {
         ms: u16,
@@ -253,7 +257,8 @@ fn event(rng: &mut Rng, peers: u8, rooms: u8) -> Event {
             fragments: [1, 1, 2, 5][rng.usize(0..4)],
         },
         63 => Event::Wait { peer },
-        64..=68 => Event::Ping {
+        64 => Event::Ask { core: peer },
+        65..=68 => Event::Ping {
             peer,
             bytes: rng.u8(0..125),
         },

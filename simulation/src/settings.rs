@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use runtime::{Config, Timeouts};
+use runtime::{Config, Rate, Timeouts};
 
 use crate::{script::Budgets, world::Character};
 
@@ -66,6 +66,8 @@ impl Settings {
         Config {
             cores: self.cores,
             limits,
+            message_rate: Rate::new(20, 40).filter(|_| self.seed % 9 == 0),
+            control_rate: Rate::new(2, 5).filter(|_| self.seed % 9 == 1),
             connections_max: Some(if self.seed % 7 == 0 { 5 } else { 1_000 }),
             rooms_max: self.rooms_max,
             commands_max: 4,

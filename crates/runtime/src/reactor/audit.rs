@@ -28,6 +28,10 @@ pub struct CoreCounts {
     pub queues_bytes_max: usize,
     /// What is held for such peers, in bytes.
     pub queues_bytes: usize,
+    /// What has arrived and is not whole yet, and what is kept of what is not read, in bytes.
+    pub unfinished_bytes: usize,
+    /// How much of that may be there when nothing is to be done.
+    pub unfinished_bytes_max: usize,
     /// The most that waits for one connection, in bytes.
     pub queue_bytes: usize,
     /// Publications that it has handed to rooms.
@@ -100,6 +104,8 @@ impl State {
         counts.delivered = tally.delivered;
         counts.queues_bytes_max = parts.queues_bytes_max();
         counts.queues_bytes = parts.queues_bytes();
+        counts.unfinished_bytes = parts.memory.held(Account::Unfinished);
+        counts.unfinished_bytes_max = super::evict::unfinished_share(&parts.config);
         counts.held_bytes = sum.queues + sum.unfinished + sum.contexts + shards.held_bytes();
         for (name, counted, found) in [
             ("queues", parts.memory.held(Account::Queues), sum.queues),

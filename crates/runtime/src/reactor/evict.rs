@@ -142,7 +142,7 @@ fn largest(mut sizes: Vec<(usize, ConnectionKey)>) -> Vec<(usize, ConnectionKey)
 
 /// What one core may hold of what has come in part. A message of the most bytes must be able to arrive:
 /// one that came compressed is a quarter longer at most, and its buffer grows by doubling.
-fn unfinished_share(config: &Config) -> usize {
+pub(super) fn unfinished_share(config: &Config) -> usize {
     let share = config.unfinished_bytes_max / config.cores;
     share.max(3 * config.limits.message_bytes_max)
 }

@@ -322,6 +322,8 @@ impl State {
         let has_new_age = config.timeouts.connection_age != parts.config.timeouts.connection_age;
         parts.config = config;
         parts.application = application;
+        // A flush keeps the bounds on memory, which may be lower now.
+        parts.out.flush.raise();
         if has_new_age {
             self.age_set_ms = self.now().ns / 1_000_000;
         }
