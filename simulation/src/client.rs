@@ -7,6 +7,7 @@ use codec::{Opcode, frame::encode_masked};
 use crate::{
     orders::{Orders, Run},
     script::Kind,
+    tls::Transport,
     wire::{Answer, Inbox, Told},
     world::{Peer, Read, World},
 };
@@ -15,6 +16,7 @@ use crate::{
 pub struct Client {
     peer: Peer,
     kind: Kind,
+    transport: Transport,
     /// What is to be written, behind everything else.
     to_write: VecDeque<u8>,
     /// What is to be written once the WebSocket is open.
@@ -58,7 +60,7 @@ enum Member {
 
 impl Client {
     /// A peer that has connected and asks for `target`.
-    pub fn new(peer: Peer, kind: Kind, target: &str) -> Self {
+    pub fn new(peer: Peer, kind: Kind, transport: Transport, target: &str) -> Self {
         let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
         let request = match kind {
@@ -69,12 +71,13 @@ impl Client {
         Self {
             peer,
             kind,
+            is_good: kind != Kind::Silent && transport.is_good(),
+            transport,
             to_write: request.into_bytes().into(),
             to_say: Vec::new(),
             inbox: Inbox::default(),
             reads: true,
             answers: true,
-            is_good: kind != Kind::Silent,
             has_closed: false,
             is_told_of_close: false,
             ends_when_written: false,
@@ -157,6 +160,18 @@ impl Client {
         }
     }
 
+    /// The server's memory is scarce from now on. Under TLS it may then end a connection without a last word:
+    /// to free the part of a record that it holds, it gives up TLS if the socket is full.
+    pub fn lack_memory(&mut self) {
+        if let Transport::Tls(channel) = &mut self.transport {
+            channel.may_be_cut = true;
+        }
+    }
+
+    fn may_be_cut(&self) -> bool {
+        matches!(&self.transport, Transport::Tls(channel) if channel.may_be_cut)
+    }
+
     /// Sends a request over HTTP.
     pub fn request(&mut self, body: usize) {
         if self.kind == Kind::Http && self.end.is_none() {
@@ -217,16 +232,26 @@ impl Client {
         if self.inbox.is_open() {
             self.to_write.extend(self.to_say.drain(..));
         }
-        if self.to_write.is_empty() {
+        let on_wire = match &mut self.transport {
+            Transport::Plain | Transport::Misplaced => &mut self.to_write,
+            Transport::Tls(channel) => {
+                channel.seal(&mut self.to_write);
+                if self.ends_when_written && channel.to_write.is_empty() {
+                    channel.say_end();
+                }
+                &mut channel.to_write
+            }
+        };
+        if on_wire.is_empty() {
             if std::mem::take(&mut self.ends_when_written) {
                 world.with_peer(|sockets, reports| sockets.end(self.peer, reports));
                 return true;
             }
             return false;
         }
-        let some: Vec<u8> = self.to_write.iter().take(most).copied().collect();
+        let some: Vec<u8> = on_wire.iter().take(most).copied().collect();
         let written = world.with_peer(|sockets, reports| sockets.write(self.peer, &some, reports));
-        self.to_write.drain(..written);
+        on_wire.drain(..written);
         written > 0
     }
 
@@ -234,13 +259,19 @@ impl Client {
         match world.with_peer(|sockets, reports| sockets.read(self.peer, most, reports)) {
             Read::Bytes(bytes) if bytes.is_empty() => Ok(false),
             Read::Bytes(bytes) => {
-                self.inbox.take(&bytes);
+                match &mut self.transport {
+                    Transport::Plain | Transport::Misplaced => self.inbox.take(&bytes),
+                    Transport::Tls(channel) => self.inbox.take(&channel.open(&bytes)?),
+                }
                 while let Some(told) = self.inbox.next()? {
                     self.hear(told, orders)?;
                 }
                 Ok(true)
             }
             Read::End => {
+                if let Transport::Tls(channel) = &self.transport {
+                    channel.check_end()?;
+                }
                 self.finish(End::Ended, orders)?;
                 Ok(true)
             }
@@ -261,7 +292,7 @@ impl Client {
         }
         let is_open = self.kind == Kind::WebSocket && self.inbox.is_open();
         let is_whole = self.is_told_of_close && !self.inbox.is_within();
-        if end == End::Ended && self.is_good && is_open && !is_whole {
+        if end == End::Ended && self.is_good && is_open && !is_whole && !self.may_be_cut() {
             return Err("a WebSocket ended without a close frame".into());
         }
         Ok(())
@@ -273,6 +304,9 @@ impl Client {
         }
         match told {
             Told::Answer(Answer { status, .. }) => {
+                if matches!(self.transport, Transport::Misplaced) && status != 400 {
+                    return Err(format!("{status} came over plain HTTP, and TLS is served"));
+                }
                 self.answers_awaited = self
                     .answers_awaited
                     .checked_sub(1)
@@ -414,7 +448,11 @@ impl Client {
             let waits = self.answers_awaited > 0 && self.is_good && self.end.is_none();
             return waits.then(|| "it has no answer to its request".to_owned());
         }
-        if !self.to_write.is_empty() || !self.to_say.is_empty() {
+        let is_sealed = match &self.transport {
+            Transport::Plain | Transport::Misplaced => false,
+            Transport::Tls(channel) => !channel.to_write.is_empty(),
+        };
+        if is_sealed || !self.to_write.is_empty() || !self.to_say.is_empty() {
             return Some("it is not read".into());
         }
         if let Some(id) = self.awaited.first() {

@@ -19,5 +19,6 @@ pub mod run;
 pub mod script;
 pub mod settings;
 pub mod shrink;
+pub mod tls;
 pub mod wire;
 pub mod world;

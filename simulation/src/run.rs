@@ -18,8 +18,9 @@ use crate::{
     application::Commanded,
     client::{Client, End},
     orders::Orders,
-    script::{Event, Kind, Lag, Script, Told},
+    script::{Budgets, Event, Kind, Lag, Script, Told},
     settings::{MESSAGE_BYTES_MAX, Settings},
+    tls::Transport,
     world::World,
 };
 
@@ -71,6 +72,8 @@ struct Run {
     steps: u64,
     drained: usize,
     is_draining: bool,
+    /// Whether the budgets of memory have ever been less than ample.
+    is_scarce: bool,
 }
 
 impl Run {
@@ -79,7 +82,7 @@ impl Run {
         let world = World::new(script.seed, settings.cores, settings.character);
         simulation::enter(world.clone());
         let (machine, tasks) = Machine::new(Seed {
-            config: settings.config(crate::script::Budgets::Ample),
+            config: settings.config(Budgets::Ample),
             application: Arc::new(Commanded),
             listeners: (0..settings.cores as u32).collect(),
         });
@@ -96,6 +99,7 @@ impl Run {
             steps: 0,
             drained: 0,
             is_draining: false,
+            is_scarce: false,
         }
     }
 
@@ -212,7 +216,7 @@ impl Run {
     /// Checks all parts of all cores against each other, and every bound.
     fn audit(&self) -> Result<Vec<CoreCounts>, String> {
         let counts = self.machine.audit()?;
-        let config = self.settings.config(crate::script::Budgets::Ample);
+        let config = self.settings.config(Budgets::Ample);
         // Its own answers to one receive, one message of a room that it begins with, and what is in the
         // middle of a frame.
         let queue_max = config.send_queue_bytes_max.max(MESSAGE_BYTES_MAX)
@@ -303,6 +307,13 @@ impl Run {
             Event::HangUp { peer } => self.vanish(peer, false)?,
             Event::Reset { peer } => self.vanish(peer, true)?,
             Event::Reload { budgets } => {
+                if budgets != Budgets::Ample {
+                    self.is_scarce = true;
+                    self.clients
+                        .iter_mut()
+                        .flatten()
+                        .for_each(Client::lack_memory);
+                }
                 let config = self.settings.config(budgets);
                 self.machine
                     .configurer()
@@ -345,7 +356,15 @@ impl Run {
             _ => "ws",
         };
         let room = room.map_or(String::new(), |room| format!("/r{room}"));
-        let client = Client::new(end, kind, &format!("/{path}/{lag}/u{}{room}", peer % 5));
+        let transport = match self.settings.tls {
+            Some(_) => Transport::of(self.settings.seed ^ (u64::from(end.number()) << 32)),
+            None => Transport::Plain,
+        };
+        let target = format!("/{path}/{lag}/u{}{room}", peer % 5);
+        let mut client = Client::new(end, kind, transport, &target);
+        if self.is_scarce {
+            client.lack_memory();
+        }
         self.clients[usize::from(peer)] = Some(client);
         Ok(())
     }

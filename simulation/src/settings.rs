@@ -1,9 +1,9 @@
 //! What a run's machine is like: its character and its configuration, drawn from the seed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use fastrand::Rng;
-use runtime::{Config, Rate, Timeouts};
+use runtime::{Config, Rate, Timeouts, simulation::tls::ServerConfig};
 
 use crate::{script::Budgets, world::Character};
 
@@ -20,7 +20,10 @@ pub struct Settings {
     outbox_bytes_max: usize,
     rooms_max: usize,
     position: Duration,
-    seed: u64,
+    /// TLS, on a quarter of all machines.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// What all of this was drawn from.
+    pub seed: u64,
 }
 
 /// The longest message of a peer, in bytes.
@@ -48,6 +51,7 @@ impl Settings {
             outbox_bytes_max: one_of(&mut rng, &[300, 8 << 10, 4 << 20]),
             rooms_max: one_of(&mut rng, &[2, 50, 1_000, 1_000]),
             position: Duration::from_millis(one_of(&mut rng, &[0, 3_000]) as u64),
+            tls: (rng.u8(0..4) == 0).then(|| Arc::new(ServerConfig)),
             seed,
         }
     }
@@ -78,8 +82,10 @@ impl Settings {
             outbox_bytes_max: self.outbox_bytes_max,
             mailbox_batches: self.mailbox_batches,
             receive_buffer_bytes: self.receive_buffer_bytes,
+            tls: self.tls.clone(),
             timeouts: Timeouts {
                 handshake: Duration::from_secs(4),
+                tls_handshake: Duration::from_secs(3),
                 ping_interval: Duration::from_secs(5),
                 pong: Duration::from_secs(4),
                 close: Duration::from_secs(2),

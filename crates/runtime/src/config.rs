@@ -2,9 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use rustls::ServerConfig;
-
-use crate::admission::{AddressLimits, Proxies, Rate};
+use crate::{
+    admission::{AddressLimits, Proxies, Rate},
+    kernel::tls::ServerConfig,
+};
 
 /// Which of monoio's drivers the cores run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -86,7 +86,7 @@ pub use rooms::Ticket;
 #[cfg(feature = "simulation")]
 pub mod simulation {
     pub use crate::{
-        kernel::simulated::{Errno, EventFlags, Id, Task, World, enter, leave},
+        kernel::simulated::{Errno, EventFlags, Id, Task, World, enter, leave, record, tls},
         process::simulated::{Machine, Seed},
         reactor::CoreCounts,
     };

@@ -4,7 +4,7 @@
 //!  run ──▶ World ──▶ cores.rs    tasks, timers and turns of the driver, for each core
 //!            │ ▲ ──▶ sockets.rs  connections between peers and cores, and what is reported of them
 //!            ▼ │
-//!        the runtime (kernel/simulated.rs)
+//!        the runtime (kernel/simulated/)
 //! ```
 
 mod cores;

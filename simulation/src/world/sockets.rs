@@ -26,6 +26,13 @@ pub struct Sockets {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(Id);
 
+impl Peer {
+    /// The number of the connection, which no other of the run has.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// What a peer finds when it reads.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {

@@ -11,12 +11,11 @@
 
 use std::sync::Arc;
 
-use rustls::{
-    Error, HandshakeKind, ProtocolVersion, ServerConfig,
-    server::UnbufferedServerConnection,
-    unbuffered::{
-        ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
-    },
+use rustls::{Error, HandshakeKind, ProtocolVersion};
+
+use crate::kernel::tls::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, ServerConfig, ServerConnectionData,
+    UnbufferedServerConnection, UnbufferedStatus, WriteTraffic,
 };
 
 /// The longest record that a peer may send: header, content, and the most that a cipher may add
@@ -389,7 +388,7 @@ impl Tls {
 }
 
 /// The type parameter of rustls for the server's side.
-type Side = rustls::server::ServerConnectionData;
+type Side = ServerConnectionData;
 
 /// Appends what rustls has to send to `wire`.
 fn encode<T>(mut encoding: EncodeTlsData<'_, T>, wire: &mut Vec<u8>) {

@@ -4,6 +4,7 @@ mod connected;
 mod listener;
 mod readiness;
 mod tasks;
+pub(crate) mod tls;
 
 pub(crate) use std::{
     hash::RandomState,

@@ -3,6 +3,9 @@
 //! The world itself is the simulation's (the crate of that name). It must keep the promises of the kernel
 //! and of the driver that the code above relies on, and may do everything else that they may.
 
+pub mod record;
+pub mod tls;
+
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
