@@ -14,6 +14,7 @@
 
 pub mod application;
 pub mod client;
+pub mod count;
 pub mod orders;
 pub mod run;
 pub mod script;

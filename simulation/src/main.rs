@@ -8,7 +8,12 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use simulation::{run::run, script::Script, shrink::shrink};
+use simulation::{
+    count::{Scenario, count},
+    run::run,
+    script::Script,
+    shrink::shrink,
+};
 
 /// The whole server in one thread, in virtual time, from one seed.
 #[derive(Parser)]
@@ -48,6 +53,14 @@ enum Chore {
         #[arg(long)]
         shrink: bool,
     },
+    /// Do one thing many times, for instructions to be counted, and print how many units that makes
+    Count {
+        /// What to do
+        scenario: Scenario,
+        /// How often
+        #[arg(long, value_name = "N")]
+        times: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -69,6 +82,10 @@ fn main() -> ExitCode {
             seeds(from, every, limit, runs, &script, whole)
         }
         Chore::Script { file, shrink } => replay(&file, shrink),
+        Chore::Count { scenario, times } => count(scenario, times).map(|units| {
+            println!("{units}");
+            ExitCode::SUCCESS
+        }),
     }
     .unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

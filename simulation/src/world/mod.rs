@@ -15,7 +15,7 @@ use std::{
     io::IoSlice,
     net::SocketAddr,
     rc::Rc,
-    task::Waker,
+    task::{Context, Waker},
 };
 
 use fastrand::Rng;
@@ -150,11 +150,7 @@ impl World {
         let Some(mut task) = self.cores.borrow_mut().take(core, number) else {
             return;
         };
-        let waker = cores::waker(core, number);
-        let is_over = task
-            .as_mut()
-            .poll(&mut std::task::Context::from_waker(&waker))
-            .is_ready();
+        let is_over = poll_core(&mut task, &cores::waker(core, number));
         if !is_over {
             self.cores.borrow_mut().put_back(core, number, task);
         }
@@ -173,6 +169,14 @@ impl World {
         let reports = &mut Reports { world: self };
         work(&mut self.sockets.borrow_mut(), reports)
     }
+}
+
+/// Runs a task until it waits; returns whether it has ended. What is executed in here is the core's, except
+/// in the methods of [`runtime::simulation::World`]: instructions are counted by the names of these.
+#[inline(never)]
+fn poll_core(task: &mut Task, waker: &Waker) -> bool {
+    let mut context = Context::from_waker(waker);
+    task.as_mut().poll(&mut context).is_ready()
 }
 
 /// When a report of a socket arrives.
