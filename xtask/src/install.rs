@@ -156,6 +156,16 @@ pub fn cxx() -> Result<PathBuf> {
     .context("fuzzing needs a C++ compiler")
 }
 
+/// Valgrind, whose callgrind counts instructions.
+pub fn valgrind() -> Result<PathBuf> {
+    find_or_install(
+        &["valgrind"],
+        |valgrind| answers(valgrind, &["--tool=callgrind", "--version"], |_| true),
+        &["valgrind"],
+    )
+    .context("counting instructions needs valgrind")
+}
+
 fn find_or_install(
     names: &[&str],
     works: impl Fn(&Path) -> bool,

@@ -9,7 +9,8 @@
 //!                        │  ├───▶ browser                           (browser.rs)
 //!                        │  ├───▶ deploy                            (deploy.rs)
 //!                        │  ├───▶ bench                             (bench.rs)
-//!                        │  └───▶ fuzz                              (fuzz.rs)
+//!                        │  ├───▶ fuzz                              (fuzz.rs)
+//!                        │  └───▶ instructions                      (instructions/)
 //!                        │        beside each other                 (lanes.rs)
 //!                        ▼
 //!                     summary: a table, then `N passed, N failed`
@@ -22,6 +23,7 @@ mod cargo;
 mod deploy;
 mod fuzz;
 mod install;
+mod instructions;
 mod lanes;
 mod process;
 mod python;
@@ -52,6 +54,8 @@ enum Chore {
     Check,
     /// The Autobahn suite against the server, on one driver or both
     Autobahn(autobahn::Arguments),
+    /// Instructions of the core for what it does most, at the commit in bench/instructions-base and at head
+    Instructions,
     /// Rules of this workspace that no other tool knows: dependency direction, file headers, …
     Tidy,
 }
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         Chore::Step(arguments) => steps::one(&arguments),
         Chore::Check => steps::check(),
         Chore::Autobahn(arguments) => autobahn::chore(&arguments),
+        Chore::Instructions => instructions::chore(),
         Chore::Tidy => tidy::chore(),
     };
     match outcome {

@@ -5,14 +5,14 @@
 //!  tools       tools
 //!  deadlines   test-build ─ test ─ autobahn-io_uring ─ autobahn-epoll
 //!  release     build ─ browser ─ deploy ─ bench
-//!  computing   fmt ─ tidy ─ fuzz ─ clippy ─ docs                      (yields to all others)
+//!  computing   fmt ─ tidy ─ fuzz ─ instructions ─ clippy ─ docs       (yields to all others)
 //! ```
 
 use crate::autobahn::{self, Driver};
 use crate::lanes;
 use crate::process::processor_time;
 use crate::report::{Counts, Outcome, summary};
-use crate::{bench, browser, cargo, deploy, fuzz, tidy};
+use crate::{bench, browser, cargo, deploy, fuzz, instructions, tidy};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -21,8 +21,8 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(
     after_help = "Steps: tools, fmt, clippy, tidy, test-build, test, docs, build, autobahn-io_uring, \
-                  autobahn-epoll, browser, deploy, bench, fuzz. What stands before a dash names all \
-                  of its family, so that `autobahn` is both drivers."
+                  autobahn-epoll, browser, deploy, bench, fuzz, instructions. What stands before a \
+                  dash names all of its family, so that `autobahn` is both drivers."
 )]
 pub struct TestArguments {
     /// Run only these steps
@@ -189,6 +189,9 @@ fn all(extent: Extent) -> Vec<Step> {
         step("fuzz", Computing, move || fuzz::step(extent.fuzz_seconds))
             .needs(&[TOOLS])
             .tools(fuzz::tools),
+        step("instructions", Computing, instructions::step)
+            .needs(&[TOOLS])
+            .tools(instructions::tools),
         // These come after `test`, which would otherwise wait for them to release the target
         // directory.
         step("clippy", Computing, cargo::clippy).needs(&["test"]),
