@@ -263,7 +263,7 @@ impl Client {
                     Transport::Plain | Transport::Misplaced => self.inbox.take(&bytes),
                     Transport::Tls(channel) => self.inbox.take(&channel.open(&bytes)?),
                 }
-                while let Some(told) = self.inbox.next()? {
+                while let Some(told) = self.inbox.read()? {
                     self.hear(told, orders)?;
                 }
                 Ok(true)

@@ -182,7 +182,7 @@ impl Run {
             return Ok(false);
         }
         self.steps += 1;
-        if self.steps % AUDIT_STEPS == 0 {
+        if self.steps.is_multiple_of(AUDIT_STEPS) {
             self.audit()?;
         }
         match self.steps > STEPS_MAX {

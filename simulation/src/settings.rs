@@ -63,16 +63,22 @@ impl Settings {
             Budgets::Tight => 64 << 10,
             Budgets::Tiny => 6 << 10,
         };
-        let mut limits = codec::Limits::default();
-        limits.message_bytes_max = MESSAGE_BYTES_MAX;
-        limits.head_bytes_max = 512;
-        limits.body_bytes_max = 4 << 10;
+        let limits = codec::Limits {
+            message_bytes_max: MESSAGE_BYTES_MAX,
+            head_bytes_max: 512,
+            body_bytes_max: 4 << 10,
+            ..codec::Limits::default()
+        };
         Config {
             cores: self.cores,
             limits,
-            message_rate: Rate::new(20, 40).filter(|_| self.seed % 9 == 0),
+            message_rate: Rate::new(20, 40).filter(|_| self.seed.is_multiple_of(9)),
             control_rate: Rate::new(2, 5).filter(|_| self.seed % 9 == 1),
-            connections_max: Some(if self.seed % 7 == 0 { 5 } else { 1_000 }),
+            connections_max: Some(if self.seed.is_multiple_of(7) {
+                5
+            } else {
+                1_000
+            }),
             rooms_max: self.rooms_max,
             commands_max: 4,
             send_queue_bytes_max: self.send_queue_bytes_max,
@@ -96,7 +102,7 @@ impl Settings {
                 drain: Duration::from_secs(3),
                 room_idle: Duration::from_secs(3),
                 position: self.position,
-                connection_age: (self.seed % 11 == 0).then_some(Duration::from_secs(20)),
+                connection_age: (self.seed.is_multiple_of(11)).then_some(Duration::from_secs(20)),
                 ..Timeouts::default()
             },
             ..Config::default()

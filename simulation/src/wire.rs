@@ -59,7 +59,7 @@ impl Inbox {
     }
 
     /// The next thing that has come whole.
-    pub fn next(&mut self) -> Result<Option<Told>, String> {
+    pub fn read(&mut self) -> Result<Option<Told>, String> {
         match self.phase {
             Phase::Heads => self.next_answer(),
             Phase::Frames => self.next_frame(),
@@ -164,7 +164,7 @@ mod tests {
         let mut told = Vec::new();
         for byte in all {
             inbox.take(&[*byte]);
-            told.extend(inbox.next().unwrap());
+            told.extend(inbox.read().unwrap());
         }
         let answer = Answer {
             status: 101,
@@ -181,7 +181,7 @@ mod tests {
             ]
         );
         inbox.take(b"\x01\x00");
-        assert!(inbox.next().is_err());
+        assert!(inbox.read().is_err());
     }
 
     #[test]
@@ -189,12 +189,12 @@ mod tests {
         let mut inbox = Inbox::default();
         inbox.take(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n");
         assert!(matches!(
-            inbox.next(),
+            inbox.read(),
             Ok(Some(Told::Answer(Answer { status: 200, .. })))
         ));
-        assert_eq!(inbox.next(), Ok(Some(Told::Text("ab".into()))));
-        assert_eq!(inbox.next(), Ok(Some(Told::LastChunk)));
+        assert_eq!(inbox.read(), Ok(Some(Told::Text("ab".into()))));
+        assert_eq!(inbox.read(), Ok(Some(Told::LastChunk)));
         inbox.take(b"x");
-        assert!(inbox.next().is_err());
+        assert!(inbox.read().is_err());
     }
 }
