@@ -105,6 +105,7 @@ impl Running {
         let names: Vec<_> = chosen.iter().map(|step| step.name).collect();
         command.args(["step", step.name, "--chosen", &names.join(",")]);
         command.args(["--fuzz-seconds", &extent.fuzz_seconds.to_string()]);
+        command.args(["--simulate-seconds", &extent.simulate_seconds.to_string()]);
         command.args(extent.full.then_some("--full"));
         command.arg("--outcome").arg(&outcome);
         let output =
@@ -153,6 +154,7 @@ mod tests {
     const EXTENT: Extent = Extent {
         full: false,
         fuzz_seconds: 1,
+        simulate_seconds: 1,
     };
 
     fn named(name: &'static str, lane: Lane) -> Step {
@@ -160,7 +162,7 @@ mod tests {
     }
 
     /// Runs steps whose processes execute this script; returns their outcomes. The script finds its
-    /// step's name in `$2`, the file for its outcome in `$8`, and itself in the returned directory.
+    /// step's name in `$2`, the file for its outcome in `${10}`, and itself in the returned directory.
     fn ran(steps: &[Step], script: &str) -> (tempfile::TempDir, Vec<Outcome>) {
         let home = tempfile::tempdir().unwrap();
         let program = home.path().join("program");
@@ -187,7 +189,7 @@ mod tests {
             test $2 = first && await "beside begins"
             test $2 = beside && await "first ends"
             echo "$2 ends" >>order
-            echo '{"passed":1,"failed":0,"worked_seconds":0.5}' >"$8""#;
+            echo '{"passed":1,"failed":0,"worked_seconds":0.5}' >"${10}""#;
         let (home, outcomes) = ran(&steps, script);
         let order = std::fs::read_to_string(home.path().join("order")).unwrap();
         let lines: Vec<_> = order.lines().skip(2).collect();
@@ -213,8 +215,8 @@ mod tests {
         ];
         let script = r#"
             test $2 = dies && kill -9 $$
-            test $2 = works && echo '{"passed":2,"failed":0,"worked_seconds":0.5}' >"$8"
-            test $2 = fails && echo '{"passed":2,"failed":1,"failures":["a"],"problem":"b","worked_seconds":0.5}' >"$8""#;
+            test $2 = works && echo '{"passed":2,"failed":0,"worked_seconds":0.5}' >"${10}"
+            test $2 = fails && echo '{"passed":2,"failed":1,"failures":["a"],"problem":"b","worked_seconds":0.5}' >"${10}""#;
         let (_home, outcomes) = ran(&steps, script);
         let [dies, fails, works] = &outcomes[..] else {
             panic!("{} outcomes", outcomes.len());

@@ -10,6 +10,7 @@
 //!                        │  ├───▶ deploy                            (deploy.rs)
 //!                        │  ├───▶ bench                             (bench.rs)
 //!                        │  ├───▶ fuzz                              (fuzz.rs)
+//!                        │  ├───▶ simulate                          (simulate/)
 //!                        │  └───▶ instructions                      (instructions/)
 //!                        │        beside each other                 (lanes.rs)
 //!                        ▼
@@ -28,6 +29,7 @@ mod lanes;
 mod process;
 mod python;
 mod report;
+mod simulate;
 mod steps;
 mod tidy;
 mod workspace;
@@ -45,7 +47,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Everything: format, lints, tidy, tests, docs, Autobahn on both drivers, the browser, deploy/, fuzzing
+    /// Everything: format, lints, tidy, tests, docs, Autobahn on both drivers, the browser, deploy/, fuzzing, simulation
     Test(steps::TestArguments),
     /// One step of `test`, as that starts it
     #[command(hide = true)]
@@ -56,6 +58,8 @@ enum Chore {
     Autobahn(autobahn::Arguments),
     /// Instructions of the core for what it does most, at the commit in bench/instructions-base and at head
     Instructions,
+    /// The server in virtual time from random seeds, or with planted faults that must be found
+    Simulate(simulate::Arguments),
     /// Rules of this workspace that no other tool knows: dependency direction, file headers, …
     Tidy,
 }
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Chore::Check => steps::check(),
         Chore::Autobahn(arguments) => autobahn::chore(&arguments),
         Chore::Instructions => instructions::chore(),
+        Chore::Simulate(arguments) => simulate::chore(&arguments),
         Chore::Tidy => tidy::chore(),
     };
     match outcome {

@@ -17,6 +17,8 @@ pub struct Counts {
     pub failed: usize,
     /// The details of failed tests, which the summary repeats at the end of the run.
     pub failures: Vec<String>,
+    /// What else the summary says of the step.
+    pub note: Option<String>,
 }
 
 impl Counts {
@@ -25,6 +27,7 @@ impl Counts {
             passed,
             failed,
             failures: Vec::new(),
+            note: None,
         }
     }
 
@@ -100,11 +103,13 @@ impl Outcome {
             passed,
             failed,
             failures,
+            note,
         } = &self.counts;
         json!({
             "passed": passed,
             "failed": failed,
             "failures": failures,
+            "note": note,
             "problem": self.problem,
             "worked_seconds": self.worked.as_secs_f64(),
         })
@@ -124,6 +129,7 @@ impl Outcome {
             passed: number("passed")?,
             failed: number("failed")?,
             failures: failures.filter_map(text).collect(),
+            note: text(&value["note"]),
         };
         let worked = value["worked_seconds"].as_f64();
         let worked = worked.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -155,7 +161,8 @@ pub fn summary(outcomes: &[Outcome]) -> String {
         ..
     } in outcomes
     {
-        for what in counts.failures.iter().take(FAILURES_SHOWN).chain(problem) {
+        let failures = counts.failures.iter().take(FAILURES_SHOWN);
+        for what in counts.note.iter().chain(failures).chain(problem) {
             text.push_str(&format!("\n{step}: {what}\n"));
         }
     }
@@ -246,6 +253,7 @@ pub fn node_counts(output: &str) -> Counts {
         passed: last("# pass "),
         failed: last("# fail ") + last("# cancelled "),
         failures: lines_with(output, &["not ok "]),
+        note: None,
     }
 }
 
@@ -261,6 +269,7 @@ pub fn pytest_counts(output: &str) -> Counts {
         passed: number_before(closing, " passed"),
         failed: number_before(closing, " failed") + number_before(closing, " error"),
         failures: lines_with(output, &["FAILED ", "ERROR "]),
+        note: None,
     }
 }
 
@@ -331,6 +340,7 @@ mod tests {
     fn outcome_comes_through_json_unchanged() {
         let counts = Counts {
             failures: vec!["a\n  \"b\"".to_owned()],
+            note: Some("7 steps".to_owned()),
             ..Counts::of(3, 1)
         };
         for result in [

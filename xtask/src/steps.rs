@@ -5,14 +5,14 @@
 //!  tools       tools
 //!  deadlines   test-build ─ test ─ autobahn-io_uring ─ autobahn-epoll
 //!  release     build ─ browser ─ deploy ─ bench
-//!  computing   fmt ─ tidy ─ fuzz ─ instructions ─ clippy ─ docs       (yields to all others)
+//!  computing   fmt ─ tidy ─ fuzz ─ simulate ─ instructions ─ clippy ─ docs   (yields to all others)
 //! ```
 
 use crate::autobahn::{self, Driver};
 use crate::lanes;
 use crate::process::processor_time;
 use crate::report::{Counts, Outcome, summary};
-use crate::{bench, browser, cargo, deploy, fuzz, instructions, tidy};
+use crate::{bench, browser, cargo, deploy, fuzz, instructions, simulate, tidy};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(
     after_help = "Steps: tools, fmt, clippy, tidy, test-build, test, docs, build, autobahn-io_uring, \
-                  autobahn-epoll, browser, deploy, bench, fuzz, instructions. What stands before a \
+                  autobahn-epoll, browser, deploy, bench, fuzz, simulate, instructions. What stands before a \
                   dash names all of its family, so that `autobahn` is both drivers."
 )]
 pub struct TestArguments {
@@ -45,6 +45,10 @@ pub struct Extent {
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub fuzz_seconds: u64,
+    /// Simulate random seeds for this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub simulate_seconds: u64,
 }
 
 /// One step in a process of its own, as `cargo xtask test` starts it.
@@ -189,6 +193,9 @@ fn all(extent: Extent) -> Vec<Step> {
         step("fuzz", Computing, move || fuzz::step(extent.fuzz_seconds))
             .needs(&[TOOLS])
             .tools(fuzz::tools),
+        step("simulate", Computing, move || {
+            simulate::step(extent.simulate_seconds)
+        }),
         step("instructions", Computing, instructions::step)
             .needs(&[TOOLS])
             .tools(instructions::tools),
@@ -275,6 +282,7 @@ mod tests {
     const EXTENT: Extent = Extent {
         full: false,
         fuzz_seconds: 1,
+        simulate_seconds: 1,
     };
 
     fn selected(only: &[&str], skip: &[&str]) -> Result<Vec<&'static str>> {
@@ -301,7 +309,7 @@ mod tests {
     #[test]
     fn select_everything_takes_all_that_is_quick_and_fuzzing_too() {
         let everything = selected(&[], &[]).unwrap();
-        assert!(everything.contains(&"fuzz"));
+        assert!(everything.contains(&"fuzz") && everything.contains(&"simulate"));
         assert!(quick().iter().all(|step| everything.contains(&step.name)));
         assert!(!selected(&[], &["fuzz"]).unwrap().contains(&"fuzz"));
     }

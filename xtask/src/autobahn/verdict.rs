@@ -120,6 +120,7 @@ impl Verdict {
             passed: self.grades.len() - failures.len(),
             failed: failures.len(),
             failures,
+            note: None,
         }
     }
 
