@@ -11,11 +11,11 @@ use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Steps in which each fault must be found. Twenty faults that are all missed would take some four
+/// Steps in which each fault must be found. Twenty faults that are all missed would take some seven
 /// minutes.
 const STEPS_MAX: u64 = 5_000_000;
 
-/// A process ends after so many runs, of some 1,300 steps each, and the next goes on. This many are
+/// A process ends after so many runs, of some 2,400 steps each, and the next goes on. This many are
 /// the same on all machines, which a time would not be.
 const RUNS: u64 = 500;
 

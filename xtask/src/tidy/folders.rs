@@ -16,7 +16,9 @@ struct Layering<'a> {
 }
 
 /// The layerings that are checked. `lib.rs` stands above all layers and is not listed.
-const LAYERINGS: [Layering<'static>; 1] = [Layering {
+const LAYERINGS: [Layering<'static>; 2] = [RUNTIME, SIMULATION];
+
+const RUNTIME: Layering<'static> = Layering {
     source: "crates/runtime/src",
     layers: &[
         &["kernel"],
@@ -37,7 +39,18 @@ const LAYERINGS: [Layering<'static>; 1] = [Layering {
         &["reactor"],
         &["process"],
     ],
-}];
+};
+
+const SIMULATION: Layering<'static> = Layering {
+    source: "simulation/src",
+    layers: &[
+        &["world", "wire", "orders", "script", "application"],
+        &["settings", "client"],
+        &["run"],
+        &["shrink"],
+        &["main"],
+    ],
+};
 
 /// The root module, which may import every other and which no other may import.
 const ROOT: &str = "lib";

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 /// Each crate, and the crates of the workspace that it may depend on, also in tests and build
 /// scripts.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("codec", &[]),
     ("hub", &[]),
     ("runtime", &["codec", "hub"]),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("bench-codec", &["codec"]),
     ("bench-epoll", &["codec"]),
     ("bench-many-rooms", &["runtime", "codec", "hub"]),
+    ("simulation", &["runtime", "codec", "hub"]),
 ];
 
 /// Packages that must not be built into a crate, directly or indirectly. Tests may use any.

@@ -1,17 +1,62 @@
-//! Every dependency of the workspace has a comment that says why it is needed.
+//! Rules about manifests: every dependency has a comment that says why it is needed, and a lint is on
+//! where a run must be repeatable.
 
 use super::Finding;
+use anyhow::Result;
 
-const PLACE: &str = "Cargo.toml";
-const SECTION: &str = "[workspace.dependencies]";
+/// The manifests that name dependencies of their own, and in which section.
+pub const DEPENDENCIES: [(&str, &str); 2] = [
+    ("Cargo.toml", "[workspace.dependencies]"),
+    ("simulation/Cargo.toml", "[dependencies]"),
+];
 
-/// Finds entries without a comment on one of their lines or on the line above. Our own crates need
-/// none.
-pub fn reasons(manifest: &str) -> Vec<Finding> {
+/// The workspace's manifest, and its section of clippy's lints.
+const LINTS: (&str, &str) = ("Cargo.toml", "[workspace.lints.clippy]");
+
+/// A walk over a hash table goes in an order that no seed repeats.
+const LINT: &str = "iter_over_hash_type";
+
+/// The crates whose runs are repeated from a seed, and which therefore inherit [`LINT`].
+const REPEATED: [&str; 2] = ["crates/hub/Cargo.toml", "crates/runtime/Cargo.toml"];
+
+/// Finds a manifest for which [`LINT`] is off; `read` returns the text of a manifest.
+pub fn lint(read: impl Fn(&str) -> Result<String>) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let (place, section) = LINTS;
+    let levels = [format!("{LINT} = \"warn\""), format!("{LINT} = \"deny\"")];
+    let is_level = |line: &str| levels.iter().any(|level| line.starts_with(level));
+    if !lines_of(&read(place)?, section).any(is_level) {
+        findings.push(Finding::of(
+            place,
+            format!("{section} lacks {LINT}, on which runs from a seed rely"),
+        ));
+    }
+    for place in REPEATED {
+        if !lines_of(&read(place)?, "[lints]").any(|line| line == "workspace = true") {
+            findings.push(Finding::of(
+                place,
+                "does not inherit the lints of the workspace",
+            ));
+        }
+    }
+    Ok(findings)
+}
+
+/// The lines of a section.
+fn lines_of<'a>(manifest: &'a str, section: &str) -> impl Iterator<Item = &'a str> {
+    let lines = manifest
+        .lines()
+        .skip_while(move |line| line.trim() != section);
+    lines.skip(1).take_while(|line| !line.starts_with('['))
+}
+
+/// Finds entries of a section without a comment on one of their lines or on the line above. Our own
+/// crates need none.
+pub fn reasons(place: &str, section: &str, manifest: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let lines: Vec<_> = manifest.lines().collect();
-    let Some(start) = lines.iter().position(|line| line.trim() == SECTION) else {
-        return vec![Finding::of(PLACE, format!("has no {SECTION}"))];
+    let Some(start) = lines.iter().position(|line| line.trim() == section) else {
+        return vec![Finding::of(place, format!("has no {section}"))];
     };
     let mut index = start + 1;
     while index < lines.len() && !lines[index].starts_with('[') {
@@ -23,7 +68,7 @@ pub fn reasons(manifest: &str) -> Vec<Finding> {
         if entry[0].contains('=') && !explained && !own {
             let name = entry[0].split(['=', '.']).next().unwrap_or_default().trim();
             findings.push(Finding::at(
-                PLACE,
+                place,
                 index,
                 format!("{name} has no reason: say in a comment why it is here"),
             ));
@@ -73,11 +118,13 @@ fn comment_start(line: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    const SECTION: &str = "[workspace.dependencies]";
+
     fn check(entries: &str, expected: &[&str]) {
         let manifest = format!(
             "[workspace]\nx = 1\n\n[workspace.dependencies]\n{entries}\n[profile.dev]\nlto = 1\n"
         );
-        let found: Vec<_> = reasons(&manifest)
+        let found: Vec<_> = reasons("Cargo.toml", SECTION, &manifest)
             .iter()
             .map(|finding| finding.message.clone())
             .collect();
@@ -122,6 +169,46 @@ mod tests {
 
     #[test]
     fn reasons_manifest_without_section_is_found() {
-        assert_eq!(reasons("[workspace]\n").len(), 1);
+        assert_eq!(reasons("Cargo.toml", SECTION, "[workspace]\n").len(), 1);
+    }
+
+    #[test]
+    fn reasons_of_another_manifest_are_looked_for_in_its_own_section() {
+        let manifest = "[dependencies]\nbytes = \"1\"\n[lints.rust]\nx = \"warn\"\n";
+        let found = reasons("simulation/Cargo.toml", "[dependencies]", manifest);
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0]
+                .to_string()
+                .starts_with("simulation/Cargo.toml:2: bytes")
+        );
+    }
+
+    #[test]
+    fn lint_that_is_off_or_not_inherited_is_found() {
+        let found = |level: &str, inherits: &str| {
+            let read = |place: &str| {
+                Ok(match place {
+                    "Cargo.toml" => format!(
+                        "[workspace.lints.clippy]\nall = 1\n{level}\n[other]\n{LINT} = \"warn\"\n"
+                    ),
+                    "crates/hub/Cargo.toml" => "[lints]\nworkspace = true\n".to_owned(),
+                    _ => format!("[dependencies]\nworkspace = true\n[lints]\n{inherits}\n"),
+                })
+            };
+            let findings = lint(read).unwrap();
+            findings
+                .iter()
+                .map(|finding| finding.place.clone())
+                .collect::<Vec<_>>()
+        };
+        let on = format!("{LINT} = \"warn\" # why");
+        assert_eq!(found(&on, "workspace = true"), [""; 0]);
+        assert_eq!(found("", "workspace = true"), ["Cargo.toml"]);
+        assert_eq!(
+            found(&on.replace("warn", "allow"), "workspace = true"),
+            ["Cargo.toml"]
+        );
+        assert_eq!(found(&on, ""), ["crates/runtime/Cargo.toml"]);
     }
 }

@@ -51,7 +51,7 @@ struct Check {
     run: fn() -> Result<Vec<Finding>>,
 }
 
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     Check {
         name: "dependency direction",
         run: direction,
@@ -67,6 +67,10 @@ const CHECKS: [Check; 9] = [
     Check {
         name: "reasons of dependencies",
         run: reasons,
+    },
+    Check {
+        name: "lint of repeatable runs",
+        run: lint,
     },
     Check {
         name: "module headers",
@@ -117,25 +121,49 @@ pub fn step() -> Result<Counts> {
 }
 
 fn direction() -> Result<Vec<Finding>> {
-    Ok(layers::direction(&layers::Graph::new(&resolved()?)?))
+    let mut findings = Vec::new();
+    // The simulation is a workspace of its own.
+    for manifest in ["Cargo.toml", "simulation/Cargo.toml"] {
+        findings.extend(layers::direction(&layers::Graph::new(&resolved(
+            manifest,
+        )?)?));
+    }
+    Ok(findings)
 }
 
 fn forbidden() -> Result<Vec<Finding>> {
-    Ok(layers::forbidden(&layers::Graph::new(&resolved()?)?))
+    Ok(layers::forbidden(&layers::Graph::new(&resolved(
+        "Cargo.toml",
+    )?)?))
 }
 
 /// Resolves for this platform only. Otherwise cargo downloads crates of platforms that are never
 /// built.
-fn resolved() -> Result<serde_json::Value> {
+fn resolved(manifest: &str) -> Result<serde_json::Value> {
     let mut rustc = std::process::Command::new("rustc");
     let host = crate::process::stdout_of(rustc.args(["--print", "host-tuple"]))?;
-    metadata(&["--filter-platform", host.trim()])
+    metadata(&[
+        "--filter-platform",
+        host.trim(),
+        "--manifest-path",
+        manifest,
+    ])
 }
 
 fn reasons() -> Result<Vec<Finding>> {
-    Ok(manifest::reasons(&std::fs::read_to_string(
-        root().join("Cargo.toml"),
-    )?))
+    let mut findings = Vec::new();
+    for (place, section) in manifest::DEPENDENCIES {
+        findings.extend(manifest::reasons(place, section, &text_of(place)?));
+    }
+    Ok(findings)
+}
+
+fn lint() -> Result<Vec<Finding>> {
+    manifest::lint(text_of)
+}
+
+fn text_of(place: &str) -> Result<String> {
+    std::fs::read_to_string(root().join(place)).with_context(|| place.to_owned())
 }
 
 /// Applies a rule to every text file; the rule gets its path from the root, and its text.
@@ -203,6 +231,11 @@ mod tests {
     #[test]
     fn workspace_dependencies_have_reasons() {
         assert_clean("reasons of dependencies");
+    }
+
+    #[test]
+    fn workspace_runs_are_repeatable() {
+        assert_clean("lint of repeatable runs");
     }
 
     #[test]
