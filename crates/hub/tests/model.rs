@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
 use hub::{
@@ -125,7 +125,7 @@ struct World {
     mailboxes: Vec<VecDeque<Delivery>>,
     subscribers: Vec<Subscriber>,
     rooms: Vec<Room>,
-    by_name: HashMap<u8, usize>,
+    by_name: BTreeMap<u8, usize>,
     /// Tops of reaped rooms, and when they were reaped.
     kept: HashMap<u8, (Position, u64)>,
     epochs: u64,
@@ -148,7 +148,7 @@ impl World {
             mailboxes: vec![VecDeque::new(); CORES.into()],
             subscribers: Vec::new(),
             rooms: Vec::new(),
-            by_name: HashMap::new(),
+            by_name: BTreeMap::new(),
             kept: HashMap::new(),
             epochs: 0,
             answers: Vec::new(),

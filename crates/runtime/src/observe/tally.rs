@@ -1,6 +1,6 @@
 //! The counters of one core: plain numbers of its own thread, copied when they are exported.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use codec::{Event, Kind, Transmitted};
 use hub::PublishRefusal;
@@ -21,9 +21,9 @@ pub struct Tally {
     /// Open connections, by their entry in the application's table.
     pub open: Vec<u64>,
     /// Connections ended.
-    pub ended: HashMap<Ending, u64>,
+    pub ended: BTreeMap<Ending, u64>,
     /// Upgrade requests answered with another status than 101, by reason.
-    pub rejected: HashMap<&'static str, u64>,
+    pub rejected: BTreeMap<&'static str, u64>,
     /// WebSockets opened without a subprotocol although the client offered some.
     pub subprotocols_unanswered: u64,
     /// Failed accepts.
@@ -180,8 +180,8 @@ impl Tally {
             opened: 0,
             addresses_uncounted: 0,
             open: vec![0; protocols],
-            ended: HashMap::new(),
-            rejected: HashMap::new(),
+            ended: BTreeMap::new(),
+            rejected: BTreeMap::new(),
             subprotocols_unanswered: 0,
             accept_errors: AcceptErrors::default(),
             panics: 0,

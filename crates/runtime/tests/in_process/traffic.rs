@@ -2,7 +2,7 @@
 //! hear.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     thread,
     time::{Duration, Instant},
 };
@@ -276,7 +276,7 @@ fn traffic_is_heard_by_all_who_are_there_in_one_order_without_gaps(driver: Drive
     let tops = tops(&members);
     members.iter_mut().for_each(|member| member.hear_out(&tops));
 
-    let mut order: HashMap<&str, HashMap<u64, &str>> = HashMap::new();
+    let mut order: BTreeMap<&str, HashMap<u64, &str>> = BTreeMap::new();
     let mut epochs = HashMap::new();
     for (room, position, text) in members.iter().flat_map(Member::positions) {
         let place = order.entry(room).or_default().insert(position.offset, text);
