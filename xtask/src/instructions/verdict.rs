@@ -59,6 +59,7 @@ pub fn judge(rows: &[Row]) -> Counts {
         passed: rows.len() - failures.len(),
         failed: failures.len(),
         failures,
+        note: None,
     }
 }
 

@@ -44,8 +44,8 @@ const RUNTIME: Layering<'static> = Layering {
 const SIMULATION: Layering<'static> = Layering {
     source: "simulation/src",
     layers: &[
-        &["world", "wire", "orders", "script", "application"],
-        &["settings", "client"],
+        &["world", "wire", "tls", "orders", "script", "application"],
+        &["settings", "client", "count"],
         &["run"],
         &["shrink"],
         &["main"],
