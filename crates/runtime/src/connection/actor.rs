@@ -249,6 +249,18 @@ impl Actor<'_> {
         }
     }
 
+    /// A peer that has ended its stream may still read, and under TLS it is told that this is all. If its socket
+    /// is full at this moment, that waits until the socket takes it.
+    fn say_last(&mut self, reason: EndReason) -> Flow {
+        let sent = self.connection.socket.say_last().unwrap_or_default();
+        self.parts.counters.tally.sent_bytes += sent.wire as u64;
+        if !sent.is_full {
+            return Flow::End;
+        }
+        self.finish(Last::Nothing, reason);
+        Flow::Wait
+    }
+
     /// The peer has ended its stream. It may still read, so everything that it sent before is answered.
     fn peer_ended(&mut self) -> Flow {
         let connection = &mut *self.connection;
@@ -273,12 +285,7 @@ impl Actor<'_> {
                 self.finish(Last::Nothing, reason);
                 Flow::Wait
             }
-            _ => {
-                // Best effort: a peer that has ended its stream may still read.
-                let sent = connection.socket.say_last().unwrap_or_default();
-                self.parts.counters.tally.sent_bytes += sent.wire as u64;
-                Flow::End
-            }
+            _ => self.say_last(reason),
         }
     }
 }

@@ -187,6 +187,7 @@ impl Actor<'_> {
 
     /// More waits than the socket takes now.
     pub(crate) fn fell_behind(&mut self) {
+        self.parts.out.has_laggards = true;
         let bytes_max = self.parts.config.send_queue_bytes_max;
         let connection = &*self.connection;
         let is_over = connection.out.queue.is_over(

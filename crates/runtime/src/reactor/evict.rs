@@ -27,17 +27,11 @@ use crate::{
 /// Candidates that one look takes in.
 const CANDIDATES_MAX: usize = 1_024;
 
-/// How long after a look that found nobody to reset the next one follows, in milliseconds. What exceeds the
-/// bound is then the rooms' news, which the next turns send.
-const LOOK_INTERVAL_MS: u64 = 10;
-
 /// Resets for want of memory.
 #[derive(Debug, Default)]
 pub(crate) struct Evictions {
     /// Those that are to be reset until enough is free, the one with the most waiting last.
     keys: Vec<ConnectionKey>,
-    /// No look is worth while before this time.
-    next_look_ms: u64,
 }
 
 impl State {
@@ -46,13 +40,12 @@ impl State {
     pub(crate) fn keep_queues_within_bound(&mut self, now: Now) -> bool {
         let max = self.parts.queues_bytes_max();
         if self.evictions.keys.is_empty() {
-            if self.parts.queues_bytes() <= max || now.ms < self.evictions.next_look_ms {
+            // If nobody is behind, what exceeds the bound is the rooms' news, which the next turns send.
+            if self.parts.queues_bytes() <= max || !self.parts.out.has_laggards {
                 return false;
             }
             self.evictions.keys = self.slowest();
-            if self.evictions.keys.is_empty() {
-                self.evictions.next_look_ms = now.ms + LOOK_INTERVAL_MS;
-            }
+            self.parts.out.has_laggards = !self.evictions.keys.is_empty();
         }
         for _ in 0..bounds::EVICTIONS {
             if self.parts.queues_bytes() <= low_water(max) {

@@ -201,6 +201,7 @@ fn parts(id: CoreId, shared: Shared, requests: Requests, wakes: &Wakes) -> Parts
             own: VecDeque::new(),
             news: VecDeque::new(),
             later: VecDeque::new(),
+            has_laggards: true,
             flush: wakes.flush.clone(),
         },
         memory: Ledger::default(),
