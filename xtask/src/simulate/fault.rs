@@ -32,20 +32,20 @@ impl Fault {
     pub fn read(name: &str, text: &str) -> Result<Self> {
         let parts = text.split_once("\n----\n");
         let parts = parts.and_then(|(head, rest)| Some((head, rest.split_once("\n====\n")?)));
-        let (head, (find, replacement)) = parts
-            .with_context(|| format!("{name}: lacks `----` or `====` on a line of its own"))?;
+        let (head, (find, replacement)) =
+            parts.with_context(|| "lacks `----` or `====` on a line of its own")?;
         let (why, names): (Vec<_>, Vec<_>) = head.lines().partition(|line| line.starts_with('#'));
         let [file] = names[..] else {
-            bail!("{name}: must name one file above `----`");
+            bail!("must name one file above `----`");
         };
         if why.is_empty() {
-            bail!("{name}: does not say why it is a fault");
+            bail!("does not say why it is a fault");
         }
         if find.trim().is_empty() {
-            bail!("{name}: has no text to find");
+            bail!("has no text to find");
         }
         if !replacement.contains(CONDITION) {
-            bail!("{name}: its replacement lacks {CONDITION}, so that it would always be there");
+            bail!("its replacement lacks {CONDITION}, so that it would always be there");
         }
         Ok(Self {
             name: name.to_owned(),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_of_another_form_is_an_error_that_names_it() {
+    fn fault_of_another_form_is_an_error_that_says_what_is_wrong() {
         for (text, problem) in [
             (LOST_WAKE.replace("----", "---"), "lacks `----`"),
             (LOST_WAKE.replace("====", "==="), "or `====`"),
@@ -116,7 +116,6 @@ mod tests {
             (LOST_WAKE.replace("!PLANTED", "false"), "lacks PLANTED"),
         ] {
             let error = Fault::read("lost-wake", &text).unwrap_err().to_string();
-            assert!(error.starts_with("lost-wake: "), "{error}");
             assert!(error.contains(problem), "{problem}: {error}");
         }
     }
