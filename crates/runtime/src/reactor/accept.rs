@@ -188,7 +188,7 @@ impl Acceptor {
 
     /// With the reserve's descriptor, accepts one connection to tell it that there is none.
     fn refuse_one(&self, date: &mut Date) {
-        drop(self.reserve.take());
+        *self.reserve.borrow_mut() = None;
         if let Ok((connected, peer)) = self.listener.accept() {
             debug!(%peer, "connection refused: no descriptor");
             // Under TLS it would be no more than a broken record.

@@ -51,7 +51,7 @@ pub(crate) const DELIVERED_BYTES_PER_LOOK: usize = bound(4 << 10, 256);
 pub(crate) const SENDS_NS: u64 = 300_000;
 
 /// Sends between two looks at the clock.
-pub(crate) const SENDS_PER_LOOK: usize = bound(16, 1);
+pub(crate) const SENDS_PER_LOOK: usize = bound(16, 2);
 
 /// Bytes of an answer with a body after which other connections have their turn, though the socket takes
 /// more: otherwise a fast reader of a long answer would keep the core until it ends.

@@ -1,7 +1,7 @@
 //! A WebSocket client that follows the protocol, and one request over HTTP.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
 };
@@ -241,7 +241,7 @@ pub fn get_internal(server: &Server, path: &str) -> Response {
 }
 
 /// All samples of a scrape, by their name and labels as printed.
-pub fn scrape(server: &Server) -> HashMap<String, f64> {
+pub fn scrape(server: &Server) -> BTreeMap<String, f64> {
     let page = get_internal(server, "/metrics");
     assert_eq!(page.status, 200);
     let text = String::from_utf8(page.body).unwrap();

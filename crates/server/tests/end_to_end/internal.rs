@@ -1,7 +1,7 @@
 //! The internal listener: its counters match what happened, and it is separate from the public
 //! port.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use rustix::process::Signal;
 
@@ -29,7 +29,7 @@ on_both_drivers![
 ];
 
 #[track_caller]
-pub fn check(samples: &HashMap<String, f64>, expected: &[(&str, f64)]) {
+pub fn check(samples: &BTreeMap<String, f64>, expected: &[(&str, f64)]) {
     for (name, value) in expected {
         let found = samples.get(*name);
         assert_eq!(found, Some(value), "{name}");
@@ -37,14 +37,14 @@ pub fn check(samples: &HashMap<String, f64>, expected: &[(&str, f64)]) {
 }
 
 /// Names of families in `docs/metrics.md`, with their labels there.
-fn documented() -> HashMap<String, Vec<String>> {
+fn documented() -> BTreeMap<String, Vec<String>> {
     let document = include_str!("../../../../docs/metrics.md");
     let quoted = |cell: &str| -> Vec<String> {
         let parts = cell.split('`').skip(1).step_by(2);
         parts.map(str::to_owned).collect()
     };
     let rows = document.lines().filter(|line| line.starts_with("| `"));
-    let mut families: HashMap<_, _> = rows
+    let mut families: BTreeMap<_, _> = rows
         .map(|row| {
             let cells: Vec<_> = row.split('|').collect();
             (quoted(cells[1])[0].clone(), quoted(cells[3]))

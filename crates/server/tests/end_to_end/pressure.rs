@@ -1,7 +1,7 @@
 //! Back-pressure between the cores: with the smallest possible queues, publishers get slower, but
 //! nothing is lost and no connection waits for ever.
 
-use std::{collections::HashMap, thread, time::Duration};
+use std::{collections::BTreeMap, thread, time::Duration};
 
 use crate::{
     client::{Client, scrape},
@@ -64,7 +64,7 @@ fn read(frame: &Frame) -> (usize, usize) {
 /// publisher, in the order in which it sent them.
 fn hear(raw: &mut Raw, messages: usize) -> Vec<(usize, usize)> {
     let heard: Vec<_> = (0..messages).map(|_| read(&raw.message())).collect();
-    let mut numbers = HashMap::<_, Vec<_>>::new();
+    let mut numbers = BTreeMap::<_, Vec<_>>::new();
     for (member, number) in &heard {
         numbers.entry(*member).or_default().push(*number);
     }
