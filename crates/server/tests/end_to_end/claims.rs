@@ -131,9 +131,10 @@ fn heads_of_1000_peers_take_what_has_come_and_end_in_time(driver: Driver) {
         thread::sleep(Duration::from_millis(100));
         scrape(&server)[ended] == PEERS as f64
     });
-    // This is the head, plus the growth of its buffer by doubling.
+    // This is the head, plus the growth of its buffer by doubling: at most 32 KiB, and what the connection
+    // itself and the allocator take.
     let grown = baseline.grown();
-    assert!(grown < PEERS * (34 << 10), "{grown} bytes more");
+    assert!(grown < PEERS * (36 << 10), "{grown} bytes more");
     // The server has ended these connections, not the peers.
     baseline.is_restored();
     drop(attackers);
