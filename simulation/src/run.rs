@@ -217,8 +217,8 @@ impl Run {
     fn audit(&self) -> Result<Vec<CoreCounts>, String> {
         let counts = self.machine.audit()?;
         let config = self.settings.config(Budgets::Ample);
-        // Its own answers to one receive, one message of a room that it begins with, and what is in the
-        // middle of a frame.
+        // Beyond its bound, a queue has what one receive makes a session say, the answers to joins of 128
+        // rooms, and a message that was whole when the bound was looked at, in two copies at most.
         let queue_max = config.send_queue_bytes_max.max(MESSAGE_BYTES_MAX)
             + config.receive_buffer_bytes
             + 128 * 64
@@ -356,9 +356,9 @@ impl Run {
             _ => "ws",
         };
         let room = room.map_or(String::new(), |room| format!("/r{room}"));
-        let transport = match self.settings.tls {
-            Some(_) => Transport::of(self.settings.seed ^ (u64::from(end.number()) << 32)),
-            None => Transport::Plain,
+        let transport = match self.settings.has_tls {
+            true => Transport::of(self.settings.seed ^ (u64::from(end.number()) << 32)),
+            false => Transport::Plain,
         };
         let target = format!("/{path}/{lag}/u{}{room}", peer % 5);
         let mut client = Client::new(end, kind, transport, &target);

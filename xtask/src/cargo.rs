@@ -22,6 +22,17 @@ pub fn clippy() -> Result<Counts> {
         "-D",
         "warnings",
     ]))?;
+    // Nothing else in the workspace has the runtime with these features.
+    run(cargo().args([
+        "clippy",
+        "--package",
+        "runtime",
+        "--features",
+        "simulation,small-bounds",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
     Ok(Counts::default())
 }
 

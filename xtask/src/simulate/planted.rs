@@ -78,7 +78,7 @@ fn faults(directory: &Path) -> Result<Vec<(String, Result<Fault>)>> {
 }
 
 /// The files of a directory with this ending, in the order of their names.
-pub fn files_of(directory: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+fn files_of(directory: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     let entries = directory.read_dir();
     let entries = entries.with_context(|| directory.display().to_string())?;
     let paths: Result<Vec<_>, _> = entries
