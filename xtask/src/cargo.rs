@@ -3,6 +3,7 @@
 use crate::install;
 use crate::process::{run, run_and_keep};
 use crate::report::{Counts, libtest_counts};
+use crate::simulate;
 use crate::workspace::cargo;
 use anyhow::Result;
 use std::num::NonZero;
@@ -48,10 +49,11 @@ pub fn build() -> Result<Counts> {
     Ok(Counts::default())
 }
 
-/// Builds all test programs, and the programs of the workspace that tests and the bench start.
+/// Builds all test programs, those of the simulation too, and the programs that tests and the bench start.
 /// `cargo test` then rebuilds nothing.
 pub fn test_build() -> Result<Counts> {
     run(cargo().args(["build", "--workspace", "--tests", "--bins"]))?;
+    run(simulate::cargo("build")?.args(["--tests", "--bins"]))?;
     Ok(Counts::default())
 }
 

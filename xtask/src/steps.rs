@@ -5,7 +5,7 @@
 //!  tools       tools
 //!  deadlines   test-build ─ test ─ autobahn-io_uring ─ autobahn-epoll
 //!  release     build ─ browser ─ deploy ─ bench
-//!  computing   fmt ─ tidy ─ fuzz ─ simulate ─ instructions ─ clippy ─ docs   (yields to all others)
+//!  computing   fmt ─ tidy ─ fuzz ─ instructions ─ simulate ─ clippy ─ docs   (yields to all others)
 //! ```
 
 use crate::autobahn::{self, Driver};
@@ -38,7 +38,8 @@ pub struct TestArguments {
 /// How much the steps do.
 #[derive(Args, Clone, Copy)]
 pub struct Extent {
-    /// All 517 Autobahn cases on each driver (six minutes each, or more) instead of the fast 373
+    /// All 517 Autobahn cases on each driver (six minutes each, or more) instead of the fast 373, and
+    /// instructions counted under valgrind (some six minutes of building)
     #[arg(long)]
     pub full: bool,
     /// Run each fuzz target for this long
@@ -193,14 +194,16 @@ fn all(extent: Extent) -> Vec<Step> {
         step("fuzz", Computing, move || fuzz::step(extent.fuzz_seconds))
             .needs(&[TOOLS])
             .tools(fuzz::tools),
-        step("simulate", Computing, move || {
-            simulate::step(extent.simulate_seconds)
-        }),
-        step("instructions", Computing, instructions::step)
-            .needs(&[TOOLS])
-            .tools(instructions::tools),
+        step("instructions", Computing, move || {
+            instructions::step(extent.full)
+        })
+        .needs(&[TOOLS]),
         // These come after `test`, which would otherwise wait for them to release the target
         // directory.
+        step("simulate", Computing, move || {
+            simulate::step(extent.simulate_seconds)
+        })
+        .needs(&["test"]),
         step("clippy", Computing, cargo::clippy).needs(&["test"]),
         step("docs", Computing, cargo::docs).needs(&["test"]),
     ]

@@ -2,7 +2,7 @@
 
 use super::tally::Said;
 use crate::process::{Guarded, run_into};
-use crate::workspace;
+use crate::workspace::{self, target_directory};
 use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -42,16 +42,17 @@ pub enum Extent {
     Runs(u64),
 }
 
-/// The directory that simulations are built in and write to.
+/// The directory that simulations write to. They are built in the workspace's own, whose dependencies they
+/// share.
 pub fn home() -> Result<PathBuf> {
-    Ok(workspace::target_directory()?.join("simulation"))
+    Ok(target_directory()?.join("simulation"))
 }
 
 /// `cargo SUBCOMMAND` for the simulation, which is a workspace of its own.
 pub fn cargo(subcommand: &str) -> Result<Command> {
     let mut command = workspace::cargo();
     command.args([subcommand, "--manifest-path", MANIFEST]);
-    command.arg("--target-dir").arg(home()?);
+    command.arg("--target-dir").arg(target_directory()?);
     Ok(command)
 }
 
@@ -65,7 +66,8 @@ impl Program {
         let mut command = workspace::cargo();
         command.args(["build", "--quiet", "--manifest-path"]);
         command.arg(tree.join(MANIFEST));
-        command.arg("--target-dir").arg(&home);
+        let target = target_directory()?;
+        command.arg("--target-dir").arg(&target);
         // Warnings belong to the step's lints; here they would only come twice.
         if !run_into(&mut command, &log)?.success() {
             let said = std::fs::read_to_string(&log)?;
@@ -74,7 +76,7 @@ impl Program {
         let path = home.join(name);
         // A program that runs cannot be written to, but its name can be given to another.
         let fresh = home.join(format!("{name}.new"));
-        std::fs::copy(home.join("debug/simulation"), &fresh)
+        std::fs::copy(target.join("debug/simulation"), &fresh)
             .and_then(|_| std::fs::rename(&fresh, &path))
             .with_context(|| format!("cannot write {}", path.display()))?;
         println!(
