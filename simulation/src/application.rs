@@ -15,7 +15,7 @@
 use codec::{Kind, Message, Request};
 use hub::{Position, RoomName};
 use runtime::{
-    Answer, Application, BodyForm, Lag, Opening, Outlet, Route, Session, SessionEvent, Streaming,
+    Answer, Application, BodyForm, Lag, Opening, Outlet, Pings, Route, Session, SessionEvent, Streaming,
     Ticket,
 };
 
@@ -49,6 +49,8 @@ impl Application for Commanded {
                 room,
                 body: BodyForm::RAW,
                 lag,
+                terms: None,
+                pings: Pings::Frames,
                 session,
             }),
             "stream" => Route::Stream(Streaming {
@@ -58,6 +60,7 @@ impl Application for Commanded {
                 room,
                 body: BodyForm::RAW,
                 lag,
+                terms: None,
                 heartbeat: Some("h\n".into()),
                 session,
             }),
@@ -127,7 +130,7 @@ impl Session for Obeying {
 
     fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
         match event {
-            SessionEvent::Joined { room, position } => {
+            SessionEvent::Joined { room, position, .. } => {
                 let Position { epoch, offset } = position;
                 self.say_of(room, outlet, |name| {
                     format!("joined {name} {} {offset}", epoch.0)
@@ -161,6 +164,7 @@ impl Session for Obeying {
                 self.rooms.push((room, name));
             }
             SessionEvent::Command(_) => say(outlet, "commanded"),
+            SessionEvent::Answered { .. } | SessionEvent::Alarm => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use codec::{Message, Opcode, Request, frame::encode_masked};
 use hub::RoomName;
 use runtime::{
-    Application, BodyForm, Config, Lag, Opening, Outlet, Route, Session, SessionEvent,
+    Application, BodyForm, Config, Lag, Opening, Outlet, Pings, Route, Session, SessionEvent,
     simulation::{self, Machine, Seed},
 };
 
@@ -261,6 +261,8 @@ impl Application for Talk {
             room: RoomName::new(name).ok(),
             body: BodyForm::RAW,
             lag: Lag::Close,
+            terms: None,
+            pings: Pings::Frames,
             session: Box::new(Talk),
         })
     }

@@ -1,7 +1,7 @@
 //! What becomes of a request: every upgrade gets a session, and everything else is told what this is.
 
 use codec::Request;
-use runtime::{Answer, Application, BodyForm, Lag, Opening, Route};
+use runtime::{Answer, Application, BodyForm, Lag, Opening, Pings, Route};
 
 use crate::session::Commanded;
 
@@ -24,6 +24,8 @@ impl Application for ManyRooms {
             room: None,
             body: BodyForm::RAW,
             lag: Lag::Close,
+            terms: None,
+            pings: Pings::Frames,
             session: Box::<Commanded>::default(),
         })
     }

@@ -30,23 +30,35 @@
 mod actor;
 mod bound;
 mod budget;
+mod history;
 mod log;
 mod mailbox;
 mod name;
+mod pasts;
+mod presence;
+mod recent_keys;
 mod retired_logs;
 mod room;
 mod rooms;
+mod rules;
 mod run;
 mod view;
 
 pub use actor::run;
 pub use bound::bound;
 pub use budget::RoomBudget;
-pub use log::{Envelope, Epoch, Log, NotNext, Position, Record};
+pub use history::{HistoryLimits, Unrecoverable};
+pub use log::{
+    AnswerLimits, Conflict, Details, Envelope, Epoch, Log, NotNext, Numbered, OtherEpoch, Page,
+    Position, Record, Recover, Recovered, Since,
+};
 pub use mailbox::{
-    ConnectionId, CoreId, Delivery, JoinRefusal, LossReason, PublishRefusal, Request, RoomId,
-    Stamps, Target, Ticket,
+    Answer, AnswerRefusal, ConnectionId, CoreId, Delivery, JoinRefusal, LossReason, PublishRefusal,
+    Question, Request, RoomId, Stamps, Target, Terms, Ticket,
 };
 pub use name::{NameError, ROOM_NAME_BYTES_MAX, RoomName};
-pub use rooms::Rooms;
+pub use presence::{Announcement, Member};
+pub use recent_keys::Idempotency;
+pub use rooms::{HomeBounds, Rooms};
+pub use rules::{NoRules, RoomRules, RuleBook};
 pub use view::{RoomView, Seen};

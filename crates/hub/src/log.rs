@@ -1,4 +1,7 @@
-//! The order of one room: the offset of each message, and the epoch of the offsets.
+//! A room's log: the order of its messages, and what follows from it.
+//!
+//! The state of a room is a fold of its log: the epoch and the top, the latest messages, and the
+//! idempotency keys of the latest publications change only when an envelope is applied.
 //!
 //! Assigning offsets and counting them are two steps. [`Log::propose`] writes the next offsets into
 //! an envelope and changes nothing. Only [`Log::apply`] moves the top, and only for an envelope
@@ -8,6 +11,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+use crate::{
+    history::{History, HistoryLimits, Unrecoverable, bytes_of},
+    recent_keys::{Idempotency, Known, RecentKeys},
+};
 
 /// One lifetime of a log, drawn at random, so that (epoch, offset) never names two messages. It
 /// changes only when the log is lost; a position from before then shows by its epoch that it is
@@ -24,6 +32,15 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// The place up to which a peer has a log, as the peer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// The epoch that the peer knows; `None` if it takes whichever there is.
+    pub epoch: Option<Epoch>,
+    /// The offset of the latest message that it has.
+    pub offset: u64,
+}
+
 /// A message as a log holds it. Nothing in it depends on the process, so another node can read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -32,6 +49,34 @@ pub struct Record {
     pub tag: u8,
     /// The payload, opaque to the hub and shared by all cores that deliver it.
     pub payload: Bytes,
+    /// What few messages have, or what all of one publisher share.
+    pub details: Option<Arc<Details>>,
+}
+
+/// What stands beside a message's payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// What subscribers are told of the message or its publisher, opaque to the hub.
+    pub meta: Bytes,
+    /// The key by which a repeated publication is known.
+    pub idempotency: Option<Idempotency>,
+}
+
+impl Record {
+    /// What subscribers are told beside the payload; empty if nothing.
+    pub fn meta(&self) -> &[u8] {
+        let details = self.details.as_ref();
+        details.map_or(&[], |details| &details.meta)
+    }
+
+    /// Whether it has a key by which its repetition is known.
+    pub(crate) fn has_key(&self) -> bool {
+        self.idempotency().is_some()
+    }
+
+    fn idempotency(&self) -> Option<&Idempotency> {
+        self.details.as_ref()?.idempotency.as_ref()
+    }
 }
 
 /// Messages with consecutive offsets.
@@ -41,6 +86,8 @@ pub struct Envelope {
     pub epoch: Epoch,
     /// The offset of the first record. Without records, the offset that the next one will get.
     pub first: u64,
+    /// When the messages were given their offsets, in milliseconds of the wall clock since 1970.
+    pub at_ms: u64,
     /// The messages, in the order of their offsets.
     pub records: Arc<[Record]>,
 }
@@ -59,17 +106,69 @@ pub enum NotNext {
     Gap,
 }
 
-/// A room's order: its epoch and the offset of its latest message.
-#[derive(Debug, PartialEq, Eq)]
+/// Messages with their offsets, shared by whoever is given them.
+pub type Numbered = Arc<[(u64, Record)]>;
+
+/// How much one answer may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerLimits {
+    /// The number of messages.
+    pub messages: usize,
+    /// Bytes of these messages, with what carries each.
+    pub bytes: usize,
+}
+
+/// What a subscriber that comes back wants to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recover {
+    /// Everything that it has missed.
+    Missed(Since),
+    /// The latest message, unless that is the one which it has.
+    Latest(Since),
+}
+
+/// What a subscriber that has come back is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recovered {
+    /// Exactly what it has asked for, oldest first. Live messages follow without a seam.
+    Exactly(Numbered),
+    /// Messages are missing, and none of them is given.
+    Impossible(Unrecoverable),
+}
+
+/// A part of a room's past that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The message beside which the page begins, exclusive. `None`: the oldest that is kept, or the latest
+    /// if the page is reversed.
+    pub since: Option<Since>,
+    /// Most messages; an answer may have fewer, for its own bounds.
+    pub limit: usize,
+    /// Whether the page goes from newer to older messages.
+    pub is_reversed: bool,
+}
+
+/// A room's log.
+#[derive(Debug)]
 pub struct Log {
     epoch: Epoch,
     top: u64,
+    /// What is kept of its messages, once there is something.
+    past: Option<Box<Past>>,
+}
+
+/// The latest messages, and the keys of the latest publications.
+#[derive(Debug, Default)]
+struct Past {
+    history: History,
+    keys: RecentKeys,
 }
 
 impl Log {
     /// A log without messages.
     pub fn new(epoch: Epoch) -> Self {
-        Self { epoch, top: 0 }
+        let (top, past) = (0, None);
+        Self { epoch, top, past }
     }
 
     /// The position of the latest message; its offset is 0 if there is none.
@@ -83,19 +182,24 @@ impl Log {
     /// Gives these messages the next offsets in an envelope. The log itself stays unchanged: until
     /// the envelope is applied, another may be proposed with the same offsets, and only one of them
     /// will continue the log.
-    pub fn propose(&self, records: Arc<[Record]>) -> Envelope {
+    pub fn propose(&self, records: Arc<[Record]>, at_ms: u64) -> Envelope {
         Envelope {
             epoch: self.epoch,
             first: self.top + 1,
+            at_ms,
             records,
         }
     }
 
-    /// Adds the envelope's messages to the log.
+    /// Adds the envelope's messages to the log, and keeps of them what `limits` allow.
     ///
     /// # Errors
     /// [`NotNext`] if the envelope does not continue the log, which then stays unchanged.
-    pub fn apply(&mut self, envelope: &Envelope) -> Result<(), NotNext> {
+    pub fn apply(
+        &mut self,
+        envelope: &Envelope,
+        limits: Option<&HistoryLimits>,
+    ) -> Result<(), NotNext> {
         if envelope.epoch != self.epoch {
             return Err(NotNext::OtherEpoch);
         }
@@ -105,8 +209,219 @@ impl Log {
         if envelope.first > self.top + 1 {
             return Err(NotNext::Gap);
         }
-        self.top += envelope.records.len() as u64;
+        for record in envelope.records.iter() {
+            self.top += 1;
+            if let Some(of) = record.idempotency() {
+                let keys = &mut self.past.get_or_insert_default().keys;
+                keys.note(of, self.top, envelope.at_ms);
+            }
+            if limits.is_some() {
+                let history = &mut self.past.get_or_insert_default().history;
+                history.push(record.clone(), envelope.at_ms);
+            }
+        }
+        self.trim(limits, envelope.at_ms);
         Ok(())
+    }
+
+    /// Forgets what is beyond the limits at `now_ms`, a time as of [`Envelope::at_ms`]. Without limits no
+    /// message is kept.
+    pub fn trim(&mut self, limits: Option<&HistoryLimits>, now_ms: u64) {
+        const NOTHING: HistoryLimits = HistoryLimits {
+            messages: 0,
+            bytes: 0,
+            ttl_ms: u64::MAX,
+        };
+        if let Some(past) = &mut self.past {
+            past.history.trim(limits.unwrap_or(&NOTHING), now_ms);
+            past.keys.trim(now_ms);
+        }
+    }
+
+    /// The record's position, if its key says that it is the repetition of another.
+    ///
+    /// # Errors
+    /// [`Conflict`] if the key was used for something else.
+    pub fn find(&mut self, record: &Record, now_ms: u64) -> Result<Option<Position>, Conflict> {
+        let (Some(of), Some(past)) = (record.idempotency(), &mut self.past) else {
+            return Ok(None);
+        };
+        match past.keys.find(of, now_ms) {
+            Known::New => Ok(None),
+            Known::Repeated { offset } => Ok(Some(Position {
+                epoch: self.epoch,
+                offset,
+            })),
+            Known::Conflict => Err(Conflict),
+        }
+    }
+
+    /// What a subscriber is given that comes back at `now_ms`.
+    pub fn recover(
+        &mut self,
+        recover: Recover,
+        limits: Option<&HistoryLimits>,
+        most: AnswerLimits,
+        now_ms: u64,
+    ) -> Recovered {
+        self.trim(limits, now_ms);
+        match recover {
+            Recover::Missed(since) => self.missed(since, limits, most),
+            Recover::Latest(since) => self.latest(since, limits),
+        }
+    }
+
+    fn missed(
+        &self,
+        since: Since,
+        limits: Option<&HistoryLimits>,
+        most: AnswerLimits,
+    ) -> Recovered {
+        if since.epoch.is_some_and(|epoch| epoch != self.epoch) || since.offset > self.top {
+            return Recovered::Impossible(Unrecoverable::Epoch);
+        }
+        let missed = usize::try_from(self.top - since.offset).unwrap_or(usize::MAX);
+        if missed > self.kept() {
+            return Recovered::Impossible(self.missing(limits));
+        }
+        if missed > most.messages {
+            return Recovered::Impossible(Unrecoverable::Cap);
+        }
+        let messages = self.numbered(since.offset + 1, most);
+        match messages.len() == missed {
+            true => Recovered::Exactly(messages),
+            false => Recovered::Impossible(Unrecoverable::Cap),
+        }
+    }
+
+    fn latest(&self, since: Since, limits: Option<&HistoryLimits>) -> Recovered {
+        if since.epoch == Some(self.epoch) && since.offset == self.top {
+            return Recovered::Exactly([].into());
+        }
+        match self.kept() {
+            0 => Recovered::Impossible(self.missing(limits)),
+            _ => Recovered::Exactly(self.numbered(self.top, AnswerLimits::ONE)),
+        }
+    }
+
+    /// The messages of a page, in the order of the page.
+    ///
+    /// # Errors
+    /// [`OtherEpoch`] if the page begins in another lifetime of the log.
+    pub fn read(
+        &mut self,
+        page: &Page,
+        limits: Option<&HistoryLimits>,
+        most: AnswerLimits,
+        now_ms: u64,
+    ) -> Result<Numbered, OtherEpoch> {
+        self.trim(limits, now_ms);
+        let epoch = page.since.and_then(|since| since.epoch);
+        if epoch.is_some_and(|epoch| epoch != self.epoch) {
+            return Err(OtherEpoch);
+        }
+        let most = AnswerLimits {
+            messages: most.messages.min(page.limit),
+            ..most
+        };
+        let offset = page.since.map(|since| since.offset);
+        Ok(match page.is_reversed {
+            true => self.numbered_before(offset.unwrap_or(self.top + 1), most),
+            false => self.numbered(offset.unwrap_or(0).saturating_add(1), most),
+        })
+    }
+
+    /// The messages from this offset on, oldest first.
+    fn numbered(&self, offset: u64, most: AnswerLimits) -> Numbered {
+        let Some(past) = &self.past else {
+            return [].into();
+        };
+        let first = self.first_kept();
+        let offset = offset.clamp(first, self.top + 1);
+        let place = usize::try_from(offset - first).unwrap_or(usize::MAX);
+        most.of((offset..).zip(past.history.from(place)))
+    }
+
+    /// The messages before this offset, newest first.
+    fn numbered_before(&self, offset: u64, most: AnswerLimits) -> Numbered {
+        let Some(past) = &self.past else {
+            return [].into();
+        };
+        let first = self.first_kept();
+        let end = offset.clamp(first, self.top + 1);
+        let place = usize::try_from(end - first).unwrap_or(usize::MAX);
+        most.of((first..end).rev().zip(past.history.before(place).rev()))
+    }
+
+    /// How many messages are kept.
+    fn kept(&self) -> usize {
+        self.past.as_ref().map_or(0, |past| past.history.len())
+    }
+
+    fn first_kept(&self) -> u64 {
+        self.top + 1 - self.kept() as u64
+    }
+
+    /// Why messages before the first one that is kept cannot be found.
+    fn missing(&self, limits: Option<&HistoryLimits>) -> Unrecoverable {
+        match (&self.past, limits) {
+            (Some(past), _) => past.history.missing(),
+            // A log that has come back with its room had nothing but messages that were too old.
+            (None, Some(_)) => Unrecoverable::Time,
+            (None, None) => Unrecoverable::Size,
+        }
+    }
+
+    /// Bytes of memory that are taken by what is kept.
+    pub fn kept_bytes(&self) -> usize {
+        let past = self.past.as_ref();
+        past.map_or(0, |past| past.history.bytes() + past.keys.bytes())
+    }
+
+    /// Whether nothing is kept but the position.
+    pub fn is_bare(&self) -> bool {
+        let is_empty = |past: &Past| past.history.len() == 0 && past.keys.is_empty();
+        self.past.as_deref().is_none_or(is_empty)
+    }
+
+    /// The log with nothing but its position.
+    #[must_use]
+    pub(crate) fn bare(self) -> Self {
+        Self { past: None, ..self }
+    }
+
+    /// Forgets the oldest message for want of memory; returns whether there was one.
+    pub(crate) fn drop_oldest(&mut self) -> bool {
+        let past = self.past.as_mut();
+        past.is_some_and(|past| past.history.drop_oldest(Unrecoverable::Memory))
+    }
+}
+
+/// A page begins in another lifetime of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the position is of another epoch")]
+pub struct OtherEpoch;
+
+/// An idempotency key was used for something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the idempotency key was used for something else")]
+pub struct Conflict;
+
+impl AnswerLimits {
+    const ONE: Self = Self {
+        messages: 1,
+        bytes: usize::MAX,
+    };
+
+    /// As many of the messages as an answer may have, and the first however long it is.
+    fn of<'a>(&self, messages: impl Iterator<Item = (u64, &'a Record)>) -> Numbered {
+        let mut bytes = 0;
+        let fitting = messages.take(self.messages).take_while(|(_, record)| {
+            let is_first = bytes == 0;
+            bytes += bytes_of(record);
+            is_first || bytes <= self.bytes
+        });
+        fitting.map(|(offset, it)| (offset, it.clone())).collect()
     }
 }
 
@@ -118,6 +433,7 @@ mod tests {
         let record = Record {
             tag: 0,
             payload: Bytes::new(),
+            details: None,
         };
         vec![record; count].into()
     }
@@ -125,8 +441,8 @@ mod tests {
     /// A log that holds two messages.
     fn log() -> Log {
         let mut log = Log::new(Epoch(7));
-        let envelope = log.propose(records(2));
-        assert_eq!(log.apply(&envelope), Ok(()));
+        let envelope = log.propose(records(2), 0);
+        assert_eq!(log.apply(&envelope, None), Ok(()));
         log
     }
 
@@ -136,9 +452,10 @@ mod tests {
         let envelope = Envelope {
             epoch: Epoch(epoch),
             first,
+            at_ms: 0,
             records: records(3),
         };
-        assert_eq!(log.apply(&envelope), expected);
+        assert_eq!(log.apply(&envelope, None), expected);
         let offset = if expected.is_ok() { 5 } else { 2 };
         let epoch = Epoch(7);
         assert_eq!(log.top(), Position { epoch, offset });
@@ -147,18 +464,18 @@ mod tests {
     #[test]
     fn proposal_changes_nothing_and_names_the_offsets_that_follow() {
         let log = log();
-        let envelope = log.propose(records(3));
+        let envelope = log.propose(records(3), 0);
         assert_eq!((envelope.epoch, envelope.first), (Epoch(7), 3));
         assert_eq!(log.top().offset, 2);
-        assert_eq!(log.propose(records(3)), envelope);
+        assert_eq!(log.propose(records(3), 0), envelope);
     }
 
     #[test]
     fn of_two_proposals_with_the_same_offsets_one_continues_the_log() {
         let mut log = log();
-        let (one, other) = (log.propose(records(1)), log.propose(records(2)));
-        assert_eq!(log.apply(&other), Ok(()));
-        assert_eq!(log.apply(&one), Err(NotNext::Taken));
+        let (one, other) = (log.propose(records(1), 0), log.propose(records(2), 0));
+        assert_eq!(log.apply(&other, None), Ok(()));
+        assert_eq!(log.apply(&one, None), Err(NotNext::Taken));
         assert_eq!(log.top().offset, 4);
     }
 

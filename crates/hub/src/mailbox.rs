@@ -9,8 +9,10 @@ use flume::Sender;
 use smallvec::SmallVec;
 
 use crate::{
-    log::{Position, Record},
+    log::{Epoch, Numbered, Page, Position, Record, Recover, Recovered},
     name::RoomName,
+    presence::{Announcement, Member},
+    rules::RuleBook,
     view::RoomView,
 };
 
@@ -27,7 +29,7 @@ impl CoreId {
 
 /// A connection: its core, and a token that only that core can read. Tokens are never reused, so
 /// that a late delivery finds no connection rather than a newer one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     /// The core whose connection this is.
     pub core: CoreId,
@@ -73,13 +75,15 @@ pub enum Request {
         subscriber: ConnectionId,
         /// The ticket that the answer will carry.
         ticket: Ticket,
+        /// What it wants beside the messages from now on, if anything.
+        terms: Option<Box<Terms>>,
     },
-    /// `core` has one subscriber fewer. There is no answer.
+    /// A connection that has joined has left again. There is no answer.
     Leave {
         /// The room as [`Delivery::Joined`] named it.
         room: RoomId,
-        /// The core that has one subscriber fewer.
-        core: CoreId,
+        /// The connection, as its join named it.
+        subscriber: ConnectionId,
     },
     /// Give the record the room's next offset and deliver it to all subscribers. The answer, once,
     /// is [`Delivery::Published`] or [`Delivery::Unpublished`].
@@ -94,6 +98,18 @@ pub enum Request {
         stamp: u64,
         /// The message to deliver.
         record: Record,
+    },
+    /// Answer a question about the room of this name; answered by [`Delivery::Answered`].
+    Ask {
+        /// The room. A question about its log makes it if it does not exist, so that the position in the
+        /// answer stays true.
+        name: RoomName,
+        /// The connection that the answer is for.
+        asker: ConnectionId,
+        /// The ticket that the answer will carry.
+        ticket: Ticket,
+        /// What is asked.
+        question: Question,
     },
     /// `core` cannot keep up with the room. The room's publications wait at its home, in order,
     /// until no core holds the room any more; its joins and leaves continue, and so do other rooms.
@@ -132,12 +148,78 @@ pub enum Request {
     Sweep {
         /// Milliseconds that never go back; the sender may leave out those in which it stood still.
         now_ms: u64,
+        /// Milliseconds of the wall clock since 1970, by which the age of messages is judged. A clock that
+        /// is set back stands still for the rooms until it has caught up.
+        wall_ms: u64,
         /// How long a room without subscribers and publications is kept, in milliseconds.
         idle_ms: u64,
-        /// How long the log of a reaped room is kept after that, in milliseconds. A room that is
-        /// made again under the name within this time continues with the same epoch and offsets.
+        /// How long the position of a reaped room is kept after that, in milliseconds, if its rules
+        /// say so. A room that is made again under the name within this time continues with the same
+        /// epoch and offsets.
         position_ttl_ms: u64,
     },
+    /// The rules of rooms are others from now on. Rooms that exist follow them within some turns.
+    Configure {
+        /// The rules.
+        rules: Arc<dyn RuleBook>,
+    },
+}
+
+/// What a join wants beside the messages from now on.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// What has been missed, if the subscriber was here before.
+    pub recover: Option<Recover>,
+    /// Who comes, for rooms that know who is in them.
+    pub member: Option<Arc<Member>>,
+}
+
+/// A question about a room.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// A part of its past.
+    History(Box<Page>),
+    /// Who is in it.
+    Members,
+    /// How many are in it.
+    MemberCounts,
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A part of the past.
+    History {
+        /// The position of the room's latest message.
+        top: Position,
+        /// The messages, in the order of the page.
+        messages: Numbered,
+    },
+    /// Who is in the room.
+    Members(Arc<[Arc<Member>]>),
+    /// How many are in the room.
+    MemberCounts {
+        /// Connections.
+        members: usize,
+        /// Different users.
+        users: usize,
+    },
+    /// There is no answer.
+    Refused(AnswerRefusal),
+}
+
+/// Why a question is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerRefusal {
+    /// The page begins at a position of another epoch.
+    #[error("the position is of another epoch")]
+    OtherEpoch,
+    /// The answer would be larger than answers between cores may be.
+    #[error("the answer would be too large")]
+    TooLarge,
+    /// The server has as many rooms as it may have, and the room does not exist.
+    #[error("the server has as many rooms as it may have")]
+    TooManyRooms,
 }
 
 /// From a room's home to a core with subscribers or publishers.
@@ -155,6 +237,8 @@ pub enum Delivery {
         name: RoomName,
         /// The position of the room's latest message before the join.
         position: Position,
+        /// What the subscriber had missed, if it asked for that.
+        recovered: Option<Recovered>,
     },
     /// The join was refused.
     Refused {
@@ -169,12 +253,30 @@ pub enum Delivery {
     Messages {
         /// The room.
         room: RoomId,
+        /// The lifetime of the room's log.
+        epoch: Epoch,
         /// The offset of the first record.
         first: u64,
         /// The messages, at least one.
         records: Arc<[Record]>,
         /// The stamps that the publishers gave, one for each message.
         stamps: Stamps,
+    },
+    /// Members of a room have come and gone, for every subscriber on the receiving core.
+    Announced {
+        /// The room.
+        room: RoomId,
+        /// Who, in order; at least one.
+        announcements: Arc<[Announcement]>,
+    },
+    /// The answer to a question.
+    Answered {
+        /// The connection that has asked.
+        asker: ConnectionId,
+        /// The ticket of the question.
+        ticket: Ticket,
+        /// The answer.
+        answer: Answer,
     },
     /// The publication was ordered. If the publisher's core has subscribers in the room, it
     /// receives the message itself before this.
@@ -229,6 +331,9 @@ pub enum PublishRefusal {
     /// The room waits for slow subscribers, and its home can queue no more publications.
     #[error("the room's subscribers cannot keep up, and no more messages may wait for them")]
     Busy,
+    /// The idempotency key of the publication was used for another one.
+    #[error("the idempotency key was used for something else")]
+    Conflict,
 }
 
 /// How a room's log was lost.

@@ -1,9 +1,19 @@
-//! One room as its home sees it: its log, and the cores that have subscribers.
+//! One room as its home sees it: its log, who is in it, and the cores that have subscribers.
+
+use std::sync::Arc;
 
 use slotmap::new_key_type;
 use smallvec::SmallVec;
 
-use crate::{log::Log, mailbox::CoreId, name::RoomName, run::Backlog, view::Seen};
+use crate::{
+    log::Log,
+    mailbox::{ConnectionId, CoreId},
+    name::RoomName,
+    presence::{Member, Presence},
+    rules::RoomRules,
+    run::Backlog,
+    view::Seen,
+};
 
 new_key_type! {
     /// A room's slot in its home.
@@ -13,7 +23,12 @@ new_key_type! {
 /// One room.
 pub(crate) struct Room {
     pub(crate) name: RoomName,
+    pub(crate) rules: Arc<RoomRules>,
     pub(crate) log: Log,
+    /// Who is in it, once somebody was and the rules say that the room knows.
+    pub(crate) presence: Option<Box<Presence>>,
+    /// What the ledger of pasts counts for it.
+    pub(crate) counted: Counted,
     /// The offset of the latest message when an operator last asked.
     offset_seen: u64,
     /// Cores with subscribers.
@@ -30,6 +45,14 @@ pub(crate) struct Room {
     pub(crate) backlog: Option<Box<Backlog>>,
 }
 
+/// What the ledger of pasts counts for a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) bytes: usize,
+    /// When the room's past last grew, in milliseconds of the sweeps.
+    pub(crate) touched_ms: u64,
+}
+
 /// A core with subscribers of the room.
 pub(crate) struct SubscribedCore {
     pub(crate) core: CoreId,
@@ -41,11 +64,14 @@ pub(crate) struct SubscribedCore {
 
 impl Room {
     /// A room without subscribers.
-    pub(crate) fn new(name: RoomName, log: Log, now_ms: u64) -> Self {
+    pub(crate) fn new(name: RoomName, rules: Arc<RoomRules>, log: Log, now_ms: u64) -> Self {
         Self {
             name,
+            rules,
             offset_seen: log.top().offset,
             log,
+            presence: None,
+            counted: Counted::default(),
             cores: SmallVec::new(),
             idle_since_ms: now_ms,
             awaits_reaping: false,
@@ -58,8 +84,13 @@ impl Room {
         self.cores.iter_mut().find(|it| it.core == core)
     }
 
-    /// Counts one subscriber more on this core.
-    pub(crate) fn join(&mut self, core: CoreId) {
+    /// Counts one subscriber more.
+    pub(crate) fn join(&mut self, subscriber: ConnectionId, member: Option<Arc<Member>>) {
+        if let Some(member) = member.filter(|_| self.rules.has_presence) {
+            let presence = self.presence.get_or_insert_default();
+            presence.enter(subscriber, member);
+        }
+        let core = subscriber.core;
         match self.core(core) {
             Some(it) => it.subscribers += 1,
             None => self.cores.push(SubscribedCore {
@@ -70,9 +101,13 @@ impl Room {
         }
     }
 
-    /// Counts one subscriber fewer on this core, if it has any. With its last one it stops holding
-    /// the room.
-    pub(crate) fn leave(&mut self, core: CoreId) {
+    /// Counts one subscriber fewer, if its core has any. With its last one the core stops holding the
+    /// room.
+    pub(crate) fn leave(&mut self, subscriber: ConnectionId) {
+        if let Some(presence) = &mut self.presence {
+            presence.leave(subscriber);
+        }
+        let core = subscriber.core;
         if let Some(at) = self.cores.iter().position(|it| it.core == core) {
             self.cores[at].subscribers -= 1;
             if self.cores[at].subscribers == 0 {
@@ -93,9 +128,20 @@ impl Room {
         self.cores.iter().any(|it| it.holds)
     }
 
-    /// Whether the room may be reaped once it has been idle for long enough.
-    pub(crate) fn is_unused(&self) -> bool {
-        self.cores.is_empty() && self.backlog.is_none()
+    /// Whether there are members to announce.
+    pub(crate) fn has_announcements(&self) -> bool {
+        let presence = self.presence.as_ref();
+        presence.is_some_and(|presence| presence.has_news())
+    }
+
+    /// Follows other rules from now on. Who is in the room is known anew only of those who come from now
+    /// on.
+    pub(crate) fn follow(&mut self, rules: Arc<RoomRules>, wall_ms: u64) {
+        self.rules = rules;
+        self.log.trim(self.rules.history.as_ref(), wall_ms);
+        if !self.rules.has_presence {
+            self.presence = None;
+        }
     }
 
     /// The room as an operator sees it.

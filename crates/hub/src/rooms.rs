@@ -2,7 +2,11 @@
 //!
 //! Pure and synchronous: requests in, deliveries out. The publications of one turn to one room are
 //! gathered in a run and ordered together, before any other request sees the room, and at the
-//! latest when deliveries are taken. Publications of a held room wait in its backlog.
+//! latest when deliveries are taken. Publications of a held room wait in its backlog. Who comes and goes
+//! is announced with the next run, or when deliveries are taken.
+
+mod keeping;
+mod questions;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,14 +18,16 @@ use slotmap::{Key, KeyData, SlotMap};
 use crate::{
     bound::bound,
     budget::RoomBudget,
-    log::{Envelope, Epoch, Log, Position},
+    log::{AnswerLimits, Envelope, Epoch, Log, Position},
     mailbox::{
         ConnectionId, CoreId, Delivery, JoinRefusal, LossReason, PublishRefusal, Request, RoomId,
-        Target, Ticket,
+        Target, Terms, Ticket,
     },
     name::RoomName,
+    pasts::Pasts,
     retired_logs::RetiredLogs,
     room::{Room, RoomKey},
+    rules::RuleBook,
     run::{OpenRuns, Publication, Run},
     view::{LOOKED_AT_MAX, RoomView},
 };
@@ -32,6 +38,19 @@ const REAPED_PER_SWEEP: usize = bound(1024, 2);
 
 /// Most publications of backlogs that are ordered in one turn.
 const RELEASED_PER_TURN: usize = bound(1024, 3);
+
+/// Bounds of one home.
+#[derive(Clone, Copy, Debug)]
+pub struct HomeBounds {
+    /// Bytes of all backlogs together; each publication counts its payload and `size_of::<Request>()`.
+    pub waiting_bytes: usize,
+    /// Bytes of what all rooms keep of their past.
+    pub past_bytes: usize,
+    /// Positions of rooms that are no more.
+    pub positions: usize,
+    /// What one answer to a question or to a join may have.
+    pub answer: AnswerLimits,
+}
 
 /// The rooms whose home is one core.
 pub struct Rooms {
@@ -49,8 +68,15 @@ pub struct Rooms {
     released: VecDeque<RoomKey>,
     /// Bytes of all backlogs together.
     waiting_bytes: usize,
-    waiting_bytes_max: usize,
+    bounds: HomeBounds,
+    /// Rooms with members who have come or gone in this turn, each at least once.
+    announcing: Vec<RoomKey>,
+    pasts: Pasts,
+    rules: Arc<dyn RuleBook>,
+    /// Rooms that do not follow the latest rules yet.
+    to_configure: Vec<RoomKey>,
     now_ms: u64,
+    wall_ms: u64,
     /// When an operator last asked, in milliseconds of the sweeps.
     looked_ms: u64,
     budget: Arc<RoomBudget>,
@@ -60,14 +86,14 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// The rooms of `home`, which is one of `cores` cores. All backlogs together take at most
-    /// `waiting_bytes_max` bytes; each publication counts its payload and `size_of::<Request>()`.
-    /// `epochs` yields the random epoch of each new log.
+    /// The rooms of `home`, which is one of `cores` cores. `epochs` yields the random epoch of each new
+    /// log.
     pub fn new(
         home: CoreId,
         cores: usize,
         budget: Arc<RoomBudget>,
-        waiting_bytes_max: usize,
+        bounds: HomeBounds,
+        rules: Arc<dyn RuleBook>,
         epochs: impl FnMut() -> Epoch + 'static,
     ) -> Self {
         Self {
@@ -79,8 +105,13 @@ impl Rooms {
             runs: OpenRuns::default(),
             released: VecDeque::new(),
             waiting_bytes: 0,
-            waiting_bytes_max,
+            bounds,
+            announcing: Vec::new(),
+            pasts: Pasts::new(bounds.past_bytes),
+            rules,
+            to_configure: Vec::new(),
             now_ms: 0,
+            wall_ms: 0,
             looked_ms: 0,
             budget,
             epochs: Box::new(epochs),
@@ -95,8 +126,15 @@ impl Rooms {
                 name,
                 subscriber,
                 ticket,
-            } => self.join(name, subscriber, ticket),
-            Request::Leave { room, core } => self.leave(key_of(room), core),
+                terms,
+            } => self.join(name, subscriber, ticket, terms),
+            Request::Leave { room, subscriber } => self.leave(key_of(room), subscriber),
+            Request::Ask {
+                name,
+                asker,
+                ticket,
+                question,
+            } => self.ask(name, asker, ticket, &question),
             Request::Publish {
                 to,
                 publisher,
@@ -117,9 +155,17 @@ impl Rooms {
             Request::Lose { name, reason } => self.lose(&name, reason),
             Request::Sweep {
                 now_ms,
+                wall_ms,
                 idle_ms,
                 position_ttl_ms,
-            } => self.sweep(now_ms, idle_ms, position_ttl_ms),
+            } => {
+                // What came before this keeps its time.
+                self.close_runs();
+                self.now_ms = now_ms;
+                self.wall_ms = self.wall_ms.max(wall_ms);
+                self.sweep(idle_ms, position_ttl_ms);
+            }
+            Request::Configure { rules } => self.configure(rules),
             Request::Look { top, reply } => drop(reply.try_send(self.look(top))),
         }
     }
@@ -136,9 +182,11 @@ impl Rooms {
         !self.released.is_empty()
     }
 
-    /// Orders this turn's publications and then takes the deliveries for `core`, oldest first.
+    /// Orders this turn's publications, announces who has come and gone, and then takes the deliveries for
+    /// `core`, oldest first.
     pub fn take_outgoing(&mut self, core: CoreId) -> Vec<Delivery> {
         self.close_runs();
+        self.announce_all();
         std::mem::take(&mut self.outgoing[core.index()])
     }
 
@@ -163,7 +211,13 @@ impl Rooms {
         self.waiting_bytes
     }
 
-    fn join(&mut self, name: RoomName, subscriber: ConnectionId, ticket: Ticket) {
+    fn join(
+        &mut self,
+        name: RoomName,
+        subscriber: ConnectionId,
+        ticket: Ticket,
+        terms: Option<Box<Terms>>,
+    ) {
         let core = subscriber.core;
         let Some(key) = self.find_or_make(name) else {
             let reason = JoinRefusal::TooManyRooms;
@@ -175,14 +229,20 @@ impl Rooms {
             return self.deliver(core, refused);
         };
         self.close_run(key);
+        let Terms { recover, member } = terms.map_or_else(Terms::default, |terms| *terms);
+        let recovered = recover.map(|recover| self.recover(key, recover));
         let room = &mut self.rooms[key];
-        room.join(core);
+        room.join(subscriber, member);
+        if room.has_announcements() {
+            self.announcing.push(key);
+        }
         let joined = Delivery::Joined {
             subscriber,
             ticket,
             room: id_of(self.home, key),
             name: room.name.clone(),
             position: room.log.top(),
+            recovered,
         };
         self.deliver(core, joined);
     }
@@ -198,16 +258,20 @@ impl Rooms {
             None if self.budget.take() || self.retired.drop_oldest() => Log::new((self.epochs)()),
             None => return None,
         };
-        let room = Room::new(name.clone(), log, self.now_ms);
+        let rules = self.rules.rules(&name);
+        let room = Room::new(name.clone(), rules, log, self.now_ms);
         let key = self.rooms.insert(room);
         self.by_name.insert(name, key);
         Some(key)
     }
 
-    fn leave(&mut self, key: RoomKey, core: CoreId) {
+    fn leave(&mut self, key: RoomKey, subscriber: ConnectionId) {
         self.close_run(key);
         if let Some(room) = self.rooms.get_mut(key) {
-            room.leave(core);
+            room.leave(subscriber);
+            if room.has_announcements() {
+                self.announcing.push(key);
+            }
             self.note_if_empty(key);
             self.release(key);
         }
@@ -226,9 +290,12 @@ impl Rooms {
             Ok(found) => found,
             Err(reason) => return self.refuse(&publication, reason),
         };
+        if publication.record.has_key() {
+            return self.publish_once(key, publication);
+        }
         if let Some(backlog) = &mut room.backlog {
             let bytes = publication.bytes();
-            if bytes > self.waiting_bytes_max.saturating_sub(self.waiting_bytes) {
+            if bytes > self.bounds.waiting_bytes.saturating_sub(self.waiting_bytes) {
                 return self.refuse(&publication, PublishRefusal::Busy);
             }
             self.waiting_bytes += bytes;
@@ -238,6 +305,30 @@ impl Rooms {
             if self.runs.push(slot, publication) {
                 self.close_run(key);
             }
+        }
+    }
+
+    /// Orders a publication that may be the repetition of another. One for a held room is refused, since
+    /// those that wait there are not known by their keys; its publisher may repeat it later.
+    fn publish_once(&mut self, key: RoomKey, publication: Publication) {
+        self.close_run(key);
+        let room = &mut self.rooms[key];
+        match room.log.find(&publication.record, self.wall_ms) {
+            Ok(Some(position)) => {
+                let published = publication.answer(id_of(self.home, key), position);
+                self.deliver(publication.publisher.core, published);
+                self.note_if_empty(key);
+            }
+            Ok(None) if room.backlog.is_some() => {
+                self.refuse(&publication, PublishRefusal::Busy);
+            }
+            Ok(None) => {
+                let mut run = Run::default();
+                run.push(publication);
+                self.order(key, &mut run);
+                self.note_if_empty(key);
+            }
+            Err(_) => self.refuse(&publication, PublishRefusal::Conflict),
         }
     }
 
@@ -301,7 +392,7 @@ impl Rooms {
         }
         let (mut run, len, bytes) = backlog.take_run(most);
         self.waiting_bytes -= bytes;
-        order(id_of(self.home, key), room, &mut run, &mut self.outgoing);
+        self.order(key, &mut run);
         self.note_if_empty(key);
         self.release(key);
         len
@@ -323,9 +414,28 @@ impl Rooms {
             return;
         };
         if let Some(slot) = room.run.take() {
-            let id = id_of(self.home, key);
-            order(id, room, self.runs.run(slot), &mut self.outgoing);
+            self.announce(key);
+            let mut run = std::mem::take(self.runs.run(slot));
+            self.order(key, &mut run);
+            *self.runs.run(slot) = run;
             self.note_if_empty(key);
+        }
+    }
+
+    /// Orders a run and empties it. Each core with subscribers receives the messages, and after them
+    /// each publisher's core the acknowledgement.
+    fn order(&mut self, key: RoomKey, run: &mut Run) {
+        let room = &mut self.rooms[key];
+        order(
+            id_of(self.home, key),
+            room,
+            run,
+            self.wall_ms,
+            &mut self.outgoing,
+        );
+        if room.log.kept_bytes() > 0 {
+            self.pasts.count(key, room, Some(self.now_ms));
+            self.keep_within_bounds();
         }
     }
 
@@ -353,8 +463,9 @@ impl Rooms {
     }
 
     fn remove(&mut self, key: RoomKey) -> Option<Room> {
-        let room = self.rooms.remove(key)?;
+        let mut room = self.rooms.remove(key)?;
         self.by_name.remove(&room.name);
+        self.pasts.remove(key, &mut room);
         Some(room)
     }
 
@@ -369,9 +480,10 @@ impl Rooms {
         }
     }
 
-    fn sweep(&mut self, now_ms: u64, idle_ms: u64, position_ttl_ms: u64) {
-        self.close_runs();
-        self.now_ms = now_ms;
+    fn sweep(&mut self, idle_ms: u64, position_ttl_ms: u64) {
+        let now_ms = self.now_ms;
+        self.follow_rules();
+        self.trim_pasts();
         for _ in 0..REAPED_PER_SWEEP {
             if !self.retired.drop_expired(now_ms, position_ttl_ms) {
                 break;
@@ -394,14 +506,23 @@ impl Rooms {
             // The room was lost after it emptied.
             return;
         };
-        if !room.is_unused() {
+        if !room.cores.is_empty() || room.backlog.is_some() {
             room.awaits_reaping = false;
+        } else if !room.log.is_bare() {
+            // It keeps a part of its past: it is looked at again when that may have expired.
+            self.emptied.push_back((key, self.now_ms));
         } else if self.now_ms.saturating_sub(room.idle_since_ms) < idle_ms {
             self.emptied.push_back((key, room.idle_since_ms));
         } else if let Some(room) = self.remove(key) {
             match position_ttl_ms {
                 0 => self.budget.give_back(1),
-                _ => self.retired.put(room.name, room.log, self.now_ms),
+                _ if !room.rules.keeps_position => self.budget.give_back(1),
+                _ => {
+                    self.retired.put(room.name, room.log.bare(), self.now_ms);
+                    if self.retired.len() > self.bounds.positions && self.retired.drop_oldest() {
+                        self.budget.give_back(1);
+                    }
+                }
             }
         }
     }
@@ -427,41 +548,30 @@ impl Drop for Rooms {
     }
 }
 
-/// Orders a run and empties it. Each core with subscribers receives the messages, and after them
-/// each publisher's core the acknowledgement.
-fn order(id: RoomId, room: &mut Room, run: &mut Run, outgoing: &mut [Vec<Delivery>]) {
+fn order(id: RoomId, room: &mut Room, run: &mut Run, at_ms: u64, outgoing: &mut [Vec<Delivery>]) {
     let (records, stamps) = run.take_messages();
-    let envelope = room.log.propose(records);
+    let envelope = room.log.propose(records, at_ms);
     room.log
-        .apply(&envelope)
+        .apply(&envelope, room.rules.history.as_ref())
         .expect("a log's own proposal continues it");
     let Envelope {
         epoch,
         first,
         records,
+        ..
     } = envelope;
     for it in &room.cores {
         outgoing[it.core.index()].push(Delivery::Messages {
             room: id,
+            epoch,
             first,
             records: records.clone(),
             stamps: stamps.clone(),
         });
     }
     for (offset, publication) in (first..).zip(run.drain()) {
-        let Publication {
-            publisher,
-            ticket,
-            stamp,
-            ..
-        } = publication;
-        outgoing[publisher.core.index()].push(Delivery::Published {
-            publisher,
-            ticket,
-            room: id,
-            position: Position { epoch, offset },
-            stamp,
-        });
+        let published = publication.answer(id, Position { epoch, offset });
+        outgoing[publication.publisher.core.index()].push(published);
     }
 }
 

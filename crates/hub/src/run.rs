@@ -4,8 +4,8 @@ use std::{collections::VecDeque, mem, sync::Arc, vec};
 
 use crate::{
     bound::bound,
-    log::Record,
-    mailbox::{ConnectionId, Request, Stamps, Ticket},
+    log::{Position, Record},
+    mailbox::{ConnectionId, Delivery, Request, RoomId, Stamps, Ticket},
     room::RoomKey,
 };
 
@@ -29,6 +29,17 @@ impl Publication {
     /// count too.
     pub(crate) fn bytes(&self) -> usize {
         self.record.payload.len() + size_of::<Request>()
+    }
+
+    /// The answer to its publisher, once it has its place.
+    pub(crate) fn answer(&self, room: RoomId, position: Position) -> Delivery {
+        Delivery::Published {
+            publisher: self.publisher,
+            ticket: self.ticket,
+            room,
+            position,
+            stamp: self.stamp,
+        }
     }
 }
 
@@ -57,6 +68,7 @@ impl Run {
         let records = self.publications.iter_mut().map(|it| Record {
             tag: it.record.tag,
             payload: mem::take(&mut it.record.payload),
+            details: it.record.details.take(),
         });
         let records = records.collect();
         let stamps = self.publications.iter().map(|it| it.stamp).collect();

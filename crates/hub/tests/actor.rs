@@ -5,13 +5,14 @@
 use std::{
     cell::Cell,
     pin::pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use hub::{
-    ConnectionId, CoreId, Delivery, Epoch, Record, Request, RoomBudget, RoomId, RoomName, Rooms,
-    Target, Ticket,
+    AnswerLimits, ConnectionId, CoreId, Delivery, Epoch, HomeBounds, NoRules, Record, Request,
+    RoomBudget, RoomId, RoomName, Rooms, Target, Ticket,
 };
 
 const CORE: CoreId = CoreId(0);
@@ -29,6 +30,7 @@ fn publish(room: RoomId) -> Request {
         record: Record {
             tag: 0,
             payload: Bytes::new(),
+            details: None,
         },
     }
 }
@@ -36,11 +38,28 @@ fn publish(room: RoomId) -> Request {
 /// A home with one room, which has a subscriber.
 fn home() -> (Rooms, RoomId) {
     let budget = RoomBudget::new(1);
-    let mut rooms = Rooms::new(CORE, 1, budget, usize::MAX, || Epoch(1));
+    let bounds = HomeBounds {
+        waiting_bytes: usize::MAX,
+        past_bytes: 0,
+        positions: 0,
+        answer: AnswerLimits {
+            messages: 0,
+            bytes: 0,
+        },
+    };
+    let mut rooms = Rooms::new(
+        CORE,
+        1,
+        budget,
+        bounds,
+        Arc::new(NoRules::default()),
+        || Epoch(1),
+    );
     rooms.apply(Request::Join {
         name: RoomName::new("a").unwrap(),
         subscriber: CONNECTION,
         ticket: Ticket(1),
+        terms: None,
     });
     let Delivery::Joined { room, .. } = rooms.take_outgoing(CORE).remove(0) else {
         panic!("joined")

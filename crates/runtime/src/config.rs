@@ -43,6 +43,15 @@ pub struct Config {
     pub control_rate: Option<Rate>,
     /// Rooms at the same time, on all cores together.
     pub rooms_max: usize,
+    /// Bytes of memory that all rooms keep of their past. Each core has an even share; where it is used up,
+    /// the room that has been untouched for the longest time gives first. *At start.*
+    pub history_bytes_max: usize,
+    /// Positions that are kept of rooms that are no more, on all cores together. *At start.*
+    pub positions_max: usize,
+    /// Messages that one answer of a room's past may have, also to somebody who comes back. *At start.*
+    pub recovered_messages_max: usize,
+    /// Bytes of these messages, with what carries each. *At start.*
+    pub recovered_bytes_max: usize,
     /// Rooms that one connection may be in at the same time, those included that it has asked for, from
     /// 1 to 256.
     pub rooms_per_connection_max: usize,
@@ -145,6 +154,13 @@ impl Default for Config {
             message_rate: None,
             control_rate: None,
             rooms_max: 1_000_000,
+            // A fifth of a small machine's 4 GiB.
+            history_bytes_max: 800 << 20,
+            positions_max: 1_000_000,
+            // Whoever has missed more is better served by what the application has.
+            recovered_messages_max: 300,
+            // Half of the queue that it will wait in.
+            recovered_bytes_max: 512 << 10,
             // Centrifugo's default; a page that needs more is better served by several connections.
             rooms_per_connection_max: 128,
             // A tenth of a second of a back end that tells a core ten thousand things a second.
@@ -192,8 +208,8 @@ impl Default for Timeouts {
             // About as long as somebody at a terminal waits without wondering.
             interrupt_drain: Duration::from_secs(2),
             room_idle: Duration::from_secs(60),
-            // Nobody asks for what a room without history has told before.
-            position: Duration::ZERO,
+            // Whoever comes back within a shift finds its place; only rooms with positions keep one.
+            position: Duration::from_secs(3600),
             connection_age: None,
         }
     }

@@ -121,7 +121,7 @@ pub(crate) fn enter(state: &mut State, key: ConnectionKey, room: RoomId) -> Tick
     rooms.unanswered += 1;
     let position = position(0);
     act(state, key, |actor| {
-        actor.joined(ticket, room, &lobby(), position)
+        actor.joined(ticket, room, &lobby(), (position, None))
     });
     ticket
 }

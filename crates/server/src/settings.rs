@@ -429,12 +429,39 @@ pub struct Settings {
 
     /// Time for which a room's epoch and latest number are kept after the room itself; 0s means not
     ///
-    /// 0s to 1day. A room of the same name that is made within it goes on counting where the old one
-    /// ended, so that a client can tell whether it has missed messages. What is kept counts against
-    /// rooms_max, and gives its place up, the oldest first, when a new room needs one.
+    /// 0s to 1day, and only for rooms with positions. A room of the same name that is made within it goes
+    /// on counting where the old one ended, so that a client can tell whether it has missed messages.
+    /// What is kept counts against rooms_max, and gives its place up, the oldest first, when a new room
+    /// needs one.
     #[arg(long, value_name = "DURATION", value_parser = delay)]
-    #[arg(default_value = "0s", help_heading = ROOMS)]
+    #[arg(default_value = "1h", help_heading = ROOMS)]
     pub position_ttl: Period,
+
+    /// Most positions that are kept for rooms of the past
+    ///
+    /// Each core has an even share. Beyond it the oldest is forgotten: that room gets a new epoch.
+    #[arg(long, value_name = "COUNT", value_parser = count(1, 100_000_000))]
+    #[arg(default_value = "1000000", help_heading = ROOMS)]
+    pub positions_max: usize,
+
+    /// Most memory for the past of all rooms
+    ///
+    /// It applies over all cores, each with an even share. When that is used up, the room that has been
+    /// untouched for the longest time forgets its oldest messages first. The default is a fifth of the
+    /// memory that this process may use.
+    #[arg(long, value_name = "SIZE", value_parser = size(MIB, 64 * TIB))]
+    #[arg(help_heading = ROOMS)]
+    pub history_bytes_max: Option<Size>,
+
+    /// Most messages of a room's past in one answer; who has missed more is given none
+    #[arg(long, value_name = "COUNT", value_parser = count(1, 10_000))]
+    #[arg(default_value = "300", help_heading = ROOMS)]
+    pub recovered_messages_max: usize,
+
+    /// Most bytes of a room's past in one answer; each message counts with some 80 besides its own
+    #[arg(long, value_name = "SIZE", value_parser = size(KIB, 64 * MIB))]
+    #[arg(default_value = "512KiB", help_heading = ROOMS)]
+    pub recovered_bytes_max: Size,
 
     /// Time for a whole handshake, from accepting the connection
     ///

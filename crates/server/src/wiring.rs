@@ -58,6 +58,15 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
         message_rate: rate(settings.message_rate, settings.message_burst),
         control_rate: rate(settings.control_rate, settings.control_burst),
         rooms_max: settings.rooms_max,
+        // A quarter is for queues, an eighth each for what is unfinished and for compression.
+        history_bytes_max: part_of_memory(
+            settings.history_bytes_max,
+            5,
+            otherwise.history_bytes_max,
+        ),
+        positions_max: settings.positions_max,
+        recovered_messages_max: settings.recovered_messages_max,
+        recovered_bytes_max: settings.recovered_bytes_max.bytes(),
         rooms_per_connection_max: settings.rooms_per_connection_max,
         commands_max: settings.commands_max,
         send_queue_bytes_max: settings.send_queue_bytes_max.bytes(),
@@ -162,6 +171,10 @@ pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
         ),
         ("rooms_max", config.rooms_max),
         ("rooms_per_connection_max", config.rooms_per_connection_max),
+        ("positions_max", config.positions_max),
+        ("history_bytes_max", config.history_bytes_max),
+        ("recovered_messages_max", config.recovered_messages_max),
+        ("recovered_bytes_max", config.recovered_bytes_max),
         ("static_bytes_max", settings.static_bytes_max.bytes()),
         ("log_queue_bytes_max", settings.log_queue_bytes_max.bytes()),
     ];

@@ -34,6 +34,8 @@ impl Application for Still {
             room: None,
             body: runtime::BodyForm::RAW,
             lag: runtime::Lag::Close,
+            terms: None,
+            pings: runtime::Pings::Frames,
             session: Box::new(Still),
         })
     }

@@ -1,9 +1,12 @@
 //! A home with two cores, asked one request at a time, and its deliveries in short.
 
 use bytes::Bytes;
+use std::sync::Arc;
+
 use hub::{
-    ConnectionId, CoreId, Delivery, Epoch, JoinRefusal, Position, Record, Request, RoomBudget,
-    RoomId, RoomName, Rooms, Target, Ticket,
+    Announcement, AnswerLimits, ConnectionId, CoreId, Delivery, Epoch, HomeBounds, JoinRefusal,
+    Position, Record, Request, RoomBudget, RoomId, RoomName, RoomRules, Rooms, RuleBook, Target,
+    Ticket,
 };
 
 /// The home, and the core of all subscribers but those of tests that say otherwise.
@@ -12,6 +15,41 @@ pub const OTHER: CoreId = CoreId(1);
 
 /// What one publication of `home.publish` counts for while it waits.
 pub const PUBLICATION_BYTES: usize = "hello".len() + size_of::<Request>();
+
+/// All rooms have the same rules, but those called `bare...`, which have none.
+struct Same(Arc<RoomRules>);
+
+impl RuleBook for Same {
+    fn rules(&self, name: &RoomName) -> Arc<RoomRules> {
+        match name.as_str().starts_with("bare") {
+            true => Arc::default(),
+            false => self.0.clone(),
+        }
+    }
+}
+
+/// These rules for all rooms but those called `bare...`.
+pub fn same(rules: RoomRules) -> Arc<dyn RuleBook> {
+    Arc::new(Same(Arc::new(rules)))
+}
+
+/// The rules of tests that say nothing of rules.
+pub fn with_positions() -> RoomRules {
+    RoomRules {
+        keeps_position: true,
+        ..RoomRules::default()
+    }
+}
+
+pub const BOUNDS: HomeBounds = HomeBounds {
+    waiting_bytes: usize::MAX,
+    past_bytes: usize::MAX,
+    positions: 10_000,
+    answer: AnswerLimits {
+        messages: 4,
+        bytes: 1_000,
+    },
+};
 
 pub struct Home {
     pub rooms: Rooms,
@@ -23,7 +61,15 @@ impl Home {
         Self::with_waiting(rooms_max, usize::MAX)
     }
 
-    pub fn with_waiting(rooms_max: usize, waiting_bytes_max: usize) -> Self {
+    pub fn with_waiting(rooms_max: usize, waiting_bytes: usize) -> Self {
+        let bounds = HomeBounds {
+            waiting_bytes,
+            ..BOUNDS
+        };
+        Self::with(rooms_max, bounds, with_positions())
+    }
+
+    pub fn with(rooms_max: usize, bounds: HomeBounds, rules: RoomRules) -> Self {
         let mut epoch = 100;
         let epochs = move || {
             epoch += 1;
@@ -31,7 +77,7 @@ impl Home {
         };
         let budget = RoomBudget::new(rooms_max);
         Self {
-            rooms: Rooms::new(CORE, 2, budget, waiting_bytes_max, epochs),
+            rooms: Rooms::new(CORE, 2, budget, bounds, same(rules), epochs),
             tickets: 0,
         }
     }
@@ -66,6 +112,7 @@ impl Home {
             name: RoomName::new(name).unwrap(),
             subscriber: connection(core),
             ticket,
+            terms: None,
         });
         let answers = self.rooms.take_outgoing(core);
         match answers.last().unwrap() {
@@ -83,7 +130,13 @@ impl Home {
     }
 
     pub fn leave(&mut self, room: RoomId) {
-        assert!(self.apply(Request::Leave { room, core: CORE }).is_empty());
+        assert!(
+            self.apply(Request::Leave {
+                room,
+                subscriber: connection(CORE)
+            })
+            .is_empty()
+        );
     }
 
     pub fn hold(&mut self, room: RoomId, core: CoreId) {
@@ -105,6 +158,7 @@ impl Home {
     pub fn sweep_keeping(&mut self, position_ttl_ms: u64, idle_ms: u64, now_ms: u64) {
         let sweep = Request::Sweep {
             now_ms,
+            wall_ms: now_ms,
             idle_ms,
             position_ttl_ms,
         };
@@ -144,6 +198,7 @@ pub fn record(payload: &'static str) -> Record {
     Record {
         tag: 0,
         payload: Bytes::from_static(payload.as_bytes()),
+        details: None,
     }
 }
 
@@ -178,6 +233,14 @@ pub fn brief(deliveries: &[Delivery]) -> Vec<String> {
         Delivery::Joined { ticket, .. } => format!("#{} joined", ticket.0),
         Delivery::Refused { ticket, .. } => format!("#{} refused", ticket.0),
         Delivery::Lost { reason, .. } => format!("lost:{reason:?}"),
+        Delivery::Answered { ticket, .. } => format!("#{} answered", ticket.0),
+        Delivery::Announced { announcements, .. } => {
+            let told = announcements.iter().map(|it| match it {
+                Announcement::Came(member) => format!("+{}", member.user),
+                Announcement::Went(member) => format!("-{}", member.user),
+            });
+            told.collect::<Vec<_>>().join("")
+        }
     };
     deliveries.iter().map(brief).collect()
 }

@@ -2,7 +2,7 @@
 
 use hub::{Delivery, Epoch, JoinRefusal, LossReason, Request, RoomBudget, RoomName, Rooms, Ticket};
 
-use crate::harness::{CORE, Home, at, brief, connection};
+use crate::harness::{BOUNDS, CORE, Home, at, brief, connection, same, with_positions};
 
 #[test]
 fn empty_room_is_reaped_after_its_idle_time_and_not_before() {
@@ -89,12 +89,20 @@ fn rooms_over_the_bound_are_refused_until_one_is_reaped() {
 #[test]
 fn rooms_that_are_allowed_later_are_made_and_those_over_a_lower_bound_stay() {
     let budget = RoomBudget::new(1);
-    let mut rooms = Rooms::new(CORE, 1, budget.clone(), 0, || Epoch(1));
+    let mut rooms = Rooms::new(
+        CORE,
+        1,
+        budget.clone(),
+        BOUNDS,
+        same(with_positions()),
+        || Epoch(1),
+    );
     let mut is_joined = |name| {
         rooms.apply(Request::Join {
             name: RoomName::new(name).unwrap(),
             subscriber: connection(CORE),
             ticket: Ticket(1),
+            terms: None,
         });
         matches!(rooms.take_outgoing(CORE)[..], [Delivery::Joined { .. }])
     };
@@ -118,11 +126,19 @@ fn leave_without_a_subscriber_changes_nothing() {
 #[test]
 fn rooms_that_are_dropped_give_their_budget_back() {
     let budget = RoomBudget::new(1);
-    let mut rooms = Rooms::new(CORE, 1, budget.clone(), 0, || Epoch(1));
+    let mut rooms = Rooms::new(
+        CORE,
+        1,
+        budget.clone(),
+        BOUNDS,
+        same(with_positions()),
+        || Epoch(1),
+    );
     rooms.apply(Request::Join {
         name: RoomName::new("a").unwrap(),
         subscriber: connection(CORE),
         ticket: Ticket(1),
+        terms: None,
     });
     assert_eq!(budget.rooms(), 1);
     drop(rooms);
@@ -227,7 +243,14 @@ fn kept_log_takes_a_place_until_a_new_room_needs_it() {
         next += 1;
         Epoch(next)
     };
-    let rooms = Rooms::new(CORE, 2, budget.clone(), 0, epochs);
+    let rooms = Rooms::new(
+        CORE,
+        2,
+        budget.clone(),
+        BOUNDS,
+        same(with_positions()),
+        epochs,
+    );
     let mut home = Home { rooms, tickets: 0 };
     for (name, now_ms) in [("a", 10), ("b", 20)] {
         let (room, _) = home.join(name).unwrap();
@@ -246,7 +269,14 @@ fn kept_log_takes_a_place_until_a_new_room_needs_it() {
 #[test]
 fn sweep_reaps_and_forgets_a_bounded_number_at_once() {
     let budget = RoomBudget::new(5_000);
-    let rooms = Rooms::new(CORE, 2, budget.clone(), 0, || Epoch(1));
+    let rooms = Rooms::new(
+        CORE,
+        2,
+        budget.clone(),
+        BOUNDS,
+        same(with_positions()),
+        || Epoch(1),
+    );
     let mut home = Home { rooms, tickets: 0 };
     for number in 0..3_000 {
         let (room, _) = home.join(&number.to_string()).unwrap();

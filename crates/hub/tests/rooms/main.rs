@@ -5,3 +5,4 @@
 mod harness;
 mod lifetimes;
 mod publishing;
+mod remembering;

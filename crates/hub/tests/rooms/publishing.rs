@@ -48,6 +48,7 @@ fn run_ends_before_a_join_of_its_room_and_not_before_one_of_another() {
         name: RoomName::new(name).unwrap(),
         subscriber: connection(CORE),
         ticket: Ticket(99),
+        terms: None,
     };
     home.say(Target::Room(room), connection(CORE), "x");
     home.rooms.apply(join("a"));

@@ -92,7 +92,9 @@ impl Actor<'_> {
 
     /// One turn.
     pub(crate) fn attend(&mut self, inbound: &mut Inbound) -> Flow {
-        let goes_on = self.connection.pause.is_some() || self.connection.has_leftover_input();
+        let goes_on = self.connection.pause.is_some()
+            || self.connection.has_leftover_input()
+            || self.connection.out.session_goes_on;
         let is_measured = self.connection.has_compression();
         let mut share = Share::new(is_measured.then(|| self.parts.clock.ns()));
         if goes_on {
@@ -200,7 +202,8 @@ impl Actor<'_> {
                 payload_bytes: tally.payload_received.bytes() - payload,
             };
             share.pay(work, || self.parts.clock.ns());
-            if share.is_used_up() && (bytes < received.len() || is_inflating) {
+            let goes_on = is_inflating || self.connection.out.session_goes_on;
+            if share.is_used_up() && (bytes < received.len() || goes_on) {
                 break Flow::ShareUsedUp;
             }
         };

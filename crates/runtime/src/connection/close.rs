@@ -135,9 +135,11 @@ impl Actor<'_> {
         self.leave_rooms(&reason);
         let connection = &mut *self.connection;
         let explained = reason.explained();
-        if let Some(code) = explained.code {
+        let session = connection.session.as_ref();
+        let own = session.and_then(|session| session.close_code(&reason));
+        if let Some((code, text)) = own.or(explained.code.map(|code| (code, explained.text))) {
             let out = connection.out.queue.direct();
-            let is_sent = connection.protocol.close(code, explained.text, out);
+            let is_sent = connection.protocol.close(code, text, out);
             self.parts.counters.tally.frames_sent.close += u64::from(is_sent);
         }
         connection.end(reason);
@@ -173,7 +175,9 @@ impl Actor<'_> {
         for room in joined {
             connection.out.queue.detach(room, &rooms.shards, remainder);
         }
-        connection.rooms.leave_all(rooms, self.parts.id);
+        connection
+            .rooms
+            .leave_all(rooms, connection.key.on(self.parts.id));
     }
 
     /// The peer has said its last, or broke a rule: once its publications have been delivered, what
@@ -225,9 +229,10 @@ impl Actor<'_> {
     pub(crate) fn cut_off(&mut self, reason: EndReason) {
         self.abort(reason);
         let connection = &mut *self.connection;
+        let subscriber = connection.key.on(self.parts.id);
         connection
             .rooms
-            .leave_all(&mut self.parts.rooms, self.parts.id);
+            .leave_all(&mut self.parts.rooms, subscriber);
         connection.out.queue.clear();
         connection.socket.forget_unsent();
     }
@@ -253,7 +258,8 @@ impl Connection {
     /// Undoes everything that the connection has done to its core. What is left of it is the caller's to
     /// drop: its socket closes with it, and its session is the application's code.
     pub(crate) fn undo(&mut self, parts: &mut Parts, now: Now) {
-        self.rooms.leave_all(&mut parts.rooms, parts.id);
+        self.rooms
+            .leave_all(&mut parts.rooms, self.key.on(parts.id));
         let beyond_bytes = parts.config.unfinished_bytes_max / parts.config.cores;
         for owed in self.rooms.take_owed() {
             if !parts.rooms.requests.push_owed(owed, beyond_bytes) {

@@ -2,7 +2,7 @@
 
 use codec::encode_ping;
 
-use super::{Actor, Connection, Heartbeat, Last, Linger, Pause, Stage, Wait};
+use super::{Actor, Connection, Heartbeat, Last, Linger, Pause, Pings, SessionEvent, Stage, Wait};
 use crate::{
     clock::{Now, ms},
     config::Timeouts,
@@ -19,6 +19,8 @@ pub(crate) enum Due {
     Ping,
     /// Its next heartbeat, if it is a stream.
     Beat,
+    /// What its session was waiting for.
+    Alarm,
     /// Its end, as its stage allows.
     Close(EndReason),
     /// Its end, at once.
@@ -58,6 +60,10 @@ impl Actor<'_> {
         match due {
             Due::Ping => self.ping(),
             Due::Beat => self.beat(),
+            Due::Alarm => {
+                self.connection.rare.set_alarm_ms(None);
+                self.handle(SessionEvent::Alarm);
+            }
             Due::Close(reason) => self.close(reason),
             // The reason was recorded when closing began.
             Due::Abort => self.abort(EndReason::PeerGone(Reached::WebSocket)),
@@ -68,14 +74,21 @@ impl Actor<'_> {
 
     fn ping(&mut self) {
         let payload = Heartbeat::payload(self.now.ns);
-        encode_ping(&payload, self.connection.out.queue.direct());
+        let is_frame = self.connection.out.pings == Pings::Frames;
+        if is_frame {
+            encode_ping(&payload, self.connection.out.queue.direct());
+        }
         let heartbeat = Heartbeat::PongBy {
             deadline_ms: self.now.ms + ms(self.parts.config.timeouts.pong),
             payload,
         };
         self.connection.stage = Stage::Open { heartbeat };
-        self.parts.counters.tally.frames_sent.ping += 1;
-        self.queued();
+        if is_frame {
+            self.parts.counters.tally.frames_sent.ping += 1;
+            self.queued();
+        } else {
+            self.with_session(|session, outlet| session.ping(outlet));
+        }
     }
 }
 
@@ -138,6 +151,11 @@ impl Connection {
             && time.was_silent_until(by_ms, self.has_pending_input())
         {
             return Some(Due::Close(EndReason::MessageTimeout));
+        }
+        if let Some(at_ms) = self.rare.alarm_ms()
+            && time.has_passed(at_ms)
+        {
+            return Some(Due::Alarm);
         }
         if self.socket.has_worn_keys() {
             return Some(Due::Close(EndReason::Aged));

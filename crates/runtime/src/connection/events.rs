@@ -3,7 +3,9 @@
 
 use codec::{Error, Event, Inflater};
 
-use super::{Actor, Last, Linger, Outlet, Session, Stage, Wait, actor::Progress, handshake};
+use super::{
+    Actor, Last, Linger, Outlet, Session, Stage, Wait, actor::Progress, handshake, outlet::Wishes,
+};
 use crate::{clock::ms, end::EndReason};
 
 impl Actor<'_> {
@@ -47,15 +49,13 @@ impl Actor<'_> {
                 if let Some(session) = &mut connection.session {
                     session.receive(message, &mut outlet);
                 }
-                let end = outlet.end;
-                self.after_session(end);
+                let wishes = outlet.wishes;
+                self.after_session(wishes);
             }
             Event::Ping(_) => self.owe_pong(),
             Event::Pong(payload) => {
-                let next_ms = self.now.ms + ms(self.parts.config.timeouts.ping_interval);
-                if let Some(us) = connection.stage.pong(payload, self.now.ns, next_ms) {
-                    self.parts.counters.tally.ping.record(u64::from(us) * 1000);
-                }
+                let payload: Option<[u8; 4]> = payload.try_into().ok();
+                self.ponged(|ping| Some(*ping) == payload);
             }
             Event::Close(code) => {
                 let last = Last::PeerEnd(Linger::Briefly);
@@ -86,7 +86,20 @@ impl Actor<'_> {
         if has_input && !connection.protocol.is_within_message() {
             connection.rare.set_message_by_ms(None);
         }
+        if std::mem::take(&mut connection.out.session_goes_on) {
+            self.with_session(|session, outlet| session.go_on(outlet));
+            return Some(Progress::Consumed(0));
+        }
         None
+    }
+
+    /// The peer has sent a pong; it answers the latest ping if that had such a payload.
+    fn ponged(&mut self, answers: impl FnOnce(&[u8; 4]) -> bool) {
+        let next_ms = self.now.ms + ms(self.parts.config.timeouts.ping_interval);
+        let took_us = self.connection.stage.pong(answers, self.now.ns, next_ms);
+        if let Some(us) = took_us {
+            self.parts.counters.tally.ping.record(u64::from(us) * 1000);
+        }
     }
 
     /// The codec has consumed so many of the input's bytes without an event.
@@ -172,8 +185,8 @@ impl Actor<'_> {
         let (out, rooms) = (&mut connection.out, &mut connection.rooms);
         let mut outlet = Outlet::new(connection.key, out, rooms, self.parts, self.now);
         speak(&mut **session, &mut outlet);
-        let end = outlet.end;
-        self.after_session(end);
+        let wishes = outlet.wishes;
+        self.after_session(wishes);
         // Perhaps nothing more arrives from the peer, so that no turn would hand over deferred requests; and
         // the connection may be paused for the answers to just these.
         let is_reading = match self.connection.stage {
@@ -186,10 +199,25 @@ impl Actor<'_> {
         }
     }
 
-    /// The session has said what it has to say, and perhaps that the connection is to end.
-    pub(super) fn after_session(&mut self, end: Option<EndReason>) {
+    /// The session has said what it has to say, and what is to be done.
+    pub(super) fn after_session(&mut self, wishes: Wishes) {
+        let Wishes {
+            end,
+            goes_on,
+            is_ponged,
+            alarm_ms,
+        } = wishes;
         let queue = &mut self.connection.out.queue;
         self.parts.out.spare.take_back(queue.direct());
+        if is_ponged {
+            self.ponged(|_| true);
+        }
+        if let Some(at_ms) = alarm_ms {
+            self.connection.rare.set_alarm_ms(at_ms);
+        }
+        if goes_on && !std::mem::replace(&mut self.connection.out.session_goes_on, true) {
+            self.raise();
+        }
         if let Some(reason) = end {
             self.close(reason);
         } else if self.connection.out.queue.direct_bytes() > 0 {

@@ -94,6 +94,8 @@ fn joining(opening: Opening, accept: AcceptKey, agreement: Option<Agreement>) ->
             packing: Packing::agreed(deflate),
         },
         lag: opening.lag,
+        pings: opening.pings,
+        terms: opening.terms,
         head: OpeningHead::WebSocket {
             subprotocol: opening.subprotocol,
             accept,
@@ -201,6 +203,7 @@ impl Actor<'_> {
             joining.room = connection.rooms.room(1);
         }
         let ticket = joining.room;
+        let terms = joining.terms.take();
         joining.deadline_ms = deadline_ms;
         connection.stage = Stage::Joining(joining);
         let requests = &mut self.parts.rooms.requests;
@@ -215,6 +218,7 @@ impl Actor<'_> {
                     name,
                     subscriber: connection.key.on(self.parts.id),
                     ticket: ticket.to_hub(0),
+                    terms,
                 });
             }
         }
@@ -231,6 +235,7 @@ impl Actor<'_> {
         let connection = &mut *self.connection;
         connection.out.form = joining.form;
         connection.out.lag = joining.lag;
+        connection.out.pings = joining.pings;
         connection.out.set_context(Context::agreed(deflate));
         let mut counted = connection.rare.counted();
         let mut held = counted;

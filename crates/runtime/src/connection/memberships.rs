@@ -6,10 +6,11 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use hub::{CoreId, Request, RoomId, RoomName};
+use hub::{ConnectionId, CoreId, Request, RoomId, RoomName};
 
 use super::{Outgoing, RoomSide};
 use crate::{
+    encoding::BodyForm,
     out::Remainder,
     rooms::{Membership, Requests, Subscription, Subscriptions, Ticket, publication_bytes},
 };
@@ -37,9 +38,18 @@ struct Extras {
     /// Whether the connection has a turn when the home of the first of them has space, which it has asked
     /// for once.
     awaits_home: bool,
-    /// The names of rooms whose homes have not answered yet.
-    asked: Vec<(Ticket, RoomName)>,
+    /// Rooms whose homes have not answered yet.
+    asked: Vec<Asked>,
     user: Option<Arc<str>>,
+}
+
+/// A room whose home has not answered yet.
+#[derive(Debug)]
+struct Asked {
+    ticket: Ticket,
+    name: RoomName,
+    /// In which form the connection wants its messages.
+    body: BodyForm,
 }
 
 impl Memberships {
@@ -49,17 +59,24 @@ impl Memberships {
         self.subscriptions.ask(serial, max)
     }
 
-    /// The room of this name is asked for with this ticket.
-    pub(crate) fn note_asked(&mut self, room: Ticket, name: RoomName) {
-        self.extras().asked.push((room, name));
+    /// The room of this name is asked for with this ticket, for its messages in this form.
+    pub(crate) fn note_asked(&mut self, ticket: Ticket, name: RoomName, body: BodyForm) {
+        self.extras().asked.push(Asked { ticket, name, body });
     }
 
-    /// The home of a room has answered.
-    pub(crate) fn forget_asked(&mut self, room: Ticket) {
-        if let Some(extras) = &mut self.extras {
-            extras.asked.retain(|(asked, _)| *asked != room);
-        }
+    /// The home of a room has answered. Returns the form in which its messages were asked for; `None` of
+    /// the room that the connection opens in.
+    pub(crate) fn forget_asked(&mut self, room: Ticket) -> Option<BodyForm> {
+        let extras = self.extras.as_mut()?;
+        let at = extras.asked.iter().position(|it| it.ticket == room)?;
+        let Asked { body, .. } = extras.asked.swap_remove(at);
         self.tidy();
+        Some(body)
+    }
+
+    /// The next question's ticket.
+    pub(crate) fn question(&mut self) -> Ticket {
+        Ticket::new(self.next_serial(), 0)
     }
 
     /// The next publication's ticket; it takes so many bytes of the window.
@@ -178,14 +195,14 @@ impl Memberships {
         remainder: Remainder,
         out: &mut Outgoing,
         rooms: &mut RoomSide,
-        core: CoreId,
+        subscriber: ConnectionId,
     ) {
         match self.subscriptions.get(room) {
             Some(Membership::In(subscription)) => {
                 out.queue.detach(subscription, &rooms.shards, remainder);
                 self.subscriptions.remove(room);
                 let room = rooms.shards.unsubscribe(subscription);
-                rooms.requests.push(Request::Leave { room, core });
+                rooms.requests.push(Request::Leave { room, subscriber });
             }
             Some(Membership::Asked) => self.subscriptions.set(room, Membership::GivenUp),
             Some(Membership::GivenUp) | None => {}
@@ -194,11 +211,11 @@ impl Memberships {
 
     /// Leaves all rooms, of which nothing is sent any more. Joins that are not answered yet are undone when
     /// the answer arrives and finds no connection.
-    pub(crate) fn leave_all(&mut self, rooms: &mut RoomSide, core: CoreId) {
+    pub(crate) fn leave_all(&mut self, rooms: &mut RoomSide, subscriber: ConnectionId) {
         for membership in self.subscriptions.take() {
             if let Membership::In(subscription) = membership {
                 let room = rooms.shards.unsubscribe(subscription);
-                rooms.requests.push(Request::Leave { room, core });
+                rooms.requests.push(Request::Leave { room, subscriber });
             }
         }
     }
@@ -215,10 +232,10 @@ impl Memberships {
             rooms.shards.name(room) == Some(name)
         });
         let asked = self.extras.iter().flat_map(|extras| &extras.asked);
-        let asked = asked.filter(|(_, asked)| asked == name);
+        let asked = asked.filter(|asked| asked.name == *name);
         joined
             .into_iter()
-            .chain(asked.map(|(ticket, _)| *ticket))
+            .chain(asked.map(|asked| asked.ticket))
             .collect()
     }
 

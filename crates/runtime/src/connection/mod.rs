@@ -58,8 +58,8 @@ pub use self::{
     commands::{Command, Recipient},
     outlet::{Outlet, TooManyRooms},
     session::{
-        Answer, Application, Lag, LeftReason, Opening, Route, Session, SessionEvent, Streaming,
-        TakeBody,
+        Answer, Application, Lag, LeftReason, Opening, Pings, Route, Session, SessionEvent,
+        Streaming, TakeBody,
     },
 };
 

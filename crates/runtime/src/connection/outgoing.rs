@@ -3,7 +3,7 @@
 
 use codec::Kind;
 
-use super::Lag;
+use super::{Lag, Pings};
 use crate::{
     encoding::{Context, Encoder, WireForm},
     out::SendQueue,
@@ -17,6 +17,10 @@ pub(crate) struct Outgoing {
     pub(crate) form: WireForm,
     /// What happens when its peer does not read as fast as it is sent to.
     pub(crate) lag: Lag,
+    /// Who keeps the connection alive.
+    pub(crate) pings: Pings,
+    /// The session is not done with what it was handed.
+    pub(crate) session_goes_on: bool,
     /// The compression context of the messages for this connection alone, if context takeover was agreed
     /// on.
     context: Option<Box<Context>>,

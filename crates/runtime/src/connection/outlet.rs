@@ -1,14 +1,17 @@
 //! What a session can do: send, join and leave rooms, publish, wait for answers, close.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use codec::{CloseCode, Kind};
-use hub::{ConnectionId, PublishRefusal, Record, Request, RoomName, Target};
+use hub::{
+    ConnectionId, Details, PublishRefusal, Question, Record, Request, RoomName, Target, Terms,
+};
 
 use super::{LeftReason, Memberships, Outgoing, Parts, SessionEvent};
 use crate::{
-    clock::Now,
+    clock::{Now, ms},
+    encoding::BodyForm,
     end::EndReason,
     ids::ConnectionKey,
     rooms::{Membership, Ticket, publication_bytes, tag_of},
@@ -22,8 +25,21 @@ pub struct Outlet<'a> {
     pub(crate) rooms: &'a mut Memberships,
     pub(crate) parts: &'a mut Parts,
     pub(crate) now: Now,
-    /// Why the connection is to be closed, once that was asked for.
+    /// What the session has asked for that its actor does.
+    pub(crate) wishes: Wishes,
+}
+
+/// What a session has asked for that its actor does when it is done.
+#[derive(Default)]
+pub(crate) struct Wishes {
+    /// Why the connection is to be closed.
     pub(crate) end: Option<EndReason>,
+    /// The session goes on in a later step.
+    pub(crate) goes_on: bool,
+    /// The peer has answered the session's ping.
+    pub(crate) is_ponged: bool,
+    /// When the session wants to be woken, in milliseconds of deadlines; `Some(None)` is never.
+    pub(crate) alarm_ms: Option<Option<u64>>,
 }
 
 /// A connection is in as many rooms as it may be.
@@ -47,7 +63,7 @@ impl<'a> Outlet<'a> {
             rooms,
             parts,
             now,
-            end: None,
+            wishes: Wishes::default(),
         }
     }
 }
@@ -89,16 +105,45 @@ impl Outlet<'_> {
     /// [`TooManyRooms`] if the connection is in as many as
     /// [`Config::rooms_per_connection_max`](crate::Config::rooms_per_connection_max) allows.
     pub fn join(&mut self, name: RoomName) -> Result<Ticket, TooManyRooms> {
+        self.join_with(name, self.out.form.body, None)
+    }
+
+    /// As [`join`](Self::join), with the messages in this form, and with what else is wanted of the room.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyRooms`], as of `join`.
+    pub fn join_with(
+        &mut self,
+        name: RoomName,
+        body: BodyForm,
+        terms: Option<Box<Terms>>,
+    ) -> Result<Ticket, TooManyRooms> {
         let max = self.parts.config.rooms_per_connection_max;
         let room = self.rooms.room(max).ok_or(TooManyRooms)?;
         let subscriber = self.id();
-        self.rooms.note_asked(room, name.clone());
+        self.rooms.note_asked(room, name.clone(), body);
         self.ask(Request::Join {
             name,
             subscriber,
             ticket: room.to_hub(0),
+            terms,
         });
         Ok(room)
+    }
+
+    /// Asks something about the room of this name, whether the connection is in it or not. The answer is
+    /// [`SessionEvent::Answered`] with the ticket that is returned.
+    pub fn ask_about(&mut self, name: RoomName, question: Question) -> Ticket {
+        let ticket = self.rooms.question();
+        let asker = self.id();
+        self.ask(Request::Ask {
+            name,
+            asker,
+            ticket: ticket.to_hub(0),
+            question,
+        });
+        ticket
     }
 
     /// Leaves a room. Messages that were published there before are still sent, as far as the memory
@@ -108,7 +153,8 @@ impl Outlet<'_> {
             out, rooms, parts, ..
         } = self;
         let remainder = parts.remainder_on_leaving(rooms, room);
-        rooms.leave(room, remainder, out, &mut parts.rooms, parts.id);
+        let subscriber = self.key.on(parts.id);
+        rooms.leave(room, remainder, out, &mut parts.rooms, subscriber);
     }
 
     /// Publishes a message in a room that the connection is in. Every subscriber has it, this
@@ -119,12 +165,23 @@ impl Outlet<'_> {
             return None;
         };
         let room = self.parts.rooms.shards.room(subscription);
-        Some(self.publish_at(Target::Room(room), kind, payload))
+        Some(self.publish_at(Target::Room(room), kind, payload, None))
     }
 
     /// Publishes a message in the room of this name, whether the connection is in it or not.
     pub fn publish_to(&mut self, name: RoomName, kind: Kind, payload: &[u8]) -> Ticket {
-        self.publish_at(Target::Name(name), kind, payload)
+        self.publish_at(Target::Name(name), kind, payload, None)
+    }
+
+    /// As [`publish_to`](Self::publish_to), with what subscribers are told beside the payload.
+    pub fn publish_with(
+        &mut self,
+        name: RoomName,
+        kind: Kind,
+        payload: &[u8],
+        details: Option<Arc<Details>>,
+    ) -> Ticket {
+        self.publish_at(Target::Name(name), kind, payload, details)
     }
 
     /// Until everything that this connection has asked for so far is answered, its session is handed no
@@ -133,9 +190,40 @@ impl Outlet<'_> {
         self.rooms.waits_for_answers = self.rooms.unanswered > 0;
     }
 
+    /// The session is not done with what it was handed: [`Session::go_on`](super::Session::go_on) is called
+    /// before it is handed a further message, as soon as the connection may take more and others have
+    /// had their turn. So a session bounds what it does at once.
+    pub fn go_on_later(&mut self) {
+        self.wishes.goes_on = true;
+    }
+
+    /// Whether more waits for the peer than its socket takes now.
+    pub fn is_behind(&self) -> bool {
+        self.out.queue.sending.is_behind()
+    }
+
+    /// The peer has answered the session's own ping ([`Pings::Messages`](super::Pings::Messages)).
+    pub fn ponged(&mut self) {
+        self.wishes.is_ponged = true;
+    }
+
+    /// Hands the session [`SessionEvent::Alarm`] once, after this time, give or take a sweep (an eighth of the
+    /// shortest time-out, at most 250 ms). There is one alarm for each connection; `None` is none.
+    pub fn set_alarm(&mut self, after: Option<Duration>) {
+        let now_ms = self.now.ms;
+        self.wishes.alarm_ms = Some(after.map(|after| now_ms + ms(after)));
+    }
+
+    /// The time in milliseconds that never goes back while the core runs; it stands still with the core.
+    pub fn now_ms(&self) -> u64 {
+        self.now.ms
+    }
+
     /// Closes the connection after what was sent so far.
     pub fn close(&mut self, code: CloseCode, text: &'static str) {
-        self.end.get_or_insert(EndReason::SessionClosed(code, text));
+        self.wishes
+            .end
+            .get_or_insert(EndReason::SessionClosed(code, text));
     }
 
     /// Closes the connection if the event is one that must not be passed over in silence: a room that is
@@ -149,19 +237,29 @@ impl Outlet<'_> {
             },
             SessionEvent::Unpublished { reason, .. } => match reason {
                 PublishRefusal::RoomGone => EndReason::RoomGone,
-                PublishRefusal::Busy | PublishRefusal::TooManyRooms => EndReason::RoomBusy,
+                PublishRefusal::Busy | PublishRefusal::TooManyRooms | PublishRefusal::Conflict => {
+                    EndReason::RoomBusy
+                }
             },
             SessionEvent::Skipped { .. } => EndReason::SendQueueFull,
             SessionEvent::JoinRefused { .. } => EndReason::RoomBusy,
             SessionEvent::Joining { .. }
             | SessionEvent::Joined { .. }
             | SessionEvent::Published { .. }
-            | SessionEvent::Command(_) => return,
+            | SessionEvent::Answered { .. }
+            | SessionEvent::Command(_)
+            | SessionEvent::Alarm => return,
         };
-        self.end.get_or_insert(reason);
+        self.wishes.end.get_or_insert(reason);
     }
 
-    fn publish_at(&mut self, to: Target, kind: Kind, payload: &[u8]) -> Ticket {
+    fn publish_at(
+        &mut self,
+        to: Target,
+        kind: Kind,
+        payload: &[u8],
+        details: Option<Arc<Details>>,
+    ) -> Ticket {
         let bytes = publication_bytes(payload.len());
         let publication = self.rooms.publication(bytes);
         self.parts.counters.tally.published += 1;
@@ -174,6 +272,7 @@ impl Outlet<'_> {
             record: Record {
                 tag: tag_of(kind),
                 payload: Bytes::copy_from_slice(payload),
+                details,
             },
         });
         publication

@@ -20,6 +20,8 @@ struct Things {
     rates: Option<MessageRates>,
     /// The deadline of the message of which only a part has arrived.
     message_by_ms: Option<u64>,
+    /// When the session wants to be woken.
+    alarm_ms: Option<u64>,
     /// A header of the PROXY protocol that is awaited before everything else.
     header: Option<Header>,
 }
@@ -84,6 +86,18 @@ impl Rare {
         }
     }
 
+    /// When the session wants to be woken, in milliseconds of deadlines.
+    pub(crate) fn alarm_ms(&self) -> Option<u64> {
+        self.0.as_ref()?.alarm_ms
+    }
+
+    /// Sets when the session wants to be woken.
+    pub(crate) fn set_alarm_ms(&mut self, at_ms: Option<u64>) {
+        if at_ms != self.alarm_ms() {
+            self.things().alarm_ms = at_ms;
+        }
+    }
+
     /// What the peer may still send.
     pub(crate) fn rates(&mut self) -> &mut MessageRates {
         self.things().rates.get_or_insert_default()
@@ -130,6 +144,7 @@ impl Things {
             && self.end.is_none()
             && self.rates.is_none()
             && self.message_by_ms.is_none()
+            && self.alarm_ms.is_none()
             && self.header.is_none()
     }
 }

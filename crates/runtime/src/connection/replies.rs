@@ -1,9 +1,10 @@
 //! What the replies of homes do to a connection: joined or refused, published or not, lost.
 
-use hub::{JoinRefusal, Position, PublishRefusal, Request, RoomId, RoomName};
+use hub::{Answer, JoinRefusal, Position, PublishRefusal, Recovered, Request, RoomId, RoomName};
 
 use super::{Actor, LeftReason, SessionEvent, Stage, Wait};
 use crate::{
+    encoding::WireForm,
     end::EndReason,
     rooms::{Membership, Ticket, Visit},
 };
@@ -19,28 +20,30 @@ impl Actor<'_> {
         ticket: Ticket,
         room: RoomId,
         name: &RoomName,
-        position: Position,
+        (position, recovered): (Position, Option<Recovered>),
     ) {
         let connection = &mut *self.connection;
         connection.rooms.replied(0);
-        connection.rooms.forget_asked(ticket);
+        let body = connection.rooms.forget_asked(ticket);
         let is_wanted = connection.rooms.subscriptions.get(ticket) == Some(Membership::Asked)
             && matches!(connection.stage, Stage::Joining(_) | Stage::Open { .. });
         if !is_wanted {
             connection.rooms.subscriptions.remove(ticket);
-            let core = self.parts.id;
-            self.parts
-                .rooms
-                .requests
-                .push(Request::Leave { room, core });
+            let subscriber = connection.key.on(self.parts.id);
+            let leave = Request::Leave { room, subscriber };
+            self.parts.rooms.requests.push(leave);
             return self.resume_if_answered();
         }
         let visit = Visit {
             connection: connection.key,
             slot: ticket.slot(),
         };
+        let form = WireForm {
+            body: body.unwrap_or(connection.out.form.body),
+            ..connection.out.form
+        };
         let shards = &mut self.parts.rooms.shards;
-        let subscription = shards.subscribe(room, name, connection.out.form, visit);
+        let subscription = shards.subscribe(room, name, form, visit);
         let subscriptions = &mut connection.rooms.subscriptions;
         subscriptions.set(ticket, Membership::In(subscription));
         match connection.stage {
@@ -48,8 +51,16 @@ impl Actor<'_> {
             _ => self.handle(SessionEvent::Joined {
                 room: ticket,
                 position,
+                recovered,
             }),
         }
+        self.resume_if_answered();
+    }
+
+    /// A home has answered a question.
+    pub(crate) fn answered(&mut self, question: Ticket, answer: Answer) {
+        self.connection.rooms.replied(0);
+        self.handle(SessionEvent::Answered { question, answer });
         self.resume_if_answered();
     }
 

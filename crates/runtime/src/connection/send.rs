@@ -237,13 +237,13 @@ impl Actor<'_> {
         let connection = &mut *self.connection;
         let membership = connection.rooms.subscriptions.get(room);
         if let Some(Membership::In(_) | Membership::Asked) = membership {
-            let core = self.parts.id;
+            let subscriber = connection.key.on(self.parts.id);
             connection.rooms.leave(
                 room,
                 Remainder::HalfSent,
                 &mut connection.out,
                 &mut self.parts.rooms,
-                core,
+                subscriber,
             );
             self.handle(SessionEvent::Left { room, reason });
         }

@@ -6,13 +6,16 @@
 use std::{any::Any, borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use codec::{Message, Request};
-use hub::{JoinRefusal, LossReason, Position, PublishRefusal, RoomName};
+use codec::{CloseCode, Message, Request};
+use hub::{
+    Answer as RoomAnswer, JoinRefusal, LossReason, Position, PublishRefusal, Recovered, RoomName,
+    RuleBook, Terms,
+};
 
 use super::Outlet;
 use crate::{
     encoding::{BodyEncoder, BodyForm},
-    end::Refused,
+    end::{EndReason, Refused},
     rooms::Ticket,
 };
 
@@ -35,6 +38,11 @@ pub trait Application: Send + Sync + 'static {
     /// form is [`BodyForm::RAW`].
     fn bodies(&self) -> Option<Arc<dyn BodyEncoder>> {
         None
+    }
+
+    /// What each room keeps beside its order. Without it no room keeps anything.
+    fn rules(&self) -> Arc<dyn RuleBook> {
+        Arc::new(hub::NoRules::default())
     }
 }
 
@@ -66,12 +74,27 @@ pub struct Opening {
     pub subprotocol: Option<&'static str>,
     /// The room that it is in from the start: the 101 leaves when its home has ordered the join.
     pub room: Option<RoomName>,
+    /// What else it wants of that room.
+    pub terms: Option<Box<Terms>>,
     /// In which form it gets the messages of its rooms.
     pub body: BodyForm,
     /// What happens when it does not read as fast as its rooms speak.
     pub lag: Lag,
+    /// Who keeps the connection alive.
+    pub pings: Pings,
     /// The session.
     pub session: Box<dyn Session>,
+}
+
+/// Who keeps a connection alive, at each [`Timeouts::ping_interval`](crate::Timeouts::ping_interval).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pings {
+    /// The runtime, with a WebSocket's ping (RFC 6455 section 5.5.2).
+    #[default]
+    Frames,
+    /// The session, with a message of its own ([`Session::ping`]); it says when that was answered
+    /// ([`Outlet::ponged`]).
+    Messages,
 }
 
 /// A session about to open whose messages are the body of an HTTP answer, as for server-sent events.
@@ -96,6 +119,8 @@ pub struct Streaming {
     pub fields: Vec<(&'static str, String)>,
     /// The room that it is in from the start: the head leaves when its home has ordered the join.
     pub room: Option<RoomName>,
+    /// What else it wants of that room.
+    pub terms: Option<Box<Terms>>,
     /// In which form it gets the messages of its rooms.
     pub body: BodyForm,
     /// What happens when it does not read as fast as its rooms speak.
@@ -185,6 +210,19 @@ pub trait Session {
     /// A whole message has come. Text is valid UTF-8.
     fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>);
 
+    /// The session was not done with what it was handed ([`Outlet::go_on_later`]), and it is its turn again.
+    /// Until it is done it is handed no message.
+    fn go_on(&mut self, _outlet: &mut Outlet<'_>) {}
+
+    /// The peer is to be asked for a sign of life: see [`Pings::Messages`].
+    fn ping(&mut self, _outlet: &mut Outlet<'_>) {}
+
+    /// The code and the text of the close frame that tells the peer of this end, where the session's own
+    /// protocol has other ones than [`EndReason::explained`].
+    fn close_code(&self, _reason: &EndReason) -> Option<(CloseCode, &'static str)> {
+        None
+    }
+
     /// Something else has happened. By default a room or a publication that is lost closes the
     /// connection, and everything else is ignored.
     fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
@@ -204,6 +242,8 @@ pub enum SessionEvent {
         room: Ticket,
         /// The position of the room's latest message before the join.
         position: Position,
+        /// What was missed, if that was asked for.
+        recovered: Option<Recovered>,
     },
     /// The room was not joined.
     JoinRefused {
@@ -238,6 +278,13 @@ pub enum SessionEvent {
         /// Why.
         reason: PublishRefusal,
     },
+    /// A question about a room is answered.
+    Answered {
+        /// The ticket of [`Outlet::ask_about`].
+        question: Ticket,
+        /// The answer.
+        answer: RoomAnswer,
+    },
     /// A command has had the connection ask for this room; the answer follows.
     Joining {
         /// The ticket, as of [`Outlet::join`].
@@ -247,6 +294,8 @@ pub enum SessionEvent {
     },
     /// Somebody has handed the session a command of the application's own.
     Command(Arc<dyn Any + Send + Sync>),
+    /// The time has come that the session was waiting for ([`Outlet::set_alarm`]).
+    Alarm,
 }
 
 /// Why a connection is in a room no longer.

@@ -10,9 +10,9 @@
 
 use bytes::Bytes;
 use codec::AcceptKey;
-use hub::RoomName;
+use hub::{RoomName, Terms};
 
-use super::{Lag, Session, TakeBody};
+use super::{Lag, Pings, Session, TakeBody};
 use crate::{encoding::WireForm, jitter, memory::contexts::Agreement, rooms::Ticket};
 
 /// The parts of a connection's life.
@@ -51,6 +51,8 @@ pub(crate) struct Joining {
     pub(crate) room: Option<Ticket>,
     pub(crate) form: WireForm,
     pub(crate) lag: Lag,
+    pub(crate) pings: Pings,
+    pub(crate) terms: Option<Box<Terms>>,
     pub(crate) head: OpeningHead,
 }
 
@@ -123,12 +125,17 @@ impl Stage {
     /// A pong has come. One that repeats the latest ping's payload answers it; others are
     /// unsolicited and mean nothing (RFC 6455 section 5.5.3). Returns how long it took, in
     /// microseconds.
-    pub(crate) fn pong(&mut self, received: &[u8], now_ns: u64, next_ms: u64) -> Option<u32> {
+    pub(crate) fn pong(
+        &mut self,
+        answers: impl FnOnce(&[u8; 4]) -> bool,
+        now_ns: u64,
+        next_ms: u64,
+    ) -> Option<u32> {
         let Self::Open { heartbeat } = self else {
             return None;
         };
         match heartbeat {
-            Heartbeat::PongBy { payload, .. } if payload == received => {
+            Heartbeat::PongBy { payload, .. } if answers(payload) => {
                 let sent_us = u32::from_be_bytes(*payload);
                 *heartbeat = Heartbeat::PingAt(next_ms);
                 let took_us = ((now_ns / 1000) as u32).wrapping_sub(sent_us);

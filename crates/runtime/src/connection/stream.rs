@@ -3,7 +3,7 @@
 
 use codec::{Kind, Request};
 
-use super::{Actor, Heartbeat, Joining, Last, Linger, OpeningHead, Stage, Streaming};
+use super::{Actor, Heartbeat, Joining, Last, Linger, OpeningHead, Pings, Stage, Streaming};
 use crate::{
     clock::ms,
     encoding::{Packing, WireForm},
@@ -27,6 +27,8 @@ pub(super) fn joining(request: &Request<'_>, streaming: Streaming) -> Box<Joinin
             packing,
         },
         lag: streaming.lag,
+        pings: Pings::Frames,
+        terms: streaming.terms,
         head: OpeningHead::Stream {
             status: streaming.status,
             fields: streaming.fields,

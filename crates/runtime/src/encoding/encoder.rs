@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use codec::{Deflate, Deflater, Kind, chunk, frame};
 
-use super::{BodyEncoder, BodyForm, Delivered, Packing, WireForm};
+use super::{BodyEncoder, BodyForm, Delivered, Packing, RoomEvent, WireForm};
 use crate::{config::Compression, observe::Compressed};
 
 /// The window sizes that a peer can ask for, in bits.
@@ -129,23 +129,29 @@ impl Encoder {
         self.compressed
     }
 
-    /// One frame for all subscribers of this form.
-    pub(crate) fn encode<'a>(&'a mut self, form: WireForm, message: &Delivered<'a>) -> Encoded<'a> {
-        let Delivered { kind, payload, .. } = *message;
+    /// One frame for all subscribers of this form; `None` if they are not told of this.
+    pub(crate) fn encode<'a>(
+        &'a mut self,
+        form: WireForm,
+        delivered: &Delivered<'a>,
+    ) -> Option<Encoded<'a>> {
         let bodies = self.bodies.clone().filter(|_| form.body != BodyForm::RAW);
         let Some(bodies) = bodies else {
-            return self.pack(form.packing, kind, payload);
+            let RoomEvent::Message { kind, payload, .. } = delivered.event else {
+                return None;
+            };
+            return Some(self.pack(form.packing, kind, payload));
         };
         let mut body = std::mem::take(&mut self.body);
         body.clear();
         body.shrink_to(SCRATCH_BYTES_MAX);
-        let kind = bodies.encode(form.body, message, &mut body);
-        let is_compressed = self.compress(form.packing, kind, &body);
+        let kind = bodies.encode(form.body, delivered, &mut body);
+        let is_compressed = kind.is_some_and(|kind| self.compress(form.packing, kind, &body));
         self.body = body;
-        match is_compressed {
+        Some(match is_compressed {
             true => Encoded::Whole(&self.frame),
-            false => Encoded::of(form.packing, kind, &self.body),
-        }
+            false => Encoded::of(form.packing, kind?, &self.body),
+        })
     }
 
     /// One frame with this body.
@@ -236,7 +242,7 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use codec::DeflatePolicy;
-    use hub::RoomName;
+    use hub::{Epoch, Member, RoomName};
 
     use super::*;
 
@@ -259,11 +265,22 @@ mod tests {
     struct Named;
 
     impl BodyEncoder for Named {
-        fn encode(&self, form: BodyForm, message: &Delivered<'_>, body: &mut Vec<u8>) -> Kind {
+        fn encode(
+            &self,
+            form: BodyForm,
+            delivered: &Delivered<'_>,
+            body: &mut Vec<u8>,
+        ) -> Option<Kind> {
             assert_eq!(form, BodyForm(1));
-            body.extend_from_slice(format!("{} {} ", message.room, message.offset).as_bytes());
-            body.extend_from_slice(message.payload);
-            Kind::Binary
+            let RoomEvent::Message {
+                offset, payload, ..
+            } = delivered.event
+            else {
+                return None;
+            };
+            body.extend_from_slice(format!("{} {offset} ", delivered.room).as_bytes());
+            body.extend_from_slice(payload);
+            Some(Kind::Binary)
         }
     }
 
@@ -274,13 +291,17 @@ mod tests {
         let payload = [b'x'; 200];
         let message = Delivered {
             room: &room,
-            offset: 7,
-            kind: Kind::Text,
-            payload: &payload,
+            event: RoomEvent::Message {
+                epoch: Epoch(1),
+                offset: 7,
+                kind: Kind::Text,
+                meta: &[],
+                payload: &payload,
+            },
         };
         let expected = [b"lobby 7 ", &payload[..]].concat();
         let form = |body, packing| WireForm { body, packing };
-        let mut frame = |form| encoder.encode(form, &message).parts().concat();
+        let mut frame = |form| encoder.encode(form, &message).unwrap().parts().concat();
         let raw = frame(form(BodyForm::RAW, Packing::Plain));
         assert_eq!((raw[0], &raw[4..]), (0x81, &payload[..]));
         let named = frame(form(BodyForm(1), Packing::Plain));
@@ -292,6 +313,17 @@ mod tests {
         assert_eq!(chunk, [b"d0\r\n", &expected[..], b"\r\n"].concat());
         assert_eq!(frame(form(BodyForm(1), Packing::Bytes)), expected);
         assert_eq!(frame(form(BodyForm::RAW, Packing::Bytes)), payload);
+        let member = Member {
+            user: "ann".into(),
+            info: "x".into(),
+        };
+        let came = Delivered {
+            room: &room,
+            event: RoomEvent::Came(&member),
+        };
+        for body in [BodyForm::RAW, BodyForm(1)] {
+            assert!(encoder.encode(form(body, Packing::Plain), &came).is_none());
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a message looks like on the wire of a connection: the form of its body, and how that is packed.
 
 use codec::{Deflate, Kind};
-use hub::RoomName;
+use hub::{Epoch, Member, RoomName};
 
 /// The form of a body, as the application numbers them; [`RAW`](Self::RAW) is the payload as it was
 /// published.
@@ -13,25 +13,44 @@ impl BodyForm {
     pub const RAW: Self = Self(0);
 }
 
-/// A message of a room that is delivered.
+/// What the subscribers of a room are told.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivered<'a> {
     /// The room.
     pub room: &'a RoomName,
-    /// The message's offset in the room's order, from 1.
-    pub offset: u64,
-    /// Text or binary, as it was published.
-    pub kind: Kind,
-    /// The payload, as it was published.
-    pub payload: &'a [u8],
+    /// What has happened there.
+    pub event: RoomEvent<'a>,
 }
 
-/// Encodes the bodies of rooms' messages in the forms that an application has besides
-/// [`BodyForm::RAW`]. Each message is encoded once a core for all subscribers of one form.
+/// What happens in a room.
+#[derive(Clone, Copy, Debug)]
+pub enum RoomEvent<'a> {
+    /// A message.
+    Message {
+        /// The lifetime of the room's order.
+        epoch: Epoch,
+        /// The message's offset in that order, from 1.
+        offset: u64,
+        /// Text or binary, as it was published.
+        kind: Kind,
+        /// What its publisher had told beside it.
+        meta: &'a [u8],
+        /// The payload, as it was published.
+        payload: &'a [u8],
+    },
+    /// Somebody has come, in a room that announces it.
+    Came(&'a Member),
+    /// Somebody has gone.
+    Went(&'a Member),
+}
+
+/// Encodes the bodies of what rooms tell in the forms that an application has besides
+/// [`BodyForm::RAW`]. Each is encoded once a core for all subscribers of one form.
 pub trait BodyEncoder: Send + Sync + 'static {
-    /// Appends the body of a message in this form to `body`, which is empty. Returns whether that is
-    /// text or binary; text must be valid UTF-8.
-    fn encode(&self, form: BodyForm, message: &Delivered<'_>, body: &mut Vec<u8>) -> Kind;
+    /// Appends the body in this form to `body`, which is empty. Returns whether that is text or binary;
+    /// text must be valid UTF-8. `None` if subscribers of this form are not told of this.
+    fn encode(&self, form: BodyForm, delivered: &Delivered<'_>, body: &mut Vec<u8>)
+    -> Option<Kind>;
 }
 
 /// What a message is on the wire of a connection.

@@ -4,5 +4,5 @@ mod encoder;
 mod form;
 
 pub(crate) use encoder::{Context, Encoder};
-pub use form::{BodyEncoder, BodyForm, Delivered};
+pub use form::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 pub(crate) use form::{Packing, WireForm};

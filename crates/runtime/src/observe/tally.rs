@@ -138,6 +138,8 @@ pub struct Unpublished {
     pub room_gone: u64,
     /// The server had as many rooms as it may have.
     pub too_many_rooms: u64,
+    /// The idempotency key was used for something else.
+    pub conflict: u64,
 }
 
 /// Batches through mailboxes, and the items in them.
@@ -371,6 +373,7 @@ impl Unpublished {
             PublishRefusal::Busy => &mut self.busy,
             PublishRefusal::RoomGone => &mut self.room_gone,
             PublishRefusal::TooManyRooms => &mut self.too_many_rooms,
+            PublishRefusal::Conflict => &mut self.conflict,
         } += 1;
     }
 
@@ -378,6 +381,7 @@ impl Unpublished {
         self.busy += other.busy;
         self.room_gone += other.room_gone;
         self.too_many_rooms += other.too_many_rooms;
+        self.conflict += other.conflict;
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use flume::{Receiver, Sender};
-use hub::{CoreId, Delivery, Epoch, Request, RoomBudget, Rooms};
+use hub::{AnswerLimits, CoreId, Delivery, Epoch, HomeBounds, Request, RoomBudget, Rooms};
 use tracing::warn;
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
     driver::{CoreRuntime, Driver},
 };
 use crate::{
+    config::Config,
     kernel::{Listening, RandomState, random, sleep, spawn},
     reactor::{self, Acceptor, Commanded, Core, Depths, Poller, Shared, Urgency, Wakes},
     rooms::Requests,
@@ -110,7 +111,8 @@ pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
         deliveries: rooms.to_cores[id.index()].clone(),
         commands: seed.commands.clone(),
     };
-    let held_bytes_max = shared.config.outbox_bytes_max;
+    let bounds = bounds_of_home(&shared.config);
+    let rules = shared.application.rules();
     let requests_to_homes = Requests::new(
         id,
         rooms.to_homes,
@@ -118,7 +120,7 @@ pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
         shared.config.outbox_bytes_max,
         wakes.flush.clone(),
     );
-    let home = Rooms::new(id, cores, rooms.budget, held_bytes_max, new_epoch);
+    let home = Rooms::new(id, cores, rooms.budget, bounds, rules, new_epoch);
     let core = Core::new(
         id,
         shared,
@@ -144,6 +146,19 @@ pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
     let _ = seed.reports.send(ready);
     obey(&core, acceptors, seed.controls, seed.reports).await;
     Ok(())
+}
+
+/// Each home has an even share of what all of them may keep.
+fn bounds_of_home(config: &Config) -> HomeBounds {
+    HomeBounds {
+        waiting_bytes: config.outbox_bytes_max,
+        past_bytes: config.history_bytes_max / config.cores,
+        positions: config.positions_max / config.cores,
+        answer: AnswerLimits {
+            messages: config.recovered_messages_max,
+            bytes: config.recovered_bytes_max,
+        },
+    }
 }
 
 async fn obey(

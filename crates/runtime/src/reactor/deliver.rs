@@ -8,13 +8,13 @@
 use std::{collections::VecDeque, rc::Rc, sync::Arc};
 
 use flume::Receiver;
-use hub::{ConnectionId, Delivery, Record, Request, RoomId, Stamps};
+use hub::{Announcement, ConnectionId, Delivery, Epoch, Record, Request, RoomId, Stamps};
 
 use super::{Core, State};
 use crate::{
     clock::Now,
     connection::Fate,
-    encoding::Delivered,
+    encoding::{Delivered, RoomEvent},
     ids::ConnectionKey,
     rooms::{Parked, Ticket, kind_of, publication_bytes},
     turn::{Meter, Pace, bounds},
@@ -23,6 +23,7 @@ use crate::{
 /// Messages of one room with consecutive offsets.
 struct Run {
     room: RoomId,
+    epoch: Epoch,
     first: u64,
     records: Arc<[Record]>,
     stamps: Stamps,
@@ -97,7 +98,8 @@ impl State {
                 room,
                 name,
                 position,
-            } => self.joined(subscriber, ticket, (room, name), position, now),
+                recovered,
+            } => self.joined(subscriber, ticket, (room, name), (position, recovered), now),
             Delivery::Refused {
                 subscriber,
                 ticket,
@@ -108,12 +110,14 @@ impl State {
             }
             Delivery::Messages {
                 room,
+                epoch,
                 first,
                 records,
                 stamps,
             } => {
                 let run = Run {
                     room,
+                    epoch,
                     first,
                     records,
                     stamps,
@@ -139,6 +143,18 @@ impl State {
                 self.parts.counters.tally.unpublished.count(reason);
                 self.published(publisher, ticket, Err(reason), now);
             }
+            Delivery::Announced {
+                room,
+                announcements,
+            } => pace.did(self.announce(room, &announcements, now)),
+            Delivery::Answered {
+                asker,
+                ticket,
+                answer,
+            } => {
+                let (ticket, _) = Ticket::of(ticket);
+                self.reply_to(asker, now, |actor| actor.answered(ticket, answer));
+            }
             Delivery::Lost { room, reason } => {
                 for key in self.parts.rooms.shards.subscribers(room) {
                     self.act(key, now, |actor, _| actor.lost(room, reason));
@@ -154,7 +170,7 @@ impl State {
         subscriber: ConnectionId,
         ticket: hub::Ticket,
         (room, name): (RoomId, hub::RoomName),
-        position: hub::Position,
+        position: (hub::Position, Option<hub::Recovered>),
         now: Now,
     ) {
         let (ticket, _) = Ticket::of(ticket);
@@ -162,11 +178,8 @@ impl State {
             actor.joined(ticket, room, &name, position);
         });
         if joined.is_none() && !self.has(subscriber) {
-            let core = self.parts.id;
-            self.parts
-                .rooms
-                .requests
-                .push(Request::Leave { room, core });
+            let leave = Request::Leave { room, subscriber };
+            self.parts.rooms.requests.push(leave);
         }
     }
 
@@ -204,26 +217,30 @@ impl State {
                 return Some(run.rest(at));
             }
             let offset = run.first + at as u64;
-            let encoded_bytes = self.offer_one(run.room, offset, record, run.stamps[at]);
+            let encoded_bytes = self.offer_one(&run, offset, record, run.stamps[at]);
             pace.did(encoded_bytes);
         }
         None
     }
 
     /// Offers one message; returns how many bytes were encoded, in all forms together.
-    fn offer_one(&mut self, room: RoomId, offset: u64, record: &Record, stamp_ns: u64) -> usize {
+    fn offer_one(&mut self, run: &Run, offset: u64, record: &Record, stamp_ns: u64) -> usize {
         let mut encoded_bytes = 0;
         let kind = kind_of(record.tag);
         let shards = &mut self.parts.rooms.shards;
         let encoder = &mut self.parts.out.encoder;
-        let recipients = shards.offer(room, stamp_ns, |name, form, log| {
-            let message = Delivered {
-                room: name,
+        let recipients = shards.offer(run.room, stamp_ns, |name, form, log| {
+            let event = RoomEvent::Message {
+                epoch: run.epoch,
                 offset,
                 kind,
+                meta: record.meta(),
                 payload: &record.payload,
             };
-            log.append(encoder.encode(form, &message).parts());
+            let delivered = Delivered { room: name, event };
+            if let Some(frame) = encoder.encode(form, &delivered) {
+                log.append(frame.parts());
+            }
             encoded_bytes += record.payload.len();
         });
         if recipients == 0 {
@@ -233,6 +250,29 @@ impl State {
         tally.delivered += recipients as u64;
         tally.recipients.record(recipients);
         tally.sent(kind, record.payload.len(), recipients as u64);
+        encoded_bytes
+    }
+
+    /// Tells the subscribers on this core who take such a form who has come and gone; returns how many
+    /// bytes were encoded.
+    fn announce(&mut self, room: RoomId, announcements: &[Announcement], now: Now) -> usize {
+        let mut encoded_bytes = 0;
+        let encoder = &mut self.parts.out.encoder;
+        for announcement in announcements {
+            let event = match announcement {
+                Announcement::Came(member) => RoomEvent::Came(member),
+                Announcement::Went(member) => RoomEvent::Went(member),
+            };
+            let shards = &mut self.parts.rooms.shards;
+            shards.offer(room, now.ns, |name, form, log| {
+                let delivered = Delivered { room: name, event };
+                if let Some(frame) = encoder.encode(form, &delivered) {
+                    let parts = frame.parts();
+                    encoded_bytes += parts.iter().map(|part| part.len()).sum::<usize>();
+                    log.append(parts);
+                }
+            });
+        }
         encoded_bytes
     }
 
@@ -279,6 +319,7 @@ impl Run {
     fn rest(&self, at: usize) -> Delivery {
         Delivery::Messages {
             room: self.room,
+            epoch: self.epoch,
             first: self.first + at as u64,
             records: self.records[at..].into(),
             stamps: self.stamps[at..].into(),
@@ -292,8 +333,9 @@ fn room_of(delivery: &Delivery) -> Option<RoomId> {
         Delivery::Messages { room, .. }
         | Delivery::Published { room, .. }
         | Delivery::Joined { room, .. }
+        | Delivery::Announced { room, .. }
         | Delivery::Lost { room, .. } => Some(*room),
-        Delivery::Refused { .. } | Delivery::Unpublished { .. } => None,
+        Delivery::Refused { .. } | Delivery::Unpublished { .. } | Delivery::Answered { .. } => None,
     }
 }
 
@@ -304,6 +346,9 @@ fn bytes_of(delivery: &Delivery) -> usize {
             .iter()
             .map(|record| publication_bytes(record.payload.len()))
             .sum(),
+        Delivery::Announced { announcements, .. } => {
+            announcements.len() * size_of::<Announcement>() + publication_bytes(0)
+        }
         _ => publication_bytes(0),
     }
 }

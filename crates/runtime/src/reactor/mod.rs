@@ -320,6 +320,7 @@ impl State {
         parts.rooms.requests.allow(config.outbox_bytes_max);
         let bodies = application.bodies();
         parts.out.encoder.configure(config.compression, bodies);
+        parts.rooms.requests.follow(application.rules());
         let has_new_age = config.timeouts.connection_age != parts.config.timeouts.connection_age;
         parts.config = config;
         parts.application = application;

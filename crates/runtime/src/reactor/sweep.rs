@@ -120,13 +120,15 @@ impl State {
     /// What is to be done from time to time beside connections: tables are cleared of what is over.
     fn clear_tables(&mut self, now: Now) {
         let parts = &mut self.parts;
-        parts.counters.date.set(SystemTime::now(), now.ns);
+        let wall = SystemTime::now();
+        parts.counters.date.set(wall, now.ns);
         parts.counters.notices.tell_left_out(now.ms);
         parts.admission.addresses.clear_next(now.ns);
         if !parts.rooms.requests.is_full(parts.id) {
             let timeouts = &parts.config.timeouts;
             parts.rooms.requests.push(Request::Sweep {
                 now_ms: now.ms,
+                wall_ms: wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, ms),
                 idle_ms: ms(timeouts.room_idle),
                 position_ttl_ms: ms(timeouts.position),
             });

@@ -1,9 +1,9 @@
 //! Requests on their way from this core to the rooms' homes: one batch for each home and turn.
 
-use std::{hash::BuildHasher, mem, rc::Rc};
+use std::{hash::BuildHasher, mem, rc::Rc, sync::Arc};
 
 use flume::{Sender, TrySendError};
-use hub::{CoreId, Request, RoomName, RoomView, Target};
+use hub::{CoreId, Request, RoomName, RoomView, RuleBook, Target};
 
 use super::publication_bytes;
 use crate::{ids::ConnectionKey, kernel::RandomState, observe::Batches, turn::Wake};
@@ -83,6 +83,11 @@ impl Requests {
         self.push(Request::Look { top, reply });
     }
 
+    /// Has the home on this core follow other rules.
+    pub(crate) fn follow(&mut self, rules: Arc<dyn RuleBook>) {
+        self.push(Request::Configure { rules });
+    }
+
     /// The core on which a room of this name lives.
     pub(crate) fn home(&self, name: &RoomName) -> CoreId {
         let hash = self.hashes.hash_one(name);
@@ -105,6 +110,7 @@ impl Requests {
     pub(crate) fn home_of(&self, request: &Request) -> CoreId {
         match request {
             Request::Join { name, .. }
+            | Request::Ask { name, .. }
             | Request::Lose { name, .. }
             | Request::Publish {
                 to: Target::Name(name),
@@ -117,7 +123,7 @@ impl Requests {
             | Request::Leave { room, .. }
             | Request::Hold { room, .. }
             | Request::Resume { room, .. } => room.home,
-            Request::Sweep { .. } | Request::Look { .. } => self.own,
+            Request::Sweep { .. } | Request::Look { .. } | Request::Configure { .. } => self.own,
         }
     }
 
@@ -186,7 +192,7 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
-    use hub::RoomId;
+    use hub::{ConnectionId, RoomId};
 
     use super::*;
 
@@ -199,12 +205,16 @@ mod tests {
         let one = publication_bytes(0);
         let mut requests = Requests::new(home, vec![mailbox], homes, 2 * one, flush);
         let room = RoomId { home, token: 1 };
-        requests.push(Request::Leave { room, core: home });
+        let subscriber = ConnectionId {
+            core: home,
+            token: 1,
+        };
+        requests.push(Request::Leave { room, subscriber });
         assert!(!requests.is_full(home));
         requests.allow(one);
         assert!(requests.is_full(home));
         requests.allow(3 * one);
-        requests.push(Request::Leave { room, core: home });
+        requests.push(Request::Leave { room, subscriber });
         assert!(!requests.is_full(home));
     }
 }

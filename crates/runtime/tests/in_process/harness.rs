@@ -12,8 +12,8 @@ use std::{
 use codec::{Kind, Message, Request};
 use hub::RoomName;
 use runtime::{
-    Answer, Application, BodyForm, Config, DriverChoice, Lag, Opening, Outlet, Route, Server,
-    Session, Ticket, Timeouts,
+    Answer, Application, BodyForm, Config, DriverChoice, Lag, Opening, Outlet, Pings, Route,
+    Server, Session, Ticket, Timeouts,
 };
 use tungstenite::{Error, WebSocket};
 
@@ -75,6 +75,8 @@ impl Application for App {
             room: room.map(|name| RoomName::new(name).unwrap()),
             body: BodyForm::RAW,
             lag: Lag::Close,
+            terms: None,
+            pings: Pings::Frames,
             session: Box::new(Scripted {
                 receive: self.receive,
                 closed: self.closed,

@@ -238,6 +238,7 @@ fn kept_position_outlives_an_empty_room(driver: DriverChoice) {
 fn position_that_is_not_kept_is_another_with_the_next_life_of_a_room(driver: DriverChoice) {
     let server = start_with(driver, Told::default(), |config| {
         config.timeouts.room_idle = Duration::from_millis(20);
+        config.timeouts.position = Duration::ZERO;
     });
     let (mut teller, last) = life_of_a_room(&server);
     // By its name, and without a subscriber, which makes a room as well.

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use codec::{Kind, Message, Request};
 use hub::RoomName;
 use runtime::{
-    Answer, Application, BodyEncoder, BodyForm, Delivered, Lag, Opening, Outlet, Route, Session,
-    Streaming, TakeBody, Tally,
+    Answer, Application, BodyEncoder, BodyForm, Delivered, Lag, Opening, Outlet, Pings, RoomEvent,
+    Route, Session, Streaming, TakeBody, Tally,
 };
 
 use socket2::{Domain, Socket, Type};
@@ -74,11 +74,14 @@ impl Application for Pages {
 struct Lines;
 
 impl BodyEncoder for Lines {
-    fn encode(&self, form: BodyForm, message: &Delivered<'_>, body: &mut Vec<u8>) -> Kind {
+    fn encode(&self, form: BodyForm, said: &Delivered<'_>, body: &mut Vec<u8>) -> Option<Kind> {
         assert_eq!(form, LINES);
-        body.extend_from_slice(message.payload);
+        let RoomEvent::Message { kind, payload, .. } = said.event else {
+            return None;
+        };
+        body.extend_from_slice(payload);
         body.push(b'\n');
-        message.kind
+        Some(kind)
     }
 }
 
@@ -89,6 +92,8 @@ fn web_socket(room: &str) -> Route {
         room: Some(RoomName::new(room).unwrap()),
         body: BodyForm::RAW,
         lag: Lag::Close,
+        terms: None,
+        pings: Pings::Frames,
         session: Box::new(Publisher),
     })
 }
@@ -108,6 +113,7 @@ fn stream(
             .map(|name| RoomName::new(name).unwrap()),
         body,
         lag: Lag::Close,
+        terms: None,
         heartbeat: heartbeat.map(Bytes::from_static),
         session: Box::new(session),
     })

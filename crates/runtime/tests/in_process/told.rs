@@ -25,10 +25,10 @@ use std::{
 };
 
 use codec::{Kind, Message, Request};
-use hub::{ConnectionId, CoreId, Epoch, Position, RoomName};
+use hub::{ConnectionId, CoreId, Epoch, Position, RoomName, RoomRules, RuleBook};
 use runtime::{
-    Application, BodyEncoder, BodyForm, Delivered, Lag, Opening, Outlet, Route, Session,
-    SessionEvent, Ticket,
+    Application, BodyEncoder, BodyForm, Delivered, Lag, Opening, Outlet, Pings, RoomEvent, Route,
+    Session, SessionEvent, Ticket,
 };
 use tungstenite::{Error, Message as Received, WebSocket, error::ProtocolError};
 
@@ -71,6 +71,8 @@ impl Application for Told {
                 "/skip" => Lag::Skip,
                 _ => Lag::Close,
             },
+            terms: None,
+            pings: Pings::Frames,
             session: Box::new(Obedient {
                 gate: self.gate.clone(),
                 rooms: Vec::new(),
@@ -82,15 +84,39 @@ impl Application for Told {
     fn bodies(&self) -> Option<Arc<dyn BodyEncoder>> {
         Some(Arc::new(Marked))
     }
+
+    fn rules(&self) -> Arc<dyn RuleBook> {
+        Arc::new(Positions)
+    }
+}
+
+/// All rooms keep their positions.
+struct Positions;
+
+impl RuleBook for Positions {
+    fn rules(&self, _: &RoomName) -> Arc<RoomRules> {
+        Arc::new(RoomRules {
+            keeps_position: true,
+            ..RoomRules::default()
+        })
+    }
 }
 
 impl BodyEncoder for Marked {
-    fn encode(&self, form: BodyForm, message: &Delivered<'_>, body: &mut Vec<u8>) -> Kind {
+    fn encode(&self, form: BodyForm, said: &Delivered<'_>, body: &mut Vec<u8>) -> Option<Kind> {
         assert_eq!(form, BodyForm(1));
-        let (room, offset) = (message.room.as_str(), message.offset);
-        body.extend_from_slice(format!("@{room} {offset} ").as_bytes());
-        body.extend_from_slice(message.payload);
-        message.kind
+        let RoomEvent::Message {
+            offset,
+            kind,
+            payload,
+            ..
+        } = said.event
+        else {
+            return None;
+        };
+        body.extend_from_slice(format!("@{} {offset} ", said.room).as_bytes());
+        body.extend_from_slice(payload);
+        Some(kind)
     }
 }
 
@@ -136,7 +162,7 @@ impl Session for Obedient {
 
     fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
         let said = match event {
-            SessionEvent::Joined { room, position } => {
+            SessionEvent::Joined { room, position, .. } => {
                 format!("joined {} {}", self.number(room), words(position))
             }
             SessionEvent::JoinRefused { room, reason } => {
@@ -162,6 +188,7 @@ impl Session for Obedient {
                 self.rooms.push((room, name.as_str().into()));
                 format!("joining {} {}", self.number(room), name.as_str())
             }
+            SessionEvent::Answered { .. } | SessionEvent::Alarm => return,
             SessionEvent::Command(command) => {
                 let text = command.downcast_ref::<String>().unwrap();
                 assert_ne!(text, "panic", "as the test wants it");

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use codec::{Request, negotiate};
 use hub::{NameError, RoomName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use runtime::{BodyForm, Lag, Opening, Session};
+use runtime::{BodyForm, Lag, Opening, Pings, Session};
 
 /// Declares a module and an entry of the table for each line.
 macro_rules! table {
@@ -113,6 +113,8 @@ impl Protocol {
             room,
             body: BodyForm::RAW,
             lag: Lag::Close,
+            terms: None,
+            pings: Pings::Frames,
             session,
         })
     }

@@ -36,7 +36,8 @@ macro_rules! declare {
 declare! {
     /// Settings that are used only once, at start: a change needs a restart.
     at start:
-        listen, internal_listen, cores, driver, config, mailbox_batches, commands_max,
+        listen, internal_listen, cores, driver, config, mailbox_batches, commands_max, positions_max, history_bytes_max,
+        recovered_messages_max, recovered_bytes_max,
         receive_buffer_bytes, log_format, log_queue_bytes_max;
     /// Settings that a reload changes, for open connections too. Deadlines that are already running
     /// keep their time, and a drain keeps its pace. What a home keeps for held rooms is bounded by

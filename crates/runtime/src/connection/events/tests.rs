@@ -47,9 +47,12 @@ fn wait_of(state: &mut State, key: ConnectionKey) -> Option<Wait> {
 /// Fills the home, or empties it again and takes its requests.
 fn fill(state: &mut State) {
     state.parts.rooms.requests.allow(1);
-    let core = state.parts.id;
     let other = RoomId { token: 9, ..ROOM };
-    let leave = Request::Leave { room: other, core };
+    let subscriber = ConnectionKey::new(9, 0).on(state.parts.id);
+    let leave = Request::Leave {
+        room: other,
+        subscriber,
+    };
     state.parts.rooms.requests.push(leave);
 }
 
@@ -155,7 +158,7 @@ fn later_messages_stay_unread_until_all_that_was_asked_for_is_answered() {
         assert_ne!(join.0, publication.0);
         at(state, key).is_listed = false;
         act(state, key, |actor| {
-            actor.joined(join.0, ROOM, &lobby(), position(0));
+            actor.joined(join.0, ROOM, &lobby(), (position(0), None));
         });
         assert!(!at(state, key).is_listed, "one answer is not all");
         attend(state, key);

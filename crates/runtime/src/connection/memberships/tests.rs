@@ -34,6 +34,7 @@ fn join(name: &RoomName, number: u32) -> Request {
             token: 1,
         },
         ticket: Ticket::new(number, 0).to_hub(0),
+        terms: None,
     }
 }
 

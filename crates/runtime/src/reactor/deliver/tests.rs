@@ -30,9 +30,11 @@ fn messages(room: RoomId, first: u64, many: u64, bytes: usize) -> Delivery {
     let record = |offset: u64| Record {
         tag: 1,
         payload: Bytes::from(vec![offset as u8; bytes]),
+        details: None,
     };
     Delivery::Messages {
         room,
+        epoch: hub::Epoch(1),
         first,
         records: (first..first + many).map(record).collect(),
         stamps: (0..many).collect(),
@@ -277,6 +279,7 @@ fn joined(key: ConnectionKey, ticket: Ticket, room: RoomId, name: RoomName) -> D
         room,
         name,
         position: position(0),
+        recovered: None,
     }
 }
 

@@ -73,10 +73,12 @@ fn take_all(shards: &mut Shards, subscription: Subscription) {
 fn delivery(first: u64) -> Delivery {
     Delivery::Messages {
         room: ROOM,
+        epoch: hub::Epoch(1),
         first,
         records: [Record {
             tag: 0,
             payload: Bytes::new(),
+            details: None,
         }]
         .into(),
         stamps: [0].into_iter().collect(),

@@ -1,0 +1,123 @@
+//! The latest messages of a room, found by their offset and bounded by count, bytes and age.
+
+use std::collections::VecDeque;
+
+use crate::log::Record;
+
+/// How much of its past a room keeps. A message beyond any of the three is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// The number of messages.
+    pub messages: usize,
+    /// Bytes of these messages, with what carries each.
+    pub bytes: usize,
+    /// The age of a message in milliseconds.
+    pub ttl_ms: u64,
+}
+
+/// Why messages that a subscriber has missed cannot be given to it.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::EnumIter, strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Unrecoverable {
+    /// The position belongs to another lifetime of the room's log, or lies beyond its top.
+    #[error("the position is of another epoch")]
+    Epoch,
+    /// The room keeps fewer messages, or fewer bytes of them.
+    #[error("the room keeps fewer messages")]
+    Size,
+    /// The messages were older than the room keeps them.
+    #[error("the messages were too old")]
+    Time,
+    /// There are more of them than one answer may have.
+    #[error("more messages were missed than one answer may have")]
+    Cap,
+    /// All rooms together kept more than there is memory for.
+    #[error("the memory for the past of all rooms is used up")]
+    Memory,
+}
+
+/// A message that is kept, and when it was ordered.
+#[derive(Debug)]
+struct Kept {
+    at_ms: u64,
+    record: Record,
+}
+
+/// The latest messages of one room. Their offsets are consecutive, and the last of them is the log's top.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    kept: VecDeque<Kept>,
+    bytes: usize,
+    /// Why the message before the first one is not here any more.
+    dropped_for: Option<Unrecoverable>,
+}
+
+impl History {
+    /// The number of messages.
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Bytes of memory that the messages take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds the message with the next offset.
+    pub(crate) fn push(&mut self, record: Record, at_ms: u64) {
+        self.bytes += bytes_of(&record);
+        self.kept.push_back(Kept { at_ms, record });
+    }
+
+    /// Forgets what is beyond the limits at `now_ms`.
+    pub(crate) fn trim(&mut self, limits: &HistoryLimits, now_ms: u64) {
+        while let Some(oldest) = self.kept.front() {
+            let is_old = now_ms.saturating_sub(oldest.at_ms) >= limits.ttl_ms;
+            let is_beyond = self.kept.len() > limits.messages || self.bytes > limits.bytes;
+            let cause = match (is_old, is_beyond) {
+                (true, _) => Unrecoverable::Time,
+                (false, true) => Unrecoverable::Size,
+                (false, false) => break,
+            };
+            self.drop_oldest(cause);
+        }
+        if self.kept.len() * 4 < self.kept.capacity() {
+            self.kept.shrink_to(self.kept.len() * 2);
+        }
+    }
+
+    /// Forgets the oldest message; returns whether there was one.
+    pub(crate) fn drop_oldest(&mut self, cause: Unrecoverable) -> bool {
+        let Some(oldest) = self.kept.pop_front() else {
+            return false;
+        };
+        self.bytes -= bytes_of(&oldest.record);
+        self.dropped_for = Some(cause);
+        true
+    }
+
+    /// Why a message before the first one cannot be found.
+    pub(crate) fn missing(&self) -> Unrecoverable {
+        // A room without any history has forgotten its messages for want of space.
+        self.dropped_for.unwrap_or(Unrecoverable::Size)
+    }
+
+    /// The messages from this place on, oldest first; place 0 is the oldest.
+    pub(crate) fn from(&self, place: usize) -> impl DoubleEndedIterator<Item = &Record> {
+        let place = place.min(self.kept.len());
+        self.kept.range(place..).map(|kept| &kept.record)
+    }
+
+    /// The messages before this place, oldest first.
+    pub(crate) fn before(&self, place: usize) -> impl DoubleEndedIterator<Item = &Record> {
+        let place = place.min(self.kept.len());
+        self.kept.range(..place).map(|kept| &kept.record)
+    }
+}
+
+/// What a kept message counts for, in bytes.
+pub(crate) fn bytes_of(record: &Record) -> usize {
+    record.payload.len() + record.meta().len() + size_of::<Kept>()
+}

@@ -1,0 +1,68 @@
+//! What the rooms of a home keep of their past: trimmed when it expires, given up for want of memory, and
+//! kept by other rules after a reload.
+
+use std::sync::Arc;
+
+use super::Rooms;
+use crate::{bound::bound, room::RoomKey, rules::RuleBook};
+
+/// Most rooms whose past is looked at in one sweep for what has expired. Reading trims, too, so that nobody is
+/// given an expired message; only its memory is given back late.
+const TRIMMED_PER_SWEEP: usize = bound(1024, 2);
+
+/// Most rooms that follow other rules in one sweep.
+const CONFIGURED_PER_SWEEP: usize = bound(16_384, 2);
+
+impl Rooms {
+    /// Bytes that all rooms keep of their past.
+    pub fn past_bytes(&self) -> usize {
+        self.pasts.bytes()
+    }
+
+    /// Has the rooms that exist follow other rules, some at each sweep, and new ones at once.
+    pub(super) fn configure(&mut self, rules: Arc<dyn RuleBook>) {
+        self.rules = rules;
+        self.to_configure = self.rooms.keys().collect();
+    }
+
+    pub(super) fn follow_rules(&mut self) {
+        for _ in 0..CONFIGURED_PER_SWEEP {
+            let Some(key) = self.to_configure.pop() else {
+                return;
+            };
+            if let Some(room) = self.rooms.get_mut(key) {
+                let rules = self.rules.rules(&room.name);
+                room.follow(rules, self.wall_ms);
+                self.pasts.count(key, room, None);
+            }
+        }
+    }
+
+    /// Gives back the memory of what has expired, of some rooms.
+    pub(super) fn trim_pasts(&mut self) {
+        for _ in 0..TRIMMED_PER_SWEEP {
+            let Some(key) = self.pasts.next() else {
+                return;
+            };
+            self.trim(key);
+        }
+    }
+
+    pub(super) fn trim(&mut self, key: RoomKey) {
+        let room = &mut self.rooms[key];
+        room.log.trim(room.rules.history.as_ref(), self.wall_ms);
+        self.pasts.count(key, room, None);
+    }
+
+    /// While all rooms keep more than they may, the longest untouched gives its oldest messages.
+    pub(super) fn keep_within_bounds(&mut self) {
+        while let Some(key) = self.pasts.must_give() {
+            let room = &mut self.rooms[key];
+            if !room.log.drop_oldest() {
+                // Only keys are left of it, which are bounded for each room.
+                return;
+            }
+            self.pasts.count(key, room, None);
+        }
+    }
+}

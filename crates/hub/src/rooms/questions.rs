@@ -1,0 +1,112 @@
+//! What a home answers about its rooms: their past, who is in them, and what somebody has missed.
+
+use super::Rooms;
+use crate::{
+    log::{Page, Recover, Recovered},
+    mailbox::{Answer, AnswerRefusal, ConnectionId, Delivery, Question, Ticket},
+    name::RoomName,
+    room::RoomKey,
+};
+
+impl Rooms {
+    pub(super) fn ask(
+        &mut self,
+        name: RoomName,
+        asker: ConnectionId,
+        ticket: Ticket,
+        question: &Question,
+    ) {
+        let answer = match question {
+            Question::History(page) => self.read(name, page),
+            Question::Members => self.members(&name),
+            Question::MemberCounts => self.member_counts(&name),
+        };
+        let answered = Delivery::Answered {
+            asker,
+            ticket,
+            answer,
+        };
+        self.deliver(asker.core, answered);
+    }
+
+    fn read(&mut self, name: RoomName, page: &Page) -> Answer {
+        let Some(key) = self.find_or_make(name) else {
+            return Answer::Refused(AnswerRefusal::TooManyRooms);
+        };
+        self.close_run(key);
+        self.note_if_empty(key);
+        let (most, wall_ms) = (self.bounds.answer, self.wall_ms);
+        let room = &mut self.rooms[key];
+        let messages = room
+            .log
+            .read(page, room.rules.history.as_ref(), most, wall_ms);
+        let top = room.log.top();
+        self.pasts.count(key, room, None);
+        match messages {
+            Ok(messages) => Answer::History { top, messages },
+            Err(_) => Answer::Refused(AnswerRefusal::OtherEpoch),
+        }
+    }
+
+    fn members(&self, name: &RoomName) -> Answer {
+        let room = self.by_name.get(name).map(|key| &self.rooms[*key]);
+        let presence = room.and_then(|room| room.presence.as_ref());
+        let most = self.bounds.answer.bytes;
+        match presence {
+            Some(presence) if presence.bytes() > most => Answer::Refused(AnswerRefusal::TooLarge),
+            Some(presence) => Answer::Members(presence.all()),
+            None => Answer::Members([].into()),
+        }
+    }
+
+    fn member_counts(&self, name: &RoomName) -> Answer {
+        let room = self.by_name.get(name).map(|key| &self.rooms[*key]);
+        let presence = room.and_then(|room| room.presence.as_ref());
+        Answer::MemberCounts {
+            members: presence.map_or(0, |presence| presence.members()),
+            users: presence.map_or(0, |presence| presence.users()),
+        }
+    }
+
+    /// What a subscriber had missed that joins now.
+    pub(super) fn recover(&mut self, key: RoomKey, recover: Recover) -> Recovered {
+        let (most, wall_ms) = (self.bounds.answer, self.wall_ms);
+        let room = &mut self.rooms[key];
+        let recovered = room
+            .log
+            .recover(recover, room.rules.history.as_ref(), most, wall_ms);
+        self.pasts.count(key, room, None);
+        recovered
+    }
+
+    /// Announces who has come and gone to all subscribers of the rooms concerned.
+    pub(super) fn announce_all(&mut self) {
+        while let Some(key) = self.announcing.pop() {
+            self.announce(key);
+        }
+    }
+
+    /// Announces who has come and gone to all subscribers of a room.
+    pub(super) fn announce(&mut self, key: RoomKey) {
+        let Some(room) = self.rooms.get_mut(key) else {
+            return;
+        };
+        let Some(presence) = room.presence.as_mut().filter(|it| it.has_news()) else {
+            return;
+        };
+        let news = presence.take_news(room.rules.announced_members_max);
+        if presence.members() == 0 {
+            room.presence = None;
+        }
+        if news.is_empty() {
+            return;
+        }
+        let announcements: std::sync::Arc<[_]> = news.into();
+        for it in &self.rooms[key].cores {
+            self.outgoing[it.core.index()].push(Delivery::Announced {
+                room: super::id_of(self.home, key),
+                announcements: announcements.clone(),
+            });
+        }
+    }
+}
