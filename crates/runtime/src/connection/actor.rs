@@ -10,7 +10,7 @@ use std::{mem, net::SocketAddr};
 use codec::Inflater;
 use tracing::debug;
 
-use super::{Arrival, Connection, Last, Leftover, Parts, Stage, Wait};
+use super::{Arrival, Connection, GoesOn, Last, Leftover, Parts, Stage, Wait};
 use crate::{
     admission::Header,
     clock::{Now, ms},
@@ -55,6 +55,8 @@ pub(super) enum Progress {
     Exhausted,
     /// No step is possible for now.
     Wait(Wait),
+    /// The session has costly work to do, for which there is a lane.
+    Later,
 }
 
 /// How many received bytes were processed, and what follows.
@@ -66,7 +68,9 @@ struct Taken {
 impl Actor<'_> {
     /// What kind of work the connection's next turn is.
     pub(crate) fn lane(&self) -> Lane {
-        if !self.connection.has_pending_input() {
+        if self.connection.out.goes_on == GoesOn::Costly {
+            Lane::Handshake
+        } else if !self.connection.has_pending_input() {
             Lane::Plain
         } else if self.connection.socket.is_handshaking() {
             Lane::Handshake
@@ -92,9 +96,17 @@ impl Actor<'_> {
 
     /// One turn.
     pub(crate) fn attend(&mut self, inbound: &mut Inbound) -> Flow {
+        if self.connection.out.goes_on == GoesOn::Costly {
+            // This is the lane for that.
+            if let Some(wait) = self.must_wait() {
+                self.connection.begin_pause(wait, self.now);
+                return Flow::Wait;
+            }
+            self.go_on();
+        }
         let goes_on = self.connection.pause.is_some()
             || self.connection.has_leftover_input()
-            || self.connection.out.session_goes_on;
+            || self.connection.out.goes_on != GoesOn::No;
         let is_measured = self.connection.has_compression();
         let mut share = Share::new(is_measured.then(|| self.parts.clock.ns()));
         if goes_on {
@@ -181,12 +193,14 @@ impl Actor<'_> {
         let flow = loop {
             let tally = &self.parts.counters.tally;
             let (published, payload) = (tally.published, tally.payload_received.bytes());
+            let commands = tally.commands;
             let taken = match self.step(&mut received[bytes..], inflater) {
                 Progress::Consumed(taken) => taken,
                 Progress::Exhausted => {
                     bytes = received.len();
                     break self.flow();
                 }
+                Progress::Later => break Flow::ShareUsedUp,
                 Progress::Wait(wait) => {
                     self.connection.begin_pause(wait, self.now);
                     break Flow::Wait;
@@ -199,10 +213,11 @@ impl Actor<'_> {
                 bytes: taken,
                 is_inflating,
                 published: tally.published - published,
+                commands: tally.commands - commands,
                 payload_bytes: tally.payload_received.bytes() - payload,
             };
             share.pay(work, || self.parts.clock.ns());
-            let goes_on = is_inflating || self.connection.out.session_goes_on;
+            let goes_on = is_inflating || self.connection.out.goes_on != GoesOn::No;
             if share.is_used_up() && (bytes < received.len() || goes_on) {
                 break Flow::ShareUsedUp;
             }

@@ -4,7 +4,8 @@
 use codec::{Error, Event, Inflater};
 
 use super::{
-    Actor, Last, Linger, Outlet, Session, Stage, Wait, actor::Progress, handshake, outlet::Wishes,
+    Actor, GoesOn, Last, Linger, Outlet, Session, Stage, Wait, actor::Progress, handshake,
+    outlet::Wishes,
 };
 use crate::{clock::ms, end::EndReason};
 
@@ -86,11 +87,20 @@ impl Actor<'_> {
         if has_input && !connection.protocol.is_within_message() {
             connection.rare.set_message_by_ms(None);
         }
-        if std::mem::take(&mut connection.out.session_goes_on) {
-            self.with_session(|session, outlet| session.go_on(outlet));
-            return Some(Progress::Consumed(0));
+        match connection.out.goes_on {
+            GoesOn::No => None,
+            GoesOn::Later => {
+                self.go_on();
+                Some(Progress::Consumed(0))
+            }
+            GoesOn::Costly => Some(Progress::Later),
         }
-        None
+    }
+
+    /// The session goes on with what it was handed.
+    pub(super) fn go_on(&mut self) {
+        self.connection.out.goes_on = GoesOn::No;
+        self.with_session(|session, outlet| session.go_on(outlet));
     }
 
     /// The peer has sent a pong; it answers the latest ping if that had such a payload.
@@ -141,6 +151,13 @@ impl Actor<'_> {
             if !self.has_space() {
                 return Some(Wait::Queue);
             }
+        }
+        let out = &mut self.connection.out;
+        if out.awaits_empty {
+            if out.queue.sending.is_behind() || out.queue.direct_bytes() > 0 {
+                return Some(Wait::Queue);
+            }
+            out.awaits_empty = false;
         }
         let rooms = &self.connection.rooms;
         if rooms.is_window_full(self.parts.config.publish_window_bytes) {
@@ -215,7 +232,8 @@ impl Actor<'_> {
         if let Some(at_ms) = alarm_ms {
             self.connection.rare.set_alarm_ms(at_ms);
         }
-        if goes_on && !std::mem::replace(&mut self.connection.out.session_goes_on, true) {
+        if goes_on != GoesOn::No {
+            self.connection.out.goes_on = goes_on;
             self.raise();
         }
         if let Some(reason) = end {

@@ -46,7 +46,7 @@ pub(crate) use self::{
     due::SweepTime,
     memberships::Memberships,
     message_rates::MessageRates,
-    outgoing::Outgoing,
+    outgoing::{GoesOn, Outgoing},
     parts::{Counters, OutSide, Parts, RoomSide},
     pause::{Pause, Wait},
     rare::Rare,

@@ -19,11 +19,25 @@ pub(crate) struct Outgoing {
     pub(crate) lag: Lag,
     /// Who keeps the connection alive.
     pub(crate) pings: Pings,
-    /// The session is not done with what it was handed.
-    pub(crate) session_goes_on: bool,
+    /// Whether the session is done with what it was handed.
+    pub(crate) goes_on: GoesOn,
+    /// The session is handed nothing before everything has left.
+    pub(crate) awaits_empty: bool,
     /// The compression context of the messages for this connection alone, if context takeover was agreed
     /// on.
     context: Option<Box<Context>>,
+}
+
+/// Whether a session is done with what it was handed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum GoesOn {
+    /// It is.
+    #[default]
+    No,
+    /// It goes on in a later step.
+    Later,
+    /// It goes on in the lane for costly work.
+    Costly,
 }
 
 impl Outgoing {

@@ -8,12 +8,13 @@ use hub::{
     ConnectionId, Details, PublishRefusal, Question, Record, Request, RoomName, Target, Terms,
 };
 
-use super::{LeftReason, Memberships, Outgoing, Parts, SessionEvent};
+use super::{GoesOn, LeftReason, Memberships, Outgoing, Parts, SessionEvent};
 use crate::{
     clock::{Now, ms},
     encoding::BodyForm,
     end::EndReason,
     ids::ConnectionKey,
+    kernel::SystemTime,
     rooms::{Membership, Ticket, publication_bytes, tag_of},
 };
 
@@ -34,8 +35,8 @@ pub struct Outlet<'a> {
 pub(crate) struct Wishes {
     /// Why the connection is to be closed.
     pub(crate) end: Option<EndReason>,
-    /// The session goes on in a later step.
-    pub(crate) goes_on: bool,
+    /// Whether the session goes on in a later step.
+    pub(crate) goes_on: GoesOn,
     /// The peer has answered the session's ping.
     pub(crate) is_ponged: bool,
     /// When the session wants to be woken, in milliseconds of deadlines; `Some(None)` is never.
@@ -194,7 +195,37 @@ impl Outlet<'_> {
     /// before it is handed a further message, as soon as the connection may take more and others have
     /// had their turn. So a session bounds what it does at once.
     pub fn go_on_later(&mut self) {
-        self.wishes.goes_on = true;
+        self.wishes.goes_on = GoesOn::Later;
+    }
+
+    /// As [`go_on_later`](Self::go_on_later), for work that takes a tenth of a millisecond or more, such as
+    /// verifying a signature: a core does such work of all its connections together within a part of its
+    /// turn, beside steps of TLS handshakes.
+    pub fn go_on_at_cost(&mut self) {
+        self.wishes.goes_on = GoesOn::Costly;
+    }
+
+    /// The session has carried out so many commands of a message that may have many. Each counts against the
+    /// connection's share of the turn, like a message.
+    pub fn did_commands(&mut self, commands: usize) {
+        self.parts.counters.tally.commands += commands as u64;
+    }
+
+    /// The session is handed nothing more before everything that waits for the peer has left.
+    pub fn wait_until_sent(&mut self) {
+        self.out.awaits_empty = true;
+    }
+
+    /// Whether the log may tell of another event of this kind now: each kind has a few lines for each
+    /// window of time, and what is left out is counted there.
+    pub fn may_tell(&mut self, kind: &'static str) -> bool {
+        self.parts.counters.notices.admit(kind, self.now.ms)
+    }
+
+    /// The wall clock, in milliseconds since 1970.
+    pub fn wall_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.map_or(0, ms)
     }
 
     /// Whether more waits for the peer than its socket takes now.

@@ -3,7 +3,7 @@
 //! A handshake reserves what compression contexts may take by itself, and a connection's removal gives back
 //! what was counted.
 
-use super::{Actor, Connection, Memberships, Parts, Stage};
+use super::{Actor, Connection, GoesOn, Memberships, Parts, Stage};
 use crate::{
     memory::{Account, Holding},
     out::Remainder,
@@ -31,8 +31,17 @@ impl Connection {
             unfinished: self.protocol.unfinished_bytes()
                 + self.rare.leftover_held_bytes()
                 + self.socket.partial_record_bytes()
-                + self.rooms.held_bytes(),
+                + self.rooms.held_bytes()
+                + self.session_bytes(),
             contexts: self.rare.counted().contexts,
+        }
+    }
+
+    /// What the session keeps of what it was handed.
+    fn session_bytes(&self) -> usize {
+        match (self.out.goes_on, &self.session) {
+            (GoesOn::Later | GoesOn::Costly, Some(session)) => session.held_bytes(),
+            _ => 0,
         }
     }
 

@@ -214,6 +214,11 @@ pub trait Session {
     /// Until it is done it is handed no message.
     fn go_on(&mut self, _outlet: &mut Outlet<'_>) {}
 
+    /// Bytes of memory that it keeps of what it is not done with; they count as unfinished.
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
     /// The peer is to be asked for a sign of life: see [`Pings::Messages`].
     fn ping(&mut self, _outlet: &mut Outlet<'_>) {}
 

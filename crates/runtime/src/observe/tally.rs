@@ -48,6 +48,8 @@ pub struct Tally {
     pub takeovers_declined: Takeovers,
     /// Messages sent compressed.
     pub compressed: Compressed,
+    /// Commands of protocols within messages.
+    pub commands: u64,
     /// Messages handed to rooms.
     pub published: u64,
     /// Publications that rooms' homes refused.
@@ -196,6 +198,7 @@ impl Tally {
             deflate_agreed: 0,
             takeovers_declined: Takeovers::default(),
             compressed: Compressed::default(),
+            commands: 0,
             published: 0,
             unpublished: Unpublished::default(),
             delivered: 0,
@@ -242,6 +245,7 @@ impl Tally {
         self.deflate_agreed += other.deflate_agreed;
         self.takeovers_declined.add(other.takeovers_declined);
         self.compressed.add(other.compressed);
+        self.commands += other.commands;
         self.published += other.published;
         self.unpublished.add(other.unpublished);
         self.delivered += other.delivered;

@@ -23,6 +23,9 @@ const PIECE_NS: u64 = 8 << 10;
 /// the log again, some 0.5 µs.
 const PUBLICATION_NS: u64 = 512;
 
+/// A command of a protocol within a message: it is parsed, looked up and answered, some 1 µs.
+const COMMAND_NS: u64 = 1_000;
+
 /// What is left of what one connection may cost in a turn.
 #[derive(Debug)]
 pub(crate) struct Share {
@@ -40,6 +43,8 @@ pub(crate) struct Work {
     pub(crate) is_inflating: bool,
     /// Messages that were published.
     pub(crate) published: u64,
+    /// Commands of protocols within messages.
+    pub(crate) commands: u64,
     /// Payload of the messages that the protocol found, in bytes.
     pub(crate) payload_bytes: u64,
 }
@@ -57,7 +62,7 @@ impl Share {
     pub(crate) fn pay(&mut self, work: Work, now_ns: impl FnOnce() -> u64) {
         let found = match work.is_inflating {
             true => PIECE_NS,
-            false => EVENT_NS + PUBLICATION_NS * work.published,
+            false => EVENT_NS + PUBLICATION_NS * work.published + COMMAND_NS * work.commands,
         };
         let counted = BYTE_NS * work.bytes as u64 + found;
         let cost_ns = match &mut self.since_ns {
