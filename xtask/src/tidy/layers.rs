@@ -1,4 +1,4 @@
-//! Dependencies point one way, `server → runtime → {codec, hub}`, and the leaves stay pure.
+//! Dependencies point one way, `server → {centrifuge, runtime → {codec, hub}}`, and the leaves stay pure.
 
 use super::Finding;
 use anyhow::{Context, Result};
@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashSet};
 
 /// Each crate, and the crates of the workspace that it may depend on, also in tests and build
 /// scripts.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("codec", &[]),
+    ("centrifuge", &[]),
     ("hub", &[]),
     ("runtime", &["codec", "hub"]),
-    ("server", &["runtime", "codec", "hub"]),
+    ("server", &["centrifuge", "runtime", "codec", "hub"]),
     ("xtask", &[]),
     ("bench", &["codec"]),
     ("bench-codec", &["codec"]),
@@ -21,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
 ];
 
 /// Packages that must not be built into a crate, directly or indirectly. Tests may use any.
-const FORBIDDEN: [(&str, &[&str], &str); 3] = [
+const FORBIDDEN: [(&str, &[&str], &str); 4] = [
     (
         "codec",
         &[
@@ -42,6 +43,27 @@ const FORBIDDEN: [(&str, &[&str], &str); 3] = [
             "tokio",
         ],
         "the codec is sans-IO: no async, channels, sockets, randomness",
+    ),
+    (
+        "centrifuge",
+        &[
+            "async-std",
+            "crossbeam-channel",
+            "fastrand",
+            "flume",
+            "futures",
+            "futures-core",
+            "futures-util",
+            "getrandom",
+            "mio",
+            "monoio",
+            "rand",
+            "rand_core",
+            "rustix",
+            "socket2",
+            "tokio",
+        ],
+        "the protocol is sans-IO: no async, channels, sockets, randomness",
     ),
     (
         "hub",
@@ -198,7 +220,7 @@ mod tests {
     /// A workspace of the real members with these edges, written `from kind to`.
     fn graph(edges: &[&str]) -> Graph {
         let edges: Vec<Vec<&str>> = edges.iter().map(|edge| edge.split(' ').collect()).collect();
-        let members = ["codec", "hub", "runtime", "server", "xtask"];
+        let members = ["codec", "centrifuge", "hub", "runtime", "server", "xtask"];
         let outside = [
             "flume@0.11",
             "flume",
@@ -248,6 +270,7 @@ mod tests {
         let good = [
             "server normal runtime",
             "server normal hub",
+            "server normal centrifuge",
             "runtime normal codec",
             "runtime normal hub",
         ];
@@ -259,6 +282,10 @@ mod tests {
         for (edge, message) in [
             ("codec normal runtime", "codec: must not depend on runtime"),
             ("hub normal codec", "hub: must not depend on codec"),
+            (
+                "centrifuge normal hub",
+                "centrifuge: must not depend on hub",
+            ),
             ("runtime dev server", "runtime: must not depend on server"),
             ("codec build xtask", "codec: must not depend on xtask"),
             ("xtask normal server", "xtask: must not depend on server"),
@@ -285,6 +312,11 @@ mod tests {
         assert!(
             through[0].starts_with("hub: hub → sha1 → getrandom"),
             "{through:?}"
+        );
+        let protocol = messages(&forbidden(&graph(&["centrifuge normal getrandom"])));
+        assert!(
+            protocol[0].starts_with("centrifuge: centrifuge → getrandom"),
+            "{protocol:?}"
         );
         let settings = messages(&forbidden(&graph(&["runtime normal clap"])));
         assert!(
