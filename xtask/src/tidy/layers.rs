@@ -1,4 +1,5 @@
-//! Dependencies point one way, `server → {centrifuge, runtime → {codec, hub}}`, and the leaves stay pure.
+//! Dependencies point one way, `server → {access, centrifuge, runtime → {codec, hub}}`, and the leaves stay
+//! pure.
 
 use super::Finding;
 use anyhow::{Context, Result};
@@ -7,12 +8,13 @@ use std::collections::{BTreeMap, HashSet};
 
 /// Each crate, and the crates of the workspace that it may depend on, also in tests and build
 /// scripts.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
+    ("access", &[]),
     ("codec", &[]),
     ("centrifuge", &[]),
     ("hub", &[]),
     ("runtime", &["codec", "hub"]),
-    ("server", &["centrifuge", "runtime", "codec", "hub"]),
+    ("server", &["access", "centrifuge", "runtime", "codec", "hub"]),
     ("xtask", &[]),
     ("bench", &["codec"]),
     ("bench-codec", &["codec"]),
@@ -22,7 +24,12 @@ const LAYERS: [(&str, &[&str]); 11] = [
 ];
 
 /// Packages that must not be built into a crate, directly or indirectly. Tests may use any.
-const FORBIDDEN: [(&str, &[&str], &str); 4] = [
+const FORBIDDEN: [(&str, &[&str], &str); 5] = [
+    (
+        "access",
+        &["flume", "monoio", "rustix", "socket2", "tokio"],
+        "rights and tokens are decided without I/O",
+    ),
     (
         "codec",
         &[
@@ -220,6 +227,7 @@ mod tests {
     /// A workspace of the real members with these edges, written `from kind to`.
     fn graph(edges: &[&str]) -> Graph {
         let edges: Vec<Vec<&str>> = edges.iter().map(|edge| edge.split(' ').collect()).collect();
+        let members = ["access", "codec", "hub", "runtime", "server", "xtask"];
         let members = ["codec", "centrifuge", "hub", "runtime", "server", "xtask"];
         let outside = [
             "flume@0.11",
@@ -270,6 +278,7 @@ mod tests {
         let good = [
             "server normal runtime",
             "server normal hub",
+            "server normal access",
             "server normal centrifuge",
             "runtime normal codec",
             "runtime normal hub",
@@ -280,6 +289,7 @@ mod tests {
     #[test]
     fn direction_upwards_or_sideways_is_found() {
         for (edge, message) in [
+            ("access normal hub", "access: must not depend on hub"),
             ("codec normal runtime", "codec: must not depend on runtime"),
             ("hub normal codec", "hub: must not depend on codec"),
             (

@@ -1,0 +1,32 @@
+//! Tokens: JSON Web Tokens (RFC 7519) that an application's back end signs for its users.
+//!
+//! A *connection token* says who somebody is. A *subscription token* lets somebody subscribe to one
+//! channel. Neither passes for the other: the claim `channel` must be absent from the first and
+//! present in the second.
+//!
+//! ```text
+//!  token ─▶ jws: three parts ─▶ keys: the signature ─▶ json ─▶ rules: iss, aud, exp, nbf ─▶ claims
+//! ```
+//!
+//! *Invariants:* Nothing of a payload is parsed before its signature is verified. A key decides which
+//! algorithms it may be used with, and a header only chooses among them. No error, and no `Debug`
+//! text of keys, contains a secret or a part of a token.
+
+mod algorithm;
+mod claims;
+mod error;
+mod json;
+mod jwk;
+mod jws;
+mod key;
+mod key_error;
+mod keys;
+mod pem;
+mod verifier;
+
+pub use algorithm::Algorithm;
+pub use claims::{ConnectionClaims, Overrides, Payload, ServerSubscription, SubscriptionClaims};
+pub use error::TokenError;
+pub use key_error::{KeyError, KeyFault};
+pub use keys::{JWKS_BYTES_MAX, KEYS_MAX, KeyMaterial, Keys, SECRET_BYTES_MIN, StaticKey};
+pub use verifier::{LEEWAY_S_MAX, LIFETIME_S_MAX, Rules, RulesError, Verifier};
