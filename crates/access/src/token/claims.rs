@@ -178,15 +178,15 @@ fn subscriptions(claims: &Object<'_>) -> Result<BTreeMap<String, ServerSubscript
     Ok(detailed)
 }
 
-/// Each option is an object with the boolean `value`.
 fn overrides(of: &Object<'_>) -> Result<Overrides, TokenError> {
     let Some(options) = of.object("override")? else {
         return Ok(Overrides::default());
     };
-    let value = |name| -> Result<Option<bool>, TokenError> {
+    let value = |name| {
         let option = options.object(name)?;
-        let value = option.map(|option| option.boolean("value").map_err(TokenError::from));
-        Ok(value.transpose()?.flatten())
+        let value = option.map(|option| option.boolean("value").map_err(|fault| fault.said));
+        let bad = |_| TokenError::claim(name, "must be an object with the boolean `value`");
+        Ok::<_, TokenError>(value.transpose().map_err(bad)?.flatten())
     };
     Ok(Overrides {
         presence: value("presence")?,

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::{
     key::{RSA_BITS_MAX, RSA_BITS_MIN},
-    keys::{JWKS_BYTES_MAX, KEYS_MAX, SECRET_BYTES_MIN},
+    keys::{JWKS_BYTES_MAX, JWKS_KEYS_MAX, KEYS_MAX, SECRET_BYTES_MIN},
 };
 
 /// A key cannot be used. Its text names the key, the reason and a remedy, and nothing of the key
@@ -72,6 +72,10 @@ pub enum KeyFault {
         "the JWKS is longer than {JWKS_BYTES_MAX} bytes; take out keys that are no longer used"
     )]
     JwksTooLong,
+    #[error(
+        "the JWKS lists more than {JWKS_KEYS_MAX} keys; take out those that are no longer used"
+    )]
+    TooManyListed,
     #[error("this is no JWKS, which is an object in JSON with the array `keys`")]
     NotJwks,
     #[error("there is no key in it that can be used")]

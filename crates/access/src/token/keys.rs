@@ -12,7 +12,7 @@ use super::{
     key::Key,
     key_error::{
         KeyError,
-        KeyFault::{self, BadMember, JwksTooLong, NoKeys, NotJwks, TooMany},
+        KeyFault::{self, BadMember, JwksTooLong, NoKeys, NotJwks, TooMany, TooManyListed},
     },
     pem,
 };
@@ -21,11 +21,15 @@ use super::{
 /// bounds what a token with a wrong signature costs.
 pub const KEYS_MAX: usize = 16;
 
-/// The shortest secret, in bytes: what RFC 7518 section 3.2 demands for HS256.
+/// The shortest secret, in bytes: what RFC 7518 section 3.2 demands for HS256. A longer one for HS384 and
+/// HS512 is not insisted on, because back ends have one secret for all three.
 pub const SECRET_BYTES_MIN: usize = 32;
 
 /// The longest JWKS, in bytes.
 pub const JWKS_BYTES_MAX: usize = 64 * 1024;
+
+/// Most keys that a JWKS may list, with those that are left out, each of which is reported.
+pub const JWKS_KEYS_MAX: usize = 64;
 
 /// A key from the configuration.
 #[derive(Clone, Debug)]
@@ -198,5 +202,9 @@ fn entries(document: &str) -> Result<Vec<Box<RawValue>>, KeyFault> {
     }
     let object = Object::parse(document).map_err(|_| NotJwks)?;
     let keys = object.raw("keys").ok_or(NotJwks)?;
-    serde_json::from_str(keys).map_err(|_| NotJwks)
+    let keys: Vec<_> = serde_json::from_str(keys).map_err(|_| NotJwks)?;
+    match keys.len() {
+        ..=JWKS_KEYS_MAX => Ok(keys),
+        _ => Err(TooManyListed),
+    }
 }

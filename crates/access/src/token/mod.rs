@@ -28,5 +28,7 @@ pub use algorithm::Algorithm;
 pub use claims::{ConnectionClaims, Overrides, Payload, ServerSubscription, SubscriptionClaims};
 pub use error::TokenError;
 pub use key_error::{KeyError, KeyFault};
-pub use keys::{JWKS_BYTES_MAX, KEYS_MAX, KeyMaterial, Keys, SECRET_BYTES_MIN, StaticKey};
+pub use keys::{
+    JWKS_BYTES_MAX, JWKS_KEYS_MAX, KEYS_MAX, KeyMaterial, Keys, SECRET_BYTES_MIN, StaticKey,
+};
 pub use verifier::{LEEWAY_S_MAX, LIFETIME_S_MAX, Rules, RulesError, Verifier};

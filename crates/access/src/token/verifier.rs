@@ -225,7 +225,8 @@ impl Rules {
             return Err(TokenError::NotYetValid);
         }
         let end = match expire_at {
-            Some(0) => None,
+            // A fraction of a second after 1970 is a time, and not the 0 that means never.
+            Some(0) if claims.seconds("expire_at", Round::Up)? == Some(0) => None,
             Some(..0) => return Err(TokenError::claim("expire_at", "must not be negative")),
             Some(end) if has_come(end) => return Err(TokenError::GrantExpired),
             Some(end) => Some(end),

@@ -235,8 +235,8 @@ fn override_of_another_form_is_refused() {
     for (value, claim) in [
         (r#"{"presence":true}"#, "presence"),
         (r#"{"presence":null}"#, "presence"),
-        (r#"{"force_recovery":{"value":1}}"#, "value"),
-        (r#"{"join_leave":{"value":null}}"#, "value"),
+        (r#"{"force_recovery":{"value":1}}"#, "force_recovery"),
+        (r#"{"join_leave":{"value":null}}"#, "join_leave"),
         (r#"{"presence":{},"presence":{}}"#, "override"),
     ] {
         let of_subscription = subscription(&format!(r#"{{"channel":"a","override":{value}}}"#));
@@ -333,12 +333,14 @@ fn expire_at_ends_the_grant_and_not_the_token() {
         30,
         &[(29, Ok(())), (30, ended())],
     );
+    // Only 0 itself means never.
+    check_times(r#"{"expire_at":0.5}"#, 0, &[(0, ended())]);
     let both = r#"{"exp":1800000000,"expire_at":0}"#;
     check_times(both, 0, &[(-1, Ok(())), (0, Err(TokenError::Expired))]);
-    assert_eq!(
-        bad_claim(connection(r#"{"expire_at":-1}"#)).as_deref(),
-        Some("expire_at")
-    );
+    for negative in ["-1", "-0.5"] {
+        let result = connection(&format!(r#"{{"expire_at":{negative}}}"#));
+        assert_eq!(bad_claim(result).as_deref(), Some("expire_at"));
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Keys: which are accepted, what is said of the others, and which of them a token is tried with.
 
 use access::token::{
-    Algorithm, JWKS_BYTES_MAX, KEYS_MAX, KeyError, KeyFault, KeyMaterial, Keys, Rules, StaticKey,
-    TokenError, Verifier,
+    Algorithm, JWKS_BYTES_MAX, JWKS_KEYS_MAX, KEYS_MAX, KeyError, KeyFault, KeyMaterial, Keys,
+    Rules, StaticKey, TokenError, Verifier,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 
@@ -245,6 +245,12 @@ fn errors_name_every_bad_key_and_no_key_itself() {
 }
 
 #[test]
+fn verifier_may_be_shared_by_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Verifier>();
+}
+
+#[test]
 fn debug_shows_no_secret() {
     let signer = Signer::secret(SECRET);
     let one = StaticKey {
@@ -399,6 +405,9 @@ fn document_that_is_no_jwks_is_refused() {
         assert_eq!(fault(document), KeyFault::NotJwks, "{document}");
     }
     assert_eq!(fault(r#"{"keys":[]}"#), KeyFault::NoKeys);
+    let listed = |count| format!(r#"{{"keys":[{}]}}"#, vec!["{}"; count].join(","));
+    assert_eq!(fault(&listed(JWKS_KEYS_MAX + 1)), KeyFault::TooManyListed);
+    assert_ne!(fault(&listed(JWKS_KEYS_MAX)), KeyFault::TooManyListed);
     let long = format!(r#"{{"keys":[{}]}}"#, " ".repeat(JWKS_BYTES_MAX));
     assert_eq!(fault(&long), KeyFault::JwksTooLong);
 }

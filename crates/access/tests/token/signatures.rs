@@ -56,15 +56,13 @@ fn token_with_any_byte_changed_is_refused() {
         let signer = Signer::new(algorithm);
         let (verifier, token) = (signer.verifier(), signer.token(CLAIMS));
         for at in 0..token.len() {
-            for by in [0x01, 0x02, 0x20] {
-                let mut changed = token.clone().into_bytes();
-                changed[at] ^= by;
-                let changed = String::from_utf8(changed).unwrap();
-                assert!(
-                    user(&verifier, &changed).is_err(),
-                    "{algorithm:?}, byte {at}"
-                );
-            }
+            let mut changed = token.clone().into_bytes();
+            changed[at] ^= [0x01, 0x02, 0x20][at % 3];
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(
+                user(&verifier, &changed).is_err(),
+                "{algorithm:?}, byte {at}"
+            );
         }
     }
 }
