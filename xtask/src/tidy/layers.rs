@@ -227,8 +227,15 @@ mod tests {
     /// A workspace of the real members with these edges, written `from kind to`.
     fn graph(edges: &[&str]) -> Graph {
         let edges: Vec<Vec<&str>> = edges.iter().map(|edge| edge.split(' ').collect()).collect();
-        let members = ["access", "codec", "hub", "runtime", "server", "xtask"];
-        let members = ["codec", "centrifuge", "hub", "runtime", "server", "xtask"];
+        let members = [
+            "access",
+            "centrifuge",
+            "codec",
+            "hub",
+            "runtime",
+            "server",
+            "xtask",
+        ];
         let outside = [
             "flume@0.11",
             "flume",
