@@ -1,0 +1,323 @@
+//! What a changed option does to rooms and subscribers that exist.
+
+use super::{Namespace, Offer};
+
+/// What a change does to rooms and subscribers that exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// They stay as they are; the new value holds for what comes.
+    Kept,
+    /// They stay; what a room keeps beyond the new value is dropped.
+    Trimmed,
+    /// Subscribers whose terms the new value does not give any more are unsubscribed, and may
+    /// subscribe again under the new ones.
+    Unsubscribed,
+}
+
+/// The options that differ, by key, each with what the change does.
+pub fn changed(old: &Namespace, new: &Namespace) -> Vec<(&'static str, Effect)> {
+    // This does not compile if an option is missing here.
+    let Namespace {
+        history,
+        positions,
+        recovery,
+        recovery_mode,
+        presence,
+        join_leave,
+        subscribe,
+        publish,
+        read_history,
+        read_presence,
+        user_limited,
+        personal,
+        message_bytes_max,
+        form,
+        room_rate,
+        user_rate,
+        overflow,
+        raw,
+    } = new;
+    let kept = |differs: bool| differs.then_some(Effect::Kept);
+    let all = [
+        ("history_size", trimmed(old.history.size, history.size)),
+        (
+            "history_bytes_max",
+            trimmed(old.history.bytes_max, history.bytes_max),
+        ),
+        ("history_ttl", trimmed(old.history.ttl, history.ttl)),
+        ("positions", offered(old.positions, *positions)),
+        ("recovery", offered(old.recovery, *recovery)),
+        ("recovery_mode", kept(old.recovery_mode != *recovery_mode)),
+        ("presence", known(old.presence, *presence)),
+        ("join_leave", kept(old.join_leave != *join_leave)),
+        ("subscribe", narrowed(old.subscribe, *subscribe)),
+        ("publish", kept(old.publish != *publish)),
+        ("read_history", kept(old.read_history != *read_history)),
+        ("read_presence", kept(old.read_presence != *read_presence)),
+        // With it, a list of users in a name shuts others out; without it, it lets nobody in.
+        (
+            "user_limited",
+            (old.user_limited != *user_limited).then_some(Effect::Unsubscribed),
+        ),
+        // With it, a room `#USER` shuts others out; without it, its user has no right to it.
+        (
+            "personal",
+            (old.personal != *personal).then_some(Effect::Unsubscribed),
+        ),
+        (
+            "message_bytes_max",
+            kept(old.message_bytes_max != *message_bytes_max),
+        ),
+        ("form", kept(old.form != *form)),
+        (
+            "room_rate",
+            kept(old.room_rate.per_second != room_rate.per_second),
+        ),
+        ("room_burst", kept(old.room_rate.burst != room_rate.burst)),
+        (
+            "user_rate",
+            kept(old.user_rate.per_second != user_rate.per_second),
+        ),
+        ("user_burst", kept(old.user_rate.burst != user_rate.burst)),
+        ("overflow", kept(old.overflow != *overflow)),
+        ("raw", narrowed(old.raw, *raw)),
+    ];
+    let differing = all.into_iter();
+    differing
+        .filter_map(|(key, effect)| effect.map(|effect| (key, effect)))
+        .collect()
+}
+
+/// A bound on what a room keeps.
+fn trimmed<T: PartialOrd>(old: T, new: T) -> Option<Effect> {
+    match old.partial_cmp(&new)? {
+        std::cmp::Ordering::Less => Some(Effect::Kept),
+        std::cmp::Ordering::Equal => None,
+        std::cmp::Ordering::Greater => Some(Effect::Trimmed),
+    }
+}
+
+/// Something that subscribers were told to have: who has it would wait for it in vain once it is off.
+fn offered(old: Offer, new: Offer) -> Option<Effect> {
+    (old != new).then_some(match new {
+        Offer::Off => Effect::Unsubscribed,
+        Offer::Allowed | Offer::Forced => Effect::Kept,
+    })
+}
+
+/// A presence that begins must know everybody, and those who came before have not been noted.
+fn known(old: bool, new: bool) -> Option<Effect> {
+    (old != new).then_some(match new {
+        true => Effect::Unsubscribed,
+        false => Effect::Trimmed,
+    })
+}
+
+/// A right by which somebody is in a room; a wider one is greater.
+fn narrowed<T: PartialOrd>(old: T, new: T) -> Option<Effect> {
+    match old.partial_cmp(&new)? {
+        std::cmp::Ordering::Less => Some(Effect::Kept),
+        std::cmp::Ordering::Equal => None,
+        std::cmp::Ordering::Greater => Some(Effect::Unsubscribed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+    use super::*;
+
+    type Set = fn(&mut Namespace);
+
+    /// For each option: one value and another, and what the change from the first to the second does,
+    /// and back.
+    const CASES: &[(&str, Set, Set, Effect, Effect)] = &[
+        (
+            "history_size",
+            |it| it.history.size = 1,
+            |it| it.history.size = 2,
+            Effect::Kept,
+            Effect::Trimmed,
+        ),
+        (
+            "history_bytes_max",
+            |it| it.history.bytes_max = 1,
+            |it| it.history.bytes_max = 2,
+            Effect::Kept,
+            Effect::Trimmed,
+        ),
+        (
+            "history_ttl",
+            |it| it.history.ttl = Duration::from_secs(1),
+            |it| it.history.ttl = Duration::from_secs(2),
+            Effect::Kept,
+            Effect::Trimmed,
+        ),
+        (
+            "positions",
+            |it| it.positions = Offer::Off,
+            |it| it.positions = Offer::Allowed,
+            Effect::Kept,
+            Effect::Unsubscribed,
+        ),
+        (
+            "positions",
+            |it| it.positions = Offer::Allowed,
+            |it| it.positions = Offer::Forced,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "recovery",
+            |it| it.recovery = Offer::Off,
+            |it| it.recovery = Offer::Forced,
+            Effect::Kept,
+            Effect::Unsubscribed,
+        ),
+        (
+            "recovery_mode",
+            |it| it.recovery_mode = RecoveryMode::Stream,
+            |it| it.recovery_mode = RecoveryMode::Cache,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "presence",
+            |it| it.presence = false,
+            |it| it.presence = true,
+            Effect::Unsubscribed,
+            Effect::Trimmed,
+        ),
+        (
+            "join_leave",
+            |it| it.join_leave = JoinLeave::Off,
+            |it| it.join_leave = JoinLeave::Forced,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "subscribe",
+            |it| it.subscribe = Subscribers::Token,
+            |it| it.subscribe = Subscribers::Client(Users::Named),
+            Effect::Kept,
+            Effect::Unsubscribed,
+        ),
+        (
+            "subscribe",
+            |it| it.subscribe = Subscribers::Client(Users::Named),
+            |it| it.subscribe = Subscribers::Client(Users::AnonymousToo),
+            Effect::Kept,
+            Effect::Unsubscribed,
+        ),
+        (
+            "publish",
+            |it| it.publish = Who::Nobody,
+            |it| it.publish = Who::Client(Users::Named),
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "read_history",
+            |it| it.read_history = Who::Nobody,
+            |it| it.read_history = Who::Client(Users::Named),
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "read_presence",
+            |it| it.read_presence = Who::Nobody,
+            |it| it.read_presence = Who::Client(Users::Named),
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "user_limited",
+            |it| it.user_limited = false,
+            |it| it.user_limited = true,
+            Effect::Unsubscribed,
+            Effect::Unsubscribed,
+        ),
+        (
+            "personal",
+            |it| it.personal = false,
+            |it| it.personal = true,
+            Effect::Unsubscribed,
+            Effect::Unsubscribed,
+        ),
+        (
+            "message_bytes_max",
+            |it| it.message_bytes_max = None,
+            |it| it.message_bytes_max = Some(1),
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "form",
+            |it| it.form = Form::Any,
+            |it| it.form = Form::Json,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "room_rate",
+            |it| it.room_rate.per_second = 0,
+            |it| it.room_rate.per_second = 1,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "room_burst",
+            |it| it.room_rate.burst = 1,
+            |it| it.room_rate.burst = 2,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "user_rate",
+            |it| it.user_rate.per_second = 0,
+            |it| it.user_rate.per_second = 1,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "user_burst",
+            |it| it.user_rate.burst = 1,
+            |it| it.user_rate.burst = 2,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "overflow",
+            |it| it.overflow = Overflow::Disconnect,
+            |it| it.overflow = Overflow::DropOldest,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "raw",
+            |it| it.raw = Raw::None,
+            |it| it.raw = Raw::Subscribe,
+            Effect::Kept,
+            Effect::Unsubscribed,
+        ),
+        (
+            "raw",
+            |it| it.raw = Raw::Subscribe,
+            |it| it.raw = Raw::Publish,
+            Effect::Kept,
+            Effect::Unsubscribed,
+        ),
+    ];
+
+    #[test]
+    fn change_of_each_option_does_what_is_said_of_it() {
+        for (key, one, other, there, back) in CASES {
+            let [mut first, mut second] = [Namespace::default(), Namespace::default()];
+            one(&mut first);
+            other(&mut second);
+            assert_eq!(changed(&first, &second), [(*key, *there)]);
+            assert_eq!(changed(&second, &first), [(*key, *back)]);
+            assert_eq!(changed(&first, &first), []);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Options of a namespace that contradict each other, and what to do about it.
+
+use super::{JoinLeave, Namespace, Offer, Overflow, Raw, RecoveryMode, Who};
+
+/// Options that contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// Their keys, the one first that asks for what the others do not give.
+    pub keys: &'static [&'static str],
+    /// What is wrong, and what to write instead.
+    pub reason: &'static str,
+}
+
+/// A contradiction, and the namespaces that have it.
+type Rule = (Contradiction, fn(&Namespace) -> bool);
+
+const fn rule(
+    keys: &'static [&'static str],
+    is_broken: fn(&Namespace) -> bool,
+    reason: &'static str,
+) -> Rule {
+    (Contradiction { keys, reason }, is_broken)
+}
+
+const RULES: &[Rule] = &[
+    rule(
+        &["recovery", "history_size"],
+        |rules| rules.recovery != Offer::Off && !rules.history.is_kept(),
+        "what a subscriber has missed is read from the history, and there is none: set \
+         history_size, for example to 1000, or recovery to \"off\"",
+    ),
+    rule(
+        &["recovery_mode", "history_size"],
+        |rules| rules.recovery_mode == RecoveryMode::Cache && !rules.history.is_kept(),
+        "the latest message is read from the history, and there is none: set history_size to 1, or \
+         leave recovery_mode out",
+    ),
+    rule(
+        &["recovery_mode", "recovery"],
+        |rules| {
+            let recovers = rules.recovery != Offer::Off || rules.read_history != Who::Nobody;
+            rules.recovery_mode == RecoveryMode::Cache && rules.history.is_kept() && !recovers
+        },
+        "nothing is recovered, in this mode or another: set recovery to \"allowed\" or \"forced\", or \
+         leave recovery_mode out",
+    ),
+    rule(
+        &["overflow", "positions"],
+        |rules| rules.overflow == Overflow::DropOldest && rules.positions != Offer::Off,
+        "a subscriber with positions would take what is dropped for a fault: set overflow to \
+         \"disconnect\", or positions to \"off\"",
+    ),
+    rule(
+        &["overflow", "recovery"],
+        |rules| rules.overflow == Overflow::DropOldest && rules.recovery != Offer::Off,
+        "a subscriber with recovery would take what is dropped for a fault: set overflow to \
+         \"disconnect\", or recovery to \"off\"",
+    ),
+    rule(
+        &["read_history", "history_size"],
+        |rules| rules.read_history != Who::Nobody && !rules.history.is_kept(),
+        "there is no history to read: set history_size, for example to 1000, or read_history to \
+         \"nobody\"",
+    ),
+    rule(
+        &["read_presence", "presence"],
+        |rules| {
+            // Whoever may read the presence may also ask for joins and leaves.
+            let is_used = rules.presence || rules.join_leave == JoinLeave::Asked;
+            rules.read_presence != Who::Nobody && !is_used
+        },
+        "there is no presence to read: set presence to true, or read_presence to \"nobody\"",
+    ),
+    rule(
+        &["join_leave", "read_presence"],
+        |rules| rules.join_leave == JoinLeave::Asked && rules.read_presence == Who::Nobody,
+        "only who may read the presence is told when they ask, and nobody may: set read_presence to \
+         \"subscriber\", or join_leave to \"forced\" or \"off\"",
+    ),
+    rule(
+        &["raw", "publish"],
+        |rules| rules.raw == Raw::Publish && rules.publish == Who::Nobody,
+        "raw only says that a right holds for raw clients too, and nobody has the right to publish: \
+         set publish to \"subscriber\", or raw to \"subscribe\"",
+    ),
+];
+
+impl Namespace {
+    /// The options that contradict each other. Rules with such options must not be used.
+    pub fn contradictions(&self) -> impl Iterator<Item = Contradiction> {
+        let broken = RULES.iter().filter(|(_, is_broken)| is_broken(self));
+        broken.map(|(contradiction, _)| *contradiction)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{History, Users};
+    use super::*;
+
+    fn found(rules: &Namespace) -> Vec<&'static [&'static str]> {
+        rules.contradictions().map(|found| found.keys).collect()
+    }
+
+    /// Namespaces with one contradiction each, and what removes it.
+    type Case = (
+        &'static [&'static str],
+        fn(&mut Namespace),
+        fn(&mut Namespace),
+    );
+
+    fn keep_history(rules: &mut Namespace) {
+        rules.history = History {
+            size: 1,
+            ..History::default()
+        };
+    }
+
+    const CASES: &[Case] = &[
+        (
+            &["recovery", "history_size"],
+            |rules| rules.recovery = Offer::Allowed,
+            keep_history,
+        ),
+        (
+            &["recovery_mode", "history_size"],
+            |rules| rules.recovery_mode = RecoveryMode::Cache,
+            |rules| {
+                keep_history(rules);
+                rules.recovery = Offer::Forced;
+            },
+        ),
+        (
+            &["recovery_mode", "recovery"],
+            |rules| {
+                keep_history(rules);
+                rules.recovery_mode = RecoveryMode::Cache;
+            },
+            |rules| rules.read_history = Who::Subscriber(Users::Named),
+        ),
+        (
+            &["overflow", "positions"],
+            |rules| {
+                rules.overflow = Overflow::DropOldest;
+                rules.positions = Offer::Allowed;
+            },
+            |rules| rules.positions = Offer::Off,
+        ),
+        (
+            &["overflow", "recovery"],
+            |rules| {
+                keep_history(rules);
+                rules.overflow = Overflow::DropOldest;
+                rules.recovery = Offer::Forced;
+            },
+            |rules| rules.overflow = Overflow::Disconnect,
+        ),
+        (
+            &["read_history", "history_size"],
+            |rules| rules.read_history = Who::Client(Users::Named),
+            keep_history,
+        ),
+        (
+            &["read_presence", "presence"],
+            |rules| rules.read_presence = Who::Client(Users::Named),
+            |rules| rules.presence = true,
+        ),
+        (
+            &["join_leave", "read_presence"],
+            |rules| rules.join_leave = JoinLeave::Asked,
+            |rules| rules.read_presence = Who::Subscriber(Users::Named),
+        ),
+        (
+            &["raw", "publish"],
+            |rules| rules.raw = Raw::Publish,
+            |rules| rules.publish = Who::Subscriber(Users::Named),
+        ),
+    ];
+
+    #[test]
+    fn contradiction_is_found_alone_and_goes_with_its_remedy() {
+        assert_eq!(CASES.len(), RULES.len());
+        for (keys, contradict, settle) in CASES {
+            let mut rules = Namespace::default();
+            assert_eq!(found(&rules), Vec::<&[&str]>::new());
+            contradict(&mut rules);
+            assert_eq!(found(&rules), [*keys]);
+            settle(&mut rules);
+            assert_eq!(found(&rules), Vec::<&[&str]>::new(), "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn contradiction_names_a_remedy() {
+        for (Contradiction { keys, reason }, _) in RULES {
+            let (_, remedy) = reason.split_once(": ").expect("a remedy");
+            assert!(keys.iter().any(|key| remedy.contains(key)), "{reason}");
+        }
+    }
+}
