@@ -94,6 +94,7 @@ impl Reloader {
                 return;
             }
         };
+        let rules = self.settings.namespaces.changes(&next.namespaces);
         self.settings = next;
         if let Err(error) = self.log.set(&self.settings.log_level) {
             error!("{error:#}");
@@ -110,9 +111,10 @@ impl Reloader {
         tls.announce();
 
         warnings.iter().for_each(|warning| warn!("{warning}"));
-        for key in &changed {
+        for key in changed.iter().filter(|key| **key != "namespaces") {
             info!("changed: {}", now(key, &overrides));
         }
+        rules.iter().for_each(|rule| info!("changed: {rule}"));
         for key in &waiting {
             warn!("not changed before a restart: {}", now(key, &overrides));
         }

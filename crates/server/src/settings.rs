@@ -13,6 +13,7 @@
 //!   accepts numbers below zero as values of flags
 //! - `units.rs` parses sizes, durations and counts; `choices.rs` has the choices of settings that
 //!   offer a few; `rules.rs` checks settings against each other
+//! - `namespaces.rs` has the rules of rooms, which have tables of their own in the file
 //! - `help.rs` has the command with its texts; `nearest.rs` "did you mean"; `report.rs` messages
 //! - `reload.rs` says which settings change at run time; `print.rs` prints the file with every key;
 //!   `task.rs` says what the command line asks for
@@ -22,6 +23,7 @@ mod environment;
 mod file;
 mod help;
 mod layers;
+mod namespaces;
 mod nearest;
 mod negative;
 mod print;
@@ -43,6 +45,7 @@ use crate::origin::{AllowList, Permit};
 
 pub use choices::{Compression, Driver, ProxyHeader, Takeover};
 pub use layers::{Loaded, Sources};
+pub use namespaces::{Declared, NamespaceOption, OPTIONS};
 pub use reload::{AT_RUN_TIME, AT_START, Reload};
 pub use report::{Override, Place, Refusal, Stop, Warning};
 pub use task::Task;
@@ -194,7 +197,8 @@ pub struct Settings {
     /// File in TOML to read settings from
     ///
     /// Its keys are the flags' names with underscores: `ping_interval = "25s"`. A list is an array
-    /// of strings.
+    /// of strings. Below the keys, the tables `[rooms]` and `[namespaces.NAME]` have the rules of
+    /// rooms; `config print` explains their options.
     #[arg(long, value_name = "PATH", help_heading = LISTENING)]
     pub config: Option<PathBuf>,
 
@@ -577,6 +581,10 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE", value_parser = size(16 * KIB, GIB))]
     #[arg(default_value = "1MiB", help_heading = LOGGING)]
     pub log_queue_bytes_max: Size,
+
+    /// The rules of rooms: the tables `[rooms]` and `[namespaces.NAME]`, which only the file can have.
+    #[arg(skip)]
+    pub namespaces: Declared,
 }
 
 impl Settings {

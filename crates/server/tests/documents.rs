@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use clap::CommandFactory;
 use runtime::EndReason;
-use server::settings::{AT_RUN_TIME, AT_START, Settings};
+use server::settings::{AT_RUN_TIME, AT_START, OPTIONS, Settings, Sources};
 
 /// Settings that bound nothing.
 const NO_LIMITS: &[&str] = &[
@@ -157,6 +157,39 @@ fn limits_document_says_which_settings_change_at_run_time() {
         }
     }
     assert_eq!(rows.len(), AT_RUN_TIME.len() + AT_START.len());
+}
+
+#[test]
+fn namespaces_document_says_of_every_option_what_is_so() {
+    let document = include_str!("../../../docs/namespaces.md");
+    let (_, options) = document.split_once("## Options").expect("the table");
+    let rows = rows(options);
+    assert_eq!(rows.len(), OPTIONS.len());
+    for (row, option) in rows.iter().zip(OPTIONS) {
+        let key = format!("`{}`", option.key);
+        let default = option.default();
+        let default = default.as_deref().unwrap_or("not set");
+        let said = [default, option.range, option.meaning, option.on_reload];
+        assert_eq!(row[1], key);
+        assert_eq!(row[2..6], said, "{key}");
+    }
+}
+
+#[test]
+fn namespaces_document_has_an_example_that_is_accepted() {
+    let document = include_str!("../../../docs/namespaces.md");
+    let (_, example) = document.split_once("```toml\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    let loaded = Settings::load(&Sources {
+        args: ["hubbub", "--config", "example.toml"]
+            .map(Into::into)
+            .into(),
+        variables: Vec::new(),
+        read: &|_| Ok(example.to_owned()),
+    });
+    let loaded = loaded.unwrap_or_else(|stop| panic!("{}", stop.line()));
+    assert_eq!(loaded.warnings, []);
+    assert!(loaded.settings.namespaces.is_any());
 }
 
 /// The texts in backquotes.

@@ -6,7 +6,7 @@ use super::{JoinLeave, Namespace, Offer, Overflow, Raw, RecoveryMode, Who};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contradiction {
     /// Their keys, the one first that asks for what the others do not give.
-    pub keys: &'static [&'static str],
+    pub keys: [&'static str; 2],
     /// What is wrong, and what to write instead.
     pub reason: &'static str,
 }
@@ -15,7 +15,7 @@ pub struct Contradiction {
 type Rule = (Contradiction, fn(&Namespace) -> bool);
 
 const fn rule(
-    keys: &'static [&'static str],
+    keys: [&'static str; 2],
     is_broken: fn(&Namespace) -> bool,
     reason: &'static str,
 ) -> Rule {
@@ -24,19 +24,19 @@ const fn rule(
 
 const RULES: &[Rule] = &[
     rule(
-        &["recovery", "history_size"],
+        ["recovery", "history_size"],
         |rules| rules.recovery != Offer::Off && !rules.history.is_kept(),
         "what a subscriber has missed is read from the history, and there is none: set \
          history_size, for example to 1000, or recovery to \"off\"",
     ),
     rule(
-        &["recovery_mode", "history_size"],
+        ["recovery_mode", "history_size"],
         |rules| rules.recovery_mode == RecoveryMode::Cache && !rules.history.is_kept(),
         "the latest message is read from the history, and there is none: set history_size to 1, or \
          leave recovery_mode out",
     ),
     rule(
-        &["recovery_mode", "recovery"],
+        ["recovery_mode", "recovery"],
         |rules| {
             let recovers = rules.recovery != Offer::Off || rules.read_history != Who::Nobody;
             rules.recovery_mode == RecoveryMode::Cache && rules.history.is_kept() && !recovers
@@ -45,25 +45,25 @@ const RULES: &[Rule] = &[
          leave recovery_mode out",
     ),
     rule(
-        &["overflow", "positions"],
+        ["overflow", "positions"],
         |rules| rules.overflow == Overflow::DropOldest && rules.positions != Offer::Off,
         "a subscriber with positions would take what is dropped for a fault: set overflow to \
          \"disconnect\", or positions to \"off\"",
     ),
     rule(
-        &["overflow", "recovery"],
+        ["overflow", "recovery"],
         |rules| rules.overflow == Overflow::DropOldest && rules.recovery != Offer::Off,
         "a subscriber with recovery would take what is dropped for a fault: set overflow to \
          \"disconnect\", or recovery to \"off\"",
     ),
     rule(
-        &["read_history", "history_size"],
+        ["read_history", "history_size"],
         |rules| rules.read_history != Who::Nobody && !rules.history.is_kept(),
         "there is no history to read: set history_size, for example to 1000, or read_history to \
          \"nobody\"",
     ),
     rule(
-        &["read_presence", "presence"],
+        ["read_presence", "presence"],
         |rules| {
             // Whoever may read the presence may also ask for joins and leaves.
             let is_used = rules.presence || rules.join_leave == JoinLeave::Asked;
@@ -72,13 +72,13 @@ const RULES: &[Rule] = &[
         "there is no presence to read: set presence to true, or read_presence to \"nobody\"",
     ),
     rule(
-        &["join_leave", "read_presence"],
+        ["join_leave", "read_presence"],
         |rules| rules.join_leave == JoinLeave::Asked && rules.read_presence == Who::Nobody,
         "only who may read the presence is told when they ask, and nobody may: set read_presence to \
          \"subscriber\", or join_leave to \"forced\" or \"off\"",
     ),
     rule(
-        &["raw", "publish"],
+        ["raw", "publish"],
         |rules| rules.raw == Raw::Publish && rules.publish == Who::Nobody,
         "raw only says that a right holds for raw clients too, and nobody has the right to publish: \
          set publish to \"subscriber\", or raw to \"subscribe\"",
@@ -98,16 +98,12 @@ mod tests {
     use super::super::{History, Users};
     use super::*;
 
-    fn found(rules: &Namespace) -> Vec<&'static [&'static str]> {
+    fn found(rules: &Namespace) -> Vec<[&'static str; 2]> {
         rules.contradictions().map(|found| found.keys).collect()
     }
 
     /// Namespaces with one contradiction each, and what removes it.
-    type Case = (
-        &'static [&'static str],
-        fn(&mut Namespace),
-        fn(&mut Namespace),
-    );
+    type Case = ([&'static str; 2], fn(&mut Namespace), fn(&mut Namespace));
 
     fn keep_history(rules: &mut Namespace) {
         rules.history = History {
@@ -118,12 +114,12 @@ mod tests {
 
     const CASES: &[Case] = &[
         (
-            &["recovery", "history_size"],
+            ["recovery", "history_size"],
             |rules| rules.recovery = Offer::Allowed,
             keep_history,
         ),
         (
-            &["recovery_mode", "history_size"],
+            ["recovery_mode", "history_size"],
             |rules| rules.recovery_mode = RecoveryMode::Cache,
             |rules| {
                 keep_history(rules);
@@ -131,7 +127,7 @@ mod tests {
             },
         ),
         (
-            &["recovery_mode", "recovery"],
+            ["recovery_mode", "recovery"],
             |rules| {
                 keep_history(rules);
                 rules.recovery_mode = RecoveryMode::Cache;
@@ -139,7 +135,7 @@ mod tests {
             |rules| rules.read_history = Who::Subscriber(Users::Named),
         ),
         (
-            &["overflow", "positions"],
+            ["overflow", "positions"],
             |rules| {
                 rules.overflow = Overflow::DropOldest;
                 rules.positions = Offer::Allowed;
@@ -147,7 +143,7 @@ mod tests {
             |rules| rules.positions = Offer::Off,
         ),
         (
-            &["overflow", "recovery"],
+            ["overflow", "recovery"],
             |rules| {
                 keep_history(rules);
                 rules.overflow = Overflow::DropOldest;
@@ -156,22 +152,22 @@ mod tests {
             |rules| rules.overflow = Overflow::Disconnect,
         ),
         (
-            &["read_history", "history_size"],
+            ["read_history", "history_size"],
             |rules| rules.read_history = Who::Client(Users::Named),
             keep_history,
         ),
         (
-            &["read_presence", "presence"],
+            ["read_presence", "presence"],
             |rules| rules.read_presence = Who::Client(Users::Named),
             |rules| rules.presence = true,
         ),
         (
-            &["join_leave", "read_presence"],
+            ["join_leave", "read_presence"],
             |rules| rules.join_leave = JoinLeave::Asked,
             |rules| rules.read_presence = Who::Subscriber(Users::Named),
         ),
         (
-            &["raw", "publish"],
+            ["raw", "publish"],
             |rules| rules.raw = Raw::Publish,
             |rules| rules.publish = Who::Subscriber(Users::Named),
         ),
@@ -182,11 +178,11 @@ mod tests {
         assert_eq!(CASES.len(), RULES.len());
         for (keys, contradict, settle) in CASES {
             let mut rules = Namespace::default();
-            assert_eq!(found(&rules), Vec::<&[&str]>::new());
+            assert_eq!(found(&rules), Vec::<[&str; 2]>::new());
             contradict(&mut rules);
             assert_eq!(found(&rules), [*keys]);
             settle(&mut rules);
-            assert_eq!(found(&rules), Vec::<&[&str]>::new(), "{keys:?}");
+            assert_eq!(found(&rules), Vec::<[&str; 2]>::new(), "{keys:?}");
         }
     }
 

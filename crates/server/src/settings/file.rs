@@ -1,4 +1,4 @@
-//! Reads the layer of the file: TOML with flat keys.
+//! Reads the layer of the file: TOML with flat keys, and tables for the rules of rooms.
 
 use std::any::TypeId;
 use std::ffi::OsString;
@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
 use super::layers::Found;
+use super::namespaces::{Lines, Tables, is_table, unknown_table};
 use super::nearest::nearest;
 use super::report::{Fault, Place};
 use super::units::{Period, Size};
@@ -23,6 +24,8 @@ const ERRORS_MAX: usize = 20;
 pub(super) struct File {
     pub(super) found: Vec<Found>,
     pub(super) faults: Vec<Fault>,
+    /// The rules of rooms.
+    pub(super) tables: Tables,
     /// Whether the whole file could be read. If not, it may set keys that seem to be missing.
     pub(super) is_whole: bool,
 }
@@ -33,6 +36,7 @@ impl Default for File {
         Self {
             found: Vec::new(),
             faults: Vec::new(),
+            tables: Tables::default(),
             is_whole: true,
         }
     }
@@ -48,10 +52,16 @@ pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
         is_whole: errors.is_empty(),
         ..File::default()
     };
-    let line_of = |at: usize| text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+    let settings = known(command);
+    let mut lines = Lines {
+        path,
+        text,
+        broken: &[],
+        settings: &settings,
+    };
     let mut broken: Vec<usize> = Vec::new();
     for error in errors {
-        let line = error.span().map(|span| line_of(span.start));
+        let line = error.span().map(|span| lines.of(span.start));
         // Further errors on the same line may only follow from the first.
         if line.is_none_or(|line| !broken.contains(&line)) {
             let wrong = line.and_then(|line| text.lines().nth(line - 1));
@@ -61,12 +71,15 @@ pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
         }
         broken.extend(line);
     }
+    lines.broken = &broken;
     let mut entries: Vec<_> = table.into_inner().into_iter().collect();
     entries.sort_by_key(|(_, value)| value.span().start);
     for (key, value) in entries {
-        let line = line_of(value.span().start);
-        if !broken.contains(&line) {
-            file.entry(path, line, &key.into_inner(), value, command);
+        let (key, line) = (key.into_inner(), lines.of(value.span().start));
+        if is_table(&key) {
+            file.tables.read(&key, value, &lines);
+        } else if !broken.contains(&line) {
+            file.entry(path, line, &key, value, command);
         }
     }
     file
@@ -88,6 +101,7 @@ impl File {
         Self {
             found: Vec::new(),
             faults: vec![Fault::of_file(path, reason)],
+            tables: Tables::default(),
             is_whole: false,
         }
     }
@@ -195,7 +209,7 @@ fn wrong_type_for(arg: &Arg, kind: Kind, value: &Value) -> String {
     }
 }
 
-fn wrong_type(kind: Kind, value: &Value) -> String {
+pub(super) fn wrong_type(kind: Kind, value: &Value) -> String {
     let wanted = match kind {
         Kind::Text => "text in quotes",
         Kind::List => "an array of texts, such as [\"a\", \"b\"]",
@@ -207,7 +221,7 @@ fn wrong_type(kind: Kind, value: &Value) -> String {
 
 fn unknown(key: &str, value: &Value, command: &Command) -> String {
     if value.is_table() {
-        return "there are no tables: all keys stand at the top of the file".to_owned();
+        return unknown_table(key);
     }
     match nearest(key, &known(command)) {
         Some(key) => format!("there is no such setting; did you mean {key}?"),

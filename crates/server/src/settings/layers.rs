@@ -12,7 +12,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 use super::environment::{self, Environment};
 use super::file::{self, File};
 use super::report::{Fault, Override, Place, Refusal, Stop, Warning, flag};
-use super::{Settings, help, negative, rules};
+use super::{Settings, help, namespaces, negative, rules};
 
 /// Where settings are read from: this process, or values that a test provides.
 pub struct Sources<'a> {
@@ -82,6 +82,8 @@ impl Settings {
         found.extend(file.found);
 
         let mut faults = file.faults;
+        let tables = file.tables;
+        faults.extend(tables.faults);
         faults.extend(environment.faults);
         found.retain(|found| match check_alone(&command, found) {
             None => true,
@@ -92,9 +94,11 @@ impl Settings {
         });
         faults.sort_by_key(|fault| fault.line);
         let sourced = Sourced::new(found);
-        let settings = sourced.settings(&command)?;
+        let mut settings = sourced.settings(&command)?;
+        settings.namespaces = tables.declared;
         if file.is_whole {
             let mut between = rules::faults(&settings, &sourced);
+            between.extend(namespaces::faults(&settings, &tables.set));
             between.retain(|fault| !fault.follows_from(&faults, |key| sourced.sets(key)));
             faults.append(&mut between);
         }
@@ -104,10 +108,13 @@ impl Settings {
         let mut warnings = environment.warnings;
         warnings.extend(rules::warnings(&settings));
         warnings.extend(rules::without_effect(&settings, &sourced));
+        warnings.extend(namespaces::warnings(&settings, &tables.set));
+        let mut overrides = sourced.overrides();
+        overrides.extend(tables.set);
         Ok(Loaded {
             settings,
             warnings,
-            overrides: sourced.overrides(),
+            overrides,
         })
     }
 }

@@ -5,8 +5,9 @@ use toml::Value;
 
 use super::environment::variable;
 use super::file::Kind;
+use super::namespaces::table;
 use super::report::{Override, flag};
-use super::{Settings, reload};
+use super::{Declared, NamespaceOption, OPTIONS, Settings, reload};
 
 const WIDTH: usize = 98;
 
@@ -18,8 +19,31 @@ SIZE is a number of bytes or has a unit: 65536, \"64KiB\", \"1MiB\". DURATION ha
 \"10s\", \"5m\". A key whose line is commented out is not set. Settings that change at run time are \
 read again from this file when the process gets SIGHUP; a file with a mistake changes nothing.";
 
-/// A file that sets every key; `overrides` are the values that differ from their defaults.
-pub(super) fn file(overrides: &[Override]) -> String {
+const TABLES: &str = "Rules of rooms";
+
+const TABLES_HEAD: &str = "\
+The table [rooms] has the rules of the rooms without a namespace, and [namespaces.NAME] those of the \
+rooms of a namespace: of all whose names begin with NAME: (chat:index is a room of the namespace chat). \
+A name of a namespace has 2 to 64 letters, digits, -, _ and . (with a dot it needs quotes), and there \
+are at most 256. All tables have the same options, and one that is left out has its default.
+
+Without any of these tables, every client may subscribe and publish in every room. With one of them, \
+nobody may do what no table permits; the namespace of a room must have a table; a room whose name \
+begins with $ takes a subscription token; and # has the meaning that user_limited and personal give it.
+
+These tables stand at the end, because all keys below a table's name belong to it. They have no flags \
+and no variables. They change at run time.";
+
+const EXAMPLE: &str = "\
+[namespaces.chat]
+subscribe = [\"client\", \"anonymous\"]
+publish = \"subscriber\"
+history_size = 1000
+recovery = \"allowed\"";
+
+/// A file that sets every key; `overrides` are the values that differ from their defaults, and
+/// `declared` the rules of rooms.
+pub(super) fn file(overrides: &[Override], declared: &Declared) -> String {
     let mut file = String::new();
     comment(&mut file, HEAD);
     let command = Settings::command();
@@ -33,7 +57,65 @@ pub(super) fn file(overrides: &[Override]) -> String {
             entry(&mut file, arg, set);
         }
     }
+    file.push_str(&format!("\n\n# {}\n", "=".repeat(WIDTH - 2)));
+    comment(&mut file, &format!("{TABLES}\n\n{TABLES_HEAD}"));
+    tables(&mut file, overrides, declared);
     file
+}
+
+/// The tables of rules. The first explains the options; without rules it is a comment.
+fn tables(file: &mut String, overrides: &[Override], declared: &Declared) {
+    if !declared.is_any() {
+        file.push_str("\n# [rooms]\n");
+        for option in OPTIONS {
+            file.push('\n');
+            comment(file, &option_explanation(option));
+            let value = option.default().unwrap_or_else(|| "SIZE".to_owned());
+            file.push_str(&format!("# {} = {value}\n", option.key));
+        }
+        file.push('\n');
+        comment(file, EXAMPLE);
+        return;
+    }
+    for (at, (label, rules)) in declared.tables().enumerate() {
+        let table = table(label);
+        file.push_str(&format!("\n[{table}]\n"));
+        for option in OPTIONS {
+            if at == 0 {
+                file.push('\n');
+                comment(file, &option_explanation(option));
+            }
+            let key = format!("{table}.{}", option.key);
+            if let Some(set) = overrides.iter().find(|set| set.key == key) {
+                comment(file, &format!("This value is from {}.", set.place.of(&key)));
+            }
+            match (option.show)(rules) {
+                Some(value) => file.push_str(&format!("{} = {value}\n", option.key)),
+                None => file.push_str(&format!("# {} = SIZE\n", option.key)),
+            }
+        }
+    }
+}
+
+fn option_explanation(option: &NamespaceOption) -> String {
+    let words = (option.words)();
+    let words: String = words
+        .iter()
+        .map(|(word, meaning)| format!("{word}: {}\n", meaning.trim_end_matches('.')))
+        .collect();
+    let words = match words.is_empty() {
+        true => String::new(),
+        false => format!("\n{words}\n"),
+    };
+    let default = option.default();
+    let default = default.as_deref().unwrap_or("not set");
+    let NamespaceOption {
+        meaning,
+        range,
+        on_reload,
+        ..
+    } = option;
+    format!("{meaning}\n{words}Range: {range}. Default: {default}. On reload: {on_reload}.")
 }
 
 /// The arguments that a file can set.

@@ -94,7 +94,7 @@ pub enum Warning {
     /// A setting changes nothing because of another one.
     NoEffect {
         /// Its key.
-        key: &'static str,
+        key: String,
         /// The other one, and a remedy.
         why: String,
     },

@@ -222,7 +222,7 @@ pub(super) fn without_effect(s: &Settings, sourced: &Sourced) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut add = |is_so: bool, key, why: &dyn Fn() -> String| {
         if is_so && sourced.sets(key) {
-            let why = why();
+            let (key, why) = (String::from(key), why());
             warnings.push(Warning::NoEffect { key, why });
         }
     };

@@ -72,7 +72,7 @@ impl Settings {
     /// As [`load`](Self::load).
     pub fn print(sources: &Sources<'_>) -> Result<String, Stop> {
         let loaded = Self::load(sources)?;
-        Ok(print::file(&loaded.overrides))
+        Ok(print::file(&loaded.overrides, &loaded.settings.namespaces))
     }
 
     /// The settings that a start with `file` and these variables would use.

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod files;
+mod namespaces;
 mod refusals;
 mod reload;
 

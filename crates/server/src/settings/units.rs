@@ -23,6 +23,11 @@ const PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Size(usize);
 
 impl Size {
+    /// This number of bytes.
+    pub(super) const fn of(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
     /// The number of bytes.
     pub const fn bytes(self) -> usize {
         self.0

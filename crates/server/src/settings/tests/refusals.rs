@@ -25,7 +25,7 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
         ),
         (
             "[limits]\nrooms_max = 1",
-            &["limits", "there are no tables"],
+            &["limits", "there is no such table", "[namespaces.NAME]"],
         ),
         ("config = \"x\"", &["a file cannot name another one"]),
         // Of the wrong type.
