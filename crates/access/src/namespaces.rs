@@ -154,6 +154,16 @@ impl Namespaces {
         })
     }
 
+    /// The rules of each namespace, and of the rooms without one.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Namespace>> {
+        let (open, ruled) = match self {
+            Self::Open(rules) => (Some(rules), None),
+            Self::Ruled(ruled) => (None, Some(ruled)),
+        };
+        let ruled = ruled.into_iter().flat_map(Ruled::all);
+        open.into_iter().chain(ruled.map(|(_, rules)| rules))
+    }
+
     /// The personal rooms of a user, to which it is subscribed at connect; or why it has none where
     /// the configuration gives everybody one.
     pub fn personal_rooms<'n>(

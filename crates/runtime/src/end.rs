@@ -16,7 +16,7 @@ pub enum EndReason {
     SocketFailed(Reached),
     /// A request was answered over HTTP with what it asked for: a page.
     Answered,
-    /// The application refused a request (403, 404, 405).
+    /// The application refused a request (400, 401, 403, 404, 405).
     Refused(Refused),
     /// There are as many connections as are allowed (503).
     TooManyConnections,
@@ -98,6 +98,12 @@ pub enum Refused {
     RoomName,
     /// The path has no such method (405).
     Method,
+    /// Its token is bad or expired, or missing where one would help (401).
+    Token,
+    /// A right is lacking (403).
+    Right,
+    /// It has a token for a subprotocol that it does not ask for (400).
+    Subprotocol,
 }
 
 /// All that there is to say of a reason.
@@ -152,6 +158,9 @@ impl EndReason {
             Self::Refused(Refused::Path) => answered("not_found", 404, ""),
             Self::Refused(Refused::RoomName) => answered("room_name_invalid", 404, ""),
             Self::Refused(Refused::Method) => answered("method_not_allowed", 405, ""),
+            Self::Refused(Refused::Token) => answered("token_refused", 401, ""),
+            Self::Refused(Refused::Right) => answered("right_denied", 403, ""),
+            Self::Refused(Refused::Subprotocol) => answered("subprotocol_missing", 400, ""),
             Self::TooManyConnections => answered(
                 "too_many_connections",
                 503,
@@ -304,6 +313,14 @@ impl EndReason {
             .chain([Self::PeerClosed(None)])
     }
 
+    /// What is counted of it, where its session has told the peer with a code of its own.
+    pub(crate) fn ending_of_session(&self) -> Ending {
+        Ending {
+            code: OF_SESSION,
+            ..self.ending(false)
+        }
+    }
+
     /// What is counted of it.
     pub(crate) fn ending(&self, was_told: bool) -> Ending {
         let Explained {
@@ -394,13 +411,19 @@ pub struct Ending {
     pub reason: &'static str,
 }
 
+/// The label of all close codes of sessions' own.
+const OF_SESSION: &str = "application";
+
 const REACHED: [Reached; 3] = [Reached::Nothing, Reached::Handshake, Reached::WebSocket];
 
-const REFUSED: [Refused; 4] = [
+const REFUSED: [Refused; 7] = [
     Refused::Origin,
     Refused::Path,
     Refused::RoomName,
     Refused::Method,
+    Refused::Token,
+    Refused::Right,
+    Refused::Subprotocol,
 ];
 
 /// Reasons that are one each; the others carry a code, a rule or how far it had come.
@@ -452,7 +475,14 @@ impl Ending {
                 | EndReason::RoomLost
                 | EndReason::SessionClosed(..)
                 | EndReason::Aged => {
-                    vec![reason.ending(false), reason.ending(true)]
+                    vec![
+                        reason.ending(false),
+                        reason.ending(true),
+                        reason.ending_of_session(),
+                    ]
+                }
+                EndReason::PongTimeout | EndReason::MessageRate | EndReason::ControlRate => {
+                    vec![reason.ending(true), reason.ending_of_session()]
                 }
                 _ => vec![reason.ending(true)],
             })
@@ -487,7 +517,7 @@ fn code_label(code: Option<CloseCode>) -> &'static str {
         1012 => "1012",
         1013 => "1013",
         1014 => "1014",
-        3000.. => "application",
+        3000.. => OF_SESSION,
         _ => "none",
     }
 }

@@ -1,14 +1,16 @@
 //! Routes each request: to a session from the table of protocols, or to an answer of the site.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use codec::Request;
-use runtime::{Answer, Application, Refused, Route};
+use hub::RuleBook;
+use runtime::{Answer, Application, BodyEncoder, Refused, Route};
 
 use crate::{
     origin::{self, AllowList, Scheme},
-    protocols,
+    protocols::{self, Bodies},
     site::Site,
+    world::World,
 };
 
 /// Hubbub's application.
@@ -16,15 +18,18 @@ pub struct Hubbub {
     site: Site,
     scheme: Scheme,
     origins: AllowList,
+    world: Arc<World>,
 }
 
 impl Hubbub {
-    /// Serves `site` and the table of protocols, to pages of this server and of listed origins.
-    pub fn new(site: Site, scheme: Scheme, origins: AllowList) -> Self {
+    /// Serves `site` and the table of protocols, to pages of this server and of listed origins, in this
+    /// world.
+    pub(crate) fn new(site: Site, scheme: Scheme, origins: AllowList, world: Arc<World>) -> Self {
         Self {
             site,
             scheme,
             origins,
+            world,
         }
     }
 
@@ -47,27 +52,36 @@ impl Hubbub {
 
 impl Application for Hubbub {
     fn protocols(&self) -> Vec<&'static str> {
-        protocols::TABLE.iter().map(|it| it.name).collect()
+        protocols::names()
     }
 
     fn shown_path<'a>(&self, request: &Request<'a>) -> Cow<'a, str> {
         protocols::shown_path(request.path())
     }
 
+    fn bodies(&self) -> Option<Arc<dyn BodyEncoder>> {
+        Some(Arc::new(Bodies(self.world.clone())))
+    }
+
+    fn rules(&self) -> Arc<dyn RuleBook> {
+        self.world.clone()
+    }
+
     fn route(&self, request: &Request<'_>) -> Route {
-        match protocols::select(request) {
-            None if request.wants_upgrade() => Route::Answer(self.site.no_endpoint()),
-            None => Route::Answer(self.page(request)),
-            Some(Err(error)) => {
-                let answer = Answer::text(404, &format!("{error}."));
-                Route::Answer(answer.refusing(Refused::RoomName))
-            }
-            Some(Ok(_)) if request.wants_upgrade() && !self.is_origin_permitted(request) => {
-                let text =
-                    "Pages of this origin may not connect; allow_origin lists those that may.";
-                Route::Answer(Answer::text(403, text).refusing(Refused::Origin))
-            }
-            Some(Ok(opening)) => Route::Open(opening),
+        let Some(asked) = protocols::select(request, &self.world) else {
+            return Route::Answer(match request.wants_upgrade() {
+                true => self.site.no_endpoint(),
+                false => self.page(request),
+            });
+        };
+        // Before anything else is done for a page of another site.
+        if request.wants_upgrade() && !self.is_origin_permitted(request) {
+            let text = "Pages of this origin may not connect; allow_origin lists those that may.";
+            return Route::Answer(Answer::text(403, text).refusing(Refused::Origin));
+        }
+        match asked.open() {
+            Ok(opening) => Route::Open(opening),
+            Err(refusal) => Route::Answer(refusal.answer()),
         }
     }
 }

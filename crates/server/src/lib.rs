@@ -33,4 +33,6 @@ pub mod signals;
 pub mod site;
 pub mod threads;
 pub mod tls;
+mod tokens;
 pub mod wiring;
+mod world;

@@ -131,13 +131,14 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     let tickets = Tickets::new()?;
     let files = Files::read(&settings, &tickets)?;
     files.tell_skipped();
-    let Files { site, tls } = files;
+    let Files { site, tls, tokens } = files;
     tls.announce();
+    wiring::announce_world(&settings, &tokens);
     let status = Status::new(wiring::configured(&settings, &tls));
     status.secured(tls.internal.as_ref());
     let internal = open_internal(&settings, &status)?;
     let config = wiring::config(&settings, &tls);
-    let application = wiring::application(&settings, site);
+    let application = wiring::application(&settings, site, tokens);
     let server = Server::start_telling(config, application, status.readiness())
         .map_err(|error| remedy::of_start(error, cores))?;
     status.serving(server.monitor(), driver_name(&server));

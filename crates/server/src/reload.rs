@@ -101,8 +101,8 @@ impl Reloader {
         }
         files.tell_skipped();
         let (pages, certificates) = (files.site.files(), files.tls.count());
-        let Files { site, tls } = files;
-        let application = wiring::application(&self.settings, site);
+        let Files { site, tls, tokens } = files;
+        let application = wiring::application(&self.settings, site, tokens);
         let config = wiring::config(&self.settings, &tls);
         self.server.configure(config, application);
         self.status

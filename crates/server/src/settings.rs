@@ -43,7 +43,7 @@ use ipnet::IpNet;
 use crate::logging::{self, LogFormat};
 use crate::origin::{AllowList, Permit};
 
-pub use choices::{Compression, Driver, ProxyHeader, Takeover};
+pub use choices::{Compression, Driver, ProxyHeader, Switch, Takeover};
 pub use layers::{Loaded, Sources};
 pub use namespaces::{Declared, NamespaceOption, OPTIONS};
 pub use reload::{AT_RUN_TIME, AT_START, Reload};
@@ -52,7 +52,8 @@ pub use task::Task;
 pub use units::{Internal, Period, Size};
 
 use units::{
-    GIB, KIB, MIB, TIB, address, cores, count, delay, internal, network, period, permit, size,
+    GIB, KIB, MIB, TIB, address, cores, count, delay, internal, leeway, network, period, permit,
+    size,
 };
 
 const LISTENING: &str = "Listening";
@@ -62,6 +63,7 @@ const HANDSHAKE: &str = "Limits of a handshake";
 const MESSAGES: &str = "Limits of messages and queues";
 const COMPRESSION: &str = "Compression";
 const ROOMS: &str = "Rooms";
+const CLIENTS: &str = "Who may be here";
 const TIMEOUTS: &str = "Timeouts";
 const LOGGING: &str = "Logging";
 const EMBEDDING: &str = "For programs that embed the server";
@@ -466,6 +468,68 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE", value_parser = size(KIB, 64 * MIB))]
     #[arg(default_value = "512KiB", help_heading = ROOMS)]
     pub recovered_bytes_max: Size,
+
+    /// Open the server to everybody on this machine, for development
+    ///
+    /// Clients of SDKs need no token, may subscribe and publish everywhere, and rooms keep 100 messages
+    /// for five minutes, with positions, recovery and presence. It is also on when the server is started
+    /// without any setting. What raw rooms do not have is refused to hosts other than this machine, to
+    /// pages of other origins and to proxies that name themselves. Never put a proxy before it: one that
+    /// hides itself would open it to everybody.
+    #[arg(
+        long,
+        value_name = "SWITCH",
+        default_value = "off",
+        default_missing_value = "on"
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, help_heading = CLIENTS)]
+    pub dev: Switch,
+
+    /// Whether clients of SDKs may connect without a token
+    ///
+    /// What they may do then is up to the namespaces: those that say `anonymous`.
+    #[arg(long, value_name = "SWITCH", default_value = "off", help_heading = CLIENTS)]
+    pub anonymous: Switch,
+
+    /// File with the secret that tokens are signed with (HS256, HS384, HS512)
+    ///
+    /// At least 32 bytes; a newline at the end is no part of it.
+    #[arg(long, value_name = "PATH", help_heading = CLIENTS)]
+    pub token_secret: Option<PathBuf>,
+
+    /// Files with public keys or certificates in PEM that tokens are verified with
+    ///
+    /// A list. RSA (RS256, RS384, RS512), P-256, P-384, P-521 (ES256, ES384, ES512) and Ed25519 (EdDSA).
+    #[arg(long, value_name = "PATH", value_delimiter = ',', help_heading = CLIENTS)]
+    pub token_keys: Vec<PathBuf>,
+
+    /// File with the public keys as a JWKS (RFC 7517); then no other key is used
+    #[arg(long, value_name = "PATH", help_heading = CLIENTS)]
+    pub token_jwks: Option<PathBuf>,
+
+    /// What the claim `iss` of tokens must be
+    #[arg(long, value_name = "TEXT", help_heading = CLIENTS)]
+    pub token_issuer: Option<String>,
+
+    /// What the claim `aud` of tokens must be, or contain
+    #[arg(long, value_name = "TEXT", help_heading = CLIENTS)]
+    pub token_audience: Option<String>,
+
+    /// The claim that names the user, in place of `sub`
+    #[arg(long, value_name = "NAME", help_heading = CLIENTS)]
+    pub token_user_claim: Option<String>,
+
+    /// For how long a token is still good after its end, and good before its beginning
+    ///
+    /// 0s to 30s, for a back end whose clock is not exact.
+    #[arg(long, value_name = "DURATION", value_parser = leeway, default_value = "0s")]
+    #[arg(help_heading = CLIENTS)]
+    pub token_leeway: Period,
+
+    /// Longest token
+    #[arg(long, value_name = "SIZE", value_parser = size(KIB, 64 * KIB), default_value = "4KiB")]
+    #[arg(help_heading = CLIENTS)]
+    pub token_bytes_max: Size,
 
     /// Time for a whole handshake, from accepting the connection
     ///

@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, thread};
 
+use access::{Namespace, Namespaces};
 use runtime::{AddressLimits, Compression, Config, DriverChoice, Proxies, Rate, Timeouts};
 use tracing::{info, warn};
 
@@ -15,6 +16,8 @@ use crate::{
     settings::{self, Driver, Period, ProxyHeader, Settings, Size},
     site::{Site, Skipped},
     tls::{Listeners, Tickets},
+    tokens,
+    world::{Openness, Settled, Tokens, World},
 };
 
 /// The runtime's configuration.
@@ -203,7 +206,7 @@ pub fn configured(settings: &Settings, tls: &Listeners) -> Configured {
         certificates: listeners
             .map(|(listener, tls)| (listener, tls.as_ref().map_or(0.0, |it| it.expires as f64)))
             .to_vec(),
-        protocols: protocols::TABLE.iter().map(|it| it.name).collect(),
+        protocols: protocols::names(),
         limits: numbers.into_iter().chain(times).chain(age).collect(),
     }
 }
@@ -215,6 +218,8 @@ pub struct Files {
     pub site: Site,
     /// Certificates and keys.
     pub tls: Listeners,
+    /// Keys of tokens.
+    pub tokens: Tokens,
 }
 
 impl Files {
@@ -227,8 +232,9 @@ impl Files {
         let mut faults = Faults::default();
         let site = faults.note(site(settings));
         let tls = faults.note_all(Listeners::load(settings, tickets));
-        let files = site.zip(tls);
-        faults.into_result(files.map(|(site, tls)| Self { site, tls }))
+        let tokens = faults.note_all(tokens::load(settings));
+        let files = site.zip(tls).zip(tokens);
+        faults.into_result(files.map(|((site, tls), tokens)| Self { site, tls, tokens }))
     }
 
     /// Everything that is wrong with the files.
@@ -263,11 +269,50 @@ fn site(settings: &Settings) -> anyhow::Result<Site> {
     Ok(Site::load(dir, settings.static_bytes_max.bytes())?)
 }
 
-/// The application, with this site.
-pub fn application(settings: &Settings, site: Site) -> Arc<Hubbub> {
+/// Who may be here, and which rules hold for rooms.
+fn world(settings: &Settings, tokens: Tokens) -> World {
+    let is_dev = settings.dev.is_on();
+    let otherwise = match (is_dev, &tokens.connections) {
+        (true, _) => Namespaces::Open(Arc::new(Namespace::dev())),
+        (false, None) => Namespaces::Open(Arc::new(Namespace::open())),
+        (false, Some(_)) => {
+            Namespaces::ruled(Namespace::default(), Vec::new()).expect("the defaults fit together")
+        }
+    };
+    let namespaces = settings.namespaces.namespaces(otherwise);
+    let seconds = settings.ping_interval.duration().as_secs().max(1);
+    let settled = Settled {
+        lets_anonymous_in: settings.anonymous.is_on(),
+        openness: if is_dev {
+            Openness::Dev
+        } else {
+            Openness::Configured
+        },
+        ping_s: u32::try_from(seconds).unwrap_or(u32::MAX),
+        rooms_per_connection_max: settings.rooms_per_connection_max,
+        connect: settings.handshake_timeout.duration(),
+    };
+    World::new(namespaces, tokens, settled)
+}
+
+/// What the start says of who may be here.
+pub fn announce_world(settings: &Settings, tokens: &Tokens) {
+    if settings.dev.is_on() {
+        warn!(
+            "dev: everybody on this machine may subscribe and publish everywhere, and rooms keep 100 messages \
+             for five minutes; never put a proxy before this server"
+        );
+    } else if tokens.connections.is_some() || settings.namespaces.is_any() {
+        info!("raw clients may enter rooms whose namespace says `raw`, and no others");
+    }
+}
+
+/// The application, with this site and these keys.
+pub fn application(settings: &Settings, site: Site, tokens: Tokens) -> Arc<Hubbub> {
     let scheme = match settings.tls_cert {
         None => Scheme::Http,
         Some(_) => Scheme::Https,
     };
-    Arc::new(Hubbub::new(site, scheme, settings.allow_list()))
+    let world = Arc::new(world(settings, tokens));
+    Arc::new(Hubbub::new(site, scheme, settings.allow_list(), world))
 }

@@ -14,7 +14,10 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("centrifuge", &[]),
     ("hub", &[]),
     ("runtime", &["codec", "hub"]),
-    ("server", &["access", "centrifuge", "runtime", "codec", "hub"]),
+    (
+        "server",
+        &["access", "centrifuge", "runtime", "codec", "hub"],
+    ),
     ("xtask", &[]),
     ("bench", &["codec"]),
     ("bench-codec", &["codec"]),

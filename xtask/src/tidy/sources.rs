@@ -5,10 +5,16 @@ use super::Finding;
 const LINES_MAX: usize = 600;
 
 /// Files that may be longer than the limit, and why.
-const LONG_FILES: [(&str, &str); 1] = [(
-    "crates/codec/tests/codec/vectors.rs",
-    "one table of bytes on the wire, looked up entry by entry",
-)];
+const LONG_FILES: [(&str, &str); 2] = [
+    (
+        "crates/codec/tests/codec/vectors.rs",
+        "one table of bytes on the wire, looked up entry by entry",
+    ),
+    (
+        "crates/server/src/settings.rs",
+        "one declaration for each setting, looked up entry by entry",
+    ),
+];
 
 /// Marks of unfinished work, assembled here so that this file does not contain them.
 const UNFINISHED: [&str; 4] = [

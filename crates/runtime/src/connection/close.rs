@@ -321,7 +321,12 @@ impl super::Counters {
         let phase = connection.protocol.phase();
         let is_websocket = connection.provenance.entry.is_some() && !connection.is_stream();
         let has_code = is_websocket && phase > Phase::Open;
-        *self.tally.ended.entry(reason.ending(has_code)).or_default() += 1;
+        let session = connection.session.as_ref().filter(|_| has_code);
+        let ending = match session.and_then(|session| session.close_code(&reason)) {
+            Some(_) => reason.ending_of_session(),
+            None => reason.ending(has_code),
+        };
+        *self.tally.ended.entry(ending).or_default() += 1;
         match connection.provenance.entry {
             Some(entry) => self.tally.open[usize::from(entry)] -= 1,
             // The application's answers are no refusals unless an upgrade was asked for: they were

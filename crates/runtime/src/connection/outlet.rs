@@ -162,11 +162,22 @@ impl Outlet<'_> {
     /// connection included. Returns the publication's ticket; `None`, and nothing is published, if the
     /// connection is not in the room.
     pub fn publish(&mut self, room: Ticket, kind: Kind, payload: &[u8]) -> Option<Ticket> {
+        self.publish_in(room, kind, payload, None)
+    }
+
+    /// As [`publish`](Self::publish), with what subscribers are told beside the payload.
+    pub fn publish_in(
+        &mut self,
+        room: Ticket,
+        kind: Kind,
+        payload: &[u8],
+        details: Option<Arc<Details>>,
+    ) -> Option<Ticket> {
         let Some(Membership::In(subscription)) = self.rooms.subscriptions.get(room) else {
             return None;
         };
         let room = self.parts.rooms.shards.room(subscription);
-        Some(self.publish_at(Target::Room(room), kind, payload, None))
+        Some(self.publish_at(Target::Room(room), kind, payload, details))
     }
 
     /// Publishes a message in the room of this name, whether the connection is in it or not.

@@ -135,7 +135,8 @@ impl Encoder {
         form: WireForm,
         delivered: &Delivered<'a>,
     ) -> Option<Encoded<'a>> {
-        let bodies = self.bodies.clone().filter(|_| form.body != BodyForm::RAW);
+        // It is taken out and put back, because all cores would write to a counter that they share.
+        let bodies = self.bodies.take_if(|_| form.body != BodyForm::RAW);
         let Some(bodies) = bodies else {
             let RoomEvent::Message { kind, payload, .. } = delivered.event else {
                 return None;
@@ -146,6 +147,7 @@ impl Encoder {
         body.clear();
         body.shrink_to(SCRATCH_BYTES_MAX);
         let kind = bodies.encode(form.body, delivered, &mut body);
+        self.bodies = Some(bodies);
         let is_compressed = kind.is_some_and(|kind| self.compress(form.packing, kind, &body));
         self.body = body;
         Some(match is_compressed {

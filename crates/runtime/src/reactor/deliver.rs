@@ -226,7 +226,7 @@ impl State {
     /// Offers one message; returns how many bytes were encoded, in all forms together.
     fn offer_one(&mut self, run: &Run, offset: u64, record: &Record, stamp_ns: u64) -> usize {
         let mut encoded_bytes = 0;
-        let kind = kind_of(record.tag);
+        let kind = kind_of(record);
         let shards = &mut self.parts.rooms.shards;
         let encoder = &mut self.parts.out.encoder;
         let recipients = shards.offer(run.room, stamp_ns, |name, form, log| {

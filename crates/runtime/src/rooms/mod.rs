@@ -10,7 +10,8 @@ mod shards;
 mod subscriptions;
 mod ticket;
 
-pub(crate) use publication::{kind_of, publication_bytes, tag_of};
+pub use publication::kind_of;
+pub(crate) use publication::{publication_bytes, tag_of};
 pub(crate) use requests::{Blocked, Requests};
 pub(crate) use shards::{Parked, Shards, Subscription, Visit};
 pub(crate) use subscriptions::{Membership, Subscriptions};

@@ -1,7 +1,7 @@
 //! What a publication counts for, and how its kind of message travels through the hub.
 
 use codec::Kind;
-use hub::Request;
+use hub::{Record, Request};
 
 /// What a publication counts for against the bounds on its way to its room, in bytes: its payload and
 /// what carries it, so that empty messages are bounded too.
@@ -17,9 +17,9 @@ pub(crate) fn tag_of(kind: Kind) -> u8 {
     }
 }
 
-/// The kind of message that a record with this tag holds.
-pub(crate) fn kind_of(tag: u8) -> Kind {
-    match tag {
+/// The kind of message that a record holds.
+pub fn kind_of(record: &Record) -> Kind {
+    match record.tag {
         0 => Kind::Text,
         _ => Kind::Binary,
     }

@@ -8,12 +8,7 @@ use super::{Protocol, Select, Started};
 pub(super) const PROTOCOL: Protocol = Protocol {
     name: "echo",
     select: Select::Path("/echo"),
-    open: |_| {
-        Ok(Started {
-            session: Box::new(Echo),
-            room: None,
-        })
-    },
+    open: |_| Ok(Started::new(Echo)),
 };
 
 struct Echo;

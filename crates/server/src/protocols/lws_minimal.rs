@@ -2,15 +2,19 @@
 
 use hub::RoomName;
 
-use super::{Protocol, Select, Started, room::InRoom};
+use super::{Protocol, Select, Started, raw};
 
 pub(super) const PROTOCOL: Protocol = Protocol {
     name: "lws-minimal",
-    select: Select::Subprotocol(&["lws-minimal", "chat"]),
-    open: |_| {
+    select: Select::Subprotocol(SUBPROTOCOLS),
+    open: |asked| {
+        let subprotocol = SUBPROTOCOLS.iter().find(|it| **it == asked.text).copied();
+        let started = raw::enter(asked, RoomName::reserved("lws-minimal"))?;
         Ok(Started {
-            session: Box::new(InRoom),
-            room: Some(RoomName::reserved("lws-minimal")),
+            subprotocol,
+            ..started
         })
     },
 };
+
+const SUBPROTOCOLS: &[&str] = &["lws-minimal", "chat"];

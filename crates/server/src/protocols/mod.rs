@@ -2,12 +2,16 @@
 //!
 //! To add a protocol, add one file beside these with its `PROTOCOL`, and one line in [`TABLE`].
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use codec::{Request, negotiate};
-use hub::{NameError, RoomName};
+use hub::{NameError, RoomName, Terms};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use runtime::{BodyForm, Lag, Opening, Pings, Session};
+use runtime::{Answer, BodyForm, Lag, Opening, Pings, Refused, Session};
+
+use crate::world::World;
+
+mod raw;
 
 /// Declares a module and an entry of the table for each line.
 macro_rules! table {
@@ -15,30 +19,33 @@ macro_rules! table {
         $(mod $protocol;)*
 
         /// All protocols. A path takes precedence over a subprotocol, and earlier entries over later.
-        pub const TABLE: &[Protocol] = &[$($protocol::PROTOCOL,)*];
+        const TABLE: &[Protocol] = &[$($protocol::PROTOCOL,)*];
     };
 }
 
 table! {
     echo,
     room,
+    centrifuge,
     lws_minimal,
 }
+
+pub use self::centrifuge::Bodies;
 
 /// An application protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol {
     /// Its name, for logs.
-    pub name: &'static str,
+    name: &'static str,
     /// What selects it.
-    pub select: Select,
-    /// Opens its session with the text that [`Select`] found.
-    pub open: fn(&str) -> Result<Started, NameError>,
+    select: Select,
+    /// Opens its session.
+    open: fn(&Asked<'_>) -> Result<Started, Refusal>,
 }
 
 /// What selects a protocol, and the text that its session is opened with.
 #[derive(Clone, Copy, Debug)]
-pub enum Select {
+enum Select {
     /// Exactly this path; the session is opened with "".
     Path(&'static str),
     /// A path with this prefix; the session is opened with the rest, as it stands in the request.
@@ -48,34 +55,122 @@ pub enum Select {
     Subprotocol(&'static [&'static str]),
 }
 
-/// A session, and the room that it starts in.
-pub struct Started {
-    /// The session.
-    pub session: Box<dyn Session>,
+/// A request for a protocol.
+pub struct Asked<'a> {
+    protocol: &'static Protocol,
+    request: &'a Request<'a>,
+    /// What [`Select`] found.
+    text: &'a str,
+    world: &'a Arc<World>,
+}
+
+/// A session, and what it begins with.
+struct Started {
+    session: Box<dyn Session>,
     /// Its room, if it has one.
-    pub room: Option<RoomName>,
+    room: Option<RoomName>,
+    /// What else it wants of that room.
+    terms: Option<Box<Terms>>,
+    /// The subprotocol that the 101 names.
+    subprotocol: Option<&'static str>,
+    body: BodyForm,
+    lag: Lag,
+    pings: Pings,
+}
+
+/// Why a session is not opened.
+pub enum Refusal {
+    /// The path has no good name for a room.
+    Name(NameError),
+    /// Something else: the status, a sentence for people, and what the end is counted for.
+    Other(u16, String, Refused),
+}
+
+impl Refusal {
+    /// The answer over HTTP.
+    pub fn answer(self) -> Answer {
+        match self {
+            Self::Name(error) => {
+                Answer::text(404, &format!("{error}.")).refusing(Refused::RoomName)
+            }
+            Self::Other(status, sentence, refused) => {
+                Answer::text(status, &sentence).refusing(refused)
+            }
+        }
+    }
+}
+
+/// The names of all protocols.
+pub fn names() -> Vec<&'static str> {
+    TABLE.iter().map(|protocol| protocol.name).collect()
 }
 
 /// Finds the protocol that a request asks for. `None` means that the site answers the request.
-pub fn select(request: &Request<'_>) -> Option<Result<Opening, NameError>> {
+pub fn select<'a>(request: &'a Request<'a>, world: &'a Arc<World>) -> Option<Asked<'a>> {
+    let asked = |protocol, text| Asked {
+        protocol,
+        request,
+        text,
+        world,
+    };
     let by_path = TABLE.iter().find_map(|protocol| {
         let rest = match protocol.select {
             Select::Path(path) => (request.path() == path).then_some("")?,
             Select::PathPrefix(prefix) => request.path().strip_prefix(prefix)?,
             Select::Subprotocol(_) => return None,
         };
-        Some(protocol.start(rest, None))
+        Some(asked(protocol, rest))
     });
     if by_path.is_some() || !request.wants_upgrade() {
         return by_path;
     }
     TABLE.iter().find_map(|protocol| match protocol.select {
-        Select::Subprotocol(names) => {
-            let name = negotiate(request, names)?;
-            Some(protocol.start(name, Some(name)))
-        }
+        Select::Subprotocol(names) => Some(asked(protocol, negotiate(request, names)?)),
         Select::Path(_) | Select::PathPrefix(_) => None,
     })
+}
+
+impl Asked<'_> {
+    /// Opens the session.
+    ///
+    /// # Errors
+    /// Why not, with the answer.
+    pub fn open(&self) -> Result<Opening, Refusal> {
+        let Started {
+            session,
+            room,
+            terms,
+            subprotocol,
+            body,
+            lag,
+            pings,
+        } = (self.protocol.open)(self)?;
+        Ok(Opening {
+            protocol: self.protocol.name,
+            subprotocol,
+            room,
+            terms,
+            body,
+            lag,
+            pings,
+            session,
+        })
+    }
+}
+
+impl Started {
+    /// A session in no room.
+    fn new(session: impl Session + 'static) -> Self {
+        Self {
+            session: Box::new(session),
+            room: None,
+            terms: None,
+            subprotocol: None,
+            body: BodyForm::RAW,
+            lag: Lag::Close,
+            pings: Pings::Frames,
+        }
+    }
 }
 
 /// The part of a path that the log may show. Of a path that contains a name, such as a room's, that is
@@ -101,22 +196,6 @@ pub fn shown_path(path: &str) -> Cow<'_, str> {
             let begin = utf8_percent_encode(&name[..end], ESCAPED);
             format!("{prefix}{begin}...").into()
         }
-    }
-}
-
-impl Protocol {
-    fn start(&self, rest: &str, subprotocol: Option<&'static str>) -> Result<Opening, NameError> {
-        let Started { session, room } = (self.open)(rest)?;
-        Ok(Opening {
-            protocol: self.name,
-            subprotocol,
-            room,
-            body: BodyForm::RAW,
-            lag: Lag::Close,
-            terms: None,
-            pings: Pings::Frames,
-            session,
-        })
     }
 }
 

@@ -12,7 +12,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 use super::environment::{self, Environment};
 use super::file::{self, File};
 use super::report::{Fault, Override, Place, Refusal, Stop, Warning, flag};
-use super::{Settings, help, namespaces, negative, rules};
+use super::{Settings, Switch, help, namespaces, negative, rules};
 
 /// Where settings are read from: this process, or values that a test provides.
 pub struct Sources<'a> {
@@ -111,6 +111,10 @@ impl Settings {
         warnings.extend(namespaces::warnings(&settings, &tables.set));
         let mut overrides = sourced.overrides();
         overrides.extend(tables.set);
+        if overrides.is_empty() {
+            // Whoever starts the server just so wants to try it, on this machine.
+            settings.dev = Switch::On;
+        }
         Ok(Loaded {
             settings,
             warnings,

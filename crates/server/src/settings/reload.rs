@@ -37,7 +37,7 @@ declare! {
     /// Settings that are used only once, at start: a change needs a restart.
     at start:
         listen, internal_listen, cores, driver, config, mailbox_batches, commands_max, positions_max, history_bytes_max,
-        recovered_messages_max, recovered_bytes_max,
+        recovered_messages_max, recovered_bytes_max, dev,
         receive_buffer_bytes, log_format, log_queue_bytes_max;
     /// Settings that a reload changes, for open connections too. Deadlines that are already running
     /// keep their time, and a drain keeps its pace. What a home keeps for held rooms is bounded by
@@ -53,7 +53,8 @@ declare! {
         drain_delay, drain_timeout, interrupt_drain_timeout, log_level, compression, compression_level,
         compression_bytes_min, compression_takeover, compression_window_bits,
         compression_contexts_bytes_max, tls_cert, tls_key,
-        internal_tls_cert, internal_tls_key, internal_tls_client_ca, namespaces;
+        internal_tls_cert, internal_tls_key, internal_tls_client_ca, namespaces, anonymous, token_secret, token_keys, token_jwks,
+        token_issuer, token_audience, token_user_claim, token_leeway, token_bytes_max;
 }
 
 /// Whether a reload changes the setting of this key.

@@ -104,6 +104,17 @@ pub(super) fn delay(text: &str) -> Result<Period, String> {
     }
 }
 
+/// Reads a leeway of clocks: 0 to 30 seconds, in whole ones.
+pub(super) fn leeway(text: &str) -> Result<Period, String> {
+    const MAX: Duration = Duration::from_secs(30);
+    match delay(text)? {
+        Period(leeway) if leeway > MAX || leeway.subsec_nanos() > 0 => {
+            Err("out of range: 0s to 30s, in whole seconds".to_owned())
+        }
+        leeway => Ok(leeway),
+    }
+}
+
 /// A parser of counts within a range.
 pub(super) fn count(
     min: usize,

@@ -1,0 +1,288 @@
+//! What rooms answer to a session, as replies of the protocol.
+
+use std::borrow::Cow;
+
+use centrifuge::{
+    ClientInfo, Disconnect, Encoding, ErrorCode, Expiry, HistoryResult, Publication, Push, Reply,
+    SubscribeResult, Unsubscribed,
+};
+use hub::{Answer, AnswerRefusal, Numbered, Position, PublishRefusal, Recovered};
+use runtime::{Outlet, Ticket};
+
+use super::{
+    bodies::data_of,
+    connect::{expiry, now_s},
+    epoch,
+    session::{Stage, State},
+};
+
+/// What a ticket stands for.
+pub enum Awaited {
+    /// The answer to a subscribe command.
+    Subscribe {
+        /// The command's number.
+        id: u32,
+        /// Whether the client comes back.
+        recovers: bool,
+        /// The offset from which it counts.
+        from: u64,
+        /// Whether the client wants an error where it cannot recover.
+        or_error: bool,
+        /// What the client is handed with the subscription.
+        data: Box<[u8]>,
+    },
+    /// The join of a room that the server subscribes the client to.
+    ServerSubscribe {
+        /// Whether the client comes back.
+        recovers: bool,
+        /// The offset from which it counts.
+        from: u64,
+        /// What the client is handed with the subscription.
+        data: Box<[u8]>,
+    },
+    /// The answer to a publish command.
+    Publish {
+        /// The command's number.
+        id: u32,
+    },
+    /// The answer to a question about a room.
+    Question {
+        /// The command's number.
+        id: u32,
+    },
+}
+
+/// What a client is told of a subscription.
+pub struct Given {
+    pub(super) expiry: Expiry,
+    pub(super) recoverable: bool,
+    pub(super) positioned: bool,
+    pub(super) epoch: String,
+    pub(super) offset: u64,
+    pub(super) recovered: Option<Numbered>,
+    pub(super) was_recovering: bool,
+    pub(super) data: Box<[u8]>,
+}
+
+/// Messages as subscribers of an encoding get them.
+pub struct Shown<'a>(Vec<(&'a [u8], Cow<'a, [u8]>, u64)>);
+
+impl<'a> Shown<'a> {
+    /// These messages.
+    pub fn of(encoding: Encoding, messages: &'a Numbered) -> Self {
+        let shown = messages.iter().map(|(offset, record)| {
+            let data = data_of(encoding, runtime::kind_of(record), &record.payload);
+            (record.meta(), data, *offset)
+        });
+        Self(shown.collect())
+    }
+
+    /// As publications of a reply.
+    pub fn publications(&self) -> Vec<Publication<'_>> {
+        let all = self.0.iter();
+        all.map(|(meta, data, offset)| Publication {
+            meta,
+            data,
+            offset: *offset,
+            epoch: "",
+        })
+        .collect()
+    }
+}
+
+impl Given {
+    /// What was missed, as subscribers of an encoding get it.
+    pub fn shown(&self, encoding: Encoding) -> Shown<'_> {
+        match &self.recovered {
+            Some(messages) => Shown::of(encoding, messages),
+            None => Shown(Vec::new()),
+        }
+    }
+
+    /// The reply, with these publications.
+    pub fn result<'a>(&'a self, publications: &'a [Publication<'a>]) -> SubscribeResult<'a> {
+        SubscribeResult {
+            expiry: self.expiry,
+            recoverable: self.recoverable,
+            epoch: &self.epoch,
+            publications,
+            recovered: self.recovered.is_some(),
+            offset: self.offset,
+            positioned: self.positioned,
+            data: &self.data,
+            was_recovering: self.was_recovering,
+        }
+    }
+}
+
+impl State {
+    fn take_awaited(&mut self, ticket: Ticket) -> Option<Awaited> {
+        let at = self.awaited.iter().position(|(of, _)| *of == ticket)?;
+        Some(self.awaited.swap_remove(at).1)
+    }
+
+    pub(super) fn joined(
+        &mut self,
+        ping_s: u32,
+        room: Ticket,
+        (position, recovered): (Position, Option<Recovered>),
+        outlet: &mut Outlet<'_>,
+    ) {
+        let now_s = now_s(outlet);
+        let (Some(awaited), Some(subscription)) =
+            (self.take_awaited(room), self.rooms.of_mut(room))
+        else {
+            return;
+        };
+        subscription.is_joined = true;
+        let granted = subscription.granted;
+        let name = subscription.name.clone();
+        let expiry = expiry(subscription.expires_at, now_s);
+        let given = |recovers, from, data| {
+            let exactly = match recovered {
+                Some(Recovered::Exactly(messages)) => Some(messages),
+                Some(Recovered::Impossible(_)) | None => None,
+            };
+            let has_position = granted.positioned;
+            Given {
+                expiry,
+                recoverable: granted.recoverable,
+                positioned: has_position,
+                epoch: if has_position { epoch::text(position.epoch) } else { String::new() },
+                offset: match (&exactly, has_position) {
+                    (Some(_), _) => from,
+                    (None, true) => position.offset,
+                    (None, false) => 0,
+                },
+                recovered: exactly,
+                was_recovering: recovers,
+                data,
+            }
+        };
+        match awaited {
+            Awaited::Subscribe {
+                id,
+                recovers,
+                from,
+                or_error,
+                data,
+            } => {
+                let given = given(recovers, from, data);
+                if or_error && recovers && given.recovered.is_none() {
+                    self.rooms.remove(room);
+                    outlet.leave(room);
+                    return self.fail(id, ErrorCode::UnrecoverablePosition);
+                }
+                let shown = given.shown(self.encoding);
+                let publications = shown.publications();
+                self.reply(id, &Reply::Subscribe(given.result(&publications)));
+                self.set_alarm(outlet);
+            }
+            Awaited::ServerSubscribe {
+                recovers,
+                from,
+                data,
+            } => {
+                let given = given(recovers, from, data);
+                self.subscribed_from_here(name.as_str(), given, ping_s, outlet);
+            }
+            Awaited::Publish { .. } | Awaited::Question { .. } => {}
+        }
+    }
+
+    pub(super) fn join_refused(&mut self, room: Ticket, outlet: &mut Outlet<'_>) {
+        let awaited = self.take_awaited(room);
+        self.rooms.remove(room);
+        match awaited {
+            Some(Awaited::Subscribe { id, .. }) => self.fail(id, ErrorCode::LimitExceeded),
+            Some(Awaited::ServerSubscribe { .. }) => {
+                self.disconnect(Disconnect::ServerError, outlet);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn published(&mut self, publication: Ticket) {
+        if let Some(Awaited::Publish { id }) = self.take_awaited(publication) {
+            self.reply(id, &Reply::Publish);
+        }
+    }
+
+    pub(super) fn unpublished(&mut self, publication: Ticket, reason: PublishRefusal) {
+        if let Some(Awaited::Publish { id }) = self.take_awaited(publication) {
+            self.fail(
+                id,
+                match reason {
+                    PublishRefusal::Busy => ErrorCode::TooManyRequests,
+                    PublishRefusal::RoomGone => ErrorCode::Internal,
+                    PublishRefusal::TooManyRooms => ErrorCode::LimitExceeded,
+                    PublishRefusal::Conflict => ErrorCode::BadRequest,
+                },
+            );
+        }
+    }
+
+    pub(super) fn answered(&mut self, question: Ticket, answer: Answer) {
+        let Some(Awaited::Question { id }) = self.take_awaited(question) else {
+            return;
+        };
+        match answer {
+            Answer::History { top, messages } => {
+                let shown = Shown::of(self.encoding, &messages);
+                let publications = shown.publications();
+                let result = HistoryResult {
+                    publications: &publications,
+                    epoch: &epoch::text(top.epoch),
+                    offset: top.offset,
+                };
+                self.reply(id, &Reply::History(result));
+            }
+            Answer::Members(members) => {
+                let clients: Vec<_> = members
+                    .iter()
+                    .map(|it| ClientInfo::from_protobuf(&it.info).unwrap_or_default().client)
+                    .collect();
+                let shown: Vec<_> = clients
+                    .iter()
+                    .zip(members.iter())
+                    .map(|(client, member)| (&**client, &member.info[..]))
+                    .collect();
+                self.reply(id, &Reply::Presence(&shown));
+            }
+            Answer::MemberCounts { members, users } => {
+                let number = |it| u32::try_from(it).unwrap_or(u32::MAX);
+                let (clients, users) = (number(members), number(users));
+                self.reply(id, &Reply::PresenceStats { clients, users });
+            }
+            Answer::Refused(reason) => self.fail(
+                id,
+                match reason {
+                    AnswerRefusal::OtherEpoch => ErrorCode::UnrecoverablePosition,
+                    AnswerRefusal::TooLarge | AnswerRefusal::TooManyRooms => {
+                        ErrorCode::LimitExceeded
+                    }
+                },
+            ),
+        }
+    }
+
+    /// A subscription's token is over for good.
+    pub(super) fn expire(&mut self, room: Ticket, outlet: &mut Outlet<'_>) {
+        if let Some(subscription) = self.rooms.remove(room) {
+            outlet.leave(room);
+            let code = u32::from(Unsubscribed::Expired.code());
+            let reason = Unsubscribed::Expired.reason();
+            let push = Push::Unsubscribe { code, reason };
+            self.push(subscription.name.as_str(), &push);
+        }
+    }
+
+    pub(super) fn fail(&mut self, id: u32, code: ErrorCode) {
+        self.reply(id, &Reply::Error(code.into()));
+    }
+
+    /// Whether the session is in the middle of its connect command.
+    pub(super) fn is_connecting(&self) -> bool {
+        matches!(self.stage, Stage::Connecting(_))
+    }
+}

@@ -1,0 +1,112 @@
+//! What rooms tell in the protocol's forms: a push, encoded once for each form and core.
+
+use std::{borrow::Cow, sync::Arc};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use centrifuge::{Encoding, Publication, Push, is_json};
+use codec::Kind;
+use runtime::{BodyEncoder, BodyForm, Delivered, RoomEvent};
+
+use super::{epoch, of_form};
+use crate::world::World;
+
+/// Encodes pushes.
+pub struct Bodies(pub Arc<World>);
+
+impl BodyEncoder for Bodies {
+    fn encode(
+        &self,
+        form: BodyForm,
+        delivered: &Delivered<'_>,
+        body: &mut Vec<u8>,
+    ) -> Option<Kind> {
+        let (encoding, hears_members) = of_form(form)?;
+        let room = delivered.room.as_str();
+        let kind = frame_kind(encoding);
+        match delivered.event {
+            RoomEvent::Message {
+                epoch,
+                offset,
+                kind,
+                meta,
+                payload,
+            } => {
+                let has_positions = self.0.has_positions(room);
+                // Whoever subscribed before there was a first message learns the epoch with it.
+                let epoch = match has_positions && offset == 1 {
+                    true => epoch::text(epoch),
+                    false => String::new(),
+                };
+                let publication = Publication {
+                    meta,
+                    data: &data_of(encoding, kind, payload),
+                    offset: if has_positions { offset } else { 0 },
+                    epoch: &epoch,
+                };
+                encoding.append_push(room, &Push::Publication(publication), body);
+            }
+            RoomEvent::Came(_) | RoomEvent::Went(_) if !hears_members => return None,
+            RoomEvent::Came(member) => {
+                let info = &member.info;
+                encoding.append_push(room, &Push::Join { info }, body);
+            }
+            RoomEvent::Went(member) => {
+                let info = &member.info;
+                encoding.append_push(room, &Push::Leave { info }, body);
+            }
+        }
+        Some(kind)
+    }
+}
+
+/// The kind of WebSocket message that carries frames of an encoding.
+pub fn frame_kind(encoding: Encoding) -> Kind {
+    match encoding {
+        Encoding::Json => Kind::Text,
+        Encoding::Protobuf => Kind::Binary,
+    }
+}
+
+/// A payload as subscribers of an encoding get it. In JSON, a text that is not JSON is a string, and a binary
+/// message is a string in base64.
+pub fn data_of(encoding: Encoding, kind: Kind, payload: &[u8]) -> Cow<'_, [u8]> {
+    match (encoding, kind) {
+        (Encoding::Protobuf, _) => payload.into(),
+        (Encoding::Json, Kind::Text) if is_json(payload) => match payload.contains(&b'\n') {
+            false => payload.into(),
+            // A newline ends a message of the frame; within JSON it is only blank.
+            true => {
+                let is_kept = |byte: &u8| *byte != b'\n';
+                payload.iter().copied().filter(is_kept).collect()
+            }
+        },
+        (Encoding::Json, Kind::Text) => json_string(&String::from_utf8_lossy(payload)).into(),
+        (Encoding::Json, Kind::Binary) => json_string(&BASE64_STANDARD.encode(payload)).into(),
+    }
+}
+
+fn json_string(text: &str) -> Vec<u8> {
+    serde_json::to_vec(text).expect("a string is JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_subscribers_get_every_payload_as_json() {
+        for (kind, payload, expected) in [
+            (Kind::Text, r#"{"a": 1}"#, r#"{"a": 1}"#),
+            (Kind::Text, "hello", r#""hello""#),
+            (Kind::Text, "{\"a\":\n1}", r#"{"a":1}"#),
+            (Kind::Text, "a\nb\"", r#""a\nb\"""#),
+            (Kind::Binary, "{}", r#""e30=""#),
+        ] {
+            let json = Encoding::Json;
+            let payload = payload.as_bytes();
+            let data = data_of(json, kind, payload);
+            assert_eq!(str::from_utf8(&data), Ok(expected));
+            assert_eq!(*data_of(Encoding::Protobuf, kind, payload), *payload);
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! Who a session is: the connect command, its token, the rooms that the token brings, and new tokens.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use access::{
+    Granted, User,
+    token::{ConnectionClaims, Payload, ServerSubscription, TokenError},
+};
+use bytes::Bytes;
+use centrifuge::{
+    ClientInfo, ConnectRequest, ConnectResult, Disconnect, ErrorCode, Expiry, Publication,
+    RefreshRequest, Reply, SubscribeRequest,
+};
+use hub::{Details, Member};
+use runtime::{Outlet, Pings};
+use tracing::info;
+
+use super::{
+    answers::{Awaited, Given, Shown},
+    session::{Next, Refusal, Stage, State, Until},
+    subscribe::room_of,
+    subscriptions::Subscription,
+};
+use crate::world::{Openness, World};
+
+/// The version that SDKs are told, which they demand not to be empty.
+const VERSION: &str = concat!("hubbub ", env!("CARGO_PKG_VERSION"));
+
+/// For how long after its end a token may still be exchanged for a new one, in seconds.
+const GRACE_S: i64 = 25;
+
+/// Whose session it is.
+pub struct Identity {
+    /// The user's id; empty for nobody.
+    pub user: Arc<str>,
+    /// What others see of this connection.
+    info: Option<Payload>,
+    /// The same, as a member of rooms.
+    pub member: Arc<Member>,
+    /// The same, beside each message that it publishes.
+    pub details: Arc<Details>,
+    /// When the connection needs a new token, in seconds since 1970.
+    expires_at: Option<i64>,
+}
+
+/// A connect command that waits for the rooms which the server subscribes the client to.
+pub struct Connecting {
+    id: u32,
+    identity: Identity,
+    /// How many rooms have not answered.
+    waiting: usize,
+    /// What they have answered.
+    subscribed: Vec<(String, Given)>,
+}
+
+impl Identity {
+    fn new(client: &str, user: &str, info: Option<Payload>, expires_at: Option<i64>) -> Self {
+        let user: Arc<str> = user.into();
+        let (member, details) = told_of(client, &user, info.as_ref(), None);
+        Self {
+            user,
+            info,
+            member,
+            details,
+            expires_at,
+        }
+    }
+
+    /// What others are told of this connection in a room for which there is more to say.
+    pub fn with_room_info(
+        &self,
+        client: &str,
+        info: Option<&Payload>,
+    ) -> (Arc<Member>, Option<Arc<Details>>) {
+        match info {
+            None => (self.member.clone(), None),
+            Some(room) => {
+                let (member, details) = told_of(client, &self.user, self.info.as_ref(), Some(room));
+                (member, Some(details))
+            }
+        }
+    }
+}
+
+fn told_of(
+    client: &str,
+    user: &Arc<str>,
+    info: Option<&Payload>,
+    room: Option<&Payload>,
+) -> (Arc<Member>, Arc<Details>) {
+    let info = ClientInfo {
+        user: (&**user).into(),
+        client: client.into(),
+        conn_info: info.map(Payload::as_bytes),
+        chan_info: room.map(Payload::as_bytes),
+    };
+    let member = Member {
+        user: user.clone(),
+        info: info.to_protobuf().into(),
+    };
+    let details = Details {
+        meta: Bytes::from(Publication::meta(Some(&info), &[])),
+        idempotency: None,
+    };
+    (Arc::new(member), Arc::new(details))
+}
+
+impl State {
+    /// Whose session it is, once that is known.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        match &self.stage {
+            Stage::Open(identity) => Some(identity),
+            Stage::Connecting(connecting) => Some(&connecting.identity),
+            Stage::Fresh | Stage::Refused => None,
+        }
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        world: &World,
+        id: u32,
+        request: &ConnectRequest<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Next, Refusal> {
+        let connected = self.begin(world, id, request, outlet);
+        if let Err(Refusal::Error(_)) = connected {
+            // The peer learns it from the reply and is expected to close; a moment later this side does.
+            self.stage = Stage::Refused;
+            outlet.set_alarm(Some(Duration::from_secs(5)));
+        }
+        connected
+    }
+
+    fn begin(
+        &mut self,
+        world: &World,
+        id: u32,
+        request: &ConnectRequest<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Next, Refusal> {
+        let Some(claims) = self.claims(world, &request.token, outlet)? else {
+            return Ok(Next::Again(Until::Costly));
+        };
+        outlet.identify(&claims.user);
+        let identity = Identity::new(&self.client, &claims.user, claims.info, claims.expires_at);
+        self.stage = Stage::Connecting(Box::new(Connecting {
+            id,
+            identity,
+            waiting: 0,
+            subscribed: Vec::new(),
+        }));
+        let rooms = granted_rooms(world, &claims.user, claims.subscriptions);
+        if rooms.len() > world.settled.rooms_per_connection_max {
+            return Err(Disconnect::ChannelLimit.into());
+        }
+        for (room, of_token) in &rooms {
+            let mut wanted = request.subs.iter();
+            let wanted = wanted.find(|(name, _)| name == room);
+            self.subscribe_from_here(world, room, of_token, wanted.map(|(_, it)| it), outlet)?;
+        }
+        self.connected_if_answered(world, outlet);
+        Ok(Next::Go)
+    }
+
+    /// What the token says; `None` if it can only be verified in a step for costly work.
+    fn claims(
+        &mut self,
+        world: &World,
+        token: &str,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Option<ConnectionClaims>, Refusal> {
+        if token.is_empty() {
+            let is_open = world.settled.openness == Openness::Dev || world.settled.lets_anonymous_in;
+            if is_open {
+                return Ok(Some(anonymous()));
+            }
+            if outlet.may_tell("centrifuge_no_token") {
+                info!("a client was refused: it has no token, and anonymous is off");
+            }
+            return Err(Disconnect::BadRequest.into());
+        }
+        let Some(verifier) = &world.tokens.connections else {
+            if outlet.may_tell("centrifuge_no_keys") {
+                info!("a client was refused: it has a token, and no key to verify it is configured");
+            }
+            return Err(Disconnect::InvalidToken.into());
+        };
+        if !self.spend() {
+            return Ok(None);
+        }
+        let verified = verifier.verify_connection(token, now_s(outlet));
+        verified.map(Some).map_err(|error| {
+            tell_refused(&error, outlet);
+            match error {
+                error if error.is_expired() => ErrorCode::TokenExpired.into(),
+                TokenError::GrantExpired => ErrorCode::Expired.into(),
+                _ => Disconnect::InvalidToken.into(),
+            }
+        })
+    }
+
+    /// Subscribes the client to a room without having been asked.
+    fn subscribe_from_here(
+        &mut self,
+        world: &World,
+        room: &str,
+        of_token: &ServerSubscription,
+        wanted: Option<&SubscribeRequest<'_>>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Refusal> {
+        let (name, _) = room_of(world, room)?;
+        let ticket = self.join(world, &name, wanted, Some(of_token), outlet)?;
+        let recovers = wanted.is_some_and(|it| it.recover) && self.is_recoverable(ticket);
+        let awaited = Awaited::ServerSubscribe {
+            recovers,
+            from: wanted.map_or(0, |it| it.offset),
+            data: data_bytes(of_token.data.as_ref()),
+        };
+        self.awaited.push((ticket, awaited));
+        if let Stage::Connecting(connecting) = &mut self.stage {
+            connecting.waiting += 1;
+        }
+        Ok(())
+    }
+
+    /// One of the rooms that the server subscribes the client to has answered.
+    pub(super) fn subscribed_from_here(
+        &mut self,
+        room: &str,
+        given: Given,
+        ping_s: u32,
+        outlet: &mut Outlet<'_>,
+    ) {
+        if let Stage::Connecting(connecting) = &mut self.stage {
+            connecting.waiting -= 1;
+            connecting.subscribed.push((room.to_owned(), given));
+            if connecting.waiting == 0 {
+                self.connected(ping_s, outlet);
+            }
+        }
+    }
+
+    fn connected_if_answered(&mut self, world: &World, outlet: &mut Outlet<'_>) {
+        if matches!(&self.stage, Stage::Connecting(it) if it.waiting == 0) {
+            self.connected(world.settled.ping_s, outlet);
+        }
+    }
+
+    /// All rooms have answered: so does the connect command.
+    fn connected(&mut self, ping_s: u32, outlet: &mut Outlet<'_>) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Refused);
+        let Stage::Connecting(connecting) = stage else {
+            self.stage = stage;
+            return;
+        };
+        let Connecting {
+            id,
+            identity,
+            subscribed,
+            ..
+        } = *connecting;
+        let pings = self.pings == Pings::Messages;
+        let shown: Vec<_> = subscribed
+            .iter()
+            .map(|(_, given)| given.shown(self.encoding))
+            .collect();
+        let publications: Vec<_> = shown.iter().map(Shown::publications).collect();
+        let subs: Vec<_> = subscribed
+            .iter()
+            .zip(&publications)
+            .map(|((room, given), shown)| (room.as_str(), given.result(shown)))
+            .collect();
+        let client = self.client.clone();
+        let result = ConnectResult {
+            client: &client,
+            version: VERSION,
+            expiry: expiry(identity.expires_at, now_s(outlet)),
+            subs: &subs,
+            ping: if pings { ping_s } else { 0 },
+            pong: pings,
+            ..ConnectResult::default()
+        };
+        self.stage = Stage::Open(Box::new(identity));
+        self.reply(id, &Reply::Connect(result));
+        self.set_alarm(outlet);
+    }
+
+    pub(super) fn refresh(
+        &mut self,
+        world: &World,
+        id: u32,
+        request: &RefreshRequest<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Next, Refusal> {
+        if request.token.is_empty() {
+            return Err(Disconnect::BadRequest.into());
+        }
+        let Some(verifier) = &world.tokens.connections else {
+            return Err(Disconnect::InvalidToken.into());
+        };
+        if !self.spend() {
+            return Ok(Next::Again(Until::Costly));
+        }
+        let now_s = now_s(outlet);
+        let claims = verifier.verify_connection(&request.token, now_s);
+        let claims = claims.map_err(|error| {
+            tell_refused(&error, outlet);
+            match error.is_expired() || error == TokenError::GrantExpired {
+                true => Disconnect::Expired,
+                false => Disconnect::InvalidToken,
+            }
+        })?;
+        let Stage::Open(identity) = &mut self.stage else {
+            return Err(Disconnect::BadRequest.into());
+        };
+        if claims.user != *identity.user {
+            return Err(Disconnect::InvalidToken.into());
+        }
+        identity.expires_at = claims.expires_at;
+        let expiry = expiry(claims.expires_at, now_s);
+        self.reply(id, &Reply::Refresh(expiry));
+        self.set_alarm(outlet);
+        Ok(Next::Go)
+    }
+
+    /// Has the session woken when the next of its tokens is over for good.
+    pub(super) fn set_alarm(&self, outlet: &mut Outlet<'_>) {
+        let own = self.identity().and_then(|it| it.expires_at);
+        let next = own.into_iter().chain(self.rooms.next_expiry()).min();
+        let now_s = now_s(outlet);
+        outlet.set_alarm(next.map(|at| {
+            let left_s = u64::try_from((at + GRACE_S - now_s).max(0)).unwrap_or(0);
+            Duration::from_secs(left_s)
+        }));
+    }
+
+    /// The time has come that the session was waiting for.
+    pub(super) fn alarm(&mut self, outlet: &mut Outlet<'_>) {
+        let over_s = now_s(outlet) - GRACE_S;
+        match &self.stage {
+            Stage::Fresh => return self.disconnect(Disconnect::Stale, outlet),
+            Stage::Refused => return self.disconnect(Disconnect::ConnectionClosed, outlet),
+            Stage::Open(identity) if identity.expires_at.is_some_and(|at| at <= over_s) => {
+                return self.disconnect(Disconnect::Expired, outlet);
+            }
+            Stage::Open(_) | Stage::Connecting(_) => {}
+        }
+        while let Some(Subscription {
+            ticket,
+            is_server_side,
+            ..
+        }) = self.rooms.expired(over_s)
+        {
+            if *is_server_side {
+                return self.disconnect(Disconnect::SubscriptionExpired, outlet);
+            }
+            self.expire(*ticket, outlet);
+        }
+        self.set_alarm(outlet);
+    }
+}
+
+/// Of somebody without a token.
+fn anonymous() -> ConnectionClaims {
+    ConnectionClaims {
+        user: String::new(),
+        expires_at: None,
+        issued_at: None,
+        token_id: None,
+        info: None,
+        meta: None,
+        subscriptions: BTreeMap::new(),
+        unlimited: false,
+    }
+}
+
+/// What is handed on with a subscription.
+pub fn data_bytes(data: Option<&Payload>) -> Box<[u8]> {
+    data.map_or_else(Box::default, |data| data.as_bytes().into())
+}
+
+/// The rooms that a user is subscribed to at connect: those of the token, and its personal ones.
+fn granted_rooms(
+    world: &World,
+    user: &str,
+    of_token: BTreeMap<String, ServerSubscription>,
+) -> BTreeMap<String, ServerSubscription> {
+    let mut rooms = of_token;
+    for personal in world.namespaces.personal_rooms(User::of(user)).flatten() {
+        rooms.entry(personal).or_default();
+    }
+    rooms
+}
+
+/// When a new token is needed, as clients are told.
+pub fn expiry(at: Option<i64>, now_s: i64) -> Expiry {
+    at.map_or(Expiry::Never, |at| {
+        Expiry::After(u32::try_from((at - now_s).max(1)).unwrap_or(u32::MAX))
+    })
+}
+
+/// The wall clock, in seconds since 1970.
+pub fn now_s(outlet: &Outlet<'_>) -> i64 {
+    i64::try_from(outlet.wall_ms() / 1_000).unwrap_or(i64::MAX)
+}
+
+/// Tells the operator why a token is refused, which its owner is not told.
+pub fn tell_refused(error: &TokenError, outlet: &mut Outlet<'_>) {
+    if outlet.may_tell("token_refused") {
+        info!(reason = error.name(), %error, "a token was refused");
+    }
+}
+
+/// What a subscription has by the server's own will.
+pub fn forced(granted: Granted, of_token: &ServerSubscription) -> Granted {
+    let overrides = of_token.overrides;
+    let recoverable = overrides.force_recovery.unwrap_or(granted.recoverable);
+    Granted {
+        recoverable,
+        positioned: recoverable || overrides.force_positioning.unwrap_or(granted.positioned),
+        join_leave: overrides.force_push_join_leave.unwrap_or(granted.join_leave),
+    }
+}

@@ -1,0 +1,90 @@
+//! Publishing: who may, what a message must be, and what others are told of its publisher.
+
+use access::{User, may_publish, namespace::Form};
+use centrifuge::{Encoding, ErrorCode, PublishRequest, is_json, is_json_object};
+use codec::Kind;
+use runtime::Outlet;
+
+use super::{
+    answers::Awaited,
+    session::{Refusal, State},
+    subscribe::{room_of, tell_denied},
+};
+use crate::world::World;
+
+impl State {
+    pub(super) fn publish(
+        &mut self,
+        world: &World,
+        id: u32,
+        request: &PublishRequest<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Refusal> {
+        let (name, room) = room_of(world, &request.channel)?;
+        let Some(identity) = self.identity() else {
+            return Err(ErrorCode::Unauthorized.into());
+        };
+        let Some(data) = request.data else {
+            return Err(ErrorCode::BadRequest.into());
+        };
+        if request.kind != 0 {
+            return Err(ErrorCode::NotAvailable.into());
+        }
+        let subscription = self.rooms.named(name.as_str());
+        let is_subscribed = subscription.is_some_and(|it| it.is_joined);
+        may_publish(&room, User::of(&identity.user), is_subscribed)
+            .map_err(|denied| tell_denied(&denied, outlet))?;
+        if room.rules.message_bytes_max.is_some_and(|max| data.len() > max) {
+            return Err(ErrorCode::LimitExceeded.into());
+        }
+        let kind = kind_of(self.encoding, data, room.rules.form)?;
+        let own = subscription.and_then(|it| it.details.as_ref());
+        let details = Some(own.unwrap_or(&identity.details).clone());
+        let publication = outlet.publish_with(name, kind, data, details);
+        self.awaited.push((publication, Awaited::Publish { id }));
+        Ok(())
+    }
+}
+
+/// Whether a message is text or binary, if its form is permitted. What a JSON client sends is JSON; what a Protobuf
+/// client sends may be anything.
+fn kind_of(encoding: Encoding, data: &[u8], form: Form) -> Result<Kind, Refusal> {
+    let json = encoding == Encoding::Json || form != Form::Binary && is_json(data);
+    let is_permitted = match form {
+        Form::Any => !data.is_empty(),
+        Form::Json => json,
+        Form::JsonObject => json && is_json_object(data),
+        Form::Binary => true,
+    };
+    match (is_permitted, json) {
+        (false, _) => Err(ErrorCode::BadRequest.into()),
+        (true, true) => Ok(Kind::Text),
+        (true, false) => Ok(Kind::Binary),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(encoding: Encoding, data: &str, form: Form, expected: Option<Kind>) {
+        assert_eq!(kind_of(encoding, data.as_bytes(), form).ok(), expected);
+    }
+
+    #[test]
+    fn message_is_what_the_form_of_its_namespace_permits() {
+        use Encoding::{Json, Protobuf};
+        check(Json, "1", Form::Any, Some(Kind::Text));
+        check(Protobuf, "{}", Form::Any, Some(Kind::Text));
+        check(Protobuf, "{", Form::Any, Some(Kind::Binary));
+        check(Protobuf, "", Form::Any, None);
+        check(Protobuf, "{", Form::Json, None);
+        check(Protobuf, "[]", Form::Json, Some(Kind::Text));
+        check(Json, "[]", Form::JsonObject, None);
+        check(Json, " {}", Form::JsonObject, Some(Kind::Text));
+        check(Protobuf, "{}", Form::Binary, Some(Kind::Binary));
+        check(Protobuf, "", Form::Binary, Some(Kind::Binary));
+        check(Json, "1", Form::Binary, Some(Kind::Text));
+    }
+}

@@ -1,0 +1,397 @@
+//! One session: takes frames apart into commands, some at a time, and gathers their replies.
+//!
+//! *Bounded:* a step carries out at most [`COMMANDS_AT_ONCE`] commands; what is left of a frame is kept, at
+//! most one message, and nothing else is read before it is done. At most [`AWAITED_MAX`] questions to rooms are
+//! open at a time.
+
+use std::{mem, sync::Arc};
+
+use centrifuge::{Command, Commands, Disconnect, Encoding, ErrorCode, Method, Push, Reply};
+use codec::{CloseCode, Message};
+use runtime::{EndReason, LeftReason, Outlet, Pings, Session, SessionEvent, Ticket};
+use tracing::info;
+
+use super::{
+    answers::Awaited,
+    bodies::frame_kind,
+    connect::{Connecting, Identity},
+    subscriptions::Subscriptions,
+};
+use crate::world::World;
+
+/// Most commands of one step.
+const COMMANDS_AT_ONCE: usize = 16;
+
+/// Most questions to rooms that are not answered yet; with more the session waits.
+const AWAITED_MAX: usize = 64;
+
+/// A session of one connection.
+pub struct CentrifugeSession {
+    world: Arc<World>,
+    state: State,
+    /// What is left of a frame.
+    rest: Vec<u8>,
+}
+
+/// What a session knows.
+pub struct State {
+    pub(super) encoding: Encoding,
+    pub(super) pings: Pings,
+    /// The connection's id, a UUID.
+    pub(super) client: Box<str>,
+    pub(super) stage: Stage,
+    pub(super) rooms: Subscriptions,
+    /// What rooms were asked for, by ticket.
+    pub(super) awaited: Vec<(Ticket, Awaited)>,
+    /// Replies and pushes of this step, as one frame.
+    frame: Vec<u8>,
+    /// Whether the peer owes the answer to a ping.
+    is_pinged: bool,
+    /// Whether this step may do what costs much: verify a signature.
+    may_be_costly: bool,
+    /// When the client last lost a room because it was too slow.
+    pub(super) lagged_ms: Option<u64>,
+}
+
+/// How far a session is.
+pub enum Stage {
+    /// The first command has not come.
+    Fresh,
+    /// The rooms that the server subscribes it to have been asked.
+    Connecting(Box<Connecting>),
+    /// It is somebody.
+    Open(Box<Identity>),
+    /// It was refused with an error, and its peer is expected to close.
+    Refused,
+}
+
+/// What follows a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The next one.
+    Go,
+    /// The same again, when what it waits for has come.
+    Again(Until),
+    /// Nothing: the connection is to end.
+    End,
+}
+
+/// What a command waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The part of a turn for costly work.
+    Costly,
+    /// The answers of rooms.
+    Answered,
+    /// The answers of rooms, and that everything has left.
+    Sent,
+}
+
+/// Why a command is not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is answered with an error.
+    Error(ErrorCode),
+    /// The connection is closed.
+    Disconnect(Disconnect),
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self::Error(code)
+    }
+}
+
+impl From<Disconnect> for Refusal {
+    fn from(code: Disconnect) -> Self {
+        Self::Disconnect(code)
+    }
+}
+
+impl CentrifugeSession {
+    /// A session whose peer has said nothing.
+    pub fn new(world: Arc<World>, encoding: Encoding, pings: Pings) -> Self {
+        Self {
+            world,
+            state: State {
+                encoding,
+                pings,
+                client: uuid::Uuid::new_v4().to_string().into(),
+                stage: Stage::Fresh,
+                rooms: Subscriptions::default(),
+                awaited: Vec::new(),
+                frame: Vec::new(),
+                is_pinged: false,
+                may_be_costly: false,
+                lagged_ms: None,
+            },
+            rest: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, mut commands: Commands<'_>, outlet: &mut Outlet<'_>) {
+        let Self { world, state, rest } = self;
+        let (mut done, mut until) = (0, None);
+        let left = loop {
+            let left = commands.rest();
+            if done == COMMANDS_AT_ONCE {
+                break left;
+            }
+            if state.awaited.len() >= AWAITED_MAX {
+                until = Some(Until::Answered);
+                break left;
+            }
+            let next = match commands.next() {
+                None => break &[],
+                Some(Ok(command)) => state.carry_out(world, &command, outlet),
+                Some(Err(malformed)) => {
+                    if outlet.may_tell("centrifuge_malformed") {
+                        info!(%malformed, "a client's frame cannot be read");
+                    }
+                    state.disconnect(Disconnect::BadRequest, outlet);
+                    Next::End
+                }
+            };
+            match next {
+                Next::Go => done += 1,
+                Next::Again(wait) => {
+                    until = Some(wait);
+                    break left;
+                }
+                Next::End => break &[],
+            }
+        };
+        outlet.did_commands(done);
+        state.flush(outlet);
+        *rest = left.to_vec();
+        if !rest.is_empty() {
+            match until {
+                Some(Until::Costly) => {
+                    state.may_be_costly = true;
+                    return outlet.go_on_at_cost();
+                }
+                Some(Until::Answered) => outlet.wait(),
+                Some(Until::Sent) => {
+                    outlet.wait();
+                    outlet.wait_until_sent();
+                }
+                None => {}
+            }
+            outlet.go_on_later();
+        }
+    }
+}
+
+impl Session for CentrifugeSession {
+    fn opened(&mut self, outlet: &mut Outlet<'_>) {
+        outlet.set_alarm(Some(self.world.settled.connect));
+    }
+
+    fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>) {
+        let commands = Commands::new(self.state.encoding, message.payload);
+        self.take(commands, outlet);
+    }
+
+    fn go_on(&mut self, outlet: &mut Outlet<'_>) {
+        let rest = mem::take(&mut self.rest);
+        let commands = Commands::resume(self.state.encoding, &rest);
+        self.take(commands, outlet);
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.rest.capacity()
+    }
+
+    fn ping(&mut self, outlet: &mut Outlet<'_>) {
+        let State {
+            encoding, frame, ..
+        } = &mut self.state;
+        encoding.append_ping(frame);
+        self.state.is_pinged = true;
+        self.state.flush(outlet);
+    }
+
+    fn close_code(&self, reason: &EndReason) -> Option<(CloseCode, &'static str)> {
+        let disconnect = match reason {
+            EndReason::Drained | EndReason::Aged => Disconnect::Shutdown,
+            EndReason::SendQueueFull | EndReason::WriteStalled => Disconnect::Slow,
+            EndReason::PongTimeout => Disconnect::NoPong,
+            EndReason::MessageRate | EndReason::ControlRate => Disconnect::TooManyRequests,
+            EndReason::RoomGone | EndReason::RoomLost => Disconnect::InsufficientState,
+            EndReason::RoomBusy | EndReason::UnfinishedFull | EndReason::Panicked => {
+                Disconnect::ServerError
+            }
+            _ => return None,
+        };
+        close_of(disconnect)
+    }
+
+    fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
+        let Self { world, state, .. } = self;
+        state.handle(world, event, outlet);
+        state.flush(outlet);
+    }
+}
+
+/// A disconnect as the code and the text of a close frame.
+pub fn close_of(disconnect: Disconnect) -> Option<(CloseCode, &'static str)> {
+    Some((
+        CloseCode::from_wire(disconnect.code())?,
+        disconnect.reason(),
+    ))
+}
+
+impl State {
+    fn carry_out(
+        &mut self,
+        world: &World,
+        command: &Command<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Next {
+        let id = command.id;
+        let carried_out = match (&self.stage, &command.method) {
+            (Stage::Refused, _) => Ok(Next::Go),
+            (_, Method::Pong) => self.pong(outlet),
+            (Stage::Fresh, Method::Connect(request)) if id > 0 => {
+                self.connect(world, id, request, outlet)
+            }
+            (Stage::Connecting(_), _) => Ok(Next::Again(Until::Answered)),
+            (Stage::Fresh, _) | (_, Method::Connect(_) | Method::Unknown) => {
+                Err(Disconnect::BadRequest.into())
+            }
+            // There is nobody who could take what has no answer.
+            (Stage::Open(_), Method::Send(_)) => Err(Disconnect::NotAvailable.into()),
+            (Stage::Open(_), _) if id == 0 => Err(Disconnect::BadRequest.into()),
+            (Stage::Open(_), method) => self.carry_out_open(world, id, method, outlet),
+        };
+        match carried_out {
+            Ok(next) => next,
+            Err(Refusal::Error(code)) => {
+                self.reply(id, &Reply::Error(code.into()));
+                Next::Go
+            }
+            Err(Refusal::Disconnect(code)) => {
+                self.disconnect(code, outlet);
+                Next::End
+            }
+        }
+    }
+
+    /// What somebody asks for whose identity is known.
+    fn carry_out_open(
+        &mut self,
+        world: &World,
+        id: u32,
+        method: &Method<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Next, Refusal> {
+        match method {
+            Method::Subscribe(request) => return self.subscribe(world, id, request, outlet),
+            Method::Unsubscribe(request) => self.unsubscribe(id, request, outlet)?,
+            Method::Publish(request) => self.publish(world, id, request, outlet)?,
+            Method::Presence(request) => self.presence(world, id, &request.channel, outlet)?,
+            Method::PresenceStats(request) => {
+                self.presence_stats(world, id, &request.channel, outlet)?;
+            }
+            Method::History(request) => self.history(world, id, request, outlet)?,
+            Method::Refresh(request) => return self.refresh(world, id, request, outlet),
+            Method::SubRefresh(request) => return self.sub_refresh(world, id, request, outlet),
+            Method::Rpc(_) => return Err(ErrorCode::NotAvailable.into()),
+            Method::Connect(_) | Method::Send(_) | Method::Pong | Method::Unknown => {}
+        }
+        Ok(Next::Go)
+    }
+
+    fn pong(&mut self, outlet: &mut Outlet<'_>) -> Result<Next, Refusal> {
+        if !mem::take(&mut self.is_pinged) {
+            return Err(Disconnect::BadRequest.into());
+        }
+        outlet.ponged();
+        Ok(Next::Go)
+    }
+
+    fn handle(&mut self, world: &World, event: SessionEvent, outlet: &mut Outlet<'_>) {
+        match event {
+            SessionEvent::Joined {
+                room,
+                position,
+                recovered,
+            } => self.joined(world.settled.ping_s, room, (position, recovered), outlet),
+            SessionEvent::JoinRefused { room, .. } => self.join_refused(room, outlet),
+            SessionEvent::Left { room, reason } => self.left(room, reason, outlet),
+            SessionEvent::Published { publication, .. } => self.published(publication),
+            SessionEvent::Unpublished {
+                publication,
+                reason,
+            } => self.unpublished(publication, reason),
+            SessionEvent::Answered { question, answer } => self.answered(question, answer),
+            SessionEvent::Alarm => self.alarm(outlet),
+            // Messages were passed over where the namespace permits it; nothing in the protocol tells.
+            SessionEvent::Skipped { .. }
+            | SessionEvent::Joining { .. }
+            | SessionEvent::Command(_) => {}
+        }
+    }
+
+    /// The client has lost a room.
+    fn left(&mut self, room: Ticket, reason: LeftReason, outlet: &mut Outlet<'_>) {
+        let Some(subscription) = self.rooms.remove(room) else {
+            return;
+        };
+        self.awaited.retain(|(ticket, _)| *ticket != room);
+        let (code, text) = match reason {
+            LeftReason::Commanded => (2000, "server unsubscribe"),
+            LeftReason::Lagging | LeftReason::Lost(_) => (2500, "insufficient state"),
+        };
+        if reason == LeftReason::Lagging && self.has_lagged_again(outlet.now_ms()) {
+            self.disconnect(Disconnect::Slow, outlet);
+        } else if subscription.is_server_side && code == 2500 {
+            self.disconnect(Disconnect::InsufficientState, outlet);
+        } else {
+            let reason = text;
+            self.push(
+                subscription.name.as_str(),
+                &Push::Unsubscribe { code, reason },
+            );
+        }
+    }
+
+    /// Whether the client has lost another room for its slowness a short time ago.
+    fn has_lagged_again(&mut self, now_ms: u64) -> bool {
+        const AGAIN_MS: u64 = 30_000;
+        let before = self.lagged_ms.replace(now_ms);
+        before.is_some_and(|before| now_ms.saturating_sub(before) < AGAIN_MS)
+    }
+
+    /// Whether this step may verify a signature; otherwise the command is to be tried in one that may.
+    pub(super) fn spend(&mut self) -> bool {
+        mem::take(&mut self.may_be_costly)
+    }
+
+    /// Closes the connection behind the replies of this step.
+    pub(super) fn disconnect(&mut self, code: Disconnect, outlet: &mut Outlet<'_>) {
+        if let Some((code, text)) = close_of(code) {
+            outlet.close(code, text);
+        }
+    }
+
+    /// Adds a reply to this step's frame.
+    pub(super) fn reply(&mut self, id: u32, reply: &Reply<'_>) {
+        self.encoding.separate(&mut self.frame);
+        self.encoding.append_reply(id, reply, &mut self.frame);
+    }
+
+    /// Adds a push to this step's frame.
+    pub(super) fn push(&mut self, room: &str, push: &Push<'_>) {
+        self.encoding.separate(&mut self.frame);
+        self.encoding.append_push(room, push, &mut self.frame);
+    }
+
+    /// Sends this step's frame, if there is anything in it.
+    fn flush(&mut self, outlet: &mut Outlet<'_>) {
+        if !self.frame.is_empty() {
+            let frame = mem::take(&mut self.frame);
+            outlet.send(frame_kind(self.encoding), &frame);
+        }
+    }
+}

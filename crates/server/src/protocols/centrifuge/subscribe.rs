@@ -1,0 +1,302 @@
+//! Subscribing and unsubscribing: who may, on which terms, and what has been missed.
+
+use access::{
+    Asked, Denied, Granted, NoRoom, Room, SubscriptionToken, User, may_subscribe,
+    namespace::RecoveryMode,
+    take_effect,
+    token::{ServerSubscription, SubscriptionClaims},
+};
+use centrifuge::{
+    Disconnect, ErrorCode, Reply, SUBSCRIBE_REFUSE_UNRECOVERABLE, SubRefreshRequest,
+    SubscribeRequest, UnsubscribeRequest,
+};
+use hub::{Recover, RoomName, Since, Terms};
+use runtime::{Outlet, Ticket};
+use tracing::info;
+
+use super::{
+    answers::Awaited,
+    connect::{data_bytes, expiry, forced, now_s, tell_refused},
+    epoch, form,
+    session::{Next, Refusal, State, Until},
+    subscriptions::Subscription,
+};
+use crate::world::World;
+
+/// The formats of deltas that SDKs know; none is offered, and a client that offers one does without.
+const KNOWN_DELTAS: [&str; 2] = ["", "fossil"];
+
+/// The kind of subscription for which servers poll others, which this one does not.
+const SHARED_POLL: i32 = 4;
+
+/// The room that a client names, and its rules.
+pub fn room_of<'w, 'r>(
+    world: &'w World,
+    channel: &'r str,
+) -> Result<(RoomName, Room<'w, 'r>), Refusal> {
+    if channel.is_empty() {
+        return Err(Disconnect::BadRequest.into());
+    }
+    let room = world.namespaces.of(channel).map_err(|error| match error {
+        NoRoom::BadName(_) => ErrorCode::BadRequest,
+        NoRoom::UnknownNamespace => ErrorCode::UnknownChannel,
+    })?;
+    let name = RoomName::new(channel).map_err(|_| ErrorCode::BadRequest)?;
+    Ok((name, room))
+}
+
+/// Tells the operator which setting keeps a client from what it wants; the client is only told that it may
+/// not.
+pub fn tell_denied(denied: &Denied<'_>, outlet: &mut Outlet<'_>) -> Refusal {
+    if outlet.may_tell("permission_denied") {
+        info!(reason = %denied, "a client was denied a right");
+    }
+    ErrorCode::PermissionDenied.into()
+}
+
+impl State {
+    pub(super) fn subscribe(
+        &mut self,
+        world: &World,
+        id: u32,
+        request: &SubscribeRequest<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Next, Refusal> {
+        let (name, room) = room_of(world, &request.channel)?;
+        if self.rooms.named(name.as_str()).is_some() {
+            return Err(ErrorCode::AlreadySubscribed.into());
+        }
+        check_offers(request)?;
+        if request.recover && self.must_wait_to_recover(outlet) {
+            return Ok(Next::Again(Until::Sent));
+        }
+        let claims = match self.claims_of(world, request, outlet)? {
+            Claims::Later => return Ok(Next::Again(Until::Costly)),
+            Claims::None => None,
+            Claims::Some(claims) => Some(claims),
+        };
+        let user = self.identity().map(|it| it.user.clone()).unwrap_or_default();
+        let token = match claims {
+            None => SubscriptionToken::Missing,
+            Some(_) => SubscriptionToken::Valid,
+        };
+        may_subscribe(&room, User::of(&user), token)
+            .map_err(|denied| tell_denied(&denied, outlet))?;
+        let of_token = claims.as_ref().map(|claims| ServerSubscription {
+            info: claims.info.clone(),
+            data: claims.data.clone(),
+            overrides: claims.overrides,
+        });
+        let ticket = self.join(world, &name, Some(request), of_token.as_ref(), outlet)?;
+        let data = data_bytes(of_token.as_ref().and_then(|it| it.data.as_ref()));
+        let recovers = request.recover && self.is_recoverable(ticket);
+        if let Some(subscription) = self.rooms.of_mut(ticket) {
+            subscription.expires_at = claims.and_then(|claims| claims.expires_at);
+        }
+        let awaited = Awaited::Subscribe {
+            id,
+            recovers,
+            from: request.offset,
+            or_error: request.flag & SUBSCRIBE_REFUSE_UNRECOVERABLE != 0,
+            data,
+        };
+        self.awaited.push((ticket, awaited));
+        Ok(Next::Go)
+    }
+
+    /// Whether a recovery has to wait: until others have been answered, and until a peer that lags has read
+    /// what waits for it.
+    fn must_wait_to_recover(&self, outlet: &Outlet<'_>) -> bool {
+        let recovers = |awaited: &Awaited| match awaited {
+            Awaited::Subscribe { recovers, .. } | Awaited::ServerSubscribe { recovers, .. } => {
+                *recovers
+            }
+            Awaited::Publish { .. } | Awaited::Question { .. } => false,
+        };
+        outlet.is_behind() || self.awaited.iter().any(|(_, awaited)| recovers(awaited))
+    }
+
+    pub(super) fn is_recoverable(&mut self, ticket: Ticket) -> bool {
+        self.rooms
+            .of_mut(ticket)
+            .is_some_and(|it| it.granted.recoverable)
+    }
+
+    /// What the subscription token says, if there is one.
+    fn claims_of(
+        &mut self,
+        world: &World,
+        request: &SubscribeRequest<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Claims, Refusal> {
+        if request.token.is_empty() {
+            return Ok(Claims::None);
+        }
+        if !self.spend() {
+            return Ok(Claims::Later);
+        }
+        let verified = world.subscription(&request.token, now_s(outlet));
+        let claims = verified.map_err(|error| {
+            tell_refused(&error, outlet);
+            match error.is_expired() {
+                true => ErrorCode::TokenExpired,
+                false => ErrorCode::PermissionDenied,
+            }
+        })?;
+        self.check_claims(&claims, &request.channel)?;
+        Ok(Claims::Some(Box::new(claims)))
+    }
+
+    /// A subscription token is for one user and one room, and perhaps for one connection.
+    fn check_claims(&self, claims: &SubscriptionClaims, channel: &str) -> Result<(), ErrorCode> {
+        let user = self.identity().map(|it| &*it.user);
+        let client = claims.client.as_deref();
+        let holds = claims.channel == channel
+            && Some(claims.user.as_str()) == user
+            && client.is_none_or(|client| client == &*self.client);
+        holds.then_some(()).ok_or(ErrorCode::PermissionDenied)
+    }
+
+    /// Asks a room to take the client in, on the terms that its rules, the token and the request come to.
+    pub(super) fn join(
+        &mut self,
+        world: &World,
+        name: &RoomName,
+        request: Option<&SubscribeRequest<'_>>,
+        of_token: Option<&ServerSubscription>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Ticket, Refusal> {
+        let (_, room) = room_of(world, name.as_str())?;
+        let Some(identity) = self.identity() else {
+            return Err(ErrorCode::Unauthorized.into());
+        };
+        let asked = request.map_or_else(Asked::default, |request| Asked {
+            positioned: request.positioned,
+            recoverable: request.recoverable,
+            join_leave: request.join_leave,
+        });
+        let granted = take_effect(&room, User::of(&identity.user), asked);
+        let granted = of_token.map_or(granted, |of_token| forced(granted, of_token));
+        let info = of_token.and_then(|of_token| of_token.info.as_ref());
+        let (member, details) = identity.with_room_info(&self.client, info);
+        let terms = Terms {
+            recover: request.and_then(|it| recover(it, granted, room.rules.recovery_mode)),
+            member: Some(member),
+        };
+        let body = form(self.encoding, granted.join_leave);
+        let ticket = outlet
+            .join_with(name.clone(), body, Some(Box::new(terms)))
+            .map_err(|_| ErrorCode::LimitExceeded)?;
+        self.rooms.add(Subscription {
+            name: name.clone(),
+            ticket,
+            granted,
+            is_server_side: self.is_connecting(),
+            is_joined: false,
+            expires_at: None,
+            details,
+        });
+        Ok(ticket)
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        id: u32,
+        request: &UnsubscribeRequest<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Refusal> {
+        if request.channel.is_empty() {
+            return Err(Disconnect::BadRequest.into());
+        }
+        if let Some(ticket) = self.rooms.named(&request.channel).map(|it| it.ticket) {
+            self.rooms.remove(ticket);
+            self.awaited.retain(|(of, _)| *of != ticket);
+            outlet.leave(ticket);
+        }
+        self.reply(id, &Reply::Unsubscribe);
+        Ok(())
+    }
+
+    pub(super) fn sub_refresh(
+        &mut self,
+        world: &World,
+        id: u32,
+        request: &SubRefreshRequest<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Next, Refusal> {
+        let (name, _) = room_of(world, &request.channel)?;
+        if !self.rooms.has_joined(name.as_str()) {
+            return Err(ErrorCode::PermissionDenied.into());
+        }
+        if request.kind != 0 {
+            return Err(ErrorCode::NotAvailable.into());
+        }
+        if request.token.is_empty() {
+            return Err(ErrorCode::BadRequest.into());
+        }
+        if !self.spend() {
+            return Ok(Next::Again(Until::Costly));
+        }
+        let now_s = now_s(outlet);
+        let expires_at = match world.subscription(&request.token, now_s) {
+            Ok(claims) => {
+                self.check_claims(&claims, &request.channel)
+                    .map_err(|_| Disconnect::InvalidToken)?;
+                claims.expires_at
+            }
+            Err(error) if error.is_expired() => return Err(ErrorCode::TokenExpired.into()),
+            Err(error) => {
+                tell_refused(&error, outlet);
+                return Err(Disconnect::InvalidToken.into());
+            }
+        };
+        if let Some(subscription) = self.rooms.named_mut(name.as_str()) {
+            subscription.expires_at = expires_at;
+        }
+        self.reply(id, &Reply::SubRefresh(expiry(expires_at, now_s)));
+        self.set_alarm(outlet);
+        Ok(Next::Go)
+    }
+}
+
+/// What a subscription token comes to.
+enum Claims {
+    /// There is none.
+    None,
+    /// It is verified in a step for costly work.
+    Later,
+    /// It holds.
+    Some(Box<SubscriptionClaims>),
+}
+
+/// Refuses what is not offered and must not be passed over in silence.
+fn check_offers(request: &SubscribeRequest<'_>) -> Result<(), Refusal> {
+    match request.kind {
+        0 => {}
+        SHARED_POLL => return Err(ErrorCode::NotAvailable.into()),
+        _ => return Err(ErrorCode::PermissionDenied.into()),
+    }
+    if !KNOWN_DELTAS.contains(&&*request.delta) {
+        return Err(Disconnect::BadRequest.into());
+    }
+    match request.filter {
+        Some(_) => Err(ErrorCode::BadRequest.into()),
+        None => Ok(()),
+    }
+}
+
+/// What a client that comes back is to be given.
+fn recover(
+    request: &SubscribeRequest<'_>,
+    granted: Granted,
+    mode: RecoveryMode,
+) -> Option<Recover> {
+    let since = Since {
+        epoch: epoch::named(&request.epoch),
+        offset: request.offset,
+    };
+    (request.recover && granted.recoverable).then_some(match mode {
+        RecoveryMode::Stream => Recover::Missed(since),
+        RecoveryMode::Cache => Recover::Latest(since),
+    })
+}

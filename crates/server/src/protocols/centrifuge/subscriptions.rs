@@ -1,0 +1,73 @@
+//! The rooms of one session: which it has asked for and is in, and on which terms.
+
+use std::sync::Arc;
+
+use access::Granted;
+use hub::{Details, RoomName};
+use runtime::Ticket;
+
+/// One room of a session.
+pub struct Subscription {
+    /// The room.
+    pub name: RoomName,
+    /// The ticket of its join.
+    pub ticket: Ticket,
+    /// What the subscriber has of it.
+    pub granted: Granted,
+    /// Whether the server has subscribed it, and not the client.
+    pub is_server_side: bool,
+    /// Whether the join was answered.
+    pub is_joined: bool,
+    /// When it ends unless a new token comes, in seconds since 1970.
+    pub expires_at: Option<i64>,
+    /// What its messages say of their publisher, where that differs from the rest of the session.
+    pub details: Option<Arc<Details>>,
+}
+
+/// All rooms of a session.
+#[derive(Default)]
+pub struct Subscriptions(Vec<Subscription>);
+
+impl Subscriptions {
+    /// The room of this name, if the session has asked for it.
+    pub fn named(&self, name: &str) -> Option<&Subscription> {
+        self.0.iter().find(|it| it.name.as_str() == name)
+    }
+
+    /// The same, to change it.
+    pub fn named_mut(&mut self, name: &str) -> Option<&mut Subscription> {
+        self.0.iter_mut().find(|it| it.name.as_str() == name)
+    }
+
+    /// The room of this ticket, to change it.
+    pub fn of_mut(&mut self, ticket: Ticket) -> Option<&mut Subscription> {
+        self.0.iter_mut().find(|it| it.ticket == ticket)
+    }
+
+    /// Whether the session is in the room of this name.
+    pub fn has_joined(&self, name: &str) -> bool {
+        self.named(name).is_some_and(|it| it.is_joined)
+    }
+
+    /// Adds a room.
+    pub fn add(&mut self, subscription: Subscription) {
+        self.0.push(subscription);
+    }
+
+    /// Removes the room of this ticket.
+    pub fn remove(&mut self, ticket: Ticket) -> Option<Subscription> {
+        let at = self.0.iter().position(|it| it.ticket == ticket)?;
+        Some(self.0.swap_remove(at))
+    }
+
+    /// When the next of them expires, in seconds since 1970.
+    pub fn next_expiry(&self) -> Option<i64> {
+        self.0.iter().filter_map(|it| it.expires_at).min()
+    }
+
+    /// One that has expired by `now_s`.
+    pub fn expired(&self, now_s: i64) -> Option<&Subscription> {
+        let is_over = |it: &&Subscription| it.expires_at.is_some_and(|at| at <= now_s);
+        self.0.iter().find(is_over)
+    }
+}

@@ -1,0 +1,215 @@
+//! Raw clients: a WebSocket for one room, whose messages are the room's, without a protocol in them.
+//!
+//! A raw client is a client like any other: the rules of namespaces and tokens hold for it, and what they
+//! come to is said before the 101.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use ::centrifuge::{ClientInfo, Publication};
+use access::{
+    RawRefusal, RawRights, RawToken, User, may_open_raw,
+    token::{Payload, TokenError, Verifier},
+};
+use bytes::Bytes;
+use codec::{CloseCode, Message, Request};
+use hub::{Details, Member, RoomName, Terms};
+use percent_encoding::percent_decode_str;
+use runtime::{Outlet, Refused, Session, SessionEvent};
+use tracing::{debug, info};
+
+use super::{Asked, Refusal, Started};
+use crate::world::{World, now_s};
+
+/// The subprotocol that clients ask for beside one that carries a token.
+const SUBPROTOCOL: &str = "hubbub";
+
+/// What a subprotocol with a token begins with.
+const TOKEN_PREFIX: &str = "hubbub.token.";
+
+/// A member of one room.
+struct InRoom {
+    publishes: bool,
+    /// What others are told of it beside its messages.
+    details: Option<Arc<Details>>,
+    /// When its token is over, in seconds since 1970.
+    expires_at: Option<i64>,
+}
+
+/// Who a raw client is.
+#[derive(Default)]
+struct Who {
+    user: String,
+    info: Option<Payload>,
+    expires_at: Option<i64>,
+    /// Whether the token is for this room.
+    is_for_room: bool,
+}
+
+/// Lets a raw client into a room, if the rules permit it.
+pub(super) fn enter(asked: &Asked<'_>, name: RoomName) -> Result<Started, Refusal> {
+    let Asked { request, world, .. } = asked;
+    let subprotocol = subprotocol(request)?;
+    let token = token(request);
+    let who = token.map(|token| who(world, &token, &name));
+    let shown = match &who {
+        None => RawToken::Missing,
+        Some(Err(_)) => RawToken::Bad,
+        Some(Ok(who)) if who.is_for_room => RawToken::Subscription(User::of(&who.user)),
+        Some(Ok(who)) => RawToken::Connection(User::of(&who.user)),
+    };
+    let rights = may_open_raw(world.namespaces.of(name.as_str()), shown).map_err(refusal)?;
+    let who = who.and_then(Result::ok);
+    let told = (who.is_some() || world.has_presence(name.as_str()))
+        .then(|| told_of(who.as_ref().unwrap_or(&Who::default())));
+    let (member, details) = told.unzip();
+    let session = InRoom {
+        publishes: rights == RawRights::Publish,
+        details,
+        expires_at: who.and_then(|who| who.expires_at),
+    };
+    Ok(Started {
+        room: Some(name),
+        subprotocol,
+        terms: member.map(|member| {
+            Box::new(Terms {
+                recover: None,
+                member: Some(member),
+            })
+        }),
+        ..Started::new(session)
+    })
+}
+
+fn refusal(refusal: RawRefusal<'_>) -> Refusal {
+    debug!(reason = %refusal, "a raw client was refused");
+    let status = refusal.status();
+    let (sentence, refused) = match refusal {
+        RawRefusal::BadToken => ("The token is bad or expired.", Refused::Token),
+        RawRefusal::TokenMissing(_) => ("This room needs a token.", Refused::Token),
+        RawRefusal::Forbidden(_) => ("This room is not open to you.", Refused::Right),
+        RawRefusal::NoRoom(_) => ("There is no such room.", Refused::RoomName),
+    };
+    Refusal::Other(status, sentence.to_owned(), refused)
+}
+
+/// The subprotocol that the 101 names: never one with a token in it.
+fn subprotocol(request: &Request<'_>) -> Result<Option<&'static str>, Refusal> {
+    let offered = || offered(request);
+    if offered().any(|it| it == SUBPROTOCOL) {
+        return Ok(Some(SUBPROTOCOL));
+    }
+    match offered().any(|it| it.starts_with(TOKEN_PREFIX)) {
+        false => Ok(None),
+        true => Err(Refusal::Other(
+            400,
+            format!(
+                "A token in a subprotocol needs {SUBPROTOCOL} beside it: \
+                 new WebSocket(url, [\"{SUBPROTOCOL}\", \"{TOKEN_PREFIX}...\"])."
+            ),
+            Refused::Subprotocol,
+        )),
+    }
+}
+
+fn offered<'a>(request: &Request<'a>) -> impl Iterator<Item = &'a str> {
+    let fields = request.fields("sec-websocket-protocol");
+    let texts = fields.filter_map(|field| str::from_utf8(field).ok());
+    texts.flat_map(|text| text.split(',').map(str::trim))
+}
+
+/// The token of a request: as `?token=`, as a bearer's (RFC 6750 section 2.1), or in a subprotocol.
+fn token<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
+    let query = request.query().unwrap_or_default();
+    let mut parameters = query.split('&');
+    let in_query = parameters.find_map(|it| it.strip_prefix("token="));
+    if let Some(token) = in_query {
+        return Some(percent_decode_str(token).decode_utf8_lossy());
+    }
+    let mut fields = request.fields("authorization");
+    let bearer = fields.find_map(|field| str::from_utf8(field).ok()?.strip_prefix("Bearer "));
+    let offered = || offered(request).find_map(|it| it.strip_prefix(TOKEN_PREFIX));
+    bearer.or_else(offered).map(Cow::Borrowed)
+}
+
+/// Who shows a token that is for connections, or for this room.
+fn who(world: &World, token: &str, room: &RoomName) -> Result<Who, TokenError> {
+    let verified = match &world.tokens.connections {
+        None => Err(TokenError::UnknownKey),
+        Some(verifier) => verify(verifier, token, room),
+    };
+    verified.inspect_err(|error| info!(reason = error.name(), %error, "a token was refused"))
+}
+
+fn verify(verifier: &Verifier, token: &str, room: &RoomName) -> Result<Who, TokenError> {
+    let now_s = now_s();
+    match verifier.verify_connection(token, now_s) {
+        Ok(claims) => Ok(Who {
+            user: claims.user,
+            info: claims.info,
+            expires_at: claims.expires_at,
+            is_for_room: false,
+        }),
+        Err(error @ TokenError::BadClaim { .. }) => {
+            let claims = verifier.verify_subscription(token, now_s)?;
+            match claims.channel == room.as_str() && claims.client.is_none() {
+                true => Ok(Who {
+                    user: claims.user,
+                    info: claims.info,
+                    expires_at: claims.expires_at,
+                    is_for_room: true,
+                }),
+                false => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What others are told of a raw client.
+fn told_of(who: &Who) -> (Arc<Member>, Arc<Details>) {
+    let client = uuid::Uuid::new_v4().to_string();
+    let info = ClientInfo {
+        user: who.user.as_str().into(),
+        client: client.as_str().into(),
+        conn_info: who.info.as_ref().map(Payload::as_bytes),
+        chan_info: None,
+    };
+    let member = Member {
+        user: who.user.as_str().into(),
+        info: info.to_protobuf().into(),
+    };
+    let details = Details {
+        meta: Bytes::from(Publication::meta(Some(&info), &[])),
+        idempotency: None,
+    };
+    (Arc::new(member), Arc::new(details))
+}
+
+impl Session for InRoom {
+    fn opened(&mut self, outlet: &mut Outlet<'_>) {
+        if let Some(at) = self.expires_at {
+            let left_s = u64::try_from((at - now_s()).max(0)).unwrap_or(0);
+            outlet.set_alarm(Some(Duration::from_secs(left_s)));
+        }
+    }
+
+    fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>) {
+        if !self.publishes {
+            return outlet.close(
+                CloseCode::POLICY,
+                "this client may not publish in this room",
+            );
+        }
+        if let Some(room) = outlet.room() {
+            let details = self.details.clone();
+            outlet.publish_in(room, message.kind, message.payload, details);
+        }
+    }
+
+    fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
+        match event {
+            SessionEvent::Alarm => outlet.close(CloseCode::POLICY, "the token has expired"),
+            event => outlet.close_for(&event),
+        }
+    }
+}
