@@ -212,6 +212,8 @@ fn pem_that_is_no_public_key_is_refused() {
         (good.replace("-----END", "----END"), KeyFault::Damaged),
         (good.replacen("MF", "!F", 1), KeyFault::Damaged),
         (good.replacen("MF", "MG", 1), KeyFault::Damaged),
+        // Two bytes behind the key.
+        (good.replace("==\n", "AA\n"), KeyFault::Damaged),
     ] {
         assert_eq!(fault_of_pem(&pem), fault, "{pem}");
     }
