@@ -76,10 +76,10 @@ pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
     entries.sort_by_key(|(_, value)| value.span().start);
     for (key, value) in entries {
         let (key, line) = (key.into_inner(), lines.of(value.span().start));
-        if is_table(&key) {
-            file.tables.read(&key, value, &lines);
-        } else if !broken.contains(&line) {
-            file.entry(path, line, &key, value, command);
+        match is_table(&key) {
+            _ if broken.contains(&line) => {}
+            true => file.tables.read(&key, value, &lines),
+            false => file.entry(path, line, &key, value, command),
         }
     }
     file

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use access::namespace::{Offer, Raw, Subscribers, Users, Who};
+use access::namespace::{Effect, Offer, Raw, Subscribers, Users, Who, changed};
 use access::{Label, Namespace, Namespaces};
 
 use super::*;
@@ -79,9 +79,18 @@ fn options_are_those_that_a_reload_tells_of() {
         let file = file::parse(Path::new(FILE), &text, &help::command());
         let (_, new) = file.tables.declared.tables().next().unwrap();
         let (_, old) = one.namespaces.tables().next().unwrap();
-        let changed = access::namespace::changed(old, new);
-        let keys: Vec<_> = changed.iter().map(|(key, _)| *key).collect();
-        assert_eq!(keys, [*key]);
+        let changes = [changed(old, new), changed(new, old)].concat();
+        let keys: Vec<_> = changes.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, [*key, *key]);
+        // What is said of the change is what the change does.
+        let does = |effect| changes.iter().any(|(_, known)| *known == effect);
+        let says = |words: &[&str]| words.iter().any(|it| option.on_reload.contains(it));
+        assert_eq!(
+            does(Effect::Unsubscribed),
+            says(&["unsubscribed", "closed"]),
+            "{key}"
+        );
+        assert_eq!(does(Effect::Trimmed), says(&["drop"]), "{key}");
     }
 }
 
@@ -305,6 +314,23 @@ fn every_contradiction_is_refused_with_both_options() {
             let words = [words[0].as_str(), words[1].as_str(), "contradicts"];
             refused(&[], &[], Some(&format!("[{table}]\n{options}\n")), &words);
         }
+    }
+}
+
+#[test]
+fn table_with_a_line_that_is_no_toml_is_refused_for_that_line_alone() {
+    for text in [
+        "[rooms]\nrecovery = \"forced\"\nraw =\n",
+        "rooms =\n",
+        "[rooms\nraw = 5\n",
+    ] {
+        let stop = load(&[], &[], Some(text)).unwrap_err();
+        let message = message(&stop);
+        assert!(
+            message.contains("the configuration file cannot be used"),
+            "{message}"
+        );
+        assert!(!message.contains("setting is refused"), "{message}");
     }
 }
 
