@@ -107,6 +107,7 @@ fn say(text: &str) -> anyhow::Result<()> {
 }
 
 fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
+    let loaded = loaded.or_dev();
     let settings = loaded.settings;
     let cores = wiring::cores(&settings);
     // The remedy says how many threads are needed, which is known only now.

@@ -70,7 +70,7 @@ impl Reloader {
     pub fn reload(&mut self, sources: &Sources<'_>) {
         info!("reading settings and files again");
         match Settings::load(sources) {
-            Ok(loaded) => self.take(loaded),
+            Ok(loaded) => self.take(loaded.or_dev()),
             Err(stop) => error!(
                 "not reloaded, the settings stay as they are: {}",
                 stop.line()

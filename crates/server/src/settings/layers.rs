@@ -46,6 +46,17 @@ pub struct Loaded {
     pub overrides: Vec<Override>,
 }
 
+impl Loaded {
+    /// Turns `dev` on if nothing is set: whoever starts the server just so wants to try it, on this machine.
+    #[must_use]
+    pub fn or_dev(mut self) -> Self {
+        if self.overrides.is_empty() {
+            self.settings.dev = Switch::On;
+        }
+        self
+    }
+}
+
 /// A setting's value in one of the layers.
 pub(super) struct Found {
     pub(super) key: String,
@@ -111,10 +122,6 @@ impl Settings {
         warnings.extend(namespaces::warnings(&settings, &tables.set));
         let mut overrides = sourced.overrides();
         overrides.extend(tables.set);
-        if overrides.is_empty() {
-            // Whoever starts the server just so wants to try it, on this machine.
-            settings.dev = Switch::On;
-        }
         Ok(Loaded {
             settings,
             warnings,

@@ -13,7 +13,9 @@ pub fn named(text: &str) -> Option<Epoch> {
     const NOBODYS: Epoch = Epoch(0);
     match text {
         "" => None,
-        text if text.len() == 16 => Some(u64::from_str_radix(text, 16).map_or(NOBODYS, Epoch)),
+        text if text.len() == 16 && text.bytes().all(|it| it.is_ascii_hexdigit()) => {
+            Some(u64::from_str_radix(text, 16).map_or(NOBODYS, Epoch))
+        }
         _ => Some(NOBODYS),
     }
 }
