@@ -136,9 +136,10 @@ impl State {
     }
 
     /// Acts on passed deadlines. Each is checked again, because turns have passed since the look and input
-    /// may have been processed.
+    /// may have been processed. This is a turn like any other, at whose end the bounds on memory are kept:
+    /// another try at a full socket may just have queued a pong there.
     fn carry_out(&mut self, connections: &[ConnectionKey], time: SweepTime) {
-        let now = self.now();
+        let now = self.begin_turn();
         for key in connections {
             self.act(*key, now, |actor, _| {
                 let timeouts = &actor.parts.config.timeouts;

@@ -1,13 +1,19 @@
 //! Tests of sweeps: many whose time has come, and what arrives just before.
 
-use std::io::{Read, Write};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use codec::{Event, Limits};
 
 use super::*;
 use crate::{
+    config::Config,
     connection::{Heartbeat, Last, Stage},
     end::EndReason,
-    fixture::{ROOM, at, control, enter, on_each_driver, open, say, upgrade},
-    reactor::attend,
+    fixture::{ROOM, act, at, configure, control, enter, on_each_driver, open, say, upgrade},
+    reactor::{attend, flush},
 };
 
 #[test]
@@ -117,5 +123,46 @@ fn connection_whose_time_was_put_off_since_the_look_stays() {
         state.carry_out(&sweep.due, sweep.time);
         assert!(matches!(at(state, key).stage, Stage::Open { .. }));
         assert_eq!(at(state, key).rare.end(), None);
+    });
+}
+
+/// A connection whose socket is full, with no capacity left for what its protocol owes: a pong.
+fn clog(state: &mut State) -> (ConnectionKey, TcpStream) {
+    let (key, peer) = open(state);
+    upgrade(at(state, key));
+    *at(state, key).out.queue.direct() = vec![0x82; 16 << 20];
+    act(state, key, |actor| actor.transmit());
+    assert!(at(state, key).out.queue.sending.is_blocked());
+    at(state, key).out.queue.direct().shrink_to_fit();
+    act(state, key, |_| ());
+    let limits = Limits::default();
+    let connection = state.connections.get_mut(key).unwrap();
+    let inflater = &mut state.inbound.inflater;
+    let mut ping = control(9, b"owed");
+    let step = connection.protocol.receive(&mut ping, &limits, inflater);
+    assert!(matches!(step.event, Some(Event::Ping(_))));
+    (key, peer)
+}
+
+#[test]
+fn sweep_that_exceeds_the_bound_on_queues_is_followed_by_a_look_at_it() {
+    on_each_driver(async |core| {
+        monoio::spawn(flush::run(core.clone()));
+        core.turnstile.pass().await;
+        let (key, _peer) = clog(&mut core.state.borrow_mut());
+        {
+            let state = &mut *core.state.borrow_mut();
+            let config = Config {
+                send_queues_bytes_max: state.parts.queues_bytes(),
+                ..Config::default()
+            };
+            configure(state, config);
+            assert!(state.parts.may_hold(0) && !state.parts.may_hold(1));
+        }
+        core.sweep(Now::default(), 0).await;
+        core.turnstile.pass().await;
+        let state = &mut *core.state.borrow_mut();
+        assert_eq!(at(state, key).rare.end(), Some(EndReason::QueuesFull));
+        assert!(state.parts.may_hold(0));
     });
 }
