@@ -56,8 +56,8 @@ pub(crate) struct OutSide {
     pub(crate) news: VecDeque<ConnectionKey>,
     /// Connections that have sent their part of this turn; they move to `own` at its end.
     pub(crate) later: VecDeque<ConnectionKey>,
-    /// Whether sockets may be full: not if a look at all connections found none, and none has fallen behind
-    /// since.
+    /// Whether something may wait behind full sockets: not if a look at all connections found nothing there,
+    /// and nothing has come to wait there since.
     pub(crate) has_laggards: bool,
     /// Raised when something is to leave at the end of the turn: requests or bytes.
     pub(crate) flush: Rc<Wake>,

@@ -43,6 +43,8 @@ impl Actor<'_> {
         let connection = &mut *self.connection;
         if connection.out.queue.sending.pend() {
             self.parts.out.push(connection.key);
+        } else if connection.out.queue.sending.is_blocked() {
+            self.parts.out.has_laggards = true;
         }
     }
 

@@ -91,6 +91,27 @@ fn look_that_found_nobody_is_repeated_only_when_somebody_falls_behind() {
     });
 }
 
+/// Its session may have left the room in which it lagged. What it says later waits behind the full socket.
+#[test]
+fn one_that_held_nothing_behind_a_full_socket_is_looked_at_once_something_waits_there() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        allow_queues(state, 50_000);
+        let (member, _one) = open(state);
+        enter(state, member, ROOM);
+        say(state, ROOM, 60_000);
+        let (slow, _other) = slow(state, 0);
+        let now = Now::default();
+        assert!(!state.keep_queues_within_bound(now));
+        act(state, slow, |actor| {
+            actor.connection.out.queue.direct().push(0x82);
+            actor.queued();
+        });
+        state.keep_queues_within_bound(now);
+        assert!(!is_open(state, slow) && is_open(state, member));
+    });
+}
+
 #[test]
 fn many_who_must_go_are_closed_over_several_turns_down_to_the_low_water_mark() {
     on_each_driver(async |core| {
