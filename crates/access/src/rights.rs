@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::namespace::{Choice as _, JoinLeave, Offer, Overflow, Subscribers, Users, Who};
+use crate::token::Overrides;
 use crate::{Audience, BadName, Label, Name, Namespace, Room};
 
 /// On whose behalf a client acts.
@@ -150,6 +151,10 @@ pub struct Asked {
 /// What a subscription has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Granted {
+    /// Others see it in the presence.
+    pub is_present: bool,
+    /// Others are told when it begins and ends.
+    pub is_announced: bool,
     /// The position of each message. Recovery brings it along.
     pub positioned: bool,
     /// What it has missed when it returns.
@@ -163,27 +168,40 @@ pub struct Granted {
 /// Positions and recovery are also for those who may read the history, and joins and leaves only for
 /// those who may read the presence, unless the namespace forces them on everybody. Where the oldest
 /// messages are dropped for a slow subscriber, there are no positions; where there is no history,
-/// there is no recovery.
-pub fn take_effect(room: &Room<'_, '_>, user: User<'_>, asked: Asked) -> Granted {
+/// there is no recovery. A token may set some of this for its subscription: `overrides` are those of
+/// the subscription token, or of the connection token for a subscription that it brought.
+pub fn take_effect(
+    room: &Room<'_, '_>,
+    user: User<'_>,
+    asked: Asked,
+    overrides: &Overrides,
+) -> Granted {
     let rules = room.rules;
     let may = |right| permit(room, right, user, true).is_ok();
     let reads_history = rules.history.is_kept() && may(Right::ReadHistory);
-    let has = |offer, is_asked| match offer {
-        Offer::Forced => true,
-        Offer::Allowed => is_asked,
-        Offer::Off => is_asked && reads_history,
+    let has = |offer, forced: Option<bool>, is_asked| {
+        let may_ask = offer != Offer::Off || reads_history;
+        forced.unwrap_or(offer == Offer::Forced) || is_asked && may_ask
     };
     let has_positions = rules.overflow != Overflow::DropOldest;
-    let recoverable =
-        has_positions && rules.history.is_kept() && has(rules.recovery, asked.recoverable);
+    let recoverable = has_positions
+        && rules.history.is_kept()
+        && has(rules.recovery, overrides.force_recovery, asked.recoverable);
+    let positioned = has(
+        rules.positions,
+        overrides.force_positioning,
+        asked.positioned,
+    );
+    let is_told = overrides.force_push_join_leave;
+    let is_told = is_told.unwrap_or(rules.join_leave == JoinLeave::Forced);
+    let has_join_leave = rules.join_leave != JoinLeave::Off;
+    let asks_join_leave = asked.join_leave && has_join_leave && may(Right::ReadPresence);
     Granted {
+        is_present: overrides.presence.unwrap_or(rules.presence),
+        is_announced: overrides.join_leave.unwrap_or(has_join_leave),
         recoverable,
-        positioned: recoverable || has_positions && has(rules.positions, asked.positioned),
-        join_leave: match rules.join_leave {
-            JoinLeave::Off => false,
-            JoinLeave::Asked => asked.join_leave && may(Right::ReadPresence),
-            JoinLeave::Forced => true,
-        },
+        positioned: recoverable || has_positions && positioned,
+        join_leave: is_told || asks_join_leave,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::Namespaces;
 use crate::namespace::History;
+use crate::token::Overrides;
 
 const USERS: [Users; 2] = [Users::Named, Users::AnonymousToo];
 
@@ -178,6 +179,8 @@ fn take_effect_is_the_naive_one_in_every_combination() {
                     let drops = overflow == Overflow::DropOldest;
                     let recoverable = granted(asked.recoverable) && size > 0 && !drops;
                     let expected = Granted {
+                        is_present: false,
+                        is_announced: join_leave != JoinLeave::Off,
                         recoverable,
                         positioned: (granted(asked.positioned) || recoverable) && !drops,
                         join_leave: join_leave == JoinLeave::Forced
@@ -185,7 +188,7 @@ fn take_effect_is_the_naive_one_in_every_combination() {
                     };
                     let room = room(&rules, Audience::Anyone);
                     assert_eq!(
-                        take_effect(&room, User::of(id), asked),
+                        take_effect(&room, User::of(id), asked, &Overrides::default()),
                         expected,
                         "{rules:?}"
                     );
@@ -193,6 +196,111 @@ fn take_effect_is_the_naive_one_in_every_combination() {
             }
         }
     }
+}
+
+#[test]
+fn take_effect_follows_the_overrides_of_a_token() {
+    let rules = |is_on| {
+        let offer = if is_on { Offer::Forced } else { Offer::Off };
+        Arc::new(Namespace {
+            positions: offer,
+            recovery: offer,
+            presence: is_on,
+            join_leave: if is_on {
+                JoinLeave::Forced
+            } else {
+                JoinLeave::Off
+            },
+            history: History {
+                size: 1,
+                ..History::default()
+            },
+            ..Namespace::default()
+        })
+    };
+    let all = |value: Option<bool>| Overrides {
+        presence: value,
+        join_leave: value,
+        force_push_join_leave: value,
+        force_positioning: value,
+        force_recovery: value,
+    };
+    let everything = Granted {
+        is_present: true,
+        is_announced: true,
+        positioned: true,
+        recoverable: true,
+        join_leave: true,
+    };
+    for is_on in [true, false] {
+        let rules = rules(is_on);
+        for set in [None, Some(true), Some(false)] {
+            let room = room(&rules, Audience::Private);
+            let granted = take_effect(&room, User::Anonymous, Asked::default(), &all(set));
+            let expected = if set.unwrap_or(is_on) {
+                everything
+            } else {
+                Granted::default()
+            };
+            assert_eq!(granted, expected, "{is_on} {set:?}");
+        }
+    }
+    // Each claim sets its own part and no other.
+    let rules = rules(false);
+    let granted = |overrides| {
+        let room = room(&rules, Audience::Private);
+        take_effect(&room, User::Anonymous, Asked::default(), &overrides)
+    };
+    let none = Overrides::default;
+    let on = Some(true);
+    let granted = [
+        granted(Overrides {
+            presence: on,
+            ..none()
+        }),
+        granted(Overrides {
+            join_leave: on,
+            ..none()
+        }),
+        granted(Overrides {
+            force_push_join_leave: on,
+            ..none()
+        }),
+        granted(Overrides {
+            force_positioning: on,
+            ..none()
+        }),
+    ];
+    let nothing = Granted::default;
+    assert_eq!(
+        granted,
+        [
+            Granted {
+                is_present: true,
+                ..nothing()
+            },
+            Granted {
+                is_announced: true,
+                ..nothing()
+            },
+            Granted {
+                join_leave: true,
+                ..nothing()
+            },
+            Granted {
+                positioned: true,
+                ..nothing()
+            },
+        ]
+    );
+    // What the namespace cannot give, no token gives.
+    let rules = Arc::new(Namespace {
+        overflow: Overflow::DropOldest,
+        ..Namespace::default()
+    });
+    let room = room(&rules, Audience::Private);
+    let granted = take_effect(&room, User::Anonymous, Asked::default(), &all(on));
+    assert!(!granted.positioned && !granted.recoverable);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use access::{
-    Granted, User,
+    User,
     token::{ConnectionClaims, Payload, ServerSubscription, TokenError},
 };
 use bytes::Bytes;
@@ -408,16 +408,5 @@ pub fn now_s(outlet: &Outlet<'_>) -> i64 {
 pub fn tell_refused(error: &TokenError, outlet: &mut Outlet<'_>) {
     if outlet.may_tell("token_refused") {
         info!(reason = error.name(), %error, "a token was refused");
-    }
-}
-
-/// What a subscription has by the server's own will.
-pub fn forced(granted: Granted, of_token: &ServerSubscription) -> Granted {
-    let overrides = of_token.overrides;
-    let recoverable = overrides.force_recovery.unwrap_or(granted.recoverable);
-    Granted {
-        recoverable,
-        positioned: recoverable || overrides.force_positioning.unwrap_or(granted.positioned),
-        join_leave: overrides.force_push_join_leave.unwrap_or(granted.join_leave),
     }
 }

@@ -16,7 +16,7 @@ use tracing::info;
 
 use super::{
     answers::Awaited,
-    connect::{data_bytes, expiry, forced, now_s, tell_refused},
+    connect::{data_bytes, expiry, now_s, tell_refused},
     epoch, form,
     session::{Next, Refusal, State, Until},
     subscriptions::Subscription,
@@ -175,8 +175,8 @@ impl State {
             recoverable: request.recoverable,
             join_leave: request.join_leave,
         });
-        let granted = take_effect(&room, User::of(&identity.user), asked);
-        let granted = of_token.map_or(granted, |of_token| forced(granted, of_token));
+        let overrides = of_token.map(|it| it.overrides).unwrap_or_default();
+        let granted = take_effect(&room, User::of(&identity.user), asked, &overrides);
         let info = of_token.and_then(|of_token| of_token.info.as_ref());
         let (member, details) = identity.with_room_info(&self.client, info);
         let terms = Terms {
