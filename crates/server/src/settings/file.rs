@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
 use super::layers::Found;
-use super::namespaces::{Lines, Tables, is_table, unknown_table};
+use super::namespaces::{Lines, Tables, is_option, is_table, unknown_table};
 use super::nearest::nearest;
 use super::report::{Fault, Place};
 use super::units::{Period, Size};
@@ -222,6 +222,9 @@ pub(super) fn wrong_type(kind: Kind, value: &Value) -> String {
 fn unknown(key: &str, value: &Value, command: &Command) -> String {
     if value.is_table() {
         return unknown_table(key);
+    }
+    if is_option(key) {
+        return "it is an option of rooms: write it below [rooms] or [namespaces.NAME]".to_owned();
     }
     match nearest(key, &known(command)) {
         Some(key) => format!("there is no such setting; did you mean {key}?"),

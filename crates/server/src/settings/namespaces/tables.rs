@@ -22,6 +22,11 @@ pub(in super::super) fn is_table(key: &str) -> bool {
     [ROOMS, NAMESPACES].contains(&key)
 }
 
+/// Whether these tables have an option of this key.
+pub(in super::super) fn is_option(key: &str) -> bool {
+    keys().contains(&key)
+}
+
 /// Why there is no table of this name, with a remedy.
 pub(in super::super) fn unknown_table(key: &str) -> String {
     match nearest(key, &[ROOMS, NAMESPACES]) {

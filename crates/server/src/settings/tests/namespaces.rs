@@ -169,6 +169,10 @@ fn table_that_is_wrong_is_refused_with_place_and_remedy() {
             "[rooms]\nping_interval = \"5s\"",
             &["a setting of the whole server", "above the first table"],
         ),
+        (
+            "history_size = 5",
+            &["an option of rooms", "below [rooms] or [namespaces.NAME]"],
+        ),
         ("[room]\npresence = true", &["did you mean [rooms]?"]),
         ("[namespace.chat]\n", &["did you mean [namespaces.NAME]?"]),
         (
