@@ -234,6 +234,8 @@ macro_rules! only {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn reply_with_publications_is_read(parts in parts()) {
         let meta = parts.meta();
