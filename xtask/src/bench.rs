@@ -2,15 +2,18 @@
 
 use crate::process::run;
 use crate::report::Counts;
-use crate::{cargo, workspace};
+use crate::{
+    cargo,
+    workspace::{self, Optimised},
+};
 use anyhow::Result;
 use std::process::Command;
 
 /// Runs Hubbub on both drivers, the epoll versions and the server of many rooms, about a second for each
-/// workload. Hubbub is the release build. The others are the debug builds that the tests also use, since
+/// workload. Hubbub is the optimised build of all suites. The others are the debug builds that the tests also use, since
 /// no time is measured.
-pub fn step() -> Result<Counts> {
-    let server = workspace::release_server()?;
+pub fn step(server: Optimised) -> Result<Counts> {
+    let server = workspace::server(server)?;
     cargo::test_build()?;
     let built = workspace::target_directory()?.join("debug");
     let mut bench = Command::new(built.join("bench"));

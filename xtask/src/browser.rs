@@ -1,15 +1,18 @@
-//! Runs the browser test (an npm project in `tests/browser`) against the release server.
+//! Runs the browser test (an npm project in `tests/browser`) against an optimised server.
 
 use crate::process::{run, run_and_keep};
 use crate::report::{Counts, node_counts};
-use crate::{install, workspace};
+use crate::{
+    install,
+    workspace::{self, Optimised},
+};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
 
 /// Installs what is missing, then runs `npm test`.
-pub fn step() -> Result<Counts> {
-    let server = workspace::release_server()?;
+pub fn step(server: Optimised) -> Result<Counts> {
+    let server = workspace::server(server)?;
     let chromium = ready()?;
     let mut tests = Command::new("npm");
     tests.args(["test", "--silent", "--", "--test-reporter=tap"]);

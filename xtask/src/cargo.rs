@@ -1,10 +1,10 @@
-//! The steps that cargo does itself: format, lints, tests, docs, the release build.
+//! The steps that cargo does itself: format, lints, tests, docs, the optimised build.
 
 use crate::install;
 use crate::process::{run, run_and_keep};
 use crate::report::{Counts, libtest_counts};
 use crate::simulate;
-use crate::workspace::cargo;
+use crate::workspace::{Optimised, cargo};
 use anyhow::Result;
 use std::num::NonZero;
 use std::thread;
@@ -44,8 +44,8 @@ pub fn docs() -> Result<Counts> {
     Ok(Counts::default())
 }
 
-pub fn build() -> Result<Counts> {
-    crate::workspace::release_server()?;
+pub fn build(server: Optimised) -> Result<Counts> {
+    crate::workspace::server(server)?;
     Ok(Counts::default())
 }
 

@@ -4,15 +4,18 @@
 use crate::process::{run, run_and_keep};
 use crate::python::{environment, new_venv, pip};
 use crate::report::{Counts, pytest_counts};
-use crate::{install, workspace};
+use crate::{
+    install,
+    workspace::{self, Optimised},
+};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Installs what is missing, then runs the checks against the release server.
-pub fn step() -> Result<Counts> {
+/// Installs what is missing, then runs the checks against an optimised server.
+pub fn step(server: Optimised) -> Result<Counts> {
     let checks = workspace::root().join("deploy/checks");
-    let server = workspace::release_server()?;
+    let server = workspace::server(server)?;
     let (tools, programs) = ready()?;
 
     let mut tests = Command::new(tools.join("python"));

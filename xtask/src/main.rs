@@ -4,7 +4,7 @@
 //! ```text
 //!  cargo xtask test ──▶ steps ──▶ fmt, clippy, tidy, test, docs      (cargo, tidy/)
 //!                        │  ├───▶ tools                             (install.rs, python.rs)
-//!                        │  ├───▶ build                             (release server)
+//!                        │  ├───▶ build                             (optimised server)
 //!                        │  ├───▶ autobahn-io_uring, autobahn-epoll (autobahn/)
 //!                        │  ├───▶ browser                           (browser.rs)
 //!                        │  ├───▶ deploy                            (deploy.rs)

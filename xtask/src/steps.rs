@@ -12,6 +12,7 @@ use crate::autobahn::{self, Driver};
 use crate::lanes;
 use crate::process::processor_time;
 use crate::report::{Counts, Outcome, summary};
+use crate::workspace::Optimised;
 use crate::{bench, browser, cargo, deploy, fuzz, instructions, simulate, tidy};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -38,8 +39,9 @@ pub struct TestArguments {
 /// How much the steps do.
 #[derive(Args, Clone, Copy)]
 pub struct Extent {
-    /// All 517 Autobahn cases on each driver (six minutes each, or more) instead of the fast 373, and
-    /// instructions counted under valgrind (some six minutes of building)
+    /// All 517 Autobahn cases on each driver (six minutes each, or more) instead of the fast 373, the
+    /// server as it is shipped (link-time optimisation, some five minutes), and instructions counted under
+    /// valgrind (some six minutes of building)
     #[arg(long)]
     pub full: bool,
     /// Run each fuzz target for this long
@@ -73,7 +75,7 @@ pub enum Lane {
     Tools,
     /// The tests of all crates, and the suites that load a server.
     Deadlines,
-    /// The release build, which ends with a link on one thread, and the suites that mostly wait.
+    /// The optimised build, and the suites that mostly wait.
     Release,
     /// Steps that only the end of the run waits for.
     Computing,
@@ -169,6 +171,7 @@ fn all(extent: Extent) -> Vec<Step> {
     use Lane::{Computing, Deadlines, Release, Tools};
     let autobahn = |driver| move || autobahn::step(driver, extent.full);
     let needs: &[_] = &["build", TOOLS];
+    let server = Optimised::of(extent.full);
     vec![
         step(TOOLS, Tools, || Ok(Counts::default())),
         step("test-build", Deadlines, cargo::test_build),
@@ -181,14 +184,14 @@ fn all(extent: Extent) -> Vec<Step> {
         step("autobahn-epoll", Deadlines, autobahn(Driver::Epoll))
             .needs(needs)
             .tools(autobahn::tools),
-        step("build", Release, cargo::build),
-        step("browser", Release, browser::step)
+        step("build", Release, move || cargo::build(server)),
+        step("browser", Release, move || browser::step(server))
             .needs(needs)
             .tools(browser::tools),
-        step("deploy", Release, deploy::step)
+        step("deploy", Release, move || deploy::step(server))
             .needs(needs)
             .tools(deploy::tools),
-        step("bench", Release, bench::step).needs(&["build", "test-build"]),
+        step("bench", Release, move || bench::step(server)).needs(&["build", "test-build"]),
         step("fmt", Computing, cargo::fmt),
         step("tidy", Computing, tidy::step),
         step("fuzz", Computing, move || fuzz::step(extent.fuzz_seconds))

@@ -38,17 +38,38 @@ pub fn target_directory() -> Result<PathBuf> {
     Ok(PathBuf::from(directory))
 }
 
-/// Builds the release server, if it is not up to date, and returns its path.
-pub fn release_server() -> Result<PathBuf> {
+/// Which of the optimised servers suites run against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Optimised {
+    /// The one that is shipped. Its link-time optimisation takes as long as everything else of its build.
+    Release,
+    /// The same without that, for every day.
+    Suites,
+}
+
+impl Optimised {
+    /// The one that is shipped for a full run, which may take its time.
+    pub fn of(full: bool) -> Self {
+        match full {
+            true => Self::Release,
+            false => Self::Suites,
+        }
+    }
+
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Suites => "suites",
+        }
+    }
+}
+
+/// Builds an optimised server, if it is not up to date, and returns its path.
+pub fn server(optimised: Optimised) -> Result<PathBuf> {
+    let profile = optimised.profile();
     let mut command = cargo();
-    command.args([
-        "build",
-        "--release",
-        "--package",
-        "server",
-        "--bin",
-        "hubbub",
-    ]);
-    crate::process::run(&mut command).context("the release server does not build")?;
-    Ok(target_directory()?.join("release/hubbub"))
+    command.args(["build", "--profile", profile]);
+    command.args(["--package", "server", "--bin", "hubbub"]);
+    crate::process::run(&mut command).context("the optimised server does not build")?;
+    Ok(target_directory()?.join(profile).join("hubbub"))
 }

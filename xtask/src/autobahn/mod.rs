@@ -12,7 +12,7 @@ mod tool;
 mod verdict;
 
 use crate::report::Counts;
-use crate::workspace;
+use crate::workspace::{self, Optimised};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use server::Server;
@@ -99,7 +99,7 @@ pub fn step(driver: Driver, full: bool) -> Result<Counts> {
         driver: Drivers::Both,
         cases: cases.to_owned(),
         report: None,
-        server: None,
+        server: Some(workspace::server(Optimised::of(full))?),
     };
     suite(driver, &cases::chosen(&arguments.cases)?, &arguments)
 }
@@ -107,7 +107,7 @@ pub fn step(driver: Driver, full: bool) -> Result<Counts> {
 fn suite(driver: Driver, cases: &[String], arguments: &Arguments) -> Result<Counts> {
     let program = match &arguments.server {
         Some(path) => std::path::absolute(path)?,
-        None => workspace::release_server()?,
+        None => workspace::server(Optimised::Release)?,
     };
     let home = home()?;
     let report = match &arguments.report {
