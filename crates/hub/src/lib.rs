@@ -34,6 +34,7 @@ mod history;
 mod log;
 mod mailbox;
 mod name;
+mod pace;
 mod pasts;
 mod presence;
 mod recent_keys;
@@ -50,13 +51,14 @@ pub use budget::RoomBudget;
 pub use history::{HistoryLimits, Unrecoverable};
 pub use log::{
     AnswerLimits, Conflict, Details, Envelope, Epoch, Log, NotNext, Numbered, OtherEpoch, Page,
-    Position, Record, Recover, Recovered, Since,
+    Position, Publisher, Record, Recover, Recovered, Since,
 };
 pub use mailbox::{
     Answer, AnswerRefusal, ConnectionId, CoreId, Delivery, JoinRefusal, LossReason, PublishRefusal,
     Question, Request, RoomId, Stamps, Target, Terms, Ticket,
 };
 pub use name::{NameError, ROOM_NAME_BYTES_MAX, RoomName};
+pub use pace::Pace;
 pub use presence::{Announcement, Member};
 pub use recent_keys::Idempotency;
 pub use rooms::{HomeBounds, Rooms};

@@ -60,6 +60,20 @@ pub struct Details {
     pub meta: Bytes,
     /// The key by which a repeated publication is known.
     pub idempotency: Option<Idempotency>,
+    /// Whose message it is, as far as rates are concerned.
+    pub publisher: Publisher,
+}
+
+/// Whose message it is, as far as rates are concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publisher {
+    /// That of its connection, which counts by itself.
+    #[default]
+    Connection,
+    /// A user, by a hash of its name: all of its connections count together.
+    User(u64),
+    /// One for whom no rate holds.
+    Unlimited,
 }
 
 impl Record {
@@ -67,6 +81,12 @@ impl Record {
     pub fn meta(&self) -> &[u8] {
         let details = self.details.as_ref();
         details.map_or(&[], |details| &details.meta)
+    }
+
+    /// Whose message it is, as far as rates are concerned.
+    pub(crate) fn publisher(&self) -> Publisher {
+        let details = self.details.as_ref();
+        details.map_or(Publisher::Connection, |details| details.publisher)
     }
 
     /// Whether it has a key by which its repetition is known.

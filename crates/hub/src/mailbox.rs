@@ -331,6 +331,9 @@ pub enum PublishRefusal {
     /// The room waits for slow subscribers, and its home can queue no more publications.
     #[error("the room's subscribers cannot keep up, and no more messages may wait for them")]
     Busy,
+    /// Messages come to the room, or from this publisher, more often than its rules permit.
+    #[error("messages come too fast")]
+    TooFast,
     /// The idempotency key of the publication was used for another one.
     #[error("the idempotency key was used for something else")]
     Conflict,

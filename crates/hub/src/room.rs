@@ -6,12 +6,13 @@ use slotmap::new_key_type;
 use smallvec::SmallVec;
 
 use crate::{
-    log::Log,
+    log::{Log, Publisher},
     mailbox::{ConnectionId, CoreId},
     name::RoomName,
+    pace,
     presence::{Member, Presence},
     rules::RoomRules,
-    run::Backlog,
+    run::{Backlog, Publication},
     view::Seen,
 };
 
@@ -29,6 +30,8 @@ pub(crate) struct Room {
     pub(crate) presence: Option<Box<Presence>>,
     /// What the ledger of pasts counts for it.
     pub(crate) counted: Counted,
+    /// How often messages came, if the rules bound that.
+    pub(crate) pace: Option<Box<pace::Counted>>,
     /// The offset of the latest message when an operator last asked.
     offset_seen: u64,
     /// Cores with subscribers.
@@ -72,6 +75,7 @@ impl Room {
             log,
             presence: None,
             counted: Counted::default(),
+            pace: None,
             cores: SmallVec::new(),
             idle_since_ms: now_ms,
             awaits_reaping: false,
@@ -126,6 +130,23 @@ impl Room {
     /// Whether any core holds the room.
     pub(crate) fn is_held(&self) -> bool {
         self.cores.iter().any(|it| it.holds)
+    }
+
+    /// Whether a message of this publisher may come now; if so it is counted.
+    pub(crate) fn allows(&mut self, publication: &Publication, now_ms: u64) -> bool {
+        let paces = (self.rules.pace, self.rules.publisher_pace);
+        let publisher = match publication.record.publisher() {
+            _ if paces == (None, None) => return true,
+            Publisher::Unlimited => return true,
+            Publisher::User(user) => user,
+            Publisher::Connection => {
+                let ConnectionId { core, token } = publication.publisher;
+                // The upper bits of a token are those that differ least.
+                token ^ u64::from(core.0) << 48
+            }
+        };
+        let counted = self.pace.get_or_insert_default();
+        counted.allows(paces, publisher, now_ms)
     }
 
     /// Whether there are members to announce.

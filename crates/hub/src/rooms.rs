@@ -290,6 +290,9 @@ impl Rooms {
             Ok(found) => found,
             Err(reason) => return self.refuse(&publication, reason),
         };
+        if !room.allows(&publication, self.now_ms) {
+            return self.refuse(&publication, PublishRefusal::TooFast);
+        }
         if publication.record.has_key() {
             return self.publish_once(key, publication);
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{history::HistoryLimits, name::RoomName};
+use crate::{history::HistoryLimits, name::RoomName, pace::Pace};
 
 /// The rules of a room, as far as its home has to know them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,10 @@ pub struct RoomRules {
     pub has_presence: bool,
     /// Up to how many members each who comes and goes is announced to the others; 0 is never.
     pub announced_members_max: usize,
+    /// How often messages may come from all publishers together.
+    pub pace: Option<Pace>,
+    /// How often they may come from each of them.
+    pub publisher_pace: Option<Pace>,
 }
 
 /// Finds the rules of each room.

@@ -104,6 +104,8 @@ pub enum Refused {
     Right,
     /// It has a token for a subprotocol that it does not ask for (400).
     Subprotocol,
+    /// Its user has as many connections as one may have (429).
+    UserConnections,
 }
 
 /// All that there is to say of a reason.
@@ -161,6 +163,7 @@ impl EndReason {
             Self::Refused(Refused::Token) => answered("token_refused", 401, ""),
             Self::Refused(Refused::Right) => answered("right_denied", 403, ""),
             Self::Refused(Refused::Subprotocol) => answered("subprotocol_missing", 400, ""),
+            Self::Refused(Refused::UserConnections) => answered("user_connections", 429, ""),
             Self::TooManyConnections => answered(
                 "too_many_connections",
                 503,
@@ -416,7 +419,7 @@ const OF_SESSION: &str = "application";
 
 const REACHED: [Reached; 3] = [Reached::Nothing, Reached::Handshake, Reached::WebSocket];
 
-const REFUSED: [Refused; 7] = [
+const REFUSED: [Refused; 8] = [
     Refused::Origin,
     Refused::Path,
     Refused::RoomName,
@@ -424,6 +427,7 @@ const REFUSED: [Refused; 7] = [
     Refused::Token,
     Refused::Right,
     Refused::Subprotocol,
+    Refused::UserConnections,
 ];
 
 /// Reasons that are one each; the others carry a code, a rule or how far it had come.

@@ -63,7 +63,7 @@ mod reactor;
 mod rooms;
 mod turn;
 
-pub use admission::{AddressLimits, Proxies, ProxyHeader, Rate};
+pub use admission::{AddressLimits, Bucket, Proxies, ProxyHeader, Rate};
 pub use config::{Compression, Config, DriverChoice, Timeouts};
 pub use connection::{
     Answer, Application, Command, Lag, LeftReason, Opening, Outlet, Pings, Recipient, Route,

@@ -10,7 +10,7 @@ use crate::{
     origin::{self, AllowList, Scheme},
     protocols::{self, Bodies},
     site::Site,
-    world::World,
+    world::{Live, World},
 };
 
 /// Hubbub's application.
@@ -19,17 +19,19 @@ pub struct Hubbub {
     scheme: Scheme,
     origins: AllowList,
     world: Arc<World>,
+    live: Arc<Live>,
 }
 
 impl Hubbub {
-    /// Serves `site` and the table of protocols, to pages of this server and of listed origins, in this
-    /// world.
-    pub(crate) fn new(site: Site, scheme: Scheme, origins: AllowList, world: Arc<World>) -> Self {
+    /// Serves `site` and the table of protocols, to pages of this server and of listed origins, in the world
+    /// of now.
+    pub(crate) fn new(site: Site, scheme: Scheme, origins: AllowList, live: Arc<Live>) -> Self {
         Self {
             site,
             scheme,
             origins,
-            world,
+            world: live.now().clone(),
+            live,
         }
     }
 
@@ -68,7 +70,7 @@ impl Application for Hubbub {
     }
 
     fn route(&self, request: &Request<'_>) -> Route {
-        let Some(asked) = protocols::select(request, &self.world) else {
+        let Some(asked) = protocols::select(request, &self.world, &self.live) else {
             return Route::Answer(match request.wants_upgrade() {
                 true => self.site.no_endpoint(),
                 false => self.page(request),

@@ -34,5 +34,6 @@ pub mod site;
 pub mod threads;
 pub mod tls;
 mod tokens;
+mod users;
 pub mod wiring;
-mod world;
+pub mod world;

@@ -24,6 +24,7 @@ use server::{
     signals::Signals,
     tls::{Listeners, Tickets},
     wiring::{self, Files},
+    world::Live,
 };
 use tracing::{info, warn};
 
@@ -139,9 +140,11 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     status.secured(tls.internal.as_ref());
     let internal = open_internal(&settings, &status)?;
     let config = wiring::config(&settings, &tls);
-    let application = wiring::application(&settings, site, tokens);
+    let live = Live::new(wiring::world(&settings, tokens));
+    let application = wiring::application(&settings, site, &live);
     let server = Server::start_telling(config, application, status.readiness())
         .map_err(|error| remedy::of_start(error, cores))?;
+    live.serving(server.commander());
     status.serving(server.monitor(), driver_name(&server));
     let format = settings.log_format;
     let reloader = Reloader {
@@ -149,6 +152,7 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
         server: server.configurer(),
         log,
         tickets,
+        live,
         status: status.clone(),
     };
     let reloads = Reloads::spawn(reloader)

@@ -3,7 +3,7 @@
 //! *Invariant:* all or nothing. Settings that a start would refuse change nothing. Nothing waits for
 //! a reload, because it may read for ever: from a pipe without a writer, or a disk that is gone.
 
-use std::{io, thread};
+use std::{io, sync::Arc, thread};
 
 use flume::{Receiver, Sender, TrySendError};
 use runtime::Configurer;
@@ -14,6 +14,7 @@ use crate::{
     settings::{Loaded, Override, Settings, Sources},
     tls::Tickets,
     wiring::{self, Files},
+    world::Live,
 };
 
 /// Requests reloads; a thread of its own does them one after the other.
@@ -61,6 +62,8 @@ pub struct Reloader {
     pub log: logging::Filter,
     /// The keys of TLS tickets, which outlive the certificates.
     pub tickets: Tickets,
+    /// Who may be here, and which rules hold for rooms.
+    pub live: Arc<Live>,
     /// The status of the internal listener: the settings in the metrics, and the listener's TLS.
     pub status: internal::Status,
 }
@@ -102,9 +105,13 @@ impl Reloader {
         files.tell_skipped();
         let (pages, certificates) = (files.site.files(), files.tls.count());
         let Files { site, tls, tokens } = files;
-        let application = wiring::application(&self.settings, site, tokens);
+        let rules_changed = self.live.replace(wiring::world(&self.settings, tokens));
+        let application = wiring::application(&self.settings, site, &self.live);
         let config = wiring::config(&self.settings, &tls);
         self.server.configure(config, application);
+        if let Some(rules_changed) = rules_changed {
+            self.live.tell(rules_changed);
+        }
         self.status
             .reconfigured(wiring::configured(&self.settings, &tls));
         self.status.secured(tls.internal.as_ref());

@@ -491,6 +491,19 @@ pub struct Settings {
     #[arg(long, value_name = "SWITCH", default_value = "off", help_heading = CLIENTS)]
     pub anonymous: Switch,
 
+    /// Most connections of one user at a time; 0 means no bound
+    ///
+    /// It applies to users that tokens name, over all cores. A connection beyond it is closed with 3504.
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 1_000_000))]
+    #[arg(default_value = "0", help_heading = CLIENTS)]
+    pub user_connections_max: usize,
+
+    /// Whether a user's older connections are closed when a new one comes
+    ///
+    /// They are closed with 3504, after which SDKs do not connect again.
+    #[arg(long, value_name = "SWITCH", default_value = "off", help_heading = CLIENTS)]
+    pub single_connection: Switch,
+
     /// File with the secret that tokens are signed with (HS256, HS384, HS512)
     ///
     /// At least 32 bytes; a newline at the end is no part of it.

@@ -17,7 +17,7 @@ use crate::{
     site::{Site, Skipped},
     tls::{Listeners, Tickets},
     tokens,
-    world::{Openness, Settled, Tokens, World},
+    world::{Live, Openness, Settled, Tokens, World},
 };
 
 /// The runtime's configuration.
@@ -270,7 +270,7 @@ fn site(settings: &Settings) -> anyhow::Result<Site> {
 }
 
 /// Who may be here, and which rules hold for rooms.
-fn world(settings: &Settings, tokens: Tokens) -> World {
+pub fn world(settings: &Settings, tokens: Tokens) -> World {
     let is_dev = settings.dev.is_on();
     let otherwise = match (is_dev, &tokens.connections) {
         (true, _) => Namespaces::Open(Arc::new(Namespace::dev())),
@@ -291,6 +291,12 @@ fn world(settings: &Settings, tokens: Tokens) -> World {
         ping_s: u32::try_from(seconds).unwrap_or(u32::MAX),
         rooms_per_connection_max: settings.rooms_per_connection_max,
         connect: settings.handshake_timeout.duration(),
+        command_rate: rate(settings.message_rate, settings.message_burst),
+        user_connections_max: match settings.user_connections_max {
+            0 => usize::MAX,
+            most => most,
+        },
+        single_connection: settings.single_connection.is_on(),
     };
     World::new(namespaces, tokens, settled)
 }
@@ -307,12 +313,16 @@ pub fn announce_world(settings: &Settings, tokens: &Tokens) {
     }
 }
 
-/// The application, with this site and these keys.
-pub fn application(settings: &Settings, site: Site, tokens: Tokens) -> Arc<Hubbub> {
+/// The application, with this site, in the world of now.
+pub fn application(settings: &Settings, site: Site, live: &Arc<Live>) -> Arc<Hubbub> {
     let scheme = match settings.tls_cert {
         None => Scheme::Http,
         Some(_) => Scheme::Https,
     };
-    let world = Arc::new(world(settings, tokens));
-    Arc::new(Hubbub::new(site, scheme, settings.allow_list(), world))
+    Arc::new(Hubbub::new(
+        site,
+        scheme,
+        settings.allow_list(),
+        live.clone(),
+    ))
 }

@@ -1,16 +1,23 @@
 //! What all sessions share: who may come in, which rules hold for rooms, and how the two are asked.
 
 use std::{
-    sync::Arc,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, LazyLock, OnceLock},
     time::{Duration, SystemTime},
 };
 
 use access::{
-    Namespace, Namespaces, Room,
-    namespace::{JoinLeave, Offer},
+    Name, Namespace, Namespaces, Room, What,
+    namespace::{Effect, JoinLeave, Offer},
     token::{TokenError, Verifier},
 };
-use hub::{HistoryLimits, RoomName, RoomRules, RuleBook};
+use arc_swap::{ArcSwap, Guard};
+use hub::{HistoryLimits, Pace, Publisher, RoomName, RoomRules, RuleBook};
+use runtime::{Command, Commander, Rate};
+use tracing::warn;
+
+use crate::users::Users;
 
 /// Up to how many members each who comes and goes is announced to the others.
 const ANNOUNCED_MEMBERS_MAX: usize = 1_000;
@@ -58,6 +65,108 @@ pub struct Settled {
     pub rooms_per_connection_max: usize,
     /// The longest time from the opening of a connection to its first command.
     pub connect: Duration,
+    /// How often a connection may command something, unless its token says that there is no bound.
+    pub command_rate: Option<Rate>,
+    /// The bound on connections of one user.
+    pub user_connections_max: usize,
+    /// Whether a user's new connection ends its older ones.
+    pub single_connection: bool,
+}
+
+/// The world of now, which a reload replaces for all sessions at once, and what outlives it.
+pub struct Live {
+    now: ArcSwap<World>,
+    /// How many connections each user has.
+    pub users: Arc<Users>,
+    /// Speaks to connections, once the server runs.
+    commander: OnceLock<Commander>,
+}
+
+/// The rules of these rooms do not hold any more for who is in them.
+#[derive(Debug)]
+pub struct RulesChanged {
+    /// The namespaces, `None` for the rooms without one; or all rooms.
+    rooms: Option<Vec<Option<Box<str>>>>,
+}
+
+/// Another connection of the user has come, and only one may be.
+#[derive(Debug)]
+pub struct Superseded {
+    /// The connection that stays.
+    pub by: Box<str>,
+}
+
+impl Live {
+    /// Begins with this world.
+    pub fn new(world: World) -> Arc<Self> {
+        Arc::new(Self {
+            now: ArcSwap::from_pointee(world),
+            users: Arc::default(),
+            commander: OnceLock::new(),
+        })
+    }
+
+    /// The world of now.
+    pub fn now(&self) -> Guard<Arc<World>> {
+        self.now.load()
+    }
+
+    /// The server runs, and its connections can be spoken to.
+    pub fn serving(&self, commander: Commander) {
+        let _ = self.commander.set(commander);
+    }
+
+    /// Goes on with another world. Returns what is to be told to the connections that exist.
+    pub fn replace(&self, world: World) -> Option<RulesChanged> {
+        let before = self.now.swap(Arc::new(world));
+        let now = self.now.load();
+        RulesChanged::between(&before.namespaces, &now.namespaces)
+    }
+
+    /// Tells all connections that rules have changed.
+    pub fn tell(&self, changed: RulesChanged) {
+        let command = Command::Hand(Arc::new(changed));
+        if let Some(Err(_)) = self.commander.get().map(|it| it.everyone(&command)) {
+            warn!(
+                "a core has no space for the news that rules of rooms have changed: its clients keep the old \
+                 ones until they subscribe again (commands_max)"
+            );
+        }
+    }
+
+    /// Tells a user's connections that only this one may stay.
+    pub fn supersede(&self, user: &str, by: &str) {
+        let command = Command::Hand(Arc::new(Superseded { by: by.into() }));
+        if let Some(Err(_)) = self.commander.get().map(|it| it.user(user, command)) {
+            warn!("a core has no space to end a user's older connections (commands_max)");
+        }
+    }
+}
+
+impl RulesChanged {
+    fn between(old: &Namespaces, new: &Namespaces) -> Option<Self> {
+        let changes = Namespaces::changes(old, new);
+        let mut rooms = Vec::new();
+        for change in changes {
+            if change.effect() != Effect::Unsubscribed {
+                continue;
+            }
+            match change.what {
+                What::Closed | What::Opened => return Some(Self { rooms: None }),
+                _ => rooms.push(change.of.0.map(Into::into)),
+            }
+        }
+        (!rooms.is_empty()).then_some(Self { rooms: Some(rooms) })
+    }
+
+    /// Whether it concerns the room of this name.
+    pub fn concerns(&self, room: &str) -> bool {
+        let Some(rooms) = &self.rooms else {
+            return true;
+        };
+        let namespace = Name::parse(room).ok().and_then(|name| name.namespace);
+        rooms.iter().any(|it| it.as_deref() == namespace)
+    }
 }
 
 impl World {
@@ -104,12 +213,28 @@ impl World {
     }
 }
 
+/// Whose messages a user's are, as far as rates are concerned.
+pub fn publisher(user: &str, is_unlimited: bool) -> Publisher {
+    static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    match (is_unlimited, user) {
+        (true, _) => Publisher::Unlimited,
+        (false, "") => Publisher::Connection,
+        (false, user) => Publisher::User(HASHES.hash_one(user)),
+    }
+}
+
 /// The wall clock, in seconds since 1970.
 pub fn now_s() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| {
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
     })
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
+    }
 }
 
 impl RuleBook for World {
@@ -121,6 +246,13 @@ impl RuleBook for World {
         let found = kept.find(|(of, _)| Arc::ptr_eq(of, rules));
         found.map_or_else(Arc::default, |(_, kept)| kept.clone())
     }
+}
+
+fn pace_of(rate: access::namespace::Rate) -> Option<Pace> {
+    rate.is_bounded().then_some(Pace {
+        per_second: rate.per_second,
+        burst: rate.burst,
+    })
 }
 
 /// What a room's home has to know of the rules of its namespace.
@@ -138,5 +270,7 @@ fn rules_of(rules: &Namespace) -> RoomRules {
             JoinLeave::Off => 0,
             JoinLeave::Asked | JoinLeave::Forced => ANNOUNCED_MEMBERS_MAX,
         },
+        pace: pace_of(rules.room_rate),
+        publisher_pace: pace_of(rules.user_rate),
     }
 }

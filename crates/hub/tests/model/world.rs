@@ -79,6 +79,8 @@ impl World {
             keeps_position: true,
             has_presence: true,
             announced_members_max: 0,
+            pace: None,
+            publisher_pace: None,
         })));
         Self {
             home: Rooms::new(CoreId(0), CORES.into(), budget, bounds, rules, epochs),

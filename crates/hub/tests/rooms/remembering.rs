@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hub::{
     Answer, AnswerRefusal, ConnectionId, CoreId, Delivery, Details, Epoch, HistoryLimits,
-    HomeBounds, Idempotency, Member, Page, PublishRefusal, Question, Record, Recover, Recovered,
-    Request, RoomName, RoomRules, Since, Target, Terms, Unrecoverable,
+    HomeBounds, Idempotency, Member, Pace, Page, PublishRefusal, Publisher, Question, Record,
+    Recover, Recovered, Request, RoomName, RoomRules, Since, Target, Terms, Unrecoverable,
 };
 
 use crate::harness::{BOUNDS, CORE, Home, OTHER, brief, connection, record, same, with_positions};
@@ -23,6 +23,8 @@ fn rules(history: HistoryLimits) -> RoomRules {
         keeps_position: true,
         has_presence: true,
         announced_members_max: 3,
+        pace: None,
+        publisher_pace: None,
     }
 }
 
@@ -340,8 +342,8 @@ fn answer_with_too_many_members_is_refused_and_their_number_is_not() {
 fn keyed(payload: &'static str, key: u128, body: u128) -> Record {
     Record {
         details: Some(Arc::new(Details {
-            meta: Bytes::new(),
             idempotency: Some(Idempotency { key, body }),
+            ..Details::default()
         })),
         ..record(payload)
     }
@@ -410,4 +412,57 @@ fn rooms_that_exist_follow_other_rules_after_a_sweep() {
     let (members, users) = (0, 0);
     let counts = ask(&mut home, "a", Question::MemberCounts);
     assert_eq!(counts, Answer::MemberCounts { members, users });
+}
+
+#[test]
+fn messages_that_come_faster_than_the_rules_permit_are_refused() {
+    let slow = Pace {
+        per_second: 10,
+        burst: 2,
+    };
+    let mut home = Home::with(
+        10,
+        BOUNDS,
+        RoomRules {
+            publisher_pace: Some(slow),
+            ..with_positions()
+        },
+    );
+    let say = |home: &mut Home, token: u64, publisher: Publisher| {
+        let ticket = home.ticket();
+        home.rooms.apply(Request::Publish {
+            to: Target::Name(RoomName::new("a").unwrap()),
+            publisher: ConnectionId { core: CORE, token },
+            ticket,
+            stamp: 1_000 + ticket.0,
+            record: Record {
+                details: Some(Arc::new(Details {
+                    publisher,
+                    ..Details::default()
+                })),
+                ..record("x")
+            },
+        });
+        brief(&home.take()).remove(0)
+    };
+    let is_refused = |answer: String| answer.ends_with(":TooFast");
+    home.sweep(1_000);
+    // Two connections of one user count together, those of nobody each by itself.
+    let user = Publisher::User(7);
+    for (token, publisher, refused) in [
+        (1, user, false),
+        (2, user, false),
+        (3, user, true),
+        (1, Publisher::Connection, false),
+        (1, Publisher::Connection, false),
+        (1, Publisher::Connection, true),
+        (2, Publisher::Connection, false),
+        (1, Publisher::Unlimited, false),
+    ] {
+        let answer = say(&mut home, token, publisher);
+        assert_eq!(is_refused(answer), refused, "{token} {publisher:?}");
+    }
+    home.sweep(1_100);
+    assert!(!is_refused(say(&mut home, 1, user)));
+    assert!(is_refused(say(&mut home, 1, user)));
 }

@@ -14,5 +14,5 @@ pub(crate) use counts::{Admission, Admitted, Refusal, connections_possible};
 pub use forwarded::{Proxies, ProxyHeader};
 pub(crate) use peer::Peer;
 pub(crate) use proxy_protocol::{Advanced, Header, looks_like_http};
-pub(crate) use rates::Bucket;
+pub use rates::Bucket;
 pub use rates::Rate;

@@ -25,14 +25,15 @@ impl Rate {
 
 /// A token bucket; a new one is full.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     /// When it is full again, in nanoseconds since the process started.
     full_at_ns: u64,
 }
 
 impl Bucket {
-    /// Takes a token and returns whether there was one; always true without a rate.
-    pub(crate) fn allows(&mut self, rate: Option<Rate>, now_ns: u64) -> bool {
+    /// Takes a token and returns whether there was one; always true without a rate. The time is in
+    /// nanoseconds that never go back.
+    pub fn allows(&mut self, rate: Option<Rate>, now_ns: u64) -> bool {
         rate.is_none_or(|rate| self.take(rate, now_ns))
     }
 

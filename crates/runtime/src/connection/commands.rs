@@ -33,6 +33,8 @@ pub enum Recipient {
     Connection(ConnectionId),
     /// All connections of a user ([`Outlet::identify`](super::Outlet::identify)).
     User(Arc<str>),
+    /// All connections.
+    Everyone,
 }
 
 impl Actor<'_> {

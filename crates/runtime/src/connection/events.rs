@@ -26,7 +26,14 @@ impl Actor<'_> {
         self.parts.counters.tally.took(&event);
         let config = &self.parts.config;
         let has_rates = config.message_rate.is_some() || config.control_rate.is_some();
-        if has_rates && let Some(reason) = connection.rare.rates().take(&event, config, self.now.ns)
+        let is_counted_elsewhere = matches!(event, Event::Message(_))
+            && connection
+                .session
+                .as_ref()
+                .is_some_and(|it| it.counts_messages());
+        if has_rates
+            && !is_counted_elsewhere
+            && let Some(reason) = connection.rare.rates().take(&event, config, self.now.ns)
         {
             self.close(reason);
             return Progress::Consumed(consumed);

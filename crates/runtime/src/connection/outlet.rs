@@ -233,6 +233,11 @@ impl Outlet<'_> {
         self.parts.counters.notices.admit(kind, self.now.ms)
     }
 
+    /// The time in nanoseconds that never goes back, as [`Bucket`](crate::Bucket) takes it.
+    pub fn now_ns(&self) -> u64 {
+        self.now.ns
+    }
+
     /// The wall clock, in milliseconds since 1970.
     pub fn wall_ms(&self) -> u64 {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -282,6 +287,7 @@ impl Outlet<'_> {
                 PublishRefusal::Busy | PublishRefusal::TooManyRooms | PublishRefusal::Conflict => {
                     EndReason::RoomBusy
                 }
+                PublishRefusal::TooFast => EndReason::MessageRate,
             },
             SessionEvent::Skipped { .. } => EndReason::SendQueueFull,
             SessionEvent::JoinRefused { .. } => EndReason::RoomBusy,

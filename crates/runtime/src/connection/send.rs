@@ -198,17 +198,18 @@ impl Actor<'_> {
             &connection.rooms.subscriptions,
             &self.parts.rooms.shards,
         );
-        match (is_over, connection.out.lag) {
-            (false, _) => self.resume_if_space(),
-            (true, Lag::Close) => self.close(EndReason::SendQueueFull),
-            (true, Lag::Leave) => match self.slowest_room() {
-                Some((room, _)) => self.left(room, LeftReason::Lagging),
-                None => self.close(EndReason::SendQueueFull),
-            },
-            (true, Lag::Skip) => match self.slowest_room() {
-                Some((room, subscription)) => self.skip(room, subscription),
-                None => self.close(EndReason::SendQueueFull),
-            },
+        if !is_over {
+            return self.resume_if_space();
+        }
+        let Some((room, subscription)) = self.slowest_room() else {
+            return self.close(EndReason::SendQueueFull);
+        };
+        let session = self.connection.session.as_ref();
+        let of_room = session.and_then(|session| session.lag(room));
+        match of_room.unwrap_or(self.connection.out.lag) {
+            Lag::Close => self.close(EndReason::SendQueueFull),
+            Lag::Leave => self.left(room, LeftReason::Lagging),
+            Lag::Skip => self.skip(room, subscription),
         }
     }
 

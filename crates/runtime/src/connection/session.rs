@@ -214,9 +214,21 @@ pub trait Session {
     /// Until it is done it is handed no message.
     fn go_on(&mut self, _outlet: &mut Outlet<'_>) {}
 
+    /// Whether it bounds by itself how often its peer may send messages, because one may have many commands;
+    /// otherwise the runtime does ([`Config::message_rate`](crate::Config::message_rate)).
+    fn counts_messages(&self) -> bool {
+        false
+    }
+
     /// Bytes of memory that it keeps of what it is not done with; they count as unfinished.
     fn held_bytes(&self) -> usize {
         0
+    }
+
+    /// What happens when the connection is the furthest behind in this room, where that differs from what its
+    /// [`Opening`] says.
+    fn lag(&self, _room: Ticket) -> Option<Lag> {
+        None
     }
 
     /// The peer is to be asked for a sign of life: see [`Pings::Messages`].

@@ -142,6 +142,8 @@ pub struct Unpublished {
     pub too_many_rooms: u64,
     /// The idempotency key was used for something else.
     pub conflict: u64,
+    /// Messages came more often than the room's rules permit.
+    pub too_fast: u64,
 }
 
 /// Batches through mailboxes, and the items in them.
@@ -378,6 +380,7 @@ impl Unpublished {
             PublishRefusal::RoomGone => &mut self.room_gone,
             PublishRefusal::TooManyRooms => &mut self.too_many_rooms,
             PublishRefusal::Conflict => &mut self.conflict,
+            PublishRefusal::TooFast => &mut self.too_fast,
         } += 1;
     }
 
@@ -386,6 +389,7 @@ impl Unpublished {
         self.room_gone += other.room_gone;
         self.too_many_rooms += other.too_many_rooms;
         self.conflict += other.conflict;
+        self.too_fast += other.too_fast;
     }
 }
 

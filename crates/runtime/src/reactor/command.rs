@@ -10,7 +10,6 @@ use hub::ConnectionId;
 
 use super::{Core, State};
 use crate::{
-    clock::Now,
     connection::{Command, Recipient},
     ids::ConnectionKey,
     turn::bounds,
@@ -56,6 +55,21 @@ impl Commander {
             .collect();
         sent.into_iter().collect()
     }
+
+    /// Gives all connections a command. A core hands it on over several turns, so that connections which are
+    /// made meanwhile may get it, too.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandRefused`] if a core has no space for it; the others have got it.
+    pub fn everyone(&self, command: &Command) -> Result<(), CommandRefused> {
+        let sent: Vec<_> = self
+            .cores
+            .iter()
+            .map(|core| send(core, (Recipient::Everyone, command.clone())))
+            .collect();
+        sent.into_iter().collect()
+    }
 }
 
 fn send(core: &Sender<Commanded>, commanded: Commanded) -> Result<(), CommandRefused> {
@@ -67,27 +81,57 @@ fn send(core: &Sender<Commanded>, commanded: Commanded) -> Result<(), CommandRef
 /// Takes commands for as long as the core runs.
 pub(crate) async fn run(core: Rc<Core>, commands: Receiver<Commanded>) {
     while let Ok(first) = commands.recv_async().await {
-        let others = commands.try_iter().take(bounds::COMMANDS - 1);
-        {
-            let mut state = core.state.borrow_mut();
-            let now = state.begin_turn();
-            for (recipient, command) in std::iter::once(first).chain(others) {
-                state.give(&recipient, &command, now);
-            }
+        let mut others = commands.try_iter().take(bounds::COMMANDS - 1);
+        let for_everyone = core.give_until_everyone(std::iter::once(first).chain(&mut others));
+        if let Some(command) = for_everyone {
+            give_everyone(&core, &command).await;
         }
         core.turnstile.pass().await;
     }
 }
 
-impl State {
-    fn give(&mut self, recipient: &Recipient, command: &Command, now: Now) {
-        let keys = match recipient {
-            Recipient::Connection(id) => ConnectionKey::of_token(id.token).into_iter().collect(),
-            Recipient::User(user) => self.parts.users.connections(user).to_vec(),
-        };
-        for key in keys {
-            self.act(key, now, |actor, _| actor.obey(command.clone()));
+impl Core {
+    /// Hands commands on up to one that is for everyone, which is returned: that takes several turns.
+    fn give_until_everyone(&self, commands: impl Iterator<Item = Commanded>) -> Option<Command> {
+        let mut state = self.state.borrow_mut();
+        let now = state.begin_turn();
+        for (recipient, command) in commands {
+            let keys = match recipient {
+                Recipient::Everyone => return Some(command),
+                Recipient::Connection(id) => Vec::from_iter(ConnectionKey::of_token(id.token)),
+                Recipient::User(user) => state.parts.users.connections(&user).to_vec(),
+            };
+            for key in keys {
+                state.act(key, now, |actor, _| actor.obey(command.clone()));
+            }
         }
+        None
+    }
+}
+
+/// Gives all connections a command, some in each turn.
+async fn give_everyone(core: &Core, command: &Command) {
+    let mut slot = 0;
+    while core.state.borrow_mut().give_some(&mut slot, command) {
+        core.turnstile.pass().await;
+    }
+}
+
+impl State {
+    /// Gives the connections from this slot on a command, a bounded number of them; returns whether there
+    /// are others.
+    fn give_some(&mut self, slot: &mut usize, command: &Command) -> bool {
+        let now = self.begin_turn();
+        let slots = self.connections.slots();
+        let end = (*slot + bounds::COMMANDS).min(slots);
+        for slot in *slot..end {
+            let key = self.connections.in_slot(slot).map(|it| it.key);
+            if let Some(key) = key {
+                self.act(key, now, |actor, _| actor.obey(command.clone()));
+            }
+        }
+        *slot = end;
+        end < slots
     }
 }
 

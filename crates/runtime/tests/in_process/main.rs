@@ -27,6 +27,7 @@ mod harness;
 mod pages;
 mod told;
 
+mod at_length;
 mod bodies;
 mod busy;
 mod commands;

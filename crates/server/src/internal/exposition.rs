@@ -347,6 +347,7 @@ fn traffic(families: &mut Families, total: &Tally) {
             ("busy", total.unpublished.busy),
             ("room_gone", total.unpublished.room_gone),
             ("conflict", total.unpublished.conflict),
+            ("too_fast", total.unpublished.too_fast),
             ("too_many_rooms", total.unpublished.too_many_rooms),
         ]
         .map(|(reason, count)| (vec![("reason", reason)], count as f64)),

@@ -9,7 +9,7 @@ use hub::{NameError, RoomName, Terms};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use runtime::{Answer, BodyForm, Lag, Opening, Pings, Refused, Session};
 
-use crate::world::World;
+use crate::world::{Live, World};
 
 mod raw;
 
@@ -61,7 +61,8 @@ pub struct Asked<'a> {
     request: &'a Request<'a>,
     /// What [`Select`] found.
     text: &'a str,
-    world: &'a Arc<World>,
+    world: &'a World,
+    live: &'a Arc<Live>,
 }
 
 /// A session, and what it begins with.
@@ -106,12 +107,17 @@ pub fn names() -> Vec<&'static str> {
 }
 
 /// Finds the protocol that a request asks for. `None` means that the site answers the request.
-pub fn select<'a>(request: &'a Request<'a>, world: &'a Arc<World>) -> Option<Asked<'a>> {
+pub fn select<'a>(
+    request: &'a Request<'a>,
+    world: &'a World,
+    live: &'a Arc<Live>,
+) -> Option<Asked<'a>> {
     let asked = |protocol, text| Asked {
         protocol,
         request,
         text,
         world,
+        live,
     };
     let by_path = TABLE.iter().find_map(|protocol| {
         let rest = match protocol.select {

@@ -7,7 +7,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use ::centrifuge::{ClientInfo, Publication};
 use access::{
-    RawRefusal, RawRights, RawToken, User, may_open_raw,
+    Namespaces, RawRefusal, RawRights, RawToken, User, may_open_raw,
     token::{Payload, TokenError, Verifier},
 };
 use bytes::Bytes;
@@ -18,7 +18,10 @@ use runtime::{Outlet, Refused, Session, SessionEvent};
 use tracing::{debug, info};
 
 use super::{Asked, Refusal, Started};
-use crate::world::{World, now_s};
+use crate::{
+    users::Place,
+    world::{Live, RulesChanged, Superseded, World, now_s, publisher},
+};
 
 /// The subprotocol that clients ask for beside one that carries a token.
 const SUBPROTOCOL: &str = "hubbub";
@@ -28,6 +31,10 @@ const TOKEN_PREFIX: &str = "hubbub.token.";
 
 /// A member of one room.
 struct InRoom {
+    name: RoomName,
+    user: Arc<str>,
+    /// The place among the user's connections.
+    place: Option<Place>,
     publishes: bool,
     /// What others are told of it beside its messages.
     details: Option<Arc<Details>>,
@@ -43,13 +50,23 @@ struct Who {
     expires_at: Option<i64>,
     /// Whether the token is for this room.
     is_for_room: bool,
+    /// Whether rates do not hold for it.
+    is_unlimited: bool,
 }
 
 /// Lets a raw client into a room, if the rules permit it.
 pub(super) fn enter(asked: &Asked<'_>, name: RoomName) -> Result<Started, Refusal> {
-    let Asked { request, world, .. } = asked;
+    let Asked {
+        request,
+        world,
+        live,
+        ..
+    } = asked;
     let subprotocol = subprotocol(request)?;
-    let token = token(request);
+    // Where everybody may do everything, a token means nothing.
+    let knows_tokens = world.tokens.connections.is_some();
+    let is_open = matches!(world.namespaces, Namespaces::Open(_));
+    let token = token(request).filter(|_| knows_tokens || !is_open);
     let who = token.map(|token| who(world, &token, &name));
     let shown = match &who {
         None => RawToken::Missing,
@@ -62,7 +79,11 @@ pub(super) fn enter(asked: &Asked<'_>, name: RoomName) -> Result<Started, Refusa
     let told = (who.is_some() || world.has_presence(name.as_str()))
         .then(|| told_of(who.as_ref().unwrap_or(&Who::default())));
     let (member, details) = told.unzip();
+    let user: Arc<str> = who.as_ref().map_or("", |who| &who.user).into();
     let session = InRoom {
+        name: name.clone(),
+        place: place(world, live, &user)?,
+        user,
         publishes: rights == RawRights::Publish,
         details,
         expires_at: who.and_then(|who| who.expires_at),
@@ -77,6 +98,18 @@ pub(super) fn enter(asked: &Asked<'_>, name: RoomName) -> Result<Started, Refusa
             })
         }),
         ..Started::new(session)
+    })
+}
+
+/// The connection's place among those of its user, if it has one.
+fn place(world: &World, live: &Arc<Live>, user: &Arc<str>) -> Result<Option<Place>, Refusal> {
+    if user.is_empty() {
+        return Ok(None);
+    }
+    let place = live.users.enter(user, world.settled.user_connections_max);
+    place.map(Some).ok_or_else(|| {
+        let sentence = "You have as many connections as one user may have; close some.";
+        Refusal::Other(429, sentence.to_owned(), Refused::UserConnections)
     })
 }
 
@@ -148,6 +181,7 @@ fn verify(verifier: &Verifier, token: &str, room: &RoomName) -> Result<Who, Toke
             info: claims.info,
             expires_at: claims.expires_at,
             is_for_room: false,
+            is_unlimited: claims.unlimited,
         }),
         Err(error @ TokenError::BadClaim { .. }) => {
             let claims = verifier.verify_subscription(token, now_s)?;
@@ -157,6 +191,7 @@ fn verify(verifier: &Verifier, token: &str, room: &RoomName) -> Result<Who, Toke
                     info: claims.info,
                     expires_at: claims.expires_at,
                     is_for_room: true,
+                    is_unlimited: false,
                 }),
                 false => Err(error),
             }
@@ -181,12 +216,16 @@ fn told_of(who: &Who) -> (Arc<Member>, Arc<Details>) {
     let details = Details {
         meta: Bytes::from(Publication::meta(Some(&info), &[])),
         idempotency: None,
+        publisher: publisher(&who.user, who.is_unlimited),
     };
     (Arc::new(member), Arc::new(details))
 }
 
 impl Session for InRoom {
     fn opened(&mut self, outlet: &mut Outlet<'_>) {
+        if self.place.is_some() {
+            outlet.identify(&self.user);
+        }
         if let Some(at) = self.expires_at {
             let left_s = u64::try_from((at - now_s()).max(0)).unwrap_or(0);
             outlet.set_alarm(Some(Duration::from_secs(left_s)));
@@ -209,6 +248,15 @@ impl Session for InRoom {
     fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
         match event {
             SessionEvent::Alarm => outlet.close(CloseCode::POLICY, "the token has expired"),
+            SessionEvent::Command(command) => {
+                let changed = command.downcast_ref::<RulesChanged>();
+                if changed.is_some_and(|changed| changed.concerns(self.name.as_str())) {
+                    let text = "the rules of the room have changed: connect again";
+                    outlet.close(CloseCode::TRY_AGAIN_LATER, text);
+                } else if command.is::<Superseded>() {
+                    outlet.close(CloseCode::POLICY, "another connection of the user has come");
+                }
+            }
             event => outlet.close_for(&event),
         }
     }

@@ -110,6 +110,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("recovered_bytes_max", "64KiB"),
     ("dev", "on"),
     ("anonymous", "on"),
+    ("user_connections_max", "3"),
+    ("single_connection", "on"),
     ("token_secret", "secret.txt"),
     ("token_keys", "public.pem"),
     ("token_jwks", "keys.json"),

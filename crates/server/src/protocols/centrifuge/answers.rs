@@ -220,7 +220,7 @@ impl State {
             self.fail(
                 id,
                 match reason {
-                    PublishRefusal::Busy => ErrorCode::TooManyRequests,
+                    PublishRefusal::Busy | PublishRefusal::TooFast => ErrorCode::TooManyRequests,
                     PublishRefusal::RoomGone => ErrorCode::Internal,
                     PublishRefusal::TooManyRooms => ErrorCode::LimitExceeded,
                     PublishRefusal::Conflict => ErrorCode::BadRequest,
@@ -273,12 +273,15 @@ impl State {
         }
     }
 
-    /// A subscription's token is over for good.
-    pub(super) fn expire(&mut self, room: Ticket, outlet: &mut Outlet<'_>) {
+    /// Ends a subscription.
+    pub(super) fn end(&mut self, room: Ticket, why: Unsubscribed, outlet: &mut Outlet<'_>) {
         if let Some(subscription) = self.rooms.remove(room) {
+            if let Some(Awaited::Subscribe { id, .. }) = self.take_awaited(room) {
+                // It was not subscribed yet, and asks again.
+                self.fail(id, ErrorCode::Internal);
+            }
             outlet.leave(room);
-            let code = u32::from(Unsubscribed::Expired.code());
-            let reason = Unsubscribed::Expired.reason();
+            let (code, reason) = (u32::from(why.code()), why.reason());
             let push = Push::Unsubscribe { code, reason };
             self.push(subscription.name.as_str(), &push);
         }

@@ -1,6 +1,6 @@
 //! Who a session is: the connect command, its token, the rooms that the token brings, and new tokens.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use access::{
     User,
@@ -8,20 +8,25 @@ use access::{
 };
 use bytes::Bytes;
 use centrifuge::{
-    ClientInfo, ConnectRequest, ConnectResult, Disconnect, ErrorCode, Expiry, Publication,
-    RefreshRequest, Reply, SubscribeRequest,
+    ClientInfo, ConnectRequest, ConnectResult, Disconnect, Encoding, ErrorCode, Expiry, Publication,
+    RefreshRequest, Reply, SubscribeRequest, Unsubscribed, is_json,
 };
+use codec::Kind;
 use hub::{Details, Member};
 use runtime::{Outlet, Pings};
 use tracing::info;
 
 use super::{
     answers::{Awaited, Given, Shown},
+    bodies::data_of,
     session::{Next, Refusal, Stage, State, Until},
     subscribe::room_of,
     subscriptions::Subscription,
 };
-use crate::world::{Openness, World};
+use crate::{
+    users::Place,
+    world::{Live, Openness, World, publisher},
+};
 
 /// The version that SDKs are told, which they demand not to be empty.
 const VERSION: &str = concat!("hubbub ", env!("CARGO_PKG_VERSION"));
@@ -41,6 +46,10 @@ pub struct Identity {
     pub details: Arc<Details>,
     /// When the connection needs a new token, in seconds since 1970.
     expires_at: Option<i64>,
+    /// Whether rates do not hold for it.
+    pub is_unlimited: bool,
+    /// The place among the user's connections.
+    place: Option<Place>,
 }
 
 /// A connect command that waits for the rooms which the server subscribes the client to.
@@ -54,15 +63,24 @@ pub struct Connecting {
 }
 
 impl Identity {
-    fn new(client: &str, user: &str, info: Option<Payload>, expires_at: Option<i64>) -> Self {
+    fn new(client: &str, claims: ConnectionClaims) -> Self {
+        let ConnectionClaims {
+            user,
+            info,
+            expires_at,
+            unlimited: is_unlimited,
+            ..
+        } = claims;
         let user: Arc<str> = user.into();
-        let (member, details) = told_of(client, &user, info.as_ref(), None);
+        let (member, details) = told_of(client, &user, (info.as_ref(), None), is_unlimited);
         Self {
             user,
             info,
             member,
             details,
             expires_at,
+            is_unlimited,
+            place: None,
         }
     }
 
@@ -75,7 +93,8 @@ impl Identity {
         match info {
             None => (self.member.clone(), None),
             Some(room) => {
-                let (member, details) = told_of(client, &self.user, self.info.as_ref(), Some(room));
+                let infos = (self.info.as_ref(), Some(room));
+                let (member, details) = told_of(client, &self.user, infos, self.is_unlimited);
                 (member, Some(details))
             }
         }
@@ -85,14 +104,16 @@ impl Identity {
 fn told_of(
     client: &str,
     user: &Arc<str>,
-    info: Option<&Payload>,
-    room: Option<&Payload>,
+    (info, of_room): (Option<&Payload>, Option<&Payload>),
+    is_unlimited: bool,
 ) -> (Arc<Member>, Arc<Details>) {
+    // All subscribers get the same, and those of JSON need JSON.
+    let (info, of_room) = (info.map(json_of), of_room.map(json_of));
     let info = ClientInfo {
         user: (&**user).into(),
         client: client.into(),
-        conn_info: info.map(Payload::as_bytes),
-        chan_info: room.map(Payload::as_bytes),
+        conn_info: info.as_deref(),
+        chan_info: of_room.as_deref(),
     };
     let member = Member {
         user: user.clone(),
@@ -101,6 +122,7 @@ fn told_of(
     let details = Details {
         meta: Bytes::from(Publication::meta(Some(&info), &[])),
         idempotency: None,
+        publisher: publisher(user, is_unlimited),
     };
     (Arc::new(member), Arc::new(details))
 }
@@ -117,12 +139,13 @@ impl State {
 
     pub(super) fn connect(
         &mut self,
+        live: &Arc<Live>,
         world: &World,
         id: u32,
         request: &ConnectRequest<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<Next, Refusal> {
-        let connected = self.begin(world, id, request, outlet);
+        let connected = self.begin(live, world, id, request, outlet);
         if let Err(Refusal::Error(_)) = connected {
             // The peer learns it from the reply and is expected to close; a moment later this side does.
             self.stage = Stage::Refused;
@@ -133,6 +156,7 @@ impl State {
 
     fn begin(
         &mut self,
+        live: &Arc<Live>,
         world: &World,
         id: u32,
         request: &ConnectRequest<'_>,
@@ -141,15 +165,20 @@ impl State {
         let Some(claims) = self.claims(world, &request.token, outlet)? else {
             return Ok(Next::Again(Until::Costly));
         };
-        outlet.identify(&claims.user);
-        let identity = Identity::new(&self.client, &claims.user, claims.info, claims.expires_at);
+        let mut claims = claims;
+        let rooms = std::mem::take(&mut claims.subscriptions);
+        let mut identity = Identity::new(&self.client, claims);
+        if !identity.user.is_empty() {
+            self.take_place(live, world, &mut identity, outlet)?;
+        }
+        let user = identity.user.clone();
         self.stage = Stage::Connecting(Box::new(Connecting {
             id,
             identity,
             waiting: 0,
             subscribed: Vec::new(),
         }));
-        let rooms = granted_rooms(world, &claims.user, claims.subscriptions);
+        let rooms = granted_rooms(world, &user, rooms);
         if rooms.len() > world.settled.rooms_per_connection_max {
             return Err(Disconnect::ChannelLimit.into());
         }
@@ -160,6 +189,24 @@ impl State {
         }
         self.connected_if_answered(world, outlet);
         Ok(Next::Go)
+    }
+
+    /// Counts the connection as one of its user's.
+    fn take_place(
+        &self,
+        live: &Arc<Live>,
+        world: &World,
+        identity: &mut Identity,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Refusal> {
+        let settled = &world.settled;
+        let place = live.users.enter(&identity.user, settled.user_connections_max);
+        identity.place = Some(place.ok_or(Disconnect::ConnectionLimit)?);
+        outlet.identify(&identity.user);
+        if settled.single_connection {
+            live.supersede(&identity.user, &self.client);
+        }
+        Ok(())
     }
 
     /// What the token says; `None` if it can only be verified in a step for costly work.
@@ -214,7 +261,7 @@ impl State {
         let awaited = Awaited::ServerSubscribe {
             recovers,
             from: wanted.map_or(0, |it| it.offset),
-            data: data_bytes(of_token.data.as_ref()),
+            data: data_bytes(self.encoding, of_token.data.as_ref()),
         };
         self.awaited.push((ticket, awaited));
         if let Stage::Connecting(connecting) = &mut self.stage {
@@ -354,7 +401,8 @@ impl State {
             if *is_server_side {
                 return self.disconnect(Disconnect::SubscriptionExpired, outlet);
             }
-            self.expire(*ticket, outlet);
+            let ticket = *ticket;
+            self.end(ticket, Unsubscribed::Expired, outlet);
         }
         self.set_alarm(outlet);
     }
@@ -374,9 +422,23 @@ fn anonymous() -> ConnectionClaims {
     }
 }
 
-/// What is handed on with a subscription.
-pub fn data_bytes(data: Option<&Payload>) -> Box<[u8]> {
-    data.map_or_else(Box::default, |data| data.as_bytes().into())
+/// A payload of a token as JSON: one that is none is a string in base64.
+fn json_of(payload: &Payload) -> Cow<'_, [u8]> {
+    let bytes = payload.as_bytes();
+    let kind = match is_json(bytes) {
+        true => Kind::Text,
+        false => Kind::Binary,
+    };
+    data_of(Encoding::Json, kind, bytes)
+}
+
+/// What a client is handed with a subscription.
+pub fn data_bytes(encoding: Encoding, data: Option<&Payload>) -> Box<[u8]> {
+    match (encoding, data) {
+        (_, None) => Box::default(),
+        (Encoding::Json, Some(data)) => json_of(data).into(),
+        (Encoding::Protobuf, Some(data)) => data.as_bytes().into(),
+    }
 }
 
 /// The rooms that a user is subscribed to at connect: those of the token, and its personal ones.

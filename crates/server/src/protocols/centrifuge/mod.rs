@@ -43,7 +43,12 @@ pub(super) const PROTOCOL: Protocol = Protocol {
 };
 
 fn open(asked: &Asked<'_>) -> Result<Started, Refusal> {
-    let Asked { request, world, .. } = asked;
+    let Asked {
+        request,
+        world,
+        live,
+        ..
+    } = asked;
     if world.settled.openness == Openness::Dev {
         local::check(request)?;
     }
@@ -62,7 +67,7 @@ fn open(asked: &Asked<'_>) -> Result<Started, Refusal> {
         true => Pings::Frames,
         false => Pings::Messages,
     };
-    let session = CentrifugeSession::new(Arc::clone(world), encoding, pings);
+    let session = CentrifugeSession::new(Arc::clone(live), encoding, pings);
     Ok(Started {
         subprotocol,
         body: form(encoding, false),

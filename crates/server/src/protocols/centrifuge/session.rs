@@ -6,9 +6,11 @@
 
 use std::{mem, sync::Arc};
 
-use centrifuge::{Command, Commands, Disconnect, Encoding, ErrorCode, Method, Push, Reply};
+use centrifuge::{
+    Command, Commands, Disconnect, Encoding, ErrorCode, Method, Push, Reply, Unsubscribed,
+};
 use codec::{CloseCode, Message};
-use runtime::{EndReason, LeftReason, Outlet, Pings, Session, SessionEvent, Ticket};
+use runtime::{Bucket, EndReason, Lag, LeftReason, Outlet, Pings, Session, SessionEvent, Ticket};
 use tracing::info;
 
 use super::{
@@ -17,7 +19,7 @@ use super::{
     connect::{Connecting, Identity},
     subscriptions::Subscriptions,
 };
-use crate::world::World;
+use crate::world::{Live, RulesChanged, Superseded, World};
 
 /// Most commands of one step.
 const COMMANDS_AT_ONCE: usize = 16;
@@ -27,7 +29,7 @@ const AWAITED_MAX: usize = 64;
 
 /// A session of one connection.
 pub struct CentrifugeSession {
-    world: Arc<World>,
+    live: Arc<Live>,
     state: State,
     /// What is left of a frame.
     rest: Vec<u8>,
@@ -49,6 +51,11 @@ pub struct State {
     is_pinged: bool,
     /// Whether this step may do what costs much: verify a signature.
     may_be_costly: bool,
+    /// Whether the next command was counted before, because it is tried again.
+    is_spared: bool,
+    /// How often the client may command something, and how often it may do so more often.
+    commands: Bucket,
+    refusals: Bucket,
     /// When the client last lost a room because it was too slow.
     pub(super) lagged_ms: Option<u64>,
 }
@@ -110,9 +117,9 @@ impl From<Disconnect> for Refusal {
 
 impl CentrifugeSession {
     /// A session whose peer has said nothing.
-    pub fn new(world: Arc<World>, encoding: Encoding, pings: Pings) -> Self {
+    pub fn new(live: Arc<Live>, encoding: Encoding, pings: Pings) -> Self {
         Self {
-            world,
+            live,
             state: State {
                 encoding,
                 pings,
@@ -123,6 +130,9 @@ impl CentrifugeSession {
                 frame: Vec::new(),
                 is_pinged: false,
                 may_be_costly: false,
+                is_spared: false,
+                commands: Bucket::default(),
+                refusals: Bucket::default(),
                 lagged_ms: None,
             },
             rest: Vec::new(),
@@ -130,7 +140,8 @@ impl CentrifugeSession {
     }
 
     fn take(&mut self, mut commands: Commands<'_>, outlet: &mut Outlet<'_>) {
-        let Self { world, state, rest } = self;
+        let Self { live, state, rest } = self;
+        let world = &**live.now();
         let (mut done, mut until) = (0, None);
         let left = loop {
             let left = commands.rest();
@@ -143,7 +154,7 @@ impl CentrifugeSession {
             }
             let next = match commands.next() {
                 None => break &[],
-                Some(Ok(command)) => state.carry_out(world, &command, outlet),
+                Some(Ok(command)) => state.carry_out(live, world, &command, outlet),
                 Some(Err(malformed)) => {
                     if outlet.may_tell("centrifuge_malformed") {
                         info!(%malformed, "a client's frame cannot be read");
@@ -155,6 +166,7 @@ impl CentrifugeSession {
             match next {
                 Next::Go => done += 1,
                 Next::Again(wait) => {
+                    state.is_spared = true;
                     until = Some(wait);
                     break left;
                 }
@@ -184,7 +196,7 @@ impl CentrifugeSession {
 
 impl Session for CentrifugeSession {
     fn opened(&mut self, outlet: &mut Outlet<'_>) {
-        outlet.set_alarm(Some(self.world.settled.connect));
+        outlet.set_alarm(Some(self.live.now().settled.connect));
     }
 
     fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>) {
@@ -198,8 +210,17 @@ impl Session for CentrifugeSession {
         self.take(commands, outlet);
     }
 
+    fn counts_messages(&self) -> bool {
+        true
+    }
+
     fn held_bytes(&self) -> usize {
         self.rest.capacity()
+    }
+
+    fn lag(&self, room: Ticket) -> Option<Lag> {
+        let subscription = self.state.rooms.of(room)?;
+        subscription.skips.then_some(Lag::Skip)
     }
 
     fn ping(&mut self, outlet: &mut Outlet<'_>) {
@@ -227,8 +248,8 @@ impl Session for CentrifugeSession {
     }
 
     fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
-        let Self { world, state, .. } = self;
-        state.handle(world, event, outlet);
+        let Self { live, state, .. } = self;
+        state.handle(&live.now(), event, outlet);
         state.flush(outlet);
     }
 }
@@ -244,6 +265,7 @@ pub fn close_of(disconnect: Disconnect) -> Option<(CloseCode, &'static str)> {
 impl State {
     fn carry_out(
         &mut self,
+        live: &Arc<Live>,
         world: &World,
         command: &Command<'_>,
         outlet: &mut Outlet<'_>,
@@ -253,7 +275,7 @@ impl State {
             (Stage::Refused, _) => Ok(Next::Go),
             (_, Method::Pong) => self.pong(outlet),
             (Stage::Fresh, Method::Connect(request)) if id > 0 => {
-                self.connect(world, id, request, outlet)
+                self.connect(live, world, id, request, outlet)
             }
             (Stage::Connecting(_), _) => Ok(Next::Again(Until::Answered)),
             (Stage::Fresh, _) | (_, Method::Connect(_) | Method::Unknown) => {
@@ -262,7 +284,9 @@ impl State {
             // There is nobody who could take what has no answer.
             (Stage::Open(_), Method::Send(_)) => Err(Disconnect::NotAvailable.into()),
             (Stage::Open(_), _) if id == 0 => Err(Disconnect::BadRequest.into()),
-            (Stage::Open(_), method) => self.carry_out_open(world, id, method, outlet),
+            (Stage::Open(_), method) => self
+                .check_rate(world, outlet)
+                .and_then(|()| self.carry_out_open(world, id, method, outlet)),
         };
         match carried_out {
             Ok(next) => next,
@@ -302,6 +326,22 @@ impl State {
         Ok(Next::Go)
     }
 
+    /// Whether the client may command something now. If not it is told so, and if that happens too often, too,
+    /// it has to go.
+    fn check_rate(&mut self, world: &World, outlet: &Outlet<'_>) -> Result<(), Refusal> {
+        let (rate, now_ns) = (world.settled.command_rate, outlet.now_ns());
+        let is_free = self.is_spared || self.identity().is_some_and(|it| it.is_unlimited);
+        if is_free || self.commands.allows(rate, now_ns) {
+            // A command that is tried again was counted before.
+            self.is_spared = false;
+            Ok(())
+        } else if self.refusals.allows(rate, now_ns) {
+            Err(ErrorCode::TooManyRequests.into())
+        } else {
+            Err(Disconnect::TooManyRequests.into())
+        }
+    }
+
     fn pong(&mut self, outlet: &mut Outlet<'_>) -> Result<Next, Refusal> {
         if !mem::take(&mut self.is_pinged) {
             return Err(Disconnect::BadRequest.into());
@@ -327,9 +367,16 @@ impl State {
             SessionEvent::Answered { question, answer } => self.answered(question, answer),
             SessionEvent::Alarm => self.alarm(outlet),
             // Messages were passed over where the namespace permits it; nothing in the protocol tells.
-            SessionEvent::Skipped { .. }
-            | SessionEvent::Joining { .. }
-            | SessionEvent::Command(_) => {}
+            SessionEvent::Skipped { .. } | SessionEvent::Joining { .. } => {}
+            SessionEvent::Command(command) => {
+                if let Some(changed) = command.downcast_ref::<RulesChanged>() {
+                    self.follow(changed, outlet);
+                } else if let Some(Superseded { by }) = command.downcast_ref()
+                    && **by != *self.client
+                {
+                    self.disconnect(Disconnect::ConnectionLimit, outlet);
+                }
+            }
         }
     }
 
@@ -353,6 +400,16 @@ impl State {
                 subscription.name.as_str(),
                 &Push::Unsubscribe { code, reason },
             );
+        }
+    }
+
+    /// The rules of some rooms are others now: the client subscribes to them again under these.
+    fn follow(&mut self, changed: &RulesChanged, outlet: &mut Outlet<'_>) {
+        for (ticket, is_server_side) in self.rooms.those(|name| changed.concerns(name)) {
+            if is_server_side {
+                return self.disconnect(Disconnect::StateInvalidated, outlet);
+            }
+            self.end(ticket, Unsubscribed::StateInvalidated, outlet);
         }
     }
 

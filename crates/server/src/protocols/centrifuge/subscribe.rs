@@ -2,7 +2,7 @@
 
 use access::{
     Asked, Denied, Granted, NoRoom, Room, SubscriptionToken, User, may_subscribe,
-    namespace::RecoveryMode,
+    namespace::{Overflow, RecoveryMode},
     take_effect,
     token::{ServerSubscription, SubscriptionClaims},
 };
@@ -88,7 +88,10 @@ impl State {
             overrides: claims.overrides,
         });
         let ticket = self.join(world, &name, Some(request), of_token.as_ref(), outlet)?;
-        let data = data_bytes(of_token.as_ref().and_then(|it| it.data.as_ref()));
+        let data = data_bytes(
+            self.encoding,
+            of_token.as_ref().and_then(|it| it.data.as_ref()),
+        );
         let recovers = request.recover && self.is_recoverable(ticket);
         if let Some(subscription) = self.rooms.of_mut(ticket) {
             subscription.expires_at = claims.and_then(|claims| claims.expires_at);
@@ -195,6 +198,7 @@ impl State {
             is_joined: false,
             expires_at: None,
             details,
+            skips: room.rules.overflow == Overflow::DropOldest,
         });
         Ok(ticket)
     }

@@ -20,6 +20,8 @@ pub struct Subscription {
     pub is_joined: bool,
     /// When it ends unless a new token comes, in seconds since 1970.
     pub expires_at: Option<i64>,
+    /// Whether it loses the oldest messages when it is too slow, and not the room.
+    pub skips: bool,
     /// What its messages say of their publisher, where that differs from the rest of the session.
     pub details: Option<Arc<Details>>,
 }
@@ -37,6 +39,11 @@ impl Subscriptions {
     /// The same, to change it.
     pub fn named_mut(&mut self, name: &str) -> Option<&mut Subscription> {
         self.0.iter_mut().find(|it| it.name.as_str() == name)
+    }
+
+    /// The room of this ticket.
+    pub fn of(&self, ticket: Ticket) -> Option<&Subscription> {
+        self.0.iter().find(|it| it.ticket == ticket)
     }
 
     /// The room of this ticket, to change it.
@@ -58,6 +65,12 @@ impl Subscriptions {
     pub fn remove(&mut self, ticket: Ticket) -> Option<Subscription> {
         let at = self.0.iter().position(|it| it.ticket == ticket)?;
         Some(self.0.swap_remove(at))
+    }
+
+    /// The rooms whose names fit: their tickets, and whether the server has subscribed the client.
+    pub fn those(&self, fits: impl Fn(&str) -> bool) -> Vec<(Ticket, bool)> {
+        let those = self.0.iter().filter(|it| fits(it.name.as_str()));
+        those.map(|it| (it.ticket, it.is_server_side)).collect()
     }
 
     /// When the next of them expires, in seconds since 1970.
