@@ -119,6 +119,14 @@ impl Rooms {
         }
     }
 
+    /// The same at this time of the wall clock, in milliseconds since 1970. Without it, what is ordered before
+    /// the first sweep would count as older than any history keeps it.
+    #[must_use]
+    pub fn at(mut self, wall_ms: u64) -> Self {
+        self.wall_ms = wall_ms;
+        self
+    }
+
     /// Applies one request. Its deliveries wait until [`take_outgoing`](Self::take_outgoing).
     pub fn apply(&mut self, request: Request) {
         match request {

@@ -466,3 +466,25 @@ fn messages_that_come_faster_than_the_rules_permit_are_refused() {
     assert!(!is_refused(say(&mut home, 1, user)));
     assert!(is_refused(say(&mut home, 1, user)));
 }
+
+#[test]
+fn message_from_before_the_first_sweep_is_as_old_as_it_is() {
+    const STARTED_MS: u64 = 1_700_000_000_000;
+    let mut home = home();
+    home.rooms = home.rooms.at(STARTED_MS);
+    say_all(&mut home, "r", &["a"]);
+    let sweep = |home: &mut Home, wall_ms| {
+        home.apply(Request::Sweep {
+            now_ms: 0,
+            wall_ms,
+            idle_ms: 1_000_000,
+            position_ttl_ms: 1_000_000,
+        });
+    };
+    let missed = Recover::Missed(since(None, 0));
+    sweep(&mut home, STARTED_MS + LIMITS.ttl_ms - 1);
+    assert_eq!(recovered(&mut home, "r", missed), Ok(vec!["1 a".into()]));
+    sweep(&mut home, STARTED_MS + LIMITS.ttl_ms);
+    let too_old = Err(Unrecoverable::Time);
+    assert_eq!(recovered(&mut home, "r", missed), too_old);
+}

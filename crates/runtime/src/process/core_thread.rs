@@ -16,8 +16,9 @@ use super::{
     driver::{CoreRuntime, Driver},
 };
 use crate::{
+    clock::ms,
     config::Config,
-    kernel::{Listening, RandomState, random, sleep, spawn},
+    kernel::{Listening, RandomState, SystemTime, random, sleep, spawn},
     reactor::{self, Acceptor, Commanded, Core, Depths, Poller, Shared, Urgency, Wakes},
     rooms::Requests,
     turn::Turnstile,
@@ -120,7 +121,9 @@ pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
         shared.config.outbox_bytes_max,
         wakes.flush.clone(),
     );
-    let home = Rooms::new(id, cores, rooms.budget, bounds, rules, new_epoch);
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let home =
+        Rooms::new(id, cores, rooms.budget, bounds, rules, new_epoch).at(since_1970.map_or(0, ms));
     let core = Core::new(
         id,
         shared,
