@@ -143,7 +143,7 @@ fn pings_by_the_hundred_thousand_are_answered(driver: Driver) {
 /// Sends this while the server is stopped, so that it arrives as one receive, and waits until the
 /// close frame behind it is answered. Returns how many turns the server took for it. An echo that
 /// was sent behind it comes back.
-fn turns_of(server: &Server, raw: &mut Raw, frames: &[u8]) -> f64 {
+pub fn turns_of(server: &Server, raw: &mut Raw, frames: &[u8]) -> f64 {
     let turns = || scrape(server)["hubbub_loop_turns_total{core=\"0\"}"];
     let mut beside = Client::connect(server, "/echo");
     let before = turns();

@@ -25,7 +25,9 @@ macro_rules! on_both_drivers {
 }
 
 mod baseline;
+mod cases;
 mod client;
+mod commands;
 mod harness;
 mod process;
 mod tls_client;
@@ -64,6 +66,8 @@ mod output;
 mod pace;
 mod pressure;
 mod protocol;
+mod protocol_attacks;
+mod protocol_cases;
 mod proxies;
 mod refusals;
 mod reload;

@@ -133,7 +133,7 @@ impl State {
         match &self.stage {
             Stage::Open(identity) => Some(identity),
             Stage::Connecting(connecting) => Some(&connecting.identity),
-            Stage::Fresh | Stage::Refused => None,
+            Stage::Fresh | Stage::Refused | Stage::Ending(_) => None,
         }
     }
 
@@ -390,7 +390,7 @@ impl State {
             Stage::Open(identity) if identity.expires_at.is_some_and(|at| at <= over_s) => {
                 return self.disconnect(Disconnect::Expired, outlet);
             }
-            Stage::Open(_) | Stage::Connecting(_) => {}
+            Stage::Open(_) | Stage::Connecting(_) | Stage::Ending(_) => {}
         }
         while let Some(Subscription {
             ticket,

@@ -31,8 +31,15 @@ const AWAITED_MAX: usize = 64;
 pub struct CentrifugeSession {
     live: Arc<Live>,
     state: State,
-    /// What is left of a frame.
-    rest: Vec<u8>,
+    rest: Rest,
+}
+
+/// What is left of a frame: its bytes from `at` on. They stay where they are until the last of them is used up,
+/// or a frame of many commands would be copied with each step.
+#[derive(Default)]
+struct Rest {
+    frame: Vec<u8>,
+    at: usize,
 }
 
 /// What a session knows.
@@ -70,6 +77,9 @@ pub enum Stage {
     Open(Box<Identity>),
     /// It was refused with an error, and its peer is expected to close.
     Refused,
+    /// It is closed as soon as rooms have answered what it asked for before: an acknowledgement must not be
+    /// lost to a mistake that came behind it.
+    Ending(Disconnect),
 }
 
 /// What follows a command.
@@ -135,12 +145,13 @@ impl CentrifugeSession {
                 refusals: Bucket::default(),
                 lagged_ms: None,
             },
-            rest: Vec::new(),
+            rest: Rest::default(),
         }
     }
 
-    fn take(&mut self, mut commands: Commands<'_>, outlet: &mut Outlet<'_>) {
-        let Self { live, state, rest } = self;
+    /// Carries out some commands, and returns how many bytes are left of them for a later step.
+    fn take(&mut self, mut commands: Commands<'_>, outlet: &mut Outlet<'_>) -> usize {
+        let Self { live, state, .. } = self;
         let world = &**live.now();
         let (mut done, mut until) = (0, None);
         let left = loop {
@@ -159,7 +170,7 @@ impl CentrifugeSession {
                     if outlet.may_tell("centrifuge_malformed") {
                         info!(%malformed, "a client's frame cannot be read");
                     }
-                    state.disconnect(Disconnect::BadRequest, outlet);
+                    state.end_behind_answers(Disconnect::BadRequest, outlet);
                     Next::End
                 }
             };
@@ -175,22 +186,10 @@ impl CentrifugeSession {
         };
         outlet.did_commands(done);
         state.flush(outlet);
-        *rest = left.to_vec();
-        if !rest.is_empty() {
-            match until {
-                Some(Until::Costly) => {
-                    state.may_be_costly = true;
-                    return outlet.go_on_at_cost();
-                }
-                Some(Until::Answered) => outlet.wait(),
-                Some(Until::Sent) => {
-                    outlet.wait();
-                    outlet.wait_until_sent();
-                }
-                None => {}
-            }
-            outlet.go_on_later();
+        if !left.is_empty() {
+            state.go_on_after(until, outlet);
         }
+        left.len()
     }
 }
 
@@ -200,14 +199,23 @@ impl Session for CentrifugeSession {
     }
 
     fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>) {
-        let commands = Commands::new(self.state.encoding, message.payload);
-        self.take(commands, outlet);
+        let frame = message.payload;
+        let commands = Commands::new(self.state.encoding, frame);
+        let left = self.take(commands, outlet);
+        self.rest = Rest {
+            frame: frame[frame.len() - left..].to_vec(),
+            at: 0,
+        };
     }
 
     fn go_on(&mut self, outlet: &mut Outlet<'_>) {
-        let rest = mem::take(&mut self.rest);
-        let commands = Commands::resume(self.state.encoding, &rest);
-        self.take(commands, outlet);
+        let Rest { frame, at } = mem::take(&mut self.rest);
+        let commands = Commands::resume(self.state.encoding, &frame[at..]);
+        let left = self.take(commands, outlet);
+        if left > 0 {
+            let at = frame.len() - left;
+            self.rest = Rest { frame, at };
+        }
     }
 
     fn counts_messages(&self) -> bool {
@@ -215,7 +223,7 @@ impl Session for CentrifugeSession {
     }
 
     fn held_bytes(&self) -> usize {
-        self.rest.capacity()
+        self.rest.frame.capacity()
     }
 
     fn lag(&self, room: Ticket) -> Option<Lag> {
@@ -250,6 +258,7 @@ impl Session for CentrifugeSession {
     fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
         let Self { live, state, .. } = self;
         state.handle(&live.now(), event, outlet);
+        state.end_if_answered(outlet);
         state.flush(outlet);
     }
 }
@@ -263,6 +272,23 @@ pub fn close_of(disconnect: Disconnect) -> Option<(CloseCode, &'static str)> {
 }
 
 impl State {
+    /// Asks to go on with the rest of a frame, as soon as what it waits for has come.
+    fn go_on_after(&mut self, until: Option<Until>, outlet: &mut Outlet<'_>) {
+        match until {
+            Some(Until::Costly) => {
+                self.may_be_costly = true;
+                return outlet.go_on_at_cost();
+            }
+            Some(Until::Answered) => outlet.wait(),
+            Some(Until::Sent) => {
+                outlet.wait();
+                outlet.wait_until_sent();
+            }
+            None => {}
+        }
+        outlet.go_on_later();
+    }
+
     fn carry_out(
         &mut self,
         live: &Arc<Live>,
@@ -272,7 +298,7 @@ impl State {
     ) -> Next {
         let id = command.id;
         let carried_out = match (&self.stage, &command.method) {
-            (Stage::Refused, _) => Ok(Next::Go),
+            (Stage::Refused | Stage::Ending(_), _) => Ok(Next::Go),
             (_, Method::Pong) => self.pong(outlet),
             (Stage::Fresh, Method::Connect(request)) if id > 0 => {
                 self.connect(live, world, id, request, outlet)
@@ -295,9 +321,25 @@ impl State {
                 Next::Go
             }
             Err(Refusal::Disconnect(code)) => {
-                self.disconnect(code, outlet);
+                self.end_behind_answers(code, outlet);
                 Next::End
             }
+        }
+    }
+
+    /// Ends the connection for what its peer has sent, behind the answers to what it sent before.
+    fn end_behind_answers(&mut self, code: Disconnect, outlet: &mut Outlet<'_>) {
+        self.stage = Stage::Ending(code);
+        outlet.wait();
+        self.end_if_answered(outlet);
+    }
+
+    fn end_if_answered(&mut self, outlet: &mut Outlet<'_>) {
+        if let Stage::Ending(code) = self.stage
+            && self.awaited.is_empty()
+        {
+            self.flush(outlet);
+            self.disconnect(code, outlet);
         }
     }
 
@@ -310,6 +352,9 @@ impl State {
         outlet: &mut Outlet<'_>,
     ) -> Result<Next, Refusal> {
         match method {
+            Method::History(_) | Method::Presence(_) if self.must_wait_for_much(outlet) => {
+                return Ok(Next::Again(Until::Sent));
+            }
             Method::Subscribe(request) => return self.subscribe(world, id, request, outlet),
             Method::Unsubscribe(request) => self.unsubscribe(id, request, outlet)?,
             Method::Publish(request) => self.publish(world, id, request, outlet)?,

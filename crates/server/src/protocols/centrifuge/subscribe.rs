@@ -67,7 +67,7 @@ impl State {
             return Err(ErrorCode::AlreadySubscribed.into());
         }
         check_offers(request)?;
-        if request.recover && self.must_wait_to_recover(outlet) {
+        if request.recover && self.must_wait_for_much(outlet) {
             return Ok(Next::Again(Until::Sent));
         }
         let claims = match self.claims_of(world, request, outlet)? {
@@ -107,16 +107,18 @@ impl State {
         Ok(Next::Go)
     }
 
-    /// Whether a recovery has to wait: until others have been answered, and until a peer that lags has read
-    /// what waits for it.
-    fn must_wait_to_recover(&self, outlet: &Outlet<'_>) -> bool {
-        let recovers = |awaited: &Awaited| match awaited {
+    /// Whether a command with an answer that may be large has to wait, such as a recovery or a history: until
+    /// others of this kind have been answered, and until a peer that lags has read what waits for it. So no
+    /// more than one such answer waits for a peer, however many it asks for.
+    pub(super) fn must_wait_for_much(&self, outlet: &Outlet<'_>) -> bool {
+        let is_large = |awaited: &Awaited| match awaited {
             Awaited::Subscribe { recovers, .. } | Awaited::ServerSubscribe { recovers, .. } => {
                 *recovers
             }
-            Awaited::Publish { .. } | Awaited::Question { .. } => false,
+            Awaited::Question { .. } => true,
+            Awaited::Publish { .. } => false,
         };
-        outlet.is_behind() || self.awaited.iter().any(|(_, awaited)| recovers(awaited))
+        outlet.is_behind() || self.awaited.iter().any(|(_, awaited)| is_large(awaited))
     }
 
     pub(super) fn is_recoverable(&mut self, ticket: Ticket) -> bool {
