@@ -78,14 +78,20 @@ impl Push<'_> {
             Self::Join { info } => writer.object(Key("join", 5), |it| client(it, info)),
             Self::Leave { info } => writer.object(Key("leave", 6), |it| client(it, info)),
             Self::Unsubscribe { code, reason } => {
-                writer.object(Key("unsubscribe", 7), |it| ending(it, code, reason));
+                writer.object(Key("unsubscribe", 7), |it| {
+                    it.number(Key("code", 2), code.into());
+                    it.text(Key("reason", 3), reason);
+                });
             }
             Self::Message { data } => {
                 writer.object(Key("message", 8), |it| it.payload(Key("data", 1), data));
             }
             Self::Subscribe(it) => writer.object(Key("subscribe", 9), |writer| it.write(writer)),
             Self::Disconnect { code, reason } => {
-                writer.object(Key("disconnect", 11), |it| ending(it, code, reason));
+                writer.object(Key("disconnect", 11), |it| {
+                    it.number(Key("code", 1), code.into());
+                    it.text(Key("reason", 2), reason);
+                });
             }
             Self::Refresh(expiry) => writer.object(Key("refresh", 12), |it| {
                 expiry.write(it, Key("expires", 1), Key("ttl", 2));
@@ -96,9 +102,4 @@ impl Push<'_> {
 
 fn client(writer: &mut Writer<'_>, info: &[u8]) {
     writer.object(Key("info", 1), |writer| write_info(writer, info));
-}
-
-fn ending(writer: &mut Writer<'_>, code: u32, reason: &str) {
-    writer.number(Key("code", 1), code.into());
-    writer.text(Key("reason", 2), reason);
 }

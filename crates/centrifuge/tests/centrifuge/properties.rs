@@ -334,9 +334,10 @@ proptest! {
         check_push(channel, &Push::Join { info }, only!(Push { join: expected.clone() }));
         check_push(channel, &Push::Leave { info }, only!(Push { leave: expected }));
         let (code, reason) = (parts.small, &*parts.texts[0]);
-        let expected = Some(schema::Ending { code, reason: reason.to_owned() });
+        let expected = Some(schema::Unsubscribe { code, reason: reason.to_owned() });
         let unsubscribe = Push::Unsubscribe { code, reason };
-        check_push(channel, &unsubscribe, only!(Push { unsubscribe: expected.clone() }));
+        check_push(channel, &unsubscribe, only!(Push { unsubscribe: expected }));
+        let expected = Some(schema::Disconnect { code, reason: reason.to_owned() });
         let disconnect = Push::Disconnect { code, reason };
         check_push(channel, &disconnect, only!(Push { disconnect: expected }));
         let data = parts.payloads[0].as_bytes();

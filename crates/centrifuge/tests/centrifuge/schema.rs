@@ -194,16 +194,20 @@ schema! {
         #[prost(message, optional, tag = "4")] r#pub: Option<Publication>,
         #[prost(message, optional, tag = "5")] join: Option<Presence>,
         #[prost(message, optional, tag = "6")] leave: Option<Presence>,
-        #[prost(message, optional, tag = "7")] unsubscribe: Option<Ending>,
+        #[prost(message, optional, tag = "7")] unsubscribe: Option<Unsubscribe>,
         #[prost(message, optional, tag = "8")] message: Option<DataOnly>,
         #[prost(message, optional, tag = "9")] subscribe: Option<Subscribe>,
-        #[prost(message, optional, tag = "11")] disconnect: Option<Ending>,
+        #[prost(message, optional, tag = "11")] disconnect: Option<Disconnect>,
         #[prost(message, optional, tag = "12")] refresh: Option<Ttl>,
     }
     Presence {
         #[prost(message, optional, tag = "1")] info: Option<ClientInfo>,
     }
-    Ending {
+    Unsubscribe {
+        #[prost(uint32, tag = "2")] code: u32,
+        #[prost(string, tag = "3")] reason: String,
+    }
+    Disconnect {
         #[prost(uint32, tag = "1")] code: u32,
         #[prost(string, tag = "2")] reason: String,
     }
