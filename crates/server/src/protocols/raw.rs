@@ -8,6 +8,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use ::centrifuge::{ClientInfo, Publication};
 use access::{
     Namespaces, RawRefusal, RawRights, RawToken, User, may_open_raw,
+    namespace::Raw,
     token::{Payload, TokenError, Verifier},
 };
 use bytes::Bytes;
@@ -50,6 +51,8 @@ struct Who {
     expires_at: Option<i64>,
     /// Whether the token is for this room.
     is_for_room: bool,
+    /// Whether the token lets its client publish, whatever the namespace says.
+    publishes: bool,
     /// Whether rates do not hold for it.
     is_unlimited: bool,
 }
@@ -74,8 +77,11 @@ pub(super) fn enter(asked: &Asked<'_>, name: RoomName) -> Result<Started, Refusa
         Some(Ok(who)) if who.is_for_room => RawToken::Subscription(User::of(&who.user)),
         Some(Ok(who)) => RawToken::Connection(User::of(&who.user)),
     };
-    let rights = may_open_raw(world.namespaces.of(name.as_str()), shown).map_err(refusal)?;
+    let room = world.namespaces.of(name.as_str());
+    let rights = may_open_raw(room, shown).map_err(refusal)?;
     let who = who.and_then(Result::ok);
+    let is_raw_for_all = room.is_ok_and(|room| room.rules.raw == Raw::Publish);
+    let by_token = who.as_ref().is_some_and(|who| who.publishes) && is_raw_for_all;
     let told = (who.is_some() || world.has_presence(name.as_str()))
         .then(|| told_of(who.as_ref().unwrap_or(&Who::default())));
     let (member, details) = told.unzip();
@@ -84,7 +90,7 @@ pub(super) fn enter(asked: &Asked<'_>, name: RoomName) -> Result<Started, Refusa
         name: name.clone(),
         place: place(world, live, &user)?,
         user,
-        publishes: rights == RawRights::Publish,
+        publishes: rights == RawRights::Publish || by_token,
         details,
         expires_at: who.and_then(|who| who.expires_at),
     };
@@ -181,6 +187,7 @@ fn verify(verifier: &Verifier, token: &str, room: &RoomName) -> Result<Who, Toke
             info: claims.info,
             expires_at: claims.expires_at,
             is_for_room: false,
+            publishes: false,
             is_unlimited: claims.unlimited,
         }),
         Err(error @ TokenError::BadClaim { .. }) => {
@@ -191,6 +198,7 @@ fn verify(verifier: &Verifier, token: &str, room: &RoomName) -> Result<Who, Toke
                     info: claims.info,
                     expires_at: claims.expires_at,
                     is_for_room: true,
+                    publishes: claims.publish,
                     is_unlimited: false,
                 }),
                 false => Err(error),

@@ -32,8 +32,10 @@ impl State {
         }
         let subscription = self.rooms.named(name.as_str());
         let is_subscribed = subscription.is_some_and(|it| it.is_joined);
-        may_publish(&room, User::of(&identity.user), is_subscribed)
-            .map_err(|denied| tell_denied(&denied, outlet))?;
+        if !subscription.is_some_and(|it| it.publishes) {
+            may_publish(&room, User::of(&identity.user), is_subscribed)
+                .map_err(|denied| tell_denied(&denied, outlet))?;
+        }
         if room.rules.message_bytes_max.is_some_and(|max| data.len() > max) {
             return Err(ErrorCode::LimitExceeded.into());
         }

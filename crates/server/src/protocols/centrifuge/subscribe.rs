@@ -94,6 +94,7 @@ impl State {
         );
         let recovers = request.recover && self.is_recoverable(ticket);
         if let Some(subscription) = self.rooms.of_mut(ticket) {
+            subscription.publishes = claims.as_ref().is_some_and(|claims| claims.publish);
             subscription.expires_at = claims.and_then(|claims| claims.expires_at);
         }
         let awaited = Awaited::Subscribe {
@@ -200,6 +201,7 @@ impl State {
             is_joined: false,
             expires_at: None,
             details,
+            publishes: false,
             skips: room.rules.overflow == Overflow::DropOldest,
         });
         Ok(ticket)

@@ -20,6 +20,8 @@ pub struct Subscription {
     pub is_joined: bool,
     /// When it ends unless a new token comes, in seconds since 1970.
     pub expires_at: Option<i64>,
+    /// Whether its token lets it publish, whatever the namespace says.
+    pub publishes: bool,
     /// Whether it loses the oldest messages when it is too slow, and not the room.
     pub skips: bool,
     /// What its messages say of their publisher, where that differs from the rest of the session.
