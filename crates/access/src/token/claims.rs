@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::{
     error::TokenError,
     json::{Fault, Object},
-    verifier::Common,
+    rules::Common,
 };
 
 /// Something that the application attached, which is handed on and never looked into.

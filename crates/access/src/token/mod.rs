@@ -22,6 +22,7 @@ mod key;
 mod key_error;
 mod keys;
 mod pem;
+mod rules;
 mod verifier;
 
 pub use algorithm::Algorithm;
@@ -31,4 +32,5 @@ pub use key_error::{KeyError, KeyFault};
 pub use keys::{
     JWKS_BYTES_MAX, JWKS_KEYS_MAX, KEYS_MAX, KeyMaterial, Keys, SECRET_BYTES_MIN, StaticKey,
 };
-pub use verifier::{LEEWAY_S_MAX, LIFETIME_S_MAX, Rules, RulesError, Verifier};
+pub use rules::{LEEWAY_S_MAX, LIFETIME_S_MAX, Rules, RulesError};
+pub use verifier::Verifier;
