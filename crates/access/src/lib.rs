@@ -22,6 +22,13 @@
 //!
 //! *Never* here: sockets, files, clocks, spawning, randomness, formats of frames. Documents with keys
 //! come as text, and time is an argument.
+//!
+//! The feature `signatures`, on by default, is [`token::Keys`] and [`token::Verifier`] with their
+//! cryptography. All else builds without it. The feature `unverified` is for fuzzing alone.
+
+// The driver that the fuzz target shares with the tests names this crate as the target does.
+#[cfg(test)]
+extern crate self as access;
 
 pub mod namespace;
 mod namespaces;

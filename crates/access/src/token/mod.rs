@@ -12,25 +12,41 @@
 //! algorithms it may be used with, and a header only chooses among them. No error, and no `Debug`
 //! text of keys, contains a secret or a part of a token.
 
+#![cfg_attr(
+    not(feature = "signatures"),
+    allow(dead_code, reason = "a part is used by keys and verifiers alone")
+)]
+
 mod algorithm;
 mod claims;
 mod error;
 mod json;
+#[cfg(feature = "signatures")]
 mod jwk;
 mod jws;
+#[cfg(feature = "signatures")]
 mod key;
+#[cfg(feature = "signatures")]
 mod key_error;
+#[cfg(feature = "signatures")]
 mod keys;
+#[cfg(feature = "signatures")]
 mod pem;
 mod rules;
+#[cfg(any(test, feature = "unverified"))]
+pub mod unverified;
+#[cfg(feature = "signatures")]
 mod verifier;
 
 pub use algorithm::Algorithm;
 pub use claims::{ConnectionClaims, Overrides, Payload, ServerSubscription, SubscriptionClaims};
 pub use error::TokenError;
+#[cfg(feature = "signatures")]
 pub use key_error::{KeyError, KeyFault};
+#[cfg(feature = "signatures")]
 pub use keys::{
     JWKS_BYTES_MAX, JWKS_KEYS_MAX, KEYS_MAX, KeyMaterial, Keys, SECRET_BYTES_MIN, StaticKey,
 };
 pub use rules::{LEEWAY_S_MAX, LIFETIME_S_MAX, Rules, RulesError};
+#[cfg(feature = "signatures")]
 pub use verifier::Verifier;

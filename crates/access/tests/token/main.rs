@@ -1,12 +1,10 @@
-//! Tests of tokens through the public interface: every algorithm, every claim, hostile tokens, vectors
-//! of other implementations, and the fuzz corpus.
+//! Tests of tokens through the public interface: every algorithm, every claim, hostile tokens, and
+//! vectors of other implementations.
 
 #![allow(clippy::unwrap_used)]
 
 mod claims;
-mod corpus;
 mod cost;
-mod driver;
 mod hostile;
 mod keys;
 mod properties;

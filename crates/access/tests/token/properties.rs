@@ -1,24 +1,55 @@
 //! Properties: any bytes are answered, and claims that are made are the claims that are read.
 
-use access::token::{Payload, TokenError};
+use access::token::{Algorithm, KeyMaterial, Keys, Payload, TokenError};
 use proptest::prelude::*;
 
-use crate::{
-    driver::fuzz_token,
-    signer::{NOW, SECRET, Signer},
-};
+use crate::signer::{NOW, SECRET, Signer, key};
+
+/// One of each kind of public key.
+const PUBLIC: [Algorithm; 5] = [
+    Algorithm::Rs256,
+    Algorithm::Es256,
+    Algorithm::Es384,
+    Algorithm::Es512,
+    Algorithm::EdDsa,
+];
+
+/// A document is read or refused, and no symmetric key comes from it.
+fn check_document(document: &str) {
+    let from_pem = Keys::from_static(&[key("the key", KeyMaterial::Pem(document.to_owned()))]);
+    let from_jwks = Keys::from_jwks("the JWKS", document).map(|(keys, _)| keys);
+    for keys in [from_pem, from_jwks].into_iter().flatten() {
+        assert!(!format!("{keys:?}").contains("\"HS256\""), "{keys:?}");
+    }
+}
 
 proptest! {
     #[test]
-    fn any_bytes_are_answered(kind in 0_u8..5, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let mut input = vec![kind];
-        input.extend(bytes);
-        fuzz_token(&input);
+    fn any_token_that_is_not_signed_is_refused(token in "[-_.A-Za-z0-9]{0,200}") {
+        let verifier = Signer::secret(SECRET).verifier();
+        prop_assert!(verifier.verify_connection(&token, NOW).is_err());
+        prop_assert!(verifier.verify_subscription(&token, NOW).is_err());
     }
 
     #[test]
-    fn any_text_of_the_alphabet_is_answered(text in "[0-4][-_.A-Za-z0-9{}\\[\\]\":,\\\\ ]{0,200}") {
-        fuzz_token(text.as_bytes());
+    fn keys_of_any_document_are_public_or_none(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        check_document(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn keys_of_a_document_with_a_piece_exchanged_are_public_or_none(
+        algorithm in prop::sample::select(&PUBLIC[..]),
+        at: prop::sample::Index,
+        length in 0_usize..8,
+        piece in "[-_+/=A-Za-z0-9{}\\[\\]\":,\n ]{0,8}",
+    ) {
+        let signer = Signer::new(algorithm);
+        for mut document in [signer.pem(), format!(r#"{{"keys":[{}]}}"#, signer.jwk(""))] {
+            let at = at.index(document.len());
+            let end = document.len().min(at + length);
+            document.replace_range(at..end, &piece);
+            check_document(&document);
+        }
     }
 
     #[test]
