@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod claims;
-mod cost;
 mod hostile;
 mod keys;
 mod properties;
