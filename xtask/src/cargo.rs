@@ -23,17 +23,15 @@ pub fn clippy() -> Result<Counts> {
         "-D",
         "warnings",
     ]))?;
-    // Nothing else in the workspace has the runtime with these features.
-    run(cargo().args([
-        "clippy",
-        "--package",
-        "runtime",
-        "--features",
-        "simulation,small-bounds",
-        "--",
-        "-D",
-        "warnings",
-    ]))?;
+    // Nothing else in the workspace has these crates with these features.
+    for of_one_crate in [
+        "--package runtime --features simulation,small-bounds",
+        "--package access --no-default-features --features unverified",
+    ] {
+        let mut command = cargo();
+        command.arg("clippy").args(of_one_crate.split(' '));
+        run(command.args(["--", "-D", "warnings"]))?;
+    }
     Ok(Counts::default())
 }
 

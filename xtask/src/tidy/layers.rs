@@ -97,6 +97,13 @@ const FORBIDDEN: [(&str, &[&str], &str); 5] = [
     ),
 ];
 
+/// Features that only `fuzz/` may have on, which is a workspace of its own.
+const FUZZING_ALONE: [(&str, &str, &str); 1] = [(
+    "access",
+    "unverified",
+    "a server that reads tokens without their signatures lets anybody be anybody",
+)];
+
 /// The dependencies between packages.
 pub struct Graph {
     /// Names by package id: a name can occur twice, with two versions.
@@ -107,6 +114,11 @@ pub struct Graph {
     declared: Edges,
     /// Dependencies that are built into a crate, by id, without those that only tests use.
     built_in: Edges,
+    /// Features that a package has, by id.
+    features: Edges,
+    /// Features that are on, by id: because a crate, a test or a build script of the workspace needs
+    /// them.
+    enabled: Edges,
 }
 
 type Edges = BTreeMap<String, Vec<String>>;
@@ -119,6 +131,8 @@ impl Graph {
             members: Vec::new(),
             declared: Edges::new(),
             built_in: Edges::new(),
+            features: Edges::new(),
+            enabled: Edges::new(),
         };
         for package in array(&metadata["packages"])? {
             let (id, name) = (text(&package["id"])?, text(&package["name"])?);
@@ -128,6 +142,9 @@ impl Graph {
                     graph.declared.entry(id.clone()).or_default().push(local);
                 }
             }
+            let features = package["features"].as_object().into_iter().flatten();
+            let features = features.map(|(feature, _)| feature.clone()).collect();
+            graph.features.insert(id.clone(), features);
             graph.names.insert(id, name);
         }
         for id in array(&metadata["workspace_members"])? {
@@ -135,6 +152,10 @@ impl Graph {
         }
         for node in array(&metadata["resolve"]["nodes"])? {
             let from = text(&node["id"])?;
+            let enabled = array(&node["features"])?.iter().map(text);
+            graph
+                .enabled
+                .insert(from.clone(), enabled.collect::<Result<_>>()?);
             for dependency in array(&node["deps"])? {
                 let to = text(&dependency["pkg"])?;
                 let kinds = array(&dependency["dep_kinds"])?;
@@ -222,6 +243,26 @@ pub fn forbidden(graph: &Graph) -> Vec<Finding> {
     findings
 }
 
+/// Checks that no crate of the workspace turns on what only fuzzing may have.
+pub fn fuzzing_alone(graph: &Graph) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, feature, reason) in FUZZING_ALONE {
+        let has = |of: &Edges| {
+            let features = graph.member(name).and_then(|id| of.get(id));
+            features.is_some_and(|features| features.iter().any(|it| it == feature))
+        };
+        let message = match (has(&graph.features), has(&graph.enabled)) {
+            (false, _) => {
+                format!("has no feature {feature}; xtask/src/tidy/layers.rs has a rule for it")
+            }
+            (true, true) => format!("is built with {feature} in the workspace ({reason})"),
+            (true, false) => continue,
+        };
+        findings.push(Finding::of(name, message));
+    }
+    findings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,7 +304,7 @@ mod tests {
         };
         let node = |name: &&str| {
             let dep = |edge: &[&str]| json!({ "pkg": format!("id:{}", edge[2]), "dep_kinds": [{ "kind": kind(edge[1]) }] });
-            json!({ "id": format!("id:{name}"), "deps": list(name, &dep) })
+            json!({ "id": format!("id:{name}"), "deps": list(name, &dep), "features": [] })
         };
         let package = |name: &&str| {
             let path = |to: &str| members.contains(&to).then_some("/here");
@@ -342,6 +383,25 @@ mod tests {
         assert!(
             settings[0].starts_with("runtime: runtime → clap"),
             "{settings:?}"
+        );
+    }
+
+    #[test]
+    fn fuzzing_alone_feature_that_is_on_or_unknown_is_found() {
+        let access = || vec!["default".to_owned(), "unverified".to_owned()];
+        let mut graph = graph(&[]);
+        let renamed = messages(&fuzzing_alone(&graph));
+        assert!(
+            renamed[0].starts_with("access: has no feature unverified"),
+            "{renamed:?}"
+        );
+        graph.features.insert("id:access".to_owned(), access());
+        assert!(fuzzing_alone(&graph).is_empty());
+        graph.enabled.insert("id:access".to_owned(), access());
+        let on = messages(&fuzzing_alone(&graph));
+        assert!(
+            on[0].starts_with("access: is built with unverified"),
+            "{on:?}"
         );
     }
 

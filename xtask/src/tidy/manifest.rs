@@ -1,5 +1,5 @@
-//! Rules about manifests: every dependency has a comment that says why it is needed, and a lint is on
-//! where a run must be repeatable.
+//! Rules about manifests: every dependency has a comment that says why it is needed, a lint is on where a
+//! run must be repeatable, and fuzzing builds no cryptography.
 
 use super::Finding;
 use anyhow::Result;
@@ -40,6 +40,26 @@ pub fn lint(read: impl Fn(&str) -> Result<String>) -> Result<Vec<Finding>> {
         }
     }
     Ok(findings)
+}
+
+/// Where the packages stand that `fuzz/` is built from.
+pub const FUZZ_LOCK: &str = "fuzz/Cargo.lock";
+
+/// Finds cryptography among the packages of a lock file: with instrumentation it takes many minutes to
+/// build, and its own project fuzzes it.
+pub fn cryptography(place: &str, lock: &str) -> Vec<Finding> {
+    let has = |name: &str| {
+        lock.lines()
+            .any(|line| line == format!("name = \"{name}\""))
+    };
+    let mut findings = Vec::new();
+    for name in ["aws-lc-sys", "openssl-sys", "ring"] {
+        if has(name) {
+            let message = format!("has {name}, which takes too long to build for fuzzing");
+            findings.push(Finding::of(place, message));
+        }
+    }
+    findings
 }
 
 /// The lines of a section.
@@ -210,5 +230,12 @@ mod tests {
             ["Cargo.toml"]
         );
         assert_eq!(found(&on, ""), ["crates/runtime/Cargo.toml"]);
+    }
+    #[test]
+    fn cryptography_is_found_by_its_whole_name() {
+        let lock = |name: &str| format!("[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\n");
+        assert_eq!(cryptography(FUZZ_LOCK, &lock("ring")).len(), 1);
+        assert_eq!(cryptography(FUZZ_LOCK, &lock("aws-lc-sys")).len(), 1);
+        assert!(cryptography(FUZZ_LOCK, &lock("stringprep")).is_empty());
     }
 }

@@ -51,7 +51,7 @@ struct Check {
     run: fn() -> Result<Vec<Finding>>,
 }
 
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 11] = [
     Check {
         name: "dependency direction",
         run: direction,
@@ -63,6 +63,10 @@ const CHECKS: [Check; 10] = [
     Check {
         name: "forbidden dependencies",
         run: forbidden,
+    },
+    Check {
+        name: "what fuzzing alone has, and has not",
+        run: fuzzing,
     },
     Check {
         name: "reasons of dependencies",
@@ -135,6 +139,14 @@ fn forbidden() -> Result<Vec<Finding>> {
     Ok(layers::forbidden(&layers::Graph::new(&resolved(
         "Cargo.toml",
     )?)?))
+}
+
+fn fuzzing() -> Result<Vec<Finding>> {
+    let graph = layers::Graph::new(&resolved("Cargo.toml")?)?;
+    let mut findings = layers::fuzzing_alone(&graph);
+    let lock = text_of(manifest::FUZZ_LOCK)?;
+    findings.extend(manifest::cryptography(manifest::FUZZ_LOCK, &lock));
+    Ok(findings)
 }
 
 /// Resolves for this platform only. Otherwise cargo downloads crates of platforms that are never
@@ -226,6 +238,11 @@ mod tests {
     #[test]
     fn workspace_leaves_stay_pure() {
         assert_clean("forbidden dependencies");
+    }
+
+    #[test]
+    fn workspace_and_fuzzing_are_built_apart() {
+        assert_clean("what fuzzing alone has, and has not");
     }
 
     #[test]
