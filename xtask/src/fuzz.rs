@@ -1,4 +1,4 @@
-//! Runs every fuzz target for some seconds with cargo-fuzz, and reads the figures of libFuzzer.
+//! Runs every fuzz target with cargo-fuzz for its share of the time, and reads the figures of libFuzzer.
 //!
 //! The instrumentation is an unstable feature of the compiler. A nightly toolchain has it, and so
 //! has the stable one if `RUSTC_BOOTSTRAP` is set. cargo-fuzz is installed below the target
@@ -23,6 +23,8 @@ use std::thread;
 use std::time::Instant;
 
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
+/// The shortest share of a target, in seconds: in less it would hardly get beyond its corpus.
+const TARGET_SECONDS_MIN: u64 = 10;
 /// An input that takes longer, in seconds, is a fault: work must be linear in the bytes of the
 /// input.
 const SECONDS_PER_INPUT_MAX: u64 = 10;
@@ -34,21 +36,19 @@ pub fn tools() -> Result<()> {
     Fuzzer::ready().map(drop)
 }
 
-/// Fuzzes each target of `fuzz/`; each counts as one test.
-pub fn step(seconds: u64) -> Result<Counts> {
+/// Fuzzes the targets of `fuzz/` for so many seconds in all; each counts as one test.
+pub fn step(total_seconds: u64) -> Result<Counts> {
     let fuzzer = Fuzzer::ready()?;
     let targets = stdout_of(&mut fuzzer.command("list"))?;
-    if targets.trim().is_empty() {
-        bail!("fuzz/ has no targets");
-    }
+    let targets: Vec<_> = targets.lines().collect();
+    let seconds = share(total_seconds, targets.len()).context("fuzz/ has no targets")?;
     let started = Instant::now();
     run(fuzzer.command("build").args(fuzzer.target_directory())).context("fuzz/ does not build")?;
     println!(
-        "-- {} and fuzz targets are built after {:.0} s",
+        "-- {} and fuzz targets are built after {:.0} s; each runs for {seconds} s",
         fuzzer.toolchain,
         started.elapsed().as_secs_f64()
     );
-    let targets: Vec<_> = targets.lines().collect();
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let mut counts = Counts::default();
     for beside in targets.chunks(processors) {
@@ -67,6 +67,12 @@ pub fn step(seconds: u64) -> Result<Counts> {
         }
     }
     Ok(counts)
+}
+
+/// The seconds of each target, or `None` if there is none.
+fn share(total_seconds: u64, targets: usize) -> Option<u64> {
+    let even = total_seconds.checked_div(targets as u64)?;
+    Some(even.max(TARGET_SECONDS_MIN))
 }
 
 /// The compiler that instruments the targets.
@@ -276,6 +282,14 @@ mod tests {
         stat::number_of_executed_units: 81920\n\
         stat::average_exec_per_sec:     27306\n\
         stat::new_units_added:          14\n";
+
+    #[test]
+    fn share_is_even_and_never_too_short() {
+        for (total, targets, each) in [(240, 5, 48), (240, 7, 34), (1, 5, 10), (3600, 1, 3600)] {
+            assert_eq!(share(total, targets), Some(each), "{total} s, {targets}");
+        }
+        assert_eq!(share(240, 0), None);
+    }
 
     #[test]
     fn figures_are_read_from_the_end_of_the_log() {

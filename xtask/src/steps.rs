@@ -44,8 +44,8 @@ pub struct Extent {
     /// valgrind (some six minutes of building)
     #[arg(long)]
     pub full: bool,
-    /// Run each fuzz target for this long
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    /// Fuzz for this long, all targets together: each gets an even share, and ten seconds at least
+    #[arg(long, value_name = "SECONDS", default_value_t = 240)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub fuzz_seconds: u64,
     /// Simulate random seeds for this long
