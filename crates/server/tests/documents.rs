@@ -7,9 +7,11 @@ use std::{
 
 use std::collections::BTreeSet;
 
+use centrifuge::{Disconnect, ErrorCode, Unsubscribed};
 use clap::CommandFactory;
 use runtime::EndReason;
 use server::settings::{AT_RUN_TIME, AT_START, OPTIONS, Settings, Sources};
+use strum::VariantArray;
 
 /// Settings that bound nothing.
 const NO_LIMITS: &[&str] = &[
@@ -256,5 +258,52 @@ fn close_codes_document_says_of_each_reason_what_is_so() {
     let known: BTreeSet<_> = EndReason::all().map(|reason| reason.name()).collect();
     for (_, reason) in reasons_below("## Connections that end before a request") {
         assert!(known.contains(reason.as_str()), "{reason}");
+    }
+}
+
+/// The codes and texts in the table below this heading.
+fn codes_below(heading: &str) -> Vec<(u16, String)> {
+    let document = include_str!("../../../docs/protocol.md");
+    let (_, section) = document.split_once(heading).expect("the heading");
+    let section = section.split("\n## ").next().expect("a section");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| "));
+    let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    cells
+        .filter_map(|cells| Some((cells[0].parse().ok()?, cells[1].to_owned())))
+        .collect()
+}
+
+#[test]
+fn protocol_document_has_every_code_with_its_text() {
+    let errors = ErrorCode::VARIANTS.iter();
+    let errors: Vec<_> = errors
+        .map(|it| (it.code(), it.message().to_owned()))
+        .collect();
+    assert_eq!(codes_below("## Errors"), errors);
+    let disconnects = Disconnect::VARIANTS.iter();
+    let disconnects: Vec<_> = disconnects
+        .map(|it| (it.code(), it.reason().to_owned()))
+        .collect();
+    assert_eq!(codes_below("## Disconnects"), disconnects);
+    let unsubscribed = Unsubscribed::VARIANTS.iter();
+    let unsubscribed: Vec<_> = unsubscribed
+        .map(|it| (it.code(), it.reason().to_owned()))
+        .collect();
+    assert_eq!(codes_below("## Unsubscribes"), unsubscribed);
+}
+
+#[test]
+fn protocol_document_names_settings_that_exist() {
+    let document = include_str!("../../../docs/protocol.md");
+    let (_, bounds) = document.split_once("## Bounds").expect("the table");
+    let section = bounds.split("\n## ").next().expect("a section");
+    let command = Settings::command();
+    let names = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    for row in names {
+        let first = format!("`{}", row.split('|').next().expect("a cell"));
+        for key in quoted(&first).filter(|it| it.contains('_')) {
+            let mut known = command.get_arguments();
+            assert!(known.any(|arg| arg.get_id() == key), "{key} is no setting");
+        }
     }
 }

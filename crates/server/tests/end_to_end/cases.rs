@@ -347,7 +347,6 @@ pub const CASES: &[Case] = &[
             "error 109, then nothing, and after five seconds no close frame",
             "SDKs have closed by then, and whoever has not learns that the server has",
         ),
-        ..ANY
     },
     Case {
         name: "refresh",

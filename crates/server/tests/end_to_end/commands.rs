@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::TcpStream,
+    process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -44,6 +45,23 @@ pub struct Configured {
 impl Configured {
     /// Starts it with these settings; `tables` are those of the rooms.
     pub fn start(driver: Driver, settings: &str, tables: &str, flags: &[&str]) -> Self {
+        let (command, dir) = Self::command(driver, settings, tables);
+        Self {
+            server: Server::launch(command, flags),
+            _dir: dir,
+        }
+    }
+
+    /// The same with a log of everything that the server ever logs.
+    pub fn start_telling_all(driver: Driver, settings: &str, tables: &str) -> Self {
+        let (command, dir) = Self::command(driver, settings, tables);
+        Self {
+            server: Server::launch_quietly(command, &["--log-level", "trace"]),
+            _dir: dir,
+        }
+    }
+
+    fn command(driver: Driver, settings: &str, tables: &str) -> (Command, TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let [file, secret] = ["hubbub.toml", "secret"].map(|name| dir.path().join(name));
         fs::write(&secret, SECRET).unwrap();
@@ -52,10 +70,7 @@ impl Configured {
         let mut command = command();
         command.args(["--driver", driver.name()]);
         command.arg("--config").arg(&file);
-        Self {
-            server: Server::launch(command, flags),
-            _dir: dir,
-        }
+        (command, dir)
     }
 }
 

@@ -68,6 +68,7 @@ mod pressure;
 mod protocol;
 mod protocol_attacks;
 mod protocol_cases;
+mod protocol_secrets;
 mod proxies;
 mod refusals;
 mod reload;

@@ -6,7 +6,7 @@ use serde_json::json;
 use tungstenite::Message;
 
 use crate::{
-    cases::{CASES, Case, Opening},
+    cases::{CASES, Case, Opening, Reference},
     client::{Client, binary},
     commands::{CONNECT, Configured, OPEN, PATH, Said, Session, in_seconds, token},
     harness::{Driver, Server},
@@ -189,4 +189,53 @@ fn decoded(mut rest: &[u8], level: usize) -> String {
         });
     }
     fields.join(", ")
+}
+
+/// The table as the document has it.
+fn table() -> String {
+    let mut table = "| Case | Sent | Answered | The reference |\n|---|---|---|---|\n".to_owned();
+    for case in CASES {
+        let frames = case.sent.iter().map(|frame| code(frame));
+        let sent: Vec<_> = opening(case).into_iter().chain(frames).collect();
+        let answers: Vec<_> = case.answer.iter().map(|answer| code(answer)).collect();
+        let reference = match case.reference {
+            Reference::Same => "the same".to_owned(),
+            Reference::Other(answer, why) => format!("{answer}: {why}"),
+        };
+        let (sent, answers) = (sent.join("<br>"), answers.join("<br>"));
+        writeln!(
+            table,
+            "| {} | {sent} | {answers} | {reference} |",
+            case.name
+        )
+        .unwrap();
+    }
+    table
+}
+
+fn opening(case: &Case) -> Option<String> {
+    match case.opening {
+        Opening::Connected => None,
+        Opening::Silent => Some("at first".to_owned()),
+        Opening::Query(query) => Some(format!("at `{query}`")),
+        Opening::Subprotocol(name) => Some(format!("asked for by subprotocol, `{name}`")),
+    }
+}
+
+fn code(text: &str) -> String {
+    match text {
+        "" => "a frame without bytes".to_owned(),
+        text => format!("`{}`", text.replace('\n', "␤").replace('\r', "␍")),
+    }
+}
+
+#[test]
+fn protocol_document_has_the_cases_as_they_are_sent() {
+    let document = include_str!("../../../../docs/protocol.md");
+    let (_, of_document) = document.split_once("## Small cases").expect("the heading");
+    let table = table();
+    assert!(
+        of_document.ends_with(&format!("\n\n{table}")),
+        "it must end with:\n{table}"
+    );
 }
