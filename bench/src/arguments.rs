@@ -2,6 +2,7 @@
 
 use crate::floor::Mode;
 use crate::load::meter::Window;
+use crate::verify::VerifyArguments;
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs as _};
@@ -32,6 +33,8 @@ pub enum Command {
     Run(RunArguments),
     /// What an echo waits beside a hundred peers that flood, of each kind; Hubbub alone.
     Floods(FloodsArguments),
+    /// Cut, stall and kill, and verify from what many clients saw that the server keeps its promises.
+    Verify(VerifyArguments),
     /// Name the servers and the workloads.
     List,
     /// Draw the report again from the results of an earlier run.

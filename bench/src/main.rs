@@ -21,6 +21,7 @@ mod results;
 mod servers;
 mod softirqs;
 mod table;
+mod verify;
 mod workload;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -58,6 +59,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Compare(arguments) => run_compare(&arguments),
         Command::Run(arguments) => run_one(&arguments),
         Command::Floods(arguments) => floods::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::List => list(),
         Command::Report { results } => draw_again(&results),
         Command::Floor { mode, listen } => floor::serve(mode, listen).map(|()| ExitCode::SUCCESS),

@@ -97,7 +97,7 @@ fn connect(address: SocketAddrV4, index: usize) -> Result<OwnedFd> {
 
 /// Sets the options of a live connection: it sends without delay, and resets when it is dropped, so
 /// that its port is free again at once.
-fn prepare(socket: &OwnedFd) -> Result<()> {
+pub fn prepare(socket: &OwnedFd) -> Result<()> {
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_linger(socket, Some(Duration::ZERO))?;
     sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(ANSWER_TIMEOUT))?;

@@ -227,7 +227,8 @@ fn last_line(log: &Path) -> String {
     last.unwrap_or("it said nothing").to_owned()
 }
 
-fn free_port() -> Result<u16> {
+/// A port on which nobody listens.
+pub fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = (std::process::id() % 97) as u16 * 100;
     for _ in 0..PORTS.len() {

@@ -6,7 +6,7 @@ mod child;
 #[cfg(test)]
 pub use catalogue::compile_c;
 pub use catalogue::{Binaries, Named, catalogue};
-pub use child::{StartError, Terms, start, version};
+pub use child::{StartError, Terms, free_port, start, version};
 
 use crate::load::wire::Framing;
 use std::path::PathBuf;

@@ -1,0 +1,511 @@
+//! One client: its connection, what it has asked, where it is in its rooms.
+
+use super::super::history::{By, Event, History, Message, Position, What};
+use super::super::payload;
+use super::frames::{self, Frame, Frames};
+use super::said::{Command, Publication, Reply, Said, Subscribed};
+use super::{Form, Names, json, protobuf};
+use crate::load::dial::read_answer;
+use crate::load::link::{Buffers, Link, Received};
+use crate::load::transport::Compression;
+use anyhow::{Result, bail, ensure};
+use codec::Opcode;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// Errors that pass: of the server itself, and too many requests.
+const TEMPORARY: [u32; 2] = [100, 111];
+
+/// What all clients share.
+#[derive(Debug)]
+pub struct Desk {
+    /// Where everything is noted.
+    pub history: History,
+    /// The present time.
+    pub at_us: u64,
+    /// The rooms' names.
+    pub names: Names,
+    /// Answers to the question who is in a room; none if the server does not tell.
+    pub present: Vec<(u32, Option<Vec<Box<str>>>)>,
+}
+
+impl Desk {
+    /// Notes an event.
+    pub fn note(&mut self, client: u32, what: What) -> Result<()> {
+        let at_us = self.at_us;
+        self.history.note(Event {
+            at_us,
+            client,
+            what,
+        })
+    }
+}
+
+/// A client, which has one connection after the other.
+#[derive(Debug)]
+pub struct Client {
+    /// Its number.
+    pub number: u32,
+    /// How it speaks.
+    pub form: Form,
+    /// The rooms that it wants to be in; a raw client has one.
+    pub rooms: Vec<u32>,
+    /// Where it was in each room.
+    positions: BTreeMap<u32, Position>,
+    /// How many messages it has sent.
+    sent: u32,
+    /// Its connection, or its absence.
+    pub state: State,
+}
+
+/// Whether a client has a connection.
+#[derive(Debug)]
+pub enum State {
+    /// It has none until then.
+    Away(Instant),
+    /// It has one.
+    Here(Box<Connection>),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket.
+    pub link: Link,
+    frames: Frames,
+    stage: Stage,
+    next_id: u32,
+    asked: BTreeMap<u32, Asked>,
+    joined: BTreeSet<u32>,
+    /// Until when it does not read.
+    pub stalled_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The answer to the handshake is coming.
+    Handshake(Vec<u8>),
+    /// The connect command is not answered.
+    Connecting,
+    Open,
+    /// A close frame was sent.
+    Leaving,
+}
+
+/// What a command was for.
+#[derive(Debug)]
+enum Asked {
+    Connect,
+    Subscribe(u32),
+    Publish(Message),
+    Presence(u32),
+}
+
+/// What follows what was received.
+#[derive(Debug)]
+pub enum Next {
+    /// The connection goes on.
+    Stay,
+    /// The handshake was refused.
+    NotLetIn(String),
+    /// The connection is over.
+    Over(By),
+}
+
+impl Connection {
+    /// A connection whose handshake has been sent.
+    #[must_use]
+    pub fn new(link: Link) -> Self {
+        Self {
+            link,
+            frames: Frames::default(),
+            stage: Stage::Handshake(Vec::new()),
+            next_id: 1,
+            asked: BTreeMap::new(),
+            joined: BTreeSet::new(),
+            stalled_until: None,
+        }
+    }
+
+    /// Whether everything is sent, answered, and as it should be.
+    #[must_use]
+    pub fn is_settled(&self, form: Form, rooms: &[u32]) -> bool {
+        let is_joined = form == Form::Raw || rooms.iter().all(|it| self.joined.contains(it));
+        let is_idle = self.asked.is_empty() && !self.link.has_unsent();
+        matches!(self.stage, Stage::Open) && is_joined && is_idle
+    }
+
+    /// Whether its client was let in.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open)
+    }
+
+    /// Whether the checker has noted it.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        !matches!(self.stage, Stage::Handshake(_) | Stage::Connecting)
+    }
+
+    fn can_publish(&self, form: Form, room: u32) -> bool {
+        let is_waiting = self
+            .asked
+            .values()
+            .any(|it| matches!(it, Asked::Publish(_)));
+        let is_there = form == Form::Raw || self.joined.contains(&room);
+        self.is_open() && is_there && !is_waiting && self.stalled_until.is_none()
+    }
+
+    /// Says that it leaves, and goes on reading until the server ends the connection.
+    pub fn leave(&mut self) -> Result<()> {
+        self.stage = Stage::Leaving;
+        self.send_frame(Opcode::Close, &1000u16.to_be_bytes())
+    }
+
+    fn send_frame(&mut self, opcode: Opcode, payload: &[u8]) -> Result<()> {
+        let mut bytes = Vec::new();
+        frames::append(opcode, payload, &mut bytes);
+        // A connection that the server has ended says so when it is read.
+        let _ = self.link.send(&bytes);
+        Ok(())
+    }
+
+    fn send(&mut self, form: Form, asked: Option<Asked>, command: Command<'_>) -> Result<()> {
+        let id = self.next_id;
+        if let Some(asked) = asked {
+            self.asked.insert(id, asked);
+            self.next_id += 1;
+        }
+        let mut frame = Vec::new();
+        match form {
+            Form::Json => json::append(id, command, &mut frame),
+            Form::Protobuf => protobuf::append(id, command, &mut frame),
+            Form::Raw => bail!("a raw client has no commands"),
+        }
+        let opcode = match form {
+            Form::Protobuf => Opcode::Binary,
+            Form::Json | Form::Raw => Opcode::Text,
+        };
+        self.send_frame(opcode, &frame)
+    }
+}
+
+impl Client {
+    /// A client that is about to come.
+    #[must_use]
+    pub fn new(number: u32, form: Form, rooms: Vec<u32>, from: Instant) -> Self {
+        Self {
+            number,
+            form,
+            rooms,
+            positions: BTreeMap::new(),
+            sent: 0,
+            state: State::Away(from),
+        }
+    }
+
+    /// Its connection, if it has one.
+    pub fn connection(&mut self) -> Option<&mut Connection> {
+        match &mut self.state {
+            State::Here(connection) => Some(connection),
+            State::Away(_) => None,
+        }
+    }
+
+    /// Whether it is where it wants to be, and nothing is under way.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        match &self.state {
+            State::Here(connection) => connection.is_settled(self.form, &self.rooms),
+            State::Away(_) => false,
+        }
+    }
+
+    /// Publishes in a room, if it can.
+    pub fn publish(&mut self, room: u32, fill: usize, desk: &mut Desk) -> Result<()> {
+        let State::Here(connection) = &mut self.state else {
+            return Ok(());
+        };
+        if !connection.can_publish(self.form, room) {
+            return Ok(());
+        }
+        let message = Message {
+            from: self.number,
+            number: self.sent,
+        };
+        self.sent += 1;
+        let payload = payload::make(message, fill);
+        let digest = payload::digest(&payload);
+        desk.note(
+            self.number,
+            What::Sent {
+                room,
+                message,
+                digest,
+            },
+        )?;
+        match self.form {
+            Form::Raw => connection.send_frame(Opcode::Text, &payload)?,
+            form => {
+                let name = desk.names.of(room);
+                let command = Command::Publish(&name, &payload);
+                connection.send(form, Some(Asked::Publish(message)), command)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks who is in a room; returns whether it could.
+    pub fn ask_presence(&mut self, room: u32, names: &Names) -> Result<bool> {
+        let State::Here(connection) = &mut self.state else {
+            return Ok(false);
+        };
+        if self.form == Form::Raw || !connection.joined.contains(&room) {
+            return Ok(false);
+        }
+        let name = names.of(room);
+        let asked = Some(Asked::Presence(room));
+        connection.send(self.form, asked, Command::Presence(&name))?;
+        Ok(true)
+    }
+
+    /// Takes what has arrived.
+    pub fn receive(&mut self, buffers: &mut Buffers, desk: &mut Desk) -> Result<Next> {
+        let State::Here(connection) = &mut self.state else {
+            return Ok(Next::Stay);
+        };
+        let bytes = match connection.link.receive(buffers) {
+            Ok(Received::Nothing) => return Ok(Next::Stay),
+            Ok(Received::Bytes(bytes)) => bytes,
+            Ok(Received::End) | Err(_) => return Ok(self.ended()),
+        };
+        let behind_head;
+        let bytes = match &mut connection.stage {
+            Stage::Handshake(head) => {
+                head.extend_from_slice(bytes);
+                match read_answer(head, Compression::Off, self.number as usize) {
+                    Err(error) => return Ok(Next::NotLetIn(format!("{error:#}"))),
+                    Ok(None) => return Ok(Next::Stay),
+                    Ok(Some(answer)) => {
+                        behind_head = head.split_off(answer.bytes);
+                        &behind_head
+                    }
+                }
+            }
+            _ => bytes,
+        };
+        connection.frames.push(bytes);
+        if let Stage::Handshake(_) = connection.stage {
+            self.let_in(desk)?;
+        }
+        self.take_frames(desk)
+    }
+
+    fn ended(&self) -> Next {
+        match &self.state {
+            State::Here(it) if matches!(it.stage, Stage::Handshake(_)) => {
+                Next::NotLetIn("the server ended the connection".to_owned())
+            }
+            _ => Next::Over(By::Server(0)),
+        }
+    }
+
+    fn let_in(&mut self, desk: &mut Desk) -> Result<()> {
+        let (form, number, room) = (self.form, self.number, self.rooms[0]);
+        let Some(connection) = self.connection() else {
+            return Ok(());
+        };
+        if form == Form::Raw {
+            connection.stage = Stage::Open;
+            return desk.note(number, What::Entered { room });
+        }
+        connection.stage = Stage::Connecting;
+        connection.send(form, Some(Asked::Connect), Command::Connect)
+    }
+
+    fn take_frames(&mut self, desk: &mut Desk) -> Result<Next> {
+        loop {
+            let Some(connection) = self.connection() else {
+                return Ok(Next::Stay);
+            };
+            match connection.frames.next()? {
+                None => return Ok(Next::Stay),
+                Some(Frame::Close(code)) => return Ok(Next::Over(By::Server(code))),
+                Some(Frame::Ping(payload)) => connection.send_frame(Opcode::Pong, &payload)?,
+                Some(Frame::Message(message)) => {
+                    if !self.take_message(&message, desk)? {
+                        return Ok(Next::Over(By::Cut));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a message; returns whether the connection is of use.
+    fn take_message(&mut self, message: &[u8], desk: &mut Desk) -> Result<bool> {
+        let said = match self.form {
+            Form::Json => json::read(message)?,
+            Form::Protobuf => protobuf::read(message)?,
+            Form::Raw => {
+                let room = self.rooms[0];
+                let publication = Publication {
+                    data: message,
+                    ..Publication::default()
+                };
+                self.given(room, &publication, false, desk)?;
+                return Ok(true);
+            }
+        };
+        for said in said {
+            if !self.hear(said, desk)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn hear(&mut self, said: Said<'_>, desk: &mut Desk) -> Result<bool> {
+        match said {
+            Said::Ping => {
+                let form = self.form;
+                if let Some(connection) = self.connection() {
+                    connection.send(form, None, Command::Pong)?;
+                }
+            }
+            Said::Publication(room, publication) => {
+                if let Some(room) = desk.names.number(&room) {
+                    self.given(room, &publication, false, desk)?;
+                }
+            }
+            Said::Unsubscribed(room, code) => {
+                if let Some(room) = desk.names.number(&room) {
+                    desk.note(self.number, What::Lost { room, code })?;
+                    if let Some(connection) = self.connection() {
+                        connection.joined.remove(&room);
+                    }
+                    self.subscribe(room, desk)?;
+                }
+            }
+            Said::Reply(id, reply) => {
+                let asked = self.connection().and_then(|it| it.asked.remove(&id));
+                if let Some(asked) = asked {
+                    return self.answered(asked, reply, desk);
+                }
+            }
+            Said::Other => {}
+        }
+        Ok(true)
+    }
+
+    fn answered(&mut self, asked: Asked, reply: Reply<'_>, desk: &mut Desk) -> Result<bool> {
+        let number = self.number;
+        match (asked, reply) {
+            (Asked::Connect, Reply::Connected(id)) => {
+                desk.note(number, What::Connected { id: (*id).into() })?;
+                if let Some(connection) = self.connection() {
+                    connection.stage = Stage::Open;
+                }
+                for room in self.rooms.clone() {
+                    self.subscribe(room, desk)?;
+                }
+            }
+            (Asked::Subscribe(room), Reply::Subscribed(subscribed)) => {
+                self.subscribed(room, &subscribed, desk)?;
+            }
+            (Asked::Publish(message), Reply::Published) => {
+                desk.note(number, What::Acknowledged { message })?;
+            }
+            // Whether it has its place is not known.
+            (Asked::Publish(_), Reply::Failed(100)) => {}
+            (Asked::Publish(message), Reply::Failed(code)) => {
+                desk.note(number, What::Refused { message, code })?;
+            }
+            (Asked::Presence(room), Reply::Present(ids)) => desk.present.push((room, Some(ids))),
+            (Asked::Presence(room), Reply::Failed(_)) => desk.present.push((room, None)),
+            (Asked::Connect | Asked::Subscribe(_), Reply::Failed(code))
+                if TEMPORARY.contains(&code) =>
+            {
+                return Ok(false);
+            }
+            (asked, reply) => bail!("the server answered {asked:?} with {reply:?}"),
+        }
+        Ok(true)
+    }
+
+    fn subscribe(&mut self, room: u32, desk: &mut Desk) -> Result<()> {
+        let from = self.positions.get(&room).cloned();
+        let asked = What::Asked {
+            room,
+            from: from.clone(),
+        };
+        desk.note(self.number, asked)?;
+        let name = desk.names.of(room);
+        let from = from.as_ref().map(|it| (&*it.epoch, it.offset));
+        let form = self.form;
+        let Some(connection) = self.connection() else {
+            return Ok(());
+        };
+        let command = Command::Subscribe(&name, from);
+        connection.send(form, Some(Asked::Subscribe(room)), command)
+    }
+
+    fn subscribed(
+        &mut self,
+        room: u32,
+        subscribed: &Subscribed<'_>,
+        desk: &mut Desk,
+    ) -> Result<()> {
+        ensure!(
+            subscribed.recoverable,
+            "subscribers of {} cannot recover: its rules must allow it",
+            desk.names.of(room)
+        );
+        let position = Position {
+            epoch: (*subscribed.epoch).into(),
+            offset: subscribed.offset,
+        };
+        let recovered = subscribed.recovered;
+        desk.note(
+            self.number,
+            What::Subscribed {
+                room,
+                position: position.clone(),
+                recovered,
+            },
+        )?;
+        // With what was missed comes the position of the request; so it does not lead beyond the messages.
+        if !recovered || !self.positions.contains_key(&room) {
+            self.positions.insert(room, position);
+        }
+        for publication in &subscribed.publications {
+            self.given(room, publication, true, desk)?;
+        }
+        if let Some(connection) = self.connection() {
+            connection.joined.insert(room);
+        }
+        desk.note(self.number, What::CaughtUp { room })
+    }
+
+    fn given(
+        &mut self,
+        room: u32,
+        publication: &Publication<'_>,
+        recovered: bool,
+        desk: &mut Desk,
+    ) -> Result<()> {
+        let offset = (self.form != Form::Raw).then_some(publication.offset);
+        if let (Some(offset), Some(position)) = (offset, self.positions.get_mut(&room)) {
+            position.offset = offset;
+        }
+        let epoch = (!publication.epoch.is_empty()).then(|| (*publication.epoch).into());
+        let delivered = What::Delivered {
+            room,
+            message: payload::read(publication.data),
+            digest: payload::digest(publication.data),
+            offset,
+            epoch,
+            recovered,
+        };
+        desk.note(self.number, delivered)
+    }
+}

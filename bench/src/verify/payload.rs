@@ -1,0 +1,68 @@
+//! What is published: JSON that names its message, so that every form of a room passes the same bytes.
+
+use super::history::Message;
+use std::hash::{DefaultHasher, Hasher as _};
+
+const FILL: &[u8] = b"the quick brown fox jumps over the lazy dog 0123456789 ";
+
+/// The payload of a message, with about `fill` bytes that mean nothing.
+#[must_use]
+pub fn make(message: Message, fill: usize) -> Vec<u8> {
+    let Message { from, number } = message;
+    let mut payload = format!("{{\"from\":{from},\"number\":{number},\"fill\":\"").into_bytes();
+    let start = number as usize % FILL.len();
+    payload.extend(FILL.iter().cycle().skip(start).take(fill));
+    payload.extend_from_slice(b"\"}");
+    payload
+}
+
+/// The message that a payload names; one that nobody can send if it names none.
+#[must_use]
+pub fn read(payload: &[u8]) -> Message {
+    named(payload).unwrap_or(Message::NOBODYS)
+}
+
+fn named(payload: &[u8]) -> Option<Message> {
+    let rest = payload.strip_prefix(b"{\"from\":")?;
+    let (from, rest) = number(rest)?;
+    let rest = rest.strip_prefix(b",\"number\":")?;
+    let (number, _) = number(rest)?;
+    Some(Message { from, number })
+}
+
+fn number(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let digits = bytes.iter().take_while(|it| it.is_ascii_digit()).count();
+    let (digits, rest) = bytes.split_at(digits);
+    Some((str::from_utf8(digits).ok()?.parse().ok()?, rest))
+}
+
+/// Stands for the bytes of a payload.
+#[must_use]
+pub fn digest(payload: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(payload);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payload_is_json_and_names_its_message() {
+        let message = Message {
+            from: 12,
+            number: 345,
+        };
+        let payload = make(message, 100);
+        assert!(payload.len() > 100);
+        let json: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        assert_eq!(json["number"], 345);
+        assert_eq!(read(&payload), message);
+        assert_eq!(
+            read(b"{\"from\":99999999999,\"number\":1}"),
+            Message::NOBODYS
+        );
+        assert_eq!(read(b"hello"), Message::NOBODYS);
+    }
+}
