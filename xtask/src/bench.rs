@@ -1,4 +1,4 @@
-//! Runs the bench at tiny sizes: every reply is checked, no time is asserted.
+//! Runs the bench at tiny sizes, and the checker of rooms: every reply is checked, no time is asserted.
 
 use crate::process::run;
 use crate::report::Counts;
@@ -23,5 +23,22 @@ pub fn step(server: Optimised) -> Result<Counts> {
     bench.arg("--epoll-bin").arg(built.join("bench-epoll"));
     bench.arg("--rooms-bin").arg(built.join("bench-many-rooms"));
     run(&mut bench)?;
+    Ok(Counts::of(1, 0))
+}
+
+/// How long clients are cut, stalled and come back, on both drivers together.
+const VERIFY_SECONDS: &str = "60";
+
+/// Verifies that Hubbub keeps what it promises of rooms, on both drivers, while clients are disturbed and the
+/// server is killed.
+pub fn verify(server: Optimised) -> Result<Counts> {
+    let server = workspace::server(server)?;
+    cargo::test_build()?;
+    let built = workspace::target_directory()?.join("debug");
+    let mut verify = Command::new(built.join("bench"));
+    verify.current_dir(workspace::root());
+    verify.args(["verify", "--seconds", VERIFY_SECONDS]);
+    verify.arg("--server-bin").arg(server);
+    run(&mut verify)?;
     Ok(Counts::of(1, 0))
 }

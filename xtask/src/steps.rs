@@ -4,7 +4,7 @@
 //!  lane        one step after the other, from left to right
 //!  tools       tools
 //!  deadlines   test-build ─ test ─ autobahn-io_uring ─ autobahn-epoll
-//!  release     build ─ browser ─ deploy ─ bench
+//!  release     build ─ browser ─ deploy ─ bench ─ verify
 //!  computing   fmt ─ tidy ─ fuzz ─ instructions ─ simulate ─ clippy ─ docs   (yields to all others)
 //! ```
 
@@ -22,7 +22,7 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(
     after_help = "Steps: tools, fmt, clippy, tidy, test-build, test, docs, build, autobahn-io_uring, \
-                  autobahn-epoll, browser, deploy, bench, fuzz, simulate, instructions. What stands before a \
+                  autobahn-epoll, browser, deploy, bench, verify, fuzz, simulate, instructions. What stands before a \
                   dash names all of its family, so that `autobahn` is both drivers."
 )]
 pub struct TestArguments {
@@ -192,6 +192,7 @@ fn all(extent: Extent) -> Vec<Step> {
             .needs(needs)
             .tools(deploy::tools),
         step("bench", Release, move || bench::step(server)).needs(&["build", "test-build"]),
+        step("verify", Release, move || bench::verify(server)).needs(&["build", "test-build"]),
         step("fmt", Computing, cargo::fmt),
         step("tidy", Computing, tidy::step),
         step("fuzz", Computing, move || fuzz::step(extent.fuzz_seconds))

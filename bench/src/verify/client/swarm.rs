@@ -275,16 +275,18 @@ impl<'a> Swarm<'a> {
         Ok(())
     }
 
-    /// One that may be disturbed. The first clients, one for each room, see everything.
-    fn victim(&mut self) -> Option<usize> {
-        let others = self.clients.len() - self.plan.rooms as usize;
-        let index = self.plan.rooms as usize + self.chance.below(others);
+    /// One of every `one_of` clients that may be disturbed, if it can be now. The first clients, one for each
+    /// room, see everything.
+    fn victim(&mut self, one_of: usize) -> Option<usize> {
+        let first = (self.plan.rooms as usize).next_multiple_of(one_of);
+        let others = self.clients.len().saturating_sub(first).div_ceil(one_of);
+        let index = first + self.chance.below(others) * one_of;
         let connection = self.clients.get_mut(index)?.connection()?;
         (connection.is_open() && connection.stalled_until.is_none()).then_some(index)
     }
 
     fn cut(&mut self) -> Result<()> {
-        let Some(index) = self.victim() else {
+        let Some(index) = self.victim(1) else {
             return Ok(());
         };
         if self.chance.below(4) > 0 {
@@ -298,8 +300,8 @@ impl<'a> Swarm<'a> {
 
     fn stall(&mut self) -> Result<()> {
         let until = self.last_step + Duration::from_millis(self.chance.between(300, 8_000));
-        // Three clients of four never stop reading in their lives, and are harmed by nobody.
-        let Some(index) = self.victim().filter(|index| index % 4 == 0) else {
+        // Three clients of four never stop reading, and must be harmed by nobody who does.
+        let Some(index) = self.victim(4) else {
             return Ok(());
         };
         let Some(connection) = self.clients[index].connection() else {
