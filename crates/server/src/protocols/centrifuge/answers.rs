@@ -65,14 +65,21 @@ pub struct Given {
 }
 
 /// Messages as subscribers of an encoding get them.
-pub struct Shown<'a>(Vec<(&'a [u8], Cow<'a, [u8]>, u64)>);
+pub struct Shown<'a>(Vec<ShownMessage<'a>>);
+
+struct ShownMessage<'a> {
+    meta: &'a [u8],
+    data: Cow<'a, [u8]>,
+    offset: u64,
+}
 
 impl<'a> Shown<'a> {
     /// These messages.
     pub fn of(encoding: Encoding, messages: &'a Numbered) -> Self {
-        let shown = messages.iter().map(|(offset, record)| {
-            let data = data_of(encoding, runtime::kind_of(record), &record.payload);
-            (record.meta(), data, *offset)
+        let shown = messages.iter().map(|(offset, record)| ShownMessage {
+            meta: record.meta(),
+            data: data_of(encoding, runtime::kind_of(record), &record.payload),
+            offset: *offset,
         });
         Self(shown.collect())
     }
@@ -80,10 +87,10 @@ impl<'a> Shown<'a> {
     /// As publications of a reply.
     pub fn publications(&self) -> Vec<Publication<'_>> {
         let all = self.0.iter();
-        all.map(|(meta, data, offset)| Publication {
-            meta,
-            data,
-            offset: *offset,
+        all.map(|message| Publication {
+            meta: message.meta,
+            data: &message.data,
+            offset: message.offset,
             epoch: "",
         })
         .collect()
