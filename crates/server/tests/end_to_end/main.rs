@@ -69,6 +69,7 @@ mod protocol;
 mod protocol_attacks;
 mod protocol_cases;
 mod protocol_secrets;
+mod protocol_sessions;
 mod proxies;
 mod refusals;
 mod reload;

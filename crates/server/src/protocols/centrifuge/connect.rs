@@ -364,6 +364,12 @@ impl State {
             return Err(Disconnect::InvalidToken.into());
         }
         identity.expires_at = claims.expires_at;
+        let rooms = granted_rooms(world, &claims.user, claims.subscriptions);
+        let are_granted = self.rooms.server_side().all(|it| rooms.contains_key(it));
+        if !are_granted || self.rooms.server_side().count() != rooms.len() {
+            // The client gets the rooms of its new token when it connects with it.
+            return Err(Disconnect::InsufficientState.into());
+        }
         let expiry = expiry(claims.expires_at, now_s);
         self.reply(id, &Reply::Refresh(expiry));
         self.set_alarm(outlet);

@@ -271,6 +271,19 @@ pub fn close_of(disconnect: Disconnect) -> Option<(CloseCode, &'static str)> {
     ))
 }
 
+/// The room that a command other than `subscribe` is about.
+fn named<'a>(method: &'a Method<'_>) -> Option<&'a str> {
+    match method {
+        Method::Unsubscribe(request) => Some(&request.channel),
+        Method::Publish(request) => Some(&request.channel),
+        Method::Presence(request) => Some(&request.channel),
+        Method::PresenceStats(request) => Some(&request.channel),
+        Method::History(request) => Some(&request.channel),
+        Method::SubRefresh(request) => Some(&request.channel),
+        _ => None,
+    }
+}
+
 impl State {
     /// Asks to go on with the rest of a frame, as soon as what it waits for has come.
     fn go_on_after(&mut self, until: Option<Until>, outlet: &mut Outlet<'_>) {
@@ -351,6 +364,10 @@ impl State {
         method: &Method<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<Next, Refusal> {
+        if named(method).is_some_and(|room| self.rooms.is_joining(room)) {
+            // Whoever sends several commands at once means them in their order.
+            return Ok(Next::Again(Until::Answered));
+        }
         match method {
             Method::History(_) | Method::Presence(_) if self.must_wait_for_much(outlet) => {
                 return Ok(Next::Again(Until::Sent));

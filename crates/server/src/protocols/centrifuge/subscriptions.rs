@@ -58,6 +58,17 @@ impl Subscriptions {
         self.named(name).is_some_and(|it| it.is_joined)
     }
 
+    /// Whether the session has asked for the room of this name, and has no answer yet.
+    pub fn is_joining(&self, name: &str) -> bool {
+        self.named(name).is_some_and(|it| !it.is_joined)
+    }
+
+    /// The names of the rooms to which the server has subscribed the session.
+    pub fn server_side(&self) -> impl Iterator<Item = &str> {
+        let rooms = self.0.iter().filter(|it| it.is_server_side);
+        rooms.map(|it| it.name.as_str())
+    }
+
     /// Adds a room.
     pub fn add(&mut self, subscription: Subscription) {
         self.0.push(subscription);

@@ -1,0 +1,139 @@
+//! Sessions of the Centrifuge protocol: the order of what is sent at once, and tokens that are exchanged.
+
+use serde_json::{Value, json};
+use tungstenite::Message;
+
+use crate::{
+    client::{Client, binary},
+    commands::{Configured, OPEN, Session, in_seconds, token},
+    harness::Driver,
+};
+
+on_both_drivers![
+    commands_about_a_room_wait_for_its_subscription,
+    token_that_grants_other_rooms_is_taken_by_connecting_with_it,
+    message_of_another_form_than_the_rooms_is_refused_on_every_way_in,
+];
+
+/// Only subscribers may do anything here.
+const OF_SUBSCRIBERS: &str = r#"
+[rooms]
+subscribe = ["client", "anonymous"]
+publish = ["subscriber", "anonymous"]
+presence = true
+read_presence = ["subscriber", "anonymous"]
+history_size = 10
+read_history = ["subscriber", "anonymous"]
+"#;
+
+/// They are sent in one frame with the subscription, before that can be answered.
+fn commands_about_a_room_wait_for_its_subscription(driver: Driver) {
+    let configured = Configured::start(driver, "", OF_SUBSCRIBERS, &["--cores", "2"]);
+    for round in 0..20 {
+        let mut session = Session::anonymous(&configured.server);
+        let room = format!("r{round}");
+        let commands = [
+            json!({"id": 2, "subscribe": {"channel": room}}),
+            json!({"id": 3, "publish": {"channel": room, "data": round}}),
+            json!({"id": 4, "history": {"channel": room, "limit": 1}}),
+            json!({"id": 5, "presence": {"channel": room}}),
+            json!({"id": 6, "presence_stats": {"channel": room}}),
+            json!({"id": 7, "unsubscribe": {"channel": room}}),
+            json!({"id": 8, "publish": {"channel": room, "data": 1}}),
+            json!({"id": 9, "subscribe": {"channel": room}}),
+            json!({"id": 10, "unsubscribe": {"channel": room}}),
+        ];
+        session.send(commands.each_ref().map(Value::to_string).join("\n"));
+        let mut replies = Vec::new();
+        while replies.len() < commands.len() {
+            let reply = session.reply();
+            if reply["id"].is_u64() {
+                replies.push(reply);
+            }
+        }
+        replies.sort_by_key(|reply| reply["id"].as_u64());
+        for (command, reply) in commands.iter().zip(&replies) {
+            let is_refused = command["id"] == 8;
+            let code = &reply["error"]["code"];
+            assert_eq!(code == 103, is_refused, "{command}: {reply}");
+            assert_eq!(code.is_null(), !is_refused, "{command}: {reply}");
+        }
+        let history = &replies[2]["history"]["publications"];
+        assert_eq!(
+            history[0]["data"], round,
+            "published before it was asked for"
+        );
+        assert_eq!(replies[4]["presence_stats"]["num_clients"], 1);
+    }
+}
+
+fn token_that_grants_other_rooms_is_taken_by_connecting_with_it(driver: Driver) {
+    let tables = format!("[rooms]{OPEN}");
+    let configured = Configured::start(driver, "", &tables, &[]);
+    let of =
+        |rooms: &[&str]| token(&json!({"sub": "1", "exp": in_seconds(600), "channels": rooms}));
+    let connect = |rooms: &[&str]| {
+        let mut session = Session::open(&configured.server);
+        let command = json!({"id": 1, "connect": {"token": of(rooms)}});
+        let connected = session.ask(&command.to_string());
+        let subs = connected["connect"]["subs"].as_object();
+        let subs: Vec<_> = subs.into_iter().flat_map(|subs| subs.keys()).collect();
+        assert_eq!(subs, rooms);
+        session
+    };
+    let refresh = |rooms: &[&str]| json!({"id": 2, "refresh": {"token": of(rooms)}}).to_string();
+    for (before, after) in [
+        (&["a", "b"][..], &["a"][..]),
+        (&["a"], &["a", "b"]),
+        (&["a"], &["b"]),
+        (&["a"], &[]),
+        (&[], &["a"]),
+    ] {
+        let mut session = connect(before);
+        assert_eq!(session.ask(&refresh(before))["refresh"]["expires"], true);
+        // What the client subscribes to by itself is no part of it.
+        session.ask(r#"{"id":3,"subscribe":{"channel":"own"}}"#);
+        assert_eq!(session.ask(&refresh(before))["refresh"]["expires"], true);
+        session.send(refresh(after));
+        let closed = (3010, "insufficient state".to_owned());
+        assert_eq!(session.closed(), closed, "{before:?} {after:?}");
+        connect(after);
+    }
+}
+
+/// From SDKs in both encodings, and from raw clients.
+fn message_of_another_form_than_the_rooms_is_refused_on_every_way_in(driver: Driver) {
+    let own = "form = \"json_object\"\nmessage_bytes_max = 40\nraw = \"publish\"\n";
+    let tables = format!("[rooms]{OPEN}raw = \"publish\"\n[namespaces.objects]{OPEN}{own}");
+    let configured = Configured::start(driver, "", &tables, &[]);
+    let server = &configured.server;
+    let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(40));
+    for (text, error, close) in [("[1]", 107, 1008), ("1", 107, 1008), (&long, 106, 1009)] {
+        let mut session = Session::anonymous(server);
+        let command = format!(r#"{{"id":2,"publish":{{"channel":"objects:a","data":{text}}}}}"#);
+        assert_eq!(session.ask(&command)["error"]["code"], error, "{text}");
+        let mut raw = Client::join(server, "objects:a");
+        raw.send(text);
+        assert_eq!(raw.closed(), close, "{text}");
+    }
+    let good = r#"{"a":1}"#;
+    for message in [Message::text("no JSON"), Message::text(""), binary(good)] {
+        let mut raw = Client::join(server, "objects:a");
+        raw.send(message.clone());
+        assert_eq!(raw.closed(), 1008, "{message:?}");
+        // Where no form is asked for, it is only not to be empty.
+        let mut raw = Client::join(server, "a");
+        raw.send(message.clone());
+        match message.is_empty() {
+            true => assert_eq!(raw.closed(), 1008),
+            false => assert_eq!(raw.receive(), message),
+        }
+    }
+    let mut raw = Client::join(server, "objects:a");
+    raw.send(good);
+    assert_eq!(raw.text(), good);
+    let mut session = Session::anonymous(server);
+    let command = format!(r#"{{"id":2,"publish":{{"channel":"objects:a","data":{good}}}}}"#);
+    assert!(session.ask(&command)["publish"].is_object());
+    assert_eq!(raw.text(), good);
+}
