@@ -5,14 +5,14 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use ::centrifuge::{ClientInfo, Publication};
+use ::centrifuge::{ClientInfo, Publication, is_json, is_json_object};
 use access::{
-    Namespaces, RawRefusal, RawRights, RawToken, User, may_open_raw,
-    namespace::Raw,
+    Namespaces, RawRefusal, RawRights, RawToken, User, may_open_raw, may_publish,
+    namespace::{Form, Raw},
     token::{Payload, TokenError, Verifier},
 };
 use bytes::Bytes;
-use codec::{CloseCode, Message, Request};
+use codec::{CloseCode, Kind, Message, Request};
 use hub::{Details, Member, RoomName, Terms};
 use percent_encoding::percent_decode_str;
 use runtime::{Outlet, Refused, Session, SessionEvent};
@@ -30,6 +30,9 @@ const SUBPROTOCOL: &str = "hubbub";
 /// What a subprotocol with a token begins with.
 const TOKEN_PREFIX: &str = "hubbub.token.";
 
+/// What a client is told that only listens.
+const NO_PUBLISHER: &str = "this client may not publish in this room";
+
 /// A member of one room.
 struct InRoom {
     name: RoomName,
@@ -38,6 +41,10 @@ struct InRoom {
     place: Option<Place>,
     publishes: bool,
     /// What others are told of it beside its messages.
+    /// Whether its token lets it publish, whatever the namespace says.
+    by_token: bool,
+    /// Where rules of rooms are found, if there are any.
+    ruled: Option<Arc<Live>>,
     details: Option<Arc<Details>>,
     /// When its token is over, in seconds since 1970.
     expires_at: Option<i64>,
@@ -91,6 +98,8 @@ pub(super) fn enter(asked: &Asked<'_>, name: RoomName) -> Result<Started, Refusa
         place: place(world, live, &user)?,
         user,
         publishes: rights == RawRights::Publish || by_token,
+        by_token,
+        ruled: (!is_open).then(|| Arc::clone(live)),
         details,
         expires_at: who.and_then(|who| who.expires_at),
     };
@@ -229,6 +238,52 @@ fn told_of(who: &Who) -> (Arc<Member>, Arc<Details>) {
     (Arc::new(member), Arc::new(details))
 }
 
+impl InRoom {
+    /// Whether the room takes this message from this client, by the rules as they are now.
+    fn check(&self, message: &Message<'_>) -> Result<(), (CloseCode, &'static str)> {
+        let Some(live) = &self.ruled else {
+            return Ok(());
+        };
+        let world = live.now();
+        let room = world.namespaces.of(self.name.as_str());
+        let room = room.map_err(|_| (CloseCode::POLICY, "the room's namespace is gone"))?;
+        let rules = room.rules;
+        let publishes = || may_publish(&room, User::of(&self.user), true).is_ok();
+        if rules.raw != Raw::Publish || !(self.by_token || publishes()) {
+            return Err((CloseCode::POLICY, NO_PUBLISHER));
+        }
+        if rules
+            .message_bytes_max
+            .is_some_and(|max| message.payload.len() > max)
+        {
+            return Err((
+                CloseCode::TOO_BIG,
+                "the message is longer than the room permits",
+            ));
+        }
+        match has_form(message, rules.form) {
+            true => Ok(()),
+            false => Err((
+                CloseCode::POLICY,
+                "the message has not the form of the room's",
+            )),
+        }
+    }
+}
+
+/// Whether a message is what a namespace wants. A binary one is not JSON, whatever is in it, because clients
+/// that speak JSON get it as base64.
+fn has_form(message: &Message<'_>, form: Form) -> bool {
+    let payload = message.payload;
+    let is_json = || message.kind == Kind::Text && is_json(payload);
+    match form {
+        Form::Any => !payload.is_empty(),
+        Form::Json => is_json(),
+        Form::JsonObject => is_json() && is_json_object(payload),
+        Form::Binary => true,
+    }
+}
+
 impl Session for InRoom {
     fn opened(&mut self, outlet: &mut Outlet<'_>) {
         if self.place.is_some() {
@@ -242,10 +297,10 @@ impl Session for InRoom {
 
     fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>) {
         if !self.publishes {
-            return outlet.close(
-                CloseCode::POLICY,
-                "this client may not publish in this room",
-            );
+            return outlet.close(CloseCode::POLICY, NO_PUBLISHER);
+        }
+        if let Err((code, why)) = self.check(&message) {
+            return outlet.close(code, why);
         }
         if let Some(room) = outlet.room() {
             let details = self.details.clone();
