@@ -5,14 +5,16 @@ use tungstenite::Message;
 
 use crate::{
     client::{Client, binary},
-    commands::{Configured, OPEN, Session, in_seconds, token},
-    harness::Driver,
+    commands::{Configured, OPEN, Said, Session, in_seconds, token},
+    harness::{Driver, eventually},
 };
 
 on_both_drivers![
     commands_about_a_room_wait_for_its_subscription,
     token_that_grants_other_rooms_is_taken_by_connecting_with_it,
     message_of_another_form_than_the_rooms_is_refused_on_every_way_in,
+    commands_beyond_the_rate_are_answered_111_and_then_closed_with_3013,
+    connections_of_one_user_beyond_the_most_are_closed_with_3504,
 ];
 
 /// Only subscribers may do anything here.
@@ -136,4 +138,79 @@ fn message_of_another_form_than_the_rooms_is_refused_on_every_way_in(driver: Dri
     let command = format!(r#"{{"id":2,"publish":{{"channel":"objects:a","data":{good}}}}}"#);
     assert!(session.ask(&command)["publish"].is_object());
     assert_eq!(raw.text(), good);
+}
+
+/// Beyond the rate a command is answered 111, so that its client may try later; one that goes on all the same is
+/// closed.
+fn commands_beyond_the_rate_are_answered_111_and_then_closed_with_3013(driver: Driver) {
+    let settings = "message_rate = 1\nmessage_burst = 20\n";
+    let tables = format!("[rooms]{OPEN}");
+    let configured = Configured::start(driver, settings, &tables, &[]);
+    let mut session = Session::anonymous(&configured.server);
+    let commands: Vec<_> = (2..200)
+        .map(|id| format!(r#"{{"id":{id},"presence_stats":{{"channel":"a"}}}}"#))
+        .collect();
+    session.send(commands.join("\n"));
+    let (mut answered, mut refused) = (0, 0);
+    let closed = loop {
+        match session.hear() {
+            Said::Line(line) if line.contains(r#""code":111"#) => {
+                assert!(line.contains(r#""temporary":true"#), "{line}");
+                refused += 1;
+            }
+            Said::Line(_) => answered += 1,
+            closed @ Said::Closed(..) => break closed,
+        }
+    };
+    assert_eq!(closed, Said::Closed(3013, "too many requests".into()));
+    // A slow machine lets a few more through.
+    assert!((19..100).contains(&answered), "{answered} answered");
+    assert!((20..100).contains(&refused), "{refused} refused");
+    let token = token(&json!({"sub": "1", "unlimited": true}));
+    let mut session = Session::open(&configured.server);
+    let command = json!({"id": 1, "connect": {"token": token}});
+    assert!(session.ask(&command.to_string())["connect"].is_object());
+    session.send(commands.join("\n"));
+    for id in 2..200 {
+        let reply = session.reply();
+        assert_eq!(reply["id"], id);
+        assert!(reply["error"].is_null(), "{reply}");
+    }
+}
+
+fn connections_of_one_user_beyond_the_most_are_closed_with_3504(driver: Driver) {
+    let tables = format!("[rooms]{OPEN}");
+    let most = Configured::start(driver, "user_connections_max = 2\n", &tables, &[]);
+    let single = Configured::start(driver, "single_connection = \"on\"\n", &tables, &[]);
+    let connect = |of: &Configured, user: &str| {
+        let token = token(&json!({"sub": user}));
+        let mut session = Session::open(&of.server);
+        session.send(json!({"id": 1, "connect": {"token": token}}).to_string());
+        session
+    };
+    let limit = Said::Closed(3504, "connection limit".into());
+    let opened = |session: &mut Session| session.reply()["connect"].is_object();
+    for user in ["1", "2"] {
+        let mut first = connect(&most, user);
+        let mut second = connect(&most, user);
+        assert!(opened(&mut first) && opened(&mut second));
+        assert_eq!(connect(&most, user).hear(), limit);
+        drop(first);
+        eventually("there is a place again", || {
+            matches!(connect(&most, user).hear(), Said::Line(_))
+        });
+    }
+    // Nobody is no user.
+    let nobody: Vec<_> = (0..5).map(|_| connect(&most, "")).collect();
+    for mut session in nobody {
+        assert!(opened(&mut session));
+    }
+    let mut first = connect(&single, "1");
+    let mut other = connect(&single, "2");
+    assert!(opened(&mut first) && opened(&mut other));
+    let mut second = connect(&single, "1");
+    assert!(opened(&mut second));
+    assert_eq!(first.hear(), limit);
+    assert_eq!(other.ask(r#"{"id":2,"rpc":{}}"#)["error"]["code"], 108);
+    assert_eq!(second.ask(r#"{"id":2,"rpc":{}}"#)["error"]["code"], 108);
 }
