@@ -146,6 +146,20 @@ pub fn haproxy() -> Result<PathBuf> {
     .context("the checks of deploy/ need HAProxy")
 }
 
+/// Go's toolchain, if it is installed.
+pub fn go() -> Option<PathBuf> {
+    on_path("go")
+        .into_iter()
+        .find(|go| answers(go, &["version"], |_| true))
+}
+
+/// Maven, with a JDK, if both are installed.
+pub fn maven() -> Option<PathBuf> {
+    on_path("mvn")
+        .into_iter()
+        .find(|maven| answers(maven, &["--version"], |_| true))
+}
+
 /// A C++ compiler, which builds libFuzzer.
 pub fn cxx() -> Result<PathBuf> {
     find_or_install(

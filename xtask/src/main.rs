@@ -29,6 +29,7 @@ mod lanes;
 mod process;
 mod python;
 mod report;
+mod sdk;
 mod simulate;
 mod steps;
 mod tidy;

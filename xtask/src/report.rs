@@ -273,6 +273,40 @@ pub fn pytest_counts(output: &str) -> Counts {
     }
 }
 
+/// Reads `--- PASS: TestName (0.1s)` of `go test -v`, where tests within tests are indented.
+pub fn go_counts(output: &str) -> Counts {
+    let of = |prefix: &str| {
+        output
+            .lines()
+            .filter(|line| line.starts_with(prefix))
+            .count()
+    };
+    Counts {
+        failures: lines_with(output, &["--- FAIL: "]),
+        ..Counts::of(of("--- PASS: "), of("--- FAIL: "))
+    }
+}
+
+/// Reads the closing line of Maven: `Tests run: 5, Failures: 1, Errors: 1, Skipped: 0`.
+pub fn maven_counts(output: &str) -> Counts {
+    let mut lines = output.lines().rev();
+    let closing = lines.find(|line| line.contains("Tests run: ") && !line.contains("Time elapsed"));
+    let number = |label: &str| -> usize {
+        let (_, after) = closing
+            .unwrap_or_default()
+            .split_once(label)
+            .unwrap_or_default();
+        let digits = after.split(',').next().unwrap_or_default();
+        digits.trim().parse().unwrap_or(0)
+    };
+    let failed = number("Failures: ") + number("Errors: ");
+    let passed = number("Tests run: ").saturating_sub(failed + number("Skipped: "));
+    Counts {
+        failures: lines_with(output, &["[ERROR]   "]),
+        ..Counts::of(passed, failed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,6 +340,23 @@ mod tests {
         assert_eq!(numbers(long), (2, 2));
         assert_eq!(numbers("no tests ran in 0.01s\n"), (0, 0));
         assert_eq!(pytest_counts(""), Counts::default());
+    }
+
+    #[test]
+    fn go_counts_tests_of_the_first_level_are_counted() {
+        let output = "=== RUN   TestA\n    --- PASS: TestA/json (0.10s)\n--- PASS: TestA (0.20s)\n--- FAIL: TestB (0.00s)\nFAIL\n";
+        let counts = go_counts(output);
+        assert_eq!((counts.passed, counts.failed), (1, 1));
+        assert_eq!(counts.failures, ["--- FAIL: TestB (0.00s)"]);
+        assert_eq!(go_counts("no test files"), Counts::default());
+    }
+
+    #[test]
+    fn maven_counts_closing_line_is_read() {
+        let output = "[INFO] Tests run: 2, Failures: 0, Errors: 0, Skipped: 0, Time elapsed: 1 s - in A\n\
+            [INFO] Results:\n[ERROR] Tests run: 7, Failures: 2, Errors: 1, Skipped: 1\n";
+        assert_eq!(maven_counts(output), Counts::of(3, 3));
+        assert_eq!(maven_counts(""), Counts::default());
     }
 
     #[test]

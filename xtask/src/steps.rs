@@ -4,7 +4,7 @@
 //!  lane        one step after the other, from left to right
 //!  tools       tools
 //!  deadlines   test-build ─ test ─ autobahn-io_uring ─ autobahn-epoll
-//!  release     build ─ browser ─ deploy ─ bench ─ verify
+//!  release     build ─ browser ─ sdk ─ deploy ─ bench ─ verify
 //!  computing   fmt ─ tidy ─ fuzz ─ instructions ─ simulate ─ clippy ─ docs   (yields to all others)
 //! ```
 
@@ -13,7 +13,7 @@ use crate::lanes;
 use crate::process::processor_time;
 use crate::report::{Counts, Outcome, summary};
 use crate::workspace::Optimised;
-use crate::{bench, browser, cargo, deploy, fuzz, instructions, simulate, tidy};
+use crate::{bench, browser, cargo, deploy, fuzz, instructions, sdk, simulate, tidy};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -22,8 +22,8 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(
     after_help = "Steps: tools, fmt, clippy, tidy, test-build, test, docs, build, autobahn-io_uring, \
-                  autobahn-epoll, browser, deploy, bench, verify, fuzz, simulate, instructions. What stands before a \
-                  dash names all of its family, so that `autobahn` is both drivers."
+                  autobahn-epoll, browser, sdk, deploy, bench, verify, fuzz, simulate, instructions. What stands \
+                  before a dash names all of its family, so that `autobahn` is both drivers."
 )]
 pub struct TestArguments {
     /// Run only these steps
@@ -40,8 +40,8 @@ pub struct TestArguments {
 #[derive(Args, Clone, Copy)]
 pub struct Extent {
     /// All 517 Autobahn cases on each driver (six minutes each, or more) instead of the fast 373, the
-    /// server as it is shipped (link-time optimisation, some five minutes), and instructions counted under
-    /// valgrind (some six minutes of building)
+    /// server as it is shipped (link-time optimisation, some five minutes), instructions counted under
+    /// valgrind (some six minutes of building), and the SDKs of Go and Java where their toolchains are
     #[arg(long)]
     pub full: bool,
     /// Fuzz for this long, all targets together: each gets an even share, and ten seconds at least
@@ -188,6 +188,9 @@ fn all(extent: Extent) -> Vec<Step> {
         step("browser", Release, move || browser::step(server))
             .needs(needs)
             .tools(browser::tools),
+        step("sdk", Release, move || sdk::step(server, extent.full))
+            .needs(needs)
+            .tools(sdk::tools),
         step("deploy", Release, move || deploy::step(server))
             .needs(needs)
             .tools(deploy::tools),

@@ -1,0 +1,1 @@
+//! Holds tests of an unmodified SDK, and nothing else.
