@@ -4,7 +4,7 @@
 import { spawn } from "node:child_process";
 import { createHmac, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,9 +13,12 @@ import { fileURLToPath } from "node:url";
 import { Centrifuge as OverJson } from "centrifuge";
 import { Centrifuge as OverProtobuf } from "centrifuge/build/protobuf";
 import WebSocket from "ws";
+import { Line } from "./line.js";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const SERVER_BIN = process.env.SERVER_BIN ?? here("../../../target/release/hubbub");
+
+const RULES = here("../server.toml");
 
 /** The drivers of the smoke tests; the first is that of all others. */
 export const DRIVERS = (process.env.DRIVERS ?? "io_uring,epoll").split(",");
@@ -86,20 +89,27 @@ function answers(port) {
   });
 }
 
-/** Starts a server with the rules of `server.toml` and waits until it accepts connections. */
+/** Starts a server for development, which knows no tokens. */
+export const startDevServer = (driver, port) =>
+  start(port, ["--dev", "--internal-listen", "off", "--listen", `127.0.0.1:${port}`, "--driver", driver]);
+
+/** Starts a server with the rules of `server.toml`. */
 export async function startServer(driver, { port, flags = [] } = {}) {
   port ??= await freePort();
   const directory = mkdtempSync(join(tmpdir(), "hubbub-sdk-"));
-  const config = join(directory, "server.toml");
   const secret = join(directory, "secret");
   writeFileSync(secret, SECRET);
-  writeFileSync(config, readFileSync(here("../server.toml")));
-  const args = ["--config", config, "--token-secret", secret, "--listen", `127.0.0.1:${port}`, "--driver", driver, ...flags];
+  const args = ["--config", RULES, "--token-secret", secret, "--listen", `127.0.0.1:${port}`, "--driver", driver, ...flags];
+  return start(port, args, () => rmSync(directory, { recursive: true, force: true }));
+}
+
+/** Starts a server and waits until it accepts connections. `clear` is called when it has ended. */
+async function start(port, args, clear = () => {}) {
   const child = spawn(SERVER_BIN, args, { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => { output += chunk; });
   const exited = once(child, "exit");
-  const undo = () => { child.kill("SIGKILL"); rmSync(directory, { recursive: true, force: true }); };
+  const undo = () => { child.kill("SIGKILL"); clear(); };
   leftovers.add(undo);
   exited.then(() => { undo(); leftovers.delete(undo); });
   for (const deadline = Date.now() + PATIENCE_MS; !(await answers(port)); await sleep(20)) {
@@ -123,70 +133,6 @@ export async function startServer(driver, { port, flags = [] } = {}) {
       return this.stopped();
     },
   };
-}
-
-// ---- The line
-
-/** A wire to a port that can be cut and mended, and on which each direction can be held. */
-export class Line {
-  #target;
-  #wires = new Set();
-  #isCut = false;
-  /** Bytes that came from the server and from the client. */
-  fromServer = 0;
-  fromClient = 0;
-
-  static async to(port) {
-    const line = new Line();
-    line.#target = port;
-    line.server = createServer({ allowHalfOpen: true }, (client) => line.#join(client)).listen(0, "127.0.0.1");
-    await once(line.server, "listening");
-    line.url = `ws://127.0.0.1:${line.server.address().port}/connection/websocket`;
-    return line;
-  }
-
-  #join(client) {
-    if (this.#isCut) return client.destroy();
-    const server = connect({ port: this.#target, host: "127.0.0.1", allowHalfOpen: true });
-    const wire = { client, server };
-    this.#wires.add(wire);
-    for (const [socket, other] of [[client, server], [server, client]]) {
-      socket.setNoDelay();
-      socket.on("error", () => other.destroy()); // an end without an error is piped behind what is on its way
-      socket.on("close", () => { if (other.destroyed) this.#wires.delete(wire); });
-    }
-    server.on("data", (chunk) => { this.fromServer += chunk.length; });
-    client.on("data", (chunk) => { this.fromClient += chunk.length; });
-    server.pipe(client);
-    client.pipe(server);
-  }
-
-  /** Breaks all connections without a goodbye, and lets none through until the line is mended. */
-  cut() {
-    this.#isCut = true;
-    for (const { client, server } of this.#wires) { client.resetAndDestroy(); server.resetAndDestroy(); }
-  }
-
-  mend() { this.#isCut = false; }
-
-  /** Reads nothing more that comes from the server. */
-  holdServer() {
-    for (const { client, server } of this.#wires) { server.unpipe(client); server.pause(); }
-  }
-
-  releaseServer() {
-    for (const { client, server } of this.#wires) server.pipe(client);
-  }
-
-  /** Loses everything that comes from the client. */
-  loseClient() {
-    for (const { client, server } of this.#wires) { client.unpipe(server); client.resume(); }
-  }
-
-  close() {
-    this.cut();
-    this.server.close();
-  }
 }
 
 // ---- The SDK
