@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 const READY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Everybody may do everything. Rooms keep so little, and queues so few bytes, that some clients come back too
-/// late and others are found to be slow within seconds.
+/// late and others are found to be slow within seconds. What a client is given when it comes back must leave room
+/// in its queue for what is published meanwhile, or it would be found to be slow although it reads.
 const SETTINGS: &str = r#"anonymous = "on"
 internal_listen = "off"
 log_level = "warn"
-send_queue_bytes_max = "128KiB"
+send_queue_bytes_max = "256KiB"
+recovered_bytes_max = "64KiB"
 write_timeout = "3s"
 
 [rooms]

@@ -1,7 +1,7 @@
 //! Coming to rest: everybody comes back, everything is answered, and then who is said to be in each room.
 
 use super::super::history::What;
-use super::connection::State;
+use super::connection::{Client, State};
 use super::swarm::Swarm;
 use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 const REST: Duration = Duration::from_secs(30);
 /// So long nothing must arrive.
 const SILENCE: Duration = Duration::from_millis(500);
+/// After so long a silence nothing is on its way any more, also to clients that have not everything.
+const DEAD_SILENCE: Duration = Duration::from_secs(12);
 /// A server may take this long to notice that a connection was cut.
 const NOTICE: Duration = Duration::from_secs(10);
 
@@ -43,12 +45,12 @@ impl Swarm<'_> {
     }
 
     fn is_at_rest(&self) -> bool {
-        let is_silent = self.last_heard.elapsed() > SILENCE;
-        is_silent
-            && self
-                .clients
-                .iter()
-                .all(super::connection::Client::is_settled)
+        let silence = self.last_heard.elapsed();
+        let is_silent = match self.desk.history.checker.is_level() {
+            true => silence > SILENCE,
+            false => silence > DEAD_SILENCE,
+        };
+        is_silent && self.clients.iter().all(Client::is_settled)
     }
 
     /// Whoever was ended meanwhile comes back at once.

@@ -38,29 +38,38 @@ impl Checker {
         }
     }
 
+    /// Whether every subscriber has everything that anybody has.
+    #[must_use]
+    pub fn is_level(&self) -> bool {
+        self.behind().next().is_none()
+    }
+
+    /// Subscribers that have not everything: the client, the room, what it has, and what there is.
+    fn behind(&self) -> impl Iterator<Item = (usize, u32, u64, u64)> {
+        let all = self.clients.iter().enumerate();
+        let all = all.flat_map(|(client, it)| match &it.session {
+            Session::Protocol(session) => session.rooms.iter().map(|on| (client, on)).collect(),
+            Session::Away | Session::Raw(_) => Vec::new(),
+        });
+        all.filter_map(|(client, (room, subscription))| match subscription {
+            Subscription::On(reading) => {
+                let top = self.rooms[*room as usize].logs[reading.log].top;
+                let has = reading.next - 1;
+                (has < top).then_some((client, *room, has, top))
+            }
+            Subscription::Asked { .. } => None,
+        })
+    }
+
     /// Once nothing is under way, every subscriber has everything.
     fn ends_at_the_top(&mut self) {
         if !self.is_quiet {
             return;
         }
-        for (client, it) in self.clients.iter().enumerate() {
-            let Session::Protocol(session) = &it.session else {
-                continue;
-            };
-            for (room, subscription) in &session.rooms {
-                let Subscription::On(reading) = subscription else {
-                    continue;
-                };
-                let top = self.rooms[*room as usize].logs[reading.log].top;
-                let has = reading.next - 1;
-                if has < top {
-                    self.findings.add(Promise::NoGap, || {
-                        format!(
-                            "client {client}, room {room}: ends at {has}, and the room at {top}"
-                        )
-                    });
-                }
-            }
+        for (client, room, has, top) in self.behind().collect::<Vec<_>>() {
+            self.findings.add(Promise::NoGap, || {
+                format!("client {client}, room {room}: ends at {has}, and the room at {top}")
+            });
         }
     }
 }
