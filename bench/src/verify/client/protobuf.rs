@@ -95,7 +95,7 @@ fn read_reply(reply: &[u8]) -> Result<Said<'_>> {
     fields(reply, |number, value| {
         match number {
             1 => id = u32::try_from(value.number()?)?,
-            2 => found = Reply::Failed(code_of(value.bytes()?)?),
+            2 => found = Reply::Failed(number_of(value.bytes()?, 1)?),
             4 => push = Some(read_push(value.bytes()?)?),
             5 => found = Reply::Connected(text_of(value.bytes()?, 1)?),
             6 => found = Reply::Subscribed(read_subscribed(value.bytes()?)?),
@@ -114,7 +114,7 @@ fn read_push(push: &[u8]) -> Result<Said<'_>> {
         match number {
             2 => room = value.text()?,
             4 => publication = Some(read_publication(value.bytes()?)?),
-            7 => ended = Some(code_of(value.bytes()?)?),
+            7 => ended = Some(number_of(value.bytes()?, 2)?),
             _ => {}
         }
         Ok(())
@@ -168,16 +168,15 @@ fn read_presence(presence: &[u8]) -> Result<Vec<Box<str>>> {
     Ok(ids)
 }
 
-/// The number in the first field of an error or an end.
-fn code_of(message: &[u8]) -> Result<u32> {
-    let mut code = 0;
+fn number_of(message: &[u8], field: u64) -> Result<u32> {
+    let mut found = 0;
     fields(message, |number, value| {
-        if number == 1 {
-            code = u32::try_from(value.number()?)?;
+        if number == field {
+            found = u32::try_from(value.number()?)?;
         }
         Ok(())
     })?;
-    Ok(code)
+    Ok(found)
 }
 
 fn text_of(message: &[u8], field: u64) -> Result<Cow<'_, str>> {
@@ -263,8 +262,10 @@ mod tests {
         let publication = [of_bytes(4, b"x"), of_number(6, 300), of_bytes(14, b"e")].concat();
         let push = [of_bytes(2, b"r"), of_bytes(4, &publication)].concat();
         let error = of_bytes(2, &of_number(1, 103));
+        let end = [of_bytes(2, b"r"), of_bytes(7, &of_number(2, 2500))].concat();
         let frame = [
             behind_length(&of_bytes(4, &push)),
+            behind_length(&of_bytes(4, &end)),
             vec![0],
             behind_length(&[of_number(1, 7), error].concat()),
             behind_length(&[of_number(1, 8), of_bytes(8, b"")].concat()),
@@ -277,6 +278,7 @@ mod tests {
         };
         let expected = [
             Said::Publication("r".into(), publication),
+            Said::Unsubscribed("r".into(), 2500),
             Said::Ping,
             Said::Reply(7, Reply::Failed(103)),
             Said::Reply(8, Reply::Published),

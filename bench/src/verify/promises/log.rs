@@ -83,7 +83,7 @@ impl Room {
 impl Log {
     /// Notes that somebody was given this at this place.
     pub fn place(&mut self, offset: u64, entry: Entry) -> Placed {
-        let Some(at) = offset.checked_sub(self.base + 1) else {
+        let Some(at) = offset.checked_sub(self.base.saturating_add(1)) else {
             return Placed::Known;
         };
         if at > self.entries.len() as u64 + LEAP_MAX {

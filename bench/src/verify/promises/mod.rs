@@ -17,6 +17,8 @@ mod log;
 mod messages;
 mod presence;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 pub use counts::Counts;
 pub use findings::{Findings, Promise};

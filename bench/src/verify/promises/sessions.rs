@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// As many messages a server of the protocol hands out to who comes back.
 const RECOVERED_MAX: u64 = 300;
 
+/// The least code with which the protocol ends a subscription.
+const LOST_MIN: u32 = 2000;
+
 /// A client of the checker, in its present connection.
 #[derive(Debug, Default)]
 pub struct Client {
@@ -176,13 +179,13 @@ impl Checker {
                         format!("client {client}, room {room}: recovered into another epoch")
                     });
                 }
-                from.offset + 1
+                from.offset.saturating_add(1)
             }
             _ => {
                 self.must_reach(client, room, told, least);
                 let log = &mut self.room(room).logs[log];
                 log.top = log.top.max(told);
-                told + 1
+                told.saturating_add(1)
             }
         };
         let phase = Phase::Reply { recovered };
@@ -241,6 +244,11 @@ impl Checker {
     pub(super) fn lost(&mut self, client: u32, room: u32, code: u32) {
         *self.counts.lost.entry(code).or_default() += 1;
         self.must_not_be_slow(client, code);
+        if code < LOST_MIN {
+            self.findings.add(Promise::NoGap, || {
+                format!("client {client}, room {room}: lost with {code}, which tells nothing")
+            });
+        }
         if let Some(rooms) = self.rooms_of(client) {
             rooms.remove(&room);
         }
