@@ -33,6 +33,13 @@ const TOKEN_PREFIX: &str = "hubbub.token.";
 /// What a client is told that only listens.
 const NO_PUBLISHER: &str = "this client may not publish in this room";
 
+/// What a client is told whose room has other rules than those under which it came in.
+const RULES_CHANGED: &str = "the rules of the room have changed: connect again";
+
+/// A member of a room of which nothing is to be known, in a world without rules. It takes no memory, since there
+/// may be very many.
+struct InOpenRoom;
+
 /// A member of one room.
 struct InRoom {
     name: RoomName,
@@ -40,11 +47,11 @@ struct InRoom {
     /// The place among the user's connections.
     place: Option<Place>,
     publishes: bool,
-    /// What others are told of it beside its messages.
     /// Whether its token lets it publish, whatever the namespace says.
     by_token: bool,
     /// Where rules of rooms are found, if there are any.
     ruled: Option<Arc<Live>>,
+    /// What others are told of it beside its messages.
     details: Option<Arc<Details>>,
     /// When its token is over, in seconds since 1970.
     expires_at: Option<i64>,
@@ -92,6 +99,13 @@ pub(super) fn enter(asked: &Asked<'_>, name: RoomName) -> Result<Started, Refusa
     let told = (who.is_some() || world.has_presence(name.as_str()))
         .then(|| told_of(who.as_ref().unwrap_or(&Who::default())));
     let (member, details) = told.unzip();
+    if is_open && details.is_none() {
+        return Ok(Started {
+            room: Some(name),
+            subprotocol,
+            ..Started::new(InOpenRoom)
+        });
+    }
     let user: Arc<str> = who.as_ref().map_or("", |who| &who.user).into();
     let session = InRoom {
         name: name.clone(),
@@ -284,6 +298,24 @@ fn has_form(message: &Message<'_>, form: Form) -> bool {
     }
 }
 
+impl Session for InOpenRoom {
+    fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>) {
+        if let Some(room) = outlet.room() {
+            outlet.publish(room, message.kind, message.payload);
+        }
+    }
+
+    fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
+        match event {
+            // There are rules now.
+            SessionEvent::Command(command) if command.is::<RulesChanged>() => {
+                outlet.close(CloseCode::TRY_AGAIN_LATER, RULES_CHANGED);
+            }
+            event => outlet.close_for(&event),
+        }
+    }
+}
+
 impl Session for InRoom {
     fn opened(&mut self, outlet: &mut Outlet<'_>) {
         if self.place.is_some() {
@@ -314,8 +346,7 @@ impl Session for InRoom {
             SessionEvent::Command(command) => {
                 let changed = command.downcast_ref::<RulesChanged>();
                 if changed.is_some_and(|changed| changed.concerns(self.name.as_str())) {
-                    let text = "the rules of the room have changed: connect again";
-                    outlet.close(CloseCode::TRY_AGAIN_LATER, text);
+                    outlet.close(CloseCode::TRY_AGAIN_LATER, RULES_CHANGED);
                 } else if command.is::<Superseded>() {
                     outlet.close(CloseCode::POLICY, "another connection of the user has come");
                 }
