@@ -71,7 +71,7 @@ def test_token_that_ends_is_replaced_and_the_connection_stays(run):
             asked.append(None)
             if len(asked) == 3:
                 third.set()
-            return sign(sub="ada", exp=int(time.time()) + 2)
+            return sign(sub="ada", exp=int(time.time()) + 5)
 
         session = await sessions.create(get_token=get_token)
         await session.client.connect()
