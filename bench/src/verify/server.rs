@@ -18,7 +18,6 @@ internal_listen = "off"
 log_level = "warn"
 send_queue_bytes_max = "256KiB"
 recovered_bytes_max = "64KiB"
-write_timeout = "3s"
 
 [rooms]
 subscribe = ["client", "anonymous"]

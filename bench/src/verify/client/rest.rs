@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 
 /// Within this everybody must have come back, and everything been answered.
-const REST: Duration = Duration::from_secs(30);
+const REST: Duration = Duration::from_secs(60);
 /// So long nothing must arrive.
 const SILENCE: Duration = Duration::from_millis(500);
 /// After so long a silence nothing is on its way any more, also to clients that have not everything.
