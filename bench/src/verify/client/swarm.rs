@@ -29,6 +29,8 @@ const AT_ONCE: usize = 64;
 const NOT_LET_IN_MAX: u32 = 300;
 /// The receive buffer of clients that stop reading, so that the server notices soon.
 const STALLED_BUFFER_BYTES: usize = 8 << 10;
+/// The receive buffer of clients that read again, which would otherwise catch up at the pace of probes.
+const READING_BUFFER_BYTES: usize = 128 << 10;
 
 /// What the clients do.
 #[derive(Clone, Debug)]
@@ -203,6 +205,8 @@ impl<'a> Swarm<'a> {
                 State::Here(connection) => {
                     if connection.stalled_until.is_some_and(|until| until <= now) {
                         connection.stalled_until = None;
+                        let socket = connection.link.socket();
+                        sockopt::set_socket_recv_buffer_size(socket, READING_BUFFER_BYTES)?;
                         self.watch(index)?;
                         self.desk.note(index as u32, What::Resumed)?;
                     } else if connection.link.has_unsent() {
