@@ -93,25 +93,20 @@ impl<'a> From<WireSubscribed<'a>> for Subscribed<'a> {
     }
 }
 
-/// What a frame says.
+/// What a frame says: values one behind the other, parted by newlines.
 pub fn read(frame: &[u8]) -> Result<Vec<Said<'_>>> {
-    let lines = frame.split(|byte| *byte == b'\n');
-    let lines = lines.filter(|line| !line.is_empty());
-    lines.map(read_one).collect()
+    let values = serde_json::Deserializer::from_slice(frame).into_iter::<WireReply<'_>>();
+    let said = values.map(|wire| wire.map(said)).collect::<Result<_, _>>();
+    said.with_context(|| format!("unreadable: {}", String::from_utf8_lossy(frame)))
 }
 
-fn read_one(line: &[u8]) -> Result<Said<'_>> {
-    if line == b"{}" {
-        return Ok(Said::Ping);
-    }
-    let wire: WireReply<'_> = serde_json::from_slice(line)
-        .with_context(|| format!("unreadable: {}", String::from_utf8_lossy(line)))?;
+fn said(wire: WireReply<'_>) -> Said<'_> {
     if let Some(push) = wire.push {
-        return Ok(match (push.publication, push.unsubscribe) {
+        return match (push.publication, push.unsubscribe) {
             (Some(publication), _) => Said::Publication(push.channel, publication.into()),
             (None, Some(ending)) => Said::Unsubscribed(push.channel, ending.code),
             (None, None) => Said::Other,
-        });
+        };
     }
     let reply = if let Some(error) = wire.error {
         Reply::Failed(error.code)
@@ -123,10 +118,12 @@ fn read_one(line: &[u8]) -> Result<Said<'_>> {
         Reply::Present(presence.presence.into_keys().collect())
     } else if wire.publish.is_some() {
         Reply::Published
+    } else if wire.id == 0 {
+        return Said::Ping;
     } else {
         Reply::Other
     };
-    Ok(Said::Reply(wire.id, reply))
+    Said::Reply(wire.id, reply)
 }
 
 /// Appends a command to a frame.
