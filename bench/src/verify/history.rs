@@ -1,7 +1,7 @@
 //! What happened, in the order in which one thread of the checker saw or did it.
 //!
-//! As JSONL each line is one event. Times are those of the checker, in which it was not held up: what the
-//! machine takes from it for more than a second at a time is left out.
+//! As JSONL each line is one event. Times leave out for how long the checker waited for a processor, and what
+//! else held it up for more than a second at a time.
 
 use super::promises::Checker;
 use anyhow::{Context as _, Result};

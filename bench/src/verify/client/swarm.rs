@@ -67,6 +67,8 @@ pub struct Swarm<'a> {
     buffers: Buffers,
     chance: Chance,
     last_step: Instant,
+    /// For how long this thread had waited for a processor by then.
+    waited: Duration,
     /// When something arrived.
     pub(super) last_heard: Instant,
     not_let_in: u32,
@@ -95,6 +97,7 @@ impl<'a> Swarm<'a> {
             buffers: Buffers::new(),
             chance,
             last_step: now,
+            waited: waited_for_processor(),
             last_heard: now,
             not_let_in: 0,
             bar,
@@ -143,7 +146,11 @@ impl<'a> Swarm<'a> {
             Err(error) => return Err(error.into()),
         }
         let now = Instant::now();
-        let passed = (now - self.last_step).min(Duration::from_secs(1));
+        let waited = waited_for_processor();
+        let taken = waited.saturating_sub(self.waited);
+        self.waited = waited;
+        let passed = (now - self.last_step).saturating_sub(taken);
+        let passed = passed.min(Duration::from_secs(1));
         self.desk.at_us += passed.as_micros() as u64;
         self.last_step = now;
         for event in events {
@@ -325,6 +332,16 @@ impl<'a> Swarm<'a> {
         server.start()?;
         self.desk.note(0, What::Restarted)
     }
+}
+
+/// For how long this thread was ready to run and others had the processors, as far as the kernel tells.
+fn waited_for_processor() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited_ns = stat
+        .split_whitespace()
+        .nth(1)
+        .and_then(|it| it.parse().ok());
+    Duration::from_nanos(waited_ns.unwrap_or(0))
 }
 
 /// How a client speaks, and which rooms it wants to be in. The first clients, one for each room, speak the
