@@ -41,7 +41,7 @@ pub struct TestArguments {
 pub struct Extent {
     /// All 517 Autobahn cases on each driver (six minutes each, or more) instead of the fast 373, the
     /// server as it is shipped (link-time optimisation, some five minutes), instructions counted under
-    /// valgrind (some six minutes of building), and the SDKs of Go and Java where their toolchains are
+    /// valgrind (some six minutes of building), and the SDKs of Rust, and of Go and Java where their toolchains are
     #[arg(long)]
     pub full: bool,
     /// Fuzz for this long, all targets together: each gets an even share, and ten seconds at least

@@ -86,6 +86,12 @@ pub(crate) fn ms(duration: Duration) -> u64 {
     duration.as_millis() as u64
 }
 
+/// The wall clock, in milliseconds since 1970; 0 before.
+pub(crate) fn wall_ms(wall: std::time::SystemTime) -> u64 {
+    let since = wall.duration_since(std::time::SystemTime::UNIX_EPOCH);
+    since.map_or(0, ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

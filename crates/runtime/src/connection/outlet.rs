@@ -10,7 +10,7 @@ use hub::{
 
 use super::{GoesOn, LeftReason, Memberships, Outgoing, Parts, SessionEvent};
 use crate::{
-    clock::{Now, ms},
+    clock::{Now, ms, wall_ms},
     encoding::BodyForm,
     end::EndReason,
     ids::ConnectionKey,
@@ -240,8 +240,7 @@ impl Outlet<'_> {
 
     /// The wall clock, in milliseconds since 1970.
     pub fn wall_ms(&self) -> u64 {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        since.map_or(0, ms)
+        wall_ms(SystemTime::now())
     }
 
     /// Whether more waits for the peer than its socket takes now.

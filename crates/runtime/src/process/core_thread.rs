@@ -16,7 +16,7 @@ use super::{
     driver::{CoreRuntime, Driver},
 };
 use crate::{
-    clock::ms,
+    clock::wall_ms,
     config::Config,
     kernel::{Listening, RandomState, SystemTime, random, sleep, spawn},
     reactor::{self, Acceptor, Commanded, Core, Depths, Poller, Shared, Urgency, Wakes},
@@ -121,9 +121,8 @@ pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
         shared.config.outbox_bytes_max,
         wakes.flush.clone(),
     );
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let home =
-        Rooms::new(id, cores, rooms.budget, bounds, rules, new_epoch).at(since_1970.map_or(0, ms));
+    let home = Rooms::new(id, cores, rooms.budget, bounds, rules, new_epoch)
+        .at(wall_ms(SystemTime::now()));
     let core = Core::new(
         id,
         shared,

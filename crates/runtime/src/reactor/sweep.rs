@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::{Core, State};
 use crate::{
-    clock::{Now, ms},
+    clock::{Now, ms, wall_ms},
     connection::SweepTime,
     ids::ConnectionKey,
     kernel::{SystemTime, sleep},
@@ -128,7 +128,7 @@ impl State {
             let timeouts = &parts.config.timeouts;
             parts.rooms.requests.push(Request::Sweep {
                 now_ms: now.ms,
-                wall_ms: wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, ms),
+                wall_ms: wall_ms(wall),
                 idle_ms: ms(timeouts.room_idle),
                 position_ttl_ms: ms(timeouts.position),
             });

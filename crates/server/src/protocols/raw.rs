@@ -5,13 +5,12 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use ::centrifuge::{ClientInfo, Publication, is_json, is_json_object};
+use ::centrifuge::{is_json, is_json_object};
 use access::{
     Namespaces, RawRefusal, RawRights, RawToken, User, may_open_raw, may_publish,
     namespace::{Form, Raw},
     token::{Payload, TokenError, Verifier},
 };
-use bytes::Bytes;
 use codec::{CloseCode, Kind, Message, Request};
 use hub::{Details, Member, RoomName, Terms};
 use percent_encoding::percent_decode_str;
@@ -21,7 +20,7 @@ use tracing::{debug, info};
 use super::{Asked, Refusal, Started};
 use crate::{
     users::Place,
-    world::{Live, RulesChanged, Superseded, World, now_s, publisher},
+    world::{Live, RulesChanged, Superseded, World, now_s},
 };
 
 /// The subprotocol that clients ask for beside one that carries a token.
@@ -234,22 +233,8 @@ fn verify(verifier: &Verifier, token: &str, room: &RoomName) -> Result<Who, Toke
 /// What others are told of a raw client.
 fn told_of(who: &Who) -> (Arc<Member>, Arc<Details>) {
     let client = uuid::Uuid::new_v4().to_string();
-    let info = ClientInfo {
-        user: who.user.as_str().into(),
-        client: client.as_str().into(),
-        conn_info: who.info.as_ref().map(Payload::as_bytes),
-        chan_info: None,
-    };
-    let member = Member {
-        user: who.user.as_str().into(),
-        info: info.to_protobuf().into(),
-    };
-    let details = Details {
-        meta: Bytes::from(Publication::meta(Some(&info), &[])),
-        idempotency: None,
-        publisher: publisher(&who.user, who.is_unlimited),
-    };
-    (Arc::new(member), Arc::new(details))
+    let infos = (who.info.as_ref(), None);
+    super::centrifuge::told_of(&client, &who.user.as_str().into(), infos, who.is_unlimited)
 }
 
 impl InRoom {

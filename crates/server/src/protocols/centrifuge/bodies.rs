@@ -72,14 +72,7 @@ pub fn frame_kind(encoding: Encoding) -> Kind {
 pub fn data_of(encoding: Encoding, kind: Kind, payload: &[u8]) -> Cow<'_, [u8]> {
     match (encoding, kind) {
         (Encoding::Protobuf, _) => payload.into(),
-        (Encoding::Json, Kind::Text) if is_json(payload) => match payload.contains(&b'\n') {
-            false => payload.into(),
-            // A newline ends a message of the frame; within JSON it is only blank.
-            true => {
-                let is_kept = |byte: &u8| *byte != b'\n';
-                payload.iter().copied().filter(is_kept).collect()
-            }
-        },
+        (Encoding::Json, Kind::Text) if is_json(payload) => payload.into(),
         (Encoding::Json, Kind::Text) => json_string(&String::from_utf8_lossy(payload)).into(),
         (Encoding::Json, Kind::Binary) => json_string(&BASE64_STANDARD.encode(payload)).into(),
     }
@@ -98,7 +91,6 @@ mod tests {
         for (kind, payload, expected) in [
             (Kind::Text, r#"{"a": 1}"#, r#"{"a": 1}"#),
             (Kind::Text, "hello", r#""hello""#),
-            (Kind::Text, "{\"a\":\n1}", r#"{"a":1}"#),
             (Kind::Text, "a\nb\"", r#""a\nb\"""#),
             (Kind::Binary, "{}", r#""e30=""#),
         ] {

@@ -101,7 +101,8 @@ impl Identity {
     }
 }
 
-fn told_of(
+/// What others are told of a client: as a member of rooms, and beside its messages.
+pub fn told_of(
     client: &str,
     user: &Arc<str>,
     (info, of_room): (Option<&Payload>, Option<&Payload>),

@@ -31,6 +31,7 @@ use codec::negotiate;
 use runtime::{BodyForm, Lag, Pings};
 
 pub use bodies::Bodies;
+pub(super) use connect::told_of;
 use session::CentrifugeSession;
 
 use super::{Asked, Protocol, Refusal, Select, Started};
