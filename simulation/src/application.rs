@@ -15,8 +15,8 @@
 use codec::{Kind, Message, Request};
 use hub::{Position, RoomName};
 use runtime::{
-    Answer, Application, BodyForm, Lag, Opening, Outlet, Pings, Route, Session, SessionEvent, Streaming,
-    Ticket,
+    Answer, Application, BodyForm, Lag, Opening, Outlet, Pings, Route, Session, SessionEvent,
+    Streaming, Ticket,
 };
 
 /// The application of the simulated server.
