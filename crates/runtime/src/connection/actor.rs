@@ -68,7 +68,7 @@ struct Taken {
 impl Actor<'_> {
     /// What kind of work the connection's next turn is.
     pub(crate) fn lane(&self) -> Lane {
-        if self.connection.out.goes_on == GoesOn::Costly {
+        if self.connection.goes_on() == GoesOn::Costly {
             Lane::Handshake
         } else if !self.connection.has_pending_input() {
             Lane::Plain
@@ -96,7 +96,7 @@ impl Actor<'_> {
 
     /// One turn.
     pub(crate) fn attend(&mut self, inbound: &mut Inbound) -> Flow {
-        if self.connection.out.goes_on == GoesOn::Costly {
+        if self.connection.goes_on() == GoesOn::Costly {
             // This is the lane for that.
             if let Some(wait) = self.must_wait() {
                 self.connection.begin_pause(wait, self.now);
@@ -106,7 +106,7 @@ impl Actor<'_> {
         }
         let goes_on = self.connection.pause.is_some()
             || self.connection.has_leftover_input()
-            || self.connection.out.goes_on != GoesOn::No;
+            || self.connection.goes_on() != GoesOn::No;
         let is_measured = self.connection.has_compression();
         let mut share = Share::new(is_measured.then(|| self.parts.clock.ns()));
         if goes_on {
@@ -217,7 +217,7 @@ impl Actor<'_> {
                 payload_bytes: tally.payload_received.bytes() - payload,
             };
             share.pay(work, || self.parts.clock.ns());
-            let goes_on = is_inflating || self.connection.out.goes_on != GoesOn::No;
+            let goes_on = is_inflating || self.connection.goes_on() != GoesOn::No;
             if share.is_used_up() && (bytes < received.len() || goes_on) {
                 break Flow::ShareUsedUp;
             }

@@ -94,7 +94,7 @@ impl Actor<'_> {
         if has_input && !connection.protocol.is_within_message() {
             connection.rare.set_message_by_ms(None);
         }
-        match connection.out.goes_on {
+        match connection.goes_on() {
             GoesOn::No => None,
             GoesOn::Later => {
                 self.go_on();

@@ -169,6 +169,15 @@ impl Connection {
         self.arrival.is_readable || self.has_leftover_input()
     }
 
+    /// How the session goes on with what it was handed. Once the connection is closing it does not, because
+    /// nothing may follow a close frame (RFC 6455 section 5.5.1).
+    pub(super) fn goes_on(&self) -> GoesOn {
+        match self.stage {
+            Stage::Open { .. } => self.out.goes_on,
+            _ => GoesOn::No,
+        }
+    }
+
     /// Whether it is, or is about to be, a stream over HTTP.
     pub(crate) fn is_stream(&self) -> bool {
         self.out.form.packing.is_stream()

@@ -1,7 +1,12 @@
 //! What sessions do beside messages: go on later, at their cost, when all has left; pings of their own, alarms,
 //! close codes of their own; and rooms that remember, asked by sessions on other cores.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
 
 use codec::{CloseCode, Kind, Message, Request};
 use hub::{
@@ -21,6 +26,7 @@ on_both_drivers![
     ping_of_the_session_is_answered_by_the_session_or_ends_the_connection,
     alarm_comes_once_and_can_be_set_again,
     end_is_told_with_the_code_of_the_session,
+    nothing_follows_a_close_frame_that_comes_while_the_session_goes_on,
     subscriber_that_comes_back_is_given_what_it_has_missed_before_what_comes,
     members_are_known_and_announced_to_those_who_listen,
 ];
@@ -293,6 +299,59 @@ fn end_is_told_with_the_code_of_the_session(driver: DriverChoice) {
     assert_eq!(client.text(), "echo");
     server.server().drainer().drain();
     assert_eq!(client.closed(), (3001, "of its own".into()));
+}
+
+fn nothing_follows_a_close_frame_that_comes_while_the_session_goes_on(driver: DriverChoice) {
+    for request in ["count 1000000", "work 1000000"] {
+        let server = start(driver, Telling);
+        let mut stream = server.stream();
+        let key = "dGhlIHNhbXBsZSBub25jZQ==";
+        write!(
+            stream,
+            "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+        )
+        .unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(byte(&mut stream));
+        }
+        let length = u8::try_from(request.len()).unwrap();
+        stream
+            .write_all(&[0x81, 0x80 | length, 0, 0, 0, 0])
+            .unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        assert_eq!(frame(&mut stream), (0x81, b"1000000".to_vec()));
+        server.server().drainer().drain();
+        let close = loop {
+            let (first, payload) = frame(&mut stream);
+            if first != 0x81 {
+                break (first, payload);
+            }
+        };
+        assert_eq!(
+            close,
+            (0x88, [&3001_u16.to_be_bytes()[..], b"of its own"].concat())
+        );
+        stream.write_all(&[0x88, 0x80, 0, 0, 0, 0]).unwrap();
+        let mut behind = Vec::new();
+        stream.read_to_end(&mut behind).unwrap();
+        assert!(behind.is_empty(), "{:?}", String::from_utf8_lossy(&behind));
+    }
+}
+
+fn byte(stream: &mut TcpStream) -> u8 {
+    let mut byte = [0];
+    stream.read_exact(&mut byte).unwrap();
+    byte[0]
+}
+
+/// The first byte and the payload of a short frame.
+fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let first = byte(stream);
+    let mut payload = vec![0; usize::from(byte(stream))];
+    stream.read_exact(&mut payload).unwrap();
+    (first, payload)
 }
 
 /// Says so many messages in a room, whose home may be any core, and waits until all are ordered.
