@@ -237,6 +237,7 @@ impl Rooms {
             return self.deliver(core, refused);
         };
         self.close_run(key);
+        self.follow(key);
         let Terms { recover, member } = terms.map_or_else(Terms::default, |terms| *terms);
         let recovered = recover.map(|recover| self.recover(key, recover));
         let room = &mut self.rooms[key];

@@ -10,7 +10,7 @@ use crate::{
     origin::{self, AllowList, Scheme},
     protocols::{self, Bodies},
     site::Site,
-    world::{Live, World},
+    world::Live,
 };
 
 /// Hubbub's application.
@@ -18,19 +18,16 @@ pub struct Hubbub {
     site: Site,
     scheme: Scheme,
     origins: AllowList,
-    world: Arc<World>,
     live: Arc<Live>,
 }
 
 impl Hubbub {
-    /// Serves `site` and the table of protocols, to pages of this server and of listed origins, in the world
-    /// of now.
+    /// Serves `site` and the table of protocols, to pages of this server and of listed origins.
     pub(crate) fn new(site: Site, scheme: Scheme, origins: AllowList, live: Arc<Live>) -> Self {
         Self {
             site,
             scheme,
             origins,
-            world: live.now().clone(),
             live,
         }
     }
@@ -62,15 +59,16 @@ impl Application for Hubbub {
     }
 
     fn bodies(&self) -> Option<Arc<dyn BodyEncoder>> {
-        Some(Arc::new(Bodies(self.world.clone())))
+        Some(Arc::new(Bodies(self.live.clone())))
     }
 
     fn rules(&self) -> Arc<dyn RuleBook> {
-        self.world.clone()
+        self.live.clone()
     }
 
     fn route(&self, request: &Request<'_>) -> Route {
-        let Some(asked) = protocols::select(request, &self.world, &self.live) else {
+        let world = self.live.now();
+        let Some(asked) = protocols::select(request, &world, &self.live) else {
             return Route::Answer(match request.wants_upgrade() {
                 true => self.site.no_endpoint(),
                 false => self.page(request),

@@ -198,6 +198,16 @@ impl World {
         room.is_ok_and(|room| room.rules.presence)
     }
 
+    /// What the home of this room has to know.
+    fn kept(&self, name: &RoomName) -> Arc<RoomRules> {
+        let Ok(Room { rules, .. }) = self.namespaces.of(name.as_str()) else {
+            return Arc::default();
+        };
+        let mut kept = self.kept.iter();
+        let found = kept.find(|(of, _)| Arc::ptr_eq(of, rules));
+        found.map_or_else(Arc::default, |(_, kept)| kept.clone())
+    }
+
     /// Who a subscription token lets into which room.
     ///
     /// # Errors
@@ -237,14 +247,11 @@ impl fmt::Debug for Live {
     }
 }
 
-impl RuleBook for World {
+/// The homes of rooms and the sessions read the same rules at any time: a session that joins by new rules is
+/// never taken in by old ones.
+impl RuleBook for Live {
     fn rules(&self, name: &RoomName) -> Arc<RoomRules> {
-        let Ok(Room { rules, .. }) = self.namespaces.of(name.as_str()) else {
-            return Arc::default();
-        };
-        let mut kept = self.kept.iter();
-        let found = kept.find(|(of, _)| Arc::ptr_eq(of, rules));
-        found.map_or_else(Arc::default, |(_, kept)| kept.clone())
+        self.now().kept(name)
     }
 }
 

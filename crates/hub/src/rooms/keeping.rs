@@ -19,7 +19,7 @@ impl Rooms {
         self.pasts.bytes()
     }
 
-    /// Has the rooms that exist follow other rules, some at each sweep, and new ones at once.
+    /// Has the rooms that exist follow other rules: some at each sweep, and each at once when somebody joins.
     pub(super) fn configure(&mut self, rules: Arc<dyn RuleBook>) {
         self.rules = rules;
         self.to_configure = self.rooms.keys().collect();
@@ -30,8 +30,15 @@ impl Rooms {
             let Some(key) = self.to_configure.pop() else {
                 return;
             };
-            if let Some(room) = self.rooms.get_mut(key) {
-                let rules = self.rules.rules(&room.name);
+            self.follow(key);
+        }
+    }
+
+    /// Has a room follow the rules of now, if it does not.
+    pub(super) fn follow(&mut self, key: RoomKey) {
+        if let Some(room) = self.rooms.get_mut(key) {
+            let rules = self.rules.rules(&room.name);
+            if !Arc::ptr_eq(&rules, &room.rules) {
                 room.follow(rules, self.wall_ms);
                 self.pasts.count(key, room, None);
             }

@@ -415,6 +415,22 @@ fn rooms_that_exist_follow_other_rules_after_a_sweep() {
 }
 
 #[test]
+fn whoever_joins_after_a_change_of_rules_joins_by_the_new_ones() {
+    let mut home = Home::with(10, BOUNDS, with_positions());
+    say_all(&mut home, "a", &["1"]);
+    let rules = same(rules(LIMITS));
+    home.rooms.apply(Request::Configure { rules });
+    // No sweep has come.
+    enter(&mut home, CORE, 1, "ann");
+    say_all(&mut home, "a", &["2"]);
+    let counts = ask(&mut home, "a", Question::MemberCounts);
+    let (members, users) = (1, 1);
+    assert_eq!(counts, Answer::MemberCounts { members, users });
+    let missed = Recover::Missed(since(None, 1));
+    assert_eq!(recovered(&mut home, "a", missed).unwrap(), ["2 2"]);
+}
+
+#[test]
 fn messages_that_come_faster_than_the_rules_permit_are_refused() {
     let slow = Pace {
         per_second: 10,

@@ -8,10 +8,10 @@ use codec::Kind;
 use runtime::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 
 use super::{epoch, of_form};
-use crate::world::World;
+use crate::world::Live;
 
 /// Encodes pushes.
-pub struct Bodies(pub Arc<World>);
+pub struct Bodies(pub Arc<Live>);
 
 impl BodyEncoder for Bodies {
     fn encode(
@@ -31,7 +31,7 @@ impl BodyEncoder for Bodies {
                 meta,
                 payload,
             } => {
-                let has_positions = self.0.has_positions(room);
+                let has_positions = self.0.now().has_positions(room);
                 // Whoever subscribed before there was a first message learns the epoch with it.
                 let epoch = match has_positions && offset == 1 {
                     true => epoch::text(epoch),
