@@ -65,13 +65,13 @@ pub struct Details {
 }
 
 /// Whose message it is, as far as rates are concerned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Publisher {
     /// That of its connection, which counts by itself.
     #[default]
     Connection,
-    /// A user, by a hash of its name: all of its connections count together.
-    User(u64),
+    /// This user, all of whose connections count together.
+    User(Arc<str>),
     /// One for whom no rate holds.
     Unlimited,
 }
@@ -84,9 +84,9 @@ impl Record {
     }
 
     /// Whose message it is, as far as rates are concerned.
-    pub(crate) fn publisher(&self) -> Publisher {
+    pub(crate) fn publisher(&self) -> &Publisher {
         let details = self.details.as_ref();
-        details.map_or(Publisher::Connection, |details| details.publisher)
+        details.map_or(&Publisher::Connection, |details| &details.publisher)
     }
 
     /// Whether it has a key by which its repetition is known.

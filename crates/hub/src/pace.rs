@@ -3,7 +3,9 @@
 //! This is the generic cell rate algorithm: a bucket of tokens is kept as the time at which it will be full
 //! again. Its clock is that of the sweeps, so a rate is exact to their interval.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
+
+use crate::mailbox::ConnectionId;
 
 /// Most publishers of a room whose rates are counted. Those who have paused long enough are forgotten first;
 /// further ones are counted for the room alone.
@@ -29,26 +31,33 @@ impl Pace {
     }
 }
 
+/// Whose messages are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    Connection(ConnectionId),
+    User(Arc<str>),
+}
+
 /// What a room has counted.
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
     full_at_us: u64,
-    publishers: HashMap<u64, u64>,
+    publishers: HashMap<Source, u64>,
 }
 
 impl Counted {
-    /// Whether a message may come now, of this publisher; if so it is counted.
+    /// Whether a message may come now from this source; if so it is counted.
     pub(crate) fn allows(
         &mut self,
         (room, each): (Option<Pace>, Option<Pace>),
-        publisher: u64,
+        source: Source,
         now_ms: u64,
     ) -> bool {
         let now_us = now_ms * 1_000;
         let of_publisher = match each {
             None => None,
             Some(pace) => {
-                let full_at_us = self.publishers.get(&publisher).copied().unwrap_or(0);
+                let full_at_us = self.publishers.get(&source).copied().unwrap_or(0);
                 match pace.take(full_at_us, now_us) {
                     None => return false,
                     taken => taken,
@@ -62,17 +71,21 @@ impl Counted {
             self.full_at_us = full_at_us;
         }
         if let Some(full_at_us) = of_publisher {
-            self.note(publisher, full_at_us, now_us);
+            self.note(source, full_at_us, now_us);
         }
         true
     }
 
-    fn note(&mut self, publisher: u64, full_at_us: u64, now_us: u64) {
+    fn note(&mut self, source: Source, full_at_us: u64, now_us: u64) {
+        if let Some(known) = self.publishers.get_mut(&source) {
+            *known = full_at_us;
+            return;
+        }
         if self.publishers.len() >= PUBLISHERS_MAX {
             self.publishers.retain(|_, full_at_us| *full_at_us > now_us);
         }
-        if self.publishers.len() < PUBLISHERS_MAX || self.publishers.contains_key(&publisher) {
-            self.publishers.insert(publisher, full_at_us);
+        if self.publishers.len() < PUBLISHERS_MAX {
+            self.publishers.insert(source, full_at_us);
         }
     }
 }
@@ -80,6 +93,12 @@ impl Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mailbox::CoreId;
+
+    fn source(token: u64) -> Source {
+        let core = CoreId(0);
+        Source::Connection(ConnectionId { core, token })
+    }
 
     const SLOW: Option<Pace> = Some(Pace {
         per_second: 10,
@@ -94,7 +113,7 @@ mod tests {
     ) -> usize {
         let tries = 0..10;
         tries
-            .filter(|_| counted.allows(paces, publisher, now_ms))
+            .filter(|_| counted.allows(paces, source(publisher), now_ms))
             .count()
     }
 
@@ -125,10 +144,10 @@ mod tests {
     fn publishers_are_bounded_and_those_who_paused_are_forgotten() {
         let mut counted = Counted::default();
         for publisher in 0..PUBLISHERS_MAX as u64 + 5 {
-            assert!(counted.allows((None, SLOW), publisher, 0));
+            assert!(counted.allows((None, SLOW), source(publisher), 0));
         }
         assert_eq!(counted.publishers.len(), PUBLISHERS_MAX);
-        assert!(counted.allows((None, SLOW), u64::MAX, 10_000));
+        assert!(counted.allows((None, SLOW), source(u64::MAX), 10_000));
         assert_eq!(counted.publishers.len(), 1);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     log::{Log, Publisher},
     mailbox::{ConnectionId, CoreId},
     name::RoomName,
-    pace,
+    pace::{self, Source},
     presence::{Member, Presence},
     rules::RoomRules,
     run::{Backlog, Publication},
@@ -135,18 +135,14 @@ impl Room {
     /// Whether a message of this publisher may come now; if so it is counted.
     pub(crate) fn allows(&mut self, publication: &Publication, now_ms: u64) -> bool {
         let paces = (self.rules.pace, self.rules.publisher_pace);
-        let publisher = match publication.record.publisher() {
+        let source = match publication.record.publisher() {
             _ if paces == (None, None) => return true,
             Publisher::Unlimited => return true,
-            Publisher::User(user) => user,
-            Publisher::Connection => {
-                let ConnectionId { core, token } = publication.publisher;
-                // The upper bits of a token are those that differ least.
-                token ^ u64::from(core.0) << 48
-            }
+            Publisher::User(user) => Source::User(user.clone()),
+            Publisher::Connection => Source::Connection(publication.publisher),
         };
         let counted = self.pace.get_or_insert_default();
-        counted.allows(paces, publisher, now_ms)
+        counted.allows(paces, source, now_ms)
     }
 
     /// Whether there are members to announce.

@@ -2,8 +2,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
-    sync::{Arc, LazyLock, OnceLock},
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -224,12 +223,11 @@ impl World {
 }
 
 /// Whose messages a user's are, as far as rates are concerned.
-pub fn publisher(user: &str, is_unlimited: bool) -> Publisher {
-    static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    match (is_unlimited, user) {
+pub fn publisher(user: &Arc<str>, is_unlimited: bool) -> Publisher {
+    match (is_unlimited, &**user) {
         (true, _) => Publisher::Unlimited,
         (false, "") => Publisher::Connection,
-        (false, user) => Publisher::User(HASHES.hash_one(user)),
+        (false, _) => Publisher::User(user.clone()),
     }
 }
 

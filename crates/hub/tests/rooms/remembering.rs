@@ -464,23 +464,23 @@ fn messages_that_come_faster_than_the_rules_permit_are_refused() {
     let is_refused = |answer: String| answer.ends_with(":TooFast");
     home.sweep(1_000);
     // Two connections of one user count together, those of nobody each by itself.
-    let user = Publisher::User(7);
+    let user = || Publisher::User("ann".into());
     for (token, publisher, refused) in [
-        (1, user, false),
-        (2, user, false),
-        (3, user, true),
+        (1, user(), false),
+        (2, user(), false),
+        (3, user(), true),
         (1, Publisher::Connection, false),
         (1, Publisher::Connection, false),
         (1, Publisher::Connection, true),
         (2, Publisher::Connection, false),
         (1, Publisher::Unlimited, false),
     ] {
-        let answer = say(&mut home, token, publisher);
+        let answer = say(&mut home, token, publisher.clone());
         assert_eq!(is_refused(answer), refused, "{token} {publisher:?}");
     }
     home.sweep(1_100);
-    assert!(!is_refused(say(&mut home, 1, user)));
-    assert!(is_refused(say(&mut home, 1, user)));
+    assert!(!is_refused(say(&mut home, 1, user())));
+    assert!(is_refused(say(&mut home, 1, user())));
 }
 
 #[test]
