@@ -98,6 +98,12 @@ pub fn check_name(name: &str) -> Result<(), Unfit> {
 }
 
 impl Namespaces {
+    /// Whether one set of rules holds for every room.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Open(_))
+    }
+
     /// The rules of the rooms without a namespace, and of the namespaces.
     ///
     /// # Errors

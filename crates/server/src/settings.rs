@@ -500,7 +500,7 @@ pub struct Settings {
 
     /// Whether a user's older connections are closed when a new one comes
     ///
-    /// They are closed with 3504, after which SDKs do not connect again.
+    /// They are closed with 3504, after which SDKs do not connect again; raw clients are closed with 1008.
     #[arg(long, value_name = "SWITCH", default_value = "off", help_heading = CLIENTS)]
     pub single_connection: Switch,
 

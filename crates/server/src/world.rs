@@ -12,7 +12,7 @@ use access::{
     token::{TokenError, Verifier},
 };
 use arc_swap::{ArcSwap, Guard};
-use hub::{HistoryLimits, Pace, Publisher, RoomName, RoomRules, RuleBook};
+use hub::{ConnectionId, HistoryLimits, Pace, Publisher, RoomName, RoomRules, RuleBook};
 use runtime::{Command, Commander, Rate};
 use tracing::warn;
 
@@ -92,7 +92,7 @@ pub struct RulesChanged {
 #[derive(Debug)]
 pub struct Superseded {
     /// The connection that stays.
-    pub by: Box<str>,
+    pub by: ConnectionId,
 }
 
 impl Live {
@@ -133,9 +133,12 @@ impl Live {
         }
     }
 
-    /// Tells a user's connections that only this one may stay.
-    pub fn supersede(&self, user: &str, by: &str) {
-        let command = Command::Hand(Arc::new(Superseded { by: by.into() }));
+    /// A connection of this user has come; where one user has one connection, the older ones are told to end.
+    pub fn came(&self, user: &str, by: ConnectionId) {
+        if !self.now().settled.single_connection {
+            return;
+        }
+        let command = Command::Hand(Arc::new(Superseded { by }));
         if let Some(Err(_)) = self.commander.get().map(|it| it.user(user, command)) {
             warn!("a core has no space to end a user's older connections (commands_max)");
         }

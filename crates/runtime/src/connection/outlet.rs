@@ -10,11 +10,10 @@ use hub::{
 
 use super::{GoesOn, LeftReason, Memberships, Outgoing, Parts, SessionEvent};
 use crate::{
-    clock::{Now, ms, wall_ms},
+    clock::{Now, ms},
     encoding::BodyForm,
     end::EndReason,
     ids::ConnectionKey,
-    kernel::SystemTime,
     rooms::{Membership, Ticket, publication_bytes, tag_of},
 };
 
@@ -236,11 +235,6 @@ impl Outlet<'_> {
     /// The time in nanoseconds that never goes back, as [`Bucket`](crate::Bucket) takes it.
     pub fn now_ns(&self) -> u64 {
         self.now.ns
-    }
-
-    /// The wall clock, in milliseconds since 1970.
-    pub fn wall_ms(&self) -> u64 {
-        wall_ms(SystemTime::now())
     }
 
     /// Whether more waits for the peer than its socket takes now.

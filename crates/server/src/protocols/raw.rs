@@ -7,7 +7,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use ::centrifuge::{is_json, is_json_object};
 use access::{
-    Namespaces, RawRefusal, RawRights, RawToken, User, may_open_raw, may_publish,
+    RawRefusal, RawRights, RawToken, User, may_open_raw, may_publish,
     namespace::{Form, Raw},
     token::{Payload, TokenError, Verifier},
 };
@@ -15,7 +15,7 @@ use codec::{CloseCode, Kind, Message, Request};
 use hub::{Details, Member, RoomName, Terms};
 use percent_encoding::percent_decode_str;
 use runtime::{Outlet, Refused, Session, SessionEvent};
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::{Asked, Refusal, Started};
 use crate::{
@@ -48,8 +48,8 @@ struct InRoom {
     publishes: bool,
     /// Whether its token lets it publish, whatever the namespace says.
     by_token: bool,
-    /// Where rules of rooms are found, if there are any.
-    ruled: Option<Arc<Live>>,
+    /// Where the rules of rooms and connections are found.
+    live: Arc<Live>,
     /// What others are told of it beside its messages.
     details: Option<Arc<Details>>,
     /// When its token is over, in seconds since 1970.
@@ -81,7 +81,7 @@ pub(super) fn enter(asked: &Asked<'_>, name: RoomName) -> Result<Started, Refusa
     let subprotocol = subprotocol(request)?;
     // Where everybody may do everything, a token means nothing.
     let knows_tokens = world.tokens.connections.is_some();
-    let is_open = matches!(world.namespaces, Namespaces::Open(_));
+    let is_open = world.namespaces.is_open();
     let token = token(request).filter(|_| knows_tokens || !is_open);
     let who = token.map(|token| who(world, &token, &name));
     let shown = match &who {
@@ -112,7 +112,7 @@ pub(super) fn enter(asked: &Asked<'_>, name: RoomName) -> Result<Started, Refusa
         user,
         publishes: rights == RawRights::Publish || by_token,
         by_token,
-        ruled: (!is_open).then(|| Arc::clone(live)),
+        live: Arc::clone(live),
         details,
         expires_at: who.and_then(|who| who.expires_at),
     };
@@ -198,7 +198,8 @@ fn who(world: &World, token: &str, room: &RoomName) -> Result<Who, TokenError> {
         None => Err(TokenError::UnknownKey),
         Some(verifier) => verify(verifier, token, room),
     };
-    verified.inspect_err(|error| info!(reason = error.name(), %error, "a token was refused"))
+    // Anybody can cause it as often as they like, so it is not for everyday logs.
+    verified.inspect_err(|error| debug!(reason = error.name(), %error, "a token was refused"))
 }
 
 fn verify(verifier: &Verifier, token: &str, room: &RoomName) -> Result<Who, TokenError> {
@@ -240,10 +241,10 @@ fn told_of(who: &Who) -> (Arc<Member>, Arc<Details>) {
 impl InRoom {
     /// Whether the room takes this message from this client, by the rules as they are now.
     fn check(&self, message: &Message<'_>) -> Result<(), (CloseCode, &'static str)> {
-        let Some(live) = &self.ruled else {
+        let world = self.live.now();
+        if world.namespaces.is_open() {
             return Ok(());
-        };
-        let world = live.now();
+        }
         let room = world.namespaces.of(self.name.as_str());
         let room = room.map_err(|_| (CloseCode::POLICY, "the room's namespace is gone"))?;
         let rules = room.rules;
@@ -305,6 +306,7 @@ impl Session for InRoom {
     fn opened(&mut self, outlet: &mut Outlet<'_>) {
         if self.place.is_some() {
             outlet.identify(&self.user);
+            self.live.came(&self.user, outlet.id());
         }
         if let Some(at) = self.expires_at {
             let left_s = u64::try_from((at - now_s()).max(0)).unwrap_or(0);
@@ -332,7 +334,9 @@ impl Session for InRoom {
                 let changed = command.downcast_ref::<RulesChanged>();
                 if changed.is_some_and(|changed| changed.concerns(self.name.as_str())) {
                     outlet.close(CloseCode::TRY_AGAIN_LATER, RULES_CHANGED);
-                } else if command.is::<Superseded>() {
+                } else if let Some(Superseded { by }) = command.downcast_ref()
+                    && *by != outlet.id()
+                {
                     outlet.close(CloseCode::POLICY, "another connection of the user has come");
                 }
             }

@@ -63,15 +63,20 @@ impl Configured {
 
     fn command(driver: Driver, settings: &str, tables: &str) -> (Command, TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let [file, secret] = ["hubbub.toml", "secret"].map(|name| dir.path().join(name));
-        fs::write(&secret, SECRET).unwrap();
-        let text = format!("token_secret = {secret:?}\nanonymous = \"on\"\n{settings}\n{tables}");
-        fs::write(&file, text).unwrap();
+        let file = dir.path().join("hubbub.toml");
+        fs::write(&file, self::settings(&dir, settings, tables)).unwrap();
         let mut command = command();
         command.args(["--driver", driver.name()]);
         command.arg("--config").arg(&file);
         (command, dir)
     }
+}
+
+/// The text of a file of settings, with a secret for tokens, which is written into the directory.
+pub fn settings(dir: &TempDir, settings: &str, tables: &str) -> String {
+    let secret = dir.path().join("secret");
+    fs::write(&secret, SECRET).unwrap();
+    format!("token_secret = {secret:?}\nanonymous = \"on\"\n{settings}\n{tables}")
 }
 
 /// What came of a frame, or how the connection ended.

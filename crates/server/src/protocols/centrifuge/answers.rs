@@ -11,10 +11,12 @@ use runtime::{Outlet, Ticket};
 
 use super::{
     bodies::data_of,
-    connect::{expiry, now_s},
+    connect::expiry,
     epoch,
     session::{Stage, State},
+    subscriptions::Subscription,
 };
+use crate::world::now_s;
 
 /// What a ticket stands for.
 pub enum Awaited {
@@ -22,24 +24,13 @@ pub enum Awaited {
     Subscribe {
         /// The command's number.
         id: u32,
-        /// Whether the client comes back.
-        recovers: bool,
-        /// The offset from which it counts.
-        from: u64,
         /// Whether the client wants an error where it cannot recover.
         or_error: bool,
-        /// What the client is handed with the subscription.
-        data: Box<[u8]>,
+        /// What else it wants.
+        wanted: Wanted,
     },
     /// The join of a room that the server subscribes the client to.
-    ServerSubscribe {
-        /// Whether the client comes back.
-        recovers: bool,
-        /// The offset from which it counts.
-        from: u64,
-        /// What the client is handed with the subscription.
-        data: Box<[u8]>,
-    },
+    ServerSubscribe(Wanted),
     /// The answer to a publish command.
     Publish {
         /// The command's number.
@@ -50,6 +41,16 @@ pub enum Awaited {
         /// The command's number.
         id: u32,
     },
+}
+
+/// What a client that joins a room wants of it, and is handed with it.
+pub struct Wanted {
+    /// Whether the client comes back.
+    pub(super) recovers: bool,
+    /// The offset from which it counts.
+    pub(super) from: u64,
+    /// What the client is handed with the subscription.
+    pub(super) data: Box<[u8]>,
 }
 
 /// What a client is told of a subscription.
@@ -98,6 +99,35 @@ impl<'a> Shown<'a> {
 }
 
 impl Given {
+    fn new(
+        subscription: &Subscription,
+        wanted: Wanted,
+        (position, recovered): (Position, Option<Recovered>),
+    ) -> Self {
+        let granted = subscription.granted;
+        let recovered = match recovered {
+            Some(Recovered::Exactly(messages)) => Some(messages),
+            Some(Recovered::Impossible(_)) | None => None,
+        };
+        Self {
+            expiry: expiry(subscription.expires_at, now_s()),
+            recoverable: granted.recoverable,
+            positioned: granted.positioned,
+            epoch: match granted.positioned {
+                true => epoch::text(position.epoch),
+                false => String::new(),
+            },
+            offset: match (&recovered, granted.positioned) {
+                (Some(_), _) => wanted.from,
+                (None, true) => position.offset,
+                (None, false) => 0,
+            },
+            recovered,
+            was_recovering: wanted.recovers,
+            data: wanted.data,
+        }
+    }
+
     /// What was missed, as subscribers of an encoding get it.
     pub fn shown(&self, encoding: Encoding) -> Shown<'_> {
         match &self.recovered {
@@ -132,69 +162,51 @@ impl State {
         &mut self,
         ping_s: u32,
         room: Ticket,
-        (position, recovered): (Position, Option<Recovered>),
+        at: (Position, Option<Recovered>),
         outlet: &mut Outlet<'_>,
     ) {
-        let now_s = now_s(outlet);
         let (Some(awaited), Some(subscription)) =
             (self.take_awaited(room), self.rooms.of_mut(room))
         else {
             return;
         };
         subscription.is_joined = true;
-        let granted = subscription.granted;
-        let name = subscription.name.clone();
-        let expiry = expiry(subscription.expires_at, now_s);
-        let given = |recovers, from, data| {
-            let exactly = match recovered {
-                Some(Recovered::Exactly(messages)) => Some(messages),
-                Some(Recovered::Impossible(_)) | None => None,
-            };
-            let has_position = granted.positioned;
-            Given {
-                expiry,
-                recoverable: granted.recoverable,
-                positioned: has_position,
-                epoch: if has_position { epoch::text(position.epoch) } else { String::new() },
-                offset: match (&exactly, has_position) {
-                    (Some(_), _) => from,
-                    (None, true) => position.offset,
-                    (None, false) => 0,
-                },
-                recovered: exactly,
-                was_recovering: recovers,
-                data,
-            }
-        };
         match awaited {
             Awaited::Subscribe {
                 id,
-                recovers,
-                from,
                 or_error,
-                data,
+                wanted,
             } => {
-                let given = given(recovers, from, data);
-                if or_error && recovers && given.recovered.is_none() {
-                    self.rooms.remove(room);
-                    outlet.leave(room);
-                    return self.fail(id, ErrorCode::UnrecoverablePosition);
-                }
-                let shown = given.shown(self.encoding);
-                let publications = shown.publications();
-                self.reply(id, &Reply::Subscribe(given.result(&publications)));
-                self.set_alarm(outlet);
+                let given = Given::new(subscription, wanted, at);
+                self.subscribed(id, room, or_error, &given, outlet);
             }
-            Awaited::ServerSubscribe {
-                recovers,
-                from,
-                data,
-            } => {
-                let given = given(recovers, from, data);
+            Awaited::ServerSubscribe(wanted) => {
+                let given = Given::new(subscription, wanted, at);
+                let name = subscription.name.clone();
                 self.subscribed_from_here(name.as_str(), given, ping_s, outlet);
             }
             Awaited::Publish { .. } | Awaited::Question { .. } => {}
         }
+    }
+
+    /// Answers a subscribe command.
+    fn subscribed(
+        &mut self,
+        id: u32,
+        room: Ticket,
+        or_error: bool,
+        given: &Given,
+        outlet: &mut Outlet<'_>,
+    ) {
+        if or_error && given.was_recovering && given.recovered.is_none() {
+            self.rooms.remove(room);
+            outlet.leave(room);
+            return self.fail(id, ErrorCode::UnrecoverablePosition);
+        }
+        let shown = given.shown(self.encoding);
+        let publications = shown.publications();
+        self.reply(id, &Reply::Subscribe(given.result(&publications)));
+        self.set_alarm(outlet);
     }
 
     pub(super) fn join_refused(&mut self, room: Ticket, outlet: &mut Outlet<'_>) {
@@ -202,7 +214,7 @@ impl State {
         self.rooms.remove(room);
         match awaited {
             Some(Awaited::Subscribe { id, .. }) => self.fail(id, ErrorCode::LimitExceeded),
-            Some(Awaited::ServerSubscribe { .. }) => {
+            Some(Awaited::ServerSubscribe(_)) => {
                 self.disconnect(Disconnect::ServerError, outlet);
             }
             _ => {}
@@ -273,18 +285,25 @@ impl State {
         }
     }
 
-    /// Ends a subscription.
+    /// Ends a subscription: leaves its room, unless the room is left already, and tells the client why. A client
+    /// learns from the code whether it is to subscribe again.
     pub(super) fn end(&mut self, room: Ticket, why: Unsubscribed, outlet: &mut Outlet<'_>) {
-        if let Some(subscription) = self.rooms.remove(room) {
-            if let Some(Awaited::Subscribe { id, .. }) = self.take_awaited(room) {
-                // It was not subscribed yet, and asks again.
-                self.fail(id, ErrorCode::Internal);
+        let Some(subscription) = self.rooms.remove(room) else {
+            return;
+        };
+        outlet.leave(room);
+        match self.take_awaited(room) {
+            // It was not subscribed yet, and asks again.
+            Some(Awaited::Subscribe { id, .. }) => return self.fail(id, ErrorCode::Internal),
+            // Its connect command cannot be answered as it should be, so it is to connect again.
+            Some(Awaited::ServerSubscribe(_)) => {
+                return self.disconnect(Disconnect::InsufficientState, outlet);
             }
-            outlet.leave(room);
-            let (code, reason) = (u32::from(why.code()), why.reason());
-            let push = Push::Unsubscribe { code, reason };
-            self.push(subscription.name.as_str(), &push);
+            _ => {}
         }
+        let (code, reason) = (u32::from(why.code()), why.reason());
+        let push = Push::Unsubscribe { code, reason };
+        self.push(subscription.name.as_str(), &push);
     }
 
     pub(super) fn fail(&mut self, id: u32, code: ErrorCode) {

@@ -17,7 +17,7 @@ use runtime::{Outlet, Pings};
 use tracing::info;
 
 use super::{
-    answers::{Awaited, Given, Shown},
+    answers::{Awaited, Given, Shown, Wanted},
     bodies::data_of,
     session::{Next, Refusal, Stage, State, Until},
     subscribe::room_of,
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     users::Place,
-    world::{Live, Openness, World, publisher},
+    world::{Live, Openness, World, now_s, publisher},
 };
 
 /// The version that SDKs are told, which they demand not to be empty.
@@ -163,10 +163,9 @@ impl State {
         request: &ConnectRequest<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<Next, Refusal> {
-        let Some(claims) = self.claims(world, &request.token, outlet)? else {
+        let Some(mut claims) = self.claims(world, &request.token, outlet)? else {
             return Ok(Next::Again(Until::Costly));
         };
-        let mut claims = claims;
         let rooms = std::mem::take(&mut claims.subscriptions);
         let mut identity = Identity::new(&self.client, claims);
         if !identity.user.is_empty() {
@@ -204,9 +203,7 @@ impl State {
         let place = live.users.enter(&identity.user, settled.user_connections_max);
         identity.place = Some(place.ok_or(Disconnect::ConnectionLimit)?);
         outlet.identify(&identity.user);
-        if settled.single_connection {
-            live.supersede(&identity.user, &self.client);
-        }
+        live.came(&identity.user, outlet.id());
         Ok(())
     }
 
@@ -233,10 +230,10 @@ impl State {
             }
             return Err(Disconnect::InvalidToken.into());
         };
-        if !self.spend() {
+        if !self.may_be_costly() {
             return Ok(None);
         }
-        let verified = verifier.verify_connection(token, now_s(outlet));
+        let verified = verifier.verify_connection(token, now_s());
         verified.map(Some).map_err(|error| {
             tell_refused(&error, outlet);
             match error {
@@ -259,12 +256,12 @@ impl State {
         let (name, _) = room_of(world, room)?;
         let ticket = self.join(world, &name, wanted, Some(of_token), outlet)?;
         let recovers = wanted.is_some_and(|it| it.recover) && self.is_recoverable(ticket);
-        let awaited = Awaited::ServerSubscribe {
+        let wanted = Wanted {
             recovers,
             from: wanted.map_or(0, |it| it.offset),
             data: data_bytes(self.encoding, of_token.data.as_ref()),
         };
-        self.awaited.push((ticket, awaited));
+        self.awaited.push((ticket, Awaited::ServerSubscribe(wanted)));
         if let Stage::Connecting(connecting) = &mut self.stage {
             connecting.waiting += 1;
         }
@@ -322,7 +319,7 @@ impl State {
         let result = ConnectResult {
             client: &client,
             version: VERSION,
-            expiry: expiry(identity.expires_at, now_s(outlet)),
+            expiry: expiry(identity.expires_at, now_s()),
             subs: &subs,
             ping: if pings { ping_s } else { 0 },
             pong: pings,
@@ -346,10 +343,10 @@ impl State {
         let Some(verifier) = &world.tokens.connections else {
             return Err(Disconnect::InvalidToken.into());
         };
-        if !self.spend() {
+        if !self.may_be_costly() {
             return Ok(Next::Again(Until::Costly));
         }
-        let now_s = now_s(outlet);
+        let now_s = now_s();
         let claims = verifier.verify_connection(&request.token, now_s);
         let claims = claims.map_err(|error| {
             tell_refused(&error, outlet);
@@ -381,7 +378,7 @@ impl State {
     pub(super) fn set_alarm(&self, outlet: &mut Outlet<'_>) {
         let own = self.identity().and_then(|it| it.expires_at);
         let next = own.into_iter().chain(self.rooms.next_expiry()).min();
-        let now_s = now_s(outlet);
+        let now_s = now_s();
         outlet.set_alarm(next.map(|at| {
             let left_s = u64::try_from((at + GRACE_S - now_s).max(0)).unwrap_or(0);
             Duration::from_secs(left_s)
@@ -390,7 +387,7 @@ impl State {
 
     /// The time has come that the session was waiting for.
     pub(super) fn alarm(&mut self, outlet: &mut Outlet<'_>) {
-        let over_s = now_s(outlet) - GRACE_S;
+        let over_s = now_s() - GRACE_S;
         match &self.stage {
             Stage::Fresh => return self.disconnect(Disconnect::Stale, outlet),
             Stage::Refused => return self.disconnect(Disconnect::ConnectionClosed, outlet),
@@ -466,11 +463,6 @@ pub fn expiry(at: Option<i64>, now_s: i64) -> Expiry {
     at.map_or(Expiry::Never, |at| {
         Expiry::After(u32::try_from((at - now_s).max(1)).unwrap_or(u32::MAX))
     })
-}
-
-/// The wall clock, in seconds since 1970.
-pub fn now_s(outlet: &Outlet<'_>) -> i64 {
-    i64::try_from(outlet.wall_ms() / 1_000).unwrap_or(i64::MAX)
 }
 
 /// Tells the operator why a token is refused, which its owner is not told.

@@ -2,7 +2,7 @@
 
 use access::{Kind, Right, User, may_read_history, may_read_presence};
 use centrifuge::{ErrorCode, HistoryRequest};
-use hub::{Page, Question, Since};
+use hub::{Page, Question, RoomName, Since};
 use runtime::Outlet;
 
 use super::{
@@ -21,7 +21,7 @@ impl State {
         request: &HistoryRequest<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Refusal> {
-        self.check(world, &request.channel, Right::ReadHistory, outlet)?;
+        let name = self.check(world, &request.channel, Right::ReadHistory, outlet)?;
         let since = request.since.as_ref().map(|since| Since {
             epoch: epoch::named(&since.epoch),
             offset: since.offset,
@@ -35,7 +35,8 @@ impl State {
             is_reversed: request.reverse,
         };
         let question = Question::History(Box::new(page));
-        self.ask(world, id, &request.channel, question, outlet)
+        self.ask(id, name, question, outlet);
+        Ok(())
     }
 
     pub(super) fn presence(
@@ -45,8 +46,9 @@ impl State {
         channel: &str,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Refusal> {
-        self.check(world, channel, Right::ReadPresence, outlet)?;
-        self.ask(world, id, channel, Question::Members, outlet)
+        let name = self.check(world, channel, Right::ReadPresence, outlet)?;
+        self.ask(id, name, Question::Members, outlet);
+        Ok(())
     }
 
     pub(super) fn presence_stats(
@@ -56,18 +58,19 @@ impl State {
         channel: &str,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Refusal> {
-        self.check(world, channel, Right::ReadPresence, outlet)?;
-        self.ask(world, id, channel, Question::MemberCounts, outlet)
+        let name = self.check(world, channel, Right::ReadPresence, outlet)?;
+        self.ask(id, name, Question::MemberCounts, outlet);
+        Ok(())
     }
 
-    /// Whether the client may ask this about the room.
+    /// The room, if the client may ask this about it.
     fn check(
         &self,
         world: &World,
         channel: &str,
         right: Right,
         outlet: &mut Outlet<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<RoomName, Refusal> {
         let (name, room) = room_of(world, channel)?;
         let Some(identity) = self.identity() else {
             return Err(ErrorCode::Unauthorized.into());
@@ -80,23 +83,14 @@ impl State {
             Right::ReadHistory => may_read_history(&room, user, is_subscribed),
             _ => may_read_presence(&room, user, is_subscribed),
         };
-        verdict.map_err(|denied| match denied.kind() {
+        verdict.map(|()| name).map_err(|denied| match denied.kind() {
             Kind::NotAvailable => ErrorCode::NotAvailable.into(),
             Kind::PermissionDenied => tell_denied(&denied, outlet),
         })
     }
 
-    fn ask(
-        &mut self,
-        world: &World,
-        id: u32,
-        channel: &str,
-        question: Question,
-        outlet: &mut Outlet<'_>,
-    ) -> Result<(), Refusal> {
-        let (name, _) = room_of(world, channel)?;
+    fn ask(&mut self, id: u32, name: RoomName, question: Question, outlet: &mut Outlet<'_>) {
         let ticket = outlet.ask_about(name, question);
         self.awaited.push((ticket, Awaited::Question { id }));
-        Ok(())
     }
 }

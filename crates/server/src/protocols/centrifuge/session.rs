@@ -56,10 +56,8 @@ pub struct State {
     frame: Vec<u8>,
     /// Whether the peer owes the answer to a ping.
     is_pinged: bool,
-    /// Whether this step may do what costs much: verify a signature.
-    may_be_costly: bool,
-    /// Whether the next command was counted before, because it is tried again.
-    is_spared: bool,
+    /// What the next command has waited for, if it is tried again.
+    again: Option<Until>,
     /// How often the client may command something, and how often it may do so more often.
     commands: Bucket,
     refusals: Bucket,
@@ -139,8 +137,7 @@ impl CentrifugeSession {
                 awaited: Vec::new(),
                 frame: Vec::new(),
                 is_pinged: false,
-                may_be_costly: false,
-                is_spared: false,
+                again: None,
                 commands: Bucket::default(),
                 refusals: Bucket::default(),
                 lagged_ms: None,
@@ -160,6 +157,8 @@ impl CentrifugeSession {
                 break left;
             }
             if state.awaited.len() >= AWAITED_MAX {
+                // The next command may have waited for something else, and stays one that was counted.
+                state.again = state.again.map(|_| Until::Answered);
                 until = Some(Until::Answered);
                 break left;
             }
@@ -174,10 +173,11 @@ impl CentrifugeSession {
                     Next::End
                 }
             };
+            state.again = None;
             match next {
                 Next::Go => done += 1,
                 Next::Again(wait) => {
-                    state.is_spared = true;
+                    state.again = Some(wait);
                     until = Some(wait);
                     break left;
                 }
@@ -187,7 +187,7 @@ impl CentrifugeSession {
         outlet.did_commands(done);
         state.flush(outlet);
         if !left.is_empty() {
-            state.go_on_after(until, outlet);
+            State::go_on_after(until, outlet);
         }
         left.len()
     }
@@ -286,12 +286,9 @@ fn named<'a>(method: &'a Method<'_>) -> Option<&'a str> {
 
 impl State {
     /// Asks to go on with the rest of a frame, as soon as what it waits for has come.
-    fn go_on_after(&mut self, until: Option<Until>, outlet: &mut Outlet<'_>) {
+    fn go_on_after(until: Option<Until>, outlet: &mut Outlet<'_>) {
         match until {
-            Some(Until::Costly) => {
-                self.may_be_costly = true;
-                return outlet.go_on_at_cost();
-            }
+            Some(Until::Costly) => return outlet.go_on_at_cost(),
             Some(Until::Answered) => outlet.wait(),
             Some(Until::Sent) => {
                 outlet.wait();
@@ -392,10 +389,9 @@ impl State {
     /// it has to go.
     fn check_rate(&mut self, world: &World, outlet: &Outlet<'_>) -> Result<(), Refusal> {
         let (rate, now_ns) = (world.settled.command_rate, outlet.now_ns());
-        let is_free = self.is_spared || self.identity().is_some_and(|it| it.is_unlimited);
+        // A command that is tried again was counted before.
+        let is_free = self.again.is_some() || self.identity().is_some_and(|it| it.is_unlimited);
         if is_free || self.commands.allows(rate, now_ns) {
-            // A command that is tried again was counted before.
-            self.is_spared = false;
             Ok(())
         } else if self.refusals.allows(rate, now_ns) {
             Err(ErrorCode::TooManyRequests.into())
@@ -434,7 +430,7 @@ impl State {
                 if let Some(changed) = command.downcast_ref::<RulesChanged>() {
                     self.follow(changed, outlet);
                 } else if let Some(Superseded { by }) = command.downcast_ref()
-                    && **by != *self.client
+                    && *by != outlet.id()
                 {
                     self.disconnect(Disconnect::ConnectionLimit, outlet);
                 }
@@ -444,24 +440,17 @@ impl State {
 
     /// The client has lost a room.
     fn left(&mut self, room: Ticket, reason: LeftReason, outlet: &mut Outlet<'_>) {
-        let Some(subscription) = self.rooms.remove(room) else {
-            return;
-        };
-        self.awaited.retain(|(ticket, _)| *ticket != room);
-        let (code, text) = match reason {
-            LeftReason::Commanded => (2000, "server unsubscribe"),
-            LeftReason::Lagging | LeftReason::Lost(_) => (2500, "insufficient state"),
-        };
-        if reason == LeftReason::Lagging && self.has_lagged_again(outlet.now_ms()) {
-            self.disconnect(Disconnect::Slow, outlet);
-        } else if subscription.is_server_side && code == 2500 {
-            self.disconnect(Disconnect::InsufficientState, outlet);
-        } else {
-            let reason = text;
-            self.push(
-                subscription.name.as_str(),
-                &Push::Unsubscribe { code, reason },
-            );
+        let is_server_side = self.rooms.of(room).is_some_and(|it| it.is_server_side);
+        match reason {
+            LeftReason::Commanded => self.end(room, Unsubscribed::Server, outlet),
+            LeftReason::Lagging if self.has_lagged_again(outlet.now_ms()) => {
+                self.disconnect(Disconnect::Slow, outlet);
+            }
+            // The client cannot ask for such a room by itself.
+            _ if is_server_side => self.disconnect(Disconnect::InsufficientState, outlet),
+            LeftReason::Lagging | LeftReason::Lost(_) => {
+                self.end(room, Unsubscribed::InsufficientState, outlet);
+            }
         }
     }
 
@@ -482,9 +471,9 @@ impl State {
         before.is_some_and(|before| now_ms.saturating_sub(before) < AGAIN_MS)
     }
 
-    /// Whether this step may verify a signature; otherwise the command is to be tried in one that may.
-    pub(super) fn spend(&mut self) -> bool {
-        mem::take(&mut self.may_be_costly)
+    /// Whether this command may verify a signature now; otherwise it is to be tried in one that may.
+    pub(super) fn may_be_costly(&self) -> bool {
+        self.again == Some(Until::Costly)
     }
 
     /// Closes the connection behind the replies of this step.

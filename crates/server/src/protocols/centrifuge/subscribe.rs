@@ -15,13 +15,13 @@ use runtime::{Outlet, Ticket};
 use tracing::info;
 
 use super::{
-    answers::Awaited,
-    connect::{data_bytes, expiry, now_s, tell_refused},
+    answers::{Awaited, Wanted},
+    connect::{data_bytes, expiry, tell_refused},
     epoch, form,
     session::{Next, Refusal, State, Until},
     subscriptions::Subscription,
 };
-use crate::world::World;
+use crate::world::{World, now_s};
 
 /// The formats of deltas that SDKs know; none is offered, and a client that offers one does without.
 const KNOWN_DELTAS: [&str; 2] = ["", "fossil"];
@@ -99,10 +99,12 @@ impl State {
         }
         let awaited = Awaited::Subscribe {
             id,
-            recovers,
-            from: request.offset,
             or_error: request.flag & SUBSCRIBE_REFUSE_UNRECOVERABLE != 0,
-            data,
+            wanted: Wanted {
+                recovers,
+                from: request.offset,
+                data,
+            },
         };
         self.awaited.push((ticket, awaited));
         Ok(Next::Go)
@@ -113,9 +115,7 @@ impl State {
     /// more than one such answer waits for a peer, however many it asks for.
     pub(super) fn must_wait_for_much(&self, outlet: &Outlet<'_>) -> bool {
         let is_large = |awaited: &Awaited| match awaited {
-            Awaited::Subscribe { recovers, .. } | Awaited::ServerSubscribe { recovers, .. } => {
-                *recovers
-            }
+            Awaited::Subscribe { wanted, .. } | Awaited::ServerSubscribe(wanted) => wanted.recovers,
             Awaited::Question { .. } => true,
             Awaited::Publish { .. } => false,
         };
@@ -138,10 +138,10 @@ impl State {
         if request.token.is_empty() {
             return Ok(Claims::None);
         }
-        if !self.spend() {
+        if !self.may_be_costly() {
             return Ok(Claims::Later);
         }
-        let verified = world.subscription(&request.token, now_s(outlet));
+        let verified = world.subscription(&request.token, now_s());
         let claims = verified.map_err(|error| {
             tell_refused(&error, outlet);
             match error.is_expired() {
@@ -218,7 +218,6 @@ impl State {
         }
         if let Some(ticket) = self.rooms.named(&request.channel).map(|it| it.ticket) {
             self.rooms.remove(ticket);
-            self.awaited.retain(|(of, _)| *of != ticket);
             outlet.leave(ticket);
         }
         self.reply(id, &Reply::Unsubscribe);
@@ -242,10 +241,10 @@ impl State {
         if request.token.is_empty() {
             return Err(ErrorCode::BadRequest.into());
         }
-        if !self.spend() {
+        if !self.may_be_costly() {
             return Ok(Next::Again(Until::Costly));
         }
-        let now_s = now_s(outlet);
+        let now_s = now_s();
         let expires_at = match world.subscription(&request.token, now_s) {
             Ok(claims) => {
                 self.check_claims(&claims, &request.channel)
