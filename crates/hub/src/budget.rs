@@ -1,8 +1,8 @@
-//! The bound on rooms, over all cores.
+//! The bound on rooms, over all cores, and what all homes keep of rooms' pasts, in numbers.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 /// Bounds the rooms of all cores together, including the retired logs of former rooms. All homes share
@@ -11,6 +11,33 @@ use std::sync::{
 pub struct RoomBudget {
     rooms: AtomicUsize,
     rooms_max: AtomicUsize,
+    kept: [AtomicU64; KEPT_NUMBERS],
+}
+
+/// What homes keep of rooms' pasts, and what they had to give up of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Bytes of histories and idempotency keys.
+    pub past_bytes: u64,
+    /// Former rooms whose epoch and offset are kept.
+    pub positions: u64,
+    /// Messages that histories gave up because all together had no more memory.
+    pub messages_given_up: u64,
+    /// Positions that were forgotten before their time because others needed their places.
+    pub positions_given_up: u64,
+}
+
+const KEPT_NUMBERS: usize = 4;
+
+impl Kept {
+    fn numbers(self) -> [u64; KEPT_NUMBERS] {
+        [
+            self.past_bytes,
+            self.positions,
+            self.messages_given_up,
+            self.positions_given_up,
+        ]
+    }
 }
 
 impl RoomBudget {
@@ -19,12 +46,35 @@ impl RoomBudget {
         Arc::new(Self {
             rooms: AtomicUsize::new(0),
             rooms_max: AtomicUsize::new(rooms_max),
+            kept: Default::default(),
         })
     }
 
     /// The number of rooms and retired logs now.
     pub fn rooms(&self) -> usize {
         self.rooms.load(Ordering::Relaxed)
+    }
+
+    /// What all homes kept at their latest sweeps.
+    pub fn kept(&self) -> Kept {
+        let [past_bytes, positions, messages_given_up, positions_given_up] = self
+            .kept
+            .each_ref()
+            .map(|number| number.load(Ordering::Relaxed));
+        Kept {
+            past_bytes,
+            positions,
+            messages_given_up,
+            positions_given_up,
+        }
+    }
+
+    /// One home keeps `now`, where it said `before` the last time.
+    pub(crate) fn keeps(&self, before: Kept, now: Kept) {
+        let changes = before.numbers().into_iter().zip(now.numbers());
+        for (number, (before, now)) in self.kept.iter().zip(changes) {
+            number.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        }
     }
 
     /// Sets a new bound. Existing rooms stay, even if they exceed it.

@@ -47,7 +47,7 @@ mod view;
 
 pub use actor::run;
 pub use bound::bound;
-pub use budget::RoomBudget;
+pub use budget::{Kept, RoomBudget};
 pub use history::{HistoryLimits, Unrecoverable};
 pub use log::{
     AnswerLimits, Conflict, Details, Envelope, Epoch, Log, NotNext, Numbered, OtherEpoch, Page,

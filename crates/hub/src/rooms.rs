@@ -17,7 +17,7 @@ use slotmap::{Key, KeyData, SlotMap};
 
 use crate::{
     bound::bound,
-    budget::RoomBudget,
+    budget::{Kept, RoomBudget},
     log::{AnswerLimits, Envelope, Epoch, Log, Position},
     mailbox::{
         ConnectionId, CoreId, Delivery, JoinRefusal, LossReason, PublishRefusal, Request, RoomId,
@@ -72,6 +72,9 @@ pub struct Rooms {
     /// Rooms with members who have come or gone in this turn, each at least once.
     announcing: Vec<RoomKey>,
     pasts: Pasts,
+    /// What is kept and was given up, up to date at the end of each sweep, and what of it was last said.
+    kept: Kept,
+    kept_said: Kept,
     rules: Arc<dyn RuleBook>,
     /// Rooms that do not follow the latest rules yet.
     to_configure: Vec<RoomKey>,
@@ -108,6 +111,8 @@ impl Rooms {
             bounds,
             announcing: Vec::new(),
             pasts: Pasts::new(bounds.past_bytes),
+            kept: Kept::default(),
+            kept_said: Kept::default(),
             rules,
             to_configure: Vec::new(),
             now_ms: 0,
@@ -264,7 +269,7 @@ impl Rooms {
         }
         let log = match self.retired.take(&name) {
             Some(log) => log,
-            None if self.budget.take() || self.retired.drop_oldest() => Log::new((self.epochs)()),
+            None if self.budget.take() || self.give_up_position() => Log::new((self.epochs)()),
             None => return None,
         };
         let rules = self.rules.rules(&name);
@@ -511,6 +516,7 @@ impl Rooms {
                 _ => break,
             }
         }
+        self.say_what_is_kept();
     }
 
     fn reap_or_keep(&mut self, key: RoomKey, idle_ms: u64, position_ttl_ms: u64) {
@@ -531,7 +537,7 @@ impl Rooms {
                 _ if !room.rules.keeps_position => self.budget.give_back(1),
                 _ => {
                     self.retired.put(room.name, room.log.bare(), self.now_ms);
-                    if self.retired.len() > self.bounds.positions && self.retired.drop_oldest() {
+                    if self.retired.len() > self.bounds.positions && self.give_up_position() {
                         self.budget.give_back(1);
                     }
                 }
@@ -557,6 +563,12 @@ impl Rooms {
 impl Drop for Rooms {
     fn drop(&mut self) {
         self.budget.give_back(self.rooms.len() + self.retired.len());
+        let nothing = Kept {
+            past_bytes: 0,
+            positions: 0,
+            ..self.kept
+        };
+        self.budget.keeps(self.kept_said, nothing);
     }
 }
 

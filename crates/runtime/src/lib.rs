@@ -71,10 +71,10 @@ pub use connection::{
 };
 pub use encoding::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 pub use end::{EndReason, Ending, Explained, Initiator, Reached, Refused, Said, refusals};
-pub use hub::{RoomView, Seen};
+pub use hub::{Kept, RoomView, Seen};
 pub use observe::{
-    AcceptErrors, Batches, Compressed, Frames, Payload, Sizes, Takeovers, Tally, Timing,
-    TlsHandshakes, Unpublished,
+    AcceptErrors, Batches, Compressed, Frames, Payload, Recoveries, RoomsLost, Sizes, Takeovers,
+    Tally, Timing, TlsHandshakes, Unpublished,
 };
 pub use process::{Configurer, Driver, Monitor, Phase, Readiness};
 #[cfg(not(feature = "simulation"))]

@@ -70,6 +70,23 @@ impl Rooms {
                 return;
             }
             self.pasts.count(key, room, None);
+            self.kept.messages_given_up += 1;
         }
+    }
+
+    /// Forgets the position that has been kept longest, if there is any, because another one or a room needs
+    /// its place.
+    pub(super) fn give_up_position(&mut self) -> bool {
+        let is_given_up = self.retired.drop_oldest();
+        self.kept.positions_given_up += u64::from(is_given_up);
+        is_given_up
+    }
+
+    /// Tells all who watch what is kept here now.
+    pub(super) fn say_what_is_kept(&mut self) {
+        self.kept.past_bytes = self.pasts.bytes() as u64;
+        self.kept.positions = self.retired.len() as u64;
+        let before = std::mem::replace(&mut self.kept_said, self.kept);
+        self.budget.keeps(before, self.kept);
     }
 }

@@ -22,6 +22,9 @@ impl Actor<'_> {
         name: &RoomName,
         (position, recovered): (Position, Option<Recovered>),
     ) {
+        if let Some(recovered) = &recovered {
+            self.parts.counters.tally.recoveries.count(recovered);
+        }
         let connection = &mut *self.connection;
         connection.rooms.replied(0);
         let body = connection.rooms.forget_asked(ticket);

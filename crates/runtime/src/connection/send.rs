@@ -229,7 +229,7 @@ impl Actor<'_> {
         let shards = &mut self.parts.rooms.shards;
         let queue = &mut connection.out.queue;
         queue.detach(subscription, shards, Remainder::HalfSent);
-        shards.skip(subscription);
+        self.parts.counters.tally.skipped += shards.skip(subscription);
         let subscriptions = &mut connection.rooms.subscriptions;
         subscriptions.settle(room.slot(), false, false);
         self.handle(SessionEvent::Skipped { room });
@@ -248,6 +248,12 @@ impl Actor<'_> {
                 &mut self.parts.rooms,
                 subscriber,
             );
+            let lost = &mut self.parts.counters.tally.rooms_lost;
+            *match reason {
+                LeftReason::Commanded => &mut lost.commanded,
+                LeftReason::Lagging => &mut lost.lagging,
+                LeftReason::Lost(_) => &mut lost.order,
+            } += 1;
             self.handle(SessionEvent::Left { room, reason });
         }
     }

@@ -10,6 +10,6 @@ pub(crate) use date::Date;
 pub use distribution::{Sizes, Timing};
 pub(crate) use notices::Notices;
 pub use tally::{
-    AcceptErrors, Batches, Compressed, Frames, Payload, Takeovers, Tally, TlsHandshakes,
-    Unpublished,
+    AcceptErrors, Batches, Compressed, Frames, Payload, Recoveries, RoomsLost, Takeovers, Tally,
+    TlsHandshakes, Unpublished,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use codec::{Event, Kind, Transmitted};
-use hub::PublishRefusal;
+use hub::{PublishRefusal, Recovered, Unrecoverable};
 
 use super::distribution::{Sizes, Timing};
 use crate::{
@@ -56,6 +56,12 @@ pub struct Tally {
     pub unpublished: Unpublished,
     /// Messages queued for subscribers.
     pub delivered: u64,
+    /// Messages that slow subscribers were not sent, where their rooms permit that.
+    pub skipped: u64,
+    /// Subscribers who wanted to recover.
+    pub recoveries: Recoveries,
+    /// Rooms that connections lost without having asked for it.
+    pub rooms_lost: RoomsLost,
     /// Requests sent to rooms' homes.
     pub requests: Batches,
     /// Deliveries received from rooms' homes.
@@ -146,6 +152,34 @@ pub struct Unpublished {
     pub too_fast: u64,
 }
 
+/// Subscribers who wanted to recover, by what they were given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recoveries {
+    /// Exactly what they had missed.
+    pub exact: u64,
+    /// Nothing: their position was of another epoch, or beyond the top.
+    pub epoch: u64,
+    /// Nothing: the history was too short.
+    pub size: u64,
+    /// Nothing: the messages were too old.
+    pub time: u64,
+    /// Nothing: they had missed more than one answer may have.
+    pub cap: u64,
+    /// Nothing: the memory for all histories was used up.
+    pub memory: u64,
+}
+
+/// Rooms that connections lost without having asked for it, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomsLost {
+    /// Somebody else asked for it.
+    pub commanded: u64,
+    /// The connection read too slowly.
+    pub lagging: u64,
+    /// The room's order was lost.
+    pub order: u64,
+}
+
 /// Batches through mailboxes, and the items in them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Batches {
@@ -204,6 +238,9 @@ impl Tally {
             published: 0,
             unpublished: Unpublished::default(),
             delivered: 0,
+            skipped: 0,
+            recoveries: Recoveries::default(),
+            rooms_lost: RoomsLost::default(),
             requests: Batches::default(),
             deliveries: Batches::default(),
             turns: 0,
@@ -251,6 +288,9 @@ impl Tally {
         self.published += other.published;
         self.unpublished.add(other.unpublished);
         self.delivered += other.delivered;
+        self.skipped += other.skipped;
+        self.recoveries.add(other.recoveries);
+        self.rooms_lost.add(other.rooms_lost);
         self.requests.add(other.requests);
         self.deliveries.add(other.deliveries);
         self.turns += other.turns;
@@ -390,6 +430,37 @@ impl Unpublished {
         self.too_many_rooms += other.too_many_rooms;
         self.conflict += other.conflict;
         self.too_fast += other.too_fast;
+    }
+}
+
+impl Recoveries {
+    /// Counts one more subscriber who wanted to recover.
+    pub(crate) fn count(&mut self, recovered: &Recovered) {
+        *match recovered {
+            Recovered::Exactly(_) => &mut self.exact,
+            Recovered::Impossible(Unrecoverable::Epoch) => &mut self.epoch,
+            Recovered::Impossible(Unrecoverable::Size) => &mut self.size,
+            Recovered::Impossible(Unrecoverable::Time) => &mut self.time,
+            Recovered::Impossible(Unrecoverable::Cap) => &mut self.cap,
+            Recovered::Impossible(Unrecoverable::Memory) => &mut self.memory,
+        } += 1;
+    }
+
+    fn add(&mut self, other: Self) {
+        self.exact += other.exact;
+        self.epoch += other.epoch;
+        self.size += other.size;
+        self.time += other.time;
+        self.cap += other.cap;
+        self.memory += other.memory;
+    }
+}
+
+impl RoomsLost {
+    fn add(&mut self, other: Self) {
+        self.commanded += other.commanded;
+        self.lagging += other.lagging;
+        self.order += other.order;
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use flume::{Receiver, Sender};
-use hub::{RoomBudget, RoomView};
+use hub::{Kept, RoomBudget, RoomView};
 
 use super::Control;
 use crate::{
@@ -44,6 +44,11 @@ impl Monitor {
     /// How many rooms there are, over all cores.
     pub fn rooms(&self) -> usize {
         self.rooms.rooms()
+    }
+
+    /// What all rooms keep of their past, some hundred milliseconds old at most.
+    pub fn kept(&self) -> Kept {
+        self.rooms.kept()
     }
 
     /// How many addresses connections are counted for, over all cores.

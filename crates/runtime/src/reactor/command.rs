@@ -228,4 +228,38 @@ mod tests {
             assert!(!said(state, 1) && !said(state, 3));
         });
     }
+
+    #[test]
+    fn command_for_everyone_reaches_all_in_several_turns_and_those_behind_it_wait() {
+        on_each_driver(async |core| {
+            let (commands, mailbox) = flume::unbounded();
+            let commander = Commander {
+                cores: vec![commands],
+            };
+            monoio::spawn(run(core.clone(), mailbox));
+            let keys: Vec<_> = (0..2 * bounds::COMMANDS + 1)
+                .map(|_| open_with(&mut core.state.borrow_mut(), |_, _| {}).0)
+                .collect();
+            let say = |text: &'static str| Command::Say(Kind::Text, text.into());
+            commander.everyone(&say("all")).unwrap();
+            let last = keys.last().expect("there are some").on(core.id);
+            commander.connection(last, say("one")).unwrap();
+            let heard = |text: &[u8]| {
+                let state = &mut *core.state.borrow_mut();
+                let has_heard = |key: &&ConnectionKey| {
+                    let direct = at(state, **key).out.queue.direct();
+                    direct.ends_with(text)
+                };
+                keys.iter().filter(has_heard).count()
+            };
+            let mut turns = Vec::new();
+            while heard(b"\x81\x03one") == 0 {
+                core.turnstile.pass().await;
+                turns.push(heard(b"\x81\x03all"));
+            }
+            let first = turns.iter().find(|heard| **heard > 0);
+            assert_eq!(first, Some(&bounds::COMMANDS), "{turns:?}");
+            assert!(turns.contains(&keys.len()), "before the next: {turns:?}");
+        });
+    }
 }

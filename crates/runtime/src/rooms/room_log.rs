@@ -71,6 +71,12 @@ impl RoomLog {
         self.frame_ends.get(at).copied().unwrap_or(position)
     }
 
+    /// How many whole frames follow `position`.
+    pub(crate) fn frames_behind(&self, position: u64) -> usize {
+        let end = self.frame_end(position);
+        self.frame_ends.len() - self.frame_ends.partition_point(|it| *it <= end)
+    }
+
     /// Whether what follows `position` is at most one frame, or the rest of one.
     pub(crate) fn is_last_frame(&self, position: u64) -> bool {
         match self.frame_ends.len() {
@@ -132,6 +138,20 @@ mod tests {
             for cursor in log.tail..=log.head() {
                 assert_eq!(bytes(&log, cursor), expected[cursor as usize..]);
             }
+        }
+    }
+
+    #[test]
+    fn frames_behind_a_position_are_those_of_which_nothing_lies_before_it() {
+        let mut log = RoomLog::default();
+        for _ in 0..3 {
+            log.append([&[1, 2], &[3; 8]]);
+        }
+        for trimmed in [0, 5, 10, 15] {
+            log.trim(trimmed);
+            let behind = (trimmed..=30).map(|from| log.frames_behind(from));
+            let expected = (trimmed..=30).map(|from| (30 - from as usize) / 10);
+            assert!(behind.eq(expected), "trimmed to {trimmed}");
         }
     }
 

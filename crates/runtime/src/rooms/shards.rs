@@ -466,9 +466,12 @@ impl Shards {
     }
 
     /// Passes over all that a subscription has not been sent, from the end of the frame of which a part
-    /// has; that rest is the caller's to send.
-    pub(crate) fn skip(&mut self, subscription: Subscription) {
+    /// has; that rest is the caller's to send. Returns how many frames these are.
+    pub(crate) fn skip(&mut self, subscription: Subscription) -> u64 {
+        let (shard, subscriber) = self.at(subscription);
+        let frames = shard.log.frames_behind(subscriber.cursor);
         self.taken(subscription, self.lag(subscription));
+        frames as u64
     }
 
     fn at(&self, subscription: Subscription) -> (&Shard, &Subscriber) {

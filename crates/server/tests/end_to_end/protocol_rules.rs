@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    client::Client,
+    client::{Client, scrape},
     commands::{Configured, OPEN, PATH, Said, Session, settings, token},
-    harness::Driver,
+    harness::{Driver, eventually},
     reload::Reloading,
     wire,
 };
@@ -14,6 +14,7 @@ on_both_drivers![
     change_of_rules_ends_subscriptions_of_its_namespace_and_of_no_other,
     messages_beyond_the_rates_of_a_room_are_refused_and_unlimited_ones_are_not,
     slow_subscriber_loses_its_oldest_messages_or_its_subscription_as_the_namespace_says,
+    who_comes_back_is_counted_by_what_it_is_given,
     subscription_token_lets_its_subscriber_publish,
 ];
 
@@ -172,13 +173,55 @@ fn slow_subscriber_loses_its_oldest_messages_or_its_subscription_as_the_namespac
         };
         assert!(heard.is_sorted());
         assert!(heard.len() < MESSAGES, "it was never behind");
+        let samples = scrape(server);
+        let lost = samples["hubbub_subscriptions_lost_total{reason=\"lagging\"}"];
         match room {
-            "newest:a" => assert!(end.is_null(), "{end}"),
-            _ => assert_eq!(end["push"]["unsubscribe"]["code"], 2500, "{end}"),
+            "newest:a" => {
+                assert!(end.is_null(), "{end}");
+                let skipped = samples["hubbub_messages_skipped_total"];
+                assert_eq!(skipped, (MESSAGES - heard.len()) as f64);
+            }
+            _ => {
+                assert_eq!(end["push"]["unsubscribe"]["code"], 2500, "{end}");
+                assert_eq!(lost, 1.0);
+            }
         }
         // Either way it is still connected, and can go on.
         assert_eq!(slow.ask(r#"{"id":3,"rpc":{}}"#)["error"]["code"], 108);
     }
+}
+
+fn who_comes_back_is_counted_by_what_it_is_given(driver: Driver) {
+    let own =
+        "history_size = 2\nhistory_ttl = \"10m\"\npositions = \"forced\"\nrecovery = \"forced\"\n";
+    let configured = Configured::start(driver, "", &format!("[rooms]{OPEN}{own}"), &[]);
+    let server = &configured.server;
+    let mut publisher = Session::anonymous(server);
+    for n in 0..5 {
+        publish(&mut publisher, "a", &json!(n));
+    }
+    let mut session = Session::anonymous(server);
+    let mut recover = |epoch: &Value, offset: u64| {
+        let position = json!({"channel": "a", "recover": true, "epoch": epoch, "offset": offset});
+        let reply = session.ask(&json!({"id": 2, "subscribe": position}).to_string());
+        session.ask(r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
+        reply["subscribe"].clone()
+    };
+    let epoch = recover(&json!("none"), 4)["epoch"].clone();
+    assert_eq!(recover(&epoch, 4)["recovered"], true);
+    assert_eq!(recover(&epoch, 5)["recovered"], true);
+    assert_eq!(recover(&epoch, 1)["recovered"], Value::Null);
+    assert_eq!(recover(&epoch, 6)["recovered"], Value::Null);
+    let samples = scrape(server);
+    let count = |outcome| samples[&format!("hubbub_recoveries_total{{outcome=\"{outcome}\"}}")];
+    let outcomes = ["exact", "epoch", "size", "time", "cap", "memory"].map(count);
+    assert_eq!(outcomes, [2.0, 2.0, 1.0, 0.0, 0.0, 0.0]);
+    // The publisher's connect command and its five, and the session's connect command and its ten.
+    assert_eq!(samples["hubbub_commands_total"], 17.0);
+    // Homes say it a little later.
+    eventually("the history is counted", || {
+        scrape(server)["hubbub_history_bytes"] > 0.0
+    });
 }
 
 fn subscription_token_lets_its_subscriber_publish(driver: Driver) {

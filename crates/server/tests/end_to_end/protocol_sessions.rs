@@ -11,6 +11,7 @@ use crate::{
 
 on_both_drivers![
     commands_about_a_room_wait_for_its_subscription,
+    rooms_of_a_connect_command_are_subscribed_to_as_far_as_the_client_may,
     token_that_grants_other_rooms_is_taken_by_connecting_with_it,
     message_of_another_form_than_the_rooms_is_refused_on_every_way_in,
     commands_beyond_the_rate_are_answered_111_and_then_closed_with_3013,
@@ -67,6 +68,50 @@ fn commands_about_a_room_wait_for_its_subscription(driver: Driver) {
         );
         assert_eq!(replies[4]["presence_stats"]["num_clients"], 1);
     }
+}
+
+fn rooms_of_a_connect_command_are_subscribed_to_as_far_as_the_client_may(driver: Driver) {
+    let positioned =
+        "history_size = 10\nhistory_ttl = \"1m\"\npositions = \"forced\"\nrecovery = \"forced\"\n";
+    let closed = "[namespaces.closed]\nsubscribe = \"token\"\n";
+    let tables = format!("[rooms]{OPEN}{positioned}{closed}");
+    let configured = Configured::start(driver, "rooms_per_connection_max = 3\n", &tables, &[]);
+    let connect = |subs: &Value, token: &str| {
+        let mut session = Session::open(&configured.server);
+        session.send(json!({"id": 1, "connect": {"token": token, "subs": subs}}).to_string());
+        session
+    };
+    let mut publisher = Session::anonymous(&configured.server);
+    let mut publish = |data: u32| {
+        let command = json!({"id": 2, "publish": {"channel": "a", "data": data}});
+        assert!(publisher.ask(&command.to_string())["publish"].is_object());
+    };
+    publish(1);
+    let all = json!({"a": {}, "closed:a": {}, "$private": {}, "list#7": {}, "": {}});
+    let without_empty = json!({"a": {}, "closed:a": {}, "$private": {}, "list#7": {}});
+    assert_eq!(connect(&all, "").closed().0, 3501, "a room without a name");
+    let subs = connect(&without_empty, "").reply()["connect"]["subs"].take();
+    assert_eq!(subs.as_object().unwrap().keys().collect::<Vec<_>>(), ["a"]);
+    let epoch = subs["a"]["epoch"].clone();
+    publish(2);
+
+    // The token grants one, and the client asks for another, from its position on.
+    let granting = token(&json!({"sub": "7", "exp": in_seconds(600), "channels": ["closed:a"]}));
+    let position = json!({"recover": true, "epoch": epoch, "offset": 1});
+    let mut session = connect(&json!({"a": position, "list#7": {}}), &granting);
+    let subs = session.reply()["connect"]["subs"].take();
+    let names: Vec<_> = subs.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["a", "closed:a", "list#7"]);
+    assert_eq!(subs["a"]["publications"][0]["data"], 2, "{subs}");
+    publish(3);
+    assert_eq!(session.reply()["push"]["pub"]["data"], 3);
+    // What it has asked for by itself is no matter of its token.
+    let refresh = json!({"id": 3, "refresh": {"token": granting}}).to_string();
+    assert_eq!(session.ask(&refresh)["refresh"]["expires"], true);
+
+    assert_eq!(connect(&json!({"unknown:a": {}}), "").closed().0, 3501);
+    let four = json!({"a": {}, "b": {}, "c": {}, "d": {}});
+    assert_eq!(connect(&four, "").closed().0, 3505);
 }
 
 fn token_that_grants_other_rooms_is_taken_by_connecting_with_it(driver: Driver) {

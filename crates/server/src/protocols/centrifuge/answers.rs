@@ -13,7 +13,7 @@ use super::{
     bodies::data_of,
     connect::expiry,
     epoch,
-    session::{Stage, State},
+    session::State,
     subscriptions::Subscription,
 };
 use crate::world::now_s;
@@ -308,10 +308,5 @@ impl State {
 
     pub(super) fn fail(&mut self, id: u32, code: ErrorCode) {
         self.reply(id, &Reply::Error(code.into()));
-    }
-
-    /// Whether the session is in the middle of its connect command.
-    pub(super) fn is_connecting(&self) -> bool {
-        matches!(self.stage, Stage::Connecting(_))
     }
 }

@@ -3,13 +3,13 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use access::{
-    User,
+    SubscriptionToken, User, may_subscribe,
     token::{ConnectionClaims, Payload, ServerSubscription, TokenError},
 };
 use bytes::Bytes;
 use centrifuge::{
     ClientInfo, ConnectRequest, ConnectResult, Disconnect, Encoding, ErrorCode, Expiry, Publication,
-    RefreshRequest, Reply, SubscribeRequest, Unsubscribed, is_json,
+    RefreshRequest, Reply, Unsubscribed, is_json,
 };
 use codec::Kind;
 use hub::{Details, Member};
@@ -20,8 +20,8 @@ use super::{
     answers::{Awaited, Given, Shown, Wanted},
     bodies::data_of,
     session::{Next, Refusal, Stage, State, Until},
-    subscribe::room_of,
-    subscriptions::Subscription,
+    subscribe::{Wish, room_of, tell_denied},
+    subscriptions::Origin,
 };
 use crate::{
     users::Place,
@@ -178,14 +178,28 @@ impl State {
             waiting: 0,
             subscribed: Vec::new(),
         }));
-        let rooms = granted_rooms(world, &user, rooms);
-        if rooms.len() > world.settled.rooms_per_connection_max {
+        let granted = granted_rooms(world, &user, rooms);
+        let asked: BTreeMap<&str, _> = request.subs.iter().map(|(it, how)| (&**it, how)).collect();
+        let others = asked.keys().filter(|it| !granted.contains_key(**it));
+        let others = permitted_rooms(world, &user, others.copied(), outlet)?;
+        if granted.len() + others.len() > world.settled.rooms_per_connection_max {
             return Err(Disconnect::ChannelLimit.into());
         }
-        for (room, of_token) in &rooms {
-            let mut wanted = request.subs.iter();
-            let wanted = wanted.find(|(name, _)| name == room);
-            self.subscribe_from_here(world, room, of_token, wanted.map(|(_, it)| it), outlet)?;
+        for (room, of_token) in &granted {
+            let wish = Wish {
+                origin: Origin::Grant,
+                request: asked.get(&**room).copied(),
+                of_token: Some(of_token),
+            };
+            self.subscribe_from_here(world, room, wish, outlet)?;
+        }
+        for room in others {
+            let wish = Wish {
+                origin: Origin::Connect,
+                request: asked.get(room).copied(),
+                of_token: None,
+            };
+            self.subscribe_from_here(world, room, wish, outlet)?;
         }
         self.connected_if_answered(world, outlet);
         Ok(Next::Go)
@@ -244,22 +258,23 @@ impl State {
         })
     }
 
-    /// Subscribes the client to a room without having been asked.
+    /// Subscribes the client to a room in the course of its connect command.
     fn subscribe_from_here(
         &mut self,
         world: &World,
         room: &str,
-        of_token: &ServerSubscription,
-        wanted: Option<&SubscribeRequest<'_>>,
+        wish: Wish<'_, '_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Refusal> {
         let (name, _) = room_of(world, room)?;
-        let ticket = self.join(world, &name, wanted, Some(of_token), outlet)?;
-        let recovers = wanted.is_some_and(|it| it.recover) && self.is_recoverable(ticket);
+        let data = wish.of_token.and_then(|it| it.data.as_ref());
+        let (data, request) = (data_bytes(self.encoding, data), wish.request);
+        let ticket = self.join(world, &name, wish, outlet)?;
+        let recovers = request.is_some_and(|it| it.recover) && self.is_recoverable(ticket);
         let wanted = Wanted {
             recovers,
-            from: wanted.map_or(0, |it| it.offset),
-            data: data_bytes(self.encoding, of_token.data.as_ref()),
+            from: request.map_or(0, |it| it.offset),
+            data,
         };
         self.awaited.push((ticket, Awaited::ServerSubscribe(wanted)));
         if let Stage::Connecting(connecting) = &mut self.stage {
@@ -363,8 +378,8 @@ impl State {
         }
         identity.expires_at = claims.expires_at;
         let rooms = granted_rooms(world, &claims.user, claims.subscriptions);
-        let are_granted = self.rooms.server_side().all(|it| rooms.contains_key(it));
-        if !are_granted || self.rooms.server_side().count() != rooms.len() {
+        let are_granted = self.rooms.granted().all(|it| rooms.contains_key(it));
+        if !are_granted || self.rooms.granted().count() != rooms.len() {
             // The client gets the rooms of its new token when it connects with it.
             return Err(Disconnect::InsufficientState.into());
         }
@@ -396,16 +411,11 @@ impl State {
             }
             Stage::Open(_) | Stage::Connecting(_) | Stage::Ending(_) => {}
         }
-        while let Some(Subscription {
-            ticket,
-            is_server_side,
-            ..
-        }) = self.rooms.expired(over_s)
-        {
-            if *is_server_side {
+        while let Some(subscription) = self.rooms.expired(over_s) {
+            if subscription.is_server_side() {
                 return self.disconnect(Disconnect::SubscriptionExpired, outlet);
             }
-            let ticket = *ticket;
+            let ticket = subscription.ticket;
             self.end(ticket, Unsubscribed::Expired, outlet);
         }
         self.set_alarm(outlet);
@@ -456,6 +466,34 @@ fn granted_rooms(
         rooms.entry(personal).or_default();
     }
     rooms
+}
+
+/// Those rooms of a connect command that the user may subscribe to without a token; the others are left out, as
+/// the reference leaves them out.
+fn permitted_rooms<'r>(
+    world: &World,
+    user: &str,
+    asked: impl Iterator<Item = &'r str>,
+    outlet: &mut Outlet<'_>,
+) -> Result<Vec<&'r str>, Refusal> {
+    let mut permitted = Vec::new();
+    for name in asked {
+        let room = match room_of(world, name) {
+            Ok((_, room)) => room,
+            Err(Refusal::Error(ErrorCode::UnknownChannel)) => {
+                return Err(Disconnect::BadRequest.into());
+            }
+            Err(Refusal::Error(_)) => continue,
+            Err(disconnect) => return Err(disconnect),
+        };
+        match may_subscribe(&room, User::of(user), SubscriptionToken::Missing) {
+            Ok(()) => permitted.push(name),
+            Err(denied) => {
+                tell_denied(&denied, outlet);
+            }
+        }
+    }
+    Ok(permitted)
 }
 
 /// When a new token is needed, as clients are told.

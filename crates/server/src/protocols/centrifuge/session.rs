@@ -17,7 +17,7 @@ use super::{
     answers::Awaited,
     bodies::frame_kind,
     connect::{Connecting, Identity},
-    subscriptions::Subscriptions,
+    subscriptions::{Subscription, Subscriptions},
 };
 use crate::world::{Live, RulesChanged, Superseded, World};
 
@@ -440,7 +440,7 @@ impl State {
 
     /// The client has lost a room.
     fn left(&mut self, room: Ticket, reason: LeftReason, outlet: &mut Outlet<'_>) {
-        let is_server_side = self.rooms.of(room).is_some_and(|it| it.is_server_side);
+        let is_server_side = self.rooms.of(room).is_some_and(Subscription::is_server_side);
         match reason {
             LeftReason::Commanded => self.end(room, Unsubscribed::Server, outlet),
             LeftReason::Lagging if self.has_lagged_again(outlet.now_ms()) => {

@@ -19,7 +19,7 @@ use super::{
     connect::{data_bytes, expiry, tell_refused},
     epoch, form,
     session::{Next, Refusal, State, Until},
-    subscriptions::Subscription,
+    subscriptions::{Origin, Subscription},
 };
 use crate::world::{World, now_s};
 
@@ -87,7 +87,12 @@ impl State {
             data: claims.data.clone(),
             overrides: claims.overrides,
         });
-        let ticket = self.join(world, &name, Some(request), of_token.as_ref(), outlet)?;
+        let wish = Wish {
+            origin: Origin::Subscribe,
+            request: Some(request),
+            of_token: of_token.as_ref(),
+        };
+        let ticket = self.join(world, &name, wish, outlet)?;
         let data = data_bytes(
             self.encoding,
             of_token.as_ref().and_then(|it| it.data.as_ref()),
@@ -168,10 +173,14 @@ impl State {
         &mut self,
         world: &World,
         name: &RoomName,
-        request: Option<&SubscribeRequest<'_>>,
-        of_token: Option<&ServerSubscription>,
+        wish: Wish<'_, '_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<Ticket, Refusal> {
+        let Wish {
+            origin,
+            request,
+            of_token,
+        } = wish;
         let (_, room) = room_of(world, name.as_str())?;
         let Some(identity) = self.identity() else {
             return Err(ErrorCode::Unauthorized.into());
@@ -197,7 +206,7 @@ impl State {
             name: name.clone(),
             ticket,
             granted,
-            is_server_side: self.is_connecting(),
+            origin,
             is_joined: false,
             expires_at: None,
             details,
@@ -264,6 +273,15 @@ impl State {
         self.set_alarm(outlet);
         Ok(Next::Go)
     }
+}
+
+/// How a subscription came to be wished for.
+pub struct Wish<'w, 'a> {
+    pub origin: Origin,
+    /// What the client has asked for.
+    pub request: Option<&'w SubscribeRequest<'a>>,
+    /// What a token adds.
+    pub of_token: Option<&'w ServerSubscription>,
 }
 
 /// What a subscription token comes to.

@@ -14,8 +14,8 @@ pub struct Subscription {
     pub ticket: Ticket,
     /// What the subscriber has of it.
     pub granted: Granted,
-    /// Whether the server has subscribed it, and not the client.
-    pub is_server_side: bool,
+    /// Who has asked for it.
+    pub origin: Origin,
     /// Whether the join was answered.
     pub is_joined: bool,
     /// When it ends unless a new token comes, in seconds since 1970.
@@ -26,6 +26,25 @@ pub struct Subscription {
     pub skips: bool,
     /// What its messages say of their publisher, where that differs from the rest of the session.
     pub details: Option<Arc<Details>>,
+}
+
+/// Who has asked for a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The client, with a subscribe command.
+    Subscribe,
+    /// The client, in its connect command.
+    Connect,
+    /// Its token, or the rule of personal rooms.
+    Grant,
+}
+
+impl Subscription {
+    /// Whether the client learns of it from the answer to its connect command, and so cannot ask for it again
+    /// without a new connection.
+    pub fn is_server_side(&self) -> bool {
+        self.origin != Origin::Subscribe
+    }
 }
 
 /// All rooms of a session.
@@ -63,9 +82,9 @@ impl Subscriptions {
         self.named(name).is_some_and(|it| !it.is_joined)
     }
 
-    /// The names of the rooms to which the server has subscribed the session.
-    pub fn server_side(&self) -> impl Iterator<Item = &str> {
-        let rooms = self.0.iter().filter(|it| it.is_server_side);
+    /// The names of the rooms that the session was granted.
+    pub fn granted(&self) -> impl Iterator<Item = &str> {
+        let rooms = self.0.iter().filter(|it| it.origin == Origin::Grant);
         rooms.map(|it| it.name.as_str())
     }
 
@@ -80,10 +99,10 @@ impl Subscriptions {
         Some(self.0.swap_remove(at))
     }
 
-    /// The rooms whose names fit: their tickets, and whether the server has subscribed the client.
+    /// The rooms whose names fit: their tickets, and whether they are of the server's side.
     pub fn those(&self, fits: impl Fn(&str) -> bool) -> Vec<(Ticket, bool)> {
         let those = self.0.iter().filter(|it| fits(it.name.as_str()));
-        those.map(|it| (it.ticket, it.is_server_side)).collect()
+        those.map(|it| (it.ticket, it.is_server_side())).collect()
     }
 
     /// When the next of them expires, in seconds since 1970.
