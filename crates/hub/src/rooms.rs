@@ -29,7 +29,6 @@ use crate::{
     room::{Room, RoomKey},
     rules::RuleBook,
     run::{OpenRuns, Publication, Run},
-    view::{LOOKED_AT_MAX, RoomView},
 };
 
 /// Most empty rooms that one sweep examines, and most retired logs that it drops, so that it takes a
@@ -543,16 +542,6 @@ impl Rooms {
                 }
             }
         }
-    }
-
-    /// Reports the rooms that stand out among the first [`LOOKED_AT_MAX`].
-    fn look(&mut self, top: usize) -> RoomView {
-        self.close_runs();
-        let home = self.home.0;
-        let window_ms = self.now_ms - std::mem::replace(&mut self.looked_ms, self.now_ms);
-        let looked_at = self.rooms.values_mut().take(LOOKED_AT_MAX);
-        let seen: Vec<_> = looked_at.map(|room| room.look(home)).collect();
-        RoomView::new(self.rooms.len(), window_ms, seen, top)
     }
 
     fn deliver(&mut self, core: CoreId, delivery: Delivery) {

@@ -1,4 +1,4 @@
-//! What a home answers about its rooms: their past, who is in them, and what somebody has missed.
+//! What a home answers about its rooms: their past, who is in them, what somebody has missed, and which stand out.
 
 use super::Rooms;
 use crate::{
@@ -6,6 +6,7 @@ use crate::{
     mailbox::{Answer, AnswerRefusal, ConnectionId, Delivery, Question, Ticket},
     name::RoomName,
     room::RoomKey,
+    view::{LOOKED_AT_MAX, RoomView},
 };
 
 impl Rooms {
@@ -108,5 +109,15 @@ impl Rooms {
                 announcements: announcements.clone(),
             });
         }
+    }
+
+    /// Reports the rooms that stand out among the first [`LOOKED_AT_MAX`].
+    pub(super) fn look(&mut self, top: usize) -> RoomView {
+        self.close_runs();
+        let home = self.home.0;
+        let window_ms = self.now_ms - std::mem::replace(&mut self.looked_ms, self.now_ms);
+        let looked_at = self.rooms.values_mut().take(LOOKED_AT_MAX);
+        let seen: Vec<_> = looked_at.map(|room| room.look(home)).collect();
+        RoomView::new(self.rooms.len(), window_ms, seen, top)
     }
 }
