@@ -37,11 +37,12 @@ pub fn tools() -> Result<()> {
 }
 
 /// The directory of the pinned Python tools, and the programs that the checks start.
-fn ready() -> Result<(PathBuf, [PathBuf; 4])> {
+fn ready() -> Result<(PathBuf, [PathBuf; 5])> {
     let programs = [
         install::prometheus()?,
         install::promtool()?,
         install::haproxy()?,
+        install::nginx()?,
         install::openssl()?,
     ];
     let home = workspace::target_directory()?.join("deploy");

@@ -146,6 +146,16 @@ pub fn haproxy() -> Result<PathBuf> {
     .context("the checks of deploy/ need HAProxy")
 }
 
+/// nginx, as a proxy that people put before a server.
+pub fn nginx() -> Result<PathBuf> {
+    find_or_install(
+        &["nginx"],
+        |nginx| answers(nginx, &["-v"], |_| true),
+        &["nginx-light"],
+    )
+    .context("the checks of deploy/ need nginx")
+}
+
 /// Go's toolchain, if it is installed.
 pub fn go() -> Option<PathBuf> {
     on_path("go")
