@@ -71,8 +71,7 @@ fn commands_about_a_room_wait_for_its_subscription(driver: Driver) {
 }
 
 fn rooms_of_a_connect_command_are_subscribed_to_as_far_as_the_client_may(driver: Driver) {
-    let positioned =
-        "history_size = 10\nhistory_ttl = \"1m\"\npositions = \"forced\"\nrecovery = \"forced\"\n";
+    let positioned = "history_size = 10\nhistory_ttl = \"1m\"\npositions = \"forced\"\nrecovery = \"forced\"\nuser_limited = true\n";
     let closed = "[namespaces.closed]\nsubscribe = \"token\"\n";
     let tables = format!("[rooms]{OPEN}{positioned}{closed}");
     let configured = Configured::start(driver, "rooms_per_connection_max = 3\n", &tables, &[]);
