@@ -175,8 +175,8 @@ fn all(extent: Extent) -> Vec<Step> {
     vec![
         step(TOOLS, Tools, || Ok(Counts::default())),
         step("test-build", Deadlines, cargo::test_build),
-        step("test", Deadlines, cargo::test)
-            .needs(&["test-build", TOOLS])
+        step("test", Deadlines, cargo::test_optimised)
+            .needs(&["test-build", "build", TOOLS])
             .tools(cargo::test_tools),
         step("autobahn-io_uring", Deadlines, autobahn(Driver::IoUring))
             .needs(needs)

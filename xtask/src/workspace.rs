@@ -43,7 +43,7 @@ pub fn target_directory() -> Result<PathBuf> {
 pub enum Optimised {
     /// The one that is shipped. Its link-time optimisation takes as long as everything else of its build.
     Release,
-    /// The same without that, for every day.
+    /// The same without that and with debug assertions, for every day.
     Suites,
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     client::Client,
-    harness::{Driver, Ended, Server, command, eventually, run},
+    harness::{Driver, Ended, Server, command, eventually, program, run},
     tls_client::{Authority, Pair, text},
 };
 
@@ -226,7 +226,7 @@ fn check_with_few_descriptors_warns() {
         fs::write(&file, setting).unwrap();
         let mut shell = Command::new("/bin/sh");
         let script = "ulimit -n 100; exec \"$0\" \"$@\"";
-        shell.args(["-c", script, env!("CARGO_BIN_EXE_hubbub")]);
+        shell.args(["-c", script]).arg(program());
         shell.args(["config", "check", text(&file)]);
         let Ended { status, stderr, .. } = run(shell);
         assert_eq!(status.code(), Some(0), "{stderr}");

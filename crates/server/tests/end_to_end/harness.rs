@@ -1,6 +1,8 @@
 //! A server process under test: started on a free port, watched, killed when the test ends.
 
 use std::{
+    env,
+    ffi::OsString,
     fmt::Write as _,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
@@ -66,9 +68,15 @@ pub struct Ended {
     pub stderr: String,
 }
 
+/// The server's program: the one that `SERVER_BIN` names, or else the one that cargo has built for these tests. An
+/// optimised one, with debug assertions, takes a third of the processor time.
+pub fn program() -> OsString {
+    env::var_os("SERVER_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_hubbub").into())
+}
+
 /// The command of the server, without the environment of this process.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hubbub"));
+    let mut command = Command::new(program());
     command.env_clear();
     with_own_port(command)
 }

@@ -15,7 +15,7 @@ use std::{
 use crate::{
     baseline::memory_stays,
     client::{Client, Response, ask, ask_in_part, serves},
-    harness::{Driver, Server, eventually, with_own_port},
+    harness::{Driver, Server, eventually, program, with_own_port},
     process,
     tls_client::{Secure, ended, records, sum},
     wire::{self, BINARY, Raw, TEXT},
@@ -144,7 +144,7 @@ fn soft_limit_of_descriptors_is_raised_to_the_hard_one(driver: Driver) {
     let mut shell = Command::new("/bin/sh");
     // The hard limit may not be below the soft one, not even for a moment.
     let script = "ulimit -Sn 64; ulimit -Hn 400; exec \"$0\" \"$@\"";
-    shell.args(["-c", script, env!("CARGO_BIN_EXE_hubbub")]);
+    shell.args(["-c", script]).arg(program());
     let server = Server::launch(with_own_port(shell), &["--driver", driver.name()]);
     let clients: Vec<_> = (0..200)
         .map(|_| Client::connect(&server, "/echo"))
@@ -195,7 +195,7 @@ fn descriptors_that_run_out_during_the_start_are_survived(driver: Driver) {
 pub fn with_few_descriptors() -> Command {
     let mut shell = Command::new("/bin/sh");
     let script = "ulimit -n 64; exec \"$0\" \"$@\"";
-    shell.args(["-c", script, env!("CARGO_BIN_EXE_hubbub")]);
+    shell.args(["-c", script]).arg(program());
     with_own_port(shell)
 }
 

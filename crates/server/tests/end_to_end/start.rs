@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     client::Client,
-    harness::{Driver, Ended, Server, command, eventually, run, with_own_port},
+    harness::{Driver, Ended, Server, command, eventually, program, run, with_own_port},
     output::stuck,
 };
 
@@ -201,9 +201,9 @@ fn negative_number_for_a_flag_is_refused_with_what_it_may_be() {
 
 /// The server under `launcher`, which changes its rights and then becomes the server.
 fn under(launcher: &[&str], flags: &[&str]) -> Command {
-    let (program, arguments) = launcher.split_first().unwrap();
-    let mut command = Command::new(program);
-    command.args(arguments).arg(env!("CARGO_BIN_EXE_hubbub"));
+    let (first, arguments) = launcher.split_first().unwrap();
+    let mut command = Command::new(first);
+    command.args(arguments).arg(program());
     command.args(flags).env_clear();
     with_own_port(command)
 }
@@ -344,7 +344,8 @@ fn threads_beyond_the_users_limit_end_the_start_naming_it() {
     } else {
         limited.to_vec()
     };
-    let binary = env!("CARGO_BIN_EXE_hubbub");
+    let binary = program();
+    let binary = binary.to_str().unwrap();
     if !works(&launcher, &["test", "-x", binary]) {
         return;
     }
