@@ -14,6 +14,9 @@ pub enum TokenError {
     /// No key has the `kid` of its header, or there is no key at all.
     #[error("the token names a key that is not known here")]
     UnknownKey,
+    /// Its header names no key, and more than [`KEYS_TRIED_MAX`](super::KEYS_TRIED_MAX) have its algorithm.
+    #[error("the token names no key, and there are too many here that it could be of")]
+    KeyNotNamed,
     /// Its header names an algorithm that the key does not permit.
     #[error("the token's algorithm is not one of its key")]
     WrongAlgorithm,
@@ -53,6 +56,7 @@ impl TokenError {
             Self::TooLong => "too_long",
             Self::Malformed(_) => "malformed",
             Self::UnknownKey => "unknown_key",
+            Self::KeyNotNamed => "key_not_named",
             Self::WrongAlgorithm => "wrong_algorithm",
             Self::BadSignature => "bad_signature",
             Self::BadClaim { .. } => "bad_claim",

@@ -10,6 +10,7 @@ use super::{
         self, BadMember, NotForSignatures, PrivateKey, Symmetric, UnsupportedAlgorithm,
         UnsupportedKind,
     },
+    keys::shown,
 };
 
 /// Builds the key that an object has. Its `alg`, if there is one, is the only algorithm of the key.
@@ -42,6 +43,7 @@ pub(super) fn read(name: String, jwk: &Object<'_>) -> Result<Key, KeyFault> {
     if let Some(algorithm) = optional(jwk, "alg")? {
         let known = Algorithm::from_name(&algorithm);
         if !known.is_some_and(|known| key.restrict_to(known)) {
+            let algorithm = shown(&algorithm).to_owned();
             return Err(UnsupportedAlgorithm { algorithm });
         }
     }

@@ -122,6 +122,13 @@ impl Key {
         self.checks.iter().any(|(it, _)| *it == algorithm)
     }
 
+    /// Whether there are tokens that both are tried with: they share a `kid`, or have none, and permit one
+    /// algorithm.
+    pub(super) fn is_tried_with(&self, other: &Self) -> bool {
+        let permits = |(algorithm, _): &(Algorithm, Check)| other.permits(*algorithm);
+        self.kid == other.kid && self.checks.iter().any(permits)
+    }
+
     /// Whether the signature is this key's. HMACs are compared in constant time.
     pub(super) fn verifies(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
         let check = self.checks.iter().find(|(it, _)| *it == algorithm);

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::{
     key::{RSA_BITS_MAX, RSA_BITS_MIN},
-    keys::{JWKS_BYTES_MAX, JWKS_KEYS_MAX, KEYS_MAX, SECRET_BYTES_MIN},
+    keys::{JWKS_BYTES_MAX, JWKS_KEYS_MAX, KEYS_TRIED_MAX, SECRET_BYTES_MIN},
 };
 
 /// A key cannot be used. Its text names the key, the reason and a remedy, and nothing of the key
@@ -66,8 +66,14 @@ pub enum KeyFault {
     NotForSignatures,
     #[error("its member {name:?} is missing or malformed; export it again where it was made")]
     BadMember { name: &'static str },
-    #[error("there are more than {KEYS_MAX} keys; take out those that are no longer used")]
-    TooMany,
+    #[error("there are more than {most} keys; take out those that are no longer used")]
+    TooMany { most: usize },
+    #[error(
+        "{KEYS_TRIED_MAX} keys before it are for the same tokens (one algorithm, and one `kid` or none), and a \
+         forged token would cost as much as all of them; take out those that are no longer used, or give each \
+         its own `kid` in a JWKS"
+    )]
+    TooManyAlike,
     #[error(
         "the JWKS is longer than {JWKS_BYTES_MAX} bytes; take out keys that are no longer used"
     )]

@@ -12,14 +12,20 @@ use super::{
     key::Key,
     key_error::{
         KeyError,
-        KeyFault::{self, BadMember, JwksTooLong, NoKeys, NotJwks, TooMany, TooManyListed},
+        KeyFault::{
+            self, BadMember, JwksTooLong, NoKeys, NotJwks, TooMany, TooManyAlike, TooManyListed,
+        },
     },
     pem,
 };
 
-/// Most keys of a set. A token without a `kid` is tried with each that has its algorithm, so this
-/// bounds what a token with a wrong signature costs.
+/// Most keys of the configuration.
 pub const KEYS_MAX: usize = 16;
+
+/// Most keys that a token is tried with, so that a wrong signature costs four times as much as a right one
+/// at the most: those of its algorithm that have its `kid`, or none if it has none. Four are two of a key that
+/// is replaced by another, on two back ends.
+pub const KEYS_TRIED_MAX: usize = 4;
 
 /// The shortest secret, in bytes: what RFC 7518 section 3.2 demands for HS256. A longer one for HS384 and
 /// HS512 is not insisted on, because back ends have one secret for all three.
@@ -30,6 +36,9 @@ pub const JWKS_BYTES_MAX: usize = 64 * 1024;
 
 /// Most keys that a JWKS may list, with those that are left out, each of which is reported.
 pub const JWKS_KEYS_MAX: usize = 64;
+
+/// How many characters of a JWKS's own texts an error shows.
+const SHOWN_CHARACTERS_MAX: usize = 64;
 
 /// A key from the configuration.
 #[derive(Clone, Debug)]
@@ -66,8 +75,8 @@ impl fmt::Debug for KeyMaterial {
     }
 }
 
-/// The keys that tokens may be signed with, at most [`KEYS_MAX`]. The keys of a JWKS take the place of
-/// those from the configuration: a set has the ones or the others.
+/// The keys that tokens may be signed with: at most [`KEYS_MAX`] of the configuration, or those of a JWKS,
+/// which take their place. No more than [`KEYS_TRIED_MAX`] share a `kid`, or have none, and permit one algorithm.
 #[derive(Debug, Default)]
 pub struct Keys(Vec<Key>);
 
@@ -77,7 +86,7 @@ impl Keys {
     /// # Errors
     /// All keys that cannot be used.
     pub fn from_static(keys: &[StaticKey]) -> Result<Self, Vec<KeyError>> {
-        let mut built = Built::default();
+        let mut built = Built::of_at_most(KEYS_MAX);
         for key in keys {
             built.add(&key.name, key.build());
         }
@@ -89,21 +98,26 @@ impl Keys {
 
     /// Builds the keys of a JWKS (RFC 7517 section 5). Keys that cannot be used are left out, as that
     /// section recommends, and returned as errors for the log: a document may well have keys for other
-    /// purposes. `name` is what errors call the document.
+    /// purposes. `name` is what errors call the document; `keys_max` is the most keys that are used of it, from
+    /// 1 to [`JWKS_KEYS_MAX`], and the keys behind these are left out, too.
     ///
     /// # Errors
     /// When it is no JWKS, or has no key that can be used: all its errors.
-    pub fn from_jwks(name: &str, document: &str) -> Result<(Self, Vec<KeyError>), Vec<KeyError>> {
+    pub fn from_jwks(
+        name: &str,
+        document: &str,
+        keys_max: usize,
+    ) -> Result<(Self, Vec<KeyError>), Vec<KeyError>> {
         let of_document = |fault| KeyError {
             key: name.to_owned(),
             fault,
         };
         let entries = entries(document).map_err(|fault| vec![of_document(fault)])?;
-        let mut built = Built::default();
+        let mut built = Built::of_at_most(keys_max);
         for (index, entry) in entries.into_iter().enumerate() {
             let jwk = Object::parse(entry.get());
             let kid = jwk.as_ref().ok().and_then(|jwk| jwk.string("kid").ok()?);
-            let kid = kid.map_or_else(String::new, |kid| format!(" (kid {kid:?})"));
+            let kid = kid.map_or_else(String::new, |kid| format!(" (kid {:?})", shown(&kid)));
             let name = format!("{name}, key {}{kid}", index + 1);
             let key = jwk.map_err(|_| BadMember { name: "keys" });
             built.add(&name, key.and_then(|jwk| jwk::read(name.clone(), &jwk)));
@@ -121,21 +135,43 @@ impl Keys {
         self.0.is_empty()
     }
 
+    /// The number of keys.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Checks the signature of a token.
     pub(super) fn verify(&self, jws: &Jws<'_>, now_s: i64) -> Result<(), TokenError> {
         let candidates = self.candidates(jws.kid.as_deref(), now_s);
         if candidates.is_empty() {
             return Err(TokenError::UnknownKey);
         }
-        let mut permitting = candidates
-            .iter()
+        let permitting: Vec<_> = candidates
+            .into_iter()
             .filter(|key| key.permits(jws.algorithm))
-            .peekable();
-        if permitting.peek().is_none() {
-            return Err(TokenError::WrongAlgorithm);
+            .collect();
+        let refusal = match permitting.len() {
+            0 => TokenError::WrongAlgorithm,
+            1..=KEYS_TRIED_MAX => TokenError::BadSignature,
+            _ => return Err(TokenError::KeyNotNamed),
+        };
+        let mut tried = permitting.iter();
+        let good = tried.any(|key| key.verifies(jws.algorithm, jws.signed, &jws.signature));
+        match (good, &jws.kid) {
+            (true, _) => Ok(()),
+            // The keys have names, and this one is not among them: it may be a newer key.
+            (false, Some(kid)) if self.are_named() && !self.has(kid) => Err(TokenError::UnknownKey),
+            (false, _) => Err(refusal),
         }
-        let good = permitting.any(|key| key.verifies(jws.algorithm, jws.signed, &jws.signature));
-        good.then_some(()).ok_or(TokenError::BadSignature)
+    }
+
+    fn are_named(&self) -> bool {
+        self.0.iter().any(|key| key.kid.is_some())
+    }
+
+    fn has(&self, kid: &str) -> bool {
+        self.0.iter().any(|key| key.kid.as_deref() == Some(kid))
     }
 
     /// The keys that a token with this `kid` may be signed with: those that have it, else those that
@@ -173,17 +209,30 @@ impl StaticKey {
 }
 
 /// The keys so far, and what was wrong with others.
-#[derive(Default)]
 struct Built {
+    most: usize,
     keys: Vec<Key>,
     errors: Vec<KeyError>,
 }
 
 impl Built {
+    fn of_at_most(most: usize) -> Self {
+        Self {
+            most,
+            keys: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
     fn add(&mut self, name: &str, key: Result<Key, KeyFault>) {
-        let key = key.and_then(|key| match self.keys.len() {
-            KEYS_MAX.. => Err(TooMany),
-            _ => Ok(key),
+        let most = self.most;
+        let key = key.and_then(|key| {
+            let alike = self.keys.iter().filter(|it| it.is_tried_with(&key));
+            match (alike.count(), self.keys.len()) {
+                (KEYS_TRIED_MAX.., _) => Err(TooManyAlike),
+                (_, count) if count >= most => Err(TooMany { most }),
+                _ => Ok(key),
+            }
         });
         let key = key.map_err(|fault| KeyError {
             key: name.to_owned(),
@@ -207,4 +256,10 @@ fn entries(document: &str) -> Result<Vec<Box<RawValue>>, KeyFault> {
         ..=JWKS_KEYS_MAX => Ok(keys),
         _ => Err(TooManyListed),
     }
+}
+
+/// As much of a text as an error shows: it is from somewhere else, and may be long.
+pub(super) fn shown(text: &str) -> &str {
+    let end = text.char_indices().nth(SHOWN_CHARACTERS_MAX);
+    end.map_or(text, |(end, _)| &text[..end])
 }

@@ -45,7 +45,8 @@ pub use error::TokenError;
 pub use key_error::{KeyError, KeyFault};
 #[cfg(feature = "signatures")]
 pub use keys::{
-    JWKS_BYTES_MAX, JWKS_KEYS_MAX, KEYS_MAX, KeyMaterial, Keys, SECRET_BYTES_MIN, StaticKey,
+    JWKS_BYTES_MAX, JWKS_KEYS_MAX, KEYS_MAX, KEYS_TRIED_MAX, KeyMaterial, Keys, SECRET_BYTES_MIN,
+    StaticKey,
 };
 pub use rules::{LEEWAY_S_MAX, LIFETIME_S_MAX, Rules, RulesError};
 #[cfg(feature = "signatures")]

@@ -1,5 +1,7 @@
 //! From a token to its claims: the signature, and then the rules.
 
+use std::sync::Arc;
+
 use super::{
     claims::{ConnectionClaims, SubscriptionClaims},
     error::TokenError,
@@ -11,8 +13,8 @@ use super::{
 /// Verifies tokens. Another one may be used for subscription tokens, with keys of their own.
 #[derive(Debug)]
 pub struct Verifier {
-    keys: Keys,
-    rules: Rules,
+    keys: Arc<Keys>,
+    rules: Arc<Rules>,
 }
 
 impl Verifier {
@@ -20,16 +22,21 @@ impl Verifier {
     ///
     /// # Errors
     /// When the rules cannot be used.
-    pub fn new(keys: Keys, rules: Rules) -> Result<Self, RulesError> {
+    pub fn new(keys: impl Into<Arc<Keys>>, rules: Rules) -> Result<Self, RulesError> {
         rules.validate()?;
-        Ok(Self { keys, rules })
+        Ok(Self {
+            keys: keys.into(),
+            rules: Arc::new(rules),
+        })
     }
 
     /// A verifier with other keys and the same rules, for keys that are rotated.
     #[must_use]
-    pub fn with_keys(&self, keys: Keys) -> Self {
-        let rules = self.rules.clone();
-        Self { keys, rules }
+    pub fn with_keys(&self, keys: impl Into<Arc<Keys>>) -> Self {
+        Self {
+            keys: keys.into(),
+            rules: self.rules.clone(),
+        }
     }
 
     /// Verifies a connection token. `now_s` is the wall clock's time in seconds since 1970.

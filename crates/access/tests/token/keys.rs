@@ -1,8 +1,8 @@
 //! Keys: which are accepted, what is said of the others, and which of them a token is tried with.
 
 use access::token::{
-    Algorithm, JWKS_BYTES_MAX, JWKS_KEYS_MAX, KEYS_MAX, KeyError, KeyFault, KeyMaterial, Keys,
-    Rules, StaticKey, TokenError, Verifier,
+    Algorithm, JWKS_BYTES_MAX, JWKS_KEYS_MAX, KEYS_MAX, KEYS_TRIED_MAX, KeyError, KeyFault,
+    KeyMaterial, Keys, Rules, StaticKey, TokenError, Verifier,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 
@@ -38,7 +38,7 @@ fn fault_of_pem(pem: &str) -> KeyFault {
 fn fault_of_jwk(jwk: &str) -> KeyFault {
     let good = Signer::new(Algorithm::EdDsa).jwk("");
     let document = format!(r#"{{"keys":[{jwk},{good}]}}"#);
-    let (keys, errors) = Keys::from_jwks("jwks", &document).unwrap();
+    let (keys, errors) = Keys::from_jwks("jwks", &document, JWKS_KEYS_MAX).unwrap();
     assert!(!keys.is_empty());
     let [KeyError { key, fault }] = <[_; 1]>::try_from(errors).unwrap();
     assert!(key.starts_with("jwks, key 1"), "{key}");
@@ -114,7 +114,11 @@ fn kid_that_no_key_has_leaves_the_keys_without_one() {
         Ok(())
     );
     let result = verify(&verifier, &with_kid(&named, "of the back end"), NOW);
-    assert_eq!(result, Err(TokenError::BadSignature));
+    assert_eq!(
+        result,
+        Err(TokenError::UnknownKey),
+        "it may be a newer key's"
+    );
     let result = verify(&verifier, &with_kid(&plain, "a"), NOW);
     assert_eq!(result, Err(TokenError::BadSignature));
 }
@@ -148,7 +152,7 @@ fn rotated_keys_take_the_place_of_the_old_ones() {
     let (old, new) = (Signer::new(Algorithm::EdDsa), Signer::new(Algorithm::EdDsa));
     let before = verifier_of_jwks(&[old.jwk(r#","kid":"1""#)]);
     let document = format!(r#"{{"keys":[{}]}}"#, new.jwk(r#","kid":"2""#));
-    let after = before.with_keys(Keys::from_jwks("jwks", &document).unwrap().0);
+    let after = before.with_keys(Keys::from_jwks("jwks", &document, JWKS_KEYS_MAX).unwrap().0);
     assert_eq!(verify(&before, &with_kid(&old, "1"), NOW), Ok(()));
     assert_eq!(verify(&after, &with_kid(&new, "2"), NOW), Ok(()));
     assert_eq!(
@@ -276,17 +280,88 @@ fn debug_shows_no_secret() {
 #[test]
 fn set_has_at_most_its_bound_of_keys() {
     let signer = Signer::secret(SECRET);
-    let keys = |count| vec![key("one of many", signer.material()); count];
+    let named = |kid: usize| StaticKey {
+        kid: Some(kid.to_string()),
+        ..key("one of many", signer.material())
+    };
+    let keys = |count| (0..count).map(named).collect::<Vec<_>>();
     assert!(Keys::from_static(&keys(KEYS_MAX)).is_ok());
     let errors = Keys::from_static(&keys(KEYS_MAX + 2)).unwrap_err();
     let faults: Vec<_> = errors.into_iter().map(|error| error.fault).collect();
-    assert_eq!(faults, [KeyFault::TooMany, KeyFault::TooMany]);
-    let jwk = Signer::new(Algorithm::EdDsa).jwk("");
-    let document = format!(r#"{{"keys":[{}]}}"#, vec![jwk; KEYS_MAX + 1].join(","));
-    let (_, errors) = Keys::from_jwks("jwks", &document).unwrap();
+    let too_many = |most| KeyFault::TooMany { most };
+    assert_eq!(faults, [too_many(KEYS_MAX), too_many(KEYS_MAX)]);
+    let signer = Signer::new(Algorithm::EdDsa);
+    let jwks = (0..4).map(|kid| signer.jwk(&format!(r#","kid":"{kid}""#)));
+    let document = format!(r#"{{"keys":[{}]}}"#, jwks.collect::<Vec<_>>().join(","));
+    let (keys, errors) = Keys::from_jwks("jwks", &document, 3).unwrap();
+    assert_eq!(keys.len(), 3);
     assert_eq!(errors.len(), 1);
-    assert_eq!(errors[0].key, "jwks, key 17");
-    assert_eq!(errors[0].fault, KeyFault::TooMany);
+    assert_eq!(errors[0].key, "jwks, key 4 (kid \"3\")");
+    assert_eq!(errors[0].fault, too_many(3));
+    assert!(Keys::from_jwks("jwks", &document, 4).unwrap().1.is_empty());
+}
+
+#[test]
+fn keys_that_one_token_would_be_tried_with_are_refused_beyond_a_few() {
+    let signer = Signer::new(Algorithm::Es512);
+    let pem = signer.pem();
+    let keys = |count| vec![key("tokens.keys", KeyMaterial::Pem(pem.clone())); count];
+    assert!(Keys::from_static(&keys(KEYS_TRIED_MAX)).is_ok());
+    let errors = Keys::from_static(&keys(KEYS_TRIED_MAX + 1)).unwrap_err();
+    assert_eq!(errors[0].fault, KeyFault::TooManyAlike);
+    let said = errors[0].to_string();
+    assert!(
+        said.contains("4 keys before it are for the same tokens"),
+        "{said}"
+    );
+    // Keys of other algorithms are no burden for the same token.
+    let mut mixed = keys(KEYS_TRIED_MAX);
+    mixed.push(key("another", Signer::secret(SECRET).material()));
+    assert!(Keys::from_static(&mixed).is_ok());
+    for kid in ["", r#","kid":"same""#] {
+        let document = format!(r#"{{"keys":[{}]}}"#, vec![signer.jwk(kid); 6].join(","));
+        let (keys, errors) = Keys::from_jwks("jwks", &document, JWKS_KEYS_MAX).unwrap();
+        assert_eq!((keys.len(), errors.len()), (KEYS_TRIED_MAX, 2));
+        assert!(
+            errors
+                .iter()
+                .all(|error| error.fault == KeyFault::TooManyAlike)
+        );
+    }
+}
+
+#[test]
+fn token_that_names_none_of_many_keys_is_refused_without_trying_them() {
+    let signers: Vec<_> = (0..=KEYS_TRIED_MAX)
+        .map(|_| Signer::new(Algorithm::Es512))
+        .collect();
+    let jwks: Vec<_> = (0..)
+        .zip(&signers)
+        .map(|(kid, signer)| signer.jwk(&format!(r#","kid":"{kid}""#)))
+        .collect();
+    let few = verifier_of_jwks(&jwks[..KEYS_TRIED_MAX]);
+    let many = verifier_of_jwks(&jwks);
+    let signer = &signers[0];
+    assert_eq!(verify(&few, &signer.token(CLAIMS), NOW), Ok(()));
+    assert_eq!(
+        verify(&many, &signer.token(CLAIMS), NOW),
+        Err(TokenError::KeyNotNamed)
+    );
+    assert_eq!(verify(&many, &with_kid(signer, "0"), NOW), Ok(()));
+}
+
+#[test]
+fn texts_of_a_jwks_are_shown_in_part() {
+    let long = "k".repeat(10_000);
+    let signer = Signer::new(Algorithm::Es256);
+    for jwk in [
+        format!(r#","kid":"{long}","use":"enc""#),
+        format!(r#","alg":"{long}""#),
+    ] {
+        let document = format!(r#"{{"keys":[{}]}}"#, signer.jwk(&jwk));
+        let errors = Keys::from_jwks("jwks", &document, JWKS_KEYS_MAX).unwrap_err();
+        assert!(errors[0].to_string().len() < 400, "{}", errors[0]);
+    }
 }
 
 #[test]
@@ -379,7 +454,7 @@ fn symmetric_key_of_a_jwks_signs_nothing() {
         r#"{{"keys":[{}]}}"#,
         secret.jwk(r#","kid":"a","alg":"HS256""#)
     );
-    let errors = Keys::from_jwks("jwks", &document).unwrap_err();
+    let errors = Keys::from_jwks("jwks", &document, JWKS_KEYS_MAX).unwrap_err();
     let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert!(
         said[0].starts_with("jwks, key 1 (kid \"a\"): it is a symmetric key"),
@@ -391,7 +466,7 @@ fn symmetric_key_of_a_jwks_signs_nothing() {
 #[test]
 fn document_that_is_no_jwks_is_refused() {
     let fault = |document: &str| {
-        Keys::from_jwks("jwks", document)
+        Keys::from_jwks("jwks", document, JWKS_KEYS_MAX)
             .unwrap_err()
             .remove(0)
             .fault

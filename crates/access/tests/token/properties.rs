@@ -1,6 +1,6 @@
 //! Properties: any bytes are answered, and claims that are made are the claims that are read.
 
-use access::token::{Algorithm, KeyMaterial, Keys, Payload, TokenError};
+use access::token::{Algorithm, JWKS_KEYS_MAX, KeyMaterial, Keys, Payload, TokenError};
 use proptest::prelude::*;
 
 use crate::signer::{NOW, SECRET, Signer, key};
@@ -17,7 +17,7 @@ const PUBLIC: [Algorithm; 5] = [
 /// A document is read or refused, and no symmetric key comes from it.
 fn check_document(document: &str) {
     let from_pem = Keys::from_static(&[key("the key", KeyMaterial::Pem(document.to_owned()))]);
-    let from_jwks = Keys::from_jwks("the JWKS", document).map(|(keys, _)| keys);
+    let from_jwks = Keys::from_jwks("the JWKS", document, JWKS_KEYS_MAX).map(|(keys, _)| keys);
     for keys in [from_pem, from_jwks].into_iter().flatten() {
         assert!(!format!("{keys:?}").contains("\"HS256\""), "{keys:?}");
     }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use access::token::{Algorithm, KeyMaterial, Keys, Rules, StaticKey, Verifier};
+use access::token::{Algorithm, JWKS_KEYS_MAX, KeyMaterial, Keys, Rules, StaticKey, Verifier};
 use aws_lc_rs::{
     encoding::{AsDer, PublicKeyX509Der},
     hmac,
@@ -201,7 +201,7 @@ pub fn key(name: &str, material: KeyMaterial) -> StaticKey {
 /// A verifier that has the keys of a JWKS.
 pub fn verifier_of_jwks(jwks: &[String]) -> Verifier {
     let document = format!(r#"{{"keys":[{}]}}"#, jwks.join(","));
-    let (keys, errors) = Keys::from_jwks("the JWKS", &document).unwrap();
+    let (keys, errors) = Keys::from_jwks("the JWKS", &document, JWKS_KEYS_MAX).unwrap();
     assert_eq!(errors, []);
     Verifier::new(keys, Rules::default()).unwrap()
 }
