@@ -241,6 +241,20 @@ impl Namespace {
             ..Self::open()
         }
     }
+
+    /// The same rules, with all rights given to everybody. What a room keeps, and whether raw clients have access,
+    /// stays as it is.
+    #[must_use]
+    pub fn with_all_rights(&self) -> Self {
+        let everybody = Who::Client(Users::AnonymousToo);
+        Self {
+            subscribe: Subscribers::Client(Users::AnonymousToo),
+            publish: everybody,
+            read_history: everybody,
+            read_presence: everybody,
+            ..self.clone()
+        }
+    }
 }
 
 #[cfg(test)]

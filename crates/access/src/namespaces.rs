@@ -132,6 +132,25 @@ impl Namespaces {
         Ok(Self::Ruled(Ruled { rooms, named }))
     }
 
+    /// The same, with all rights given to everybody, without a token: for servers that ask nobody who they are.
+    /// What names say stays: `$` takes a token, and `#` lists users.
+    #[must_use]
+    pub fn with_all_rights(&self) -> Self {
+        let open = |rules: &Arc<Namespace>| Arc::new(rules.with_all_rights());
+        match self {
+            Self::Open(rules) => Self::Open(open(rules)),
+            Self::Ruled(Ruled { rooms, named }) => {
+                let named = named
+                    .iter()
+                    .map(|(name, rules)| (name.clone(), open(rules)));
+                Self::Ruled(Ruled {
+                    rooms: open(rooms),
+                    named: named.collect(),
+                })
+            }
+        }
+    }
+
     /// The rules that hold for the room of this name, and whom the name lets in. It allocates nothing.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ pub enum EndReason {
     SocketFailed(Reached),
     /// A request was answered over HTTP with what it asked for: a page.
     Answered,
-    /// The application refused a request (400, 401, 403, 404, 405).
+    /// The application refused a request (400, 401, 403, 404, 405, 429, 503).
     Refused(Refused),
     /// There are as many connections as are allowed (503).
     TooManyConnections,
@@ -100,6 +100,8 @@ pub enum Refused {
     Method,
     /// Its token is bad or expired, or missing where one would help (401).
     Token,
+    /// The key of its token is yet to come (503).
+    TokenKey,
     /// A right is lacking (403).
     Right,
     /// It has a token for a subprotocol that it does not ask for (400).
@@ -161,6 +163,7 @@ impl EndReason {
             Self::Refused(Refused::RoomName) => answered("room_name_invalid", 404, ""),
             Self::Refused(Refused::Method) => answered("method_not_allowed", 405, ""),
             Self::Refused(Refused::Token) => answered("token_refused", 401, ""),
+            Self::Refused(Refused::TokenKey) => answered("token_key_unknown", 503, ""),
             Self::Refused(Refused::Right) => answered("right_denied", 403, ""),
             Self::Refused(Refused::Subprotocol) => answered("subprotocol_missing", 400, ""),
             Self::Refused(Refused::UserConnections) => answered("user_connections", 429, ""),
@@ -419,12 +422,13 @@ const OF_SESSION: &str = "application";
 
 const REACHED: [Reached; 3] = [Reached::Nothing, Reached::Handshake, Reached::WebSocket];
 
-const REFUSED: [Refused; 8] = [
+const REFUSED: [Refused; 9] = [
     Refused::Origin,
     Refused::Path,
     Refused::RoomName,
     Refused::Method,
     Refused::Token,
+    Refused::TokenKey,
     Refused::Right,
     Refused::Subprotocol,
     Refused::UserConnections,

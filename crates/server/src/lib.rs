@@ -8,6 +8,7 @@
 //!                              └─▶ site (the built-in page, or the operator's files)
 //!
 //!  internal: metrics, health, debug pages; on a listener and a thread of its own
+//!  outbound: requests of the server's own, such as for keys of tokens, on a thread of its own
 //!  signals: received from the start, on a thread of its own
 //! ```
 //!
@@ -25,6 +26,7 @@ pub mod logging;
 pub mod memory;
 pub mod notify;
 pub mod origin;
+pub mod outbound;
 pub mod protocols;
 pub mod reload;
 pub mod remedy;
@@ -33,7 +35,7 @@ pub mod signals;
 pub mod site;
 pub mod threads;
 pub mod tls;
-mod tokens;
+pub mod tokens;
 mod users;
 pub mod wiring;
 pub mod world;

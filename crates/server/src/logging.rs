@@ -202,8 +202,10 @@ where
     })
 }
 
+/// The client of the server's own requests tells of each connection, which only its own rule asks for.
 fn read(filter: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(filter).with_context(|| format!("log_level {filter:?}"))
+    EnvFilter::try_new(format!("hyper_util=off,{filter}"))
+        .with_context(|| format!("log_level {filter:?}"))
 }
 
 /// Whether a character can break a line, control a terminal or reverse the order of shown text.

@@ -18,10 +18,12 @@ use server::{
     descriptors,
     internal::{self, Status},
     logging::{self, LogFormat},
+    outbound::Outbound,
     reload::{Reloader, Reloads},
     remedy,
     settings::{Internal, Loaded, Settings, Sources, Stop, Task},
     signals::Signals,
+    threads,
     tls::{Listeners, Tickets},
     wiring::{self, Files},
     world::Live,
@@ -136,10 +138,14 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     let Files { site, tls, tokens } = files;
     tls.announce();
     wiring::announce_world(&settings, &tokens);
-    let status = Status::new(wiring::configured(&settings, &tls));
+    let status = Status::new(wiring::configured(&settings, &tls, &tokens));
     status.secured(tls.internal.as_ref());
     let internal = open_internal(&settings, &status)?;
     let config = wiring::config(&settings, &tls);
+    let outbound = Outbound::default();
+    tokens
+        .fetch(&outbound, None)
+        .map_err(|error| remedy::of_other_thread("outbound", &error, cores + threads::OUTBOUND))?;
     let live = Live::new(wiring::world(&settings, tokens));
     let application = wiring::application(&settings, site, &live);
     let server = Server::start_telling(config, application, status.readiness())
@@ -153,6 +159,7 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
         log,
         tickets,
         live,
+        outbound,
         status: status.clone(),
     };
     let reloads = Reloads::spawn(reloader)

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     internal, logging,
+    outbound::Outbound,
     settings::{Loaded, Override, Settings, Sources},
     tls::Tickets,
     wiring::{self, Files},
@@ -64,6 +65,8 @@ pub struct Reloader {
     pub tickets: Tickets,
     /// Who may be here, and which rules hold for rooms.
     pub live: Arc<Live>,
+    /// The thread that fetches keys of tokens.
+    pub outbound: Outbound,
     /// The status of the internal listener: the settings in the metrics, and the listener's TLS.
     pub status: internal::Status,
 }
@@ -97,6 +100,13 @@ impl Reloader {
                 return;
             }
         };
+        if let Err(error) = files
+            .tokens
+            .fetch(&self.outbound, Some(&self.live.now().tokens))
+        {
+            error!(%error, "not reloaded, the settings stay as they are: the thread `outbound` cannot be started");
+            return;
+        }
         let rules = self.settings.namespaces.changes(&next.namespaces);
         self.settings = next;
         if let Err(error) = self.log.set(&self.settings.log_level) {
@@ -105,6 +115,7 @@ impl Reloader {
         files.tell_skipped();
         let (pages, certificates) = (files.site.files(), files.tls.count());
         let Files { site, tls, tokens } = files;
+        let configured = wiring::configured(&self.settings, &tls, &tokens);
         let rules_changed = self.live.replace(wiring::world(&self.settings, tokens));
         let application = wiring::application(&self.settings, site, &self.live);
         let config = wiring::config(&self.settings, &tls);
@@ -112,8 +123,7 @@ impl Reloader {
         if let Some(rules_changed) = rules_changed {
             self.live.tell(rules_changed);
         }
-        self.status
-            .reconfigured(wiring::configured(&self.settings, &tls));
+        self.status.reconfigured(configured);
         self.status.secured(tls.internal.as_ref());
         tls.announce();
 

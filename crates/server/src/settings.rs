@@ -11,7 +11,7 @@
 //!
 //! - `layers.rs` merges the sources; `file.rs` and `environment.rs` read one each; `negative.rs`
 //!   accepts numbers below zero as values of flags
-//! - `units.rs` parses sizes, durations and counts; `choices.rs` has the choices of settings that
+//! - `units.rs` parses sizes, durations and counts, `url.rs` URLs; `choices.rs` has the choices of settings that
 //!   offer a few; `rules.rs` checks settings against each other
 //! - `namespaces.rs` has the rules of rooms, which have tables of their own in the file
 //! - `help.rs` has the command with its texts; `nearest.rs` "did you mean"; `report.rs` messages
@@ -32,6 +32,7 @@ mod report;
 mod rules;
 mod task;
 mod units;
+mod url;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -50,11 +51,13 @@ pub use reload::{AT_RUN_TIME, AT_START, Reload};
 pub use report::{Override, Place, Refusal, Stop, Warning};
 pub use task::Task;
 pub use units::{Internal, Period, Size};
+pub use url::Url;
 
 use units::{
-    GIB, KIB, MIB, TIB, address, cores, count, delay, internal, leeway, network, period, permit,
-    size,
+    GIB, KIB, MIB, TIB, address, cores, count, delay, internal, leeway, network, pause, period,
+    permit, size,
 };
+use url::url;
 
 const LISTENING: &str = "Listening";
 const ADDRESSES: &str = "Limits of addresses, and proxies";
@@ -491,6 +494,21 @@ pub struct Settings {
     #[arg(long, value_name = "SWITCH", default_value = "off", help_heading = CLIENTS)]
     pub anonymous: Switch,
 
+    /// Give everybody all rights, without a token
+    ///
+    /// Clients of SDKs need no token, and may subscribe, publish and read everywhere, whatever the rules of
+    /// rooms say. What names say stays: a room with `$` takes a token, and one with `#` is for the users that it
+    /// lists. A token that is shown must be good. Unlike dev it serves other machines and proxies, too. It is
+    /// for tests, and for servers that nobody but your own programs can reach; it is logged as a warning.
+    #[arg(
+        long,
+        value_name = "SWITCH",
+        default_value = "off",
+        default_missing_value = "on"
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, help_heading = CLIENTS)]
+    pub insecure: Switch,
+
     /// Most connections of one user at a time; 0 means no bound
     ///
     /// It applies to users that tokens name, over all cores. A connection beyond it is closed with 3504.
@@ -520,6 +538,58 @@ pub struct Settings {
     #[arg(long, value_name = "PATH", help_heading = CLIENTS)]
     pub token_jwks: Option<PathBuf>,
 
+    /// URL of the public keys as a JWKS; then no other key is used
+    ///
+    /// https://, or http:// to this machine; see token_jwks_http. The keys are fetched beside the cores, again
+    /// after token_jwks_refresh, and when a token names a key that is not known. Redirects are not followed.
+    /// Until the first keys have come, every token is answered with a temporary error and /readyz with 503; after
+    /// that the keys that came last stay in force while the URL does not answer.
+    #[arg(long, value_name = "URL", value_parser = url, help_heading = CLIENTS)]
+    pub token_jwks_url: Option<Url>,
+
+    /// File with the authorities of the servers of such URLs, in PEM; the system's by default
+    #[arg(long, value_name = "PATH", help_heading = CLIENTS)]
+    pub token_jwks_ca: Option<PathBuf>,
+
+    /// Whether such URLs may be http:// to other machines
+    ///
+    /// Whoever is on the way could then put their own keys in place of yours, and be anybody. It is logged as a
+    /// warning.
+    #[arg(long, value_name = "SWITCH", default_value = "off", help_heading = CLIENTS)]
+    pub token_jwks_http: Switch,
+
+    /// Time from one fetch of keys to the next
+    #[arg(long, value_name = "DURATION", value_parser = pause, default_value = "10m")]
+    #[arg(help_heading = CLIENTS)]
+    pub token_jwks_refresh: Period,
+
+    /// Least time from one fetch of keys to the next
+    ///
+    /// 100ms to 1day. It bounds how often tokens with unknown keys cause one. After a failure it doubles, up to
+    /// token_jwks_refresh.
+    #[arg(long, value_name = "DURATION", value_parser = pause, default_value = "10s")]
+    #[arg(help_heading = CLIENTS)]
+    pub token_jwks_pause: Period,
+
+    /// Time for a fetch of keys, from the lookup of the name to the last byte
+    #[arg(long, value_name = "DURATION", value_parser = period, default_value = "5s")]
+    #[arg(help_heading = CLIENTS)]
+    pub token_jwks_timeout: Period,
+
+    /// Most bytes of keys that are fetched
+    ///
+    /// A longer answer is not used.
+    #[arg(long, value_name = "SIZE", value_parser = size(KIB, 64 * KIB), default_value = "64KiB")]
+    #[arg(help_heading = CLIENTS)]
+    pub token_jwks_bytes_max: Size,
+
+    /// Most keys of a JWKS that are used
+    ///
+    /// 1 to 64. Further ones are left out, which is logged; and a JWKS that lists more than 64 keys is not used.
+    #[arg(long, value_name = "COUNT", value_parser = count(1, 64), default_value = "16")]
+    #[arg(help_heading = CLIENTS)]
+    pub token_jwks_keys_max: usize,
+
     /// What the claim `iss` of tokens must be
     #[arg(long, value_name = "TEXT", help_heading = CLIENTS)]
     pub token_issuer: Option<String>,
@@ -543,6 +613,33 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE", value_parser = size(KIB, 64 * KIB), default_value = "4KiB")]
     #[arg(help_heading = CLIENTS)]
     pub token_bytes_max: Size,
+
+    /// File with the secret of subscription tokens, if they have keys of their own
+    ///
+    /// With any key of their own, subscription tokens are verified with these and with no other, and their claims
+    /// `iss` and `aud` are checked by the settings of theirs.
+    #[arg(long, value_name = "PATH", help_heading = CLIENTS)]
+    pub subscription_token_secret: Option<PathBuf>,
+
+    /// Files with public keys of subscription tokens, as token_keys
+    #[arg(long, value_name = "PATH", value_delimiter = ',', help_heading = CLIENTS)]
+    pub subscription_token_keys: Vec<PathBuf>,
+
+    /// File with the public keys of subscription tokens, as token_jwks
+    #[arg(long, value_name = "PATH", help_heading = CLIENTS)]
+    pub subscription_token_jwks: Option<PathBuf>,
+
+    /// URL of the public keys of subscription tokens, as token_jwks_url
+    #[arg(long, value_name = "URL", value_parser = url, help_heading = CLIENTS)]
+    pub subscription_token_jwks_url: Option<Url>,
+
+    /// What the claim `iss` of subscription tokens must be, if they have keys of their own
+    #[arg(long, value_name = "TEXT", help_heading = CLIENTS)]
+    pub subscription_token_issuer: Option<String>,
+
+    /// What the claim `aud` of subscription tokens must be, or contain, if they have keys of their own
+    #[arg(long, value_name = "TEXT", help_heading = CLIENTS)]
+    pub subscription_token_audience: Option<String>,
 
     /// Time for a whole handshake, from accepting the connection
     ///

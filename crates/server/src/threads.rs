@@ -10,6 +10,10 @@ use crate::control_group::{self, File};
 /// listener, signals, reloads, the log, and the start lines until somebody has read them.
 pub const BESIDE_CORES: usize = 6;
 
+/// The threads of a server that fetches keys of tokens: the one that does, and the one that looks up the name
+/// of the other side.
+pub const OUTBOUND: usize = 2;
+
 /// The file has the same name in cgroup v1 and v2. Without a limit it contains `max`, which does not
 /// parse as a number.
 const LIMIT: File = File {

@@ -233,17 +233,54 @@ fn versions(provider: Arc<CryptoProvider>) -> anyhow::Result<Builder<rustls::Wan
 fn verifier(clients: Named<'_>) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
     const REMEDY: &str =
         "it must be PEM: the certificates of the authorities that sign clients' certificates";
-    let mut roots = RootCertStore::empty();
-    for root in chain(clients)? {
-        roots
-            .add(root)
-            .map_err(|error| unfit(clients, &error, REMEDY))?;
-    }
+    let roots = roots(clients, REMEDY)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     verifier
         .build()
         .map_err(|error| unfit(clients, &error, REMEDY))
+}
+
+/// The authorities in a file, for requests of the server's own.
+///
+/// # Errors
+/// When the file cannot be read or used.
+pub fn authorities(key: &'static str, path: &Path) -> anyhow::Result<RootCertStore> {
+    const REMEDY: &str =
+        "it must be PEM: the certificates of the authorities that sign the other server's";
+    roots(Named { key, path }, REMEDY)
+}
+
+/// The authorities that this system trusts; `wanted` is the setting that needs them, and `instead` the one that
+/// may name others.
+///
+/// # Errors
+/// When there are none.
+pub fn authorities_of_system(wanted: &str, instead: &str) -> anyhow::Result<RootCertStore> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(found.certs);
+    if usable == 0 {
+        let why = found
+            .errors
+            .first()
+            .map_or(String::new(), |error| format!(" ({error})"));
+        bail!(
+            "{wanted}: this system has no certificates of authorities{why}: install them (the package \
+             ca-certificates), or name a file with them in {instead}"
+        );
+    }
+    Ok(roots)
+}
+
+fn roots(file: Named<'_>, remedy: &str) -> anyhow::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for root in chain(file)? {
+        roots
+            .add(root)
+            .map_err(|error| unfit(file, &error, remedy))?;
+    }
+    Ok(roots)
 }
 
 /// The certificates of a file, in its order.

@@ -1,96 +1,145 @@
-//! Reads the keys that tokens are verified with from the files that the settings name.
+//! Who shows a token that is to be believed: the keys of now, from files or from URLs.
+//!
+//! - `load.rs` reads what the settings name; `remote.rs` fetches the keys of a URL and keeps them fresh
+//! - `sought.rs` remembers which keys tokens have named that are not known
+//!
+//! A token is verified with the keys of now. Where these come from a URL, a token that names another key may be
+//! signed with a newer one: it is neither believed nor refused before the URL was asked again.
 
-use std::{fs, path::Path};
+mod load;
+mod remote;
+mod sought;
 
-use access::token::{KeyMaterial, Keys, Rules, StaticKey, Verifier};
-use anyhow::anyhow;
-use tracing::warn;
+use std::{io, sync::Arc};
 
-use crate::{faults::Faults, settings::Settings, world::Tokens};
+use access::token::{ConnectionClaims, SubscriptionClaims, TokenError, Verifier};
+use thiserror::Error;
 
-/// The verifiers that the settings ask for, with the keys of their files.
-///
-/// # Errors
-/// Everything that is wrong with the files, each with the setting that names it and a remedy.
-pub fn load(settings: &Settings) -> Result<Tokens, Faults> {
-    let mut faults = Faults::default();
-    let keys = match &settings.token_jwks {
-        Some(path) => jwks(path, &mut faults),
-        None => static_keys(settings, &mut faults),
-    };
-    let rules = Rules {
-        token_bytes_max: settings.token_bytes_max.bytes(),
-        leeway_s: u32::try_from(settings.token_leeway.duration().as_secs()).unwrap_or(u32::MAX),
-        issuer: settings.token_issuer.clone(),
-        audience: settings.token_audience.clone(),
-        user_id_claim: settings.token_user_claim.clone(),
-    };
-    let connections = keys.filter(|keys| !keys.is_empty()).and_then(|keys| {
-        let verifier = Verifier::new(keys, rules);
-        faults.note(verifier.map_err(|error| anyhow!("token_user_claim, token_leeway: {error}")))
-    });
-    faults.into_result(Some(Tokens { connections }))
+use crate::outbound::Outbound;
+
+pub use load::load;
+pub use remote::{KeyStanding, Remote};
+
+use sought::Seek;
+
+/// The settings that name URLs of keys.
+pub const URLS: [&str; 2] = ["token_jwks_url", "subscription_token_jwks_url"];
+
+/// The verifiers of tokens, if any keys are configured.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    /// Of connection tokens, and of subscription tokens unless these have keys of their own.
+    connections: Option<Verification>,
+    /// Of subscription tokens, if they have keys of their own.
+    subscriptions: Option<Verification>,
 }
 
-fn static_keys(settings: &Settings, faults: &mut Faults) -> Option<Keys> {
-    let secret = settings.token_secret.iter().map(|path| {
-        let secret = read("token_secret", path)?;
-        // Editors end a file with a newline, which nobody means to be a part of a secret.
-        let secret = secret.trim_end_matches(['\r', '\n']).as_bytes().to_vec();
-        Ok((named("token_secret", path), KeyMaterial::Secret(secret)))
-    });
-    let public = settings.token_keys.iter().map(|path| {
-        let pem = read("token_keys", path)?;
-        Ok((named("token_keys", path), KeyMaterial::Pem(pem)))
-    });
-    let materials: Vec<_> = secret.chain(public).collect();
-    let keys: Vec<_> = materials
-        .into_iter()
-        .filter_map(|material| faults.note(material))
-        .map(|(name, material)| StaticKey {
-            name,
-            kid: None,
-            until: None,
-            material,
-        })
-        .collect();
-    let built = Keys::from_static(&keys);
-    match built {
-        Ok(keys) => Some(keys),
-        Err(errors) => {
-            for error in errors {
-                faults.note::<()>(Err(error.into()));
-            }
-            None
+/// Verifies tokens with the keys of now.
+#[derive(Debug)]
+struct Verification {
+    /// With the keys from files; without any if they are to be fetched.
+    verifier: Verifier,
+    remote: Option<Arc<Remote>>,
+}
+
+/// Why a token is not believed.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Unverified {
+    /// It is refused.
+    #[error(transparent)]
+    Refused(#[from] TokenError),
+    /// The key that it may be signed with is yet to be fetched: it may be good a moment later.
+    #[error("its key is not known yet, and is being fetched")]
+    KeyToCome,
+}
+
+impl Tokens {
+    /// Whether there are keys for tokens of any kind.
+    pub fn are_known(&self) -> bool {
+        self.connections.is_some() || self.subscriptions.is_some()
+    }
+
+    /// Whether subscription tokens have keys of their own.
+    pub fn are_separate(&self) -> bool {
+        self.subscriptions.is_some()
+    }
+
+    /// Whether there are keys for connection tokens.
+    pub fn has_connection_keys(&self) -> bool {
+        self.connections.is_some()
+    }
+
+    /// Who a connection token says somebody is.
+    ///
+    /// # Errors
+    /// When the token is not to be believed, or there are no keys.
+    pub fn verify_connection(
+        &self,
+        token: &str,
+        now_s: i64,
+    ) -> Result<ConnectionClaims, Unverified> {
+        let verification = self.connections.as_ref().ok_or(TokenError::UnknownKey)?;
+        verification.verify(token, |verifier| verifier.verify_connection(token, now_s))
+    }
+
+    /// Who a subscription token lets into which room.
+    ///
+    /// # Errors
+    /// When the token is not to be believed, or there are no keys.
+    pub fn verify_subscription(
+        &self,
+        token: &str,
+        now_s: i64,
+    ) -> Result<SubscriptionClaims, Unverified> {
+        let own = self.subscriptions.as_ref();
+        let verification = own
+            .or(self.connections.as_ref())
+            .ok_or(TokenError::UnknownKey)?;
+        verification.verify(token, |verifier| verifier.verify_subscription(token, now_s))
+    }
+
+    /// The URLs that keys are fetched from.
+    pub fn remotes(&self) -> impl Iterator<Item = &Arc<Remote>> {
+        let all = [&self.connections, &self.subscriptions];
+        all.into_iter()
+            .flatten()
+            .filter_map(|it| it.remote.as_ref())
+    }
+
+    /// Begins to fetch keys. Those that were fetched from the same URL before go on to hold until then.
+    ///
+    /// # Errors
+    /// When the thread for it cannot be started.
+    pub fn fetch(&self, outbound: &Outbound, before: Option<&Self>) -> io::Result<()> {
+        for remote in self.remotes() {
+            let mut before = before.into_iter().flat_map(Self::remotes);
+            let before = before.find(|it| it.setting() == remote.setting());
+            remote.begin(outbound, before.map(|it| &**it))?;
         }
+        Ok(())
     }
 }
 
-fn jwks(path: &Path, faults: &mut Faults) -> Option<Keys> {
-    let document = faults.note(read("token_jwks", path))?;
-    match Keys::from_jwks(&named("token_jwks", path), &document) {
-        Ok((keys, left_out)) => {
-            left_out.iter().for_each(|error| warn!("{error}"));
-            Some(keys)
-        }
-        Err(errors) => {
-            for error in errors {
-                faults.note::<()>(Err(error.into()));
+impl Verification {
+    fn verify<C>(
+        &self,
+        token: &str,
+        verify: impl FnOnce(&Verifier) -> Result<C, TokenError>,
+    ) -> Result<C, Unverified> {
+        let Some(remote) = &self.remote else {
+            return Ok(verify(&self.verifier)?);
+        };
+        // The header names the key, and is the same in all tokens of a key.
+        let header = || token.split('.').next().unwrap_or_default();
+        let Some(keys) = remote.keys() else {
+            remote.seek(header());
+            return Err(Unverified::KeyToCome);
+        };
+        match verify(&self.verifier.with_keys(keys)) {
+            Err(TokenError::UnknownKey) if remote.seek(header()) == Seek::ToCome => {
+                Err(Unverified::KeyToCome)
             }
-            None
+            verified => Ok(verified?),
         }
     }
-}
-
-fn named(key: &str, path: &Path) -> String {
-    format!("{key} ({})", path.display())
-}
-
-fn read(key: &str, path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).map_err(|error| {
-        anyhow!(
-            "{key}: {} cannot be read ({error}): name a readable file",
-            path.display()
-        )
-    })
 }

@@ -9,14 +9,13 @@ use std::{
 use access::{
     Name, Namespace, Namespaces, Room, What,
     namespace::{Effect, JoinLeave, Offer},
-    token::{TokenError, Verifier},
 };
 use arc_swap::{ArcSwap, Guard};
 use hub::{ConnectionId, HistoryLimits, Pace, Publisher, RoomName, RoomRules, RuleBook};
 use runtime::{Command, Commander, Rate};
 use tracing::warn;
 
-use crate::users::Users;
+use crate::{tokens::Tokens, users::Users};
 
 /// Up to how many members each who comes and goes is announced to the others.
 const ANNOUNCED_MEMBERS_MAX: usize = 1_000;
@@ -29,13 +28,6 @@ pub enum Openness {
     Configured,
     /// Everybody on this machine: for development.
     Dev,
-}
-
-/// The verifier of tokens, if any keys are configured.
-#[derive(Debug, Default)]
-pub struct Tokens {
-    /// Of connections and of subscriptions.
-    pub connections: Option<Verifier>,
 }
 
 /// What all sessions share.
@@ -208,20 +200,6 @@ impl World {
         let mut kept = self.kept.iter();
         let found = kept.find(|(of, _)| Arc::ptr_eq(of, rules));
         found.map_or_else(Arc::default, |(_, kept)| kept.clone())
-    }
-
-    /// Who a subscription token lets into which room.
-    ///
-    /// # Errors
-    /// When the token is not to be believed, or there are no keys.
-    pub fn subscription(
-        &self,
-        token: &str,
-        now_s: i64,
-    ) -> Result<access::token::SubscriptionClaims, TokenError> {
-        let verifier = self.tokens.connections.as_ref();
-        let verifier = verifier.ok_or(TokenError::UnknownKey)?;
-        verifier.verify_subscription(token, now_s)
     }
 }
 

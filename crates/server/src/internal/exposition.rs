@@ -1,7 +1,7 @@
 //! `/metrics`: every series of `docs/metrics.md`, from copies of what the cores counted.
 
 use std::{
-    sync::{LazyLock, atomic::Ordering},
+    sync::{Arc, LazyLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -14,7 +14,10 @@ use prometheus::{Encoder, TextEncoder, core::Collector, process_collector::Proce
 use runtime::{Ending, Frames, Payload, Snapshot, Tally, refusals};
 use tracing::error;
 
-use crate::logging;
+use crate::{
+    logging,
+    tokens::{self, KeyStanding, Remote},
+};
 
 use super::{
     Phase, Status,
@@ -27,6 +30,8 @@ use super::{
 pub struct Configured {
     /// The entries of the table of protocols.
     pub protocols: Vec<&'static str>,
+    /// The URLs that keys of tokens are fetched from.
+    pub remotes: Vec<Arc<Remote>>,
     /// Bounds by their key, in bytes, seconds or numbers.
     pub limits: Vec<(&'static str, f64)>,
     /// When the listeners' certificates expire, in seconds since 1970; 0 without TLS.
@@ -72,6 +77,7 @@ fn families(status: &Status, standings: &[Standing]) -> Vec<prometheus::proto::M
     let mut families = Families::default();
     let total = total(standings);
     described(&mut families, status);
+    keys(&mut families, status);
     now(&mut families, status, standings, &total);
     connections(&mut families, &total);
     traffic(&mut families, &total);
@@ -183,6 +189,39 @@ fn described(families: &mut Families, status: &Status) {
             ],
             1.0,
         )],
+    );
+}
+
+/// The keys of tokens that are fetched.
+fn keys(families: &mut Families, status: &Status) {
+    let configured = status.configured();
+    let standings = tokens::URLS.map(|setting| {
+        let mut remotes = configured.remotes.iter();
+        let remote = remotes.find(|remote| remote.setting() == setting);
+        (setting, remote.map(|it| it.standing()).unwrap_or_default())
+    });
+    let each = |of: fn(&KeyStanding) -> f64| {
+        let series = standings.iter();
+        series.map(move |(source, it)| (vec![("source", *source)], of(it)))
+    };
+    families.gauges(
+        "hubbub_token_keys",
+        "Keys of tokens in force that were fetched, by the setting with their URL.",
+        each(|it| it.keys as f64),
+    );
+    families.gauges(
+        "hubbub_token_keys_fetched_timestamp_seconds",
+        "When the keys in force were fetched, in seconds since 1970; 0 if none have come.",
+        each(|it| it.fetched_s as f64),
+    );
+    let fetches = standings.iter().flat_map(|(source, it)| {
+        [("fetched", it.good), ("failed", it.failed)]
+            .map(|(result, count)| (vec![("source", *source), ("result", result)], count as f64))
+    });
+    families.counters(
+        "hubbub_token_key_fetches_total",
+        "How often keys of tokens were fetched, and how often they could not be.",
+        fetches,
     );
 }
 

@@ -38,5 +38,15 @@ fn unready(status: &Status) -> Option<String> {
         (Phase::Ready, Some(cores)) => cores,
     };
     let (connections, most) = cores.monitor().connections_and_most();
-    (connections >= most).then(|| format!("full: {connections} connections of at most {most}"))
+    if connections >= most {
+        return Some(format!("full: {connections} connections of at most {most}"));
+    }
+    let configured = status.configured();
+    let mut remotes = configured.remotes.iter();
+    // Other servers may have them. Once they have come they hold, and a URL that is gone does not matter here.
+    let without = remotes.find(|remote| remote.keys().is_none())?;
+    Some(format!(
+        "no keys of tokens yet: {} has not answered",
+        without.setting()
+    ))
 }

@@ -83,6 +83,8 @@ struct Started {
 pub enum Refusal {
     /// The path has no good name for a room.
     Name(NameError),
+    /// The key of its token is yet to come.
+    TokenKey,
     /// Something else: the status, a sentence for people, and what the end is counted for.
     Other(u16, String, Refused),
 }
@@ -93,6 +95,11 @@ impl Refusal {
         match self {
             Self::Name(error) => {
                 Answer::text(404, &format!("{error}.")).refusing(Refused::RoomName)
+            }
+            Self::TokenKey => {
+                let sentence = "The token's key is not known yet; try again in a moment.";
+                let answer = Answer::text(503, sentence).refusing(Refused::TokenKey);
+                answer.with("Retry-After", "1")
             }
             Self::Other(status, sentence, refused) => {
                 Answer::text(status, &sentence).refusing(refused)

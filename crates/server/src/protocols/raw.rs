@@ -9,7 +9,7 @@ use ::centrifuge::{is_json, is_json_object};
 use access::{
     RawRefusal, RawRights, RawToken, User, may_open_raw, may_publish,
     namespace::{Form, Raw},
-    token::{Payload, TokenError, Verifier},
+    token::{Payload, SubscriptionClaims, TokenError},
 };
 use codec::{CloseCode, Kind, Message, Request};
 use hub::{Details, Member, RoomName, Terms};
@@ -19,6 +19,7 @@ use tracing::debug;
 
 use super::{Asked, Refusal, Started};
 use crate::{
+    tokens::{Tokens, Unverified},
     users::Place,
     world::{Live, RulesChanged, Superseded, World, now_s},
 };
@@ -80,10 +81,12 @@ pub(super) fn enter(asked: &Asked<'_>, name: RoomName) -> Result<Started, Refusa
     } = asked;
     let subprotocol = subprotocol(request)?;
     // Where everybody may do everything, a token means nothing.
-    let knows_tokens = world.tokens.connections.is_some();
     let is_open = world.namespaces.is_open();
-    let token = token(request).filter(|_| knows_tokens || !is_open);
-    let who = token.map(|token| who(world, &token, &name));
+    let token = token(request).filter(|_| world.tokens.are_known() || !is_open);
+    let who = token.map(|token| who(&world.tokens, &token, &name));
+    if let Some(Err(Unverified::KeyToCome)) = who {
+        return Err(Refusal::TokenKey);
+    }
     let shown = match &who {
         None => RawToken::Missing,
         Some(Err(_)) => RawToken::Bad,
@@ -193,18 +196,9 @@ fn token<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
 }
 
 /// Who shows a token that is for connections, or for this room.
-fn who(world: &World, token: &str, room: &RoomName) -> Result<Who, TokenError> {
-    let verified = match &world.tokens.connections {
-        None => Err(TokenError::UnknownKey),
-        Some(verifier) => verify(verifier, token, room),
-    };
-    // Anybody can cause it as often as they like, so it is not for everyday logs.
-    verified.inspect_err(|error| debug!(reason = error.name(), %error, "a token was refused"))
-}
-
-fn verify(verifier: &Verifier, token: &str, room: &RoomName) -> Result<Who, TokenError> {
+fn who(tokens: &Tokens, token: &str, room: &RoomName) -> Result<Who, Unverified> {
     let now_s = now_s();
-    match verifier.verify_connection(token, now_s) {
+    let verified = match tokens.verify_connection(token, now_s) {
         Ok(claims) => Ok(Who {
             user: claims.user,
             info: claims.info,
@@ -213,10 +207,9 @@ fn verify(verifier: &Verifier, token: &str, room: &RoomName) -> Result<Who, Toke
             publishes: false,
             is_unlimited: claims.unlimited,
         }),
-        Err(error @ TokenError::BadClaim { .. }) => {
-            let claims = verifier.verify_subscription(token, now_s)?;
-            match claims.channel == room.as_str() && claims.client.is_none() {
-                true => Ok(Who {
+        Err(why) if may_be_for_a_room(tokens, &why) => {
+            match tokens.verify_subscription(token, now_s) {
+                Ok(claims) if is_for(&claims, room) => Ok(Who {
                     user: claims.user,
                     info: claims.info,
                     expires_at: claims.expires_at,
@@ -224,11 +217,23 @@ fn verify(verifier: &Verifier, token: &str, room: &RoomName) -> Result<Who, Toke
                     publishes: claims.publish,
                     is_unlimited: false,
                 }),
-                false => Err(error),
+                Err(Unverified::KeyToCome) => Err(Unverified::KeyToCome),
+                Ok(_) | Err(_) => Err(why),
             }
         }
-        Err(error) => Err(error),
-    }
+        Err(why) => Err(why),
+    };
+    // Anybody can cause it as often as they like, so it is not for everyday logs.
+    verified.inspect_err(|why| debug!(%why, "a token was not believed"))
+}
+
+/// Whether a token that is none for connections may be one for a room.
+fn may_be_for_a_room(tokens: &Tokens, why: &Unverified) -> bool {
+    tokens.are_separate() || matches!(why, Unverified::Refused(TokenError::BadClaim { .. }))
+}
+
+fn is_for(claims: &SubscriptionClaims, room: &RoomName) -> bool {
+    claims.channel == room.as_str() && claims.client.is_none()
 }
 
 /// What others are told of a raw client.

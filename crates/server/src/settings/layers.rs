@@ -12,7 +12,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 use super::environment::{self, Environment};
 use super::file::{self, File};
 use super::report::{Fault, Override, Place, Refusal, Stop, Warning, flag};
-use super::{Settings, Switch, help, namespaces, negative, rules};
+use super::{Settings, Switch, help, namespaces, negative, rules, url};
 
 /// Where settings are read from: this process, or values that a test provides.
 pub struct Sources<'a> {
@@ -213,7 +213,11 @@ fn check_alone(command: &Command, found: &Found) -> Option<Fault> {
         Place::File { line, .. } => Some(line),
         _ => None,
     };
-    let fault = |reason| Some(Fault::new(&[&found.key], &found.shown, reason).at(line));
+    let shown = match url::is_url(&found.key) {
+        true => format!("{} ({})", found.key, found.place.of(&found.key)),
+        false => found.shown.clone(),
+    };
+    let fault = |reason| Some(Fault::new(&[&found.key], shown.as_str(), reason).at(line));
     let nothing = found.values.is_empty() && !arg.get_default_values().is_empty();
     if nothing || found.values.iter().any(|value| value.is_empty()) {
         return fault("it is empty: write a value or leave it out".to_owned());

@@ -1,11 +1,12 @@
 //! The messages about loading settings: refusals, warnings, and the place of a value.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{Settings, environment};
+use super::{Settings, environment, url};
 use crate::faults::Faults;
 use crate::logging::{self, LogFormat};
 
@@ -64,6 +65,10 @@ pub struct Override {
 impl fmt::Display for Override {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, value, place } = self;
+        let value = match url::is_url(key) {
+            true => Cow::from(url::without_query(value)),
+            false => Cow::from(value),
+        };
         write!(f, "{key} = {value} ({})", place.of(key))
     }
 }
@@ -91,6 +96,13 @@ pub enum Warning {
     },
     /// `trusted_proxies` has a network that contains every address.
     AnyProxy,
+    /// `insecure` is on.
+    Insecure,
+    /// Keys are fetched over plain HTTP from another machine.
+    PlainKeys {
+        /// The setting with their URL.
+        key: &'static str,
+    },
     /// A setting changes nothing because of another one.
     NoEffect {
         /// Its key.
@@ -131,6 +143,15 @@ impl fmt::Display for Warning {
             Self::AnyProxy => f.write_str(
                 "trusted_proxies has a network that contains every address: any peer can pretend to \
                  be another",
+            ),
+            Self::Insecure => f.write_str(
+                "insecure is on: whoever can reach this server may subscribe, publish and read everywhere, \
+                 without a token; never let strangers reach it",
+            ),
+            Self::PlainKeys { key } => write!(
+                f,
+                "{key} is http:// to another machine (token_jwks_http): whoever is on the way can put their \
+                 own keys in place of yours, and be anybody"
             ),
             Self::NoEffect { key, why } => write!(f, "{key} has no effect: {why}"),
         }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::layers::Sourced;
 use super::report::{Fault, Warning};
-use super::{Compression, Internal, ProxyHeader, Settings, Takeover};
+use super::{Compression, Internal, ProxyHeader, Settings, Takeover, Url};
 
 /// The faults that can be found only when all values are known.
 pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
@@ -25,6 +25,8 @@ pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
         .chain(proxies)
         .chain(addresses(settings, sourced))
         .chain(tls(settings))
+        .chain(key_urls(settings, sourced))
+        .chain(fetches(settings, sourced))
         .collect()
 }
 
@@ -217,12 +219,78 @@ fn tls(settings: &Settings) -> impl Iterator<Item = Fault> {
     })
 }
 
+/// The settings of the keys of one kind of tokens.
+struct KeySettings<'a> {
+    key: &'static str,
+    url: Option<&'a Url>,
+    file_key: &'static str,
+    has_file: bool,
+    /// Those that a JWKS takes the place of, and whether they name keys.
+    others: [(&'static str, bool); 2],
+}
+
+fn urls_of_keys(s: &Settings) -> [KeySettings<'_>; 2] {
+    [
+        KeySettings {
+            key: "token_jwks_url",
+            url: s.token_jwks_url.as_ref(),
+            file_key: "token_jwks",
+            has_file: s.token_jwks.is_some(),
+            others: [
+                ("token_secret", s.token_secret.is_some()),
+                ("token_keys", !s.token_keys.is_empty()),
+            ],
+        },
+        KeySettings {
+            key: "subscription_token_jwks_url",
+            url: s.subscription_token_jwks_url.as_ref(),
+            file_key: "subscription_token_jwks",
+            has_file: s.subscription_token_jwks.is_some(),
+            others: [
+                (
+                    "subscription_token_secret",
+                    s.subscription_token_secret.is_some(),
+                ),
+                (
+                    "subscription_token_keys",
+                    !s.subscription_token_keys.is_empty(),
+                ),
+            ],
+        },
+    ]
+}
+
+fn key_urls(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for of in urls_of_keys(settings) {
+        let (key, Some(url)) = (of.key, of.url) else {
+            continue;
+        };
+        if !url.is_encrypted() && !url.is_local() && !settings.token_jwks_http.is_on() {
+            let reason = "whoever is on the way could put their own keys in place of yours, and be anybody: \
+                          write https://, or set token_jwks_http to on if nobody is on the way";
+            let subject = sourced.describe(key, url);
+            faults.push(Fault::new(&[key, "token_jwks_http"], subject, reason));
+        }
+    }
+    faults
+}
+
+fn fetches(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
+    let rule = (
+        ("token_jwks_pause", settings.token_jwks_pause),
+        ("token_jwks_refresh", settings.token_jwks_refresh),
+        "the one is the least time between two fetches of keys, the other the usual one",
+    );
+    at_most(&rule, sourced)
+}
+
 /// The warnings about settings that somebody has set and that change nothing.
 pub(super) fn without_effect(s: &Settings, sourced: &Sourced) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    let mut add = |is_so: bool, key, why: &dyn Fn() -> String| {
+    let mut add = |is_so: bool, key: &str, why: &dyn Fn() -> String| {
         if is_so && sourced.sets(key) {
-            let (key, why) = (String::from(key), why());
+            let (key, why) = (key.to_owned(), why());
             warnings.push(Warning::NoEffect { key, why });
         }
     };
@@ -240,6 +308,24 @@ pub(super) fn without_effect(s: &Settings, sourced: &Sourced) -> Vec<Warning> {
     add(is_off, "internal_tls_cert", &|| {
         "internal_listen is off".to_owned()
     });
+    let fetches = urls_of_keys(s).iter().any(|of| of.url.is_some());
+    let no_url = || "no keys are fetched: token_jwks_url is not set".to_owned();
+    add(!fetches, "token_jwks_ca", &no_url);
+    let is_wanted = s.token_jwks_http.is_on();
+    add(is_wanted && !fetches, "token_jwks_http", &no_url);
+    for of in urls_of_keys(s) {
+        let by = if of.url.is_some() {
+            of.key
+        } else {
+            of.file_key
+        };
+        let is_set = of.url.is_some() || of.has_file;
+        let why = || format!("{by} is set, and no other key is used then");
+        for (key, has_keys) in of.others {
+            add(is_set && has_keys, key, &why);
+        }
+        add(of.url.is_some() && of.has_file, of.file_key, &why);
+    }
     warnings
 }
 
@@ -276,6 +362,14 @@ pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
         .any(|it| it.prefix_len() == 0)
     {
         warnings.push(Warning::AnyProxy);
+    }
+    if settings.insecure.is_on() {
+        warnings.push(Warning::Insecure);
+    }
+    for KeySettings { key, url, .. } in urls_of_keys(settings) {
+        if url.is_some_and(|url| !url.is_encrypted() && !url.is_local()) {
+            warnings.push(Warning::PlainKeys { key });
+        }
     }
     warnings
 }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod files;
+mod keys;
 mod namespaces;
 mod refusals;
 mod reload;
@@ -120,6 +121,21 @@ const SAMPLES: &[(&str, &str)] = &[
     ("token_user_claim", "uid"),
     ("token_leeway", "5s"),
     ("token_bytes_max", "8KiB"),
+    ("insecure", "on"),
+    ("token_jwks_url", "https://auth.example.com/keys?tenant=1"),
+    ("token_jwks_ca", "authorities.pem"),
+    ("token_jwks_http", "on"),
+    ("token_jwks_refresh", "1h"),
+    ("token_jwks_pause", "1s"),
+    ("token_jwks_timeout", "2s"),
+    ("token_jwks_bytes_max", "8KiB"),
+    ("token_jwks_keys_max", "5"),
+    ("subscription_token_secret", "secret.txt"),
+    ("subscription_token_keys", "public.pem"),
+    ("subscription_token_jwks", "keys.json"),
+    ("subscription_token_jwks_url", "http://127.0.0.1:8/keys"),
+    ("subscription_token_issuer", "https://example.com"),
+    ("subscription_token_audience", "chat"),
     ("handshake_timeout", "2s"),
     ("tls_handshake_timeout", "3s"),
     ("ping_interval", "30s"),

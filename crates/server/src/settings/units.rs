@@ -104,6 +104,15 @@ pub(super) fn delay(text: &str) -> Result<Period, String> {
     }
 }
 
+/// Reads a pause between requests to another server.
+pub(super) fn pause(text: &str) -> Result<Period, String> {
+    const MIN: Duration = Duration::from_millis(100);
+    match period(text)? {
+        Period(pause) if pause < MIN => Err("out of range: 100ms to 1day".to_owned()),
+        pause => Ok(pause),
+    }
+}
+
 /// Reads a leeway of clocks: 0 to 30 seconds, in whole ones.
 pub(super) fn leeway(text: &str) -> Result<Period, String> {
     const MAX: Duration = Duration::from_secs(30);

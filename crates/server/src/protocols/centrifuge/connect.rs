@@ -24,6 +24,7 @@ use super::{
     subscriptions::Origin,
 };
 use crate::{
+    tokens::Unverified,
     users::Place,
     world::{Live, Openness, World, now_s, publisher},
 };
@@ -238,22 +239,23 @@ impl State {
             }
             return Err(Disconnect::BadRequest.into());
         }
-        let Some(verifier) = &world.tokens.connections else {
+        if !world.tokens.has_connection_keys() {
             if outlet.may_tell("centrifuge_no_keys") {
                 info!("a client was refused: it has a token, and no key to verify it is configured");
             }
             return Err(Disconnect::InvalidToken.into());
-        };
+        }
         if !self.may_be_costly() {
             return Ok(None);
         }
-        let verified = verifier.verify_connection(token, now_s());
-        verified.map(Some).map_err(|error| {
-            tell_refused(&error, outlet);
-            match error {
-                error if error.is_expired() => ErrorCode::TokenExpired.into(),
-                TokenError::GrantExpired => ErrorCode::Expired.into(),
-                _ => Disconnect::InvalidToken.into(),
+        let verified = world.tokens.verify_connection(token, now_s());
+        verified.map(Some).map_err(|unverified| {
+            tell_unverified(&unverified, outlet);
+            match unverified {
+                Unverified::KeyToCome => ErrorCode::Internal.into(),
+                Unverified::Refused(error) if error.is_expired() => ErrorCode::TokenExpired.into(),
+                Unverified::Refused(TokenError::GrantExpired) => ErrorCode::Expired.into(),
+                Unverified::Refused(_) => Disconnect::InvalidToken.into(),
             }
         })
     }
@@ -355,19 +357,21 @@ impl State {
         if request.token.is_empty() {
             return Err(Disconnect::BadRequest.into());
         }
-        let Some(verifier) = &world.tokens.connections else {
+        if !world.tokens.has_connection_keys() {
             return Err(Disconnect::InvalidToken.into());
-        };
+        }
         if !self.may_be_costly() {
             return Ok(Next::Again(Until::Costly));
         }
         let now_s = now_s();
-        let claims = verifier.verify_connection(&request.token, now_s);
-        let claims = claims.map_err(|error| {
-            tell_refused(&error, outlet);
-            match error.is_expired() || error == TokenError::GrantExpired {
-                true => Disconnect::Expired,
-                false => Disconnect::InvalidToken,
+        let claims = world.tokens.verify_connection(&request.token, now_s);
+        let claims = claims.map_err(|unverified| -> Refusal {
+            tell_unverified(&unverified, outlet);
+            match unverified {
+                Unverified::KeyToCome => ErrorCode::Internal.into(),
+                Unverified::Refused(TokenError::GrantExpired) => Disconnect::Expired.into(),
+                Unverified::Refused(error) if error.is_expired() => Disconnect::Expired.into(),
+                Unverified::Refused(_) => Disconnect::InvalidToken.into(),
             }
         })?;
         let Stage::Open(identity) = &mut self.stage else {
@@ -503,9 +507,15 @@ pub fn expiry(at: Option<i64>, now_s: i64) -> Expiry {
     })
 }
 
-/// Tells the operator why a token is refused, which its owner is not told.
-pub fn tell_refused(error: &TokenError, outlet: &mut Outlet<'_>) {
-    if outlet.may_tell("token_refused") {
-        info!(reason = error.name(), %error, "a token was refused");
+/// Tells the operator why a token is not believed, which its owner is not told.
+pub fn tell_unverified(why: &Unverified, outlet: &mut Outlet<'_>) {
+    match why {
+        Unverified::Refused(error) if outlet.may_tell("token_refused") => {
+            info!(reason = error.name(), %error, "a token was refused");
+        }
+        Unverified::KeyToCome if outlet.may_tell("token_key_unknown") => {
+            info!("a token was not believed yet: its key is not known, and keys are being fetched");
+        }
+        Unverified::Refused(_) | Unverified::KeyToCome => {}
     }
 }

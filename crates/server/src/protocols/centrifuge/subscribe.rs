@@ -16,12 +16,15 @@ use tracing::info;
 
 use super::{
     answers::{Awaited, Wanted},
-    connect::{data_bytes, expiry, tell_refused},
+    connect::{data_bytes, expiry, tell_unverified},
     epoch, form,
     session::{Next, Refusal, State, Until},
     subscriptions::{Origin, Subscription},
 };
-use crate::world::{World, now_s};
+use crate::{
+    tokens::Unverified,
+    world::{World, now_s},
+};
 
 /// The formats of deltas that SDKs know; none is offered, and a client that offers one does without.
 const KNOWN_DELTAS: [&str; 2] = ["", "fossil"];
@@ -146,12 +149,13 @@ impl State {
         if !self.may_be_costly() {
             return Ok(Claims::Later);
         }
-        let verified = world.subscription(&request.token, now_s());
-        let claims = verified.map_err(|error| {
-            tell_refused(&error, outlet);
-            match error.is_expired() {
-                true => ErrorCode::TokenExpired,
-                false => ErrorCode::PermissionDenied,
+        let verified = world.tokens.verify_subscription(&request.token, now_s());
+        let claims = verified.map_err(|unverified| {
+            tell_unverified(&unverified, outlet);
+            match unverified {
+                Unverified::KeyToCome => ErrorCode::Internal,
+                Unverified::Refused(error) if error.is_expired() => ErrorCode::TokenExpired,
+                Unverified::Refused(_) => ErrorCode::PermissionDenied,
             }
         })?;
         self.check_claims(&claims, &request.channel)?;
@@ -254,18 +258,18 @@ impl State {
             return Ok(Next::Again(Until::Costly));
         }
         let now_s = now_s();
-        let expires_at = match world.subscription(&request.token, now_s) {
-            Ok(claims) => {
-                self.check_claims(&claims, &request.channel)
-                    .map_err(|_| Disconnect::InvalidToken)?;
-                claims.expires_at
+        let verified = world.tokens.verify_subscription(&request.token, now_s);
+        let claims = verified.map_err(|unverified| -> Refusal {
+            tell_unverified(&unverified, outlet);
+            match unverified {
+                Unverified::KeyToCome => ErrorCode::Internal.into(),
+                Unverified::Refused(error) if error.is_expired() => ErrorCode::TokenExpired.into(),
+                Unverified::Refused(_) => Disconnect::InvalidToken.into(),
             }
-            Err(error) if error.is_expired() => return Err(ErrorCode::TokenExpired.into()),
-            Err(error) => {
-                tell_refused(&error, outlet);
-                return Err(Disconnect::InvalidToken.into());
-            }
-        };
+        })?;
+        self.check_claims(&claims, &request.channel)
+            .map_err(|_| Disconnect::InvalidToken)?;
+        let expires_at = claims.expires_at;
         if let Some(subscription) = self.rooms.named_mut(name.as_str()) {
             subscription.expires_at = expires_at;
         }

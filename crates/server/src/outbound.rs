@@ -1,0 +1,67 @@
+//! Requests of the server's own, to other servers: one thread beside the cores, and the HTTP client on it.
+//!
+//! ```text
+//!  a core ─▶ a word that something is wanted ─▶ a task on the thread `outbound` ─▶ client.rs ─▶ another server
+//!     ▲                                                     │
+//!     └───────────── what has come, read without a lock ◀───┘
+//! ```
+//!
+//! No core waits for what happens here. The thread starts with the first task, so that a server without such
+//! requests does without it.
+
+mod client;
+mod resolver;
+
+use std::{
+    future::{Future, pending},
+    io,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use tokio::{
+    runtime::{Builder, Handle},
+    task::AbortHandle,
+};
+
+pub use client::{Bounds, Client, Failure};
+
+/// The thread of the requests that the server makes. It lasts as long as the process.
+#[derive(Debug, Default)]
+pub struct Outbound(Mutex<Option<Handle>>);
+
+/// A task of that thread, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Task(AbortHandle);
+
+impl Outbound {
+    /// Starts a task, and before the first one the thread.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> io::Result<Task> {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = match &*running {
+            Some(handle) => handle.clone(),
+            None => running.insert(start()?).clone(),
+        };
+        Ok(Task(handle.spawn(task).abort_handle()))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn start() -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    let handle = runtime.handle().clone();
+    let thread = thread::Builder::new().name("outbound".into());
+    thread.spawn(move || runtime.block_on(pending::<()>()))?;
+    Ok(handle)
+}

@@ -1,0 +1,141 @@
+//! An HTTP client whose answers are bounded in bytes and in time, and which follows no redirect.
+
+use std::{error::Error as _, fmt, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{Request, StatusCode, Uri, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    version::{TLS12, TLS13},
+};
+use thiserror::Error;
+use tokio::time;
+
+use super::resolver::Resolver;
+
+/// The most bytes of an answer's head.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// What programs of the other side see of this one.
+const USER_AGENT: &str = concat!("hubbub/", env!("CARGO_PKG_VERSION"));
+
+type Connector = HttpsConnector<HttpConnector<Resolver>>;
+
+/// A client, for `http://` and `https://`.
+#[derive(Clone)]
+pub struct Client(legacy::Client<Connector, Full<Bytes>>);
+
+/// What an answer may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The most bytes of its body.
+    pub bytes_max: usize,
+    /// The longest time from the request to the last byte of the answer.
+    pub time: Duration,
+}
+
+/// Why there is no answer that can be used. No text of it has anything of the URL but perhaps its host.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Failure {
+    /// The answer was not whole in time.
+    #[error("there was no whole answer within {}", humantime::format_duration(*.0))]
+    TooSlow(Duration),
+    /// No connection, or it broke.
+    #[error("the request failed: {0}")]
+    Broken(String),
+    /// It points elsewhere.
+    #[error("the answer is a redirect ({0}), and none is followed: name the URL that it leads to")]
+    Redirect(StatusCode),
+    /// It has another status than 200.
+    #[error("the answer is {0}")]
+    Status(StatusCode),
+    /// It has more bytes than it may have.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+impl Client {
+    /// A client that trusts the servers of these authorities.
+    ///
+    /// # Errors
+    /// When there is no TLS 1.2 or 1.3.
+    pub fn new(authorities: RootCertStore) -> anyhow::Result<Self> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .context("TLS 1.2 and 1.3 are not available")?
+            .with_root_certificates(authorities)
+            .with_no_client_auth();
+        let mut plain = HttpConnector::new_with_resolver(Resolver::default());
+        // Otherwise it would refuse https://, which is made of its connections.
+        plain.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(plain);
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            // Requests come minutes apart.
+            .pool_max_idle_per_host(0)
+            .http1_max_buf_size(HEAD_BYTES_MAX)
+            .build(connector);
+        Ok(Self(client))
+    }
+
+    /// Asks for a document. Only an answer with the status 200 is one.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn get(&self, uri: &Uri, accept: &str, bounds: Bounds) -> Result<Bytes, Failure> {
+        let request = Request::get(uri)
+            .header(header::ACCEPT, accept)
+            .header(header::USER_AGENT, USER_AGENT)
+            .body(Full::default())
+            .map_err(|error| Failure::Broken(error.to_string()))?;
+        let answer = time::timeout(bounds.time, self.ask(request, bounds.bytes_max)).await;
+        answer.unwrap_or(Err(Failure::TooSlow(bounds.time)))
+    }
+
+    async fn ask(&self, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Bytes, Failure> {
+        let answer = self.0.request(request).await;
+        let answer = answer.map_err(|error| Failure::Broken(with_causes(&error)))?;
+        match answer.status() {
+            StatusCode::OK => {}
+            status if status.is_redirection() => return Err(Failure::Redirect(status)),
+            status => return Err(Failure::Status(status)),
+        }
+        let body = Limited::new(answer.into_body(), bytes_max).collect().await;
+        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+            true => Failure::TooLong(bytes_max),
+            false => Failure::Broken(error.to_string()),
+        })?;
+        Ok(body.to_bytes())
+    }
+}
+
+/// The text of an error of the client alone does not say what has happened.
+fn with_causes(error: &legacy::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
