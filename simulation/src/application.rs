@@ -138,7 +138,7 @@ impl Session for Obeying {
             }
             SessionEvent::JoinRefused { room, .. } => self.forget(room, outlet, "refused"),
             SessionEvent::Left { room, .. } => self.forget(room, outlet, "left"),
-            SessionEvent::Skipped { room } => {
+            SessionEvent::Skipped { room, .. } => {
                 self.say_of(room, outlet, |name| format!("skipped {name}"));
             }
             SessionEvent::Published {

@@ -229,10 +229,11 @@ impl Actor<'_> {
         let shards = &mut self.parts.rooms.shards;
         let queue = &mut connection.out.queue;
         queue.detach(subscription, shards, Remainder::HalfSent);
-        self.parts.counters.tally.skipped += shards.skip(subscription);
+        let messages = shards.skip(subscription);
+        self.parts.counters.tally.skipped += messages;
         let subscriptions = &mut connection.rooms.subscriptions;
         subscriptions.settle(room.slot(), false, false);
-        self.handle(SessionEvent::Skipped { room });
+        self.handle(SessionEvent::Skipped { room, messages });
     }
 
     /// The connection leaves a room although its session did not ask for it; the session learns of it.

@@ -280,6 +280,9 @@ pub enum SessionEvent {
     Skipped {
         /// The ticket of [`Outlet::join`].
         room: Ticket,
+        /// How many; those who come and go count, too, where the connection would have been told of them. 0 if
+        /// it had the beginning of the latest message, whose rest it gets.
+        messages: u64,
     },
     /// The publication has its place in the room's order.
     Published {

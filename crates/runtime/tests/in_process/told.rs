@@ -171,7 +171,7 @@ impl Session for Obedient {
             SessionEvent::Left { room, reason } => {
                 format!("left {} {reason:?}", self.number(room))
             }
-            SessionEvent::Skipped { room } => format!("skipped {}", self.number(room)),
+            SessionEvent::Skipped { room, .. } => format!("skipped {}", self.number(room)),
             SessionEvent::Published {
                 publication,
                 position,

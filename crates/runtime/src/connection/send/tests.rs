@@ -107,10 +107,10 @@ fn laggard_that_may_skip_misses_messages_and_not_a_part_of_one() {
         let state = &mut *core.state.borrow_mut();
         let mut laggard = Laggard::new(state, Lag::Skip);
         laggard.fall_behind(state);
-        let [SessionEvent::Skipped { room }] = laggard.events.borrow()[..] else {
+        let [SessionEvent::Skipped { room, messages }] = laggard.events.borrow()[..] else {
             panic!("one event");
         };
-        assert_eq!(room, laggard.room);
+        assert_eq!((room, messages), (laggard.room, 1));
         assert_eq!(state.parts.rooms.shards.held_bytes(), 0);
         assert_eq!(laggard.read_all(state), b"");
         // It is in the room still.
