@@ -3,24 +3,56 @@
 //! | A peer says | The session does, and says |
 //! |---|---|
 //! | `join ROOM` | asks for it: `joined ROOM EPOCH OFFSET`, or `refused ROOM` |
+//! | `enter ROOM SERIAL INFO MODE EPOCH OFFSET` | joins it as a member, with what was missed: `entered ROOM SERIAL EPOCH OFFSET HOW COUNT` and so many messages, or `refused ROOM`, or `there ROOM SERIAL` |
 //! | `leave ROOM` | leaves it: `left ROOM` |
 //! | `publish ROOM ID PADDING` | publishes in it: `published ID EPOCH OFFSET`, or `unpublished ID` |
 //! | `tell ROOM ID PADDING` | the same without being in it |
+//! | `once KEY ROOM ID PADDING` | the same with an idempotency key |
+//! | `history ROOM SERIAL LIMIT ORDER EPOCH OFFSET` | asks for it: `past ROOM SERIAL EPOCH OFFSET COUNT` and so many messages, or `none ROOM SERIAL` |
+//! | `members ROOM SERIAL` | asks for them: `members ROOM SERIAL INFO…`, or `none ROOM SERIAL` |
+//! | `counts ROOM SERIAL` | asks for them: `counts ROOM SERIAL MEMBERS USERS` |
 //! | `echo N PADDING` | `echoed N` and the padding |
+//! | `slow TURNS N PADDING` | the same after so many turns |
+//! | `alarm MS` | `alarm`, after this time |
+//! | `pong` | has had the answer to its `ping` |
 //! | `wait` | takes no further message until everything is answered |
 //!
-//! Members of a room get `m ROOM ID PADDING`. Of what nobody asked for, a session says `left ROOM`,
-//! `skipped ROOM` and `joining ROOM`.
+//! Who has joined a room gets `m ROOM ID PADDING`; who has entered it gets the same behind `o EPOCH OFFSET`,
+//! and `came ROOM INFO` and `went ROOM INFO`. Messages of the past come behind `p EPOCH OFFSET`. Of what
+//! nobody asked for, a session says `left ROOM`, `skipped ROOM COUNT` and `joining ROOM`.
 
-use codec::{Kind, Message, Request};
-use hub::{Position, RoomName};
+mod bodies;
+mod obeying;
+
+use std::sync::Arc;
+
+use codec::{CloseCode, Request};
+use hub::{RoomName, RuleBook};
 use runtime::{
-    Answer, Application, BodyForm, Lag, Opening, Outlet, Pings, Route, Session, SessionEvent,
-    Streaming, Ticket,
+    Answer, Application, BodyEncoder, BodyForm, Command, Lag, Opening, Pings, Route, Streaming,
 };
 
+use crate::{
+    rules::{Book, name_of},
+    script::Told,
+};
+use obeying::Obeying;
+
 /// The application of the simulated server.
-pub struct Commanded;
+#[derive(Clone, Default)]
+pub struct Commanded {
+    /// The rules of its rooms.
+    pub book: Arc<Book>,
+}
+
+/// What an operator has all sessions do that are of this user.
+#[derive(Debug)]
+pub struct Expel {
+    /// Whose.
+    pub user: String,
+    /// Leave this room; `None`: close the connection.
+    pub room: Option<RoomName>,
+}
 
 const PROTOCOL: &str = "commanded";
 
@@ -36,21 +68,19 @@ impl Application for Commanded {
         };
         let user = words.next().unwrap_or_default().to_owned();
         let room = words.next().and_then(|room| RoomName::new(room).ok());
-        let session = Box::new(Obeying {
-            user,
-            rooms: Vec::new(),
-            publications: Vec::new(),
-            first: room.clone(),
-        });
+        let session = Box::new(Obeying::new(user, room.clone(), self.book.clone()));
         match kind {
-            "ws" => Route::Open(Opening {
+            "ws" | "own" => Route::Open(Opening {
                 protocol: PROTOCOL,
                 subprotocol: None,
                 room,
                 body: BodyForm::RAW,
                 lag,
                 terms: None,
-                pings: Pings::Frames,
+                pings: match kind {
+                    "own" => Pings::Messages,
+                    _ => Pings::Frames,
+                },
                 session,
             }),
             "stream" => Route::Stream(Streaming {
@@ -75,150 +105,32 @@ impl Application for Commanded {
     fn protocols(&self) -> Vec<&'static str> {
         vec![PROTOCOL]
     }
-}
 
-struct Obeying {
-    user: String,
-    rooms: Vec<(Ticket, RoomName)>,
-    /// Publications that are not answered yet.
-    publications: Vec<(Ticket, String)>,
-    first: Option<RoomName>,
-}
-
-impl Session for Obeying {
-    fn opened(&mut self, outlet: &mut Outlet<'_>) {
-        outlet.identify(&self.user);
-        if let (Some(ticket), Some(name)) = (outlet.room(), self.first.take()) {
-            say(outlet, &format!("begins {name}"));
-            self.rooms.push((ticket, name));
-        }
+    fn bodies(&self) -> Option<Arc<dyn BodyEncoder>> {
+        Some(Arc::new(bodies::Numbered))
     }
 
-    fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>) {
-        let text = str::from_utf8(message.payload).unwrap_or_default();
-        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
-        let (name, more) = rest.split_once(' ').unwrap_or((rest, ""));
-        match verb {
-            "join" => self.join(name, outlet),
-            "leave" => {
-                if let Some(at) = self.find(name) {
-                    let (ticket, name) = self.rooms.remove(at);
-                    outlet.leave(ticket);
-                    say(outlet, &format!("left {name}"));
-                }
-            }
-            "publish" => {
-                let ticket = self.find(name).and_then(|at| {
-                    outlet.publish(self.rooms[at].0, Kind::Text, shown(name, more).as_bytes())
-                });
-                match ticket {
-                    Some(ticket) => self.publications.push((ticket, id_of(more))),
-                    None => say(outlet, &format!("unpublished {}", id_of(more))),
-                }
-            }
-            "tell" => {
-                if let Ok(room) = RoomName::new(name) {
-                    let ticket = outlet.publish_to(room, Kind::Text, shown(name, more).as_bytes());
-                    self.publications.push((ticket, id_of(more)));
-                }
-            }
-            "echo" => say(outlet, &format!("echoed {rest}")),
-            "wait" => outlet.wait(),
-            _ => say(outlet, "unknown"),
-        }
-    }
-
-    fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
-        match event {
-            SessionEvent::Joined { room, position, .. } => {
-                let Position { epoch, offset } = position;
-                self.say_of(room, outlet, |name| {
-                    format!("joined {name} {} {offset}", epoch.0)
-                });
-            }
-            SessionEvent::JoinRefused { room, .. } => self.forget(room, outlet, "refused"),
-            SessionEvent::Left { room, .. } => self.forget(room, outlet, "left"),
-            SessionEvent::Skipped { room, .. } => {
-                self.say_of(room, outlet, |name| format!("skipped {name}"));
-            }
-            SessionEvent::Published {
-                publication,
-                position,
-            } => {
-                let Position { epoch, offset } = position;
-                if let Some(id) = self.published(publication) {
-                    say(outlet, &format!("published {id} {} {offset}", epoch.0));
-                }
-            }
-            SessionEvent::Unpublished { publication, .. } => {
-                if let Some(id) = self.published(publication) {
-                    say(outlet, &format!("unpublished {id}"));
-                }
-            }
-            SessionEvent::Joining { room, name } => {
-                // A second subscription of the same room would have its messages twice.
-                if self.find(name.as_str()).is_some() {
-                    return outlet.leave(room);
-                }
-                say(outlet, &format!("joining {name}"));
-                self.rooms.push((room, name));
-            }
-            SessionEvent::Command(_) => say(outlet, "commanded"),
-            SessionEvent::Answered { .. } | SessionEvent::Alarm => {}
-        }
+    fn rules(&self) -> Arc<dyn RuleBook> {
+        self.book.clone()
     }
 }
 
-impl Obeying {
-    fn join(&mut self, name: &str, outlet: &mut Outlet<'_>) {
-        let Ok(name) = RoomName::new(name) else {
-            return;
-        };
-        if self.find(name.as_str()).is_some() {
-            return;
-        }
-        match outlet.join(name.clone()) {
-            Ok(ticket) => self.rooms.push((ticket, name)),
-            Err(_) => say(outlet, &format!("refused {name}")),
-        }
-    }
-
-    fn find(&self, name: &str) -> Option<usize> {
-        self.rooms
-            .iter()
-            .position(|(_, room)| room.as_str() == name)
-    }
-
-    fn forget(&mut self, room: Ticket, outlet: &mut Outlet<'_>, verb: &str) {
-        if let Some(at) = self.rooms.iter().position(|(ticket, _)| *ticket == room) {
-            let (_, name) = self.rooms.remove(at);
-            say(outlet, &format!("{verb} {name}"));
-        }
-    }
-
-    fn say_of(&self, room: Ticket, outlet: &mut Outlet<'_>, text: impl Fn(&RoomName) -> String) {
-        if let Some((_, name)) = self.rooms.iter().find(|(ticket, _)| *ticket == room) {
-            say(outlet, &text(name));
-        }
-    }
-
-    fn published(&mut self, publication: Ticket) -> Option<String> {
-        let at = self
-            .publications
-            .iter()
-            .position(|(ticket, _)| *ticket == publication)?;
-        Some(self.publications.remove(at).1)
+/// What an operator tells connections.
+pub fn command_of(command: Told) -> Command {
+    match command {
+        Told::Say => Command::Say(codec::Kind::Text, bytes::Bytes::from_static(b"said\n")),
+        Told::Join(number) => Command::Join(name_of(number)),
+        Told::Leave(number) => Command::Leave(name_of(number)),
+        Told::Close => Command::Close(CloseCode::NORMAL, "told to"),
+        Told::Hand => Command::Hand(Arc::new(())),
+        Told::Expel(peer, room) => Command::Hand(Arc::new(Expel {
+            user: user_of(peer),
+            room: room.map(name_of),
+        })),
     }
 }
 
-fn say(outlet: &mut Outlet<'_>, text: &str) {
-    outlet.send(Kind::Text, format!("{text}\n").as_bytes());
-}
-
-fn shown(room: &str, more: &str) -> String {
-    format!("m {room} {more}\n")
-}
-
-fn id_of(more: &str) -> String {
-    more.split(' ').next().unwrap_or_default().to_owned()
+/// Whose connection a peer's is.
+pub fn user_of(peer: u8) -> String {
+    format!("u{}", peer % 5)
 }

@@ -1,8 +1,13 @@
 //! One peer: it writes what it was told to, reads at its own pace, and checks all that it is told.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod past;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use codec::{Opcode, frame::encode_masked};
+
+pub use past::Positions;
+use past::{Past, number_in, room_in};
 
 use crate::{
     orders::{Orders, Run},
@@ -34,8 +39,11 @@ pub struct Client {
     /// How its connection has ended.
     pub end: Option<End>,
     members: BTreeMap<u8, Member>,
-    /// Publications that are not answered yet.
-    awaited: BTreeSet<u64>,
+    past: Past,
+    /// Publications that are not answered yet, and how often each was made.
+    awaited: BTreeMap<u64, u32>,
+    /// How many alarms it has set, and how often one came.
+    alarms: (u32, u32),
     echoes: VecDeque<u64>,
     pings: VecDeque<Vec<u8>>,
     answers_awaited: u32,
@@ -54,6 +62,8 @@ pub enum End {
 enum Member {
     /// The next message must be at this place.
     At { epoch: u64, next: u64 },
+    /// The next message is at this place, or at most so much further.
+    Passed { epoch: u64, next: u64, most: u64 },
     /// It does not know where it is.
     Lost(Run),
 }
@@ -83,7 +93,9 @@ impl Client {
             ends_when_written: false,
             end: None,
             members: BTreeMap::new(),
-            awaited: BTreeSet::new(),
+            past: Past::default(),
+            awaited: BTreeMap::new(),
+            alarms: (0, 0),
             echoes: VecDeque::new(),
             pings: VecDeque::new(),
             answers_awaited: u32::from(matches!(kind, Kind::WebSocket | Kind::Stream)),
@@ -125,7 +137,7 @@ impl Client {
     /// Publishes a message, whose answer it then awaits.
     pub fn publish(&mut self, verb: &str, room: u8, id: u64, bytes: usize) {
         if self.may_say() {
-            self.awaited.insert(id);
+            self.awaited.insert(id, 1);
             self.say(
                 &format!("{verb} r{room} {id} {bytes} {}", "x".repeat(bytes)),
                 1,
@@ -141,6 +153,22 @@ impl Client {
                 &format!("echo {id} {bytes} {}", "x".repeat(bytes)),
                 fragments,
             );
+        }
+    }
+
+    /// Sends a message that comes back after so many turns of its session.
+    pub fn echo_slowly(&mut self, id: u64, turns: u8) {
+        if self.may_say() {
+            self.echoes.push_back(id);
+            self.say(&format!("slow {turns} {id} 0 "), 1);
+        }
+    }
+
+    /// Sets the alarm of its session.
+    pub fn set_alarm(&mut self, ms: u16) {
+        if self.may_say() {
+            self.alarms.0 += 1;
+            self.say(&format!("alarm {ms}"), 1);
         }
     }
 
@@ -285,7 +313,8 @@ impl Client {
     /// The connection is over for this peer.
     pub fn finish(&mut self, end: End, orders: &mut Orders) -> Result<(), String> {
         self.end = Some(end);
-        for member in std::mem::take(&mut self.members).into_values() {
+        for (room, member) in std::mem::take(&mut self.members) {
+            self.keep_position(room, &member);
             if let Member::Lost(run) = member {
                 orders.keep(run);
             }
@@ -350,15 +379,8 @@ impl Client {
             .strip_suffix('\n')
             .ok_or_else(|| format!("no whole message: {text:?}"))?;
         let words: Vec<_> = line.split(' ').collect();
-        let number = |nth: usize| -> Result<u64, String> {
-            let word = words.get(nth).and_then(|word| word.parse().ok());
-            word.ok_or_else(|| format!("no number: {text:?}"))
-        };
-        let room = || -> Result<u8, String> {
-            let name = words.get(1).and_then(|word| word.strip_prefix('r'));
-            let number = name.and_then(|name| name.parse().ok());
-            number.ok_or_else(|| format!("no room: {text:?}"))
-        };
+        let number = |nth: usize| number_in(&words, nth, text);
+        let room = || room_in(&words, 1, text);
         match words[0] {
             "m" => {
                 is_padded(&words[3..], text)?;
@@ -374,12 +396,16 @@ impl Client {
                 Ok(())
             }
             "left" | "refused" => {
-                if let Some(Member::Lost(run)) = self.members.remove(&room()?) {
-                    orders.keep(run);
+                let room = room()?;
+                if let Some(member) = self.members.remove(&room) {
+                    self.keep_position(room, &member);
+                    if let Member::Lost(run) = member {
+                        orders.keep(run);
+                    }
                 }
                 Ok(())
             }
-            "skipped" => self.hear_skipped(room()?, orders),
+            "skipped" => self.hear_skipped(room()?, number(2)?, orders),
             "published" => {
                 self.hear_answer(number(1)?)?;
                 orders.place(number(1)?, number(2)?, number(3)?)
@@ -398,8 +424,21 @@ impl Client {
                     )),
                 }
             }
+            "ping" => {
+                if self.answers && !self.has_closed {
+                    self.frame(Opcode::Text, true, b"pong");
+                }
+                Ok(())
+            }
+            "alarm" => {
+                self.alarms.1 += 1;
+                match self.alarms.1 > self.alarms.0 {
+                    true => Err("an alarm came that was not set".into()),
+                    false => Ok(()),
+                }
+            }
             "joining" | "said" | "commanded" | "h" => Ok(()),
-            _ => Err(format!("nothing like this is ever said: {text:?}")),
+            _ => self.hear_past(&words, text, orders),
         }
     }
 
@@ -410,18 +449,33 @@ impl Client {
                 orders.place(id, *epoch, *next)?;
                 *next += 1;
             }
+            Member::Passed { .. } => return Err(format!("message {id} came without its place")),
             Member::Lost(run) => run.ids.push(id),
         }
         Ok(())
     }
 
-    fn hear_skipped(&mut self, room: u8, orders: &mut Orders) -> Result<(), String> {
+    /// So many messages are passed over; who comes and goes counts, too, where that is told.
+    fn hear_skipped(&mut self, room: u8, count: u64, orders: &mut Orders) -> Result<(), String> {
+        let is_exact = !orders.announces || !self.has_entered(room);
         let member = self
             .members
             .get_mut(&room)
             .ok_or("it skips in a room in which it is not")?;
         let behind = match member {
-            Member::At { epoch, next } => Some((*epoch, *next - 1)),
+            Member::At { next, .. } if is_exact => {
+                *next += count;
+                return Ok(());
+            }
+            &mut Member::At { epoch, next } => {
+                let most = count;
+                *member = Member::Passed { epoch, next, most };
+                return Ok(());
+            }
+            Member::Passed { most, .. } => {
+                *most += count;
+                return Ok(());
+            }
             Member::Lost(run) => {
                 let behind = run.ids.last().and_then(|id| orders.place_of(*id));
                 orders.keep(std::mem::take(run));
@@ -434,12 +488,16 @@ impl Client {
     }
 
     fn hear_answer(&mut self, id: u64) -> Result<(), String> {
-        match self.awaited.remove(&id) {
-            true => Ok(()),
-            false => Err(format!(
-                "publication {id} was answered twice, or never made"
-            )),
+        match self.awaited.get_mut(&id) {
+            Some(times) if *times > 1 => *times -= 1,
+            Some(_) => drop(self.awaited.remove(&id)),
+            None => {
+                return Err(format!(
+                    "publication {id} was answered twice, or never made"
+                ));
+            }
         }
+        Ok(())
     }
 
     /// What the server still owes this peer, although everything has had time enough.
@@ -455,7 +513,7 @@ impl Client {
         if is_sealed || !self.to_write.is_empty() || !self.to_say.is_empty() {
             return Some("it is not read".into());
         }
-        if let Some(id) = self.awaited.first() {
+        if let Some((id, _)) = self.awaited.first_key_value() {
             return Some(format!("publication {id} is not answered"));
         }
         if let Some(id) = self.echoes.front() {
@@ -464,13 +522,32 @@ impl Client {
         if !self.pings.is_empty() {
             return Some("it waits for a pong".into());
         }
+        if matches!(self.alarms, (1.., 0)) {
+            return Some("it waits for its alarm".into());
+        }
+        if let Some(reading) = &self.past.reading {
+            return Some(format!("messages of the past are missing: {reading:?}"));
+        }
         self.members.iter().find_map(|(room, member)| {
             let (epoch, got) = match member {
                 Member::At { epoch, next } => (*epoch, next - 1),
+                Member::Passed { epoch, next, most } => (*epoch, next - 1 + most),
                 Member::Lost(run) => orders.place_of(*run.ids.last()?)?,
             };
             let top = orders.top(epoch)?;
             (got < top).then(|| format!("it is at {got} of r{room}, whose top is {top}"))
+        })
+    }
+
+    /// Where it is in each room if it has had everything: the epoch, and the least and the greatest offset of
+    /// the latest message.
+    pub fn places(&self) -> impl Iterator<Item = (u8, u64, u64, u64)> {
+        let is_here = self.end.is_none() && self.is_good && !self.has_closed;
+        let members = self.members.iter().filter(move |_| is_here);
+        members.filter_map(|(room, member)| match *member {
+            Member::At { epoch, next } => Some((*room, epoch, next - 1, next - 1)),
+            Member::Passed { epoch, next, most } => Some((*room, epoch, next - 1, next - 1 + most)),
+            Member::Lost(_) => None,
         })
     }
 

@@ -6,16 +6,53 @@
 
 use std::collections::BTreeMap;
 
+use crate::script::ROOMS;
+
 /// All that is known of the orders of all rooms.
 #[derive(Default)]
 pub struct Orders {
     /// Which message has this place in this epoch.
     messages: BTreeMap<(u64, u64), u64>,
     places: BTreeMap<u64, (u64, u64)>,
+    /// The places of messages with idempotency keys: one in each epoch.
+    keyed: BTreeMap<(u64, u64), u64>,
     refused: BTreeMap<u64, ()>,
     /// Messages that members got one after the other from a place that they do not know.
     runs: Vec<Run>,
+    /// Whether rooms tell some of their members who comes and goes.
+    pub announces: bool,
+    /// What rooms keep for certain.
+    pub sure: Sure,
 }
+
+/// What is certain of recoveries, whatever happens.
+#[derive(Clone, Copy, Default)]
+pub struct Sure {
+    /// So many of the latest messages are in no room's way: as far as its rules are concerned, it keeps them.
+    pub kept: [Option<u64>; ROOMS as usize],
+    /// So many messages are not too many for an answer.
+    pub answered: Option<u64>,
+    /// Whether there is memory for all that rooms keep.
+    pub has_memory: bool,
+}
+
+impl Sure {
+    /// Whether this can be why so many messages of a room are not given.
+    pub fn permits(&self, cause: &str, room: u8, missed: u64) -> bool {
+        let kept = self.kept.get(usize::from(room)).copied().flatten();
+        match cause {
+            "size" => kept.is_none_or(|kept| missed > kept),
+            "cap" => self.answered.is_none_or(|most| missed > most),
+            "memory" => !self.has_memory,
+            "time" => true,
+            _ => false,
+        }
+    }
+}
+
+/// Messages from this number on have idempotency keys: each may be published again, and in another epoch it
+/// has another place.
+pub const ONCE: u64 = 1 << 40;
 
 /// Consecutive messages of a room, the place of whose first is not known.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +73,15 @@ impl Orders {
                 "offset {offset} is of message {there} and of message {id}"
             ));
         }
+        if id >= ONCE {
+            let known = *self.keyed.entry((id, epoch)).or_insert(offset);
+            return match known == offset {
+                true => Ok(()),
+                false => Err(format!(
+                    "message {id} of one key has the offsets {known} and {offset}"
+                )),
+            };
+        }
         let known = *self.places.entry(id).or_insert(place);
         if known != place {
             let (_, other) = known;
@@ -44,8 +90,16 @@ impl Orders {
         self.is_not_both(id)
     }
 
+    /// Whether nothing is known.
+    pub fn is_new(&self) -> bool {
+        self.messages.is_empty() && self.runs.is_empty()
+    }
+
     /// A publisher was told that nobody got this message.
     pub fn refuse(&mut self, id: u64) -> Result<(), String> {
+        if id >= ONCE {
+            return Ok(());
+        }
         self.refused.insert(id, ());
         self.is_not_both(id)
     }

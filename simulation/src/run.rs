@@ -7,18 +7,15 @@ use std::{
     sync::Arc,
 };
 
-use codec::CloseCode;
-use hub::RoomName;
-use runtime::{
-    Command,
-    simulation::{self, CoreCounts, Machine, Seed},
-};
+use runtime::simulation::{self, CoreCounts, Machine, Seed};
 
 use crate::{
-    application::Commanded,
-    client::{Client, End},
-    orders::Orders,
-    script::{Budgets, Event, Kind, Lag, Script, Told},
+    application::{Commanded, command_of, user_of},
+    client::{Client, End, Positions},
+    homes::Homes,
+    orders::{Orders, Sure},
+    rules::{Rules, name_of},
+    script::{Budgets, Event, Kind, Lag, Recovery, Script, Told},
     settings::{MESSAGE_BYTES_MAX, Settings},
     tls::Transport,
     world::World,
@@ -67,7 +64,13 @@ struct Run {
     settings: Settings,
     machine: Machine,
     clients: Vec<Option<Client>>,
+    /// Where peers were that are gone.
+    positions: Vec<Positions>,
     orders: Orders,
+    homes: Homes,
+    application: Commanded,
+    /// The configuration of now.
+    budgets: Budgets,
     next_id: u64,
     steps: u64,
     drained: usize,
@@ -81,9 +84,10 @@ impl Run {
         let settings = Settings::of(script.seed);
         let world = World::new(script.seed, settings.cores, settings.character);
         simulation::enter(world.clone());
+        let application = Commanded::default();
         let (machine, tasks) = Machine::new(Seed {
             config: settings.config(Budgets::Ample),
-            application: Arc::new(Commanded),
+            application: Arc::new(application.clone()),
             listeners: (0..settings.cores as u32).collect(),
         });
         for (core, task) in tasks.into_iter().enumerate() {
@@ -94,7 +98,11 @@ impl Run {
             settings,
             machine,
             clients: (0..crate::script::PEERS).map(|_| None).collect(),
+            positions: vec![Positions::new(); usize::from(crate::script::PEERS)],
             orders: Orders::default(),
+            homes: Homes::default(),
+            application,
+            budgets: Budgets::Ample,
             next_id: 1,
             steps: 0,
             drained: 0,
@@ -127,6 +135,9 @@ impl Run {
         }
         self.come_to_rest()?;
         self.check_orders()?;
+        let clients = self.clients.iter().flatten();
+        self.homes
+            .at_rest(&self.machine, clients, &mut self.orders)?;
         self.leave()
     }
 
@@ -154,6 +165,7 @@ impl Run {
         if let Some(stuck) = self.machine.stuck() {
             return Err(format!("a wake was lost: {stuck}"));
         }
+        self.homes.nobody_is_a_ghost(&self.machine)?;
         for (core, it) in self.machine.audit()?.iter().enumerate() {
             for (what, held, max) in [
                 ("for slow peers", it.queues_bytes, it.queues_bytes_max),
@@ -214,14 +226,16 @@ impl Run {
     }
 
     /// Checks all parts of all cores against each other, and every bound.
-    fn audit(&self) -> Result<Vec<CoreCounts>, String> {
+    fn audit(&mut self) -> Result<Vec<CoreCounts>, String> {
         let counts = self.machine.audit()?;
+        self.homes.follow(&self.machine, self.world.time_ns())?;
         let config = self.settings.config(Budgets::Ample);
         // Beyond its bound, a queue has what one receive makes a session say, the answers to joins of 128
-        // rooms, and a message that was whole when the bound was looked at, in two copies at most.
+        // rooms and to one question, and a message that was whole when the bound was looked at, in two copies at most.
         let queue_max = config.send_queue_bytes_max.max(MESSAGE_BYTES_MAX)
             + config.receive_buffer_bytes
             + 128 * 64
+            + config.recovered_bytes_max
             + 2 * MESSAGE_BYTES_MAX;
         for (core, it) in counts.iter().enumerate() {
             if it.panics > 0 {
@@ -245,8 +259,61 @@ impl Run {
                 room,
                 lag,
                 buffer,
+                has_own_pings,
             } => {
-                self.connect(peer, kind, room, lag, buffer as usize)?;
+                let path = match (kind, has_own_pings) {
+                    (Kind::Stream, _) => "stream",
+                    (_, true) => "own",
+                    (_, false) => "ws",
+                };
+                self.connect(peer, (kind, path), room, lag, buffer as usize)?;
+            }
+            Event::Rules { number } => self.rule(Rules::of(number)),
+            Event::Enter {
+                peer,
+                room,
+                recovery,
+            } => self.with(peer, |it| it.enter(room, recovery)),
+            Event::Return {
+                peer,
+                recovery,
+                buffer,
+            } => self.come_back(peer, recovery, buffer as usize)?,
+            Event::Once {
+                peer,
+                room,
+                key,
+                body,
+                bytes,
+            } => {
+                self.homes.note_key(room);
+                self.with(peer, |it| {
+                    it.publish_once(room, key, body, usize::from(bytes));
+                });
+            }
+            Event::History {
+                peer,
+                room,
+                limit,
+                is_reversed,
+                is_beside,
+            } => self.with(peer, |it| {
+                it.ask_history(room, limit, is_reversed, is_beside)
+            }),
+            Event::Members {
+                peer,
+                room,
+                is_counted,
+            } => self.with(peer, |it| it.ask_members(room, is_counted)),
+            Event::Slow { peer, turns } => {
+                let id = self.id();
+                self.with(peer, |it| it.echo_slowly(id, turns));
+            }
+            Event::Alarm { peer, ms } => self.with(peer, |it| it.set_alarm(ms)),
+            Event::Everyone { command } => {
+                let command = command_of(command);
+                // A mailbox that is full refuses it, as it says.
+                let _ = self.machine.commander().everyone(&command);
             }
             Event::Publish {
                 peer,
@@ -314,10 +381,8 @@ impl Run {
                         .flatten()
                         .for_each(Client::lack_memory);
                 }
-                let config = self.settings.config(budgets);
-                self.machine
-                    .configurer()
-                    .configure(config, Arc::new(Commanded));
+                self.budgets = budgets;
+                self.configure();
             }
             Event::Command { peer, command } => self.command(peer, command),
             Event::Lose { room } => self.machine.lose(&name_of(room)),
@@ -335,10 +400,37 @@ impl Run {
         Ok(())
     }
 
+    fn configure(&self) {
+        let config = self.settings.config(self.budgets);
+        self.machine
+            .configurer()
+            .configure(config, Arc::new(self.application.clone()));
+    }
+
+    /// Rooms follow other rules.
+    fn rule(&mut self, rules: Rules) {
+        self.orders.announces |= rules.announces();
+        let are_first = self.clients.iter().all(Option::is_none) && self.orders.is_new();
+        self.orders.sure = match are_first {
+            true => self.settings.sure(&rules),
+            false => Sure::default(),
+        };
+        self.homes.rule(rules.clone(), are_first);
+        self.application.book.replace(rules);
+        self.configure();
+    }
+
+    /// A peer is cut off, connects again and goes into the rooms where it was.
+    fn come_back(&mut self, peer: u8, recovery: Recovery, buffer: usize) -> Result<(), String> {
+        self.connect(peer, (Kind::WebSocket, "ws"), None, Lag::Leave, buffer)?;
+        self.with(peer, |client| client.enter_all(recovery));
+        Ok(())
+    }
+
     fn connect(
         &mut self,
         peer: u8,
-        kind: Kind,
+        (kind, path): (Kind, &str),
         room: Option<u8>,
         lag: Lag,
         buffer: usize,
@@ -351,17 +443,14 @@ impl Run {
             Lag::Leave => "leave",
             Lag::Skip => "skip",
         };
-        let path = match kind {
-            Kind::Stream => "stream",
-            _ => "ws",
-        };
         let room = room.map_or(String::new(), |room| format!("/r{room}"));
         let transport = match self.settings.has_tls {
             true => Transport::of(self.settings.seed ^ (u64::from(end.number()) << 32)),
             false => Transport::Plain,
         };
-        let target = format!("/{path}/{lag}/u{}{room}", peer % 5);
-        let mut client = Client::new(end, kind, transport, &target);
+        let target = format!("/{path}/{lag}/{}{room}", user_of(peer));
+        let positions = std::mem::take(&mut self.positions[usize::from(peer)]);
+        let mut client = Client::new(end, kind, transport, &target).knowing(positions);
         if self.is_scarce {
             client.lack_memory();
         }
@@ -380,23 +469,17 @@ impl Run {
             if client.end.is_none() {
                 client.finish(End::Reset, &mut self.orders)?;
             }
+            self.positions[usize::from(peer)] = client.take_positions();
         }
         Ok(())
     }
 
     fn command(&mut self, peer: u8, command: Told) {
-        let command = match command {
-            Told::Say => Command::Say(codec::Kind::Text, bytes::Bytes::from_static(b"said\n")),
-            Told::Join(number) => Command::Join(name_of(number)),
-            Told::Leave(number) => Command::Leave(name_of(number)),
-            Told::Close => Command::Close(CloseCode::NORMAL, "told to"),
-            Told::Hand => Command::Hand(Arc::new(())),
-        };
         // A mailbox that is full refuses it, as it says.
         let _ = self
             .machine
             .commander()
-            .user(&format!("u{}", peer % 5), command);
+            .user(&user_of(peer), command_of(command));
     }
 
     /// An operator asks a core everything, and does not wait for the answers.
@@ -473,13 +556,18 @@ impl Run {
             if self.world.time_ns() > until_ns {
                 return Err(format!("{left} when everybody is gone"));
             }
+            // Keys are known for longer than it takes anything else to be given back.
+            for room in Vec::from_iter(self.homes.keyed()) {
+                self.machine.lose(&name_of(room));
+                self.pass(1_000_000)?;
+            }
             self.pass(50_000_000)?;
         }
         Ok(())
     }
 
     /// What is still there of connections and rooms, if anything is.
-    fn remainder(&self) -> Result<Option<String>, String> {
+    fn remainder(&mut self) -> Result<Option<String>, String> {
         let counts = self.audit()?;
         let of = |count: fn(&CoreCounts) -> u64| counts.iter().map(count).sum::<u64>();
         let monitor = self.machine.monitor();
@@ -497,8 +585,4 @@ impl Run {
         let left = left.map(|(what, left)| format!("{left} {what} are left"));
         Ok(left.or_else(|| self.machine.unrest()))
     }
-}
-
-fn name_of(room: u8) -> RoomName {
-    RoomName::new(&format!("r{room}")).expect("it is a name")
 }

@@ -32,6 +32,58 @@ pub enum Event {
         room: Option<u8>,
         lag: Lag,
         buffer: u32,
+        /// Whether its session keeps it alive with messages of its own.
+        #[serde(default)]
+        has_own_pings: bool,
+    },
+    /// The rooms follow the rules of this number from now on.
+    Rules {
+        number: u64,
+    },
+    /// Goes into a room as a member.
+    Enter {
+        peer: u8,
+        room: u8,
+        recovery: Recovery,
+    },
+    /// Publishes with an idempotency key.
+    Once {
+        peer: u8,
+        room: u8,
+        key: u8,
+        body: u8,
+        bytes: u16,
+    },
+    History {
+        peer: u8,
+        room: u8,
+        limit: u8,
+        is_reversed: bool,
+        is_beside: bool,
+    },
+    Members {
+        peer: u8,
+        room: u8,
+        is_counted: bool,
+    },
+    /// Is cut off, and comes back to the rooms where it was.
+    Return {
+        peer: u8,
+        recovery: Recovery,
+        buffer: u32,
+    },
+    /// An echo that takes its session several turns.
+    Slow {
+        peer: u8,
+        turns: u8,
+    },
+    Alarm {
+        peer: u8,
+        ms: u16,
+    },
+    /// A command for all connections.
+    Everyone {
+        command: Told,
     },
     Join {
         peer: u8,
@@ -157,6 +209,15 @@ pub enum Lag {
     Skip,
 }
 
+/// What a peer asks to be given when it goes into a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Recovery {
+    None,
+    Missed,
+    Latest,
+}
+
 /// How much may be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -175,6 +236,8 @@ pub enum Told {
     Leave(u8),
     Close,
     Hand,
+    /// Whoever is this peer's user leaves the room, or is closed.
+    Expel(u8, Option<u8>),
 }
 
 /// Peers of a run.
@@ -192,15 +255,23 @@ impl Script {
         let rooms = rng.u8(1..=ROOMS);
         let pause_us = [50, 1_000, 20_000, 400_000][rng.usize(0..4)];
         let drains = rng.u8(0..10) == 0;
+        let has_past = rng.u8(0..3) > 0;
         let mut steps: Vec<_> = (0..length)
             .map(|number| Step {
                 after_us: rng.u64(0..pause_us),
                 event: match number < usize::from(peers) {
                     true => connect(number as u8, &mut rng, rooms),
+                    false if has_past && rng.bool() => past_event(&mut rng, peers, rooms),
                     false => event(&mut rng, peers, rooms),
                 },
             })
             .collect();
+        if has_past {
+            let event = Event::Rules {
+                number: rng.u64(..),
+            };
+            steps.insert(0, Step { after_us: 0, event });
+        }
         if drains {
             let is_hurried = rng.bool();
             let event = Event::Drain { is_hurried };
@@ -227,6 +298,70 @@ fn connect(peer: u8, rng: &mut Rng, rooms: u8) -> Event {
         room,
         lag,
         buffer,
+        has_own_pings: rng.u8(0..4) == 0,
+    }
+}
+
+/// Something about the past of rooms, and what belongs to it.
+fn past_event(rng: &mut Rng, peers: u8, rooms: u8) -> Event {
+    let peer = rng.u8(0..peers);
+    let room = rng.u8(0..rooms);
+    let recovery = [
+        Recovery::Missed,
+        Recovery::Missed,
+        Recovery::Latest,
+        Recovery::None,
+    ][rng.usize(0..4)];
+    match rng.u8(0..100) {
+        0..=29 => Event::Enter {
+            peer,
+            room,
+            recovery,
+        },
+        30..=44 => Event::Return {
+            peer,
+            recovery,
+            buffer: [64, 700, 5_000, 100_000][rng.usize(0..4)],
+        },
+        45..=59 => Event::Once {
+            peer,
+            room,
+            key: rng.u8(0..4),
+            body: u8::from(rng.u8(0..6) == 0),
+            bytes: rng.u16(0..200),
+        },
+        60..=74 => Event::History {
+            peer,
+            room,
+            limit: rng.u8(0..50),
+            is_reversed: rng.bool(),
+            is_beside: rng.bool(),
+        },
+        75..=84 => Event::Members {
+            peer,
+            room,
+            is_counted: rng.bool(),
+        },
+        85..=88 => Event::Rules {
+            number: rng.u64(..),
+        },
+        89..=92 => Event::Slow {
+            peer,
+            turns: rng.u8(0..6),
+        },
+        93..=95 => Event::Alarm {
+            peer,
+            ms: rng.u16(0..3_000),
+        },
+        _ => Event::Everyone {
+            command: match rng.u8(0..6) {
+                0 => Told::Say,
+                1 => Told::Join(room),
+                2 => Told::Leave(room),
+                3 | 4 => Told::Expel(peer, Some(room)),
+                _ => Told::Expel(peer, None),
+            },
+        },
     }
 }
 

@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 use fastrand::Rng;
 use runtime::{Config, Rate, Timeouts, simulation::tls::ServerConfig};
 
-use crate::{script::Budgets, world::Character};
+use crate::{
+    orders::Sure,
+    rules::{AMPLE_BYTES, Rules},
+    script::{Budgets, ROOMS},
+    world::Character,
+};
 
 /// The machine of a run.
 pub struct Settings {
@@ -20,6 +25,10 @@ pub struct Settings {
     outbox_bytes_max: usize,
     rooms_max: usize,
     position: Duration,
+    history_bytes_max: usize,
+    positions_max: usize,
+    recovered_messages_max: usize,
+    recovered_bytes_max: usize,
     /// Whether it has TLS, as a quarter of all machines.
     pub has_tls: bool,
     /// What all of this was drawn from.
@@ -52,7 +61,21 @@ impl Settings {
             rooms_max: one_of(&mut rng, &[2, 50, 1_000, 1_000]),
             position: Duration::from_millis(one_of(&mut rng, &[0, 3_000]) as u64),
             has_tls: rng.u8(0..4) == 0,
+            history_bytes_max: one_of(&mut rng, &[2_000, 20_000, 1 << 20]),
+            positions_max: one_of(&mut rng, &[0, 1, 1_000]),
+            recovered_messages_max: one_of(&mut rng, &[3, 300]),
+            recovered_bytes_max: one_of(&mut rng, &[500, AMPLE_BYTES]),
             seed,
+        }
+    }
+
+    /// What is certain of recoveries under these rules, which no others follow.
+    pub fn sure(&self, rules: &Rules) -> Sure {
+        let messages = self.recovered_messages_max as u64;
+        Sure {
+            kept: std::array::from_fn(|room| rules.surely_kept(room as u8)),
+            answered: (self.recovered_bytes_max >= AMPLE_BYTES).then_some(messages),
+            has_memory: self.history_bytes_max >= AMPLE_BYTES * usize::from(ROOMS),
         }
     }
 
@@ -80,6 +103,10 @@ impl Settings {
                 1_000
             }),
             rooms_max: self.rooms_max,
+            history_bytes_max: self.history_bytes_max * self.cores,
+            positions_max: self.positions_max * self.cores,
+            recovered_messages_max: self.recovered_messages_max,
+            recovered_bytes_max: self.recovered_bytes_max,
             commands_max: 4,
             send_queue_bytes_max: self.send_queue_bytes_max,
             send_queues_bytes_max: share * self.cores,

@@ -1,6 +1,8 @@
 //! The home core's actor: receives batches of requests, applies them in order, sends the
 //! deliveries.
 
+use std::{cell::RefCell, rc::Rc};
+
 use flume::{Receiver, Sender, TrySendError};
 
 use crate::{
@@ -13,22 +15,23 @@ use crate::{
 /// They are enough to make a wake worthwhile, and few enough to take well under a millisecond.
 const REQUESTS_PER_TURN: usize = bound(1024, 5);
 
-/// Runs the rooms of one home core until every sender of `requests` is gone.
+/// Runs the rooms of one home core until every sender of `requests` is gone. They are borrowed while it does
+/// something and not while it waits, so that others on its thread can look at them meanwhile.
 ///
 /// `deliveries[n]` is the mailbox of core `n`. The actor waits for a full one: that core is behind,
 /// and all rooms of this home slow down to its pace until it has caught up. `turn_over` is awaited
 /// after each turn that leaves work to do; it lets the core's other tasks run.
 pub async fn run(
-    mut rooms: Rooms,
+    rooms: Rc<RefCell<Rooms>>,
     requests: Receiver<Vec<Request>>,
     deliveries: Vec<Sender<Vec<Delivery>>>,
     turn_over: impl AsyncFn(),
 ) {
     let mut batch = Vec::new().into_iter();
     loop {
-        let requests_are_left = apply_some(&mut rooms, &mut batch, &requests);
-        let publications_are_left = rooms.order_released();
-        send_all(&mut rooms, &deliveries).await;
+        let requests_are_left = apply_some(&mut rooms.borrow_mut(), &mut batch, &requests);
+        let publications_are_left = rooms.borrow_mut().order_released();
+        send_all(&rooms, &deliveries).await;
         if requests_are_left || publications_are_left {
             turn_over().await;
         } else if let Ok(next) = requests.recv_async().await {
@@ -62,10 +65,10 @@ fn apply_some(
 
 /// Sends each core its batch. Cores with room in their mailbox come first, so that a full one
 /// delays only the next turn of this home.
-async fn send_all(rooms: &mut Rooms, deliveries: &[Sender<Vec<Delivery>>]) {
+async fn send_all(rooms: &RefCell<Rooms>, deliveries: &[Sender<Vec<Delivery>>]) {
     let mut full = Vec::new();
     for (core, mailbox) in (0u16..).map(CoreId).zip(deliveries) {
-        let batch = rooms.take_outgoing(core);
+        let batch = rooms.borrow_mut().take_outgoing(core);
         if batch.is_empty() {
             continue;
         }

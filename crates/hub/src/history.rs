@@ -98,6 +98,21 @@ impl History {
         true
     }
 
+    /// Checks that the messages keep the limits, and are counted as what they are.
+    #[cfg(feature = "audit")]
+    pub(crate) fn audit(&self, limits: Option<&HistoryLimits>) -> Result<(), String> {
+        let bytes = self.kept.iter().map(|kept| bytes_of(&kept.record)).sum();
+        crate::rooms::audit::agree("bytes of messages", self.bytes, bytes)?;
+        let (messages_max, bytes_max) = limits.map_or((0, 0), |it| (it.messages, it.bytes));
+        match self.len() > messages_max || bytes > bytes_max {
+            true => Err(format!(
+                "{} messages of {bytes} bytes are kept, more than {limits:?}",
+                self.len()
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Why a message before the first one cannot be found.
     pub(crate) fn missing(&self) -> Unrecoverable {
         // A room without any history has forgotten its messages for want of space.

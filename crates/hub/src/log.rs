@@ -352,7 +352,7 @@ impl Log {
     }
 
     /// The messages from this offset on, oldest first.
-    fn numbered(&self, offset: u64, most: AnswerLimits) -> Numbered {
+    pub(crate) fn numbered(&self, offset: u64, most: AnswerLimits) -> Numbered {
         let Some(past) = &self.past else {
             return [].into();
         };
@@ -408,6 +408,25 @@ impl Log {
     #[must_use]
     pub(crate) fn bare(self) -> Self {
         Self { past: None, ..self }
+    }
+
+    /// Whether a message is kept.
+    #[cfg(feature = "audit")]
+    pub(crate) fn has_messages(&self) -> bool {
+        self.kept() > 0
+    }
+
+    /// Checks that what is kept keeps its limits, and is counted as what it is.
+    #[cfg(feature = "audit")]
+    pub(crate) fn audit(&self, limits: Option<&HistoryLimits>) -> Result<(), String> {
+        let Some(past) = &self.past else {
+            return Ok(());
+        };
+        if self.kept() as u64 > self.top {
+            return Err(format!("{} of {} messages are kept", self.kept(), self.top));
+        }
+        past.history.audit(limits)?;
+        past.keys.audit()
     }
 
     /// Forgets the oldest message for want of memory; returns whether there was one.

@@ -61,6 +61,23 @@ impl Presence {
         members.map(|(member, _)| member.clone()).collect()
     }
 
+    /// All members, and whose they are.
+    #[cfg(feature = "audit")]
+    pub(crate) fn by_connection(&self) -> Vec<(ConnectionId, Arc<Member>)> {
+        let members = self.members.iter();
+        members.map(|(id, (it, _))| (*id, it.clone())).collect()
+    }
+
+    /// Checks that members and users are counted as what is there.
+    #[cfg(feature = "audit")]
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        let members = self.members.values();
+        let bytes = members.map(|(member, _)| bytes_of(member)).sum();
+        crate::rooms::audit::agree("bytes of members", self.bytes, bytes)?;
+        let of_users = self.users.values().sum::<u32>() as usize;
+        crate::rooms::audit::agree("connections of users", of_users, self.members.len())
+    }
+
     /// A connection is in the room from now on, or once more.
     pub(crate) fn enter(&mut self, connection: ConnectionId, member: Arc<Member>) {
         if let Some((_, times)) = self.members.get_mut(&connection) {

@@ -50,6 +50,16 @@ impl RecentKeys {
         self.oldest.len() * (size_of::<(u64, u128)>() + size_of::<(u128, u128, u64)>())
     }
 
+    /// Checks that each key is known once, and no more of them than may be.
+    #[cfg(feature = "audit")]
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        crate::rooms::audit::agree("keys", self.oldest.len(), self.offsets.len())?;
+        match self.oldest.len() > KEYS_MAX {
+            true => Err(format!("{} keys are known", self.oldest.len())),
+            false => Ok(()),
+        }
+    }
+
     /// What is known of a publication's key at `now_ms`.
     pub(crate) fn find(&mut self, of: &Idempotency, now_ms: u64) -> Known {
         self.trim(now_ms);

@@ -32,6 +32,22 @@ impl RetiredLogs {
         self.logs.insert(name, (log, place));
     }
 
+    /// The position of a room whose log is here.
+    #[cfg(feature = "audit")]
+    pub(crate) fn position(&self, name: &RoomName) -> Option<crate::log::Position> {
+        self.logs.get(name).map(|(log, _)| log.top())
+    }
+
+    /// Checks that each log waits for its end; returns how many do.
+    #[cfg(feature = "audit")]
+    pub(crate) fn audit(&self) -> Result<usize, String> {
+        let is_listed = |(place, name)| self.logs.get(name).is_some_and(|(_, it)| it == place);
+        match self.oldest.iter().all(is_listed) {
+            true => Ok(self.oldest.len()),
+            false => Err("a log that is gone is to be dropped".into()),
+        }
+    }
+
     /// Removes and returns the log of a room that is made again.
     pub(crate) fn take(&mut self, name: &RoomName) -> Option<Log> {
         let (log, place) = self.logs.remove(name)?;

@@ -5,6 +5,8 @@
 //! latest when deliveries are taken. Publications of a held room wait in its backlog. Who comes and goes
 //! is announced with the next run, or when deliveries are taken.
 
+#[cfg(feature = "audit")]
+pub(crate) mod audit;
 mod keeping;
 mod questions;
 
@@ -516,32 +518,6 @@ impl Rooms {
             }
         }
         self.say_what_is_kept();
-    }
-
-    fn reap_or_keep(&mut self, key: RoomKey, idle_ms: u64, position_ttl_ms: u64) {
-        let Some(room) = self.rooms.get_mut(key) else {
-            // The room was lost after it emptied.
-            return;
-        };
-        if !room.cores.is_empty() || room.backlog.is_some() {
-            room.awaits_reaping = false;
-        } else if !room.log.is_bare() {
-            // It keeps a part of its past: it is looked at again when that may have expired.
-            self.emptied.push_back((key, self.now_ms));
-        } else if self.now_ms.saturating_sub(room.idle_since_ms) < idle_ms {
-            self.emptied.push_back((key, room.idle_since_ms));
-        } else if let Some(room) = self.remove(key) {
-            match position_ttl_ms {
-                0 => self.budget.give_back(1),
-                _ if !room.rules.keeps_position => self.budget.give_back(1),
-                _ => {
-                    self.retired.put(room.name, room.log.bare(), self.now_ms);
-                    if self.retired.len() > self.bounds.positions && self.give_up_position() {
-                        self.budget.give_back(1);
-                    }
-                }
-            }
-        }
     }
 
     fn deliver(&mut self, core: CoreId, delivery: Delivery) {

@@ -165,6 +165,12 @@ impl Backlog {
         (run, len, bytes)
     }
 
+    /// Bytes of the publications that wait.
+    #[cfg(feature = "audit")]
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting.iter().map(Publication::bytes).sum()
+    }
+
     /// All waiting publications, oldest first.
     pub(crate) fn into_waiting(self) -> VecDeque<Publication> {
         self.waiting

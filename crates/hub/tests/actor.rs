@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     pin::pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
@@ -77,7 +78,12 @@ fn carry_out(rooms: Rooms, batches: Vec<Vec<Request>>) -> (Vec<Vec<Delivery>>, u
     }
     let turns = Cell::new(0);
     let turn_over = async || turns.set(turns.get() + 1);
-    let mut home = pin!(hub::run(rooms, from_cores, vec![to_core], turn_over));
+    let mut home = pin!(hub::run(
+        Rc::new(RefCell::new(rooms)),
+        from_cores,
+        vec![to_core],
+        turn_over
+    ));
     let mut context = Context::from_waker(Waker::noop());
     assert_eq!(home.as_mut().poll(&mut context), Poll::Pending);
     let delivered = deliveries.drain().collect();

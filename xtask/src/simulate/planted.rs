@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Steps in which each fault must be found. Twenty faults that are all missed would take some seven
+/// Steps in which each fault must be found. Thirty faults that are all missed would take some ten
 /// minutes.
 const STEPS_MAX: u64 = 5_000_000;
 

@@ -44,8 +44,10 @@ const RUNTIME: Layering<'static> = Layering {
 const SIMULATION: Layering<'static> = Layering {
     source: "simulation/src",
     layers: &[
-        &["world", "wire", "tls", "orders", "script", "application"],
-        &["settings", "client", "count"],
+        &["world", "wire", "tls", "script"],
+        &["orders", "rules"],
+        &["application", "settings", "client"],
+        &["count", "homes"],
         &["run"],
         &["shrink"],
         &["main"],

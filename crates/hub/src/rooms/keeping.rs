@@ -45,6 +45,33 @@ impl Rooms {
         }
     }
 
+    /// Ends a room that has been empty for long enough, and keeps what its rules say of it.
+    pub(super) fn reap_or_keep(&mut self, key: RoomKey, idle_ms: u64, position_ttl_ms: u64) {
+        let Some(room) = self.rooms.get_mut(key) else {
+            // The room was lost after it emptied.
+            return;
+        };
+        if !room.cores.is_empty() || room.backlog.is_some() {
+            room.awaits_reaping = false;
+        } else if !room.log.is_bare() {
+            // It keeps a part of its past: it is looked at again when that may have expired.
+            self.emptied.push_back((key, self.now_ms));
+        } else if self.now_ms.saturating_sub(room.idle_since_ms) < idle_ms {
+            self.emptied.push_back((key, room.idle_since_ms));
+        } else if let Some(room) = self.remove(key) {
+            match position_ttl_ms {
+                0 => self.budget.give_back(1),
+                _ if !room.rules.keeps_position => self.budget.give_back(1),
+                _ => {
+                    self.retired.put(room.name, room.log.bare(), self.now_ms);
+                    if self.retired.len() > self.bounds.positions && self.give_up_position() {
+                        self.budget.give_back(1);
+                    }
+                }
+            }
+        }
+    }
+
     /// Gives back the memory of what has expired, of some rooms.
     pub(super) fn trim_pasts(&mut self) {
         for _ in 0..TRIMMED_PER_SWEEP {

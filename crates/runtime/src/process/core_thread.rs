@@ -1,6 +1,7 @@
 //! A core's thread: its runtime, its loops, and doing as it is told.
 
 use std::{
+    cell::RefCell,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
@@ -123,6 +124,7 @@ pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
     );
     let home = Rooms::new(id, cores, rooms.budget, bounds, rules, new_epoch)
         .at(wall_ms(SystemTime::now()));
+    let home = Rc::new(RefCell::new(home));
     let core = Core::new(
         id,
         shared,
@@ -134,7 +136,7 @@ pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
     );
 
     #[cfg(feature = "simulation")]
-    super::simulated::note(&core);
+    super::simulated::note(&core, &home);
     let turnstile = core.clone();
     spawn(async move { turnstile.turnstile.run().await });
     let yielding = core.clone();

@@ -4,7 +4,7 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use flume::{Receiver, Sender};
-use hub::{CoreId, LossReason, Request, RoomBudget, RoomName};
+use hub::{CoreId, LossReason, Member, Position, Record, Request, RoomBudget, RoomName, Rooms};
 
 use super::{
     Configurer, Control, Driver, Monitor,
@@ -25,12 +25,19 @@ use crate::{
 
 thread_local! {
     /// The cores that have begun, in order.
-    static CORES: RefCell<Vec<Rc<Core>>> = const { RefCell::new(Vec::new()) };
+    static CORES: RefCell<Vec<Begun>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A core that has begun, and the rooms whose home it is.
+struct Begun {
+    core: Rc<Core>,
+    home: Rc<RefCell<Rooms>>,
 }
 
 /// A core has begun.
-pub(super) fn note(core: &Rc<Core>) {
-    CORES.with_borrow_mut(|cores| cores.push(core.clone()));
+pub(super) fn note(core: &Rc<Core>, home: &Rc<RefCell<Rooms>>) {
+    let (core, home) = (core.clone(), home.clone());
+    CORES.with_borrow_mut(|cores| cores.push(Begun { core, home }));
 }
 
 /// What a machine is made of.
@@ -45,7 +52,7 @@ pub struct Seed {
 
 /// The cores of a simulated server.
 pub struct Machine {
-    cores: Vec<Rc<Core>>,
+    cores: Vec<Begun>,
     admission: Arc<Admission>,
     controls: Vec<Sender<Control>>,
     configurer: Configurer,
@@ -136,7 +143,7 @@ impl Machine {
     /// Has all cores accept; to be called when each has run once.
     pub fn open(&mut self) {
         self.cores = CORES.take();
-        self.cores.sort_by_key(|core| core.id);
+        self.cores.sort_by_key(|it| it.core.id);
         tell(&self.controls, || Control::Open);
     }
 
@@ -190,8 +197,17 @@ impl Machine {
         let counts: Vec<_> = self
             .cores
             .iter()
-            .map(|core| core.audit())
+            .map(|it| it.core.audit())
             .collect::<Result<_, _>>()?;
+        let mut rooms = 0;
+        for (home, it) in self.cores.iter().enumerate() {
+            let audited = it.home.borrow().audit();
+            rooms += audited.map_err(|error| format!("home {home}: {error}"))?;
+        }
+        let places = self.monitor.rooms();
+        if places != rooms {
+            return Err(format!("places of rooms: counted {places}, found {rooms}"));
+        }
         let admitted: usize = counts.iter().map(|it| it.admitted).sum();
         let counted = self.admission.connections();
         match counted == admitted {
@@ -202,18 +218,44 @@ impl Machine {
         }
     }
 
+    /// The position of a room's latest message, wherever its home is; `None` if nothing is known of it.
+    pub fn position(&self, name: &RoomName) -> Option<Position> {
+        let mut homes = self.cores.iter();
+        homes.find_map(|it| it.home.borrow().position(name))
+    }
+
+    /// All messages that a room keeps.
+    pub fn kept(&self, name: &RoomName) -> Vec<(u64, Record)> {
+        let homes = self.cores.iter();
+        homes
+            .flat_map(|it| it.home.borrow().kept(name).to_vec())
+            .collect()
+    }
+
+    /// The members of a room, and whether each of them is really in it.
+    pub fn members(&self, name: &RoomName) -> Vec<(Arc<Member>, bool)> {
+        let homes = self.cores.iter();
+        homes
+            .flat_map(|it| it.home.borrow().members_now(name))
+            .map(|(id, member)| {
+                let core = &self.cores[id.core.index()].core;
+                (member, core.is_in(id.token, name))
+            })
+            .collect()
+    }
+
     /// What nobody would ever do, if nothing is to happen now but timers and what peers do.
     pub fn stuck(&self) -> Option<String> {
-        self.cores.iter().find_map(|core| core.stuck())
+        self.cores.iter().find_map(|it| it.core.stuck())
     }
 
     /// Whether a connection of a core, by the token of its reports, would receive what has arrived for it.
     pub fn receives(&self, core: Id, token: u64) -> bool {
-        self.cores[core as usize].receives(token)
+        self.cores[core as usize].core.receives(token)
     }
 
     /// What is not at rest on some core, although everything has had time enough.
     pub fn unrest(&self) -> Option<String> {
-        self.cores.iter().find_map(|core| core.unrest())
+        self.cores.iter().find_map(|it| it.core.unrest())
     }
 }

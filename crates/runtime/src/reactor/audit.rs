@@ -1,5 +1,7 @@
 //! What the simulation checks of a core between any two of its steps, and when everything is to be at rest.
 
+use hub::RoomName;
+
 use super::{Core, State};
 use crate::{
     admission::Admitted,
@@ -63,6 +65,17 @@ impl Core {
         let key = ConnectionKey::of_token(token);
         let connection = key.and_then(|key| state.connections.get(key));
         connection.is_some_and(|it| it.pause.is_none())
+    }
+
+    /// Whether a connection is there and in the room of this name.
+    pub(crate) fn is_in(&self, token: u64, name: &RoomName) -> bool {
+        let state = self.state.borrow();
+        let key = ConnectionKey::of_token(token);
+        let connection = key.and_then(|key| state.connections.get(key));
+        connection.is_some_and(|it| {
+            let tickets = it.rooms.in_room_named(name, &state.parts.rooms);
+            !tickets.is_empty()
+        })
     }
 
     /// What is not at rest, although everything has had time enough; nothing if all is.

@@ -1,0 +1,160 @@
+//! What the homes of rooms know, checked against what peers were told: positions, histories, members.
+
+use std::collections::BTreeSet;
+
+use hub::Position;
+use runtime::simulation::Machine;
+
+use crate::{
+    client::Client,
+    orders::Orders,
+    rules::{Rules, name_of},
+    script::ROOMS,
+};
+
+/// What is known of the rooms that most steps are about.
+#[derive(Default)]
+pub struct Homes {
+    rooms: [Known; ROOMS as usize],
+    /// The rules that hold, if no other ones ever did.
+    rules: Option<Rules>,
+    /// How often rules were given.
+    times_ruled: u32,
+    /// Rooms in which something was published with a key.
+    keyed: BTreeSet<u8>,
+}
+
+#[derive(Default)]
+struct Known {
+    position: Option<Position>,
+    /// Epochs that are over.
+    over: BTreeSet<u64>,
+}
+
+impl Homes {
+    /// Rooms follow these rules from now on, the first ones if nothing has happened yet.
+    pub fn rule(&mut self, rules: Rules, are_first: bool) {
+        self.times_ruled += 1;
+        self.rules = (are_first && self.times_ruled == 1).then_some(rules);
+    }
+
+    /// Something is published in this room with a key.
+    pub fn note_key(&mut self, room: u8) {
+        self.keyed.insert(room);
+    }
+
+    /// The rooms in which something was published with a key.
+    pub fn keyed(&self) -> impl Iterator<Item = u8> {
+        self.keyed.iter().copied()
+    }
+
+    /// An epoch goes up, no faster than the rules permit, and when it is over it never comes back.
+    pub fn follow(&mut self, machine: &Machine, now_ns: u64) -> Result<(), String> {
+        for (room, known) in (0u8..).zip(&mut self.rooms) {
+            let position = machine.position(&name_of(room));
+            if position == known.position {
+                continue;
+            }
+            match (known.position, position) {
+                (Some(before), Some(now)) if before.epoch == now.epoch => {
+                    if now.offset < before.offset {
+                        return Err(format!("r{room} goes from {before:?} back to {now:?}"));
+                    }
+                }
+                (Some(before), _) => {
+                    known.over.insert(before.epoch.0);
+                }
+                (None, _) => {}
+            }
+            if let Some(now) = position.filter(|it| known.over.contains(&it.epoch.0)) {
+                return Err(format!("r{room} is in an epoch that was over: {now:?}"));
+            }
+            let rules = self.rules.as_ref();
+            let most = rules.and_then(|rules| rules.most_messages(room, now_ns));
+            if let (Some(now), Some(most)) = (position, most)
+                && now.offset > most
+            {
+                return Err(format!("r{room} had more than {most} messages: {now:?}"));
+            }
+            known.position = position;
+        }
+        Ok(())
+    }
+
+    /// When nothing is to be done, nobody is a member whose connection is not in the room.
+    pub fn nobody_is_a_ghost(&self, machine: &Machine) -> Result<(), String> {
+        if self.times_ruled == 0 {
+            return Ok(());
+        }
+        for room in 0..ROOMS {
+            let members = machine.members(&name_of(room));
+            if let Some((member, _)) = members.iter().find(|(_, is_in)| !is_in) {
+                return Err(format!("{member:?} is a member of r{room} and not in it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// When everything is at rest, peers have had all that their rooms say, all who are there are members, and
+    /// what is kept is what peers have seen.
+    pub fn at_rest<'a>(
+        &self,
+        machine: &Machine,
+        clients: impl Iterator<Item = &'a Client>,
+        orders: &mut Orders,
+    ) -> Result<(), String> {
+        self.nobody_is_a_ghost(machine)?;
+        for room in 0..ROOMS {
+            check_kept(machine, room, orders)?;
+        }
+        for client in clients {
+            for (room, epoch, least, most) in client.places() {
+                let top = machine.position(&name_of(room));
+                let is_there = top
+                    .is_some_and(|it| it.epoch.0 == epoch && (least..=most).contains(&it.offset));
+                if !is_there {
+                    return Err(format!(
+                        "a peer is at {least} to {most} of {epoch} in r{room}, which is at {top:?}"
+                    ));
+                }
+                self.check_presence(machine, room, client)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Who has entered a room is a member of it, once, if the room has always known who is in it.
+    fn check_presence(&self, machine: &Machine, room: u8, client: &Client) -> Result<(), String> {
+        let rules = self.rules.as_ref();
+        let has_presence = rules.is_some_and(|rules| rules.of_room(room).has_presence);
+        if !has_presence || !client.has_entered(room) {
+            return Ok(());
+        }
+        let info = client.info();
+        let members = machine.members(&name_of(room));
+        let times = members.iter().filter(|(it, _)| it.info == info).count();
+        match times {
+            1 => Ok(()),
+            _ => Err(format!("{info} is in r{room}, and a member {times} times")),
+        }
+    }
+}
+
+/// What is kept are the latest messages, each where peers have seen it.
+fn check_kept(machine: &Machine, room: u8, orders: &mut Orders) -> Result<(), String> {
+    let name = name_of(room);
+    let kept = machine.kept(&name);
+    let Some(top) = machine.position(&name).filter(|_| !kept.is_empty()) else {
+        return Ok(());
+    };
+    let first = top.offset + 1 - kept.len() as u64;
+    for (expected, (offset, record)) in (first..).zip(kept) {
+        let text = str::from_utf8(&record.payload).unwrap_or_default();
+        let id = text.split(' ').nth(2).and_then(|id| id.parse().ok());
+        let (true, Some(id)) = (expected == offset, id) else {
+            return Err(format!("offset {offset} of r{room} is {text:?}"));
+        };
+        orders.place(id, top.epoch.0, offset)?;
+    }
+    Ok(())
+}
