@@ -88,14 +88,12 @@ impl History {
         }
     }
 
-    /// Forgets the oldest message; returns whether there was one.
-    pub(crate) fn drop_oldest(&mut self, cause: Unrecoverable) -> bool {
-        let Some(oldest) = self.kept.pop_front() else {
-            return false;
-        };
-        self.bytes -= bytes_of(&oldest.record);
-        self.dropped_for = Some(cause);
-        true
+    /// Forgets the oldest message.
+    pub(crate) fn drop_oldest(&mut self, cause: Unrecoverable) {
+        if let Some(oldest) = self.kept.pop_front() {
+            self.bytes -= bytes_of(&oldest.record);
+            self.dropped_for = Some(cause);
+        }
     }
 
     /// Checks that the messages keep the limits, and are counted as what they are.

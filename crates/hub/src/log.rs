@@ -411,7 +411,6 @@ impl Log {
     }
 
     /// Whether a message is kept.
-    #[cfg(feature = "audit")]
     pub(crate) fn has_messages(&self) -> bool {
         self.kept() > 0
     }
@@ -429,10 +428,11 @@ impl Log {
         past.keys.audit()
     }
 
-    /// Forgets the oldest message for want of memory; returns whether there was one.
-    pub(crate) fn drop_oldest(&mut self) -> bool {
-        let past = self.past.as_mut();
-        past.is_some_and(|past| past.history.drop_oldest(Unrecoverable::Memory))
+    /// Forgets the oldest message for want of memory.
+    pub(crate) fn drop_oldest(&mut self) {
+        if let Some(past) = &mut self.past {
+            past.history.drop_oldest(Unrecoverable::Memory);
+        }
     }
 }
 

@@ -9,10 +9,15 @@ pub(crate) struct Pasts {
     bytes: usize,
     bytes_max: usize,
     /// Rooms that keep something, the longest untouched first.
-    rooms: BTreeSet<(u64, RoomKey)>,
+    rooms: BTreeSet<Place>,
+    /// Those of them that keep messages: keys are not given up for want of memory.
+    givers: BTreeSet<Place>,
     /// The room that was looked at last for what has expired.
-    looked_at: Option<(u64, RoomKey)>,
+    looked_at: Option<Place>,
 }
+
+/// When the past of a room last grew, and the room.
+type Place = (u64, RoomKey);
 
 impl Pasts {
     /// A ledger of at most `bytes_max` bytes.
@@ -21,6 +26,7 @@ impl Pasts {
             bytes: 0,
             bytes_max,
             rooms: BTreeSet::new(),
+            givers: BTreeSet::new(),
             looked_at: None,
         }
     }
@@ -33,30 +39,37 @@ impl Pasts {
     /// Brings the ledger up to date with a room. `touched_ms` is now if its past has grown, in milliseconds
     /// of the sweeps.
     pub(crate) fn count(&mut self, key: RoomKey, room: &mut Room, touched_ms: Option<u64>) {
-        let bytes = room.log.kept_bytes();
         let before = room.counted;
-        let touched_ms = touched_ms.unwrap_or(before.touched_ms);
-        room.counted = Counted { bytes, touched_ms };
-        self.bytes = self.bytes - before.bytes + bytes;
-        let is_moved = before.touched_ms != touched_ms || bytes == 0;
-        if before.bytes > 0 && is_moved {
-            self.rooms.remove(&(before.touched_ms, key));
-        }
-        if bytes > 0 && (is_moved || before.bytes == 0) {
-            self.rooms.insert((touched_ms, key));
-        }
+        let now = Counted {
+            bytes: room.log.kept_bytes(),
+            has_messages: room.log.has_messages(),
+            touched_ms: touched_ms.unwrap_or(before.touched_ms),
+        };
+        room.counted = now;
+        self.change(key, before, now);
     }
 
     /// Takes a room that is no more out of the ledger.
     pub(crate) fn remove(&mut self, key: RoomKey, room: &mut Room) {
-        let Counted { bytes, touched_ms } = std::mem::take(&mut room.counted);
-        self.bytes -= bytes;
-        self.rooms.remove(&(touched_ms, key));
+        let before = std::mem::take(&mut room.counted);
+        self.change(key, before, Counted::default());
     }
 
-    /// The room that has to give something, because all together keep too much.
+    fn change(&mut self, key: RoomKey, before: Counted, now: Counted) {
+        self.bytes = self.bytes - before.bytes + now.bytes;
+        let place = |it: Counted| (it.touched_ms, key);
+        let listed = |it: Counted| (it.bytes > 0).then(|| place(it));
+        relist(&mut self.rooms, listed(before), listed(now));
+        let giving = |it: Counted| it.has_messages.then(|| place(it));
+        relist(&mut self.givers, giving(before), giving(now));
+    }
+
+    /// The room that has to give a message, because all together keep too much.
     pub(crate) fn must_give(&self) -> Option<RoomKey> {
-        let (_, key) = self.rooms.first().filter(|_| self.bytes > self.bytes_max)?;
+        let (_, key) = self
+            .givers
+            .first()
+            .filter(|_| self.bytes > self.bytes_max)?;
         Some(*key)
     }
 
@@ -67,4 +80,14 @@ impl Pasts {
         self.looked_at = next;
         next.map(|(_, key)| key)
     }
+}
+
+fn relist(rooms: &mut BTreeSet<Place>, before: Option<Place>, now: Option<Place>) {
+    if before == now {
+        return;
+    }
+    if let Some(before) = before {
+        rooms.remove(&before);
+    }
+    rooms.extend(now);
 }

@@ -52,6 +52,8 @@ pub(crate) struct Room {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) bytes: usize,
+    /// Whether a message is among it.
+    pub(crate) has_messages: bool,
     /// When the room's past last grew, in milliseconds of the sweeps.
     pub(crate) touched_ms: u64,
 }
