@@ -331,7 +331,10 @@ impl Rooms {
     fn publish_once(&mut self, key: RoomKey, publication: Publication) {
         self.close_run(key);
         let room = &mut self.rooms[key];
-        match room.log.find(&publication.record, self.wall_ms) {
+        let found = room.log.find(&publication.record, self.wall_ms);
+        // Keys that have expired are gone now.
+        self.pasts.count(key, room, None);
+        match found {
             Ok(Some(position)) => {
                 let published = publication.answer(id_of(self.home, key), position);
                 self.deliver(publication.publisher.core, published);
@@ -451,7 +454,8 @@ impl Rooms {
             self.wall_ms,
             &mut self.outgoing,
         );
-        if room.log.kept_bytes() > 0 {
+        // A message that is too long for its room's history takes all others with it.
+        if room.log.kept_bytes() > 0 || room.counted.bytes > 0 {
             self.pasts.count(key, room, Some(self.now_ms));
             self.keep_within_bounds();
         }
