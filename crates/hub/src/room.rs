@@ -92,9 +92,13 @@ impl Room {
 
     /// Counts one subscriber more.
     pub(crate) fn join(&mut self, subscriber: ConnectionId, member: Option<Arc<Member>>) {
-        if let Some(member) = member.filter(|_| self.rules.has_presence) {
-            let presence = self.presence.get_or_insert_default();
-            presence.enter(subscriber, member);
+        match (member, &mut self.presence) {
+            (Some(member), presence) if self.rules.has_presence => {
+                let presence = presence.get_or_insert_default();
+                presence.enter(subscriber, member);
+            }
+            (_, Some(presence)) => presence.enter_again(subscriber),
+            (_, None) => {}
         }
         let core = subscriber.core;
         match self.core(core) {
