@@ -7,6 +7,7 @@
 //! ```
 
 mod arguments;
+mod centrifuge;
 mod compare;
 mod floods;
 mod floor;

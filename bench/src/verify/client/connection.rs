@@ -2,9 +2,8 @@
 
 use super::super::history::{By, Event, History, Message, Position, What};
 use super::super::payload;
-use super::frames::{self, Frame, Frames};
-use super::said::{Command, Publication, Reply, Said, Subscribed};
-use super::{Form, Names, json, protobuf};
+use super::{Form, Names};
+use crate::centrifuge::{Command, Frame, Frames, Publication, Reply, Said, Subscribed, frames};
 use crate::load::dial::read_answer;
 use crate::load::link::{Buffers, Link, Received};
 use crate::load::transport::Compression;
@@ -176,17 +175,12 @@ impl Connection {
             self.asked.insert(id, asked);
             self.next_id += 1;
         }
-        let mut frame = Vec::new();
-        match form {
-            Form::Json => json::append(id, command, &mut frame),
-            Form::Protobuf => protobuf::append(id, command, &mut frame),
-            Form::Raw => bail!("a raw client has no commands"),
-        }
-        let opcode = match form {
-            Form::Protobuf => Opcode::Binary,
-            Form::Json | Form::Raw => Opcode::Text,
+        let Some(encoding) = form.encoding() else {
+            bail!("a raw client has no commands");
         };
-        self.send_frame(opcode, &frame)
+        let mut frame = Vec::new();
+        encoding.append(id, command, &mut frame);
+        self.send_frame(encoding.opcode(), &frame)
     }
 }
 
@@ -320,7 +314,7 @@ impl Client {
             return desk.note(number, What::Entered { room });
         }
         connection.stage = Stage::Connecting;
-        connection.send(form, Some(Asked::Connect), Command::Connect)
+        connection.send(form, Some(Asked::Connect), Command::Connect(None))
     }
 
     fn take_frames(&mut self, desk: &mut Desk) -> Result<Next> {
@@ -343,20 +337,16 @@ impl Client {
 
     /// Takes a message; returns whether the connection is of use.
     fn take_message(&mut self, message: &[u8], desk: &mut Desk) -> Result<bool> {
-        let said = match self.form {
-            Form::Json => json::read(message)?,
-            Form::Protobuf => protobuf::read(message)?,
-            Form::Raw => {
-                let room = self.rooms[0];
-                let publication = Publication {
-                    data: message,
-                    ..Publication::default()
-                };
-                self.given(room, &publication, false, desk)?;
-                return Ok(true);
-            }
+        let Some(encoding) = self.form.encoding() else {
+            let room = self.rooms[0];
+            let publication = Publication {
+                data: message,
+                ..Publication::default()
+            };
+            self.given(room, &publication, false, desk)?;
+            return Ok(true);
         };
-        for said in said {
+        for said in encoding.read(message)? {
             if !self.hear(said, desk)? {
                 return Ok(false);
             }

@@ -2,22 +2,21 @@
 //! stop reading.
 //!
 //! ```text
-//!  swarm (one epoll, what is due) ─▶ connection (one client) ─▶ json │ protobuf ─▶ frames ─▶ socket
+//!  swarm (one epoll, what is due) ─▶ connection (one client) ─▶ the protocol ─▶ frames ─▶ socket
 //!                                          │
 //!                                          └─▶ history
 //! ```
 //!
-//! *Never:* the server's own code for what is verified. Messages of the protocol are read and written here.
+//! *Never:* the server's own code for what is verified. Messages of the protocol are read and written in
+//! [`crate::centrifuge`].
 
 mod connection;
-mod frames;
-mod json;
-mod protobuf;
 mod rest;
-mod said;
 mod swarm;
 
 pub use swarm::{Plan, Swarm};
+
+use crate::centrifuge::Encoding;
 
 /// How a client speaks with the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +27,17 @@ pub enum Form {
     Protobuf,
     /// Messages of one room and nothing else.
     Raw,
+}
+
+impl Form {
+    /// How its commands are encoded; nothing for raw clients, which have none.
+    fn encoding(self) -> Option<Encoding> {
+        match self {
+            Self::Json => Some(Encoding::Json),
+            Self::Protobuf => Some(Encoding::Protobuf),
+            Self::Raw => None,
+        }
+    }
 }
 
 /// A room's name on the wire: what all rooms of a run begin with, and its number.

@@ -133,7 +133,10 @@ pub fn append(id: u32, command: Command<'_>, frame: &mut Vec<u8>) {
     }
     let text = match command {
         Command::Pong => "{}".to_owned(),
-        Command::Connect => format!(r#"{{"id":{id},"connect":{{"name":"bench"}}}}"#),
+        Command::Connect(token) => {
+            let token = token.map_or(String::new(), |token| format!(r#","token":"{token}""#));
+            format!(r#"{{"id":{id},"connect":{{"name":"bench"{token}}}}}"#)
+        }
         Command::Subscribe(room, from) => {
             let recover = from.map_or(String::new(), |(epoch, offset)| {
                 format!(r#","recover":true,"epoch":"{epoch}","offset":{offset}"#)
@@ -202,7 +205,7 @@ mod tests {
     #[test]
     fn commands_are_json() {
         let mut frame = Vec::new();
-        append(1, Command::Connect, &mut frame);
+        append(1, Command::Connect(Some("a.b.c")), &mut frame);
         append(2, Command::Subscribe("r", Some(("e", 7))), &mut frame);
         append(3, Command::Publish("r", b"[1]"), &mut frame);
         append(4, Command::Presence("r"), &mut frame);
@@ -211,6 +214,7 @@ mod tests {
             .split(|it| *it == b'\n')
             .map(|line| serde_json::from_slice(line).unwrap())
             .collect();
+        assert_eq!(lines[0]["connect"]["token"], "a.b.c");
         assert_eq!(lines[1]["subscribe"]["offset"], 7);
         assert_eq!(lines[2]["publish"]["data"][0], 1);
         assert_eq!(lines.len(), 5);

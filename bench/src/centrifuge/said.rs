@@ -13,7 +13,7 @@ pub enum Said<'a> {
     Publication(Cow<'a, str>, Publication<'a>),
     /// A subscription is over.
     Unsubscribed(Cow<'a, str>, u32),
-    /// Something that the checker has no use for.
+    /// Something that these clients have no use for.
     Other,
 }
 
@@ -65,8 +65,8 @@ pub struct Publication<'a> {
 pub enum Command<'a> {
     /// The sign of life.
     Pong,
-    /// The first command.
-    Connect,
+    /// The first command, with a token if there is one.
+    Connect(Option<&'a str>),
     /// Subscribes to a room, and recovers from a position.
     Subscribe(&'a str, Option<(&'a str, u64)>),
     /// Publishes in a room.

@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 use codec::Opcode;
 use codec::frame::encode_masked;
 
-/// Longer messages are none that the checker has published, nor an answer to it.
+/// Longer messages are none that these clients have published, nor an answer to them.
 const MESSAGE_BYTES_MAX: u64 = 16 << 20;
 
 /// Any key but zero, so that the server must unmask.
@@ -74,27 +74,34 @@ impl Frames {
     /// Takes the first byte and the payload of the next whole frame.
     fn take(&mut self) -> Result<Option<(u8, Vec<u8>)>> {
         let rest = &self.bytes[self.taken..];
-        let [first, second, behind @ ..] = rest else {
+        let Some((first, payload, behind)) = split_first(rest)? else {
             return Ok(None);
         };
-        ensure!(second & 0x80 == 0, "the server masks a frame");
-        ensure!(first & 0x70 == 0, "a frame with reserved bits");
-        let (length, head) = match (second, behind) {
-            (126, [a, b, ..]) => (u64::from(u16::from_be_bytes([*a, *b])), 4),
-            (127, _) => match behind.first_chunk() {
-                Some(length) => (u64::from_be_bytes(*length), 10),
-                None => return Ok(None),
-            },
-            (126, _) => return Ok(None),
-            (length, _) => (u64::from(*length), 2),
-        };
-        ensure!(length <= MESSAGE_BYTES_MAX, "a frame of {length} bytes");
-        let Some(payload) = rest.get(head..head + length as usize) else {
-            return Ok(None);
-        };
-        self.taken += head + payload.len();
-        Ok(Some((*first, payload.to_vec())))
+        let payload = payload.to_vec();
+        self.taken += rest.len() - behind.len();
+        Ok(Some((first, payload)))
     }
+}
+
+/// The first byte and the payload of the first frame, and what is behind it; nothing if it has not arrived whole.
+pub fn split_first(bytes: &[u8]) -> Result<Option<(u8, &[u8], &[u8])>> {
+    let [first, second, behind @ ..] = bytes else {
+        return Ok(None);
+    };
+    ensure!(second & 0x80 == 0, "the server masks a frame");
+    ensure!(first & 0x70 == 0, "a frame with reserved bits");
+    let (length, head) = match (second, behind) {
+        (126, [a, b, ..]) => (u64::from(u16::from_be_bytes([*a, *b])), 4),
+        (127, _) => match behind.first_chunk() {
+            Some(length) => (u64::from_be_bytes(*length), 10),
+            None => return Ok(None),
+        },
+        (126, _) => return Ok(None),
+        (length, _) => (u64::from(*length), 2),
+    };
+    ensure!(length <= MESSAGE_BYTES_MAX, "a frame of {length} bytes");
+    let split = bytes[head..].split_at_checked(length as usize);
+    Ok(split.map(|(payload, rest)| (*first, payload, rest)))
 }
 
 /// Appends a frame as a client sends it.

@@ -1,4 +1,4 @@
-//! The protocol in Protobuf: the few messages and fields that the checker needs.
+//! The protocol in Protobuf: the few messages and fields that these clients need.
 
 use super::said::{Command, Publication, Reply, Said, Subscribed};
 use anyhow::{Context as _, Result, bail};
@@ -46,7 +46,8 @@ fn varint(rest: &mut &[u8]) -> Result<u64> {
     bail!("a number is too long")
 }
 
-fn delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
+/// Takes a length and as many bytes as it says.
+pub fn delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
     let length = usize::try_from(varint(rest)?)?;
     let (bytes, behind) = rest
         .split_at_checked(length)
@@ -194,7 +195,10 @@ fn text_of(message: &[u8], field: u64) -> Result<Cow<'_, str>> {
 pub fn append(id: u32, command: Command<'_>, frame: &mut Vec<u8>) {
     let (field, request) = match command {
         Command::Pong => return frame.push(0),
-        Command::Connect => (4, of_bytes(4, b"bench")),
+        Command::Connect(token) => {
+            let token = token.map_or(Vec::new(), |token| of_bytes(1, token.as_bytes()));
+            (4, [token, of_bytes(4, b"bench")].concat())
+        }
         Command::Subscribe(room, from) => (5, subscription(room, from)),
         Command::Publish(room, data) => (
             7,
