@@ -2,7 +2,7 @@
 
 PEERS_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PEERS_OUT=$(cd "$PEERS_DIR/../.." && pwd)/target/bench/peers
-PEER_NAMES=(bun ws nchan libwebsockets fastwebsockets tokio-tungstenite)
+PEER_NAMES=(bun ws nchan libwebsockets fastwebsockets tokio-tungstenite centrifugo)
 
 # `bun`'s own start script is bypassed: npm may refuse to run the install script that completes it.
 bun_program() {
