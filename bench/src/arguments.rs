@@ -87,8 +87,8 @@ pub struct CompareArguments {
     /// The main workloads in one short round: ends within three minutes.
     #[arg(long)]
     quick: bool,
-    /// A smoke run: our servers and the epoll versions with few connections. Checks every reply,
-    /// measures nothing that counts.
+    /// A smoke run: our servers, the epoll versions and Centrifugo, if it is installed, with few
+    /// connections. Checks every reply, measures nothing that counts.
     #[arg(long, conflicts_with = "quick")]
     tiny: bool,
     /// Rounds of each server and workload; 3 without this, 1 with --quick or --tiny.

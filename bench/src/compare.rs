@@ -8,9 +8,9 @@ use crate::load::wire::Framing;
 use crate::machine::Machine;
 use crate::pin::{Processors, stay_on};
 use crate::results::{Cell, Figure, Results, Sample, ServerInfo, Status, WorkloadInfo};
-use crate::servers::{Server, StartError, Terms, start, version};
+use crate::servers::{Rules, Server, StartError, Terms, start, version};
 use crate::softirqs::Softirqs;
-use crate::workload::{Outcome, Work, Workload, perform};
+use crate::workload::{Outcome, Subject, Work, Workload, perform};
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, HashMap};
@@ -40,6 +40,7 @@ struct Comparison<'a> {
     plan: &'a Plan,
     processors: Processors,
     certificates: Certificates,
+    rules: Rules,
     bar: ProgressBar,
     /// Servers that no longer take part, by name, and the reason.
     absent: HashMap<String, String>,
@@ -67,6 +68,7 @@ pub fn compare(plan: &Plan) -> Result<Results> {
         plan,
         processors,
         certificates: Certificates::make(&plan.out.join("tls"))?,
+        rules: Rules::make(&plan.out.join("sdk"))?,
         bar: progress_bar(runs),
         absent: HashMap::new(),
     };
@@ -127,8 +129,13 @@ fn unable(server: &Server, workload: &Workload) -> Option<&'static str> {
         _ => 0,
     };
     let raw = server.framing == Framing::Raw;
+    let wants_sdk = matches!(workload.work, Work::Sdk(_));
     let wants_memberships = matches!(workload.work, Work::Memberships(_));
-    if wants_memberships && !server.takes_commands {
+    if wants_sdk && !server.sdk {
+        Some("does not speak the Centrifuge protocol")
+    } else if !wants_sdk && server.speaks_only_sdk() {
+        Some("speaks nothing but the Centrifuge protocol")
+    } else if wants_memberships && !server.takes_commands {
         Some("does not have many rooms for one connection")
     } else if server.takes_commands && !wants_memberships {
         Some("takes nothing but commands of many rooms")
@@ -225,20 +232,21 @@ impl Comparison<'_> {
             threads: workload.cores,
             transport: workload.transport,
             certificates: &self.certificates,
+            rules: matches!(workload.work, Work::Sdk(_)).then_some(&self.rules),
         };
         let mut running = start(server, terms, &self.processors, &logs)?;
         if workload.work.needs_echo() && server.framing == Framing::WebSocket {
             preflight::check(&running.target)?;
         }
-        let process = Some(running.process());
-        let outcome = perform(
-            &workload.work,
-            &running.target,
-            process,
-            self.window(workload),
-            server.echo,
-            self.processors.prober(),
-        );
+        let subject = Subject {
+            target: &running.target,
+            process: Some(running.process()),
+            echo: server.echo,
+            raw_rooms: server.rooms_max > 0,
+            signer: Some(&self.rules.signer),
+        };
+        let window = self.window(workload);
+        let outcome = perform(&workload.work, &subject, window, self.processors.prober());
         match (outcome, running.ended()) {
             (Err(error), Some(ended)) => Err(StartError::Failed(error.context(ended))),
             (outcome, _) => Ok(outcome?),
@@ -283,7 +291,7 @@ pub fn sample(measured: &Measured) -> Sample {
         Figure::PerSecond,
         measured.operations as f64 / measured.seconds,
     );
-    figures.insert(Figure::LoadShare, measured.load_share);
+    figures.extend(measured.load_share.map(|share| (Figure::LoadShare, share)));
     if let Some(busy) = measured.others_busy {
         figures.insert(Figure::OthersBusy, busy);
     }
@@ -320,6 +328,7 @@ pub fn sample(measured: &Measured) -> Sample {
     if let Some(held) = &measured.held {
         figures.extend(held.figures(measured.resident_bytes));
     }
+    figures.extend(measured.more.iter().copied());
     Sample {
         figures,
         memory: Vec::new(),
@@ -368,6 +377,23 @@ mod tests {
     use super::*;
     use crate::servers::{Binaries, Named, catalogue};
     use crate::workload;
+
+    #[test]
+    fn clients_of_the_protocol_are_for_those_who_speak_it_and_nothing_else_is_for_centrifugo() {
+        let servers = catalogue(&Binaries::find(Named::default()).unwrap());
+        for workload in workload::catalogue(20_000) {
+            let is_sdk = matches!(workload.work, Work::Sdk(_));
+            for server in &servers {
+                let is_able = unable(server, &workload).is_none();
+                match &*server.name {
+                    "hubbub" | "hubbub-epoll" if is_sdk => assert!(is_able, "{}", workload.name),
+                    "centrifugo" => assert_eq!(is_able, is_sdk, "{}", workload.name),
+                    name if is_sdk => assert!(!is_able, "{name} in {}", workload.name),
+                    _ => {}
+                }
+            }
+        }
+    }
 
     #[test]
     fn many_rooms_are_for_those_who_take_commands_and_for_nobody_else() {

@@ -103,6 +103,7 @@ pub fn run(arguments: &FloodsArguments) -> Result<()> {
                         compression: kind.compression,
                     },
                     certificates: &certificates,
+                    rules: None,
                 };
                 let (server, health) = with_health(server)?;
                 let running = start(&server, terms, &processors, &out).map_err(reason)?;

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs;
-use std::ops::Sub;
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// Processor time since the process began.
@@ -37,6 +37,20 @@ impl CpuTime {
             return 0.0;
         }
         self.total_ns as f64 * self.user_ticks as f64 / ticks as f64
+    }
+}
+
+impl Add for CpuTime {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        let softirqs = self.softirq_ns.zip(other.softirq_ns);
+        Self {
+            total_ns: self.total_ns + other.total_ns,
+            user_ticks: self.user_ticks + other.user_ticks,
+            system_ticks: self.system_ticks + other.system_ticks,
+            softirq_ns: softirqs.map(|(own, other)| own + other),
+        }
     }
 }
 

@@ -41,6 +41,36 @@ pub enum Figure {
     MembershipBytes,
     /// The same while messages are published in all rooms.
     MembershipSpokenBytes,
+    /// Resident memory for each idle connection of the Centrifuge protocol with one subscription, in bytes.
+    SubscribedBytes,
+    /// Processor time of the server for each such connection and second, in nanoseconds.
+    IdleCpuNs,
+    /// Processor time for one delivery in a raw room of the same server, in nanoseconds.
+    RawCpuNs,
+    /// The ratio of the processor time for one delivery, by the protocol to raw.
+    RawRatio,
+    /// The time until all clients that were cut had recovered, in seconds.
+    RecoverySeconds,
+    /// The number of clients that were refused when they came back.
+    RefusedOnce,
+    /// The number of those that were refused at least once more.
+    RefusedTwice,
+    /// Resident memory before the first client, in bytes.
+    RssBaseBytes,
+    /// Resident memory with all clients, before they were cut, in bytes.
+    RssBeforeBytes,
+    /// Most resident memory while they recovered, in bytes.
+    RssMostBytes,
+    /// The median latency of probes before anybody connects beside them, in microseconds.
+    ProbesAloneP50Us,
+    /// The 99th percentile of it.
+    ProbesAloneP99Us,
+    /// The median while many connect at once without a token.
+    ProbesPlainP50Us,
+    /// The 99th percentile of it.
+    ProbesPlainP99Us,
+    /// Processor time of the server for one connect without a token, in nanoseconds.
+    PlainCpuNs,
     /// Share of a processor that the load used.
     LoadShare,
     /// The number of processors that other programs kept busy meanwhile.
@@ -386,7 +416,7 @@ impl WorkloadInfo {
     /// times, and a server that falls behind has less work.
     #[must_use]
     pub fn compares_latency(&self) -> bool {
-        self.name.ends_with("-rate") || self.family == Family::Stalled
+        self.name.ends_with("-rate") || matches!(self.family, Family::Stalled | Family::Tokens)
     }
 
     /// The figure by which servers are compared.
@@ -397,6 +427,9 @@ impl WorkloadInfo {
             Family::Idle if self.name.contains("-deflate") => Figure::TalkedBytes,
             Family::Idle => Figure::IdleBytes,
             Family::Mixed => Figure::SmallRoomsP99Us,
+            Family::Subscribed => Figure::SubscribedBytes,
+            Family::Recovery => Figure::RecoverySeconds,
+            Family::Tokens => Figure::P99Us,
             _ if self.compares_latency() => Figure::P99Us,
             _ => Figure::CpuNs,
         }

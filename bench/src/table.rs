@@ -82,6 +82,42 @@ const MEMBERSHIPS: [Column; 3] = [
     column("while spoken", Figure::MembershipSpokenBytes, 14, grouped),
 ];
 
+const RAW_ROOM: [Column; 2] = [
+    column("ns/op", Figure::RawCpuNs, 9, grouped),
+    column("ratio to it", Figure::RawRatio, 12, grouped),
+];
+
+const SUBSCRIBED: [Column; 4] = [
+    column("B/connection", Figure::IdleBytes, 14, grouped),
+    column("subscribed", Figure::SubscribedBytes, 14, grouped),
+    column("ns/connection/s", Figure::IdleCpuNs, 16, grouped),
+    column("process MiB", Figure::RssBytes, 13, mebibytes),
+];
+
+const RECOVERY: [Column; 9] = [
+    column("seconds", Figure::RecoverySeconds, 9, grouped),
+    column("refused", Figure::RefusedOnce, 8, grouped),
+    column("twice", Figure::RefusedTwice, 6, grouped),
+    column("ns/op", Figure::CpuNs, 9, grouped),
+    column("p50 µs", Figure::P50Us, 10, grouped),
+    column("MiB at first", Figure::RssBaseBytes, 13, mebibytes),
+    column("before", Figure::RssBeforeBytes, 8, mebibytes),
+    column("at most", Figure::RssMostBytes, 8, mebibytes),
+    column("load", Figure::LoadShare, 5, percent),
+];
+
+const TOKENS: [Column; 9] = [
+    column("alone p50", Figure::ProbesAloneP50Us, 10, grouped),
+    column("p99", Figure::ProbesAloneP99Us, 8, grouped),
+    column("plain p50", Figure::ProbesPlainP50Us, 10, grouped),
+    column("p99", Figure::ProbesPlainP99Us, 8, grouped),
+    column("tokens p50", Figure::P50Us, 11, grouped),
+    column("p99", Figure::P99Us, 8, grouped),
+    column("per s", Figure::PerSecond, 8, grouped),
+    column("ns/op", Figure::CpuNs, 9, grouped),
+    column("plain ns", Figure::PlainCpuNs, 9, grouped),
+];
+
 const SMALL_ROOMS: [Column; 7] = [
     column("p50", Figure::SmallRoomsP50Us, 9, grouped),
     column("p99", Figure::SmallRoomsP99Us, 9, grouped),
@@ -129,6 +165,13 @@ fn blocks(workload: &WorkloadInfo) -> Vec<Block> {
             block("server", &COLUMNS, Some(workload.ranking())),
             block("memory", &MEMBERSHIPS, Some(Figure::MembershipBytes)),
         ],
+        Family::Subscribers => vec![
+            block("server", &COLUMNS, Some(workload.ranking())),
+            block("a raw room", &RAW_ROOM, None),
+        ],
+        Family::Subscribed => vec![block("server", &SUBSCRIBED, Some(workload.ranking()))],
+        Family::Recovery => vec![block("server", &RECOVERY, Some(workload.ranking()))],
+        Family::Tokens => vec![block("probes", &TOKENS, Some(workload.ranking()))],
         Family::Mixed => vec![
             block("small rooms", &SMALL_ROOMS, Some(Figure::SmallRoomsP99Us)),
             block("echoes", &ECHOES, Some(Figure::EchoesP99Us)),

@@ -15,6 +15,7 @@ use crate::load::mixed::{self, Mix};
 use crate::load::pace::Pace;
 use crate::load::reactor::{Driver, Io, drive};
 use crate::load::rooms::{Rooms, Shape};
+use crate::load::sdk::{self, Role, Signer};
 use crate::load::transport::{Compression, Transport};
 use crate::load::wire::Template;
 use crate::proc::Process;
@@ -66,6 +67,8 @@ pub enum Work {
     Mixed(Mix),
     /// Connections that are in many rooms each.
     Memberships(Spread),
+    /// Clients of the Centrifuge protocol.
+    Sdk(Role),
 }
 
 /// The part of the report a workload belongs to.
@@ -82,6 +85,14 @@ pub enum Family {
     Memberships,
     /// Small rooms and echoes beside a large room.
     Mixed,
+    /// One room of clients of the Centrifuge protocol.
+    Subscribers,
+    /// Idle clients of the Centrifuge protocol.
+    Subscribed,
+    /// Clients that recover at once.
+    Recovery,
+    /// Clients that come with tokens.
+    Tokens,
     /// Members that do not read.
     Stalled,
     /// One room on more than one core.
@@ -123,6 +134,7 @@ impl Work {
             Self::Connects => CONNECTS_AT_ONCE,
             Self::Mixed(mix) => mix.large + mix.probes(),
             Self::Memberships(spread) => spread.connections,
+            Self::Sdk(role) => role.connections(),
         }
     }
 
@@ -166,29 +178,44 @@ impl Work {
                 spread.connections = spread.connections.min(60);
                 spread.rooms_each = spread.rooms_each.min(10);
             }
+            Self::Sdk(role) => role.shrink(),
         }
     }
+}
+
+/// A server that is ready to be driven.
+#[derive(Clone, Debug)]
+pub struct Subject<'a> {
+    /// How the load connects to it.
+    pub target: &'a Target,
+    /// Its process, if that is known.
+    pub process: Option<Process>,
+    /// Whether it serves `/echo`.
+    pub echo: bool,
+    /// Whether it serves `/rooms/NAME`.
+    pub raw_rooms: bool,
+    /// The key that it takes tokens of, if it is known.
+    pub signer: Option<&'a Signer>,
 }
 
 /// The results of one run.
 #[derive(Debug)]
 pub enum Outcome {
     /// Figures of messages or connections.
-    Measured(Measured),
+    Measured(Box<Measured>),
     /// Memory of idle connections.
     Memory(Memory),
 }
 
-/// Drives a server that is ready. `echo` says whether it serves `/echo`, and `prober` which
-/// processor the probes run on.
+/// Drives a server; `prober` says which processor the probes of mixed workloads run on.
 pub fn perform(
     work: &Work,
-    target: &Target,
-    process: Option<Process>,
+    subject: &Subject<'_>,
     window: Window,
-    echo: bool,
     prober: usize,
 ) -> Result<Outcome> {
+    let (target, echo) = (subject.target, subject.echo);
+    let process = subject.process.clone();
     let is_compressed = target.compression != Compression::Off;
     let template = |payload_bytes| match is_compressed {
         true => Template::compressed(payload_bytes),
@@ -240,14 +267,13 @@ pub fn perform(
         Work::Connects => {
             let path = if echo { "/echo" } else { "/rooms/connects" };
             let meter = Meter::new(window, process);
-            connects::measure(target, path, CONNECTS_AT_ONCE, meter).map(Outcome::Measured)
+            connects::measure(target, path, CONNECTS_AT_ONCE, meter).map(measured)
         }
-        Work::Mixed(mix) => {
-            mixed::measure(target, process, window, mix, prober).map(Outcome::Measured)
-        }
+        Work::Mixed(mix) => mixed::measure(target, process, window, mix, prober).map(measured),
         Work::Memberships(spread) => {
-            memberships::measure(target, process, window, spread).map(Outcome::Measured)
+            memberships::measure(target, process, window, spread).map(measured)
         }
+        Work::Sdk(role) => sdk::measure(subject, window, role).map(measured),
     }
 }
 
@@ -266,7 +292,11 @@ fn join(target: &Target, shape: Shape) -> Result<Vec<Link>> {
 }
 
 fn measure(io: Io, driver: &mut dyn Driver) -> Result<Outcome> {
-    drive(io, driver).map(Outcome::Measured)
+    drive(io, driver).map(measured)
+}
+
+fn measured(measured: Measured) -> Outcome {
+    Outcome::Measured(Box::new(measured))
 }
 
 /// Whether a name matches one of the comma-separated patterns, in which `*` stands for anything.

@@ -74,18 +74,29 @@ impl Frames {
     /// Takes the first byte and the payload of the next whole frame.
     fn take(&mut self) -> Result<Option<(u8, Vec<u8>)>> {
         let rest = &self.bytes[self.taken..];
-        let Some((first, payload, behind)) = split_first(rest)? else {
+        let Some(split) = split_first(rest)? else {
             return Ok(None);
         };
-        let payload = payload.to_vec();
-        self.taken += rest.len() - behind.len();
-        Ok(Some((first, payload)))
+        let taken = (split.first, split.payload.to_vec());
+        self.taken += rest.len() - split.rest.len();
+        Ok(Some(taken))
     }
 }
 
-/// The first byte and the payload of the first frame, and what is behind it; nothing if it has not arrived whole.
-pub fn split_first(bytes: &[u8]) -> Result<Option<(u8, &[u8], &[u8])>> {
-    let [first, second, behind @ ..] = bytes else {
+/// A frame, and what is behind it.
+#[derive(Debug)]
+pub struct Split<'a> {
+    /// The first byte, with the opcode.
+    pub first: u8,
+    /// The payload.
+    pub payload: &'a [u8],
+    /// What has arrived after the frame.
+    pub rest: &'a [u8],
+}
+
+/// The first frame; nothing if it has not arrived whole.
+pub fn split_first(bytes: &[u8]) -> Result<Option<Split<'_>>> {
+    let &[first, second, ref behind @ ..] = bytes else {
         return Ok(None);
     };
     ensure!(second & 0x80 == 0, "the server masks a frame");
@@ -97,11 +108,15 @@ pub fn split_first(bytes: &[u8]) -> Result<Option<(u8, &[u8], &[u8])>> {
             None => return Ok(None),
         },
         (126, _) => return Ok(None),
-        (length, _) => (u64::from(*length), 2),
+        (length, _) => (u64::from(length), 2),
     };
     ensure!(length <= MESSAGE_BYTES_MAX, "a frame of {length} bytes");
     let split = bytes[head..].split_at_checked(length as usize);
-    Ok(split.map(|(payload, rest)| (*first, payload, rest)))
+    Ok(split.map(|(payload, rest)| Split {
+        first,
+        payload,
+        rest,
+    }))
 }
 
 /// Appends a frame as a client sends it.

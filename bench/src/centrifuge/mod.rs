@@ -28,6 +28,15 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// The path at which servers speak it.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Json => "/connection/websocket",
+            Self::Protobuf => "/connection/websocket?cf_protocol=protobuf",
+        }
+    }
+
     /// The opcode of a client's frames.
     #[must_use]
     pub fn opcode(self) -> Opcode {
@@ -51,5 +60,47 @@ impl Encoding {
             Self::Json => json::read(message),
             Self::Protobuf => protobuf::read(message),
         }
+    }
+
+    /// Takes the first of what a message says off it, with its length in Protobuf, so that it can be read alone.
+    pub fn split_first<'a>(self, message: &mut &'a [u8]) -> Result<&'a [u8]> {
+        let whole = *message;
+        match self {
+            Self::Json => {
+                let end = whole.iter().position(|&byte| byte == b'\n');
+                let end = end.unwrap_or(whole.len());
+                *message = whole.get(end + 1..).unwrap_or_default();
+                Ok(&whole[..end])
+            }
+            Self::Protobuf => {
+                protobuf::delimited(message)?;
+                Ok(&whole[..whole.len() - message.len()])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_message_says_is_split_into_what_can_be_read_alone() {
+        let check = |encoding: Encoding, mut message: &[u8]| {
+            let whole = encoding.read(message).unwrap();
+            let mut alone = Vec::new();
+            while !message.is_empty() {
+                let one = encoding.split_first(&mut message).unwrap();
+                alone.extend(encoding.read(one).unwrap());
+            }
+            assert_eq!(alone, whole);
+            assert_eq!(whole.len(), 3);
+        };
+        check(
+            Encoding::Json,
+            b"{\"id\":1,\"publish\":{}}\n{}\n{\"id\":2,\"publish\":{}}",
+        );
+        check(Encoding::Protobuf, &[4, 8, 1, 66, 0, 0, 4, 8, 2, 66, 0]);
+        assert!(Encoding::Protobuf.split_first(&mut &[9, 0][..]).is_err());
     }
 }

@@ -4,6 +4,7 @@ use super::idle::Steps;
 use super::memberships::Held;
 use super::mixed::Probed;
 use crate::proc::{CpuTime, Process, machine_busy, own_thread_cpu};
+use crate::results::Figure;
 use anyhow::Result;
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
@@ -58,8 +59,8 @@ pub struct Measured {
     pub server: Option<CpuTime>,
     /// Resident memory of the server at the end of the measured part.
     pub resident_bytes: Option<u64>,
-    /// Share of a processor that the load used.
-    pub load_share: f64,
+    /// Share of a processor that the load used, where that says something.
+    pub load_share: Option<f64>,
     /// Number of processors that other programs kept busy meanwhile.
     pub others_busy: Option<f64>,
     /// Latency in nanoseconds.
@@ -70,6 +71,8 @@ pub struct Measured {
     pub probed: Option<Box<Probed>>,
     /// Memory before anything was published, if connections are in many rooms.
     pub held: Option<Box<Held>>,
+    /// Figures that only this workload has.
+    pub more: Vec<(Figure, f64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -179,6 +182,12 @@ impl Meter {
         Ok(self.last.is_some())
     }
 
+    /// Ends the measured part now, however long it was to be.
+    pub fn end(&mut self) -> Result<()> {
+        self.until = Instant::now();
+        self.is_over(self.until).map(drop)
+    }
+
     fn read(&self) -> Result<Reading> {
         Ok(Reading {
             server: self.process.as_ref().map(Process::cpu).transpose()?,
@@ -216,12 +225,17 @@ impl Meter {
                 .zip(last.server)
                 .map(|(first, last)| last - first),
             resident_bytes: self.resident_bytes,
-            load_share: busy_share(last.load - first.load, last.idle - first.idle, seconds),
+            load_share: Some(busy_share(
+                last.load - first.load,
+                last.idle - first.idle,
+                seconds,
+            )),
             others_busy: others_busy(&first, &last),
             latency: self.latency,
             note: None,
             probed: None,
             held: None,
+            more: Vec::new(),
         })
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! dial ──▶ links ──▶ reactor ──▶ echo or rooms ──▶ check (against wire's template)
 //!            │          │             ▲             (mixed: the same beside a prober;
-//!            │          │             │              memberships: commands instead of paths)
+//!            │          │             │              memberships: commands instead of paths;
+//!                                                    sdk: clients of the Centrifuge protocol)
 //!    tls, deflate     meter ◀─────────┘ one record for each reply
 //! ```
 
@@ -22,6 +23,7 @@ pub mod pace;
 pub mod preflight;
 pub mod reactor;
 pub mod rooms;
+pub mod sdk;
 pub mod tls;
 pub mod transport;
 pub mod wait;

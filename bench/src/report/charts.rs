@@ -161,6 +161,38 @@ fn pair(workload: &WorkloadInfo) -> [Row; 2] {
                 grouped,
             ),
         ],
+        Family::Subscribed => [
+            (
+                "Bytes for each idle connection with one subscription",
+                Figure::SubscribedBytes,
+                None,
+                grouped,
+            ),
+            (
+                "Server CPU for each connection and second, ns",
+                Figure::IdleCpuNs,
+                None,
+                grouped,
+            ),
+        ],
+        Family::Recovery => [
+            (
+                "Seconds until all had recovered",
+                Figure::RecoverySeconds,
+                None,
+                grouped,
+            ),
+            CPU,
+        ],
+        Family::Tokens => [
+            (
+                "p99 of the others beside tokens (light: without connects)",
+                Figure::P99Us,
+                Some(Figure::ProbesAloneP99Us),
+                duration,
+            ),
+            CPU,
+        ],
         Family::Mixed => [
             (
                 "p99 of small rooms beside the large one (light: without it)",

@@ -46,6 +46,22 @@ fn figures(family: Family) -> &'static [Row] {
             (Figure::EchoesP99Us, "p99 of echoes", duration),
             (Figure::CpuNs, "CPU ns/op of the large room", grouped),
         ],
+        Family::Subscribers => &[
+            (Figure::CpuNs, "CPU ns/op", grouped),
+            (Figure::RawRatio, "ratio to a raw room", grouped),
+        ],
+        Family::Subscribed => &[
+            (Figure::SubscribedBytes, "bytes/connection", grouped),
+            (Figure::IdleCpuNs, "CPU ns/connection/s", grouped),
+        ],
+        Family::Recovery => &[
+            (Figure::RecoverySeconds, "seconds", grouped),
+            (Figure::RefusedTwice, "refused twice", grouped),
+        ],
+        Family::Tokens => &[
+            (Figure::P99Us, "p99 of the others", duration),
+            (Figure::CpuNs, "CPU ns/connect", grouped),
+        ],
         Family::Stalled => &[(Figure::P99Us, "p99 of the others", duration)],
         Family::Connects => &[(Figure::CpuNs, "CPU ns/connection", grouped)],
         _ => &[

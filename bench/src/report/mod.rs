@@ -36,7 +36,7 @@ pub fn render(results: &Results) -> String {
     page + "</main></body></html>\n"
 }
 
-const FAMILIES: [(Family, &str, &str); 9] = [
+const FAMILIES: [(Family, &str, &str); 13] = [
     (
         Family::Echo,
         "Echo",
@@ -61,6 +61,26 @@ const FAMILIES: [(Family, &str, &str); 9] = [
         Family::Memberships,
         "Many rooms for one connection",
         "Every connection is in many rooms, which it joined by text commands, and publishes in one of them; any two rooms have few members in common. An operation is one delivery. Memory for a membership is what the server holds more when all have joined, divided by all of them: a room's own share is in it.",
+    ),
+    (
+        Family::Subscribers,
+        "One room of the Centrifuge protocol",
+        "One subscriber publishes, all receive. Rooms keep their last 100 messages, and subscribers have positions and can recover. Before that, the same server does the same in a raw room of as many members, if it has any: the ratio is of the processor time for a delivery, and the goal is 1.15.",
+    ),
+    (
+        Family::Subscribed,
+        "Idle clients of the Centrifuge protocol",
+        "Resident memory beyond what the server had before the first connection, when all are connected and when each is subscribed; and the server's processor time for each of them in a second of pings and pongs. The goals: 2 KiB, and 2,200 ns.",
+    ),
+    (
+        Family::Recovery,
+        "All recover at once",
+        "All clients are cut, miss messages of their rooms, and come back as fast as the load can dial. Each must be given exactly what it missed. The goals: all within 10 s, and nobody is refused twice.",
+    ),
+    (
+        Family::Tokens,
+        "Many come with tokens",
+        "What others wait while a thousand clients, whose handshakes are done, send their connect commands at once: with a token signed by RS256, without a token, and when there are none.",
     ),
     (
         Family::Mixed,

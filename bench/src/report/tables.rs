@@ -44,6 +44,42 @@ const MEMBERSHIPS: [Column; 3] = [
     ("while rooms speak", Figure::MembershipSpokenBytes, grouped),
 ];
 
+const RAW_ROOM: [Column; 2] = [
+    ("CPU ns/op", Figure::RawCpuNs, grouped),
+    ("ratio to it", Figure::RawRatio, grouped),
+];
+
+const SUBSCRIBED: [Column; 4] = [
+    ("B/connection", Figure::IdleBytes, grouped),
+    ("subscribed", Figure::SubscribedBytes, grouped),
+    ("CPU ns/connection/s", Figure::IdleCpuNs, grouped),
+    ("process MiB", Figure::RssBytes, mebibytes),
+];
+
+const RECOVERY: [Column; 9] = [
+    ("seconds", Figure::RecoverySeconds, grouped),
+    ("refused", Figure::RefusedOnce, grouped),
+    ("twice", Figure::RefusedTwice, grouped),
+    ("CPU ns/op", Figure::CpuNs, grouped),
+    ("p50", Figure::P50Us, duration),
+    ("MiB at first", Figure::RssBaseBytes, mebibytes),
+    ("before", Figure::RssBeforeBytes, mebibytes),
+    ("at most", Figure::RssMostBytes, mebibytes),
+    ("load", Figure::LoadShare, percent),
+];
+
+const TOKENS: [Column; 9] = [
+    ("alone: p50", Figure::ProbesAloneP50Us, duration),
+    ("p99", Figure::ProbesAloneP99Us, duration),
+    ("no tokens: p50", Figure::ProbesPlainP50Us, duration),
+    ("p99", Figure::ProbesPlainP99Us, duration),
+    ("tokens: p50", Figure::P50Us, duration),
+    ("p99", Figure::P99Us, duration),
+    ("connects/s", Figure::PerSecond, grouped),
+    ("CPU ns/connect", Figure::CpuNs, grouped),
+    ("without token", Figure::PlainCpuNs, grouped),
+];
+
 const SMALL_ROOMS: [Column; 7] = [
     ("p50", Figure::SmallRoomsP50Us, duration),
     ("p99", Figure::SmallRoomsP99Us, duration),
@@ -78,6 +114,10 @@ pub fn of_workload(results: &Results, workload: &WorkloadInfo) -> String {
     let tables: &[(&str, &[Column])] = match workload.family {
         Family::Idle => &[("Server", &IDLE_COLUMNS)],
         Family::Memberships => &[("Server", &COLUMNS), ("Memory", &MEMBERSHIPS)],
+        Family::Subscribers => &[("Server", &COLUMNS), ("A raw room", &RAW_ROOM)],
+        Family::Subscribed => &[("Server", &SUBSCRIBED)],
+        Family::Recovery => &[("Server", &RECOVERY)],
+        Family::Tokens => &[("Probes", &TOKENS)],
         Family::Mixed => &[
             ("Small rooms", &SMALL_ROOMS),
             ("Echoes", &ECHOES),

@@ -202,6 +202,7 @@ fn server(name: &str, about: &str, origin: Origin, start: Start) -> Server {
         shares_rooms: false,
         tls: false,
         compression: false,
+        sdk: false,
     }
 }
 
@@ -229,6 +230,7 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
             shares_rooms: true,
             tls: true,
             compression: true,
+            sdk: true,
             ..server(&name, &about, Origin::Hubbub, start)
         }
     };
@@ -313,6 +315,12 @@ fn peers(binaries: &Binaries) -> Vec<Server> {
         Server {
             echo: false,
             ..peer("nchan", "nginx with nchan; rooms only")
+        },
+        Server {
+            echo: false,
+            rooms_max: 0,
+            sdk: true,
+            ..peer("centrifugo", "Centrifugo, Go; the Centrifuge protocol only")
         },
         peer("libwebsockets", "libwebsockets, C"),
         peer(

@@ -1,6 +1,7 @@
 //! A server as a child process: it is started on its processors, awaited and stopped.
 
-use super::{Server, Start};
+use super::{Rules, Server, Start};
+use crate::centrifuge::Encoding;
 use crate::load::dial::{Target, dial_all};
 use crate::load::tls::{Certificates, Client};
 use crate::load::transport::{Compression, Security, Transport};
@@ -45,6 +46,8 @@ pub struct Terms<'a> {
     pub transport: Transport,
     /// The certificates for TLS.
     pub certificates: &'a Certificates,
+    /// The rules of rooms and the key of tokens, for clients of the Centrifuge protocol.
+    pub rules: Option<&'a Rules>,
 }
 
 impl Terms<'_> {
@@ -75,6 +78,12 @@ impl Terms<'_> {
             let unbounded = ["--compression-contexts-bytes-max", "64TiB"];
             flags.extend(unbounded.map(str::to_owned));
         }
+        if let Some(rules) = self.rules {
+            let files = ["--config", "--token-keys"].into_iter().zip(rules.files());
+            flags.extend(
+                files.flat_map(|(flag, file)| [flag.to_owned(), file.display().to_string()]),
+            );
+        }
         flags
     }
 
@@ -88,6 +97,10 @@ impl Terms<'_> {
         if let Some(takeover) = self.takeover() {
             variables.push(("PEER_TAKEOVER", takeover.into()));
         }
+        variables.extend(
+            self.rules
+                .map(|rules| ("PEER_TOKEN_KEY", rules.public_key.clone())),
+        );
         variables
     }
 
@@ -151,7 +164,11 @@ pub fn start(
     };
     let mut running = Running { child, target };
     let since = Instant::now();
-    let path = if server.echo { "/echo" } else { "/rooms/ready" };
+    let path = match server.echo {
+        true => "/echo",
+        false if server.speaks_only_sdk() => Encoding::Json.path(),
+        false => "/rooms/ready",
+    };
     while let Err(refused) = dial_all(&running.target, 0..1, |_| path.to_owned()) {
         if let Ok(Some(status)) = running.child.try_wait() {
             let said = last_line(&log);

@@ -2,11 +2,13 @@
 
 mod catalogue;
 mod child;
+mod rules;
 
 #[cfg(test)]
 pub use catalogue::compile_c;
 pub use catalogue::{Binaries, Named, catalogue};
 pub use child::{StartError, Terms, free_port, start, version};
+pub use rules::Rules;
 
 use crate::load::wire::Framing;
 use std::path::PathBuf;
@@ -67,4 +69,14 @@ pub struct Server {
     pub tls: bool,
     /// Whether it supports permessage-deflate.
     pub compression: bool,
+    /// Whether it speaks the Centrifuge protocol.
+    pub sdk: bool,
+}
+
+impl Server {
+    /// Whether it has neither echo nor rooms without a protocol in them.
+    #[must_use]
+    pub fn speaks_only_sdk(&self) -> bool {
+        self.sdk && !self.echo && self.rooms_max == 0
+    }
 }

@@ -1,12 +1,18 @@
 //! The workloads of the comparison.
 
 use super::{Family, Work, Workload};
+use crate::centrifuge::Encoding;
 use crate::load::memberships::Spread;
 use crate::load::mixed::Mix;
 use crate::load::pace::Pace;
 use crate::load::rooms::Shape;
+use crate::load::sdk::{Burst, Layout, Role, Storm};
 use crate::load::transport::Transport;
 use crate::table::grouped;
+use std::time::Duration;
+
+/// For how long the pings of idle connections are measured: two of each, at 25 s.
+const PINGS_WATCHED: Duration = Duration::from_secs(50);
 
 /// All workloads, as far as the limit on open files permits.
 #[must_use]
@@ -23,6 +29,8 @@ pub fn catalogue(open_files_max: u64) -> Vec<Workload> {
     cores(&mut all);
     connecting(&mut all);
     idle(&mut all, open_files_max);
+    subscribers(&mut all);
+    sdk(&mut all, open_files_max);
     all
 }
 
@@ -75,6 +83,117 @@ fn idle(all: &mut Vec<Workload>, open_files_max: u64) {
             _ => one,
         });
     }
+}
+
+/// One room of the Centrifuge protocol, beside a raw room of the same server.
+fn subscribers(all: &mut Vec<Workload>) {
+    for (subscribers, encoding, at_once) in [1_000, 10_000].into_iter().flat_map(|count| {
+        let encodings = [Encoding::Json, Encoding::Protobuf];
+        encodings
+            .into_iter()
+            .flat_map(move |it| [1, 32].map(|at_once| (count, it, at_once)))
+    }) {
+        let word = match encoding {
+            Encoding::Json => "json",
+            Encoding::Protobuf => "protobuf",
+        };
+        let name = format!("sdk-room-{subscribers}-{word}-deep{at_once}");
+        let about = format!(
+            "one room of the Centrifuge protocol with {} {word} subscribers, 128 B, {at_once} in flight, and a raw room before",
+            grouped(subscribers as f64)
+        );
+        let work = Work::Sdk(Role::FanOut {
+            subscribers,
+            at_once,
+            encoding,
+        });
+        let one = workload(&name, Family::Subscribers, &about, work);
+        all.push(if (subscribers, at_once) == (1_000, 32) {
+            one.tiny()
+        } else {
+            one
+        });
+    }
+}
+
+/// All else that clients of the Centrifuge protocol do.
+fn sdk(all: &mut Vec<Workload>, open_files_max: u64) {
+    let most = usize::try_from(open_files_max)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(500);
+    let connections = most.min(10_000);
+    let one = |name: &str, family, about: &str, role| {
+        let about = format!("{about}, by the Centrifuge protocol");
+        workload(name, family, &about, Work::Sdk(role))
+    };
+    let idle = |rooms: usize, watched| Role::Idle {
+        layout: Layout::Rooms {
+            rooms,
+            members: connections / rooms,
+        },
+        watched,
+    };
+    let spread = Spread {
+        connections: 1_000,
+        rooms_each: 50,
+        payload_bytes: 128,
+        at_once: 32,
+    };
+    let storm = Storm {
+        rooms: 100,
+        members: connections / 100,
+        missed: 20,
+    };
+    let burst = Burst {
+        connects: 1_000,
+        times: 5,
+        probes: 100,
+        rate: 5_000.0,
+    };
+    let count = grouped(connections as f64);
+    all.extend([
+        one(
+            "sdk-idle-10000",
+            Family::Subscribed,
+            &format!("{count} idle connections with a subscription to one room each of 100, and their pings"),
+            idle(100, PINGS_WATCHED),
+        )
+        .tiny(),
+        one(
+            "sdk-idle-10000-own",
+            Family::Subscribed,
+            &format!("{count} idle connections with a subscription to a room of their own"),
+            idle(connections, Duration::ZERO),
+        ),
+        one(
+            "sdk-connects",
+            Family::Connects,
+            "open, upgrade, connect, subscribe, reset",
+            Role::Connects,
+        )
+        .tiny(),
+        one(
+            "sdk-recover-10000",
+            Family::Recovery,
+            &format!("{count} clients in 100 rooms are cut, miss 20 messages of 128 B, and come back at once"),
+            Role::Recover(storm),
+        )
+        .tiny(),
+        one(
+            "sdk-tokens-1000",
+            Family::Tokens,
+            "1,000 clients connect at once with tokens (RS256), beside 100 that publish 5,000 messages/s of 128 B",
+            Role::Tokens(burst),
+        )
+        .tiny(),
+        one(
+            "sdk-1000x50-rooms",
+            Family::Memberships,
+            "1,000 connections in 50 of 1,000 rooms each, 128 B, 32 publications in flight",
+            Role::Memberships(spread),
+        )
+        .tiny(),
+    ]);
 }
 
 fn workload(name: &str, family: Family, about: &str, work: Work) -> Workload {
