@@ -153,6 +153,14 @@ impl Given {
 }
 
 impl State {
+    /// Notes what a ticket stands for. Who asks for one thing at a time keeps the place of one.
+    pub(super) fn wait_for(&mut self, ticket: Ticket, awaited: Awaited) {
+        if self.awaited.is_empty() {
+            self.awaited.reserve_exact(1);
+        }
+        self.awaited.push((ticket, awaited));
+    }
+
     fn take_awaited(&mut self, ticket: Ticket) -> Option<Awaited> {
         let at = self.awaited.iter().position(|(of, _)| *of == ticket)?;
         Some(self.awaited.swap_remove(at).1)

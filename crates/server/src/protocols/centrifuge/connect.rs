@@ -278,7 +278,7 @@ impl State {
             from: request.map_or(0, |it| it.offset),
             data,
         };
-        self.awaited.push((ticket, Awaited::ServerSubscribe(wanted)));
+        self.wait_for(ticket, Awaited::ServerSubscribe(wanted));
         if let Stage::Connecting(connecting) = &mut self.stage {
             connecting.waiting += 1;
         }

@@ -43,7 +43,7 @@ impl State {
         let own = subscription.and_then(|it| it.details.as_ref());
         let details = Some(own.unwrap_or(&identity.details).clone());
         let publication = outlet.publish_with(name, kind, data, details);
-        self.awaited.push((publication, Awaited::Publish { id }));
+        self.wait_for(publication, Awaited::Publish { id });
         Ok(())
     }
 }

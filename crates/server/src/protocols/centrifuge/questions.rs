@@ -91,6 +91,6 @@ impl State {
 
     fn ask(&mut self, id: u32, name: RoomName, question: Question, outlet: &mut Outlet<'_>) {
         let ticket = outlet.ask_about(name, question);
-        self.awaited.push((ticket, Awaited::Question { id }));
+        self.wait_for(ticket, Awaited::Question { id });
     }
 }

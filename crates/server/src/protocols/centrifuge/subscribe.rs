@@ -114,7 +114,7 @@ impl State {
                 data,
             },
         };
-        self.awaited.push((ticket, awaited));
+        self.wait_for(ticket, awaited);
         Ok(Next::Go)
     }
 

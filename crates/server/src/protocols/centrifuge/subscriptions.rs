@@ -47,6 +47,9 @@ impl Subscription {
     }
 }
 
+/// Up to so many rooms, the list has no place to spare.
+const FEW: usize = 4;
+
 /// All rooms of a session.
 #[derive(Default)]
 pub struct Subscriptions(Vec<Subscription>);
@@ -88,8 +91,12 @@ impl Subscriptions {
         rooms.map(|it| it.name.as_str())
     }
 
-    /// Adds a room.
+    /// Adds a room. Most sessions have one or two, so that the place for a few more would be most of what an idle
+    /// session holds.
     pub fn add(&mut self, subscription: Subscription) {
+        if self.0.len() < FEW {
+            self.0.reserve_exact(1);
+        }
         self.0.push(subscription);
     }
 
