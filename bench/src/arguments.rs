@@ -198,7 +198,8 @@ pub struct FloodsArguments {
 #[derive(Debug, Args)]
 pub struct RunArguments {
     /// Where the server listens: ws://HOST:PORT or wss://HOST:PORT. It must have /echo and
-    /// /rooms/NAME, or for 1000x50-rooms the commands of bench-many-rooms.
+    /// /rooms/NAME, or for 1000x50-rooms the commands of bench-many-rooms, or for sdk-* the Centrifuge
+    /// protocol, with a namespace `bench` in which everybody may subscribe, publish and recover.
     #[arg(long)]
     server: String,
     /// Its process, for processor time and memory.

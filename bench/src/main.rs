@@ -263,7 +263,8 @@ fn run_one(arguments: &RunArguments) -> Result<ExitCode> {
             target: &target,
             process: process.clone(),
             echo: true,
-            raw_rooms: true,
+            // Clients of the Centrifuge protocol may be all that a server of one's own is for.
+            raw_rooms: false,
             signer: None,
         };
         match perform(&one.work, &subject, window, processors.prober())? {

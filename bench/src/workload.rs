@@ -192,7 +192,7 @@ pub struct Subject<'a> {
     pub process: Option<Process>,
     /// Whether it serves `/echo`.
     pub echo: bool,
-    /// Whether it serves `/rooms/NAME`.
+    /// Whether rooms of the Centrifuge protocol are compared with `/rooms/NAME`.
     pub raw_rooms: bool,
     /// The key that it takes tokens of, if it is known.
     pub signer: Option<&'a Signer>,

@@ -4,7 +4,7 @@ use super::check::RoomLog;
 use super::pace::{Pace, Schedule};
 use super::reactor::{Driver, Io};
 use super::wire::{Template, without_pings};
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use std::time::Instant;
 
 /// The number of rooms, of their members and of their senders.
@@ -178,7 +178,8 @@ impl Driver for Rooms {
             })
             .map_err(|fault| anyhow!("{fault}"))?;
         self.received[index] = after;
-        room.outstanding_bytes -= after - before;
+        let left = room.outstanding_bytes.checked_sub(after - before);
+        room.outstanding_bytes = left.context("a member received more than was sent")?;
         if before < room.target && after == room.target {
             room.behind -= 1;
         }
