@@ -79,9 +79,6 @@ impl Application for Hubbub {
             let text = "Pages of this origin may not connect; allow_origin lists those that may.";
             return Route::Answer(Answer::text(403, text).refusing(Refused::Origin));
         }
-        match asked.open() {
-            Ok(opening) => Route::Open(opening),
-            Err(refusal) => Route::Answer(refusal.answer()),
-        }
+        asked.route()
     }
 }

@@ -97,7 +97,10 @@ impl Actor<'_> {
             Stage::Handshake { .. } if self.connection.reached() == Reached::Nothing => {
                 self.finish(Last::PeerEnd(Linger::Fully), reason);
             }
-            Stage::Handshake { .. } | Stage::Receiving(_) | Stage::Joining(_) => {
+            Stage::Handshake { .. }
+            | Stage::Deciding(_)
+            | Stage::Receiving(_)
+            | Stage::Joining(_) => {
                 self.refuse(reason);
             }
             Stage::Answering { deadline_ms } => self.end_answered(deadline_ms, reason),

@@ -127,6 +127,9 @@ impl Connection {
             Stage::KeptAlive { deadline_ms } => time
                 .was_silent_until(*deadline_ms, self.has_pending_input())
                 .then_some(Due::Close(EndReason::Answered)),
+            Stage::Deciding(deciding) => time
+                .has_passed(deciding.deadline_ms)
+                .then_some(Due::Close(EndReason::HandshakeTimeout)),
             Stage::Joining(joining) => time
                 .has_passed(joining.deadline_ms)
                 .then_some(Due::Close(EndReason::JoinRefused)),

@@ -104,8 +104,11 @@ impl Actor<'_> {
         }
     }
 
-    /// The session goes on with what it was handed.
+    /// The session goes on with what it was handed, or it is decided which session opens.
     pub(super) fn go_on(&mut self) {
+        if matches!(self.connection.stage, Stage::Deciding(_)) {
+            return self.decide();
+        }
         self.connection.out.goes_on = GoesOn::No;
         self.with_session(|session, outlet| session.go_on(outlet));
     }
@@ -150,6 +153,7 @@ impl Actor<'_> {
             | Stage::KeptAlive { .. }
             | Stage::Finishing { .. }
             | Stage::Closing { .. }
+            | Stage::Deciding(_)
             | Stage::Over => return None,
         }
         if !self.has_space() {

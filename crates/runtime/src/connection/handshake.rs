@@ -7,8 +7,11 @@ use hub::Request as HubRequest;
 use tracing::{debug, info};
 
 use super::{
-    Actor, Answer, Joining, Opening, OpeningHead, Parts, Provenance, Route, Stage, Streaming,
-    TakeBody, shown::Shown, stage::Heartbeat, stream,
+    Actor, Answer, Command, Joining, Opening, OpeningHead, Parts, Provenance, Route, Stage,
+    Streaming, TakeBody,
+    shown::Shown,
+    stage::{Deciding, Heartbeat},
+    stream,
 };
 use crate::{
     admission::Admitted,
@@ -33,6 +36,8 @@ pub(super) struct Routed {
 enum Outcome {
     /// A session, and whether its WebSocket has to do without a subprotocol.
     Open(Box<Joining>, Option<Shown>),
+    /// A session, or an answer: that is costly to say.
+    Decide(Box<Deciding>),
     /// The head of a stream, of which the request does not want the body, or which has none.
     HeadAlone(Streaming),
     /// The answer is made of the request's body.
@@ -62,10 +67,21 @@ pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Part
             Ok(upgrade) => {
                 let is_unanswered =
                     opening.subprotocol.is_none() && request.subprotocols().next().is_some();
-                let agreement = agree(request, &opening, parts);
+                let agreement = agree(request, opening.room.is_some(), parts);
                 let joining = joining(opening, upgrade.accept, agreement);
                 Outcome::Open(joining, is_unanswered.then(shown))
             }
+            Err(error) => Outcome::Refuse(error, shown()),
+        },
+        Route::OpenAtCost(opening) => match request.upgrade() {
+            Ok(upgrade) => Outcome::Decide(Box::new(Deciding {
+                deadline_ms: 0,
+                opening,
+                accept: upgrade.accept,
+                agreement: agree(request, true, parts),
+                has_offered: request.subprotocols().next().is_some(),
+                shown: shown(),
+            })),
             Err(error) => Outcome::Refuse(error, shown()),
         },
     };
@@ -106,10 +122,10 @@ fn joining(opening: Opening, accept: AcceptKey, agreement: Option<Agreement>) ->
 
 /// What is agreed on compression. A connection in a room keeps no context for what is sent to it:
 /// a room's message is compressed once for all who take it, and would not be in that context.
-fn agree(request: &Request<'_>, opening: &Opening, parts: &Parts) -> Option<Agreement> {
+fn agree(request: &Request<'_>, is_in_room: bool, parts: &Parts) -> Option<Agreement> {
     let config = &parts.config;
     let mut policy = config.compression.as_ref()?.policy;
-    policy.server_takeover &= opening.room.is_none();
+    policy.server_takeover &= !is_in_room;
     let reserved = parts.memory.held(Account::Contexts);
     contexts::agree(request, policy, contexts::free_bytes(config, reserved))
 }
@@ -136,7 +152,45 @@ impl Actor<'_> {
         if let Admitted::ToRefuse(refusal) = self.connection.provenance.admitted {
             return self.close(refusal.reason());
         }
-        match routed.outcome {
+        self.obey_outcome(routed.outcome);
+    }
+
+    /// Decides what becomes of a request for which that was costly work.
+    pub(super) fn decide(&mut self) {
+        let stage = mem::replace(&mut self.connection.stage, Stage::Over);
+        let Stage::Deciding(deciding) = stage else {
+            self.connection.stage = stage;
+            return;
+        };
+        let Deciding {
+            deadline_ms,
+            opening,
+            accept,
+            agreement,
+            has_offered,
+            shown,
+        } = *deciding;
+        self.connection.stage = Stage::Handshake { deadline_ms };
+        self.obey_outcome(match (opening.decide)() {
+            Ok(opening) => {
+                let is_unanswered = opening.subprotocol.is_none() && has_offered;
+                let joining = joining(opening, accept, agreement);
+                Outcome::Open(joining, is_unanswered.then_some(shown))
+            }
+            Err(answer) => Outcome::NoUpgrade(answer, shown),
+        });
+    }
+
+    fn put_off(&mut self, mut deciding: Box<Deciding>) {
+        if let Stage::Handshake { deadline_ms } = self.connection.stage {
+            self.reserve_contexts(deciding.agreement);
+            deciding.deadline_ms = deadline_ms;
+            self.connection.stage = Stage::Deciding(deciding);
+        }
+    }
+
+    fn obey_outcome(&mut self, outcome: Outcome) {
+        match outcome {
             Outcome::BodyUnexpected => self.refuse_handshake(HandshakeError::BodyUnexpected, None),
             Outcome::Body(take) => self.take_body(take),
             Outcome::HeadAlone(streaming) => self.answer_head(&streaming),
@@ -153,7 +207,10 @@ impl Actor<'_> {
             Outcome::Refuse(error, shown) => {
                 self.refuse_handshake(error, Some(&shown));
             }
-            Outcome::Open(..) if self.parts.is_draining => self.close(EndReason::Drained),
+            Outcome::Open(..) | Outcome::Decide(_) if self.parts.is_draining => {
+                self.close(EndReason::Drained);
+            }
+            Outcome::Decide(deciding) => self.put_off(deciding),
             Outcome::Open(joining, unanswered) => {
                 if let Some(shown) = unanswered {
                     self.parts.counters.tally.subprotocols_unanswered += 1;
@@ -237,11 +294,20 @@ impl Actor<'_> {
         connection.out.lag = joining.lag;
         connection.out.pings = joining.pings;
         connection.out.set_context(Context::agreed(deflate));
-        let mut counted = connection.rare.counted();
+        self.reserve_contexts(match joining.head {
+            OpeningHead::WebSocket { agreement, .. } => agreement,
+            OpeningHead::Stream { .. } => None,
+        });
+    }
+
+    /// Takes the memory into account that compression may need.
+    fn reserve_contexts(&mut self, agreement: Option<Agreement>) {
+        let rare = &mut self.connection.rare;
+        let mut counted = rare.counted();
         let mut held = counted;
-        held.contexts = deflate.map_or(0, codec::Deflate::contexts_bytes_max);
+        held.contexts = agreement.map_or(0, |it| it.deflate.contexts_bytes_max());
         self.parts.memory.replace(&mut counted, held);
-        connection.rare.set_counted(counted);
+        rare.set_counted(counted);
     }
 
     /// The session is in its room: sends the head of the answer, which is the 101 of a WebSocket.
@@ -268,6 +334,9 @@ impl Actor<'_> {
         self.raise();
         self.queued();
         self.with_session(|session, outlet| session.opened(outlet));
+        for command in self.connection.rare.take_early() {
+            self.obey(Command::Hand(command));
+        }
     }
 
     /// Queues the head of the answer. Returns how the connection is kept alive from now on, and what was

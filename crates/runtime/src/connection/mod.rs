@@ -58,8 +58,8 @@ pub use self::{
     commands::{Command, Recipient},
     outlet::{Outlet, TooManyRooms},
     session::{
-        Answer, Application, Lag, LeftReason, Opening, Pings, Route, Session, SessionEvent,
-        Streaming, TakeBody,
+        Answer, Application, Lag, LeftReason, Opening, OpeningAtCost, Pings, Route, Session,
+        SessionEvent, Streaming, TakeBody,
     },
 };
 
@@ -169,11 +169,13 @@ impl Connection {
         self.arrival.is_readable || self.has_leftover_input()
     }
 
-    /// How the session goes on with what it was handed. Once the connection is closing it does not, because
+    /// How it goes on without further input: the session with what it was handed, or with what becomes of a
+    /// request. Once the connection is closing it does not, because
     /// nothing may follow a close frame (RFC 6455 section 5.5.1).
     pub(super) fn goes_on(&self) -> GoesOn {
         match self.stage {
             Stage::Open { .. } => self.out.goes_on,
+            Stage::Deciding(_) => GoesOn::Costly,
             _ => GoesOn::No,
         }
     }
@@ -190,8 +192,10 @@ impl Connection {
 
     /// Why its handshake ends, if a deadline of it has passed.
     pub(crate) fn handshake_overdue(&self, has_passed: impl Fn(u64) -> bool) -> Option<EndReason> {
-        let Stage::Handshake { deadline_ms } = self.stage else {
-            return None;
+        let deadline_ms = match &self.stage {
+            Stage::Handshake { deadline_ms } => *deadline_ms,
+            Stage::Deciding(deciding) => deciding.deadline_ms,
+            _ => return None,
         };
         let tls_by_ms = self.socket.handshake_deadline_ms();
         let overdue = match has_passed(deadline_ms) {
@@ -231,6 +235,7 @@ impl Connection {
             Stage::Handshake { .. }
             | Stage::Receiving(_)
             | Stage::Answering { .. }
+            | Stage::Deciding(_)
             | Stage::Joining(_) => Reached::Handshake,
             Stage::Open { .. } | Stage::Finishing { .. } | Stage::Closing { .. } | Stage::Over => {
                 Reached::WebSocket

@@ -50,6 +50,8 @@ pub trait Application: Send + Sync + 'static {
 pub enum Route {
     /// Upgrade it to a WebSocket with this session.
     Open(Opening),
+    /// The same, where it takes a signature or other costly work to say which session, or that none is to be.
+    OpenAtCost(OpeningAtCost),
     /// Answer it over HTTP with a stream that lasts for as long as this session.
     Stream(Streaming),
     /// Take its body, and make the answer of that. Every other route refuses a request with a body.
@@ -84,6 +86,16 @@ pub struct Opening {
     pub pings: Pings,
     /// The session.
     pub session: Box<dyn Session>,
+}
+
+/// A session about to open of which more is known only after costly work. That is done in the part of a turn that
+/// is meant for it, so that many of them keep nobody waiting; whoever has waited for longer than a handshake may
+/// take is refused without it. Nothing is kept to compress what is sent to such a session.
+pub struct OpeningAtCost {
+    /// Says which session opens, or what is answered instead.
+    pub decide: Box<dyn FnOnce() -> Result<Opening, Answer>>,
+    /// Bytes of memory that are kept until then; they count as unfinished.
+    pub held_bytes: usize,
 }
 
 /// Who keeps a connection alive, at each [`Timeouts::ping_interval`](crate::Timeouts::ping_interval).

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  Handshake ─┬─▶ Joining ──▶ Open ──▶ Finishing ──┐
-//!   ▲   ▲     ├─▶ Answering ──▶ KeptAlive          ├──▶ Closing ──▶ Over
+//!   ▲   ▲     ├─▶ Deciding: as after Handshake     │
+//!   │   │     ├─▶ Answering ──▶ KeptAlive          ├──▶ Closing ──▶ Over
 //!   │   │     └─▶ Receiving ─┐      │              │
 //!   │   └──── (its body came)┘      │  any stage ──┘  or at once
 //!   └──────── (the next request) ───┘
@@ -12,13 +13,15 @@ use bytes::Bytes;
 use codec::AcceptKey;
 use hub::{RoomName, Terms};
 
-use super::{Lag, Pings, Session, TakeBody};
+use super::{Lag, OpeningAtCost, Pings, Session, TakeBody, shown::Shown};
 use crate::{encoding::WireForm, jitter, memory::contexts::Agreement, rooms::Ticket};
 
 /// The parts of a connection's life.
 pub(crate) enum Stage {
     /// The request's head is awaited.
     Handshake { deadline_ms: u64 },
+    /// What becomes of a request is costly work, for which there is a lane.
+    Deciding(Box<Deciding>),
     /// The request was good; its room has been asked to take it in.
     Joining(Box<Joining>),
     /// The body of a request is awaited, of which the answer is made.
@@ -54,6 +57,18 @@ pub(crate) struct Joining {
     pub(crate) pings: Pings,
     pub(crate) terms: Option<Box<Terms>>,
     pub(crate) head: OpeningHead,
+}
+
+/// What is kept of a request until it is decided.
+pub(crate) struct Deciding {
+    pub(crate) deadline_ms: u64,
+    pub(crate) opening: OpeningAtCost,
+    pub(crate) accept: AcceptKey,
+    pub(crate) agreement: Option<Agreement>,
+    /// Whether subprotocols were offered.
+    pub(crate) has_offered: bool,
+    /// What the log shows of it.
+    pub(crate) shown: Shown,
 }
 
 /// What is kept of a request until its body is whole.

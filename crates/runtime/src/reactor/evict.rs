@@ -148,6 +148,7 @@ fn releasable_bytes(connection: &Connection) -> usize {
         | Stage::Receiving(_)
         | Stage::Answering { .. }
         | Stage::KeptAlive { .. }
+        | Stage::Deciding(_)
         | Stage::Joining(_)
         | Stage::Open { .. } => connection.rare.counted().unfinished,
         Stage::Finishing { .. } | Stage::Closing { .. } => connection.socket.partial_record_bytes(),

@@ -14,8 +14,8 @@ use hub::{
     RoomRules, RuleBook, Since, Terms,
 };
 use runtime::{
-    Application, BodyEncoder, BodyForm, Delivered, DriverChoice, EndReason, Lag, Opening, Outlet,
-    Pings, RoomEvent, Route, Session, SessionEvent,
+    Answer, Application, BodyEncoder, BodyForm, Delivered, DriverChoice, EndReason, Lag, Opening,
+    OpeningAtCost, Outlet, Pings, Refused, RoomEvent, Route, Session, SessionEvent,
 };
 
 use crate::harness::{Running, start, start_with};
@@ -24,6 +24,7 @@ on_both_drivers![
     session_goes_on_before_it_is_handed_another_message_and_others_have_their_turns,
     costly_work_is_done_in_its_lane_and_in_order,
     ping_of_the_session_is_answered_by_the_session_or_ends_the_connection,
+    session_that_is_costly_to_decide_opens_or_is_refused,
     alarm_comes_once_and_can_be_set_again,
     end_is_told_with_the_code_of_the_session,
     nothing_follows_a_close_frame_that_comes_while_the_session_goes_on,
@@ -89,7 +90,7 @@ impl Application for Telling {
     }
 
     fn route(&self, request: &Request<'_>) -> Route {
-        Route::Open(Opening {
+        let opening = Opening {
             protocol: "telling",
             subprotocol: None,
             room: None,
@@ -101,7 +102,18 @@ impl Application for Telling {
                 _ => Pings::Frames,
             },
             session: Box::<Told>::default(),
-        })
+        };
+        let at_cost = |decided| {
+            Route::OpenAtCost(OpeningAtCost {
+                decide: Box::new(|| decided),
+                held_bytes: 0,
+            })
+        };
+        match request.path() {
+            "/decided" => at_cost(Ok(opening)),
+            "/refused" => at_cost(Err(Answer::text(403, "no").refusing(Refused::Right))),
+            _ => Route::Open(opening),
+        }
     }
 }
 
@@ -267,6 +279,26 @@ fn costly_work_is_done_in_its_lane_and_in_order(driver: DriverChoice) {
     assert_eq!([(); 3].map(|()| client.text()), ["2", "1", "behind"]);
 }
 
+fn session_that_is_costly_to_decide_opens_or_is_refused(driver: DriverChoice) {
+    let server = start(driver, Telling);
+    for path in ["/refused", "/decided"] {
+        // Who goes away meanwhile is nobody's loss.
+        drop(asking(&server, path));
+        let mut stream = asking(&server, path);
+        // Sent before the answer, which is allowed to nobody, and no reason to lose it.
+        stream.write_all(b"\x81\x84\0\0\0\0echo").unwrap();
+        let head = head(&mut stream);
+        let status = |status: &str| assert!(head.starts_with(status), "{head}");
+        match path {
+            "/refused" => status("HTTP/1.1 403 "),
+            _ => {
+                status("HTTP/1.1 101 ");
+                assert_eq!(frame(&mut stream), (0x81, b"echo".to_vec()));
+            }
+        }
+    }
+}
+
 fn ping_of_the_session_is_answered_by_the_session_or_ends_the_connection(driver: DriverChoice) {
     let server = start_with(driver, Telling, |config| {
         config.timeouts.ping_interval = Duration::from_millis(40);
@@ -304,18 +336,8 @@ fn end_is_told_with_the_code_of_the_session(driver: DriverChoice) {
 fn nothing_follows_a_close_frame_that_comes_while_the_session_goes_on(driver: DriverChoice) {
     for request in ["count 1000000", "work 1000000"] {
         let server = start(driver, Telling);
-        let mut stream = server.stream();
-        let key = "dGhlIHNhbXBsZSBub25jZQ==";
-        write!(
-            stream,
-            "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
-        )
-        .unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(byte(&mut stream));
-        }
+        let mut stream = asking(&server, "/");
+        head(&mut stream);
         let length = u8::try_from(request.len()).unwrap();
         stream
             .write_all(&[0x81, 0x80 | length, 0, 0, 0, 0])
@@ -338,6 +360,28 @@ fn nothing_follows_a_close_frame_that_comes_while_the_session_goes_on(driver: Dr
         stream.read_to_end(&mut behind).unwrap();
         assert!(behind.is_empty(), "{:?}", String::from_utf8_lossy(&behind));
     }
+}
+
+/// A connection that has asked for an upgrade.
+fn asking(server: &Running, path: &str) -> TcpStream {
+    let mut stream = server.stream();
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+    )
+    .unwrap();
+    stream
+}
+
+/// The head of the answer.
+fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(byte(stream));
+    }
+    String::from_utf8(head).unwrap()
 }
 
 fn byte(stream: &mut TcpStream) -> u8 {

@@ -8,7 +8,7 @@ use super::{Protocol, Select, Started};
 pub(super) const PROTOCOL: Protocol = Protocol {
     name: "echo",
     select: Select::Path("/echo"),
-    open: |_| Ok(Started::new(Echo)),
+    open: |_| Ok(Started::new(Echo).into()),
 };
 
 struct Echo;

@@ -2,18 +2,14 @@
 
 use hub::RoomName;
 
-use super::{Protocol, Select, Started, raw};
+use super::{Protocol, Select, raw};
 
 pub(super) const PROTOCOL: Protocol = Protocol {
     name: "lws-minimal",
     select: Select::Subprotocol(SUBPROTOCOLS),
     open: |asked| {
         let subprotocol = SUBPROTOCOLS.iter().find(|it| **it == asked.text).copied();
-        let started = raw::enter(asked, RoomName::reserved("lws-minimal"))?;
-        Ok(Started {
-            subprotocol,
-            ..started
-        })
+        raw::enter(asked, RoomName::reserved("lws-minimal"), subprotocol)
     },
 };
 

@@ -7,7 +7,7 @@ use std::{borrow::Cow, sync::Arc};
 use codec::{Request, negotiate};
 use hub::{NameError, RoomName, Terms};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use runtime::{Answer, BodyForm, Lag, Opening, Pings, Refused, Session};
+use runtime::{Answer, BodyForm, Lag, Opening, OpeningAtCost, Pings, Refused, Route, Session};
 
 use crate::world::{Live, World};
 
@@ -40,7 +40,7 @@ pub struct Protocol {
     /// What selects it.
     select: Select,
     /// Opens its session.
-    open: fn(&Asked<'_>) -> Result<Started, Refusal>,
+    open: fn(&Asked<'_>) -> Result<Begun, Refusal>,
 }
 
 /// What selects a protocol, and the text that its session is opened with.
@@ -63,6 +63,26 @@ pub struct Asked<'a> {
     text: &'a str,
     world: &'a World,
     live: &'a Arc<Live>,
+}
+
+/// What becomes of a request that is not refused at once.
+enum Begun {
+    Now(Started),
+    /// A token is to be verified first.
+    AtCost(Later),
+}
+
+/// Opens a session after costly work, or refuses it.
+struct Later {
+    open: Box<dyn FnOnce() -> Result<Started, Refusal>>,
+    /// Bytes that are kept until then.
+    held_bytes: usize,
+}
+
+impl From<Started> for Begun {
+    fn from(started: Started) -> Self {
+        Self::Now(started)
+    }
 }
 
 /// A session, and what it begins with.
@@ -144,34 +164,46 @@ pub fn select<'a>(
 }
 
 impl Asked<'_> {
-    /// Opens the session.
-    ///
-    /// # Errors
-    /// Why not, with the answer.
-    pub fn open(&self) -> Result<Opening, Refusal> {
-        let Started {
-            session,
-            room,
-            terms,
-            subprotocol,
-            body,
-            lag,
-            pings,
-        } = (self.protocol.open)(self)?;
-        Ok(Opening {
-            protocol: self.protocol.name,
-            subprotocol,
-            room,
-            terms,
-            body,
-            lag,
-            pings,
-            session,
-        })
+    /// Opens the session, or says why not.
+    pub fn route(&self) -> Route {
+        let name = self.protocol.name;
+        match (self.protocol.open)(self) {
+            Ok(Begun::Now(started)) => Route::Open(started.opening(name)),
+            Ok(Begun::AtCost(Later { open, held_bytes })) => Route::OpenAtCost(OpeningAtCost {
+                decide: Box::new(move || match open() {
+                    Ok(started) => Ok(started.opening(name)),
+                    Err(refusal) => Err(refusal.answer()),
+                }),
+                held_bytes,
+            }),
+            Err(refusal) => Route::Answer(refusal.answer()),
+        }
     }
 }
 
 impl Started {
+    fn opening(self, protocol: &'static str) -> Opening {
+        let Self {
+            session,
+            room,
+            terms,
+            subprotocol,
+            body,
+            lag,
+            pings,
+        } = self;
+        Opening {
+            protocol,
+            subprotocol,
+            room,
+            terms,
+            body,
+            lag,
+            pings,
+            session,
+        }
+    }
+
     /// A session in no room.
     fn new(session: impl Session + 'static) -> Self {
         Self {

@@ -17,7 +17,7 @@ use percent_encoding::percent_decode_str;
 use runtime::{Outlet, Refused, Session, SessionEvent};
 use tracing::debug;
 
-use super::{Asked, Refusal, Started};
+use super::{Asked, Begun, Later, Refusal, Started};
 use crate::{
     tokens::{Tokens, Unverified},
     users::Place,
@@ -71,22 +71,48 @@ struct Who {
     is_unlimited: bool,
 }
 
-/// Lets a raw client into a room, if the rules permit it.
-pub(super) fn enter(asked: &Asked<'_>, name: RoomName) -> Result<Started, Refusal> {
+/// Lets a raw client into a room, if the rules permit it. A token is verified in the part of a turn for costly
+/// work. The 101 names `own`, if the client has come by a subprotocol of its own.
+pub(super) fn enter(
+    asked: &Asked<'_>,
+    name: RoomName,
+    own: Option<&'static str>,
+) -> Result<Begun, Refusal> {
     let Asked {
         request,
         world,
         live,
         ..
     } = asked;
-    let subprotocol = subprotocol(request)?;
+    let subprotocol = own.or(subprotocol(request)?);
     // Where everybody may do everything, a token means nothing.
-    let is_open = world.namespaces.is_open();
-    let token = token(request).filter(|_| world.tokens.are_known() || !is_open);
-    let who = token.map(|token| who(&world.tokens, &token, &name));
+    let means_something = world.tokens.are_known() || !world.namespaces.is_open();
+    let Some(token) = token(request).filter(|_| means_something) else {
+        return let_in(live, world, name, subprotocol, None).map(Begun::Now);
+    };
+    let (token, live) = (token.into_owned(), Arc::clone(live));
+    Ok(Begun::AtCost(Later {
+        held_bytes: token.capacity(),
+        open: Box::new(move || {
+            let world = live.now();
+            let who = who(&world.tokens, &token, &name);
+            let_in(&live, &world, name, subprotocol, Some(who))
+        }),
+    }))
+}
+
+/// Lets a raw client in of whom it is known who it is, if it has shown a token.
+fn let_in(
+    live: &Arc<Live>,
+    world: &World,
+    name: RoomName,
+    subprotocol: Option<&'static str>,
+    who: Option<Result<Who, Unverified>>,
+) -> Result<Started, Refusal> {
     if let Some(Err(Unverified::KeyToCome)) = who {
         return Err(Refusal::TokenKey);
     }
+    let is_open = world.namespaces.is_open();
     let shown = match &who {
         None => RawToken::Missing,
         Some(Err(_)) => RawToken::Bad,
@@ -217,7 +243,8 @@ fn who(tokens: &Tokens, token: &str, room: &RoomName) -> Result<Who, Unverified>
                     publishes: claims.publish,
                     is_unlimited: false,
                 }),
-                Err(Unverified::KeyToCome) => Err(Unverified::KeyToCome),
+                // It is a token for a room, and what is wrong with it is known.
+                Err(of_room) if of_room != UNKNOWN_KEY => Err(of_room),
                 Ok(_) | Err(_) => Err(why),
             }
         }
@@ -226,6 +253,9 @@ fn who(tokens: &Tokens, token: &str, room: &RoomName) -> Result<Who, Unverified>
     // Anybody can cause it as often as they like, so it is not for everyday logs.
     verified.inspect_err(|why| debug!(%why, "a token was not believed"))
 }
+
+/// The keys for rooms do not have the one that a token was signed with.
+const UNKNOWN_KEY: Unverified = Unverified::Refused(TokenError::UnknownKey);
 
 /// Whether a token that is none for connections may be one for a room.
 fn may_be_for_a_room(tokens: &Tokens, why: &Unverified) -> bool {

@@ -9,6 +9,6 @@ pub(super) const PROTOCOL: Protocol = Protocol {
     select: Select::PathPrefix("/rooms/"),
     open: |asked| {
         let room = RoomName::from_path_segment(asked.text).map_err(Refusal::Name)?;
-        raw::enter(asked, room)
+        raw::enter(asked, room, None)
     },
 };

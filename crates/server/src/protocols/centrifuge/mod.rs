@@ -34,7 +34,7 @@ pub use bodies::Bodies;
 pub(super) use connect::told_of;
 use session::CentrifugeSession;
 
-use super::{Asked, Protocol, Refusal, Select, Started};
+use super::{Asked, Begun, Protocol, Refusal, Select, Started};
 use crate::world::Openness;
 
 pub(super) const PROTOCOL: Protocol = Protocol {
@@ -43,7 +43,7 @@ pub(super) const PROTOCOL: Protocol = Protocol {
     open,
 };
 
-fn open(asked: &Asked<'_>) -> Result<Started, Refusal> {
+fn open(asked: &Asked<'_>) -> Result<Begun, Refusal> {
     let Asked {
         request,
         world,
@@ -69,13 +69,13 @@ fn open(asked: &Asked<'_>) -> Result<Started, Refusal> {
         false => Pings::Messages,
     };
     let session = CentrifugeSession::new(Arc::clone(live), encoding, pings);
-    Ok(Started {
+    Ok(Begun::Now(Started {
         subprotocol,
         body: form(encoding, false),
         lag: Lag::Leave,
         pings,
         ..Started::new(session)
-    })
+    }))
 }
 
 /// The form of the messages of a room that a subscriber gets.
