@@ -94,7 +94,8 @@ pub enum Request {
         publisher: ConnectionId,
         /// The ticket that the answer will carry.
         ticket: Ticket,
-        /// A number that travels with the message and with its answer.
+        /// When the message was received, in nanoseconds of a clock that all cores share. Rates are counted by
+        /// it, and it travels with the message and with its answer.
         stamp: u64,
         /// The message to deliver.
         record: Record,

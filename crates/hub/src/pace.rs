@@ -1,7 +1,7 @@
 //! How often messages come to a room, from all and from each of its publishers.
 //!
 //! This is the generic cell rate algorithm: a bucket of tokens is kept as the time at which it will be full
-//! again. Its clock is that of the sweeps, so a rate is exact to their interval.
+//! again. A message counts at the time when it was received, however long it waited on its way here.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -51,9 +51,8 @@ impl Counted {
         &mut self,
         (room, each): (Option<Pace>, Option<Pace>),
         source: Source,
-        now_ms: u64,
+        now_us: u64,
     ) -> bool {
-        let now_us = now_ms * 1_000;
         let of_publisher = match each {
             None => None,
             Some(pace) => {
@@ -113,7 +112,7 @@ mod tests {
     ) -> usize {
         let tries = 0..10;
         tries
-            .filter(|_| counted.allows(paces, source(publisher), now_ms))
+            .filter(|_| counted.allows(paces, source(publisher), now_ms * 1_000))
             .count()
     }
 
@@ -147,7 +146,7 @@ mod tests {
             assert!(counted.allows((None, SLOW), source(publisher), 0));
         }
         assert_eq!(counted.publishers.len(), PUBLISHERS_MAX);
-        assert!(counted.allows((None, SLOW), source(u64::MAX), 10_000));
+        assert!(counted.allows((None, SLOW), source(u64::MAX), 10_000_000));
         assert_eq!(counted.publishers.len(), 1);
     }
 }

@@ -139,7 +139,7 @@ impl Room {
     }
 
     /// Whether a message of this publisher may come now; if so it is counted.
-    pub(crate) fn allows(&mut self, publication: &Publication, now_ms: u64) -> bool {
+    pub(crate) fn allows(&mut self, publication: &Publication) -> bool {
         let paces = (self.rules.pace, self.rules.publisher_pace);
         let source = match publication.record.publisher() {
             _ if paces == (None, None) => return true,
@@ -148,7 +148,7 @@ impl Room {
             Publisher::Connection => Source::Connection(publication.publisher),
         };
         let counted = self.pace.get_or_insert_default();
-        counted.allows(paces, source, now_ms)
+        counted.allows(paces, source, publication.stamp / 1_000)
     }
 
     /// Whether there are members to announce.

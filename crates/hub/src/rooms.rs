@@ -305,7 +305,7 @@ impl Rooms {
             Ok(found) => found,
             Err(reason) => return self.refuse(&publication, reason),
         };
-        if !room.allows(&publication, self.now_ms) {
+        if !room.allows(&publication) {
             return self.refuse(&publication, PublishRefusal::TooFast);
         }
         if publication.record.has_key() {

@@ -444,13 +444,13 @@ fn messages_that_come_faster_than_the_rules_permit_are_refused() {
             ..with_positions()
         },
     );
-    let say = |home: &mut Home, token: u64, publisher: Publisher| {
+    let say = |home: &mut Home, at_ms: u64, token: u64, publisher: Publisher| {
         let ticket = home.ticket();
         home.rooms.apply(Request::Publish {
             to: Target::Name(RoomName::new("a").unwrap()),
             publisher: ConnectionId { core: CORE, token },
             ticket,
-            stamp: 1_000 + ticket.0,
+            stamp: at_ms * 1_000_000 + 1_000 + ticket.0,
             record: Record {
                 details: Some(Arc::new(Details {
                     publisher,
@@ -462,7 +462,6 @@ fn messages_that_come_faster_than_the_rules_permit_are_refused() {
         brief(&home.take()).remove(0)
     };
     let is_refused = |answer: String| answer.ends_with(":TooFast");
-    home.sweep(1_000);
     // Two connections of one user count together, those of nobody each by itself.
     let user = || Publisher::User("ann".into());
     for (token, publisher, refused) in [
@@ -475,12 +474,15 @@ fn messages_that_come_faster_than_the_rules_permit_are_refused() {
         (2, Publisher::Connection, false),
         (1, Publisher::Unlimited, false),
     ] {
-        let answer = say(&mut home, token, publisher.clone());
+        let answer = say(&mut home, 1_000, token, publisher.clone());
         assert_eq!(is_refused(answer), refused, "{token} {publisher:?}");
     }
-    home.sweep(1_100);
-    assert!(!is_refused(say(&mut home, 1, user())));
-    assert!(is_refused(say(&mut home, 1, user())));
+    assert!(!is_refused(say(&mut home, 1_100, 1, user())));
+    assert!(is_refused(say(&mut home, 1_150, 1, user())));
+    // Without a sweep in between: time is that of the messages.
+    for at_ms in (1_200..2_000).step_by(100) {
+        assert!(!is_refused(say(&mut home, at_ms, 1, user())), "{at_ms}");
+    }
 }
 
 #[test]
