@@ -135,10 +135,14 @@ impl Verification {
             remote.seek(header());
             return Err(Unverified::KeyToCome);
         };
-        match verify(&self.verifier.with_keys(keys)) {
-            Err(TokenError::UnknownKey) if remote.seek(header()) == Seek::ToCome => {
-                Err(Unverified::KeyToCome)
-            }
+        match verify(&self.verifier.with_keys(keys.clone())) {
+            Err(TokenError::UnknownKey) => match remote.seek(header()) {
+                // It was looked for in the very set that has been used here.
+                Seek::Missing if remote.keys().is_some_and(|now| Arc::ptr_eq(&now, &keys)) => {
+                    Err(TokenError::UnknownKey.into())
+                }
+                Seek::Missing | Seek::ToCome => Err(Unverified::KeyToCome),
+            },
             verified => Ok(verified?),
         }
     }

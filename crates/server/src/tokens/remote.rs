@@ -140,7 +140,7 @@ impl Remote {
     /// A token has this header, and its key is not in the set.
     pub(super) fn seek(&self, header: &str) -> Seek {
         let key = self.shared.hasher.hash_one(header);
-        let seek = self.shared.sought().seek(key);
+        let seek = self.shared.sought().seek(key, Instant::now().into_std());
         self.shared.wanted.notify_one();
         seek
     }
@@ -163,6 +163,9 @@ impl Remote {
     }
 }
 
+/// The longest pause after failed fetches for which a token that names an unknown key has to wait.
+const FAILED_PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// Fetches the keys again and again.
 async fn keep(shared: Arc<Shared>) {
     let Source { refresh, pause, .. } = shared.source;
@@ -174,7 +177,7 @@ async fn keep(shared: Arc<Shared>) {
         let next = match shared.fetch(&mut document).await {
             Ok(()) => {
                 failures = 0;
-                shared.sought().found();
+                shared.sought().found(began.into_std());
                 refresh
             }
             Err(why) => {
@@ -184,7 +187,11 @@ async fn keep(shared: Arc<Shared>) {
                 backoff(pause, failures).min(refresh)
             }
         };
-        time::sleep_until(began + pause).await;
+        let earliest = match failures {
+            0 => pause,
+            _ => next.min(FAILED_PAUSE_MAX),
+        };
+        time::sleep_until(began + earliest).await;
         while !shared.sought().is_wanted() {
             let wanted = shared.wanted.notified();
             if time::timeout_at(began + next, wanted).await.is_err() {

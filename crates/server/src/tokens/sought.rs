@@ -1,13 +1,19 @@
 //! Which keys tokens have named that are not known, and whether these have been looked for.
 //!
 //! A key that is named for the first time may be newer than the set, so the set is fetched again. Once it has been
-//! looked for in a set that was fetched later, the key does not exist.
+//! looked for in a set that was fetched later, the key does not exist, for [`MISSING_FOR`]: it may be made after that.
 //!
 //! *Bounded:* it remembers [`MOST`] keys. Beyond that a key is looked for all the same, and only not known to be
 //! missing, so that who names many keys keeps nobody from a key that exists.
 
+use std::time::{Duration, Instant};
+
 /// Most keys that are remembered of one fetch.
 const MOST: usize = 64;
+
+/// How long a key that was looked for in vain counts as missing. It is longer than SDKs wait between two attempts,
+/// so that one whose key does not exist is told so in the end.
+const MISSING_FOR: Duration = Duration::from_secs(60);
 
 /// What follows for a token that names an unknown key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,18 +35,21 @@ pub struct Sought {
     under_way: Vec<u64>,
     /// In vain, in the last set that came.
     missing: Vec<u64>,
+    /// When that came.
+    found_at: Option<Instant>,
 }
 
 impl Sought {
     /// A token names a key that is not in the set.
-    pub fn seek(&mut self, key: u64) -> Seek {
+    pub fn seek(&mut self, key: u64, now: Instant) -> Seek {
         if !self.under_way.contains(&key) {
             self.is_wanted = true;
             if self.wanted.len() < MOST && !self.wanted.contains(&key) {
                 self.wanted.push(key);
             }
         }
-        match self.missing.contains(&key) {
+        let is_recent = |at: Instant| now.duration_since(at) < MISSING_FOR;
+        match self.found_at.is_some_and(is_recent) && self.missing.contains(&key) {
             true => Seek::Missing,
             false => Seek::ToCome,
         }
@@ -58,8 +67,9 @@ impl Sought {
     }
 
     /// A set has come: a key that is still sought is not in it.
-    pub fn found(&mut self) {
+    pub fn found(&mut self, now: Instant) {
         self.missing = std::mem::take(&mut self.under_way);
+        self.found_at = Some(now);
     }
 
     /// No set has come: what is known to be missing stays so, and the rest is sought again by who asks again.
@@ -74,50 +84,56 @@ mod tests {
 
     #[test]
     fn key_is_missing_only_when_it_was_looked_for_after_it_was_named() {
-        let mut sought = Sought::default();
+        let (mut sought, now) = (Sought::default(), Instant::now());
         assert!(!sought.is_wanted());
         sought.begin();
-        assert_eq!(sought.seek(1), Seek::ToCome);
-        sought.found();
+        assert_eq!(sought.seek(1, now), Seek::ToCome);
+        sought.found(now);
         // The set that came was asked for before.
-        assert_eq!(sought.seek(1), Seek::ToCome);
+        assert_eq!(sought.seek(1, now), Seek::ToCome);
         assert!(sought.is_wanted());
         sought.begin();
         assert!(!sought.is_wanted());
-        assert_eq!(sought.seek(1), Seek::ToCome);
+        assert_eq!(sought.seek(1, now), Seek::ToCome);
         assert!(!sought.is_wanted(), "it is being looked for");
-        sought.found();
-        assert_eq!(sought.seek(1), Seek::Missing);
-        assert_eq!(sought.seek(2), Seek::ToCome);
+        sought.found(now);
+        assert_eq!(sought.seek(1, now), Seek::Missing);
+        assert_eq!(sought.seek(2, now), Seek::ToCome);
+        let later = now + MISSING_FOR;
+        assert_eq!(
+            sought.seek(1, later),
+            Seek::ToCome,
+            "it may be there by now"
+        );
     }
 
     #[test]
     fn failed_fetch_decides_nothing() {
-        let mut sought = Sought::default();
-        sought.seek(1);
+        let (mut sought, now) = (Sought::default(), Instant::now());
+        sought.seek(1, now);
         sought.begin();
         sought.failed();
-        assert_eq!(sought.seek(1), Seek::ToCome);
+        assert_eq!(sought.seek(1, now), Seek::ToCome);
         assert!(sought.is_wanted());
         sought.begin();
-        sought.found();
-        sought.seek(2);
+        sought.found(now);
+        sought.seek(2, now);
         sought.begin();
         sought.failed();
-        assert_eq!(sought.seek(1), Seek::Missing);
+        assert_eq!(sought.seek(1, now), Seek::Missing);
     }
 
     #[test]
     fn many_keys_are_sought_and_keep_nobody_from_a_key_that_exists() {
-        let mut sought = Sought::default();
+        let (mut sought, now) = (Sought::default(), Instant::now());
         for key in 0..1_000 {
-            assert_eq!(sought.seek(key), Seek::ToCome);
+            assert_eq!(sought.seek(key, now), Seek::ToCome);
         }
         assert_eq!(sought.wanted.len(), MOST);
         sought.begin();
-        sought.found();
-        assert_eq!(sought.seek(0), Seek::Missing);
-        assert_eq!(sought.seek(999), Seek::ToCome);
+        sought.found(now);
+        assert_eq!(sought.seek(0, now), Seek::Missing);
+        assert_eq!(sought.seek(999, now), Seek::ToCome);
         assert!(sought.is_wanted());
     }
 }
