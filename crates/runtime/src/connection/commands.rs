@@ -38,8 +38,15 @@ pub enum Recipient {
 }
 
 impl Actor<'_> {
-    /// Does what the connection is told to do, unless it is not open.
+    /// Does what the connection is told to do, unless it is not open. What is for its session waits for that to
+    /// open: it may be about what the session was let in by.
     pub(crate) fn obey(&mut self, command: Command) {
+        if let (Stage::Joining(_), Command::Hand(command)) = (&self.connection.stage, &command) {
+            if !self.connection.rare.keep_early(command.clone()) {
+                self.close(EndReason::JoinRefused);
+            }
+            return;
+        }
         if !matches!(self.connection.stage, Stage::Open { .. }) {
             return;
         }

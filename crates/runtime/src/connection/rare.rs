@@ -1,6 +1,8 @@
 //! State that few connections need, in a box of its own: an open and idle connection allocates
 //! nothing for it.
 
+use std::{any::Any, sync::Arc};
+
 use super::{Leftover, MessageRates};
 use crate::{admission::Header, end::EndReason, memory::Holding};
 
@@ -24,7 +26,12 @@ struct Things {
     alarm_ms: Option<u64>,
     /// A header of the PROXY protocol that is awaited before everything else.
     header: Option<Header>,
+    /// Commands for the session that came before it opened.
+    early: Vec<Arc<dyn Any + Send + Sync>>,
 }
+
+/// Most commands that wait for a session to open.
+pub(crate) const EARLY_MAX: usize = 8;
 
 impl Rare {
     /// Whether received bytes wait.
@@ -103,6 +110,24 @@ impl Rare {
         self.things().rates.get_or_insert_default()
     }
 
+    /// Keeps a command until the session opens; returns whether there was a place for it.
+    pub(crate) fn keep_early(&mut self, command: Arc<dyn Any + Send + Sync>) -> bool {
+        let early = &mut self.things().early;
+        let has_place = early.len() < EARLY_MAX;
+        if has_place {
+            early.push(command);
+        }
+        has_place
+    }
+
+    /// Takes the commands that came before the session opened.
+    pub(crate) fn take_early(&mut self) -> Vec<Arc<dyn Any + Send + Sync>> {
+        let things = self.0.as_mut();
+        things
+            .map(|it| std::mem::take(&mut it.early))
+            .unwrap_or_default()
+    }
+
     /// A header of the PROXY protocol is awaited.
     pub(crate) fn await_header(&mut self) {
         self.things().header = Some(Header::default());
@@ -146,6 +171,7 @@ impl Things {
             && self.message_by_ms.is_none()
             && self.alarm_ms.is_none()
             && self.header.is_none()
+            && self.early.is_empty()
     }
 }
 
