@@ -151,10 +151,8 @@ pub struct Asked {
 /// What a subscription has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Granted {
-    /// Others see it in the presence.
+    /// Others see it in the presence, and are told when it comes and goes, if the room has that.
     pub is_present: bool,
-    /// Others are told when it begins and ends.
-    pub is_announced: bool,
     /// The position of each message. Recovery brings it along.
     pub positioned: bool,
     /// What it has missed when it returns.
@@ -198,7 +196,6 @@ pub fn take_effect(
     let asks_join_leave = asked.join_leave && has_join_leave && may(Right::ReadPresence);
     Granted {
         is_present: overrides.presence.unwrap_or(rules.presence),
-        is_announced: overrides.join_leave.unwrap_or(has_join_leave),
         recoverable,
         positioned: recoverable || has_positions && positioned,
         join_leave: is_told || asks_join_leave,

@@ -303,6 +303,7 @@ pub fn world(settings: &Settings, tokens: Tokens) -> World {
         },
         ping_s: u32::try_from(seconds).unwrap_or(u32::MAX),
         rooms_per_connection_max: settings.rooms_per_connection_max,
+        recovered_bytes_max: settings.recovered_bytes_max.bytes(),
         connect: settings.handshake_timeout.duration(),
         command_rate: rate(settings.message_rate, settings.message_burst),
         user_connections_max: match settings.user_connections_max {

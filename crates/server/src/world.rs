@@ -54,6 +54,8 @@ pub struct Settled {
     pub ping_s: u32,
     /// The bound on rooms of one connection.
     pub rooms_per_connection_max: usize,
+    /// Most bytes of missed messages in one answer.
+    pub recovered_bytes_max: usize,
     /// The longest time from the opening of a connection to its first command.
     pub connect: Duration,
     /// How often a connection may command something, unless its token says that there is no bound.

@@ -180,7 +180,6 @@ fn take_effect_is_the_naive_one_in_every_combination() {
                     let recoverable = granted(asked.recoverable) && size > 0 && !drops;
                     let expected = Granted {
                         is_present: false,
-                        is_announced: join_leave != JoinLeave::Off,
                         recoverable,
                         positioned: (granted(asked.positioned) || recoverable) && !drops,
                         join_leave: join_leave == JoinLeave::Forced
@@ -227,7 +226,6 @@ fn take_effect_follows_the_overrides_of_a_token() {
     };
     let everything = Granted {
         is_present: true,
-        is_announced: true,
         positioned: true,
         recoverable: true,
         join_leave: true,
@@ -279,10 +277,7 @@ fn take_effect_follows_the_overrides_of_a_token() {
                 is_present: true,
                 ..nothing()
             },
-            Granted {
-                is_announced: true,
-                ..nothing()
-            },
+            Granted { ..nothing() },
             Granted {
                 join_leave: true,
                 ..nothing()

@@ -15,6 +15,7 @@ use super::namespaces::{Lines, Tables, is_option, is_table, unknown_table};
 use super::nearest::nearest;
 use super::report::{Fault, Place};
 use super::units::{Period, Size};
+use super::url::without_query;
 
 /// A file with more syntax errors than this is probably not TOML at all, so only the first error is
 /// reported. 20 fill a terminal, and are more than anybody makes by mistake.
@@ -92,7 +93,7 @@ fn quotes_missing(line: &str, command: &Command) -> Option<String> {
     let arg = command.get_arguments().find(|arg| arg.get_id() == key)?;
     let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', '{', '#']);
     (is_bare && Kind::of(arg) != Kind::Count)
-        .then(|| format!("text needs quotes: {key} = \"{value}\""))
+        .then(|| format!("text needs quotes: {key} = \"{}\"", without_query(value)))
 }
 
 impl File {
@@ -123,7 +124,7 @@ impl File {
                 return self.faults.push(fault.at(Some(line)));
             }
         };
-        let shown = format!("{place} = {value}");
+        let shown = without_query(&format!("{place} = {value}"));
         match read(key, value, command) {
             Ok(values) => self.found.push(Found {
                 key: key.to_owned(),

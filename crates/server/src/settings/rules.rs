@@ -313,6 +313,16 @@ pub(super) fn without_effect(s: &Settings, sourced: &Sourced) -> Vec<Warning> {
     add(!fetches, "token_jwks_ca", &no_url);
     let is_wanted = s.token_jwks_http.is_on();
     add(is_wanted && !fetches, "token_jwks_http", &no_url);
+    let has_own_keys = s.subscription_token_secret.is_some()
+        || !s.subscription_token_keys.is_empty()
+        || s.subscription_token_jwks.is_some()
+        || s.subscription_token_jwks_url.is_some();
+    let no_own_keys = || {
+        "subscription tokens have no keys of their own, so that the rules of connection tokens hold for them, too"
+            .to_owned()
+    };
+    add(!has_own_keys, "subscription_token_issuer", &no_own_keys);
+    add(!has_own_keys, "subscription_token_audience", &no_own_keys);
     for of in urls_of_keys(s) {
         let by = if of.url.is_some() {
             of.key

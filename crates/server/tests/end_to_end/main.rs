@@ -89,3 +89,4 @@ mod tls;
 mod tls_handshake;
 mod tls_reload;
 mod unfinished;
+mod verdicts;

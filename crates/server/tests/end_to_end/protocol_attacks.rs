@@ -461,7 +461,19 @@ fn recoveries_of_128_rooms_unread_take_bounded_memory_and_end(driver: Driver) {
             recovered += 1;
         }
     }
-    drop((raw, session, publisher));
+    // A connect command gets no more of them than one answer may have, and is told which it does not get.
+    let subs = (2..ROOMS + 2).map(|id| {
+        let wish = json!({"recover": true, "recoverable": true});
+        (format!("r{id}"), wish)
+    });
+    let subs: serde_json::Map<_, _> = subs.collect();
+    let mut of_connect = Session::open(server);
+    of_connect.send(json!({"id": 1, "connect": {"subs": subs}}).to_string());
+    let subs = of_connect.reply()["connect"]["subs"].take();
+    let subs = subs.as_object().unwrap();
+    let recovered = subs.values().filter(|it| it["recovered"] == true);
+    assert_eq!((subs.len(), recovered.count()), (ROOMS, 8));
+    drop((raw, session, publisher, of_connect));
 }
 
 /// Rooms come into being by subscriptions, publications and questions; those of the storm are forgotten.

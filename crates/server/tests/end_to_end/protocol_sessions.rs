@@ -109,6 +109,20 @@ fn rooms_of_a_connect_command_are_subscribed_to_as_far_as_the_client_may(driver:
     assert_eq!(session.ask(&refresh)["refresh"]["expires"], true);
 
     assert_eq!(connect(&json!({"unknown:a": {}}), "").closed().0, 3501);
+    // What is not offered is refused here as in a subscribe command.
+    let filter = json!({"key": "a", "cmp": "eq", "val": "b"});
+    for not_offered in [
+        json!({"tf": filter}),
+        json!({"type": 1}),
+        json!({"type": 4}),
+    ] {
+        let reply = connect(&json!({"a": not_offered}), "").reply();
+        assert_eq!(reply["connect"]["subs"], Value::Null, "{reply}");
+    }
+    assert_eq!(
+        connect(&json!({"a": {"delta": "zip"}}), "").closed().0,
+        3501
+    );
     let four = json!({"a": {}, "b": {}, "c": {}, "d": {}});
     assert_eq!(connect(&four, "").closed().0, 3505);
 }

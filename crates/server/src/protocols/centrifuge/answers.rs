@@ -60,6 +60,8 @@ pub struct Given {
     pub(super) positioned: bool,
     pub(super) epoch: String,
     pub(super) offset: u64,
+    /// The offset where nothing is recovered.
+    pub(super) top: u64,
     pub(super) recovered: Option<Numbered>,
     pub(super) was_recovering: bool,
     pub(super) data: Box<[u8]>,
@@ -109,6 +111,10 @@ impl Given {
             Some(Recovered::Exactly(messages)) => Some(messages),
             Some(Recovered::Impossible(_)) | None => None,
         };
+        let top = match granted.positioned {
+            true => position.offset,
+            false => 0,
+        };
         Self {
             expiry: expiry(subscription.expires_at, now_s()),
             recoverable: granted.recoverable,
@@ -117,15 +123,27 @@ impl Given {
                 true => epoch::text(position.epoch),
                 false => String::new(),
             },
-            offset: match (&recovered, granted.positioned) {
-                (Some(_), _) => wanted.from,
-                (None, true) => position.offset,
-                (None, false) => 0,
+            offset: match recovered {
+                Some(_) => wanted.from,
+                None => top,
             },
+            top,
             recovered,
             was_recovering: wanted.recovers,
             data: wanted.data,
         }
+    }
+
+    /// Bytes of what was missed.
+    pub fn recovered_bytes(&self) -> usize {
+        let messages = self.recovered.iter().flat_map(|it| it.iter());
+        messages.map(|(_, record)| record.meta().len() + record.payload.len()).sum()
+    }
+
+    /// Nothing is recovered, and the client is told so.
+    pub fn give_up_recovery(&mut self) {
+        self.recovered = None;
+        self.offset = self.top;
     }
 
     /// What was missed, as subscribers of an encoding get it.

@@ -9,7 +9,7 @@ use access::{
 use bytes::Bytes;
 use centrifuge::{
     ClientInfo, ConnectRequest, ConnectResult, Disconnect, Encoding, ErrorCode, Expiry, Publication,
-    RefreshRequest, Reply, Unsubscribed, is_json,
+    RefreshRequest, Reply, SubscribeRequest, Unsubscribed, is_json,
 };
 use codec::Kind;
 use hub::{Details, Member};
@@ -20,7 +20,7 @@ use super::{
     answers::{Awaited, Given, Shown, Wanted},
     bodies::data_of,
     session::{Next, Refusal, Stage, State, Until},
-    subscribe::{Wish, room_of, tell_denied},
+    subscribe::{Wish, check_offers, room_of, tell_denied},
     subscriptions::Origin,
 };
 use crate::{
@@ -61,6 +61,8 @@ pub struct Connecting {
     waiting: usize,
     /// What they have answered.
     subscribed: Vec<(String, Given)>,
+    /// How many bytes of missed messages the answer may have yet, over all rooms.
+    recovered_bytes_left: usize,
 }
 
 impl Identity {
@@ -178,15 +180,20 @@ impl State {
             identity,
             waiting: 0,
             subscribed: Vec::new(),
+            recovered_bytes_left: world.settled.recovered_bytes_max,
         }));
         let granted = granted_rooms(world, &user, rooms);
         let asked: BTreeMap<&str, _> = request.subs.iter().map(|(it, how)| (&**it, how)).collect();
-        let others = asked.keys().filter(|it| !granted.contains_key(**it));
-        let others = permitted_rooms(world, &user, others.copied(), outlet)?;
+        let others = asked.iter().filter(|(it, _)| !granted.contains_key(**it));
+        let others = others.map(|(it, request)| (*it, *request));
+        let others = permitted_rooms(world, &user, others, outlet)?;
         if granted.len() + others.len() > world.settled.rooms_per_connection_max {
             return Err(Disconnect::ChannelLimit.into());
         }
         for (room, of_token) in &granted {
+            if let Some(request) = asked.get(&**room) {
+                check_offers(request)?;
+            }
             let wish = Wish {
                 origin: Origin::Grant,
                 request: asked.get(&**room).copied(),
@@ -289,12 +296,17 @@ impl State {
     pub(super) fn subscribed_from_here(
         &mut self,
         room: &str,
-        given: Given,
+        mut given: Given,
         ping_s: u32,
         outlet: &mut Outlet<'_>,
     ) {
         if let Stage::Connecting(connecting) = &mut self.stage {
             connecting.waiting -= 1;
+            // The answer is one message for all rooms, and has no more of their past than that of one.
+            match connecting.recovered_bytes_left.checked_sub(given.recovered_bytes()) {
+                Some(left) => connecting.recovered_bytes_left = left,
+                None => given.give_up_recovery(),
+            }
             connecting.subscribed.push((room.to_owned(), given));
             if connecting.waiting == 0 {
                 self.connected(ping_s, outlet);
@@ -477,11 +489,16 @@ fn granted_rooms(
 fn permitted_rooms<'r>(
     world: &World,
     user: &str,
-    asked: impl Iterator<Item = &'r str>,
+    asked: impl Iterator<Item = (&'r str, &'r SubscribeRequest<'r>)>,
     outlet: &mut Outlet<'_>,
 ) -> Result<Vec<&'r str>, Refusal> {
     let mut permitted = Vec::new();
-    for name in asked {
+    for (name, request) in asked {
+        match check_offers(request) {
+            Ok(()) => {}
+            Err(Refusal::Error(_)) => continue,
+            Err(disconnect) => return Err(disconnect),
+        }
         let room = match room_of(world, name) {
             Ok((_, room)) => room,
             Err(Refusal::Error(ErrorCode::UnknownChannel)) => {

@@ -200,7 +200,7 @@ impl State {
         let (member, details) = identity.with_room_info(&self.client, info);
         let terms = Terms {
             recover: request.and_then(|it| recover(it, granted, room.rules.recovery_mode)),
-            member: Some(member),
+            member: granted.is_present.then_some(member),
         };
         let body = form(self.encoding, granted.join_leave);
         let ticket = outlet
@@ -299,7 +299,7 @@ enum Claims {
 }
 
 /// Refuses what is not offered and must not be passed over in silence.
-fn check_offers(request: &SubscribeRequest<'_>) -> Result<(), Refusal> {
+pub fn check_offers(request: &SubscribeRequest<'_>) -> Result<(), Refusal> {
     match request.kind {
         0 => {}
         SHARED_POLL => return Err(ErrorCode::NotAvailable.into()),
