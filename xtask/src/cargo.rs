@@ -63,7 +63,7 @@ pub fn test_tools() -> Result<()> {
     Ok(())
 }
 
-/// The same tests as [`test`], against a server that is optimised, which takes a third of the processor time.
+/// The same tests as [`test()`], against a server that is optimised, which takes a third of the processor time.
 pub fn test_optimised() -> Result<Counts> {
     let mut command = cargo();
     command.env("SERVER_BIN", crate::workspace::server(Optimised::Suites)?);
