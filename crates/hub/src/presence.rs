@@ -30,8 +30,10 @@ pub enum Announcement {
 /// The members of one room.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
-    /// Each member, and how often its connection has joined.
-    members: BTreeMap<ConnectionId, (Arc<Member>, u32)>,
+    /// How often each connection has joined, and the member that it is, if it is one.
+    connections: BTreeMap<ConnectionId, (Option<Arc<Member>>, u32)>,
+    /// The number of members among them.
+    members: usize,
     /// How many connections each user has here.
     users: HashMap<Arc<str>, u32>,
     bytes: usize,
@@ -40,9 +42,14 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
+    /// Whether nobody is in the room, seen or not.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
     /// The number of members.
     pub(crate) fn members(&self) -> usize {
-        self.members.len()
+        self.members
     }
 
     /// The number of different users among them.
@@ -57,56 +64,62 @@ impl Presence {
 
     /// All members.
     pub(crate) fn all(&self) -> Arc<[Arc<Member>]> {
-        let members = self.members.values();
-        members.map(|(member, _)| member.clone()).collect()
+        let connections = self.connections.values();
+        connections.filter_map(|(it, _)| it.clone()).collect()
     }
 
     /// All members, and whose they are.
     #[cfg(feature = "audit")]
     pub(crate) fn by_connection(&self) -> Vec<(ConnectionId, Arc<Member>)> {
-        let members = self.members.iter();
-        members.map(|(id, (it, _))| (*id, it.clone())).collect()
+        let connections = self.connections.iter();
+        connections
+            .filter_map(|(id, (it, _))| Some((*id, it.clone()?)))
+            .collect()
     }
 
     /// Checks that members and users are counted as what is there.
     #[cfg(feature = "audit")]
     pub(crate) fn audit(&self) -> Result<(), String> {
-        let members = self.members.values();
-        let bytes = members.map(|(member, _)| bytes_of(member)).sum();
+        let members = || self.connections.values().filter_map(|(it, _)| it.as_ref());
+        crate::rooms::audit::agree("members", self.members, members().count())?;
+        let bytes = members().map(|member| bytes_of(member)).sum();
         crate::rooms::audit::agree("bytes of members", self.bytes, bytes)?;
         let of_users = self.users.values().sum::<u32>() as usize;
-        crate::rooms::audit::agree("connections of users", of_users, self.members.len())
+        crate::rooms::audit::agree("connections of users", of_users, self.members)
     }
 
-    /// A connection is in the room from now on, or once more.
+    /// A connection is in the room from now on, or once more, and this member from its first time as one on.
     pub(crate) fn enter(&mut self, connection: ConnectionId, member: Arc<Member>) {
-        if let Some((_, times)) = self.members.get_mut(&connection) {
-            *times += 1;
+        let (is, times) = self.connections.entry(connection).or_default();
+        *times += 1;
+        if is.is_some() {
             return;
         }
+        *is = Some(member.clone());
+        self.members += 1;
         *self.users.entry(member.user.clone()).or_default() += 1;
         self.bytes += bytes_of(&member);
-        self.news.push(Announcement::Came(member.clone()));
-        self.members.insert(connection, (member, 1));
+        self.news.push(Announcement::Came(member));
     }
 
-    /// A connection is in the room once more, if it is a member: it stays one until it has left as often.
-    pub(crate) fn enter_again(&mut self, connection: ConnectionId) {
-        if let Some((_, times)) = self.members.get_mut(&connection) {
-            *times += 1;
-        }
+    /// A connection is in the room from now on, or once more, and not as a member: if it is one, it stays one
+    /// until it has left as often as it has joined.
+    pub(crate) fn enter_unseen(&mut self, connection: ConnectionId) {
+        let (_, times) = self.connections.entry(connection).or_default();
+        *times += 1;
     }
 
     /// A connection has left the room, once.
     pub(crate) fn leave(&mut self, connection: ConnectionId) {
-        let Some((_, times)) = self.members.get_mut(&connection) else {
+        let Some((_, times)) = self.connections.get_mut(&connection) else {
             return;
         };
         *times -= 1;
         if *times > 0 {
             return;
         }
-        if let Some((member, _)) = self.members.remove(&connection) {
+        if let Some((Some(member), _)) = self.connections.remove(&connection) {
+            self.members -= 1;
             self.bytes -= bytes_of(&member);
             if let Some(connections) = self.users.get_mut(&member.user) {
                 *connections -= 1;
@@ -126,7 +139,7 @@ impl Presence {
     /// Takes what is to be announced, in order; nothing if there are more members than `members_max`.
     pub(crate) fn take_news(&mut self, members_max: usize) -> Vec<Announcement> {
         let news = std::mem::take(&mut self.news);
-        match self.members.len() <= members_max {
+        match self.members <= members_max {
             true => news,
             false => Vec::new(),
         }
@@ -186,14 +199,20 @@ mod tests {
         let mut presence = Presence::default();
         presence.enter(connection(1), member("ann", "a"));
         presence.enter(connection(1), member("ann", "a"));
-        presence.enter_again(connection(1));
-        presence.enter_again(connection(2));
+        presence.enter_unseen(connection(1));
+        presence.enter_unseen(connection(2));
         presence.leave(connection(1));
         presence.leave(connection(1));
         assert_eq!(presence.members(), 1);
         assert_eq!(told(&mut presence), ["+a"]);
         presence.leave(connection(1));
         assert_eq!(told(&mut presence), ["-a"]);
+        // It has not left as often as it was there without being seen.
+        presence.enter(connection(2), member("bob", "b"));
+        presence.leave(connection(2));
+        assert_eq!(presence.members(), 1);
+        presence.leave(connection(2));
+        assert_eq!(told(&mut presence), ["+b", "-b"]);
     }
 
     #[test]

@@ -92,13 +92,12 @@ impl Room {
 
     /// Counts one subscriber more.
     pub(crate) fn join(&mut self, subscriber: ConnectionId, member: Option<Arc<Member>>) {
-        match (member, &mut self.presence) {
-            (Some(member), presence) if self.rules.has_presence => {
-                let presence = presence.get_or_insert_default();
-                presence.enter(subscriber, member);
+        if self.rules.has_presence {
+            let presence = self.presence.get_or_insert_default();
+            match member {
+                Some(member) => presence.enter(subscriber, member),
+                None => presence.enter_unseen(subscriber),
             }
-            (_, Some(presence)) => presence.enter_again(subscriber),
-            (_, None) => {}
         }
         let core = subscriber.core;
         match self.core(core) {
@@ -116,6 +115,9 @@ impl Room {
     pub(crate) fn leave(&mut self, subscriber: ConnectionId) {
         if let Some(presence) = &mut self.presence {
             presence.leave(subscriber);
+            if presence.is_empty() && !presence.has_news() {
+                self.presence = None;
+            }
         }
         let core = subscriber.core;
         if let Some(at) = self.cores.iter().position(|it| it.core == core) {

@@ -96,7 +96,7 @@ impl Rooms {
             return;
         };
         let news = presence.take_news(room.rules.announced_members_max);
-        if presence.members() == 0 {
+        if presence.is_empty() {
             room.presence = None;
         }
         if news.is_empty() {
