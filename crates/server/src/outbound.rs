@@ -10,7 +10,6 @@
 //! requests does without it.
 
 mod client;
-mod resolver;
 
 use std::{
     future::{Future, pending},
@@ -55,10 +54,16 @@ impl Drop for Task {
     }
 }
 
+/// Most lookups of names that may be under way, each on a thread of its own, because the system's lookup blocks for
+/// as long as its resolver is configured to wait. Further ones wait, within the time of their request.
+pub const LOOKUPS_MAX: usize = 2;
+
 fn start() -> io::Result<Handle> {
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .max_blocking_threads(LOOKUPS_MAX)
+        .thread_name("resolver")
         .build()?;
     let handle = runtime.handle().clone();
     let thread = thread::Builder::new().name("outbound".into());

@@ -52,6 +52,8 @@ pub use report::{Override, Place, Refusal, Stop, Warning};
 pub use task::Task;
 pub use units::{Internal, Period, Size};
 pub use url::Url;
+#[cfg(test)]
+pub(crate) use url::url as url_of;
 
 use units::{
     GIB, KIB, MIB, TIB, address, cores, count, delay, internal, leeway, network, pause, period,

@@ -277,7 +277,7 @@ fn take_effect_follows_the_overrides_of_a_token() {
                 is_present: true,
                 ..nothing()
             },
-            Granted { ..nothing() },
+            nothing(),
             Granted {
                 join_leave: true,
                 ..nothing()

@@ -67,7 +67,8 @@ pub struct ServerSubscription {
     pub overrides: Overrides,
 }
 
-/// Options of a namespace that a token sets for one subscription; `None` leaves the namespace's.
+/// Options of a namespace that a token sets for one subscription; `None` leaves the namespace's. `join_leave` is read
+/// and changes nothing, because whoever is present is announced where the namespace announces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[expect(missing_docs, reason = "they are the options of the same names")]
 pub struct Overrides {

@@ -41,15 +41,20 @@ impl Actor<'_> {
     /// Does what the connection is told to do, unless it is not open. What is for its session waits for that to
     /// open: it may be about what the session was let in by.
     pub(crate) fn obey(&mut self, command: Command) {
-        if let (Stage::Joining(_), Command::Hand(command)) = (&self.connection.stage, &command) {
-            if !self.connection.rare.keep_early(command.clone()) {
-                self.close(EndReason::JoinRefused);
-            }
-            return;
+        match (&self.connection.stage, command) {
+            (Stage::Open { .. }, command) => self.obey_open(command),
+            (Stage::Joining(_), Command::Hand(command)) => self.keep_early(command),
+            _ => {}
         }
-        if !matches!(self.connection.stage, Stage::Open { .. }) {
-            return;
+    }
+
+    fn keep_early(&mut self, command: Arc<dyn Any + Send + Sync>) {
+        if !self.connection.rare.keep_early(command) {
+            self.close(EndReason::JoinRefused);
         }
+    }
+
+    fn obey_open(&mut self, command: Command) {
         match command {
             Command::Close(code, text) => self.close(EndReason::SessionClosed(code, text)),
             Command::Join(name) => self.with_session(|session, outlet| {
@@ -82,5 +87,92 @@ impl Actor<'_> {
         if is_behind && queued > self.parts.config.send_queue_bytes_max {
             self.close(EndReason::SendQueueFull);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use codec::Message;
+
+    use super::*;
+    use crate::{
+        connection::{Joining, Leftover, OpeningHead, Outlet, Session, rare::EARLY_MAX},
+        connection::{Lag, Pings},
+        encoding::{Packing, WireForm},
+        fixture::{act, at, attend, on_each_driver, open},
+    };
+
+    /// Notes that it has opened, and each number that it is handed.
+    struct Noting(Rc<RefCell<Vec<Option<usize>>>>);
+
+    impl Session for Noting {
+        fn opened(&mut self, _: &mut Outlet<'_>) {
+            self.0.borrow_mut().push(None);
+        }
+
+        fn receive(&mut self, _: Message<'_>, _: &mut Outlet<'_>) {}
+
+        fn handle(&mut self, event: SessionEvent, _: &mut Outlet<'_>) {
+            if let SessionEvent::Command(command) = event {
+                let number = command.downcast_ref().copied();
+                self.0.borrow_mut().push(number);
+            }
+        }
+    }
+
+    #[test]
+    fn commands_for_a_session_that_is_joining_wait_until_it_opens_and_only_so_many() {
+        on_each_driver(async |core| {
+            let state = &mut *core.state.borrow_mut();
+            for commands in [0, EARLY_MAX, EARLY_MAX + 1] {
+                let noted = Rc::default();
+                let (key, _peer) = open(state);
+                let connection = at(state, key);
+                // The head of a request comes first, so that there is something to answer.
+                connection.stage = Stage::Handshake { deadline_ms: 1000 };
+                connection
+                    .rare
+                    .keep_leftover(Leftover::of(b"GET / HTTP/1.1\r\nHost: a\r\n"));
+                attend(state, key);
+                let connection = at(state, key);
+                connection.stage = Stage::Joining(Box::new(Joining {
+                    deadline_ms: 1000,
+                    protocol: "noting",
+                    session: Box::new(Noting(Rc::clone(&noted))),
+                    name: None,
+                    room: None,
+                    form: WireForm {
+                        body: crate::encoding::BodyForm::RAW,
+                        packing: Packing::Bytes,
+                    },
+                    lag: Lag::Close,
+                    pings: Pings::Frames,
+                    terms: None,
+                    head: OpeningHead::Stream {
+                        status: 200,
+                        fields: Vec::new(),
+                        heartbeat: None,
+                    },
+                }));
+                for number in 0..commands {
+                    act(state, key, |actor| {
+                        actor.obey(Command::Hand(Arc::new(number)))
+                    });
+                }
+                assert!(noted.borrow().is_empty());
+                act(state, key, |actor| actor.open());
+                let end = at(state, key).rare.end();
+                if commands > EARLY_MAX {
+                    assert_eq!(end, Some(EndReason::JoinRefused));
+                    assert!(noted.borrow().is_empty());
+                } else {
+                    let expected = std::iter::once(None).chain((0..commands).map(Some));
+                    assert!(noted.borrow().iter().copied().eq(expected), "{noted:?}");
+                    assert_eq!(end, None);
+                }
+            }
+        });
     }
 }

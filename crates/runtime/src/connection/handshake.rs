@@ -36,7 +36,7 @@ pub(super) struct Routed {
 enum Outcome {
     /// A session, and whether its WebSocket has to do without a subprotocol.
     Open(Box<Joining>, Option<Shown>),
-    /// A session, or an answer: that is costly to say.
+    /// It is costly to say whether a session opens, and which.
     Decide(Box<Deciding>),
     /// The head of a stream, of which the request does not want the body, or which has none.
     HeadAlone(Streaming),
@@ -152,10 +152,10 @@ impl Actor<'_> {
         if let Admitted::ToRefuse(refusal) = self.connection.provenance.admitted {
             return self.close(refusal.reason());
         }
-        self.obey_outcome(routed.outcome);
+        self.act_on(routed.outcome);
     }
 
-    /// Decides what becomes of a request for which that was costly work.
+    /// Says what becomes of a request for which that is costly work, and does it.
     pub(super) fn decide(&mut self) {
         let stage = mem::replace(&mut self.connection.stage, Stage::Over);
         let Stage::Deciding(deciding) = stage else {
@@ -171,7 +171,7 @@ impl Actor<'_> {
             shown,
         } = *deciding;
         self.connection.stage = Stage::Handshake { deadline_ms };
-        self.obey_outcome(match (opening.decide)() {
+        self.act_on(match (opening.decide)() {
             Ok(opening) => {
                 let is_unanswered = opening.subprotocol.is_none() && has_offered;
                 let joining = joining(opening, accept, agreement);
@@ -181,6 +181,7 @@ impl Actor<'_> {
         });
     }
 
+    /// Has a request wait for the lane of costly work, until its handshake has taken too long.
     fn put_off(&mut self, mut deciding: Box<Deciding>) {
         if let Stage::Handshake { deadline_ms } = self.connection.stage {
             self.reserve_contexts(deciding.agreement);
@@ -189,7 +190,7 @@ impl Actor<'_> {
         }
     }
 
-    fn obey_outcome(&mut self, outcome: Outcome) {
+    fn act_on(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::BodyUnexpected => self.refuse_handshake(HandshakeError::BodyUnexpected, None),
             Outcome::Body(take) => self.take_body(take),
@@ -283,21 +284,17 @@ impl Actor<'_> {
 
     /// Takes over what is agreed on the form of messages.
     fn take_agreement(&mut self, joining: &Joining) {
-        let deflate = match joining.head {
-            OpeningHead::WebSocket { agreement, .. } => {
-                agreement.map(|agreement| agreement.deflate)
-            }
+        let agreement = match joining.head {
+            OpeningHead::WebSocket { agreement, .. } => agreement,
             OpeningHead::Stream { .. } => None,
         };
+        let deflate = agreement.map(|agreement| agreement.deflate);
         let connection = &mut *self.connection;
         connection.out.form = joining.form;
         connection.out.lag = joining.lag;
         connection.out.pings = joining.pings;
         connection.out.set_context(Context::agreed(deflate));
-        self.reserve_contexts(match joining.head {
-            OpeningHead::WebSocket { agreement, .. } => agreement,
-            OpeningHead::Stream { .. } => None,
-        });
+        self.reserve_contexts(agreement);
     }
 
     /// Takes the memory into account that compression may need.

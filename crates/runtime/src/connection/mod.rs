@@ -169,9 +169,9 @@ impl Connection {
         self.arrival.is_readable || self.has_leftover_input()
     }
 
-    /// How it goes on without further input: the session with what it was handed, or with what becomes of a
-    /// request. Once the connection is closing it does not, because
-    /// nothing may follow a close frame (RFC 6455 section 5.5.1).
+    /// How it goes on without further input: with what its session was handed, or with what becomes of its
+    /// request. Once it is closing it does not, because nothing may follow a close frame (RFC 6455 section
+    /// 5.5.1).
     pub(super) fn goes_on(&self) -> GoesOn {
         match self.stage {
             Stage::Open { .. } => self.out.goes_on,

@@ -31,7 +31,7 @@ struct Things {
 }
 
 /// Most commands that wait for a session to open.
-pub(crate) const EARLY_MAX: usize = 8;
+pub(super) const EARLY_MAX: usize = 8;
 
 impl Rare {
     /// Whether received bytes wait.

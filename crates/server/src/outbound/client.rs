@@ -19,15 +19,13 @@ use rustls::{
 use thiserror::Error;
 use tokio::time;
 
-use super::resolver::Resolver;
-
 /// The most bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 
 /// What programs of the other side see of this one.
 const USER_AGENT: &str = concat!("hubbub/", env!("CARGO_PKG_VERSION"));
 
-type Connector = HttpsConnector<HttpConnector<Resolver>>;
+type Connector = HttpsConnector<HttpConnector>;
 
 /// A client, for `http://` and `https://`.
 #[derive(Clone)]
@@ -74,7 +72,7 @@ impl Client {
             .context("TLS 1.2 and 1.3 are not available")?
             .with_root_certificates(authorities)
             .with_no_client_auth();
-        let mut plain = HttpConnector::new_with_resolver(Resolver::default());
+        let mut plain = HttpConnector::new();
         // Otherwise it would refuse https://, which is made of its connections.
         plain.enforce_http(false);
         let connector = HttpsConnectorBuilder::new()

@@ -3,12 +3,12 @@
 use codec::Message;
 use runtime::{Outlet, Session};
 
-use super::{Protocol, Select, Started};
+use super::{Begun, Protocol, Select, Started};
 
 pub(super) const PROTOCOL: Protocol = Protocol {
     name: "echo",
     select: Select::Path("/echo"),
-    open: |_| Ok(Started::new(Echo).into()),
+    open: |_| Ok(Begun::Now(Started::new(Echo))),
 };
 
 struct Echo;

@@ -67,6 +67,7 @@ pub struct Asked<'a> {
 
 /// What becomes of a request that is not refused at once.
 enum Begun {
+    /// A session.
     Now(Started),
     /// A token is to be verified first.
     AtCost(Later),
@@ -77,12 +78,6 @@ struct Later {
     open: Box<dyn FnOnce() -> Result<Started, Refusal>>,
     /// Bytes that are kept until then.
     held_bytes: usize,
-}
-
-impl From<Started> for Begun {
-    fn from(started: Started) -> Self {
-        Self::Now(started)
-    }
 }
 
 /// A session, and what it begins with.

@@ -15,7 +15,7 @@ use super::namespaces::{Lines, Tables, is_option, is_table, unknown_table};
 use super::nearest::nearest;
 use super::report::{Fault, Place};
 use super::units::{Period, Size};
-use super::url::without_query;
+use super::url::masked;
 
 /// A file with more syntax errors than this is probably not TOML at all, so only the first error is
 /// reported. 20 fill a terminal, and are more than anybody makes by mistake.
@@ -44,7 +44,12 @@ impl Default for File {
 }
 
 pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
-    let (table, errors) = DeTable::parse_recoverable(text);
+    let (table, mut errors) = DeTable::parse_recoverable(text);
+    // They show the line that they are about.
+    let shown = masked(text);
+    errors
+        .iter_mut()
+        .for_each(|error| error.set_input(Some(&shown)));
     if errors.len() > ERRORS_MAX {
         let reason = format!("this is no TOML; first of all, {}", errors[0]);
         return File::refused(path, reason);
@@ -93,7 +98,7 @@ fn quotes_missing(line: &str, command: &Command) -> Option<String> {
     let arg = command.get_arguments().find(|arg| arg.get_id() == key)?;
     let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', '{', '#']);
     (is_bare && Kind::of(arg) != Kind::Count)
-        .then(|| format!("text needs quotes: {key} = \"{}\"", without_query(value)))
+        .then(|| format!("text needs quotes: {key} = \"{}\"", masked(value)))
 }
 
 impl File {
@@ -124,7 +129,7 @@ impl File {
                 return self.faults.push(fault.at(Some(line)));
             }
         };
-        let shown = without_query(&format!("{place} = {value}"));
+        let shown = format!("{place} = {}", masked(&value.to_string()));
         match read(key, value, command) {
             Ok(values) => self.found.push(Found {
                 key: key.to_owned(),

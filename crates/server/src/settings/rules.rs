@@ -229,6 +229,12 @@ struct KeySettings<'a> {
     others: [(&'static str, bool); 2],
 }
 
+impl KeySettings<'_> {
+    fn has_keys(&self) -> bool {
+        self.url.is_some() || self.has_file || self.others.iter().any(|(_, has_keys)| *has_keys)
+    }
+}
+
 fn urls_of_keys(s: &Settings) -> [KeySettings<'_>; 2] {
     [
         KeySettings {
@@ -313,12 +319,10 @@ pub(super) fn without_effect(s: &Settings, sourced: &Sourced) -> Vec<Warning> {
     add(!fetches, "token_jwks_ca", &no_url);
     let is_wanted = s.token_jwks_http.is_on();
     add(is_wanted && !fetches, "token_jwks_http", &no_url);
-    let has_own_keys = s.subscription_token_secret.is_some()
-        || !s.subscription_token_keys.is_empty()
-        || s.subscription_token_jwks.is_some()
-        || s.subscription_token_jwks_url.is_some();
+    let [_, of_subscriptions] = urls_of_keys(s);
+    let has_own_keys = of_subscriptions.has_keys();
     let no_own_keys = || {
-        "subscription tokens have no keys of their own, so that the rules of connection tokens hold for them, too"
+        "subscription tokens have no keys of their own, so that token_issuer and token_audience hold for them, too"
             .to_owned()
     };
     add(!has_own_keys, "subscription_token_issuer", &no_own_keys);

@@ -44,7 +44,7 @@ impl fmt::Debug for Url {
 }
 
 /// Reads a URL.
-pub(super) fn url(text: &str) -> Result<Url, String> {
+pub fn url(text: &str) -> Result<Url, String> {
     let example = "write https://auth.example.com/.well-known/jwks.json";
     let uri: Uri = text
         .trim()
@@ -75,6 +75,24 @@ pub(super) fn without_query(text: &str) -> String {
     }
 }
 
+/// A text as an error may show it: of the same length, with dots in place of what stands behind the `?` of a URL,
+/// whatever setting that is for, and whether or not it has its quotes.
+pub(super) fn masked(text: &str) -> String {
+    let mut rest = text;
+    let mut shown = String::with_capacity(text.len());
+    while let Some(at) = rest.find("://") {
+        let end = |text: &str| text.find(|it: char| it.is_whitespace() || "\"'".contains(it));
+        let (before, url) = rest.split_at(at);
+        let (url, behind) = url.split_at(end(url).unwrap_or(url.len()));
+        let (url, query) = url.split_at(url.find('?').map_or(url.len(), |at| at + 1));
+        shown.push_str(before);
+        shown.push_str(url);
+        shown.extend(std::iter::repeat_n('.', query.len()));
+        rest = behind;
+    }
+    shown + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +118,22 @@ mod tests {
             "https://ä/",
         ] {
             assert!(url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn queries_are_masked_wherever_a_url_stands() {
+        for (text, shown) in [
+            ("", ""),
+            ("a = \"what?\"", "a = \"what?\""),
+            ("a = \"b://c?de\" # f?", "a = \"b://c?..\" # f?"),
+            (
+                "a = b://c?dé\n'x://y', ['://?z']",
+                "a = b://c?...\n'x://y', ['://?.']",
+            ),
+        ] {
+            assert_eq!(masked(text), shown);
+            assert_eq!(masked(text).len(), text.len());
         }
     }
 

@@ -163,9 +163,6 @@ impl Remote {
     }
 }
 
-/// The longest pause after failed fetches for which a token that names an unknown key has to wait.
-const FAILED_PAUSE_MAX: Duration = Duration::from_secs(60);
-
 /// Fetches the keys again and again.
 async fn keep(shared: Arc<Shared>) {
     let Source { refresh, pause, .. } = shared.source;
@@ -187,11 +184,7 @@ async fn keep(shared: Arc<Shared>) {
                 backoff(pause, failures).min(refresh)
             }
         };
-        let earliest = match failures {
-            0 => pause,
-            _ => next.min(FAILED_PAUSE_MAX),
-        };
-        time::sleep_until(began + earliest).await;
+        time::sleep_until(began + least(pause, failures)).await;
         while !shared.sought().is_wanted() {
             let wanted = shared.wanted.notified();
             if time::timeout_at(began + next, wanted).await.is_err() {
@@ -200,6 +193,17 @@ async fn keep(shared: Arc<Shared>) {
         }
     }
 }
+
+/// The least time from one fetch to the next, however many tokens name unknown keys. After failures it grows, so
+/// that a server that is in trouble is not asked ever again, but not beyond [`FAILED_MAX`], because clients wait.
+fn least(pause: Duration, failures: u32) -> Duration {
+    match failures {
+        0 => pause,
+        _ => backoff(pause, failures).min(pause.max(FAILED_MAX)),
+    }
+}
+
+const FAILED_MAX: Duration = Duration::from_secs(60);
 
 /// The time from a failed fetch to the next one: twice as long after each further failure.
 fn backoff(pause: Duration, failures: u32) -> Duration {
@@ -293,7 +297,13 @@ fn in_one(errors: &[KeyError]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use access::token::{Rules, TokenError, Verifier};
+
     use super::*;
+    use crate::{
+        settings::url_of,
+        tokens::{Unverified, Verification},
+    };
 
     #[test]
     fn pause_doubles_with_each_failure_within_bounds() {
@@ -301,5 +311,68 @@ mod tests {
         let seconds = |failures| backoff(pause, failures).as_secs();
         assert_eq!([1, 2, 3, 4].map(seconds), [10, 20, 40, 80]);
         assert_eq!(seconds(100), 655_360);
+    }
+
+    #[test]
+    fn tokens_cause_a_fetch_after_a_minute_of_failures_and_never_within_the_pause() {
+        let seconds = |pause, failures| least(Duration::from_secs(pause), failures).as_secs();
+        assert_eq!(
+            [0, 1, 2, 3, 4, 100].map(|it| seconds(10, it)),
+            [10, 10, 20, 40, 60, 60]
+        );
+        assert_eq!([0, 1, 2, 100].map(|it| seconds(300, it)), [300; 4]);
+    }
+
+    fn remote() -> Remote {
+        Remote::new(Source {
+            setting: "token_jwks_url",
+            url: url_of("http://localhost:1/").unwrap(),
+            client: Client::new(rustls::RootCertStore::empty()).unwrap(),
+            bounds: Bounds {
+                bytes_max: 1,
+                time: Duration::from_secs(1),
+            },
+            keys_max: 1,
+            refresh: Duration::from_secs(1),
+            pause: Duration::from_secs(1),
+        })
+    }
+
+    fn come(remote: &Remote) {
+        let set = Set {
+            keys: Arc::default(),
+            fetched_s: 0,
+        };
+        remote.shared.set.store(Some(Arc::new(set)));
+        remote.shared.sought().found(Instant::now().into_std());
+    }
+
+    /// The key comes between the look at the set and the question for it.
+    #[test]
+    fn key_that_comes_while_a_token_is_verified_is_not_taken_for_missing() {
+        for comes_meanwhile in [false, true] {
+            let remote = Arc::new(remote());
+            let verification = Verification {
+                verifier: Verifier::new(Keys::default(), Rules::default()).unwrap(),
+                remote: Some(remote.clone()),
+            };
+            come(&remote);
+            remote.seek("header");
+            remote.shared.sought().begin();
+            if !comes_meanwhile {
+                come(&remote);
+            }
+            let verified: Result<(), _> = verification.verify("header.claims.signature", |_| {
+                if comes_meanwhile {
+                    come(&remote);
+                }
+                Err(TokenError::UnknownKey)
+            });
+            let expected = match comes_meanwhile {
+                false => TokenError::UnknownKey.into(),
+                true => Unverified::KeyToCome,
+            };
+            assert_eq!(verified, Err(expected));
+        }
     }
 }

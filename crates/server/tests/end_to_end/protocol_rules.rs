@@ -14,6 +14,7 @@ on_both_drivers![
     change_of_rules_ends_subscriptions_of_its_namespace_and_of_no_other,
     messages_beyond_the_rates_of_a_room_are_refused_and_unlimited_ones_are_not,
     slow_subscriber_loses_its_oldest_messages_or_its_subscription_as_the_namespace_says,
+    subscriber_that_its_token_hides_is_neither_present_nor_announced,
     who_comes_back_is_counted_by_what_it_is_given,
     subscription_token_lets_its_subscriber_publish,
 ];
@@ -188,6 +189,40 @@ fn slow_subscriber_loses_its_oldest_messages_or_its_subscription_as_the_namespac
         }
         // Either way it is still connected, and can go on.
         assert_eq!(slow.ask(r#"{"id":3,"rpc":{}}"#)["error"]["code"], 108);
+    }
+}
+
+fn subscriber_that_its_token_hides_is_neither_present_nor_announced(driver: Driver) {
+    let tables = format!("[rooms]{OPEN}join_leave = \"forced\"\n");
+    let configured = Configured::start(driver, "", &tables, &["--cores", "2"]);
+    let server = &configured.server;
+    let mut watcher = Session::anonymous(server);
+    subscribe(&mut watcher, 2, "a");
+    assert!(watcher.reply()["push"]["join"].is_object());
+    for is_hidden in [true, false] {
+        let mut claims = json!({"sub": "", "channel": "a"});
+        if is_hidden {
+            claims["override"] = json!({"presence": {"value": false}});
+        }
+        let mut session = Session::anonymous(server);
+        let command = json!({"channel": "a", "token": token(&claims)});
+        let reply = session.ask(&json!({"id": 2, "subscribe": command}).to_string());
+        assert!(reply["subscribe"].is_object(), "{reply}");
+        // What the room has to announce comes before what is published later.
+        session.ask(r#"{"id":3,"publish":{"channel":"a","data":1}}"#);
+        if !is_hidden {
+            assert!(watcher.reply()["push"]["join"].is_object());
+        }
+        assert_eq!(watcher.reply()["push"]["pub"]["data"], 1);
+        let stats = watcher.ask(r#"{"id":3,"presence_stats":{"channel":"a"}}"#);
+        let members = if is_hidden { 1 } else { 2 };
+        assert_eq!(stats["presence_stats"]["num_clients"], members, "{stats}");
+        session.ask(r#"{"id":4,"unsubscribe":{"channel":"a"}}"#);
+        session.ask(r#"{"id":5,"publish":{"channel":"a","data":2}}"#);
+        if !is_hidden {
+            assert!(watcher.reply()["push"]["leave"].is_object());
+        }
+        assert_eq!(watcher.reply()["push"]["pub"]["data"], 2);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
 on_both_drivers![
     commands_about_a_room_wait_for_its_subscription,
     rooms_of_a_connect_command_are_subscribed_to_as_far_as_the_client_may,
+    client_that_is_refused_hears_nothing_of_the_rooms_that_were_asked_before,
     token_that_grants_other_rooms_is_taken_by_connecting_with_it,
     message_of_another_form_than_the_rooms_is_refused_on_every_way_in,
     commands_beyond_the_rate_are_answered_111_and_then_closed_with_3013,
@@ -125,6 +126,21 @@ fn rooms_of_a_connect_command_are_subscribed_to_as_far_as_the_client_may(driver:
     );
     let four = json!({"a": {}, "b": {}, "c": {}, "d": {}});
     assert_eq!(connect(&four, "").closed().0, 3505);
+}
+
+fn client_that_is_refused_hears_nothing_of_the_rooms_that_were_asked_before(driver: Driver) {
+    let configured = Configured::start(driver, "", &format!("[rooms]{OPEN}"), &["--cores", "2"]);
+    let mut session = Session::open(&configured.server);
+    let granting = token(&json!({"sub": "1", "channels": ["a", "nowhere:b"]}));
+    let command = json!({"id": 1, "connect": {"token": granting}});
+    assert_eq!(session.ask(&command.to_string())["error"]["code"], 102);
+    let mut publisher = Session::anonymous(&configured.server);
+    let publish = r#"{"id":2,"publish":{"channel":"a","data":1}}"#;
+    assert!(publisher.ask(publish)["publish"].is_object());
+    assert_eq!(
+        session.hear(),
+        Said::Closed(3000, "connection closed".into())
+    );
 }
 
 fn token_that_grants_other_rooms_is_taken_by_connecting_with_it(driver: Driver) {

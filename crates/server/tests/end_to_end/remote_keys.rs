@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{
     client::{Client, ask, get_internal, scrape},
-    commands::{Said, Session},
+    commands::{Said, Session, in_seconds},
     harness::{Driver, Server, command, eventually},
     key_server::{Answer, KeyServer, Signer, jwks},
     tls_client::Authority,
@@ -338,10 +338,11 @@ fn unknown_keys_cause_one_fetch_and_are_refused_for_good_behind_it(driver: Drive
 
 fn keys_of_subscription_tokens_are_their_own(driver: Driver) {
     let (connection, subscription) = (Signer::new("same"), Signer::new("same"));
+    let own = Signer::new("own");
     let keys = KeyServer::start(Answer::keys(&[&connection]));
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.json");
-    fs::write(&file, jwks(&[&subscription])).unwrap();
+    fs::write(&file, jwks(&[&subscription, &own])).unwrap();
     let settings =
         format!("subscription_token_jwks = {file:?}\nsubscription_token_issuer = \"rooms\"\n");
     let keyed = Keyed::of_url(driver, &keys.url(), &settings);
@@ -373,6 +374,11 @@ fn keys_of_subscription_tokens_are_their_own(driver: Driver) {
     assert_eq!(keyed.raw(&subscription.token(&of_room)), 101);
     assert_eq!(keyed.raw(&connection.token(&of_room)), 401);
     assert_eq!(keyed.raw(&connection.token(&of("ann"))), 101);
+    // The keys of connections may yet have this one, but what is wrong with a token for a room is known.
+    let expired = json!({"sub": "ann", "channel": "a", "iss": "rooms", "exp": in_seconds(-60)});
+    assert_eq!(keyed.raw(&own.token(&of_room)), 101);
+    assert_eq!(keyed.raw(&own.token(&expired)), 401);
+    assert_eq!(keyed.raw(&Signer::new("nobody's").token(&of_room)), 503);
 }
 
 fn insecure_server_asks_nobody_for_a_token(driver: Driver) {

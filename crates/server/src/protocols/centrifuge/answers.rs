@@ -59,8 +59,9 @@ pub struct Given {
     pub(super) recoverable: bool,
     pub(super) positioned: bool,
     pub(super) epoch: String,
-    pub(super) offset: u64,
-    /// The offset where nothing is recovered.
+    /// The offset from which the client counts.
+    pub(super) from: u64,
+    /// The offset of the room's latest message; 0 where positions are not told.
     pub(super) top: u64,
     pub(super) recovered: Option<Numbered>,
     pub(super) was_recovering: bool,
@@ -111,10 +112,6 @@ impl Given {
             Some(Recovered::Exactly(messages)) => Some(messages),
             Some(Recovered::Impossible(_)) | None => None,
         };
-        let top = match granted.positioned {
-            true => position.offset,
-            false => 0,
-        };
         Self {
             expiry: expiry(subscription.expires_at, now_s()),
             recoverable: granted.recoverable,
@@ -123,11 +120,11 @@ impl Given {
                 true => epoch::text(position.epoch),
                 false => String::new(),
             },
-            offset: match recovered {
-                Some(_) => wanted.from,
-                None => top,
+            from: wanted.from,
+            top: match granted.positioned {
+                true => position.offset,
+                false => 0,
             },
-            top,
             recovered,
             was_recovering: wanted.recovers,
             data: wanted.data,
@@ -138,12 +135,6 @@ impl Given {
     pub fn recovered_bytes(&self) -> usize {
         let messages = self.recovered.iter().flat_map(|it| it.iter());
         messages.map(|(_, record)| record.meta().len() + record.payload.len()).sum()
-    }
-
-    /// Nothing is recovered, and the client is told so.
-    pub fn give_up_recovery(&mut self) {
-        self.recovered = None;
-        self.offset = self.top;
     }
 
     /// What was missed, as subscribers of an encoding get it.
@@ -162,7 +153,10 @@ impl Given {
             epoch: &self.epoch,
             publications,
             recovered: self.recovered.is_some(),
-            offset: self.offset,
+            offset: match self.recovered {
+                Some(_) => self.from,
+                None => self.top,
+            },
             positioned: self.positioned,
             data: &self.data,
             was_recovering: self.was_recovering,
@@ -330,6 +324,14 @@ impl State {
         let (code, reason) = (u32::from(why.code()), why.reason());
         let push = Push::Unsubscribe { code, reason };
         self.push(subscription.name.as_str(), &push);
+    }
+
+    /// Leaves all rooms without a word.
+    pub(super) fn leave_all(&mut self, outlet: &mut Outlet<'_>) {
+        self.awaited.clear();
+        for room in self.rooms.drain() {
+            outlet.leave(room);
+        }
     }
 
     pub(super) fn fail(&mut self, id: u32, code: ErrorCode) {

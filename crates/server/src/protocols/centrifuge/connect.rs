@@ -151,8 +151,10 @@ impl State {
     ) -> Result<Next, Refusal> {
         let connected = self.begin(live, world, id, request, outlet);
         if let Err(Refusal::Error(_)) = connected {
-            // The peer learns it from the reply and is expected to close; a moment later this side does.
+            // The peer learns it from the reply and is expected to close; a moment later this side does. Until then
+            // it hears nothing of the rooms that had been asked already.
             self.stage = Stage::Refused;
+            self.leave_all(outlet);
             outlet.set_alarm(Some(Duration::from_secs(5)));
         }
         connected
@@ -183,34 +185,47 @@ impl State {
             recovered_bytes_left: world.settled.recovered_bytes_max,
         }));
         let granted = granted_rooms(world, &user, rooms);
+        self.subscribe_at_once(world, &user, &granted, request, outlet)?;
+        self.connected_if_answered(world, outlet);
+        Ok(Next::Go)
+    }
+
+    /// Subscribes the client to the rooms that it is granted, and to those of its connect command.
+    fn subscribe_at_once(
+        &mut self,
+        world: &World,
+        user: &str,
+        granted: &BTreeMap<String, ServerSubscription>,
+        request: &ConnectRequest<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Refusal> {
         let asked: BTreeMap<&str, _> = request.subs.iter().map(|(it, how)| (&**it, how)).collect();
         let others = asked.iter().filter(|(it, _)| !granted.contains_key(**it));
         let others = others.map(|(it, request)| (*it, *request));
-        let others = permitted_rooms(world, &user, others, outlet)?;
+        let others = permitted_rooms(world, user, others, outlet)?;
         if granted.len() + others.len() > world.settled.rooms_per_connection_max {
             return Err(Disconnect::ChannelLimit.into());
         }
-        for (room, of_token) in &granted {
-            if let Some(request) = asked.get(&**room) {
-                check_offers(request)?;
-            }
+        let granted = granted.iter().map(|(room, of_token)| {
             let wish = Wish {
                 origin: Origin::Grant,
                 request: asked.get(&**room).copied(),
                 of_token: Some(of_token),
             };
-            self.subscribe_from_here(world, room, wish, outlet)?;
-        }
-        for room in others {
+            (&**room, wish)
+        });
+        let others = others.into_iter().map(|(room, request)| {
             let wish = Wish {
                 origin: Origin::Connect,
-                request: asked.get(room).copied(),
+                request: Some(request),
                 of_token: None,
             };
+            (room, wish)
+        });
+        for (room, wish) in granted.chain(others) {
             self.subscribe_from_here(world, room, wish, outlet)?;
         }
-        self.connected_if_answered(world, outlet);
-        Ok(Next::Go)
+        Ok(())
     }
 
     /// Counts the connection as one of its user's.
@@ -276,6 +291,7 @@ impl State {
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Refusal> {
         let (name, _) = room_of(world, room)?;
+        wish.request.map_or(Ok(()), check_offers)?;
         let data = wish.of_token.and_then(|it| it.data.as_ref());
         let (data, request) = (data_bytes(self.encoding, data), wish.request);
         let ticket = self.join(world, &name, wish, outlet)?;
@@ -302,10 +318,11 @@ impl State {
     ) {
         if let Stage::Connecting(connecting) = &mut self.stage {
             connecting.waiting -= 1;
-            // The answer is one message for all rooms, and has no more of their past than that of one.
+            // The answer is one message for all rooms, so that it may have no more of their past than an answer
+            // for one. The client is told which are not recovered.
             match connecting.recovered_bytes_left.checked_sub(given.recovered_bytes()) {
                 Some(left) => connecting.recovered_bytes_left = left,
-                None => given.give_up_recovery(),
+                None => given.recovered = None,
             }
             connecting.subscribed.push((room.to_owned(), given));
             if connecting.waiting == 0 {
@@ -491,27 +508,22 @@ fn permitted_rooms<'r>(
     user: &str,
     asked: impl Iterator<Item = (&'r str, &'r SubscribeRequest<'r>)>,
     outlet: &mut Outlet<'_>,
-) -> Result<Vec<&'r str>, Refusal> {
+) -> Result<Vec<(&'r str, &'r SubscribeRequest<'r>)>, Refusal> {
+    let mut permit = |name, request| -> Result<(), Refusal> {
+        check_offers(request)?;
+        let (_, room) = room_of(world, name)?;
+        may_subscribe(&room, User::of(user), SubscriptionToken::Missing)
+            .map_err(|denied| tell_denied(&denied, outlet))
+    };
     let mut permitted = Vec::new();
     for (name, request) in asked {
-        match check_offers(request) {
-            Ok(()) => {}
-            Err(Refusal::Error(_)) => continue,
-            Err(disconnect) => return Err(disconnect),
-        }
-        let room = match room_of(world, name) {
-            Ok((_, room)) => room,
+        match permit(name, request) {
+            Ok(()) => permitted.push((name, request)),
             Err(Refusal::Error(ErrorCode::UnknownChannel)) => {
                 return Err(Disconnect::BadRequest.into());
             }
-            Err(Refusal::Error(_)) => continue,
+            Err(Refusal::Error(_)) => {}
             Err(disconnect) => return Err(disconnect),
-        };
-        match may_subscribe(&room, User::of(user), SubscriptionToken::Missing) {
-            Ok(()) => permitted.push(name),
-            Err(denied) => {
-                tell_denied(&denied, outlet);
-            }
         }
     }
     Ok(permitted)

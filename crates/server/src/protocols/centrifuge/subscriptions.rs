@@ -100,13 +100,19 @@ impl Subscriptions {
         self.0.push(subscription);
     }
 
+    /// Removes all rooms; yields their tickets.
+    pub fn drain(&mut self) -> impl Iterator<Item = Ticket> {
+        self.0.drain(..).map(|it| it.ticket)
+    }
+
     /// Removes the room of this ticket.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Subscription> {
         let at = self.0.iter().position(|it| it.ticket == ticket)?;
         Some(self.0.swap_remove(at))
     }
 
-    /// The rooms whose names fit: their tickets, and whether they are of the server's side.
+    /// The rooms whose names fit: their tickets, and whether each [is of the server's
+    /// side](Subscription::is_server_side).
     pub fn those(&self, fits: impl Fn(&str) -> bool) -> Vec<(Ticket, bool)> {
         let those = self.0.iter().filter(|it| fits(it.name.as_str()));
         those.map(|it| (it.ticket, it.is_server_side())).collect()

@@ -68,3 +68,41 @@ fn server_that_asks_nobody_for_a_token_is_warned_of() {
     );
     assert_eq!(load(&["--insecure=off"], &[], None).unwrap().warnings, []);
 }
+
+#[test]
+fn rules_of_subscription_tokens_without_keys_of_their_own_are_warned_of() {
+    let rules = "subscription_token_issuer = \"a\"\nsubscription_token_audience = \"b\"\n";
+    let warned = |text: &str| {
+        let loaded = load(&[], &[], Some(text)).unwrap();
+        let keys = loaded.warnings.into_iter().map(|warning| match warning {
+            Warning::NoEffect { key, .. } => key,
+            other => panic!("{other:?}"),
+        });
+        keys.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warned(rules),
+        ["subscription_token_issuer", "subscription_token_audience"]
+    );
+    for own in ["secret", "jwks"] {
+        let text = format!("{rules}subscription_token_{own} = \"file\"\n");
+        assert_eq!(warned(&text), [""; 0], "{own}");
+    }
+}
+
+#[test]
+fn query_of_a_url_is_not_shown_however_it_is_written() {
+    for slip in [
+        "token_jwks_url = https://auth.example.com/keys?a=canary",
+        "token_jwk_url = \"https://auth.example.com/keys?a=canary\"",
+        "token_jwks_urls = \"https://auth.example.com/keys?a=canary\"",
+        "token_issuer = [\"https://auth.example.com/keys?a=canary\"]",
+    ] {
+        let told = message(&load(&[], &[], Some(slip)).unwrap_err());
+        assert!(told.contains("https://auth.example.com/keys?..."), "{told}");
+        assert!(!told.contains("canary"), "{told}");
+    }
+    // Whatever else has a question mark is shown as it is.
+    let told = message(&load(&[], &[], Some("log_levl = \"what?\"")).unwrap_err());
+    assert!(told.contains("\"what?\""), "{told}");
+}
