@@ -21,6 +21,7 @@ mod bodies;
 mod connect;
 mod emulation;
 mod epoch;
+mod events;
 mod local;
 mod publish;
 mod questions;
