@@ -1,6 +1,6 @@
 //! The protocol in JSON.
 
-use super::said::{Command, Publication, Reply, Said, Subscribed};
+use super::said::{Command, Connected, Publication, Reply, Said, Subscribed};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -32,6 +32,10 @@ struct WireEnding {
 struct WireConnected<'a> {
     #[serde(borrow)]
     client: Cow<'a, str>,
+    #[serde(borrow, default)]
+    session: Cow<'a, str>,
+    #[serde(borrow, default)]
+    node: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +45,7 @@ struct WirePush<'a> {
     #[serde(borrow, rename = "pub")]
     publication: Option<WirePublication<'a>>,
     unsubscribe: Option<WireEnding>,
+    disconnect: Option<WireEnding>,
 }
 
 #[derive(Deserialize)]
@@ -102,16 +107,21 @@ pub fn read(frame: &[u8]) -> Result<Vec<Said<'_>>> {
 
 fn said(wire: WireReply<'_>) -> Said<'_> {
     if let Some(push) = wire.push {
-        return match (push.publication, push.unsubscribe) {
-            (Some(publication), _) => Said::Publication(push.channel, publication.into()),
-            (None, Some(ending)) => Said::Unsubscribed(push.channel, ending.code),
-            (None, None) => Said::Other,
+        return match (push.publication, push.unsubscribe, push.disconnect) {
+            (Some(publication), ..) => Said::Publication(push.channel, publication.into()),
+            (None, Some(ending), _) => Said::Unsubscribed(push.channel, ending.code),
+            (None, None, Some(ending)) => Said::Disconnected(ending.code),
+            (None, None, None) => Said::Other,
         };
     }
     let reply = if let Some(error) = wire.error {
         Reply::Failed(error.code)
     } else if let Some(connected) = wire.connect {
-        Reply::Connected(connected.client)
+        Reply::Connected(Connected {
+            client: connected.client,
+            session: connected.session,
+            node: connected.node,
+        })
     } else if let Some(subscribed) = wire.subscribe {
         Reply::Subscribed(subscribed.into())
     } else if let Some(presence) = wire.presence {
@@ -157,6 +167,14 @@ pub fn append(id: u32, command: Command<'_>, frame: &mut Vec<u8>) {
     frame.extend_from_slice(text.as_bytes());
 }
 
+/// A request that brings commands to a stream.
+pub fn emulation(session: &str, node: &str, frame: &[u8]) -> Vec<u8> {
+    let data = String::from_utf8_lossy(frame);
+    serde_json::json!({ "session": session, "node": node, "data": data })
+        .to_string()
+        .into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +187,8 @@ mod tests {
 {}
 {"push":{"channel":"r","unsubscribe":{"code":2500}}}
 {"push":{"channel":"r","join":{"info":{"user":"","client":"c"}}}}
+{"push":{"disconnect":{"code":3012,"reason":"no pong"}}}
+{"id":1,"connect":{"client":"c","session":"s","node":"n"}}
 "#;
         let publication = Publication {
             data: br#"{"a": 1}"#,
@@ -182,6 +202,15 @@ mod tests {
             Said::Ping,
             Said::Unsubscribed("r".into(), 2500),
             Said::Other,
+            Said::Disconnected(3012),
+            Said::Reply(
+                1,
+                Reply::Connected(Connected {
+                    client: "c".into(),
+                    session: "s".into(),
+                    node: "n".into(),
+                }),
+            ),
         ];
         assert_eq!(read(frame).unwrap(), expected);
         assert!(read(b"{").is_err());

@@ -13,6 +13,8 @@ pub enum Said<'a> {
     Publication(Cow<'a, str>, Publication<'a>),
     /// A subscription is over.
     Unsubscribed(Cow<'a, str>, u32),
+    /// The connection is over, where no close frame says so.
+    Disconnected(u32),
     /// Something that these clients have no use for.
     Other,
 }
@@ -22,8 +24,8 @@ pub enum Said<'a> {
 pub enum Reply<'a> {
     /// An error.
     Failed(u32),
-    /// The client is connected, under this name.
-    Connected(Cow<'a, str>),
+    /// The client is connected.
+    Connected(Connected<'a>),
     /// The client is subscribed.
     Subscribed(Subscribed<'a>),
     /// The message has its place.
@@ -32,6 +34,17 @@ pub enum Reply<'a> {
     Present(Vec<Box<str>>),
     /// Something else.
     Other,
+}
+
+/// The answer to the connect command.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Connected<'a> {
+    /// The name under which the client is connected.
+    pub client: Cow<'a, str>,
+    /// How later commands name the client's stream; empty over a WebSocket.
+    pub session: Cow<'a, str>,
+    /// The node that these commands must reach; empty over a WebSocket.
+    pub node: Cow<'a, str>,
 }
 
 /// The answer to a subscription.

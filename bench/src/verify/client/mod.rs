@@ -2,7 +2,7 @@
 //! stop reading.
 //!
 //! ```text
-//!  swarm (one epoll, what is due) ─▶ connection (one client) ─▶ the protocol ─▶ frames ─▶ socket
+//!  swarm (one epoll, what is due) ─▶ connection (one client) ─▶ the protocol ─▶ wire (frames │ stream) ─▶ socket
 //!                                          │
 //!                                          └─▶ history
 //! ```
@@ -13,8 +13,12 @@
 mod connection;
 mod rest;
 mod swarm;
+#[cfg(test)]
+mod tests;
+mod wire;
 
 pub use swarm::{Plan, Swarm};
+pub use wire::Sabotage;
 
 use crate::centrifuge::Encoding;
 

@@ -3,10 +3,12 @@
 use super::super::chance::Chance;
 use super::super::history::{By, History, What};
 use super::super::server::OwnServer;
-use super::connection::{Client, Connection, Desk, Next, State};
+use super::connection::{CONNECT, Client, Connection, Desk, Next, State};
+use super::wire::{Inflow, Sabotage};
 use super::{Form, Names};
+use crate::centrifuge::{Command, Requests, Transport};
 use crate::load::dial::{Target, prepare};
-use crate::load::link::Buffers;
+use crate::load::link::{Buffers, Link};
 use anyhow::{Result, bail};
 use indicatif::ProgressBar;
 use rustix::buffer::spare_capacity;
@@ -14,7 +16,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// How long the loop sleeps at most.
@@ -31,14 +33,20 @@ const NOT_LET_IN_MAX: u32 = 300;
 const STALLED_BUFFER_BYTES: usize = 8 << 10;
 /// The receive buffer of clients that read again, which would otherwise catch up at the pace of probes.
 const READING_BUFFER_BYTES: usize = 128 << 10;
+/// What numbers of clients have in the poll, where the connection beside their stream is meant.
+const BESIDE: u64 = 1 << 32;
 
 /// What the clients do.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The server.
     pub target: Target,
-    /// Where it speaks the protocol.
+    /// Where it speaks the protocol over WebSockets.
     pub path: String,
+    /// How clients of the protocol are connected: they take turns.
+    pub transports: Vec<Transport>,
+    /// A fault for one stream.
+    pub sabotage: Option<Sabotage>,
     /// Whether some clients are raw.
     pub raw: bool,
     /// The names of rooms.
@@ -55,6 +63,16 @@ pub struct Plan {
     pub busy: Duration,
     /// How often the server is killed, if the checker has started it.
     pub kills: u32,
+}
+
+impl Plan {
+    /// What the paths of the protocol begin with, where the server is told to have it elsewhere.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        self.path
+            .strip_suffix("/connection/websocket")
+            .unwrap_or("")
+    }
 }
 
 /// The clients.
@@ -82,7 +100,10 @@ impl<'a> Swarm<'a> {
         let mut chance = Chance::new(plan.seed);
         let clients = (0..plan.clients).map(|number| {
             let (form, rooms) = role(number, plan, &mut chance);
-            Client::new(number, form, rooms, now)
+            let transport = transport_of(number, form, &plan.transports);
+            let mut client = Client::new(number, (form, transport), rooms, now);
+            client.is_undisturbed = number < plan.rooms;
+            client
         });
         Ok(Self {
             plan,
@@ -92,6 +113,7 @@ impl<'a> Swarm<'a> {
                 at_us: 0,
                 names: plan.names.clone(),
                 present: Vec::new(),
+                sabotage: None,
             },
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             buffers: Buffers::new(),
@@ -104,11 +126,27 @@ impl<'a> Swarm<'a> {
         })
     }
 
+    /// How many clients speak in each form over each transport, in words.
+    #[must_use]
+    pub fn crowd(&self) -> String {
+        let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+        for client in &self.clients {
+            let how = match client.form {
+                Form::Raw => "raw".to_owned(),
+                form => format!("{form:?} over {:?}", client.transport),
+            };
+            *counts.entry(how).or_default() += 1;
+        }
+        let each = counts.iter().map(|(how, count)| format!("{count} {how}"));
+        each.collect::<Vec<_>>().join(", ")
+    }
+
     /// Lets everything happen for the time of the plan, and then come to rest; returns the history.
     pub fn run(mut self, mut server: Option<&mut OwnServer>) -> Result<History> {
         let began = Instant::now();
+        self.bar.suspend(|| println!("clients: {}", self.crowd()));
         let kills = self.plan.kills;
-        let mut killed = 0;
+        let (mut killed, mut sabotage) = (0, self.plan.sabotage);
         while began.elapsed() < self.plan.busy {
             let before = self.last_step;
             self.step()?;
@@ -119,6 +157,9 @@ impl<'a> Swarm<'a> {
             {
                 killed += 1;
                 self.kill(server)?;
+            }
+            if sabotage.is_some() && began.elapsed() > self.plan.busy / 2 {
+                self.desk.sabotage = sabotage.take();
             }
             self.show();
         }
@@ -154,15 +195,20 @@ impl<'a> Swarm<'a> {
         self.desk.at_us += passed.as_micros() as u64;
         self.last_step = now;
         for event in events {
-            self.serve(event.data.u64() as usize)?;
+            let data = event.data.u64();
+            self.serve((data % BESIDE) as usize, data >= BESIDE)?;
         }
         self.tend(now)
     }
 
-    fn serve(&mut self, index: usize) -> Result<()> {
+    fn serve(&mut self, index: usize, is_beside: bool) -> Result<()> {
         let client = &mut self.clients[index];
         self.last_heard = self.last_step;
-        match client.receive(&mut self.buffers, &mut self.desk)? {
+        let next = match is_beside {
+            true => client.receive_beside(&mut self.buffers, self.last_step),
+            false => client.receive(&mut self.buffers, &mut self.desk),
+        };
+        match next? {
             Next::Stay if client.is_settled() => self.not_let_in = 0,
             Next::Stay => {}
             Next::NotLetIn(why) => {
@@ -219,21 +265,60 @@ impl<'a> Swarm<'a> {
                     } else if connection.link.has_unsent() {
                         let _ = connection.link.flush();
                     }
+                    self.tend_beside(index, now)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn dial(&mut self, index: usize) -> Result<()> {
+    /// Sends what waits beside a stream, over a connection that is opened when it is needed.
+    fn tend_beside(&mut self, index: usize, now: Instant) -> Result<()> {
+        let connection = self.clients[index].connection();
+        let Some(beside) = connection.and_then(|it| it.beside.as_mut()) else {
+            return Ok(());
+        };
+        beside.tend(now);
+        if !beside.wants_link() {
+            return Ok(());
+        }
+        // Who is not there says so on the stream.
+        if let Ok(link) = self.plan.target.open(index) {
+            prepare(link.socket())?;
+            rustix::io::ioctl_fionbio(link.socket(), true)?;
+            let data = epoll::EventData::new_u64(BESIDE + index as u64);
+            epoll::add(&self.epoll, link.socket(), data, epoll::EventFlags::IN)?;
+            beside.link = Some(link);
+            beside.send();
+        }
+        Ok(())
+    }
+
+    /// A link on which a client's first request is sent, and what goes beside it.
+    fn open(&self, index: usize) -> Result<(Link, Option<Requests>)> {
         let client = &self.clients[index];
+        let (target, base) = (&self.plan.target, self.plan.base());
+        let host = target.address.to_string();
+        if let Some(encoding) = client.form.encoding() {
+            let mut first = Vec::new();
+            encoding.append(CONNECT, Command::Connect(None), &mut first);
+            let request = client.transport.request(encoding, &host, base, &first);
+            if let Some(request) = request {
+                let requests = Requests::new(encoding, &host, base);
+                return Ok((target.open_with(&request, index)?, Some(requests)));
+            }
+        }
         let path = match client.form {
             Form::Json => self.plan.path.clone(),
             Form::Protobuf => format!("{}?cf_protocol=protobuf", self.plan.path),
             Form::Raw => format!("/rooms/{}", self.desk.names.of(client.rooms[0])),
         };
-        let link = match self.plan.target.ask(&path, index) {
-            Ok(link) => link,
+        Ok((target.ask(&path, index)?, None))
+    }
+
+    fn dial(&mut self, index: usize) -> Result<()> {
+        let (link, beside) = match self.open(index) {
+            Ok(opened) => opened,
             Err(error) => {
                 self.not_let_in += 1;
                 if self.not_let_in > NOT_LET_IN_MAX {
@@ -245,7 +330,9 @@ impl<'a> Swarm<'a> {
         };
         prepare(link.socket())?;
         rustix::io::ioctl_fionbio(link.socket(), true)?;
-        self.clients[index].state = State::Here(Box::new(Connection::new(link)));
+        let client = &mut self.clients[index];
+        let inflow = Inflow::new(client.transport, client.form.encoding());
+        client.state = State::Here(Box::new(Connection::new(link, inflow, beside)));
         self.watch(index)
     }
 
@@ -362,4 +449,13 @@ fn role(number: u32, plan: &Plan, chance: &mut Chance) -> (Form, Vec<u32>) {
     let any = |_| chance.below(plan.rooms as usize) as u32;
     let rooms: BTreeSet<u32> = (0..count).map(any).collect();
     (form, rooms.into_iter().collect())
+}
+
+/// How a client is connected: those of one form take turns.
+pub fn transport_of(number: u32, form: Form, transports: &[Transport]) -> Transport {
+    let carries = |it: &&Transport| form.encoding().is_some_and(|encoding| it.carries(encoding));
+    let able: Vec<&Transport> = transports.iter().filter(carries).collect();
+    let turn = (number / 5) as usize;
+    able.get(turn % able.len().max(1))
+        .map_or(Transport::Websocket, |it| **it)
 }
