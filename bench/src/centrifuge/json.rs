@@ -56,6 +56,8 @@ struct WirePublication<'a> {
     offset: u64,
     #[serde(borrow, default)]
     epoch: Cow<'a, str>,
+    #[serde(borrow, default)]
+    key: Cow<'a, str>,
 }
 
 #[derive(Deserialize, Default)]
@@ -81,6 +83,7 @@ impl<'a> From<WirePublication<'a>> for Publication<'a> {
             data: wire.data.get().as_bytes(),
             offset: wire.offset,
             epoch: wire.epoch,
+            key: wire.key,
         }
     }
 }
@@ -155,10 +158,21 @@ pub fn append(id: u32, command: Command<'_>, frame: &mut Vec<u8>) {
                 r#"{{"id":{id},"subscribe":{{"channel":"{room}","positioned":true,"recoverable":true{recover}}}}}"#
             )
         }
+        Command::SubscribeKeys(room) => {
+            format!(r#"{{"id":{id},"subscribe":{{"channel":"{room}","type":1,"phase":2}}}}"#)
+        }
         Command::Publish(room, data) => {
             frame.extend_from_slice(
                 format!(r#"{{"id":{id},"publish":{{"channel":"{room}","data":"#).as_bytes(),
             );
+            frame.extend_from_slice(data);
+            "}}".to_owned()
+        }
+        Command::Set(room, key, data) => {
+            let head = format!(
+                r#"{{"id":{id},"publish":{{"channel":"{room}","type":1,"key":"{key}","data":"#
+            );
+            frame.extend_from_slice(head.as_bytes());
             frame.extend_from_slice(data);
             "}}".to_owned()
         }
@@ -181,7 +195,8 @@ mod tests {
 
     #[test]
     fn frame_is_read_line_by_line_and_payloads_stay_as_they_are() {
-        let frame = br#"{"push":{"channel":"r","pub":{"data":{"a": 1},"offset":2,"epoch":"e"}}}
+        let frame =
+            br#"{"push":{"channel":"r","pub":{"data":{"a": 1},"offset":2,"epoch":"e","key":"k"}}}
 {"id":3,"publish":{}}
 {"id":4,"error":{"code":103,"message":"permission denied"}}
 {}
@@ -194,6 +209,7 @@ mod tests {
             data: br#"{"a": 1}"#,
             offset: 2,
             epoch: "e".into(),
+            key: "k".into(),
         };
         let expected = [
             Said::Publication("r".into(), publication),
@@ -238,6 +254,8 @@ mod tests {
         append(2, Command::Subscribe("r", Some(("e", 7))), &mut frame);
         append(3, Command::Publish("r", b"[1]"), &mut frame);
         append(4, Command::Presence("r"), &mut frame);
+        append(5, Command::SubscribeKeys("r"), &mut frame);
+        append(6, Command::Set("r", "k", b"[1]"), &mut frame);
         append(0, Command::Pong, &mut frame);
         let lines: Vec<serde_json::Value> = frame
             .split(|it| *it == b'\n')
@@ -246,6 +264,8 @@ mod tests {
         assert_eq!(lines[0]["connect"]["token"], "a.b.c");
         assert_eq!(lines[1]["subscribe"]["offset"], 7);
         assert_eq!(lines[2]["publish"]["data"][0], 1);
-        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[4]["subscribe"]["phase"], 2);
+        assert_eq!(lines[5]["publish"]["key"], "k");
+        assert_eq!(lines.len(), 7);
     }
 }

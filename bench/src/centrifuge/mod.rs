@@ -86,10 +86,7 @@ impl Encoding {
     /// their lengths.
     fn whole(self, bytes: &[u8]) -> usize {
         match self {
-            Self::Json => bytes
-                .iter()
-                .rposition(|&byte| byte == b'\n')
-                .map_or(0, |at| at + 1),
+            Self::Json => memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1),
             Self::Protobuf => {
                 let mut rest = bytes;
                 while !rest.is_empty() {
@@ -108,8 +105,7 @@ impl Encoding {
         let whole = *message;
         match self {
             Self::Json => {
-                let end = whole.iter().position(|&byte| byte == b'\n');
-                let end = end.unwrap_or(whole.len());
+                let end = memchr::memchr(b'\n', whole).unwrap_or(whole.len());
                 *message = whole.get(end + 1..).unwrap_or_default();
                 Ok(&whole[..end])
             }

@@ -149,6 +149,7 @@ fn read_publication(publication: &[u8]) -> Result<Publication<'_>> {
         match number {
             4 => read.data = value.bytes()?,
             6 => read.offset = value.number()?,
+            11 => read.key = value.text()?,
             14 => read.epoch = value.text()?,
             _ => {}
         }
@@ -216,9 +217,28 @@ pub fn append(id: u32, command: Command<'_>, frame: &mut Vec<u8>) {
             (4, [token, of_bytes(4, b"bench")].concat())
         }
         Command::Subscribe(room, from) => (5, subscription(room, from)),
+        Command::SubscribeKeys(room) => (
+            5,
+            [
+                of_bytes(1, room.as_bytes()),
+                of_number(15, 1),
+                of_number(16, 2),
+            ]
+            .concat(),
+        ),
         Command::Publish(room, data) => (
             7,
             [of_bytes(1, room.as_bytes()), of_bytes(2, data)].concat(),
+        ),
+        Command::Set(room, key, data) => (
+            7,
+            [
+                of_bytes(1, room.as_bytes()),
+                of_bytes(2, data),
+                of_number(3, 1),
+                of_bytes(4, key.as_bytes()),
+            ]
+            .concat(),
         ),
         Command::Presence(room) => (8, of_bytes(1, room.as_bytes())),
     };
@@ -289,7 +309,13 @@ mod tests {
 
     #[test]
     fn publications_pings_and_replies_of_one_frame_are_read() {
-        let publication = [of_bytes(4, b"x"), of_number(6, 300), of_bytes(14, b"e")].concat();
+        let publication = [
+            of_bytes(4, b"x"),
+            of_number(6, 300),
+            of_bytes(11, b"k"),
+            of_bytes(14, b"e"),
+        ]
+        .concat();
         let push = [of_bytes(2, b"r"), of_bytes(4, &publication)].concat();
         let error = of_bytes(2, &of_number(1, 103));
         let end = [of_bytes(2, b"r"), of_bytes(7, &of_number(2, 2500))].concat();
@@ -306,6 +332,7 @@ mod tests {
             data: b"x",
             offset: 300,
             epoch: "e".into(),
+            key: "k".into(),
         };
         let expected = [
             Said::Publication("r".into(), publication),

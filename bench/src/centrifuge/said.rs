@@ -71,6 +71,8 @@ pub struct Publication<'a> {
     pub offset: u64,
     /// The epoch, if it is named.
     pub epoch: Cow<'a, str>,
+    /// The key whose value it is, in a room of keys.
+    pub key: Cow<'a, str>,
 }
 
 /// A command.
@@ -82,8 +84,12 @@ pub enum Command<'a> {
     Connect(Option<&'a str>),
     /// Subscribes to a room, and recovers from a position.
     Subscribe(&'a str, Option<(&'a str, u64)>),
+    /// Subscribes to a room that has the latest value of each key.
+    SubscribeKeys(&'a str),
     /// Publishes in a room.
     Publish(&'a str, &'a [u8]),
+    /// Sets the value of a key of a room.
+    Set(&'a str, &'a str, &'a [u8]),
     /// Asks who is in a room.
     Presence(&'a str),
 }
