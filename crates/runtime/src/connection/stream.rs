@@ -10,12 +10,21 @@ use crate::{
     end::EndReason,
 };
 
-/// A stream that is about to open.
-pub(super) fn joining(request: &Request<'_>, streaming: Streaming) -> Box<Joining> {
-    let packing = match request.version_minor() {
+/// How a stream's messages are packed for who has sent this request.
+pub(super) fn packing(request: &Request<'_>) -> Packing {
+    match request.version_minor() {
         0 => Packing::Bytes,
         _ => Packing::Chunk,
-    };
+    }
+}
+
+/// Whether an answer has no body (RFC 9110 sections 9.3.2, 15.3.5 and 15.4.5).
+pub(super) fn has_no_body(is_head: bool, status: u16) -> bool {
+    is_head || matches!(status, 204 | 304)
+}
+
+/// A stream that is about to open.
+pub(super) fn joining(packing: Packing, streaming: Streaming) -> Box<Joining> {
     Box::new(Joining {
         protocol: streaming.protocol,
         session: streaming.session,

@@ -7,7 +7,7 @@ use std::{borrow::Cow, sync::Arc};
 use codec::{Request, negotiate};
 use hub::{NameError, RoomName, Terms};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use runtime::{Answer, BodyForm, Lag, Opening, OpeningAtCost, Pings, Refused, Route, Session};
+use runtime::{Answer, AtCost, BodyForm, Lag, Opening, Pings, Refused, Route, Session};
 
 use crate::world::{Live, World};
 
@@ -31,6 +31,7 @@ table! {
 }
 
 pub use self::centrifuge::Bodies;
+pub use self::raw::ignored as parameters_ignored;
 
 /// An application protocol.
 #[derive(Clone, Copy, Debug)]
@@ -164,7 +165,7 @@ impl Asked<'_> {
         let name = self.protocol.name;
         match (self.protocol.open)(self) {
             Ok(Begun::Now(started)) => Route::Open(started.opening(name)),
-            Ok(Begun::AtCost(Later { open, held_bytes })) => Route::OpenAtCost(OpeningAtCost {
+            Ok(Begun::AtCost(Later { open, held_bytes })) => Route::OpenAtCost(AtCost {
                 decide: Box::new(move || match open() {
                     Ok(started) => Ok(started.opening(name)),
                     Err(refusal) => Err(refusal.answer()),

@@ -14,7 +14,7 @@ use codec::Kind;
 
 use super::*;
 use crate::{
-    connection::{Answer, Application, Leftover, OpeningAtCost, Route, Stage},
+    connection::{Answer, Application, AtCost, Leftover, Route, Stage},
     end::EndReason,
     fixture::{act, at, message, on_each_driver, open, open_with},
 };
@@ -189,7 +189,7 @@ impl Application for Costly {
 
     fn route(&self, _: &codec::Request<'_>) -> Route {
         let decided = self.0.clone();
-        Route::OpenAtCost(OpeningAtCost {
+        Route::OpenAtCost(AtCost {
             decide: Box::new(move || {
                 decided.fetch_add(1, Ordering::Relaxed);
                 Err(Answer::text(403, "no"))

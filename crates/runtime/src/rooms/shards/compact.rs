@@ -47,13 +47,17 @@ impl Shards {
             return Some(moved);
         }
         shard.subscribers.compact(|subscriber, _, to| {
+            let subscription = Subscription {
+                shard: key,
+                subscriber: to as u32,
+            };
+            if let Some(own) = subscriber.own {
+                self.own.moved(own, subscription);
+            }
             moved.push(Moved {
                 connection: subscriber.connection,
                 slot: subscriber.slot,
-                subscription: Subscription {
-                    shard: key,
-                    subscriber: to as u32,
-                },
+                subscription,
             });
             true
         });
@@ -83,7 +87,7 @@ mod tests {
     };
 
     fn offer(shards: &mut Shards) {
-        shards.offer(ROOM, 0, |_, _, log| log.append([&[1; 10], &[]]));
+        shards.offer(ROOM, 0, None, |_, _, log| log.append([&[1; 10], &[]]));
     }
 
     /// Visits everyone who has news and notes that it was sent; returns who they were.
