@@ -75,6 +75,7 @@ mod protocol_secrets;
 mod protocol_sessions;
 mod proxies;
 mod raw_clients;
+mod raw_rooms;
 mod refusals;
 mod reload;
 mod remote_keys;

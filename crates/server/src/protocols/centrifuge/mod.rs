@@ -16,7 +16,7 @@
 mod answers;
 mod bodies;
 mod connect;
-mod epoch;
+pub(super) mod epoch;
 mod local;
 mod publish;
 mod questions;
@@ -31,6 +31,7 @@ use codec::negotiate;
 use runtime::{BodyForm, Lag, Pings};
 
 pub use bodies::Bodies;
+pub(super) use local::check as check_local;
 pub(super) use connect::told_of;
 use session::CentrifugeSession;
 
