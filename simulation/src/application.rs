@@ -29,7 +29,8 @@ use std::sync::Arc;
 use codec::{CloseCode, Request};
 use hub::{RoomName, RuleBook};
 use runtime::{
-    Answer, Application, BodyEncoder, BodyForm, Command, Lag, Opening, Pings, Route, Streaming,
+    Answer, Application, BodyEncoder, BodyForm, Command, KeepAlive, Lag, Opening, Pings, Route,
+    Streaming, Taken,
 };
 
 use crate::{
@@ -91,11 +92,11 @@ impl Application for Commanded {
                 body: BodyForm::RAW,
                 lag,
                 terms: None,
-                heartbeat: Some("h\n".into()),
+                keep_alive: KeepAlive::Bytes("h\n".into()),
                 session,
             }),
             "body" => Route::Body(Box::new(|body| {
-                Answer::text(200, &format!("{}", body.len())).keeping()
+                Taken::Answer(Answer::text(200, &format!("{}", body.len())).keeping())
             })),
             "page" => Route::Answer(Answer::text(200, "a page").keeping()),
             _ => Route::Answer(Answer::text(404, "nothing is here")),

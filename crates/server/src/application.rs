@@ -68,14 +68,15 @@ impl Application for Hubbub {
 
     fn route(&self, request: &Request<'_>) -> Route {
         let world = self.live.now();
-        let Some(asked) = protocols::select(request, &world, &self.live) else {
+        let accepts_any = self.origins.accepts_any();
+        let Some(asked) = protocols::select(request, &world, &self.live, accepts_any) else {
             return Route::Answer(match request.wants_upgrade() {
                 true => self.site.no_endpoint(),
                 false => self.page(request),
             });
         };
         // Before anything else is done for a page of another site.
-        if request.wants_upgrade() && !self.is_origin_permitted(request) {
+        if asked.is_for_permitted_origins() && !self.is_origin_permitted(request) {
             let text = "Pages of this origin may not connect; allow_origin lists those that may.";
             return Route::Answer(Answer::text(403, text).refusing(Refused::Origin));
         }

@@ -1,34 +1,51 @@
 //! The table of protocols: what selects each protocol, and the session that it opens.
 //!
 //! To add a protocol, add one file beside these with its `PROTOCOL`, and one line in `TABLE`.
+//!
+//! ```text
+//!  request ─▶ select ─▶ Asked ─▶ its protocol's `open` ─┬─▶ Started: a session, by its Way
+//!                                                      ├─▶ AtCost: the same, after a signature
+//!                                                      ├─▶ Body: the request's body decides
+//!                                                      └─▶ Answer, or a Refusal
+//! ```
 
 use std::{borrow::Cow, sync::Arc};
 
 use codec::{Request, negotiate};
 use hub::{NameError, RoomName, Terms};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use runtime::{Answer, AtCost, BodyForm, Lag, Opening, Pings, Refused, Route, Session};
+use runtime::{
+    Answer, AtCost, BodyForm, KeepAlive, Lag, Opening, Pings, Refused, Route, Session, Streaming,
+    TakeBody, Taken,
+};
 
+use self::http::Cors;
 use crate::world::{Live, World};
 
+mod centrifuge;
+mod echo;
+mod http;
+mod lws_minimal;
 mod raw;
+mod room;
 
-/// Declares a module and an entry of the table for each line.
-macro_rules! table {
-    ($($protocol:ident,)*) => {
-        $(mod $protocol;)*
+/// All protocols. A path takes precedence over a subprotocol, and earlier entries over later.
+const TABLE: &[Protocol] = &[
+    echo::PROTOCOL,
+    room::EVENTS,
+    room::PROTOCOL,
+    centrifuge::WEBSOCKET,
+    centrifuge::HTTP_STREAM,
+    centrifuge::SSE,
+    centrifuge::EMULATION,
+    centrifuge::UNI_WEBSOCKET,
+    centrifuge::UNI_HTTP_STREAM,
+    centrifuge::UNI_SSE,
+    lws_minimal::PROTOCOL,
+];
 
-        /// All protocols. A path takes precedence over a subprotocol, and earlier entries over later.
-        const TABLE: &[Protocol] = &[$($protocol::PROTOCOL,)*];
-    };
-}
-
-table! {
-    echo,
-    room,
-    centrifuge,
-    lws_minimal,
-}
+/// Beginnings of the targets of requests that have in their query what others have in a body.
+pub const LONG_TARGETS: &[&str] = &["/connection/sse?", "/connection/uni_sse?"];
 
 pub use self::centrifuge::Bodies;
 pub use self::raw::ignored as parameters_ignored;
@@ -40,8 +57,21 @@ pub struct Protocol {
     name: &'static str,
     /// What selects it.
     select: Select,
+    /// What carries it.
+    transport: Transport,
     /// Opens its session.
     open: fn(&Asked<'_>) -> Result<Begun, Refusal>,
+}
+
+/// What carries a protocol.
+#[derive(Clone, Copy, Debug)]
+enum Transport {
+    /// A WebSocket.
+    WebSocket,
+    /// Answers over HTTP that last, to requests with one of these methods.
+    Streams(&'static [&'static str]),
+    /// Answers over HTTP, to requests with one of these methods; no session opens.
+    Answers(&'static [&'static str]),
 }
 
 /// What selects a protocol, and the text that its session is opened with.
@@ -51,6 +81,9 @@ enum Select {
     Path(&'static str),
     /// A path with this prefix; the session is opened with the rest, as it stands in the request.
     PathPrefix(&'static str),
+    /// A path with this prefix and this ending, in a request that does not want another protocol; the session is
+    /// opened with what lies between.
+    PathBetween(&'static str, &'static str),
     /// One of these subprotocols, in order of preference, on a path that no other entry has. The
     /// session is opened with the chosen subprotocol, which the 101 names.
     Subprotocol(&'static [&'static str]),
@@ -64,6 +97,8 @@ pub struct Asked<'a> {
     text: &'a str,
     world: &'a World,
     live: &'a Arc<Live>,
+    /// Whether pages of all origins are permitted.
+    accepts_any_origin: bool,
 }
 
 /// What becomes of a request that is not refused at once.
@@ -72,6 +107,8 @@ enum Begun {
     Now(Started),
     /// A token is to be verified first.
     AtCost(Later),
+    /// Its body decides.
+    Body(TakeBody),
 }
 
 /// Opens a session after costly work, or refuses it.
@@ -88,11 +125,24 @@ struct Started {
     room: Option<RoomName>,
     /// What else it wants of that room.
     terms: Option<Box<Terms>>,
-    /// The subprotocol that the 101 names.
-    subprotocol: Option<&'static str>,
     body: BodyForm,
     lag: Lag,
-    pings: Pings,
+    way: Way,
+}
+
+/// How the messages of a session travel.
+enum Way {
+    /// A WebSocket.
+    WebSocket {
+        /// The subprotocol that the 101 names.
+        subprotocol: Option<&'static str>,
+        pings: Pings,
+    },
+    /// An answer over HTTP that lasts.
+    Stream {
+        fields: http::Fields,
+        keep_alive: KeepAlive,
+    },
 }
 
 /// Why a session is not opened.
@@ -101,6 +151,8 @@ pub enum Refusal {
     Name(NameError),
     /// The key of its token is yet to come.
     TokenKey,
+    /// The request cannot be understood: the status, and a sentence for people.
+    Request(u16, &'static str),
     /// Something else: the status, a sentence for people, and what the end is counted for.
     Other(u16, String, Refused),
 }
@@ -117,6 +169,7 @@ impl Refusal {
                 let answer = Answer::text(503, sentence).refusing(Refused::TokenKey);
                 answer.with("Retry-After", "1")
             }
+            Self::Request(status, sentence) => Answer::text(status, sentence),
             Self::Other(status, sentence, refused) => {
                 Answer::text(status, &sentence).refusing(refused)
             }
@@ -126,7 +179,8 @@ impl Refusal {
 
 /// The names of all protocols.
 pub fn names() -> Vec<&'static str> {
-    TABLE.iter().map(|protocol| protocol.name).collect()
+    let opens = |it: &&Protocol| !matches!(it.transport, Transport::Answers(_));
+    TABLE.iter().filter(opens).map(|it| it.name).collect()
 }
 
 /// Finds the protocol that a request asks for. `None` means that the site answers the request.
@@ -134,6 +188,7 @@ pub fn select<'a>(
     request: &'a Request<'a>,
     world: &'a World,
     live: &'a Arc<Live>,
+    accepts_any_origin: bool,
 ) -> Option<Asked<'a>> {
     let asked = |protocol, text| Asked {
         protocol,
@@ -141,11 +196,17 @@ pub fn select<'a>(
         text,
         world,
         live,
+        accepts_any_origin,
     };
     let by_path = TABLE.iter().find_map(|protocol| {
         let rest = match protocol.select {
             Select::Path(path) => (request.path() == path).then_some("")?,
             Select::PathPrefix(prefix) => request.path().strip_prefix(prefix)?,
+            Select::PathBetween(..) if request.wants_upgrade() => return None,
+            Select::PathBetween(prefix, ending) => {
+                let rest = request.path().strip_prefix(prefix)?;
+                rest.strip_suffix(ending)?
+            }
             Select::Subprotocol(_) => return None,
         };
         Some(asked(protocol, rest))
@@ -155,61 +216,146 @@ pub fn select<'a>(
     }
     TABLE.iter().find_map(|protocol| match protocol.select {
         Select::Subprotocol(names) => Some(asked(protocol, negotiate(request, names)?)),
-        Select::Path(_) | Select::PathPrefix(_) => None,
+        Select::Path(_) | Select::PathPrefix(_) | Select::PathBetween(..) => None,
     })
 }
 
 impl Asked<'_> {
+    /// Whether a page's Origin matters for it: it does for everything that is more than a page.
+    pub fn is_for_permitted_origins(&self) -> bool {
+        self.request.wants_upgrade() || !matches!(self.protocol.transport, Transport::WebSocket)
+    }
+
+    /// What the Origin, which is permitted, comes to in the fields of an answer.
+    fn cors(&self) -> Cors {
+        Cors::of(self.request, self.accepts_any_origin)
+    }
+
+    /// The answer to a method that a protocol over HTTP does not take, or that asks which it takes.
+    fn of_other_method(&self) -> Option<Answer> {
+        let (Transport::Streams(methods) | Transport::Answers(methods)) = self.protocol.transport
+        else {
+            return None;
+        };
+        match self.request.method() {
+            "OPTIONS" => Some(self.cors().preflight(self.request, methods)),
+            "HEAD" if methods.contains(&"GET") => None,
+            method if methods.contains(&method) => None,
+            _ => Some(self.cors().method_not_allowed(methods)),
+        }
+    }
+
     /// Opens the session, or says why not.
     pub fn route(&self) -> Route {
+        if let Some(answer) = self.of_other_method() {
+            return Route::Answer(answer);
+        }
         let name = self.protocol.name;
         match (self.protocol.open)(self) {
-            Ok(Begun::Now(started)) => Route::Open(started.opening(name)),
-            Ok(Begun::AtCost(Later { open, held_bytes })) => Route::OpenAtCost(AtCost {
-                decide: Box::new(move || match open() {
-                    Ok(started) => Ok(started.opening(name)),
+            Ok(Begun::Now(started)) => match started.opens(name) {
+                Opens::WebSocket(opening) => Route::Open(opening),
+                Opens::Stream(streaming) => Route::Stream(streaming),
+            },
+            Ok(Begun::AtCost(later)) => self.later(later),
+            Ok(Begun::Body(take)) => Route::Body(take),
+            Err(refusal) => Route::Answer(match self.protocol.transport {
+                Transport::WebSocket => refusal.answer(),
+                Transport::Streams(_) | Transport::Answers(_) => {
+                    self.cors().add_to(refusal.answer())
+                }
+            }),
+        }
+    }
+
+    /// Opens the session after costly work, or says why not.
+    fn later(&self, later: Later) -> Route {
+        let name = self.protocol.name;
+        let Later { open, held_bytes } = later;
+        match self.protocol.transport {
+            Transport::WebSocket => Route::OpenAtCost(AtCost {
+                decide: Box::new(move || match open().map(|started| started.opens(name)) {
+                    Ok(Opens::WebSocket(opening)) => Ok(opening),
+                    Ok(Opens::Stream(_)) => Err(Answer::text(500, "No WebSocket opens.")),
                     Err(refusal) => Err(refusal.answer()),
                 }),
                 held_bytes,
             }),
-            Err(refusal) => Route::Answer(refusal.answer()),
+            Transport::Streams(_) | Transport::Answers(_) => {
+                let cors = self.cors();
+                Route::StreamAtCost(AtCost {
+                    decide: Box::new(move || match open().map(|started| started.opens(name)) {
+                        Ok(Opens::Stream(streaming)) => Ok(streaming),
+                        Ok(Opens::WebSocket(_)) => Err(Answer::text(500, "No stream opens.")),
+                        Err(refusal) => Err(cors.add_to(refusal.answer())),
+                    }),
+                    held_bytes,
+                })
+            }
         }
     }
 }
 
+/// What opens.
+enum Opens {
+    WebSocket(Opening),
+    Stream(Streaming),
+}
+
 impl Started {
-    fn opening(self, protocol: &'static str) -> Opening {
+    fn opens(self, protocol: &'static str) -> Opens {
         let Self {
             session,
             room,
             terms,
-            subprotocol,
             body,
             lag,
-            pings,
+            way,
         } = self;
-        Opening {
-            protocol,
-            subprotocol,
-            room,
-            terms,
-            body,
-            lag,
-            pings,
-            session,
+        match way {
+            Way::WebSocket { subprotocol, pings } => Opens::WebSocket(Opening {
+                protocol,
+                subprotocol,
+                room,
+                terms,
+                body,
+                lag,
+                pings,
+                session,
+            }),
+            Way::Stream { fields, keep_alive } => Opens::Stream(Streaming {
+                protocol,
+                status: 200,
+                fields,
+                room,
+                terms,
+                body,
+                lag,
+                keep_alive,
+                session,
+            }),
         }
     }
 
-    /// A session in no room.
+    /// The stream that a request's body has come to.
+    fn taken(self, protocol: &'static str) -> Taken {
+        match self.opens(protocol) {
+            Opens::Stream(streaming) => Taken::Stream(Box::new(streaming)),
+            Opens::WebSocket(_) => Taken::Answer(Answer::text(500, "No stream opens.")),
+        }
+    }
+
+    /// A session in no room, over a WebSocket without a subprotocol.
     fn new(session: impl Session + 'static) -> Self {
         Self {
             session: Box::new(session),
             room: None,
             terms: None,
-            subprotocol: None,
             body: BodyForm::RAW,
             lag: Lag::Close,
-            pings: Pings::Frames,
+            way: Way::WebSocket {
+                subprotocol: None,
+                pings: Pings::Frames,
+            },
         }
     }
 }
@@ -225,7 +371,7 @@ pub fn shown_path(path: &str) -> Cow<'_, str> {
         .remove(b'~');
     let mut prefixes = TABLE.iter().filter_map(|protocol| match protocol.select {
         Select::PathPrefix(prefix) => Some((prefix, path.strip_prefix(prefix)?)),
-        Select::Path(_) | Select::Subprotocol(_) => None,
+        Select::Path(_) | Select::PathBetween(..) | Select::Subprotocol(_) => None,
     });
     let Some((prefix, rest)) = prefixes.next() else {
         return path.into();
@@ -256,6 +402,8 @@ mod tests {
             ("/rooms/%73%65same", "/rooms/%73%65same"),
             ("/rooms/sesame!", "/rooms/sesame..."),
             ("/rooms/open/sesame", "/rooms/open%2Fs..."),
+            ("/rooms/sesame!/sse", "/rooms/sesame..."),
+            ("/rooms/open/sse", "/rooms/open%2Fs..."),
             (
                 "/rooms/%C3%A4%C3%B6%C3%BC123456",
                 "/rooms/%C3%A4%C3%B6%C3%BC123...",

@@ -9,13 +9,7 @@ use centrifuge::{
 use hub::{Answer, AnswerRefusal, Numbered, Position, PublishRefusal, Recovered};
 use runtime::{Outlet, Ticket};
 
-use super::{
-    bodies::data_of,
-    connect::expiry,
-    epoch,
-    session::State,
-    subscriptions::Subscription,
-};
+use super::{bodies::data_of, connect::expiry, epoch, session::State, subscriptions::Subscription};
 use crate::world::now_s;
 
 /// What a ticket stands for.
@@ -134,7 +128,9 @@ impl Given {
     /// Bytes of what was missed.
     pub fn recovered_bytes(&self) -> usize {
         let messages = self.recovered.iter().flat_map(|it| it.iter());
-        messages.map(|(_, record)| record.meta().len() + record.payload.len()).sum()
+        messages
+            .map(|(_, record)| record.meta().len() + record.payload.len())
+            .sum()
     }
 
     /// What was missed, as subscribers of an encoding get it.
@@ -223,7 +219,7 @@ impl State {
             outlet.leave(room);
             return self.fail(id, ErrorCode::UnrecoverablePosition);
         }
-        let shown = given.shown(self.encoding);
+        let shown = given.shown(self.wire.encoding());
         let publications = shown.publications();
         self.reply(id, &Reply::Subscribe(given.result(&publications)));
         self.set_alarm(outlet);
@@ -267,7 +263,7 @@ impl State {
         };
         match answer {
             Answer::History { top, messages } => {
-                let shown = Shown::of(self.encoding, &messages);
+                let shown = Shown::of(self.wire.encoding(), &messages);
                 let publications = shown.publications();
                 let result = HistoryResult {
                     publications: &publications,
@@ -279,7 +275,11 @@ impl State {
             Answer::Members(members) => {
                 let clients: Vec<_> = members
                     .iter()
-                    .map(|it| ClientInfo::from_protobuf(&it.info).unwrap_or_default().client)
+                    .map(|it| {
+                        ClientInfo::from_protobuf(&it.info)
+                            .unwrap_or_default()
+                            .client
+                    })
                     .collect();
                 let shown: Vec<_> = clients
                     .iter()

@@ -8,7 +8,7 @@ use centrifuge::{Encoding, Publication, Push, is_json};
 use codec::Kind;
 use runtime::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 
-use super::{epoch, of_form};
+use super::{epoch, wire::Wire};
 use crate::{protocols::raw::Form, world::Live};
 
 /// Encodes pushes, and what raw clients get.
@@ -24,9 +24,8 @@ impl BodyEncoder for Bodies {
         if let Some(raw) = Form::of(form) {
             return raw.encode(&delivered.event, body);
         }
-        let (encoding, hears_members) = of_form(form)?;
+        let (wire, hears_members) = Wire::of_form(form)?;
         let room = delivered.room.as_str();
-        let kind = frame_kind(encoding);
         match delivered.event {
             RoomEvent::Message {
                 epoch,
@@ -43,31 +42,24 @@ impl BodyEncoder for Bodies {
                 };
                 let publication = Publication {
                     meta,
-                    data: &data_of(encoding, kind, payload),
+                    data: &data_of(wire.encoding(), kind, payload),
                     offset: if has_positions { offset } else { 0 },
                     epoch: &epoch,
                 };
-                encoding.append_push(room, &Push::Publication(publication), body);
+                wire.append_push(room, &Push::Publication(publication), body);
             }
             RoomEvent::Came(_) | RoomEvent::Went(_) if !hears_members => return None,
             RoomEvent::Came(member) => {
                 let info = &member.info;
-                encoding.append_push(room, &Push::Join { info }, body);
+                wire.append_push(room, &Push::Join { info }, body);
             }
             RoomEvent::Went(member) => {
                 let info = &member.info;
-                encoding.append_push(room, &Push::Leave { info }, body);
+                wire.append_push(room, &Push::Leave { info }, body);
             }
         }
-        Some(kind)
-    }
-}
-
-/// The kind of WebSocket message that carries frames of an encoding.
-pub fn frame_kind(encoding: Encoding) -> Kind {
-    match encoding {
-        Encoding::Json => Kind::Text,
-        Encoding::Protobuf => Kind::Binary,
+        wire.frame(body);
+        Some(wire.kind())
     }
 }
 

@@ -46,7 +46,9 @@ fn is_loopback(host: &str) -> bool {
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -55,10 +57,25 @@ mod tests {
 
     #[test]
     fn host_is_of_this_machine_only_by_its_whole_name() {
-        for host in ["localhost", "LOCALHOST:8000", "127.0.0.1", "127.9.9.9:80", "[::1]", "[::1]:1"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8000",
+            "127.0.0.1",
+            "127.9.9.9:80",
+            "[::1]",
+            "[::1]:1",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "localhost.example.com", "10.0.0.1", "127.0.0.1.nip.io:80", "[::2]", "::1x", "[::1"] {
+        for host in [
+            "",
+            "localhost.example.com",
+            "10.0.0.1",
+            "127.0.0.1.nip.io:80",
+            "[::2]",
+            "::1x",
+            "[::1",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

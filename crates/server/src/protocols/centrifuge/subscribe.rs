@@ -17,7 +17,7 @@ use tracing::info;
 use super::{
     answers::{Awaited, Wanted},
     connect::{data_bytes, expiry, tell_unverified},
-    epoch, form,
+    epoch,
     session::{Next, Refusal, State, Until},
     subscriptions::{Origin, Subscription},
 };
@@ -78,7 +78,10 @@ impl State {
             Claims::None => None,
             Claims::Some(claims) => Some(claims),
         };
-        let user = self.identity().map(|it| it.user.clone()).unwrap_or_default();
+        let user = self
+            .identity()
+            .map(|it| it.user.clone())
+            .unwrap_or_default();
         let token = match claims {
             None => SubscriptionToken::Missing,
             Some(_) => SubscriptionToken::Valid,
@@ -97,7 +100,7 @@ impl State {
         };
         let ticket = self.join(world, &name, wish, outlet)?;
         let data = data_bytes(
-            self.encoding,
+            self.wire.encoding(),
             of_token.as_ref().and_then(|it| it.data.as_ref()),
         );
         let recovers = request.recover && self.is_recoverable(ticket);
@@ -202,7 +205,7 @@ impl State {
             recover: request.and_then(|it| recover(it, granted, room.rules.recovery_mode)),
             member: granted.is_present.then_some(member),
         };
-        let body = form(self.encoding, granted.join_leave);
+        let body = self.wire.form(granted.join_leave);
         let ticket = outlet
             .join_with(name.clone(), body, Some(Box::new(terms)))
             .map_err(|_| ErrorCode::LimitExceeded)?;

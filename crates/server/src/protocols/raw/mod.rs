@@ -8,8 +8,8 @@
 //!  rooms' messages ─▶ forms.rs: once for each form and core
 //! ```
 //!
-//! A raw client is a client like any other: the rules of namespaces and tokens hold for it, and what they
-//! come to is said before the 101.
+//! It comes as a WebSocket, or as a stream of server-sent events that only hears. A raw client is a client like any
+//! other: the rules of namespaces and tokens hold for it, and what they come to is said in the head of the answer.
 
 mod beginning;
 mod forms;
@@ -17,14 +17,16 @@ mod parameters;
 mod session;
 mod who;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use access::{
     NoRoom, RawRefusal, RawRights, RawToken, Room, User, may_only_publish_raw, may_open_raw,
     namespace::Raw, token::Overrides,
 };
-use hub::{RoomName, Terms};
-use runtime::Refused;
+use bytes::Bytes;
+use codec::Request;
+use hub::{RoomName, Since, Terms};
+use runtime::{KeepAlive, Pings, Refused};
 use tracing::debug;
 
 pub use forms::Form;
@@ -32,11 +34,11 @@ pub use parameters::ignored;
 
 use self::{
     beginning::Beginning,
-    parameters::{Hears, Parameters, Wishes},
+    parameters::{Hears, NOWHERE, Parameters, Wishes, since_of},
     session::{InOpenRoom, InRoom},
     who::Who,
 };
-use super::{Asked, Begun, Later, Refusal, Started};
+use super::{Asked, Begun, Later, Refusal, Started, Way, http};
 use crate::{
     tokens::Unverified,
     users::Place,
@@ -51,11 +53,16 @@ struct Entering {
 }
 
 /// How a raw client comes.
-#[derive(Clone, Copy, Debug)]
 enum By {
     /// As a WebSocket, whose 101 names this subprotocol.
     WebSocket(Option<&'static str>),
+    /// As a stream, whose answer has these fields, after the event with this position.
+    Stream(http::Fields, Option<Since>),
 }
+
+/// A line that means nothing (HTML Standard, section 9.2.6, "event stream interpretation"), so that nobody on the
+/// way takes the connection for dead.
+const HEARTBEAT: &[u8] = b":\n\n";
 
 /// Lets a raw client into a room, if the rules permit it. A token is verified in the part of a turn for costly
 /// work. The 101 names `own`, if the client has come by a subprotocol of its own.
@@ -74,9 +81,33 @@ pub(super) fn enter(
     begin(asked, parameters.token, Entering { name, wishes, by })
 }
 
+/// Lets a raw client listen to a room by a stream of server-sent events.
+pub(super) fn listen(asked: &Asked<'_>, name: RoomName) -> Result<Begun, Refusal> {
+    let parameters = Parameters::read(asked.request)?;
+    let wishes = parameters.wishes;
+    if asked.world.settled.openness == Openness::Dev {
+        super::centrifuge::check_local(asked.request)?;
+    }
+    if wishes.hears == Hears::Nobody {
+        let sentence = "A stream only hears: with mode=publish ask for a WebSocket.";
+        return Err(Refusal::Other(400, sentence.to_owned(), Refused::Parameter));
+    }
+    let fields = asked.cors().of_stream("text/event-stream");
+    let by = By::Stream(fields, latest(asked.request));
+    begin(asked, parameters.token, Entering { name, wishes, by })
+}
+
+/// The id of the latest event that a client has had, if it comes back. One that is none of this server's is a
+/// position that no room has.
+fn latest(request: &Request<'_>) -> Option<Since> {
+    let id = request.field("last-event-id").filter(|id| !id.is_empty())?;
+    let since = str::from_utf8(id).ok().and_then(since_of);
+    Some(since.unwrap_or(NOWHERE))
+}
+
 fn begin(
     asked: &Asked<'_>,
-    in_query: Option<std::borrow::Cow<'_, str>>,
+    in_query: Option<Cow<'_, str>>,
     entering: Entering,
 ) -> Result<Begun, Refusal> {
     let Asked {
@@ -122,18 +153,18 @@ fn let_in(
     let room = world.namespaces.of(name.as_str());
     let by_token = matches!(&who, Some(Ok(who)) if who.publishes);
     let publishes = may_publish(room, shown, by_token, wishes.hears)?;
-    let beginning = beginning(room, shown, &who, &wishes)?;
+    let beginning = beginning(room, shown, who.as_ref(), &wishes, &by)?;
     let who = who.and_then(Result::ok);
     let is_member = wishes.hears != Hears::Nobody;
     let told = (who.is_some() || world.has_presence(name.as_str()))
         .then(|| who.as_ref().unwrap_or(&Who::default()).told());
     let (member, mut details) = told.unzip();
-    let By::WebSocket(subprotocol) = by;
+    let is_stream = matches!(by, By::Stream(..));
     let is_plain = wishes == Wishes::default();
-    if world.namespaces.is_open() && details.is_none() && is_plain {
+    if world.namespaces.is_open() && details.is_none() && is_plain && !is_stream {
         return Ok(Started {
             room: Some(name),
-            subprotocol,
+            way: by.way(),
             ..Started::new(InOpenRoom)
         });
     }
@@ -158,7 +189,7 @@ fn let_in(
     };
     Ok(Started {
         room: is_member.then_some(name),
-        subprotocol,
+        way: by.way(),
         body: beginning.form.body(),
         terms: (recover.is_some() || member.is_some()).then(|| Box::new(Terms { recover, member })),
         ..Started::new(session)
@@ -185,16 +216,35 @@ fn may_publish(
 fn beginning(
     room: Result<Room<'_, '_>, NoRoom>,
     shown: RawToken<'_>,
-    who: &Option<Result<Who, Unverified>>,
+    who: Option<&Result<Who, Unverified>>,
     wishes: &Wishes,
+    by: &By,
 ) -> Result<Beginning, Refusal> {
     let room = room.map_err(|why| refusal(RawRefusal::NoRoom(why)))?;
     let (user, overrides) = match who {
         Some(Ok(who)) => (User::of(&who.user), who.overrides),
         Some(Err(_)) | None => (User::Anonymous, Overrides::default()),
     };
-    let has_token = shown != RawToken::Missing;
-    Beginning::of_web_socket(&room, user, &overrides, wishes).map_err(|why| why.refusal(has_token))
+    let beginning = match by {
+        By::WebSocket(_) => Beginning::of_web_socket(&room, user, &overrides, wishes),
+        By::Stream(_, latest) => Beginning::of_stream(&room, user, &overrides, wishes, *latest),
+    };
+    beginning.map_err(|why| why.refusal(shown != RawToken::Missing))
+}
+
+impl By {
+    fn way(self) -> Way {
+        match self {
+            Self::WebSocket(subprotocol) => Way::WebSocket {
+                subprotocol,
+                pings: Pings::Frames,
+            },
+            Self::Stream(fields, _) => Way::Stream {
+                fields,
+                keep_alive: KeepAlive::Bytes(Bytes::from_static(HEARTBEAT)),
+            },
+        }
+    }
 }
 
 /// The connection's place among those of its user, if it has one.

@@ -115,6 +115,12 @@ impl Wishes {
     }
 }
 
+/// A position that no room has.
+pub const NOWHERE: Since = Since {
+    epoch: Some(epoch::NOBODYS),
+    offset: 0,
+};
+
 /// The position that a client names: `epoch:offset`.
 pub fn since_of(text: &str) -> Option<Since> {
     let (epoch, offset) = text.split_once(':')?;
