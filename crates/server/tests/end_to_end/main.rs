@@ -76,6 +76,7 @@ mod protocol_sessions;
 mod proxies;
 mod raw_clients;
 mod raw_rooms;
+mod raw_streams;
 mod refusals;
 mod reload;
 mod remote_keys;
