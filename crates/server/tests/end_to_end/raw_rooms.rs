@@ -55,6 +55,12 @@ history_size = 1
 recovery = "allowed"
 recovery_mode = "cache"
 raw = "publish"
+[namespaces.long]
+subscribe = ["client", "anonymous"]
+publish = ["client", "anonymous"]
+read_history = ["client", "anonymous"]
+history_size = 5000
+raw = "publish"
 [namespaces.short]
 subscribe = ["client", "anonymous"]
 publish = ["client", "anonymous"]
@@ -64,7 +70,8 @@ raw = "publish"
 "#;
 
 pub fn remembering(driver: Driver) -> Configured {
-    Configured::start(driver, "", REMEMBERING, &["--cores", "2"])
+    let settings = "recovered_messages_max = 10000\n";
+    Configured::start(driver, settings, REMEMBERING, &["--cores", "2"])
 }
 
 /// A text by which its number and every byte of it are known.

@@ -173,7 +173,6 @@ fn let_in(
         details.get_or_insert_default();
     }
     let recover = beginning.recover();
-    let member = member.filter(|_| is_member);
     let user: Arc<str> = who.as_ref().map_or("", |who| &who.user).into();
     let session = InRoom {
         name: name.clone(),
