@@ -56,6 +56,10 @@ pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Part
     let shown = || Shown::of(request, &*parts.application);
     let outcome = match parts.application.route(request) {
         Route::Body(take) => Outcome::Body(take, stream::packing(request)),
+        // What is refused anyway is refused for its own reason; nothing of the body is looked at.
+        Route::Answer(answer) if request.body_bytes() > 0 && answer.status >= 400 => {
+            Outcome::Page(answer)
+        }
         _ if request.body_bytes() > 0 => Outcome::BodyUnexpected,
         Route::Stream(streaming) => {
             let is_head = request.method() == "HEAD";

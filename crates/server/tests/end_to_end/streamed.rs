@@ -9,13 +9,25 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Response, ask},
-    harness::Server,
+    commands::{Configured, OPEN},
+    harness::{Driver, Server},
     wire,
 };
 
 pub const HTTP_STREAM: &str = "/connection/http_stream";
 pub const SSE: &str = "/connection/sse";
 pub const EMULATION: &str = "/emulation";
+
+/// The streams of clients that ask, and of those that never do.
+pub const STREAMS: [&str; 2] = [HTTP_STREAM, SSE];
+pub const ONE_WAY: [&str; 2] = ["/connection/uni_http_stream", "/connection/uni_sse"];
+
+const PAST: &str = "read_history = [\"client\", \"anonymous\"]\nhistory_size = 100\nhistory_ttl = \"5m\"\nrecovery = \"allowed\"\n";
+
+/// A server with rooms that are open to everybody and have a past.
+pub fn open(driver: Driver, flags: &[&str]) -> Configured {
+    Configured::start(driver, "", &format!("[rooms]{OPEN}{PAST}"), flags)
+}
 
 /// An answer over HTTP that lasts.
 pub struct Stream {

@@ -21,6 +21,7 @@ mod bodies;
 mod connect;
 mod emulation;
 pub(super) mod epoch;
+mod events;
 mod local;
 mod publish;
 mod questions;
