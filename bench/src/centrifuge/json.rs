@@ -68,6 +68,7 @@ struct WireSubscribed<'a> {
     epoch: Cow<'a, str>,
     offset: u64,
     recovered: bool,
+    phase: u32,
     publications: Vec<WirePublication<'a>>,
 }
 
@@ -96,6 +97,7 @@ impl<'a> From<WireSubscribed<'a>> for Subscribed<'a> {
             epoch: wire.epoch,
             offset: wire.offset,
             recovered: wire.recovered,
+            phase: wire.phase,
             publications: publications.map(Publication::from).collect(),
         }
     }

@@ -167,6 +167,7 @@ fn read_subscribed(subscribed: &[u8]) -> Result<Subscribed<'_>> {
             7 => read.publications.push(read_publication(value.bytes()?)?),
             8 => read.recovered = value.number()? != 0,
             9 => read.offset = value.number()?,
+            16 => read.phase = u32::try_from(value.number()?)?,
             _ => {}
         }
         Ok(())

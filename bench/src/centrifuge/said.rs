@@ -58,6 +58,8 @@ pub struct Subscribed<'a> {
     pub offset: u64,
     /// Whether `publications` is everything that was missed.
     pub recovered: bool,
+    /// What is still to be asked in a room of keys; 0 if nothing is.
+    pub phase: u32,
     /// Messages that were missed.
     pub publications: Vec<Publication<'a>>,
 }

@@ -62,7 +62,7 @@ impl Terms<'_> {
     }
 
     /// The flags of Hubbub for these conditions.
-    fn flags(&self) -> Vec<String> {
+    fn flags(&self) -> Result<Vec<String>> {
         let mut flags = Vec::new();
         if self.transport.is_encrypted() {
             let file = |path: &Path| path.display().to_string();
@@ -81,12 +81,12 @@ impl Terms<'_> {
         }
         if let Some((rules, namespaces)) = self.rules {
             let flags_of = ["--config", "--token-keys"].into_iter();
-            let files = flags_of.zip(rules.files(namespaces));
+            let files = flags_of.zip(rules.files(namespaces)?);
             flags.extend(
                 files.flat_map(|(flag, file)| [flag.to_owned(), file.display().to_string()]),
             );
         }
-        flags
+        Ok(flags)
     }
 
     /// The environment variables that pass these conditions to `bench/peers/run`.
@@ -202,7 +202,7 @@ fn command_line(server: &Server, port: u16, terms: Terms<'_>) -> Result<Vec<Stri
             };
             let mut command = vec![program.display().to_string()];
             command.extend(arguments.iter().map(fill));
-            command.extend(terms.flags());
+            command.extend(terms.flags()?);
             Ok(command)
         }
         Start::Peer { scripts } => {

@@ -62,8 +62,12 @@ const TICKER_PUBLISHERS: usize = 20;
 pub enum Namespaces {
     /// They remember their last messages, and everybody can recover.
     Remembering,
-    /// They pass over messages for subscribers that are too slow, or gather them, or have keys.
-    PassingOver,
+    /// They drop the oldest messages for subscribers that are too slow.
+    Dropping,
+    /// The same, and they gather messages for a tenth of a second.
+    Gathering,
+    /// They have the latest value of each key.
+    Keys,
 }
 
 /// What clients do.
@@ -137,7 +141,9 @@ impl Role {
     #[must_use]
     pub fn namespaces(&self) -> Namespaces {
         match self {
-            Self::Danmaku { .. } | Self::Ticker { .. } => Namespaces::PassingOver,
+            Self::Danmaku { gathers: false, .. } => Namespaces::Dropping,
+            Self::Danmaku { gathers: true, .. } => Namespaces::Gathering,
+            Self::Ticker { .. } => Namespaces::Keys,
             _ => Namespaces::Remembering,
         }
     }

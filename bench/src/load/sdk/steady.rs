@@ -156,7 +156,7 @@ impl<'a, A: Audience> Load<'a, A> {
             &mut inbox,
             commands,
             |_, _, reply| {
-                let is_there = matches!(&reply, Reply::Subscribed(_));
+                let is_there = matches!(&reply, Reply::Subscribed(it) if it.phase == 0);
                 ensure!(is_there, "subscribe: {reply:?}");
                 Ok(())
             },
