@@ -46,19 +46,18 @@ impl BodyEncoder for Bodies {
                     offset: if has_positions { offset } else { 0 },
                     epoch: &epoch,
                 };
-                wire.append_push(room, &Push::Publication(publication), body);
+                wire.append_carried(room, &Push::Publication(publication), body);
             }
             RoomEvent::Came(_) | RoomEvent::Went(_) if !hears_members => return None,
             RoomEvent::Came(member) => {
                 let info = &member.info;
-                wire.append_push(room, &Push::Join { info }, body);
+                wire.append_carried(room, &Push::Join { info }, body);
             }
             RoomEvent::Went(member) => {
                 let info = &member.info;
-                wire.append_push(room, &Push::Leave { info }, body);
+                wire.append_carried(room, &Push::Leave { info }, body);
             }
         }
-        wire.frame(body);
         Some(wire.kind())
     }
 }
