@@ -19,6 +19,7 @@ use crate::{
     connection::{
         Actor, Answer, Application, Connection, Flow, Heartbeat, Outlet, Route, Session, Stage,
     },
+    encoding::{BodyEncoder, BodyForm, Delivered, RoomEvent},
     ids::ConnectionKey,
     io::Socket,
     process::CoreRuntime,
@@ -178,6 +179,24 @@ pub(crate) fn message(payload: &[u8]) -> Vec<u8> {
 pub(crate) fn control(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let head = [0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
     [&head[..], payload].concat()
+}
+
+/// Bodies of which a frame may have several: each message is a line.
+pub(crate) struct Lines;
+
+impl BodyEncoder for Lines {
+    fn encode(&self, _: BodyForm, delivered: &Delivered<'_>, body: &mut Vec<u8>) -> Option<Kind> {
+        let RoomEvent::Message { payload, .. } = delivered.event else {
+            return None;
+        };
+        body.extend_from_slice(payload);
+        body.push(b'\n');
+        Some(Kind::Text)
+    }
+
+    fn gathers(&self, _: BodyForm) -> bool {
+        true
+    }
 }
 
 /// A fixed sequence that looks random, so that a failure can be repeated.

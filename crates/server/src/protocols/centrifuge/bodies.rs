@@ -23,6 +23,10 @@ impl BodyEncoder for Bodies {
         let (encoding, hears_members) = of_form(form)?;
         let room = delivered.room.as_str();
         let kind = frame_kind(encoding);
+        if matches!(delivered.event, RoomEvent::Came(_) | RoomEvent::Went(_)) && !hears_members {
+            return None;
+        }
+        encoding.separate(body);
         match delivered.event {
             RoomEvent::Message {
                 epoch,
@@ -45,7 +49,6 @@ impl BodyEncoder for Bodies {
                 };
                 encoding.append_push(room, &Push::Publication(publication), body);
             }
-            RoomEvent::Came(_) | RoomEvent::Went(_) if !hears_members => return None,
             RoomEvent::Came(member) => {
                 let info = &member.info;
                 encoding.append_push(room, &Push::Join { info }, body);
@@ -56,6 +59,11 @@ impl BodyEncoder for Bodies {
             }
         }
         Some(kind)
+    }
+
+    /// A frame may have any number of pushes, in either encoding.
+    fn gathers(&self, _: BodyForm) -> bool {
+        true
     }
 }
 
