@@ -181,15 +181,21 @@ pub(crate) fn control(opcode: u8, payload: &[u8]) -> Vec<u8> {
     [&head[..], payload].concat()
 }
 
-/// Bodies of which a frame may have several: each message is a line.
+/// Bodies of which a frame may have several: each message is a line, and in forms of even numbers each who comes.
 pub(crate) struct Lines;
 
 impl BodyEncoder for Lines {
-    fn encode(&self, _: BodyForm, delivered: &Delivered<'_>, body: &mut Vec<u8>) -> Option<Kind> {
-        let RoomEvent::Message { payload, .. } = delivered.event else {
-            return None;
-        };
-        body.extend_from_slice(payload);
+    fn encode(
+        &self,
+        form: BodyForm,
+        delivered: &Delivered<'_>,
+        body: &mut Vec<u8>,
+    ) -> Option<Kind> {
+        match delivered.event {
+            RoomEvent::Message { payload, .. } => body.extend_from_slice(payload),
+            RoomEvent::Came(member) if form.0 % 2 == 0 => body.extend_from_slice(&member.info),
+            RoomEvent::Came(_) | RoomEvent::Went(_) => return None,
+        }
         body.push(b'\n');
         Some(Kind::Text)
     }

@@ -16,7 +16,7 @@ use crate::{
     connection::Fate,
     encoding::{Delivered, RoomEvent},
     ids::ConnectionKey,
-    rooms::{Encoding, Gathering, Parked, Ticket, kind_of, publication_bytes},
+    rooms::{Gathering, Parked, Reach, Ticket, kind_of, publication_bytes},
     turn::{Meter, Pace, bounds},
 };
 
@@ -263,14 +263,14 @@ impl State {
             meta: record.meta(),
             payload: &record.payload,
         };
-        let encoding = self.tell(run.room, event, stamp_ns, gathering);
-        if encoding.recipients > 0 {
+        let reach = self.tell(run.room, event, stamp_ns, gathering);
+        if reach.recipients > 0 {
             let tally = &mut self.parts.counters.tally;
-            tally.recipients.record(encoding.recipients);
-            let (recipients, frames) = (encoding.recipients as u64, encoding.frames as u64);
+            tally.recipients.record(reach.recipients);
+            let (recipients, frames) = (reach.recipients as u64, reach.frames as u64);
             tally.told(kind, record.payload.len(), recipients, frames);
         }
-        encoding.bytes
+        reach.bytes
     }
 
     /// Tells the subscribers on this core who take such a form who has come and gone; returns how many
@@ -295,7 +295,7 @@ impl State {
         event: RoomEvent<'_>,
         stamp_ns: u64,
         gathering: Option<Gathering>,
-    ) -> Encoding {
+    ) -> Reach {
         let shards = &mut self.parts.rooms.shards;
         let encoder = &mut self.parts.out.encoder;
         if let Some(gathering) = gathering {
@@ -310,7 +310,7 @@ impl State {
                 bytes += event.bytes();
             }
         });
-        Encoding {
+        Reach {
             recipients,
             frames: recipients,
             bytes,

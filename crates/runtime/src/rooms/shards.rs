@@ -27,7 +27,7 @@ use smallvec::SmallVec;
 use super::{BatchInterval, readers::Readers, room_log::RoomLog};
 use crate::{encoding::WireForm, ids::ConnectionKey};
 use batches::Batch;
-pub(crate) use batches::{Encoding, Gathering};
+pub(crate) use batches::{Gathering, Reach};
 
 /// How much may be offered to a room before all of its subscribers here have been visited, in bytes: far
 /// below what a subscriber may lag behind, so that a burst alone never closes a subscriber that keeps up.

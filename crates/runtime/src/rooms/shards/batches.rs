@@ -13,14 +13,14 @@
 //!
 //! *Bounded:* a batch leaves early when it has as many bytes as a batch may have.
 
-use hub::RoomId;
+use codec::Kind;
+use hub::{RoomId, RoomName};
 
 use super::{RoomHere, Shard, ShardKey, Shards, Subscription, UNVISITED_BYTES_MAX};
 use crate::{
-    encoding::{Delivered, Encoded, Encoder, RoomEvent},
+    encoding::{Delivered, Encoded, Encoder, RoomEvent, WireForm},
     rooms::BatchInterval,
 };
-use codec::Kind;
 
 /// The most bytes of a batch: a part of what may be offered to a room and not visited, so that a room is never
 /// parked for what it has only gathered.
@@ -37,10 +37,10 @@ pub(crate) struct Gathering {
 
 /// For whom something was encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Encoding {
+pub(crate) struct Reach {
     /// The room's subscribers here.
     pub(crate) recipients: usize,
-    /// Those of them that get a frame more; the others have it in one that was open already.
+    /// Those of them that get a frame more for it; the others have it in one that was open already.
     pub(crate) frames: usize,
     /// Bytes that were encoded, in all forms together.
     pub(crate) bytes: usize,
@@ -61,7 +61,10 @@ pub(super) struct Batch {
 struct OpenFrame {
     kind: Kind,
     bodies: Vec<u8>,
+    /// How many there are, of those who come and go too.
     messages: u64,
+    /// Whether it is counted for those that it is for, which it is with its first message.
+    is_counted: bool,
 }
 
 impl Shards {
@@ -75,7 +78,7 @@ impl Shards {
     pub(crate) fn interval(
         &mut self,
         room: RoomId,
-        ask: impl FnOnce(&hub::RoomName) -> Option<BatchInterval>,
+        ask: impl FnOnce(&RoomName) -> Option<BatchInterval>,
     ) -> Option<BatchInterval> {
         let here = self.rooms.get_mut(&room)?;
         let has_batch = |key: &ShardKey| self.shards[*key].batch.is_some();
@@ -95,42 +98,31 @@ impl Shards {
         stamp_ns: u64,
         how: Gathering,
         encoder: &mut Encoder,
-    ) -> Encoding {
-        let mut encoding = Encoding::default();
+    ) -> Reach {
+        let mut reach = Reach::default();
         let Some(RoomHere { name, forms, .. }) = self.rooms.get(&room) else {
-            return encoding;
+            return reach;
         };
+        let told = Delivered { room: name, event };
         let bytes_max = how.bytes_max.min(BATCH_BYTES_MAX);
+        let how = Gathering { bytes_max, ..how };
         let mut stamp_ns = Some(stamp_ns);
         for key in forms {
             let shard = &mut self.shards[*key];
-            let held_bytes = shard.held_bytes();
-            let subscribers = shard.subscribers.len();
-            encoding.recipients += subscribers;
-            let is_first = shard.begin_batch(how.due_ms);
-            let told = Delivered { room: name, event };
-            match shard.gather(&told, bytes_max, encoder) {
-                Gathered::Nothing if is_first => shard.batch = None,
-                Gathered::Nothing => {}
-                gathered => {
-                    if gathered == Gathered::InFrameOfItsOwn {
-                        encoding.frames += subscribers;
-                    }
-                    encoding.bytes += event.bytes();
-                    if let Some(batch) = &mut shard.batch {
-                        batch.stamps.extend(stamp_ns.take());
-                        if is_first {
-                            self.due.insert((how.due_ms, *key));
-                        }
-                    }
-                }
+            let (held_bytes, had_batch) = (shard.held_bytes(), shard.batch.is_some());
+            shard.gather(&told, &mut stamp_ns, how, encoder, &mut reach);
+            if !had_batch && shard.batch.is_some() {
+                self.due.insert((how.due_ms, *key));
             }
-            if shard.batched_bytes() >= bytes_max && shard.let_go(encoder) {
-                self.news.push_back(*key);
+            if shard.batched_bytes() >= bytes_max {
+                reach.bytes += shard.open_bytes();
+                if shard.let_go(encoder) {
+                    self.news.push_back(*key);
+                }
             }
             self.held_bytes = self.held_bytes - held_bytes + shard.held_bytes();
         }
-        encoding
+        reach
     }
 
     /// When the first batch is over, in milliseconds of deadlines; `None` if nothing is gathered.
@@ -197,7 +189,7 @@ enum Gathered {
     Nothing,
     /// It shares a frame with what was told before.
     InOpenFrame,
-    /// It is the first, or the only one, of a frame.
+    /// It is the first message, or the only one, of a frame.
     InFrameOfItsOwn,
 }
 
@@ -213,32 +205,49 @@ impl Shard {
         batch.map_or(self.log.head(), |batch| batch.from)
     }
 
-    /// Begins a batch if there is none; returns whether there was none.
-    fn begin_batch(&mut self, due_ms: u64) -> bool {
-        let is_first = self.batch.is_none();
-        let from = self.log.head();
-        self.batch
-            .get_or_insert_with(|| Box::new(Batch::new(due_ms, from)));
-        is_first
-    }
-
+    /// Adds something to its batch, which may begin with that.
     fn gather(
         &mut self,
         told: &Delivered<'_>,
-        bytes_max: usize,
+        stamp_ns: &mut Option<u64>,
+        how: Gathering,
         encoder: &mut Encoder,
-    ) -> Gathered {
-        if !encoder.gathers(self.form) {
-            return self.append(told, encoder);
-        }
-        let open_bytes = self.open_bytes();
-        if open_bytes > 0 && open_bytes + told.event.bytes() > bytes_max {
-            self.close_frame(encoder);
-        }
-        let Some(batch) = &mut self.batch else {
-            return Gathered::Nothing;
+        reach: &mut Reach,
+    ) {
+        reach.recipients += self.subscribers.len();
+        let had_batch = self.batch.is_some();
+        let from = self.log.head();
+        self.batch
+            .get_or_insert_with(|| Box::new(Batch::new(how.due_ms, from)));
+        let gathered = match encoder.gathers(self.form) {
+            true => {
+                let open_bytes = self.open_bytes();
+                if open_bytes > 0 && open_bytes + told.event.bytes() > how.bytes_max {
+                    reach.bytes += open_bytes;
+                    self.close_frame(encoder);
+                }
+                self.append_to_open(told, encoder)
+            }
+            false => self.append(told, encoder),
         };
-        batch.open.gather(told, self.form, encoder)
+        match gathered {
+            Gathered::Nothing if !had_batch => return self.batch = None,
+            Gathered::Nothing => return,
+            Gathered::InOpenFrame => {}
+            Gathered::InFrameOfItsOwn => reach.frames += self.subscribers.len(),
+        }
+        reach.bytes += told.event.bytes();
+        if let Some(batch) = &mut self.batch {
+            batch.stamps.extend(stamp_ns.take());
+        }
+    }
+
+    fn append_to_open(&mut self, told: &Delivered<'_>, encoder: &Encoder) -> Gathered {
+        let form = self.form;
+        let batch = self.batch.as_mut();
+        batch.map_or(Gathered::Nothing, |batch| {
+            batch.open.append(told, form, encoder)
+        })
     }
 
     /// Appends a frame for this alone.
@@ -280,6 +289,7 @@ impl Shard {
         self.log.append_of_many(frame.parts(), open.messages);
         open.bodies.clear();
         open.messages = 0;
+        open.is_counted = false;
     }
 
     /// What its batch has is news from now on; returns whether a round begins with that.
@@ -308,6 +318,7 @@ impl Batch {
                 kind: Kind::Text,
                 bodies: Vec::new(),
                 messages: 0,
+                is_counted: false,
             },
         }
     }
@@ -318,12 +329,7 @@ impl Batch {
 }
 
 impl OpenFrame {
-    fn gather(
-        &mut self,
-        told: &Delivered<'_>,
-        form: crate::encoding::WireForm,
-        encoder: &Encoder,
-    ) -> Gathered {
+    fn append(&mut self, told: &Delivered<'_>, form: WireForm, encoder: &Encoder) -> Gathered {
         let before = self.bodies.len();
         let Some(kind) = encoder.gather(form.body, told, &mut self.bodies) else {
             return Gathered::Nothing;
@@ -333,9 +339,10 @@ impl OpenFrame {
         }
         self.kind = kind;
         self.messages += 1;
-        match self.messages {
-            1 => Gathered::InFrameOfItsOwn,
-            _ => Gathered::InOpenFrame,
+        let is_message = matches!(told.event, RoomEvent::Message { .. });
+        match is_message && !std::mem::replace(&mut self.is_counted, true) {
+            true => Gathered::InFrameOfItsOwn,
+            false => Gathered::InOpenFrame,
         }
     }
 }

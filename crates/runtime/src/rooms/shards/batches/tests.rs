@@ -59,7 +59,7 @@ fn subscribe(shards: &mut Shards, form: WireForm, number: usize) -> Subscription
     shards.subscribe(ROOM, &lobby(), form, visit)
 }
 
-fn gather(shards: &mut Shards, encoder: &mut Encoder, text: &str, how: Gathering) -> Encoding {
+fn gather(shards: &mut Shards, encoder: &mut Encoder, text: &str, how: Gathering) -> Reach {
     let event = RoomEvent::Message {
         epoch: Epoch(1),
         offset: 1,
@@ -67,7 +67,16 @@ fn gather(shards: &mut Shards, encoder: &mut Encoder, text: &str, how: Gathering
         meta: &[],
         payload: text.as_bytes(),
     };
-    shards.gather(ROOM, event, 5, how, encoder)
+    shards.gather(ROOM, event, received_ns(how), how, encoder)
+}
+
+/// When a message was received that is gathered so: another time for each batch.
+fn received_ns(how: Gathering) -> u64 {
+    how.due_ms - 95
+}
+
+fn at(due_ms: u64) -> Gathering {
+    Gathering { due_ms, ..AT_100 }
 }
 
 /// Whom the next rounds visit, and what they finish.
@@ -112,11 +121,8 @@ fn messages_of_an_interval_are_one_frame_and_news_when_it_is_over() {
     let (mut shards, mut encoder) = (Shards::default(), encoder());
     let one = subscribe(&mut shards, FORMS[0], 0);
     subscribe(&mut shards, FORMS[0], 1);
-    let later = Gathering {
-        due_ms: 150,
-        ..AT_100
-    };
-    let told = |frames| Encoding {
+    let later = at(150);
+    let told = |frames| Reach {
         recipients: 2,
         frames,
         bytes: 1,
@@ -130,7 +136,7 @@ fn messages_of_an_interval_are_one_frame_and_news_when_it_is_over() {
     assert_eq!((shards.lag(one), shards.owed_bytes(one)), (0, 4));
     assert_eq!(shards.let_next_go(100, &mut self::encoder()), Some(4));
     assert_eq!(shards.next_due_ms(), None);
-    assert_eq!(visit_all(&mut shards), (vec![0, 1], vec![5, 5]));
+    assert_eq!(visit_all(&mut shards), (vec![0, 1], vec![5, 55]));
     assert_eq!(frames(&take(&mut shards, one)), ["a\nb\n"]);
     assert_eq!(gather(&mut shards, "c", later), told(2));
     assert_eq!(shards.next_due_ms(), Some(150));
@@ -141,8 +147,8 @@ fn raw_messages_keep_their_frames_and_are_news_together() {
     let (mut shards, mut encoder) = (Shards::default(), encoder());
     let one = subscribe(&mut shards, FORMS[1], 0);
     for text in ["a", "b", "c"] {
-        let encoding = gather(&mut shards, &mut encoder, text, AT_100);
-        assert_eq!(encoding.frames, 1);
+        let reach = gather(&mut shards, &mut encoder, text, AT_100);
+        assert_eq!(reach.frames, 1);
         assert!(!shards.has_news());
     }
     shards.let_next_go(100, &mut encoder);
@@ -160,16 +166,39 @@ fn what_is_gathered_in_a_round_is_no_news_before_its_own_time() {
         shards.let_next_go(100, &mut encoder);
         let mut visits = Vec::new();
         shards.next_slice(1, &mut visits, &mut Vec::new());
-        let later = Gathering {
-            due_ms: 200,
-            ..AT_100
-        };
+        let later = at(200);
         take(&mut shards, one);
         take(&mut shards, other);
         gather(&mut shards, &mut encoder, "b", later);
         assert_eq!(visit_all(&mut shards), (vec![], vec![5]), "{form:?}");
         shards.let_next_go(200, &mut encoder);
-        assert_eq!(visit_all(&mut shards), (vec![0, 1], vec![5]), "{form:?}");
+        assert_eq!(visit_all(&mut shards), (vec![0, 1], vec![105]), "{form:?}");
+    }
+}
+
+#[test]
+fn batch_that_is_over_in_a_round_is_the_next_rounds_and_no_more_than_that() {
+    for form in FORMS {
+        let (mut shards, mut encoder) = (Shards::default(), encoder());
+        let [one, other] = [0, 1].map(|number| subscribe(&mut shards, form, number));
+        gather(&mut shards, &mut encoder, "a", AT_100);
+        shards.let_next_go(100, &mut encoder);
+        let (mut visits, mut finished) = (Vec::new(), Vec::new());
+        shards.next_slice(1, &mut visits, &mut finished);
+        gather(&mut shards, &mut encoder, "b", at(200));
+        shards.let_next_go(200, &mut encoder);
+        gather(&mut shards, &mut encoder, "c", at(300));
+        shards.next_slice(64, &mut visits, &mut finished);
+        assert_eq!((visits.len(), finished), (2, vec![5]), "{form:?}");
+        assert_eq!(visit_all(&mut shards), (vec![0, 1], vec![105]), "{form:?}");
+        take(&mut shards, one);
+        take(&mut shards, other);
+        shards.let_next_go(300, &mut encoder);
+        let (visited, finished) = visit_all(&mut shards);
+        assert_eq!(finished, [205], "{form:?}");
+        // What lies in the log leaves with whatever else does.
+        let waits: &[usize] = if form.body == LINES { &[0, 1] } else { &[] };
+        assert_eq!(visited, waits, "{form:?}");
     }
 }
 
@@ -223,8 +252,8 @@ fn who_joins_gets_nothing_of_the_open_frame_and_what_was_told_before_still_waits
     assert_eq!(shards.close_frames(ROOM, &mut encoder), 0);
     let late = subscribe(&mut shards, FORMS[0], 1);
     assert!(!shards.has_news());
-    let encoding = gather(&mut shards, &mut encoder, "behind", AT_100);
-    assert_eq!(encoding.frames, 2);
+    let reach = gather(&mut shards, &mut encoder, "behind", AT_100);
+    assert_eq!(reach.frames, 2);
     shards.let_next_go(100, &mut encoder);
     assert_eq!(visit_all(&mut shards).0, [0, 1]);
     assert_eq!(frames(&take(&mut shards, one)), ["before\n", "behind\n"]);
@@ -348,7 +377,7 @@ fn everybody_has_all_messages_since_it_came_each_once_whatever_happens() {
                 let mut text = Vec::new();
                 write!(text, "{latest:0>width$}", width = random.below(60)).unwrap();
                 let how = Gathering {
-                    due_ms: (step + 20) as u64,
+                    due_ms: (step + 100) as u64,
                     bytes_max: 200,
                 };
                 gather(
@@ -358,7 +387,7 @@ fn everybody_has_all_messages_since_it_came_each_once_whatever_happens() {
                     how,
                 );
             }
-            (6, _) => while shards.let_next_go(step as u64, &mut encoder).is_some() {},
+            (6, _) => while shards.let_next_go(step as u64 + 80, &mut encoder).is_some() {},
             (7, _) => drop(visit_all(&mut shards)),
             (_, Some(some)) => {
                 let member = members.get_mut(&some).unwrap();
@@ -388,15 +417,23 @@ fn everybody_has_all_messages_since_it_came_each_once_whatever_happens() {
 }
 
 #[test]
-fn member_that_a_form_is_not_told_of_is_nothing_to_gather() {
+fn member_that_comes_is_told_in_its_place_and_counts_as_no_frame() {
     let (mut shards, mut encoder) = (Shards::default(), encoder());
-    subscribe(&mut shards, FORMS[0], 0);
+    let told = subscribe(&mut shards, form(BodyForm(2), Packing::Plain), 0);
+    subscribe(&mut shards, FORMS[0], 1);
     let member = hub::Member {
         user: "ann".into(),
-        info: "x".into(),
+        info: "+ann".into(),
     };
     let came = RoomEvent::Came(&member);
-    let encoding = shards.gather(ROOM, came, 5, AT_100, &mut encoder);
-    assert_eq!((encoding.frames, encoding.bytes), (0, 0));
-    assert_eq!((shards.held_bytes(), shards.next_due_ms()), (0, None));
+    let reach = shards.gather(ROOM, came, 5, AT_100, &mut encoder);
+    assert_eq!((reach.frames, reach.bytes), (0, 4));
+    let batches = shards.shards.values().filter(|it| it.batch.is_some());
+    assert_eq!(batches.count(), 1, "nothing is told in the other form");
+    assert_eq!(gather(&mut shards, &mut encoder, "a", AT_100).frames, 2);
+    assert_eq!(gather(&mut shards, &mut encoder, "b", AT_100).frames, 0);
+    let open = shards.open_frame(told).unwrap().parts().concat();
+    assert_eq!(frames(&open), ["+ann\na\nb\n"]);
+    while shards.let_next_go(100, &mut encoder).is_some() {}
+    assert_eq!(shards.skip(told), 3);
 }
