@@ -193,7 +193,9 @@ impl BodyEncoder for Lines {
     ) -> Option<Kind> {
         match delivered.event {
             RoomEvent::Message { payload, .. } => body.extend_from_slice(payload),
-            RoomEvent::Came(member) if form.0 % 2 == 0 => body.extend_from_slice(&member.info),
+            RoomEvent::Came(member) if form.0.is_multiple_of(2) => {
+                body.extend_from_slice(&member.info)
+            }
             RoomEvent::Came(_) | RoomEvent::Went(_) => return None,
         }
         body.push(b'\n');

@@ -18,7 +18,7 @@ impl BatchInterval {
     /// This interval, without fractions of a millisecond; `None` if it is out of range.
     pub fn new(interval: Duration) -> Option<Self> {
         let is_within = (Self::MIN..=Self::MAX).contains(&interval);
-        is_within.then(|| Self {
+        is_within.then_some(Self {
             ms: interval.as_millis() as u16,
         })
     }

@@ -218,8 +218,10 @@ fn what_is_gathered_leaves_early_when_memory_is_short() {
         gathering(state);
         let (_key, mut peer) = member(state, LINES, 0);
         say(state, 1, "a", 10);
-        let mut config = Config::default();
-        config.send_queues_bytes_max = 0;
+        let config = Config {
+            send_queues_bytes_max: 0,
+            ..Config::default()
+        };
         configure(state, config);
         assert_eq!(receive(state, &mut peer), ["a\n"]);
         assert_eq!(state.parts.rooms.shards.held_bytes(), 0);
