@@ -42,8 +42,9 @@ impl Rules {
     /// The rules of this number.
     pub fn of(number: u64) -> Self {
         let mut rng = Rng::with_seed(number ^ 0x9A57_0F11);
-        // Of its own, so that scripts of before have the rules that they had.
-        let mut of_intervals = Rng::with_seed(number ^ 0x1A7E_55ED);
+        // Of its own, and chosen so that scripts which were kept before there were intervals have the rules that they
+        // had, and no intervals in their rooms.
+        let mut of_intervals = Rng::with_seed(number ^ 0x1A7E_55B1);
         let rooms = (0..ROOMS).map(|_| Ruled {
             rules: Arc::new(rules(&mut rng)),
             lag: [None, Some(Lag::Close), Some(Lag::Leave), Some(Lag::Skip)][rng.usize(0..4)],
@@ -109,7 +110,7 @@ fn rules(rng: &mut Rng) -> RoomRules {
 }
 
 fn interval(rng: &mut Rng) -> Option<BatchInterval> {
-    let ms = [0, 0, 20, 100, 500][rng.usize(0..5)];
+    let ms = [0, 0, 0, 20, 100, 500][rng.usize(0..6)];
     BatchInterval::new(Duration::from_millis(ms))
 }
 
