@@ -56,6 +56,8 @@ pub struct Namespace {
     pub room_rate: Rate,
     /// How many messages a room takes from one user.
     pub user_rate: Rate,
+    /// For how long a room's messages are gathered before they leave together; zero lets each leave at once.
+    pub batch_interval: Duration,
     /// What becomes of a subscriber that reads too slowly.
     pub overflow: Overflow,
     /// What clients may do that speak no protocol of their own over their WebSocket.
@@ -205,6 +207,7 @@ impl Default for Namespace {
             form: Form::Any,
             room_rate: Rate::unbounded(200),
             user_rate: Rate::unbounded(50),
+            batch_interval: Duration::ZERO,
             overflow: Overflow::Disconnect,
             raw: Raw::None,
         }

@@ -80,7 +80,7 @@ pub use process::{Configurer, Driver, Monitor, Phase, Readiness};
 #[cfg(not(feature = "simulation"))]
 pub use process::{Drainer, Server, StartError};
 pub use reactor::{CommandRefused, Commander, ConnectionView, ConnectionsView, Snapshot};
-pub use rooms::{Ticket, kind_of};
+pub use rooms::{BatchInterval, Ticket, kind_of};
 
 /// What the crate `simulation` runs cores with: a machine of its own in place of the kernel.
 #[cfg(feature = "simulation")]

@@ -12,7 +12,7 @@ use access::{
 };
 use arc_swap::{ArcSwap, Guard};
 use hub::{ConnectionId, HistoryLimits, Pace, Publisher, RoomName, RoomRules, RuleBook};
-use runtime::{Command, CommandRefused, Commander, Rate};
+use runtime::{BatchInterval, Command, CommandRefused, Commander, Rate};
 use tracing::warn;
 
 use crate::{tokens::Tokens, users::Users};
@@ -214,6 +214,12 @@ impl World {
     pub fn has_presence(&self, room: &str) -> bool {
         let room = self.namespaces.of(room);
         room.is_ok_and(|room| room.rules.presence)
+    }
+
+    /// For how long the room's messages are gathered before they leave, if they are.
+    pub fn batch_interval(&self, room: &str) -> Option<BatchInterval> {
+        let room = self.namespaces.of(room).ok()?;
+        BatchInterval::new(room.rules.batch_interval)
     }
 
     /// What the home of this room has to know.

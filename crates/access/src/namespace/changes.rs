@@ -34,6 +34,7 @@ pub fn changed(old: &Namespace, new: &Namespace) -> Vec<(&'static str, Effect)> 
         form,
         room_rate,
         user_rate,
+        batch_interval,
         overflow,
         raw,
     } = new;
@@ -79,6 +80,10 @@ pub fn changed(old: &Namespace, new: &Namespace) -> Vec<(&'static str, Effect)> 
             kept(old.user_rate.per_second != user_rate.per_second),
         ),
         ("user_burst", kept(old.user_rate.burst != user_rate.burst)),
+        (
+            "batch_interval",
+            kept(old.batch_interval != *batch_interval),
+        ),
         ("overflow", kept(old.overflow != *overflow)),
         ("raw", narrowed(old.raw, *raw)),
     ];
@@ -283,6 +288,13 @@ mod tests {
             "user_burst",
             |it| it.user_rate.burst = 1,
             |it| it.user_rate.burst = 2,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "batch_interval",
+            |it| it.batch_interval = Duration::ZERO,
+            |it| it.batch_interval = Duration::from_millis(100),
             Effect::Kept,
             Effect::Kept,
         ),

@@ -159,6 +159,12 @@ impl Connection {
         self.out.queue.bytes(&self.rooms.subscriptions, shards) + self.socket.unsent_bytes()
     }
 
+    /// Whether something is still to be sent to it: what waits, what its rooms have gathered, and its own
+    /// publications.
+    pub(crate) fn is_owed(&self, shards: &Shards) -> bool {
+        self.rooms.window_bytes > 0 || self.queued_bytes(shards) > 0 || self.rooms.is_owed(shards)
+    }
+
     /// Whether received bytes, or a message that is not wholly inflated, wait to be processed.
     pub(crate) fn has_leftover_input(&self) -> bool {
         self.rare.has_leftover() || self.protocol.is_inflating()

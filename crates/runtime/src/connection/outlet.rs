@@ -181,7 +181,8 @@ impl Outlet<'_> {
 
     /// From now on the connection is not sent those messages of a room in which it is that have this very value
     /// as their details, as [`publish_in`](Self::publish_in) gives them: so a session does not hear itself.
-    /// Positions count these messages all the same.
+    /// Positions count these messages all the same. Where a room gathers messages in
+    /// [one frame](crate::BodyEncoder::gathers) of this connection's form, its own are among them.
     pub fn pass_over(&mut self, room: Ticket, details: Arc<Details>) {
         if let Some(Membership::In(subscription)) = self.rooms.subscriptions.get(room) {
             let shards = &mut self.parts.rooms.shards;

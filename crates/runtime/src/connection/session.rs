@@ -16,7 +16,7 @@ use super::Outlet;
 use crate::{
     encoding::{BodyEncoder, BodyForm},
     end::{EndReason, Refused},
-    rooms::Ticket,
+    rooms::{BatchInterval, Ticket},
 };
 
 /// The application: shared by all cores.
@@ -43,6 +43,13 @@ pub trait Application: Send + Sync + 'static {
     /// What each room keeps beside its order. Without it no room keeps anything.
     fn rules(&self) -> Arc<dyn RuleBook> {
         Arc::new(hub::NoRules::default())
+    }
+
+    /// For how long the messages of this room are gathered on each core before they leave together, in one frame
+    /// where their form [permits it](BodyEncoder::gathers). `None`, as without it: each leaves at once. Asked once
+    /// for each room on a core, and again behind each new configuration.
+    fn batch_interval(&self, _room: &RoomName) -> Option<BatchInterval> {
+        None
     }
 }
 

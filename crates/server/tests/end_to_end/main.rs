@@ -38,6 +38,7 @@ mod wire;
 mod addresses;
 mod age;
 mod answers;
+mod batches;
 mod bounds;
 mod budget;
 mod churn;

@@ -26,6 +26,9 @@ impl BodyEncoder for Bodies {
         }
         let (wire, hears_members) = Wire::of_form(form)?;
         let room = delivered.room.as_str();
+        if matches!(delivered.event, RoomEvent::Came(_) | RoomEvent::Went(_)) && !hears_members {
+            return None;
+        }
         match delivered.event {
             RoomEvent::Message {
                 epoch,
@@ -48,7 +51,6 @@ impl BodyEncoder for Bodies {
                 };
                 wire.append_carried(room, &Push::Publication(publication), body);
             }
-            RoomEvent::Came(_) | RoomEvent::Went(_) if !hears_members => return None,
             RoomEvent::Came(member) => {
                 let info = &member.info;
                 wire.append_carried(room, &Push::Join { info }, body);
@@ -59,6 +61,11 @@ impl BodyEncoder for Bodies {
             }
         }
         Some(wire.kind())
+    }
+
+    /// The messages of raw clients, and those of clients that never ask over a WebSocket, are alone in their frames.
+    fn gathers(&self, form: BodyForm) -> bool {
+        Wire::of_form(form).is_some_and(|(wire, _)| wire.gathers())
     }
 }
 

@@ -29,6 +29,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("room_burst", "51"),
     ("user_rate", "5"),
     ("user_burst", "6"),
+    ("batch_interval", "\"100ms\""),
     ("overflow", "\"drop_oldest\""),
     ("raw", "\"publish\""),
 ];
@@ -218,6 +219,25 @@ fn table_that_is_wrong_is_refused_with_place_and_remedy() {
         ),
         (
             "[rooms]\nhistory_ttl = true",
+            &["wrong type (boolean)", "with a unit"],
+        ),
+        (
+            "[rooms]\nbatch_interval = \"19ms\"",
+            &[
+                "batch_interval = \"19ms\"",
+                "out of range: 20ms to 500ms, or 0s",
+            ],
+        ),
+        (
+            "[rooms]\nbatch_interval = \"501ms\"",
+            &["out of range: 20ms to 500ms, or 0s"],
+        ),
+        (
+            "[rooms]\nbatch_interval = 100",
+            &["batch_interval = 100", "needs a unit"],
+        ),
+        (
+            "[rooms]\nbatch_interval = false",
             &["wrong type (boolean)", "with a unit"],
         ),
         ("[rooms]\nhistory_bytes_max = \"1MiBB\"", &["not a size"]),
