@@ -108,6 +108,10 @@ pub enum Refused {
     Subprotocol,
     /// Its user has as many connections as one may have (429).
     UserConnections,
+    /// Its address asks for one-shot rooms too fast (429).
+    OneShotRate,
+    /// There are as many one-shot rooms as there may be (503).
+    OneShotsFull,
 }
 
 /// All that there is to say of a reason.
@@ -167,6 +171,8 @@ impl EndReason {
             Self::Refused(Refused::Right) => answered("right_denied", 403, ""),
             Self::Refused(Refused::Subprotocol) => answered("subprotocol_missing", 400, ""),
             Self::Refused(Refused::UserConnections) => answered("user_connections", 429, ""),
+            Self::Refused(Refused::OneShotRate) => answered("oneshot_rate", 429, ""),
+            Self::Refused(Refused::OneShotsFull) => answered("oneshot_rooms_full", 503, ""),
             Self::TooManyConnections => answered(
                 "too_many_connections",
                 503,
@@ -422,7 +428,7 @@ const OF_SESSION: &str = "application";
 
 const REACHED: [Reached; 3] = [Reached::Nothing, Reached::Handshake, Reached::WebSocket];
 
-const REFUSED: [Refused; 9] = [
+const REFUSED: [Refused; 11] = [
     Refused::Origin,
     Refused::Path,
     Refused::RoomName,
@@ -432,6 +438,8 @@ const REFUSED: [Refused; 9] = [
     Refused::Right,
     Refused::Subprotocol,
     Refused::UserConnections,
+    Refused::OneShotRate,
+    Refused::OneShotsFull,
 ];
 
 /// Reasons that are one each; the others carry a code, a rule or how far it had come.

@@ -63,11 +63,11 @@ mod reactor;
 mod rooms;
 mod turn;
 
-pub use admission::{AddressLimits, Bucket, Proxies, ProxyHeader, Rate};
+pub use admission::{AddressLimits, AddressRates, Bucket, Proxies, ProxyHeader, Rate};
 pub use config::{Compression, Config, DriverChoice, Timeouts};
 pub use connection::{
     Answer, Application, Command, Lag, LeftReason, Opening, OpeningAtCost, Outlet, Pings,
-    Recipient, Route, Session, SessionEvent, Streaming, TakeBody, TooManyRooms,
+    Recipient, Route, Session, SessionEvent, Streaming, TakeBody, TakeBodyFrom, TooManyRooms,
 };
 pub use encoding::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 pub use end::{EndReason, Ending, Explained, Initiator, Reached, Refused, Said, refusals};

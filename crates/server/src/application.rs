@@ -7,6 +7,7 @@ use hub::RuleBook;
 use runtime::{Answer, Application, BodyEncoder, Refused, Route};
 
 use crate::{
+    oneshot,
     origin::{self, AllowList, Scheme},
     protocols::{self, Bodies},
     site::Site,
@@ -67,6 +68,11 @@ impl Application for Hubbub {
     }
 
     fn route(&self, request: &Request<'_>) -> Route {
+        if let Some(namespace) = request.path().strip_prefix(oneshot::PREFIX) {
+            let is_permitted = self.is_origin_permitted(request);
+            let permitted = is_permitted.then_some(&self.origins);
+            return oneshot::route(request, namespace, permitted, &self.live);
+        }
         let world = self.live.now();
         let Some(asked) = protocols::select(request, &world, &self.live) else {
             return Route::Answer(match request.wants_upgrade() {

@@ -54,8 +54,13 @@ enum Outcome {
 /// Decides what becomes of a request.
 pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Parts) -> Routed {
     let shown = || Shown::of(request, &*parts.application);
+    let client = provenance.told(request, &parts.config.proxies);
     let outcome = match parts.application.route(request) {
         Route::Body(take) => Outcome::Body(take),
+        Route::BodyFrom(take) => {
+            let client = client.unwrap_or(provenance.address.into());
+            Outcome::Body(Box::new(move |body| take(client, body)))
+        }
         _ if request.body_bytes() > 0 => Outcome::BodyUnexpected,
         Route::Stream(streaming) if has_no_body(request, streaming.status) => {
             Outcome::HeadAlone(streaming)
@@ -85,10 +90,7 @@ pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Part
             Err(error) => Outcome::Refuse(error, shown()),
         },
     };
-    Routed {
-        outcome,
-        client: provenance.told(request, &parts.config.proxies),
-    }
+    Routed { outcome, client }
 }
 
 /// RFC 9110 sections 9.3.2, 15.3.5 and 15.4.5.

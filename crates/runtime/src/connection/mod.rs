@@ -59,7 +59,7 @@ pub use self::{
     outlet::{Outlet, TooManyRooms},
     session::{
         Answer, Application, Lag, LeftReason, Opening, OpeningAtCost, Pings, Route, Session,
-        SessionEvent, Streaming, TakeBody,
+        SessionEvent, Streaming, TakeBody, TakeBodyFrom,
     },
 };
 

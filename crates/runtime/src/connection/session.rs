@@ -3,7 +3,7 @@
 //! A session is the application protocol of one connection. It does no I/O and never blocks: it is
 //! handed each message, and each answer of the rooms, and says through its [`Outlet`] what follows.
 
-use std::{any::Any, borrow::Cow, sync::Arc};
+use std::{any::Any, borrow::Cow, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use codec::{CloseCode, Message, Request};
@@ -56,6 +56,8 @@ pub enum Route {
     Stream(Streaming),
     /// Take its body, and make the answer of that. Every other route refuses a request with a body.
     Body(TakeBody),
+    /// The same, where the answer depends on whose request it is.
+    BodyFrom(TakeBodyFrom),
     /// Answer it over HTTP.
     Answer(Answer),
 }
@@ -67,6 +69,9 @@ pub enum Route {
 /// any of it is read, and one that is not whole within [`Timeouts::message`](crate::Timeouts::message)
 /// after its head is answered 408: then this is not called.
 pub type TakeBody = Box<dyn FnOnce(&[u8]) -> Answer>;
+
+/// As [`TakeBody`], with the client's address: the peer's, or the one that a trusted proxy has told.
+pub type TakeBodyFrom = Box<dyn FnOnce(SocketAddr, &[u8]) -> Answer>;
 
 /// A session about to open.
 pub struct Opening {

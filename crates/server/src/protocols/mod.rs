@@ -11,6 +11,7 @@ use runtime::{Answer, BodyForm, Lag, Opening, OpeningAtCost, Pings, Refused, Rou
 
 use crate::world::{Live, World};
 
+mod oneshot;
 mod raw;
 
 /// Declares a module and an entry of the table for each line.
@@ -31,6 +32,7 @@ table! {
 }
 
 pub use self::centrifuge::Bodies;
+pub(crate) use self::centrifuge::check_local;
 
 /// An application protocol.
 #[derive(Clone, Copy, Debug)]
@@ -213,10 +215,24 @@ impl Started {
     }
 }
 
+/// What the log and operators may see of a name that is secret: its first six characters.
+pub fn shown_name(name: &str) -> Cow<'_, str> {
+    match begin(name) {
+        None => name.into(),
+        Some(begin) => format!("{begin}...").into(),
+    }
+}
+
+/// The first six characters of a name, if it has more.
+fn begin(name: &str) -> Option<&str> {
+    const NAME_CHARACTERS_MAX: usize = 6;
+    let (end, _) = name.char_indices().nth(NAME_CHARACTERS_MAX)?;
+    Some(&name[..end])
+}
+
 /// The part of a path that the log may show. Of a path that contains a name, such as a room's, that is
 /// only the first six characters of the name, because a secret name may be what grants access.
 pub fn shown_path(path: &str) -> Cow<'_, str> {
-    const NAME_CHARACTERS_MAX: usize = 6;
     const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
         .remove(b'-')
         .remove(b'.')
@@ -230,10 +246,10 @@ pub fn shown_path(path: &str) -> Cow<'_, str> {
         return path.into();
     };
     let name = percent_decode_str(rest).decode_utf8_lossy();
-    match name.char_indices().nth(NAME_CHARACTERS_MAX) {
+    match begin(&name) {
         None => path.into(),
-        Some((end, _)) => {
-            let begin = utf8_percent_encode(&name[..end], ESCAPED);
+        Some(begin) => {
+            let begin = utf8_percent_encode(begin, ESCAPED);
             format!("{prefix}{begin}...").into()
         }
     }

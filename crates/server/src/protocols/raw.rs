@@ -3,11 +3,11 @@
 //! A raw client is a client like any other: the rules of namespaces and tokens hold for it, and what they
 //! come to is said before the 101.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{any::Any, borrow::Cow, sync::Arc, time::Duration};
 
 use ::centrifuge::{is_json, is_json_object};
 use access::{
-    RawRefusal, RawRights, RawToken, User, may_open_raw, may_publish,
+    Namespace, RawRefusal, RawRights, RawToken, User, may_open_raw, may_publish,
     namespace::{Form, Raw},
     token::{Payload, SubscriptionClaims, TokenError},
 };
@@ -17,7 +17,7 @@ use percent_encoding::percent_decode_str;
 use runtime::{Outlet, Refused, Session, SessionEvent};
 use tracing::debug;
 
-use super::{Asked, Begun, Later, Refusal, Started};
+use super::{Asked, Begun, Later, Refusal, Started, oneshot};
 use crate::{
     tokens::{Tokens, Unverified},
     users::Place,
@@ -31,10 +31,13 @@ const SUBPROTOCOL: &str = "hubbub";
 const TOKEN_PREFIX: &str = "hubbub.token.";
 
 /// What a client is told that only listens.
-const NO_PUBLISHER: &str = "this client may not publish in this room";
+pub(super) const NO_PUBLISHER: &str = "this client may not publish in this room";
 
 /// What a client is told whose room has other rules than those under which it came in.
-const RULES_CHANGED: &str = "the rules of the room have changed: connect again";
+pub(super) const RULES_CHANGED: &str = "the rules of the room have changed: connect again";
+
+/// What a client is told whose token is over.
+pub(super) const TOKEN_OVER: &str = "the token has expired";
 
 /// A member of a room of which nothing is to be known, in a world without rules. It takes no memory, since there
 /// may be very many.
@@ -59,14 +62,15 @@ struct InRoom {
 
 /// Who a raw client is.
 #[derive(Default)]
-struct Who {
-    user: String,
+pub(super) struct Who {
+    pub(super) user: String,
     info: Option<Payload>,
-    expires_at: Option<i64>,
+    /// When the token is over, in seconds since 1970.
+    pub(super) expires_at: Option<i64>,
     /// Whether the token is for this room.
-    is_for_room: bool,
+    pub(super) is_for_room: bool,
     /// Whether the token lets its client publish, whatever the namespace says.
-    publishes: bool,
+    pub(super) publishes: bool,
     /// Whether rates do not hold for it.
     is_unlimited: bool,
 }
@@ -85,6 +89,9 @@ pub(super) fn enter(
         ..
     } = asked;
     let subprotocol = own.or(subprotocol(request)?);
+    if world.namespaces.is_one_shot(name.as_str()) {
+        return oneshot::enter(asked, name, subprotocol);
+    }
     // Where everybody may do everything, a token means nothing.
     let means_something = world.tokens.are_known() || !world.namespaces.is_open();
     let Some(token) = token(request).filter(|_| means_something) else {
@@ -159,7 +166,11 @@ fn let_in(
 }
 
 /// The connection's place among those of its user, if it has one.
-fn place(world: &World, live: &Arc<Live>, user: &Arc<str>) -> Result<Option<Place>, Refusal> {
+pub(super) fn place(
+    world: &World,
+    live: &Arc<Live>,
+    user: &Arc<str>,
+) -> Result<Option<Place>, Refusal> {
     if user.is_empty() {
         return Ok(None);
     }
@@ -174,12 +185,21 @@ fn refusal(refusal: RawRefusal<'_>) -> Refusal {
     debug!(reason = %refusal, "a raw client was refused");
     let status = refusal.status();
     let (sentence, refused) = match refusal {
-        RawRefusal::BadToken => ("The token is bad or expired.", Refused::Token),
+        RawRefusal::BadToken => return bad_token(),
         RawRefusal::TokenMissing(_) => ("This room needs a token.", Refused::Token),
         RawRefusal::Forbidden(_) => ("This room is not open to you.", Refused::Right),
         RawRefusal::NoRoom(_) => ("There is no such room.", Refused::RoomName),
     };
     Refusal::Other(status, sentence.to_owned(), refused)
+}
+
+/// The answer to a token that is not believed.
+pub(super) fn bad_token() -> Refusal {
+    Refusal::Other(
+        401,
+        "The token is bad or expired.".to_owned(),
+        Refused::Token,
+    )
 }
 
 /// The subprotocol that the 101 names: never one with a token in it.
@@ -208,12 +228,9 @@ fn offered<'a>(request: &Request<'a>) -> impl Iterator<Item = &'a str> {
 }
 
 /// The token of a request: as `?token=`, as a bearer's (RFC 6750 section 2.1), or in a subprotocol.
-fn token<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
-    let query = request.query().unwrap_or_default();
-    let mut parameters = query.split('&');
-    let in_query = parameters.find_map(|it| it.strip_prefix("token="));
-    if let Some(token) = in_query {
-        return Some(percent_decode_str(token).decode_utf8_lossy());
+pub(super) fn token<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
+    if let Some(token) = parameter(request, "token") {
+        return Some(token);
     }
     let mut fields = request.fields("authorization");
     let bearer = fields.find_map(|field| str::from_utf8(field).ok()?.strip_prefix("Bearer "));
@@ -221,8 +238,15 @@ fn token<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
     bearer.or_else(offered).map(Cow::Borrowed)
 }
 
+/// The first parameter of this name in a request's query, decoded.
+pub(super) fn parameter<'a>(request: &Request<'a>, name: &str) -> Option<Cow<'a, str>> {
+    let mut parameters = request.query().unwrap_or_default().split('&');
+    let value = parameters.find_map(|it| it.strip_prefix(name)?.strip_prefix('='));
+    value.map(|it| percent_decode_str(it).decode_utf8_lossy())
+}
+
 /// Who shows a token that is for connections, or for this room.
-fn who(tokens: &Tokens, token: &str, room: &RoomName) -> Result<Who, Unverified> {
+pub(super) fn who(tokens: &Tokens, token: &str, room: &RoomName) -> Result<Who, Unverified> {
     let now_s = now_s();
     let verified = match tokens.verify_connection(token, now_s) {
         Ok(claims) => Ok(Who {
@@ -267,7 +291,7 @@ fn is_for(claims: &SubscriptionClaims, room: &RoomName) -> bool {
 }
 
 /// What others are told of a raw client.
-fn told_of(who: &Who) -> (Arc<Member>, Arc<Details>) {
+pub(super) fn told_of(who: &Who) -> (Arc<Member>, Arc<Details>) {
     let client = uuid::Uuid::new_v4().to_string();
     let infos = (who.info.as_ref(), None);
     super::centrifuge::told_of(&client, &who.user.as_str().into(), infos, who.is_unlimited)
@@ -282,27 +306,61 @@ impl InRoom {
         }
         let room = world.namespaces.of(self.name.as_str());
         let room = room.map_err(|_| (CloseCode::POLICY, "the room's namespace is gone"))?;
-        let rules = room.rules;
         let publishes = || may_publish(&room, User::of(&self.user), true).is_ok();
-        if rules.raw != Raw::Publish || !(self.by_token || publishes()) {
+        if room.rules.raw != Raw::Publish || !(self.by_token || publishes()) {
             return Err((CloseCode::POLICY, NO_PUBLISHER));
         }
-        if rules
-            .message_bytes_max
-            .is_some_and(|max| message.payload.len() > max)
-        {
-            return Err((
-                CloseCode::TOO_BIG,
-                "the message is longer than the room permits",
-            ));
-        }
-        match has_form(message, rules.form) {
-            true => Ok(()),
-            false => Err((
-                CloseCode::POLICY,
-                "the message has not the form of the room's",
-            )),
-        }
+        check_message(room.rules, message)
+    }
+}
+
+/// Whether a message is what a namespace wants.
+pub(super) fn check_message(
+    rules: &Namespace,
+    message: &Message<'_>,
+) -> Result<(), (CloseCode, &'static str)> {
+    let is_too_long = |max| message.payload.len() > max;
+    if rules.message_bytes_max.is_some_and(is_too_long) {
+        return Err((
+            CloseCode::TOO_BIG,
+            "the message is longer than the room permits",
+        ));
+    }
+    match has_form(message, rules.form) {
+        true => Ok(()),
+        false => Err((
+            CloseCode::POLICY,
+            "the message has not the form of the room's",
+        )),
+    }
+}
+
+/// Says whose connection this is. Returns for how long its token holds.
+pub(super) fn begin(
+    live: &Live,
+    user: &str,
+    place: Option<&Place>,
+    expires_at: Option<i64>,
+    outlet: &mut Outlet<'_>,
+) -> Option<Duration> {
+    if place.is_some() {
+        outlet.identify(user);
+        live.came(user, outlet.id());
+    }
+    let left_s = expires_at.map(|at| u64::try_from((at - now_s()).max(0)).unwrap_or(0));
+    left_s.map(Duration::from_secs)
+}
+
+/// Does what a client of this room is told by others: the rules of its room have changed, or another connection of
+/// its user has come.
+pub(super) fn obey(command: &Arc<dyn Any + Send + Sync>, room: &str, outlet: &mut Outlet<'_>) {
+    let changed = command.downcast_ref::<RulesChanged>();
+    if changed.is_some_and(|changed| changed.concerns(room)) {
+        outlet.close(CloseCode::TRY_AGAIN_LATER, RULES_CHANGED);
+    } else if let Some(Superseded { by }) = command.downcast_ref()
+        && *by != outlet.id()
+    {
+        outlet.close(CloseCode::POLICY, "another connection of the user has come");
     }
 }
 
@@ -339,13 +397,10 @@ impl Session for InOpenRoom {
 
 impl Session for InRoom {
     fn opened(&mut self, outlet: &mut Outlet<'_>) {
-        if self.place.is_some() {
-            outlet.identify(&self.user);
-            self.live.came(&self.user, outlet.id());
-        }
-        if let Some(at) = self.expires_at {
-            let left_s = u64::try_from((at - now_s()).max(0)).unwrap_or(0);
-            outlet.set_alarm(Some(Duration::from_secs(left_s)));
+        let place = self.place.as_ref();
+        let left = begin(&self.live, &self.user, place, self.expires_at, outlet);
+        if left.is_some() {
+            outlet.set_alarm(left);
         }
     }
 
@@ -364,17 +419,8 @@ impl Session for InRoom {
 
     fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
         match event {
-            SessionEvent::Alarm => outlet.close(CloseCode::POLICY, "the token has expired"),
-            SessionEvent::Command(command) => {
-                let changed = command.downcast_ref::<RulesChanged>();
-                if changed.is_some_and(|changed| changed.concerns(self.name.as_str())) {
-                    outlet.close(CloseCode::TRY_AGAIN_LATER, RULES_CHANGED);
-                } else if let Some(Superseded { by }) = command.downcast_ref()
-                    && *by != outlet.id()
-                {
-                    outlet.close(CloseCode::POLICY, "another connection of the user has come");
-                }
-            }
+            SessionEvent::Alarm => outlet.close(CloseCode::POLICY, TOKEN_OVER),
+            SessionEvent::Command(command) => obey(&command, self.name.as_str(), outlet),
             event => outlet.close_for(&event),
         }
     }

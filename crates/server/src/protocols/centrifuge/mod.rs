@@ -3,7 +3,7 @@
 //! ```text
 //!  frame ─▶ session.rs ─▶ commands, some at a time ─┬─▶ connect.rs      who it is
 //!             │  ▲                                  ├─▶ subscribe.rs    rooms, recovery
-//!             │  └─ rest of a frame, kept           ├─▶ publish.rs      messages
+//!             │  └─ rest of a frame, kept           ├─▶ publish.rs      messages (one-shot rooms: oneshot.rs)
 //!             ▼                                     └─▶ questions.rs    history, presence
 //!           replies of one step in one frame ◀───────── answers of the rooms (answers.rs)
 //!
@@ -18,6 +18,7 @@ mod bodies;
 mod connect;
 mod epoch;
 mod local;
+mod oneshot;
 mod publish;
 mod questions;
 mod session;
@@ -32,6 +33,7 @@ use runtime::{BodyForm, Lag, Pings};
 
 pub use bodies::Bodies;
 pub(super) use connect::told_of;
+pub(crate) use local::check as check_local;
 use session::CentrifugeSession;
 
 use super::{Asked, Begun, Protocol, Refusal, Select, Started};
@@ -51,7 +53,7 @@ fn open(asked: &Asked<'_>) -> Result<Begun, Refusal> {
         ..
     } = asked;
     if world.settled.openness == Openness::Dev {
-        local::check(request)?;
+        check_local(request)?;
     }
     let subprotocol = negotiate(request, &["centrifuge-json", "centrifuge-protobuf"]);
     let query = request.query().unwrap_or_default();

@@ -19,7 +19,10 @@ use super::{
     connect::{Connecting, Identity},
     subscriptions::{Subscription, Subscriptions},
 };
-use crate::world::{Live, RulesChanged, Superseded, World};
+use crate::{
+    oneshot::{OneShots, Replaced},
+    world::{Live, RulesChanged, Superseded, World},
+};
 
 /// Most commands of one step.
 const COMMANDS_AT_ONCE: usize = 16;
@@ -63,6 +66,8 @@ pub struct State {
     refusals: Bucket,
     /// When the client last lost a room because it was too slow.
     pub(super) lagged_ms: Option<u64>,
+    /// All one-shot rooms.
+    pub(super) one_shots: Arc<OneShots>,
 }
 
 /// How far a session is.
@@ -126,6 +131,7 @@ impl From<Disconnect> for Refusal {
 impl CentrifugeSession {
     /// A session whose peer has said nothing.
     pub fn new(live: Arc<Live>, encoding: Encoding, pings: Pings) -> Self {
+        let one_shots = Arc::clone(&live.one_shots);
         Self {
             live,
             state: State {
@@ -141,6 +147,7 @@ impl CentrifugeSession {
                 commands: Bucket::default(),
                 refusals: Bucket::default(),
                 lagged_ms: None,
+                one_shots,
             },
             rest: Rest::default(),
         }
@@ -429,6 +436,8 @@ impl State {
             SessionEvent::Command(command) => {
                 if let Some(changed) = command.downcast_ref::<RulesChanged>() {
                     self.follow(changed, outlet);
+                } else if let Some(Replaced { seat }) = command.downcast_ref() {
+                    self.give_up_seat(*seat, outlet);
                 } else if let Some(Superseded { by }) = command.downcast_ref()
                     && *by != outlet.id()
                 {

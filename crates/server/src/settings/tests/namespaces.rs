@@ -31,11 +31,14 @@ const OTHERS: &[(&str, &str)] = &[
     ("user_burst", "6"),
     ("overflow", "\"drop_oldest\""),
     ("raw", "\"publish\""),
+    ("oneshot", "\"1m\""),
 ];
 
-/// All of them but the last policy, which excludes positions.
+/// All of them but those that exclude others.
 fn every_option() -> String {
-    let lines = OTHERS.iter().filter(|(key, _)| *key != "overflow");
+    let lines = OTHERS
+        .iter()
+        .filter(|(key, _)| !matches!(*key, "overflow" | "oneshot"));
     lines
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect()
@@ -399,6 +402,7 @@ fn print_of_tables_loads_back_to_them() {
     for text in [
         format!("[rooms]\n{all}[namespaces.chat]\n{all}[namespaces.\"a.b\"]\n"),
         "[namespaces.chat]\noverflow = \"drop_oldest\"\n".to_owned(),
+        "[namespaces.login]\noneshot = \"90s\"\nraw = \"publish\"\n".to_owned(),
         "[rooms]\n".to_owned(),
         "rooms_max = 5\n".to_owned(),
     ] {
