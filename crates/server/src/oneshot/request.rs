@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use codec::Request;
 use runtime::{Answer, Refused, Route};
-use serde_json::json;
+use serde::Serialize;
 use tracing::error;
 
 use super::{Created, Full, NotCreated, RefusedFor};
@@ -30,6 +30,15 @@ const METHODS: &str = "POST, OPTIONS";
 /// For how long a browser need not ask again whether a page may ask, in seconds.
 const PREFLIGHT_S: &str = "600";
 
+/// What is answered of a room that was just made.
+#[derive(Serialize)]
+struct Made<'a> {
+    room: &'a str,
+    secret: &'a str,
+    /// The life of the room, from now on.
+    expires_ms: u64,
+}
+
 /// What becomes of a request for a room of this namespace. `permitted` are the origins whose pages may ask; `None`
 /// if the request's is none of them.
 pub fn route(
@@ -47,7 +56,7 @@ pub fn route(
         let answer = Answer::text(403, text).refusing(Refused::Origin);
         return refuse(RefusedFor::Origin, answer);
     };
-    let fields = readable(request, list);
+    let fields = fields_of_all(request, list);
     let world = live.now();
     if world.settled.openness == Openness::Dev
         && let Err(refusal) = check_local(request)
@@ -96,14 +105,11 @@ fn make(live: &Live, namespace: &str, life: Duration, client: SocketAddr) -> Ans
     match live.one_shots.create(namespace, life, most, Instant::now()) {
         Ok(Created { room, secret }) => {
             let expires_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-            let body = json!({"room": room.as_str(), "secret": secret, "expires_ms": expires_ms});
-            Answer {
-                status: 200,
-                fields: vec![("Content-Type", "application/json".into())],
-                body: Bytes::from(format!("{body}\n")),
-                refused: None,
-                keep: false,
-            }
+            told(&Made {
+                room: room.as_str(),
+                secret: &secret,
+                expires_ms,
+            })
         }
         Err(NotCreated::Full(Full { for_now })) => {
             let answer = Answer::text(503, "There are as many such rooms as there may be.");
@@ -115,6 +121,18 @@ fn make(live: &Live, namespace: &str, life: Duration, client: SocketAddr) -> Ans
             error!(%error, "no one-shot room can be made");
             Answer::text(500, "No room can be made.")
         }
+    }
+}
+
+fn told(made: &Made<'_>) -> Answer {
+    let mut body = serde_json::to_vec(made).expect("texts and a number are JSON");
+    body.push(b'\n');
+    Answer {
+        status: 200,
+        fields: vec![("Content-Type", "application/json".into())],
+        body: Bytes::from(body),
+        refused: None,
+        keep: false,
     }
 }
 
@@ -133,9 +151,9 @@ fn preflight() -> Answer {
     }
 }
 
-/// The fields by which a browser lets the page read the answer (Fetch Standard, section 3.3.3). Credentials play
-/// no part here: the server knows no cookies.
-fn readable(request: &Request<'_>, list: &AllowList) -> Vec<(&'static str, String)> {
+/// The fields of every answer: nobody keeps it, and the page that has asked may read it (Fetch Standard, section
+/// 3.3.3). Credentials play no part here, since the server knows no cookies.
+fn fields_of_all(request: &Request<'_>, list: &AllowList) -> Vec<(&'static str, String)> {
     let origin = request.origin().and_then(|it| str::from_utf8(it).ok());
     let told = match list.accepts_any() {
         true => origin.map(|_| "*"),

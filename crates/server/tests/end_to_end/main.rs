@@ -62,6 +62,7 @@ mod limits;
 mod logs;
 mod lws_minimal;
 mod notify;
+mod oneshot;
 mod order;
 mod origin;
 mod output;
