@@ -4,7 +4,7 @@
 //! waits for them; they never wait for it. Nothing here is served on the public port.
 //!
 //! - `cores.rs` asks all cores, each with one question at a time and a second to answer
-//! - `exposition.rs` builds the series of `/metrics`; `families.rs` builds their families
+//! - `exposition.rs` builds the series of `/metrics`, with `one_shots.rs`; `families.rs` builds their families
 //! - `health.rs` answers `/healthz` and `/readyz`; `debug.rs` answers `/debug/…`
 //! - `serve.rs` serves the listener's connections; `places.rs` bounds their number
 
@@ -13,6 +13,7 @@ mod debug;
 mod exposition;
 mod families;
 mod health;
+mod one_shots;
 mod places;
 mod serve;
 

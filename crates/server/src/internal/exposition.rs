@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, LazyLock, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -23,6 +23,7 @@ use super::{
     Phase, Status,
     cores::{Cores, Standing},
     families::{Families, Label},
+    one_shots,
 };
 
 /// The parts of the configuration that the metrics show.
@@ -84,7 +85,7 @@ fn families(status: &Status, standings: &[Standing]) -> Vec<prometheus::proto::M
     by_core(&mut families, standings);
     distributions(&mut families, &total);
     pasts(&mut families, status, &total);
-    one_shots(&mut families, status);
+    one_shots::add(&mut families, status);
     let mut families = families.into_vec();
     families.extend(ProcessCollector::for_self().collect());
     families
@@ -457,41 +458,6 @@ fn pasts(families: &mut Families, status: &Status, total: &Tally) {
         "hubbub_commands_total",
         "Commands of the Centrifuge protocol.",
         total.commands,
-    );
-}
-
-/// One-shot rooms: how many there are, and what becomes of them.
-fn one_shots(families: &mut Families, status: &Status) {
-    let counts = status.live.get().map(|live| {
-        live.one_shots.forget_over(Instant::now());
-        live.one_shots.counts()
-    });
-    let counts = counts.unwrap_or_default();
-    families.gauge(
-        "hubbub_oneshot_rooms",
-        "One-shot rooms whose life is not over.",
-        counts.rooms as f64,
-    );
-    families.counter(
-        "hubbub_oneshot_rooms_created_total",
-        "One-shot rooms made.",
-        counts.created,
-    );
-    families.counters(
-        "hubbub_oneshot_rooms_ended_total",
-        "One-shot rooms whose message was published, and those whose life was over before that.",
-        [
-            ("answered", counts.answered),
-            ("unanswered", counts.unanswered),
-        ]
-        .map(|(outcome, count)| (vec![("outcome", outcome)], count as f64)),
-    );
-    families.counters(
-        "hubbub_oneshot_refused_total",
-        "What was refused of one-shot rooms, by reason.",
-        counts
-            .refused()
-            .map(|(reason, count)| (vec![("reason", reason)], count as f64)),
     );
 }
 

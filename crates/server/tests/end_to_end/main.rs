@@ -63,6 +63,7 @@ mod logs;
 mod lws_minimal;
 mod notify;
 mod oneshot;
+mod oneshot_requests;
 mod order;
 mod origin;
 mod output;

@@ -23,14 +23,11 @@ on_both_drivers![
     of_publishers_at_once_one_is_heard,
     message_that_is_refused_by_its_home_leaves_the_place_to_another,
     room_is_over_for_all_when_its_life_is,
-    rooms_beyond_the_most_are_answered_503_and_too_fast_ones_429,
-    page_of_another_origin_makes_a_room_only_where_it_is_listed,
-    dev_makes_rooms_for_this_machine_alone,
     reload_that_turns_them_off_ends_them,
     name_and_secret_reach_neither_log_nor_metrics_nor_pages,
 ];
 
-const RULES: &str = r#"
+pub const RULES: &str = r#"
 [namespaces.login]
 oneshot = "10m"
 raw = "publish"
@@ -43,19 +40,19 @@ raw = "publish"
 "#;
 
 /// A room, and what opens it.
-struct OneShot {
-    room: String,
-    secret: String,
+pub struct OneShot {
+    pub room: String,
+    pub secret: String,
 }
 
-fn post(server: &Server, namespace: &str, fields: &[&str]) -> Response {
+pub fn post(server: &Server, namespace: &str, fields: &[&str]) -> Response {
     ask(
         server,
         wire::request("POST", &format!("/oneshot/{namespace}"), fields),
     )
 }
 
-fn make(server: &Server, namespace: &str) -> OneShot {
+pub fn make(server: &Server, namespace: &str) -> OneShot {
     let answer = post(server, namespace, &[]);
     assert_eq!(answer.status, 200, "{answer:?}");
     let made: Value = serde_json::from_slice(&answer.body).unwrap();
@@ -72,7 +69,7 @@ impl OneShot {
         token(&json!({"sub": "7", "channel": self.room, "publish": true}))
     }
 
-    fn raw_page(&self, server: &Server) -> Client {
+    pub fn raw_page(&self, server: &Server) -> Client {
         Client::join(server, &format!("{}?secret={}", self.room, self.secret))
     }
 
@@ -436,162 +433,6 @@ fn room_is_over_for_all_when_its_life_is(driver: Driver) {
     });
     let unanswered = r#"hubbub_oneshot_rooms_ended_total{outcome="unanswered"}"#;
     check(&scrape(server), &[(unanswered, 3.0)]);
-}
-
-fn rooms_beyond_the_most_are_answered_503_and_too_fast_ones_429(driver: Driver) {
-    let flags = [
-        "--oneshot-rooms-max",
-        "5",
-        "--oneshot-rate",
-        "1",
-        "--oneshot-burst",
-        "2",
-        "--trusted-proxies",
-        "127.0.0.1",
-        "--address-rate",
-        "0",
-    ];
-    let configured = Configured::start(driver, "", RULES, &flags);
-    let server = &configured.server;
-    let by = |client: u8| {
-        post(
-            server,
-            "login",
-            &[&format!("X-Forwarded-For: 198.51.100.{client}")],
-        )
-    };
-    let mut made = 0;
-    let mut make_until_429 = |client| loop {
-        let answer = by(client);
-        match answer.status {
-            200 => made += 1,
-            status => {
-                assert_eq!(
-                    (status, answer.field("Retry-After")),
-                    (429, Some("1")),
-                    "{answer:?}"
-                );
-                break made;
-            }
-        }
-    };
-    // A slow machine may be given another one meanwhile.
-    let first = make_until_429(1);
-    assert!((2..5).contains(&first), "{first}");
-    // Another address has a rate of its own.
-    assert_eq!(by(2).status, 200);
-    let made = first + 1;
-    let full = (3..).take(6 - made).map(by).last().unwrap();
-    assert_eq!(full.status, 503, "{full:?}");
-    let seconds: u64 = full.field("Retry-After").unwrap().parse().unwrap();
-    assert!((1..=601).contains(&seconds), "{seconds}");
-    let samples = scrape(server);
-    check(
-        &samples,
-        &[
-            ("hubbub_oneshot_rooms", 5.0),
-            (r#"hubbub_oneshot_refused_total{reason="full"}"#, 1.0),
-            (r#"hubbub_limit{key="oneshot_rooms_max"}"#, 5.0),
-        ],
-    );
-    assert!(samples[r#"hubbub_oneshot_refused_total{reason="rate"}"#] >= 1.0);
-}
-
-fn page_of_another_origin_makes_a_room_only_where_it_is_listed(driver: Driver) {
-    let listed = "https://app.example";
-    let flags = ["--allow-origin", listed];
-    let configured = Configured::start(driver, "", RULES, &flags);
-    let server = &configured.server;
-    let with = |method: &str, path: &str, fields: &[&str]| {
-        ask(server, wire::request(method, path, fields))
-    };
-    let origin = format!("Origin: {listed}");
-    let made = with("POST", "/oneshot/login", &[&origin]);
-    assert_eq!(made.status, 200);
-    for (name, value) in [
-        ("Access-Control-Allow-Origin", listed),
-        ("Vary", "Origin"),
-        ("Cache-Control", "no-store"),
-        ("Content-Type", "application/json"),
-    ] {
-        assert_eq!(made.field(name), Some(value), "{name}");
-    }
-    assert_eq!(made.field("Access-Control-Allow-Credentials"), None);
-    let own = with("POST", "/oneshot/login", &["Origin: http://localhost"]);
-    assert_eq!(own.status, 200);
-    let preflight = with(
-        "OPTIONS",
-        "/oneshot/login",
-        &[&origin, "Access-Control-Request-Method: POST"],
-    );
-    assert_eq!(preflight.status, 204);
-    assert_eq!(preflight.field("Access-Control-Allow-Origin"), Some(listed));
-    assert_eq!(
-        preflight.field("Access-Control-Allow-Methods"),
-        Some("POST")
-    );
-    // A foreign page is refused before anything is looked at, with a body or without one.
-    for path in ["/oneshot/login", "/oneshot/nowhere"] {
-        for (method, body) in [
-            ("POST", "Content-Length: 0"),
-            ("OPTIONS", "X: y"),
-            ("GET", "X: y"),
-        ] {
-            let refused = with(method, path, &["Origin: https://elsewhere.example", body]);
-            assert_eq!(refused.status, 403, "{method} {path}");
-            assert_eq!(refused.field("Access-Control-Allow-Origin"), None);
-        }
-    }
-    let mut request = wire::request("POST", "/oneshot/login", &[&origin, "Content-Length: 7"]);
-    request += "ignored";
-    assert_eq!(ask(server, request).status, 200);
-    let large = with("POST", "/oneshot/login", &["Content-Length: 1048577"]);
-    assert_eq!(large.status, 413);
-    for path in [
-        "/oneshot/nowhere",
-        "/oneshot/chat",
-        "/oneshot/",
-        "/oneshot/login/x",
-    ] {
-        assert_eq!(with("POST", path, &[&origin]).status, 404, "{path}");
-    }
-    let get = with("GET", "/oneshot/login", &[]);
-    assert_eq!(
-        (get.status, get.field("Allow")),
-        (405, Some("POST, OPTIONS"))
-    );
-    let samples = scrape(server);
-    check(
-        &samples,
-        &[
-            ("hubbub_oneshot_rooms_created_total", 3.0),
-            (r#"hubbub_oneshot_refused_total{reason="origin"}"#, 6.0),
-            (r#"hubbub_oneshot_refused_total{reason="namespace"}"#, 4.0),
-        ],
-    );
-
-    let any = Configured::start(driver, "", RULES, &["--allow-origin", "*"]);
-    let made = ask(
-        &any.server,
-        wire::request("POST", "/oneshot/login", &[&origin]),
-    );
-    assert_eq!(made.field("Access-Control-Allow-Origin"), Some("*"));
-    assert_eq!(made.field("Access-Control-Allow-Credentials"), None);
-}
-
-fn dev_makes_rooms_for_this_machine_alone(driver: Driver) {
-    let configured = Configured::start(driver, "", RULES, &["--dev"]);
-    let server = &configured.server;
-    let shot = make(server, "login");
-    let via = "Via: 1.1 proxy";
-    assert_eq!(post(server, "login", &[via]).status, 403);
-    let path = format!("/rooms/{}?secret={}", shot.room, shot.secret);
-    let fields: Vec<_> = UPGRADE.into_iter().chain([via]).collect();
-    assert_eq!(
-        ask(server, wire::request("GET", &path, &fields)).status,
-        403
-    );
-    drop(shot.raw_page(server));
 }
 
 fn reload_that_turns_them_off_ends_them(driver: Driver) {
