@@ -23,7 +23,7 @@ on_both_drivers![
     of_publishers_at_once_one_is_heard,
     message_that_is_refused_by_its_home_leaves_the_place_to_another,
     room_is_over_for_all_when_its_life_is,
-    reload_that_turns_them_off_ends_them,
+    reload_that_turns_them_off_or_on_ends_whoever_is_there,
     name_and_secret_reach_neither_log_nor_metrics_nor_pages,
 ];
 
@@ -195,6 +195,7 @@ fn whoever_shows_the_wrong_thing_gets_one_refusal(driver: Driver) {
     let configured = Configured::start(driver, "", RULES, &[]);
     let server = &configured.server;
     let (shot, other) = (make(server, "login"), make(server, "login"));
+    let framed = make(server, "framed");
     let nowhere = "login:AAAAAAAAAAAAAAAAAAAAAA";
     let unpublishing = token(&json!({"sub": "", "channel": shot.room}));
     let of_nowhere = token(&json!({"sub": "", "channel": nowhere, "publish": true}));
@@ -229,7 +230,8 @@ fn whoever_shows_the_wrong_thing_gets_one_refusal(driver: Driver) {
         format!("{room}?token={unpublishing}"),
         format!("{nowhere}?token={of_nowhere}"),
         // Raw clients have no access there, whatever they show.
-        format!("framed:x?secret={}", shot.secret),
+        format!("{}?secret={}", framed.room, framed.secret),
+        format!("{}?token={}", framed.room, framed.token()),
     ] {
         let answer = ask(
             server,
@@ -246,7 +248,7 @@ fn whoever_shows_the_wrong_thing_gets_one_refusal(driver: Driver) {
     assert_eq!(bad.status, 401);
     drop((shot.raw_page(server), other.page(server)));
     let entry = r#"hubbub_oneshot_refused_total{reason="entry"}"#;
-    check(&scrape(server), &[(entry, 19.0)]);
+    check(&scrape(server), &[(entry, 20.0)]);
 }
 
 fn second_page_with_the_secret_replaces_the_first(driver: Driver) {
@@ -435,29 +437,29 @@ fn room_is_over_for_all_when_its_life_is(driver: Driver) {
     check(&scrape(server), &[(unanswered, 3.0)]);
 }
 
-fn reload_that_turns_them_off_ends_them(driver: Driver) {
+fn reload_that_turns_them_off_or_on_ends_whoever_is_there(driver: Driver) {
     let dir = tempfile::tempdir().unwrap();
     let patient = "ping_interval = \"10m\"\npong_timeout = \"10m\"\n";
-    let text = |own: &str| {
-        settings(
-            &dir,
-            patient,
-            &format!("[namespaces.login]\nraw = \"none\"\n{own}"),
-        )
-    };
-    let text_raw = |own: &str| text(own).replace("raw = \"none\"", "raw = \"publish\"");
-    let mut reloading = Reloading::start(driver, &text_raw("oneshot = \"10m\"\n"));
+    let text = |own: &str| settings(&dir, patient, &format!("[namespaces.login]\n{own}"));
+    let one_shot = text("oneshot = \"10m\"\nraw = \"publish\"\n");
+    let open = text("subscribe = [\"client\", \"anonymous\"]\nraw = \"subscribe\"\n");
+    let mut reloading = Reloading::start(driver, &one_shot);
     let server = &reloading.server;
     let (shot, other) = (make(server, "login"), make(server, "login"));
     let (mut raw, (mut page, _)) = (shot.raw_page(server), other.page(server));
-    reloading.reload(&text(""));
+    reloading.reload(&open);
     let server = &reloading.server;
     assert_eq!(page.reply()["push"]["unsubscribe"]["code"], 2502);
     assert_eq!(raw.closed(), 1013);
     assert_eq!(post(server, "login", &[]).status, 404);
-    let data = json!({"secret": other.secret});
-    let refused = subscribe(&mut page, &json!({"channel": other.room, "data": data}));
-    assert_eq!(refused["error"]["code"], 103);
+    // By the rights of now it may subscribe, to this room as to any other.
+    let wish = json!({"channel": other.room});
+    assert!(subscribe(&mut page, &wish)["subscribe"].is_object());
+    let mut raw = Client::join(server, "login:any");
+    reloading.reload(&one_shot);
+    assert_eq!(page.reply()["push"]["unsubscribe"]["code"], 2502);
+    assert_eq!(raw.closed(), 1013);
+    assert_eq!(subscribe(&mut page, &wish)["error"]["code"], 103);
 }
 
 fn name_and_secret_reach_neither_log_nor_metrics_nor_pages(driver: Driver) {

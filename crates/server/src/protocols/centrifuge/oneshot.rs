@@ -43,6 +43,10 @@ impl State {
         request: &SubscribeRequest<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<Next, Refusal> {
+        // Before anybody is replaced.
+        if self.rooms.len() >= world.settled.rooms_per_connection_max {
+            return Err(ErrorCode::LimitExceeded.into());
+        }
         let data = request.data.unwrap_or_default();
         match serde_json::from_slice::<Shown<'_>>(data) {
             Ok(shown) => self.come_as_page(world, id, name, (request, &shown.secret), outlet),
@@ -106,9 +110,6 @@ impl State {
         let Some(identity) = self.identity() else {
             return Err(ErrorCode::Unauthorized.into());
         };
-        if self.rooms.len() >= world.settled.rooms_per_connection_max {
-            return Err(ErrorCode::LimitExceeded.into());
-        }
         let (_, details) = identity.with_room_info(&self.client, claims.info.as_ref());
         self.rooms.add(Subscription {
             name: name.clone(),
