@@ -19,6 +19,7 @@ on_both_drivers![
     whoever_shows_the_wrong_thing_gets_one_refusal,
     second_page_with_the_secret_replaces_the_first,
     page_that_is_loaded_again_gets_the_message,
+    page_whose_message_is_lost_is_told,
     publisher_hears_nothing_and_no_other_right_opens_the_room,
     of_publishers_at_once_one_is_heard,
     message_that_is_refused_by_its_home_leaves_the_place_to_another,
@@ -299,6 +300,28 @@ fn page_that_is_loaded_again_gets_the_message(driver: Driver) {
         subscribed["subscribe"]["publications"].is_null(),
         "{subscribed}"
     );
+}
+
+/// There is no memory to keep all messages for those who come later, and the oldest gives first.
+fn page_whose_message_is_lost_is_told(driver: Driver) {
+    let flags = ["--cores", "1", "--history-bytes-max", "1MiB"];
+    let configured = Configured::start(driver, "", RULES, &flags);
+    let server = &configured.server;
+    let shot = make(server, "login");
+    let (mut page, _) = shot.page(server);
+    let long = json!("x".repeat(60 << 10));
+    shot.publish(&mut shot.publisher(server), &long);
+    assert_eq!(message(&mut page), long);
+    for _ in 0..20 {
+        let other = make(server, "login");
+        other.publish(&mut other.publisher(server), &long);
+    }
+    let (_, subscribed) = shot.page(server);
+    assert_eq!(subscribed["was_recovering"], true, "{subscribed}");
+    assert!(subscribed["recovered"].is_null(), "{subscribed}");
+    let mut raw = shot.raw_page(server);
+    let lost = (1011, "the message of the room is lost".to_owned());
+    assert_eq!(closed(&mut raw), lost);
 }
 
 fn publisher_hears_nothing_and_no_other_right_opens_the_room(driver: Driver) {
