@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, time::Instant};
 
-use access::{Granted, Room};
+use access::Granted;
 use centrifuge::{ErrorCode, Reply, SubscribeRequest, SubscribeResult, Unsubscribed};
 use hub::RoomName;
 use runtime::Outlet;
@@ -39,7 +39,7 @@ impl State {
         &mut self,
         world: &World,
         id: u32,
-        (name, room): (&RoomName, &Room<'_, '_>),
+        name: &RoomName,
         request: &SubscribeRequest<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<Next, Refusal> {
@@ -50,7 +50,7 @@ impl State {
         let data = request.data.unwrap_or_default();
         match serde_json::from_slice::<Shown<'_>>(data) {
             Ok(shown) => self.come_as_page(world, id, name, (request, &shown.secret), outlet),
-            Err(_) => self.come_as_publisher(world, id, (name, room), request, outlet),
+            Err(_) => self.come_as_publisher(world, id, name, request, outlet),
         }
     }
 
@@ -93,7 +93,7 @@ impl State {
         &mut self,
         world: &World,
         id: u32,
-        (name, room): (&RoomName, &Room<'_, '_>),
+        name: &RoomName,
         request: &SubscribeRequest<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<Next, Refusal> {
@@ -118,7 +118,7 @@ impl State {
             origin: Origin::Subscribe,
             is_joined: true,
             expires_at: claims.expires_at,
-            publishes: room.rules.oneshot.is_some(),
+            publishes: true,
             skips: false,
             details,
             seat: Some(Box::new(seat)),

@@ -72,7 +72,7 @@ impl State {
         }
         check_offers(request)?;
         if room.rules.oneshot.is_some() {
-            return self.subscribe_once(world, id, (&name, &room), request, outlet);
+            return self.subscribe_once(world, id, &name, request, outlet);
         }
         if request.recover && self.must_wait_for_much(outlet) {
             return Ok(Next::Again(Until::Sent));
