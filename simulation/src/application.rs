@@ -29,7 +29,8 @@ use std::sync::Arc;
 use codec::{CloseCode, Request};
 use hub::{RoomName, RuleBook};
 use runtime::{
-    Answer, Application, BodyEncoder, BodyForm, Command, Lag, Opening, Pings, Route, Streaming,
+    Answer, Application, BodyEncoder, BodyForm, Command, KeepAlive, Lag, Opening, Pings, Route,
+    Streaming, Taken,
 };
 
 use crate::{
@@ -55,6 +56,21 @@ pub struct Expel {
 }
 
 const PROTOCOL: &str = "commanded";
+
+/// A stream of this session.
+fn streaming(session: Box<Obeying>, room: Option<RoomName>, lag: Lag) -> Streaming {
+    Streaming {
+        protocol: PROTOCOL,
+        status: 200,
+        fields: Vec::new(),
+        room,
+        body: BodyForm::RAW,
+        lag,
+        terms: None,
+        keep_alive: KeepAlive::Bytes("h\n".into()),
+        session,
+    }
+}
 
 impl Application for Commanded {
     fn route(&self, request: &Request<'_>) -> Route {
@@ -83,19 +99,13 @@ impl Application for Commanded {
                 },
                 session,
             }),
-            "stream" => Route::Stream(Streaming {
-                protocol: PROTOCOL,
-                status: 200,
-                fields: Vec::new(),
-                room,
-                body: BodyForm::RAW,
-                lag,
-                terms: None,
-                heartbeat: Some("h\n".into()),
-                session,
-            }),
+            "stream" => Route::Stream(streaming(session, room, lag)),
+            "posted" => Route::Body(Box::new(move |body| match body {
+                b"hello" => Taken::Stream(Box::new(streaming(session, room, lag))),
+                _ => Taken::Answer(Answer::text(400, "the body is another one")),
+            })),
             "body" => Route::Body(Box::new(|body| {
-                Answer::text(200, &format!("{}", body.len())).keeping()
+                Taken::Answer(Answer::text(200, &format!("{}", body.len())).keeping())
             })),
             "page" => Route::Answer(Answer::text(200, "a page").keeping()),
             _ => Route::Answer(Answer::text(404, "nothing is here")),

@@ -1,5 +1,5 @@
-// The unmodified SDK of JavaScript in a page, in both of its builds: connect, subscribe, publish, be cut off,
-// recover. Each test runs on each driver of the server.
+// The unmodified SDK of JavaScript in a page, in both of its builds and over each of its transports: connect,
+// subscribe, publish, be cut off, recover. Each test runs on each driver of the server.
 
 import assert from "node:assert/strict";
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -11,7 +11,11 @@ import { Line } from "../sdk/node/line.js";
 import { DRIVERS, eventually, freePort, openPage, startBrowser, startServer } from "./harness.js";
 
 const BUILDS = { json: "centrifuge.js", protobuf: "centrifuge.protobuf.js" };
-const CUT_OFF = /^WebSocket connection to .* failed/; // Chromium's own words while the line is cut
+const WIRES = [
+  ["json", "websocket"], ["protobuf", "websocket"], ["json", "http_stream"], ["protobuf", "http_stream"], ["json", "sse"],
+];
+// Chromium's own words while the line is cut.
+const CUT_OFF = /^(WebSocket connection to .* failed|Failed to load resource: net::ERR_)/;
 
 let browser;
 const site = mkdtempSync(join(tmpdir(), "hubbub-sdk-page-"));
@@ -29,19 +33,21 @@ after(async () => {
 });
 
 /** A page with a connected client of the SDK, `window.client`. */
-async function member(line, build) {
+async function member(line, [build, transport]) {
   const origin = `http://127.0.0.1:${line.port}`;
   const page = await openPage(browser, origin, { expected: CUT_OFF });
   await page.addScriptTag({ url: `${origin}/${BUILDS[build]}` });
-  await page.evaluate(async ([url, build]) => {
+  await page.evaluate(async ([origin, build, transport]) => {
     const delays = { minReconnectDelay: 20, maxReconnectDelay: 200, timeout: 60_000 };
     const [encoder, decoder] = [new TextEncoder(), new TextDecoder()];
     window.encode = (value) => build === "json" ? value : encoder.encode(JSON.stringify(value));
     window.decode = (data) => build === "json" ? data : JSON.parse(decoder.decode(data));
-    window.client = new window.Centrifuge(url, delays);
+    const endpoint = `${origin}/connection/${transport}`;
+    const address = transport === "websocket" ? endpoint.replace("http", "ws") : [{ transport, endpoint }];
+    window.client = new window.Centrifuge(address, { emulationEndpoint: `${origin}/emulation`, ...delays });
     window.client.connect();
     await window.client.ready();
-  }, [line.url, build]);
+  }, [origin, build, transport]);
   return page;
 }
 
@@ -57,15 +63,15 @@ for (const driver of DRIVERS) {
     });
     after(async () => { assert.equal(await server?.stop(), 0, "the server's exit code"); });
 
-    for (const build of Object.keys(BUILDS)) {
-      test(`page_that_was_cut_off_gets_exactly_what_it_missed (${build})`, async (context) => {
+    for (const wire of WIRES) {
+      test(`page_that_was_cut_off_gets_exactly_what_it_missed (${wire.join(" over ")})`, async (context) => {
         const lines = [await Line.to(port), await Line.to(port)];
-        const [ada, grace] = [await member(lines[0], build), await member(lines[1], build)];
+        const [ada, grace] = [await member(lines[0], wire), await member(lines[1], wire)];
         context.after(async () => {
           for (const page of [ada, grace]) await page.context().close();
           for (const line of lines) line.close();
         });
-        const room = `room of ${build}`;
+        const room = `room of ${wire.join(" over ")}`;
         await ada.evaluate(async (room) => {
           window.heard = [];
           const subscription = client.newSubscription(room, { positioned: true, recoverable: true });

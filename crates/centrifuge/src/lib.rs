@@ -41,10 +41,10 @@ pub use publication::{ClientInfo, Meta, Publication};
 pub use push::{Push, Subscribed};
 pub use reply::{ConnectResult, Expiry, Failure, HistoryResult, Reply, SubscribeResult};
 pub use request::{
-    CONNECT_SUBSCRIPTIONS_MAX, Command, ConnectRequest, HistoryRequest, Method, PresenceRequest,
-    PresenceStatsRequest, PublishRequest, RefreshRequest, RpcRequest, SUBSCRIBE_NUMERIC_CHANNELS,
-    SUBSCRIBE_REFUSE_UNRECOVERABLE, SendRequest, StreamPosition, SubRefreshRequest,
-    SubscribeRequest, Subscriptions, UnsubscribeRequest,
+    CONNECT_SUBSCRIPTIONS_MAX, Command, ConnectRequest, EmulationRequest, Frame, HistoryRequest,
+    Method, PresenceRequest, PresenceStatsRequest, PublishRequest, RefreshRequest, RpcRequest,
+    SUBSCRIBE_NUMERIC_CHANNELS, SUBSCRIBE_REFUSE_UNRECOVERABLE, SendRequest, StreamPosition,
+    SubRefreshRequest, SubscribeRequest, Subscriptions, UnsubscribeRequest,
 };
 
 use writer::{Key, Writer};
@@ -81,6 +81,11 @@ impl Encoding {
         Writer::message(self, out, |writer| {
             writer.object(Key("push", 4), |writer| push.write(writer, channel));
         });
+    }
+
+    /// Appends news without what makes it a reply, as clients get it that never ask.
+    pub fn append_bare_push(self, channel: &str, push: &Push<'_>, out: &mut Vec<u8>) {
+        Writer::message(self, out, |writer| push.write(writer, channel));
     }
 
     /// Appends a ping, which is a reply that is empty.

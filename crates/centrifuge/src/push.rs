@@ -1,7 +1,7 @@
 //! What the server says unasked.
 
 use crate::publication::{Publication, write_info};
-use crate::reply::Expiry;
+use crate::reply::{ConnectResult, Expiry};
 use crate::writer::{Key, Writer};
 
 /// News of a channel or, with an empty channel, of the connection.
@@ -34,6 +34,8 @@ pub enum Push<'a> {
         /// The payload.
         data: &'a [u8],
     },
+    /// The connection is open. Only clients that never ask are told so, all others by a reply.
+    Connect(&'a ConnectResult<'a>),
     /// The server is about to close. Only transports without close codes have it.
     Disconnect {
         /// One of [`Disconnect`](crate::Disconnect), or the application's.
@@ -87,6 +89,7 @@ impl Push<'_> {
                 writer.object(Key("message", 8), |it| it.payload(Key("data", 1), data));
             }
             Self::Subscribe(it) => writer.object(Key("subscribe", 9), |writer| it.write(writer)),
+            Self::Connect(it) => writer.object(Key("connect", 10), |writer| it.write(writer)),
             Self::Disconnect { code, reason } => {
                 writer.object(Key("disconnect", 11), |it| {
                     it.number(Key("code", 1), code.into());

@@ -105,7 +105,7 @@ pub struct ConnectResult<'a> {
 }
 
 impl ConnectResult<'_> {
-    fn write(&self, writer: &mut Writer<'_>) {
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
         writer.any_text(Key("client", 1), self.client);
         writer.any_text(Key("version", 2), self.version);
         self.expiry.write(writer, Key("expires", 3), Key("ttl", 4));

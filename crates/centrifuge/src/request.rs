@@ -10,10 +10,10 @@ use std::mem;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 
-use crate::Malformed;
-use crate::json::{Fill, Text};
+use crate::json::{self, Fill, Text};
 use crate::message::{Field, Message, Unread, ignore, message};
 use crate::protobuf::{self, Wire};
+use crate::{Encoding, Malformed};
 
 /// How many subscriptions one connect command may ask for. A subscription takes far more memory
 /// than its shortest form on the wire, so their number is bounded and not only their bytes.
@@ -37,6 +37,57 @@ message! {
         5 "version" version: Cow<'a, str>,
         /// Bits of what the client understands.
         7 "flag" flag: i64,
+    }
+}
+
+/// Commands inside another message: a string in JSON, bytes in Protobuf.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Frame<'a>(pub Cow<'a, [u8]>);
+
+impl<'a> Field<'a> for Frame<'a> {
+    fn merge(&mut self, value: Wire<'a>) -> Result<(), Malformed> {
+        self.0 = Cow::Borrowed(value.bytes()?);
+        Ok(())
+    }
+
+    fn read<M: MapAccess<'a>>(&mut self, map: &mut M) -> Result<(), M::Error> {
+        if let Some(Text(text)) = map.next_value()? {
+            self.0 = match text {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            };
+        }
+        Ok(())
+    }
+}
+
+message! {
+    /// Commands for a connection whose transport goes only one way, sent beside it in a request of their own.
+    EmulationRequest {
+        /// The node that has the connection.
+        1 "node" node: Cow<'a, str>,
+        /// The secret of the connection.
+        2 "session" session: Cow<'a, str>,
+        /// The commands, as one frame of the connection.
+        3 "data" data: Frame<'a>,
+    }
+}
+
+impl<'a> EmulationRequest<'a> {
+    /// Reads a request's whole body.
+    ///
+    /// # Errors
+    ///
+    /// Where the body is no such message.
+    pub fn read(encoding: Encoding, body: &'a [u8]) -> Result<Self, Malformed> {
+        match encoding {
+            Encoding::Json => json::read(body),
+            Encoding::Protobuf => {
+                let mut request = Self::default();
+                protobuf::merge(&mut request, body)?;
+                Ok(request)
+            }
+        }
     }
 }
 

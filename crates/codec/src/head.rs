@@ -42,7 +42,8 @@ impl Head {
         cursor: &mut Cursor<'_>,
         limits: &Limits,
     ) -> Result<Option<Place>, HandshakeError> {
-        let end = self.scanner.scan(cursor.rest(), limits)?;
+        let permitted = self.permitted(cursor.rest(), limits);
+        let end = self.scanner.scan(cursor.rest(), &permitted)?;
         if self.bytes.is_empty()
             && let Some(end) = end
         {
@@ -52,6 +53,36 @@ impl Head {
         self.bytes
             .extend_from_slice(cursor.take(piece_bytes as u64));
         Ok(end.map(|_| Place::Lent))
+    }
+
+    /// What is permitted to this head. Its target is looked at only where that matters.
+    fn permitted(&self, more: &[u8], limits: &Limits) -> Permitted {
+        let ordinary = Permitted {
+            head_bytes: limits.head_bytes_max,
+            line_bytes: limits.request_line_bytes_max,
+            fields: limits.head_fields_max.min(Limits::HEAD_FIELDS_CEILING),
+        };
+        let bytes = self.scanner.head_bytes + more.len();
+        if bytes <= ordinary.line_bytes.min(ordinary.head_bytes)
+            || !self.has_long_target(more, limits)
+        {
+            return ordinary;
+        }
+        Permitted {
+            head_bytes: ordinary.head_bytes.max(limits.long_head_bytes_max),
+            line_bytes: ordinary.line_bytes.max(limits.long_head_bytes_max),
+            ..ordinary
+        }
+    }
+
+    /// Whether the bytes so far, followed by `more`, ask for one of the targets that may be long.
+    fn has_long_target(&self, more: &[u8], limits: &Limits) -> bool {
+        let bytes = || self.bytes.iter().chain(more);
+        limits.long_targets.iter().any(|target| {
+            let asked = [b"GET ", target.as_bytes()].concat();
+            let line = bytes().skip_while(|byte| matches!(byte, b'\r' | b'\n'));
+            line.take(asked.len()).eq(&asked)
+        })
     }
 
     /// The bytes that have arrived.
@@ -82,6 +113,13 @@ pub(crate) fn is_to_head<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
 /// request begins with it.
 const TLS_HANDSHAKE: u8 = 22;
 
+/// How much one head may have.
+struct Permitted {
+    head_bytes: usize,
+    line_bytes: usize,
+    fields: usize,
+}
+
 #[derive(Default)]
 struct Scanner {
     head_bytes: usize,
@@ -105,14 +143,18 @@ enum Section {
 impl Scanner {
     /// The number of bytes of `input` up to the end of the head, if it ends here. Ordinary bytes
     /// are scanned in whole runs: they are most of a head, and they change no state.
-    fn scan(&mut self, input: &[u8], limits: &Limits) -> Result<Option<usize>, HandshakeError> {
-        let permitted = limits.head_bytes_max.saturating_sub(self.head_bytes);
-        let window = &input[..input.len().min(permitted)];
+    fn scan(
+        &mut self,
+        input: &[u8],
+        permitted: &Permitted,
+    ) -> Result<Option<usize>, HandshakeError> {
+        let bytes_left = permitted.head_bytes.saturating_sub(self.head_bytes);
+        let window = &input[..input.len().min(bytes_left)];
         let mut index = 0;
         while let Some(&byte) = window.get(index) {
             if !self.after_cr && is_of_line(&byte) {
                 let run = run_bytes(&window[index..]);
-                self.line_goes_on(byte, run, limits)?;
+                self.line_goes_on(byte, run, permitted)?;
                 index += run;
                 continue;
             }
@@ -165,12 +207,12 @@ impl Scanner {
         &mut self,
         byte: u8,
         run: usize,
-        limits: &Limits,
+        permitted: &Permitted,
     ) -> Result<(), HandshakeError> {
         let first = self.line_bytes == 0;
         self.line_bytes += run;
         match &mut self.section {
-            Section::RequestLine if self.line_bytes > limits.request_line_bytes_max => {
+            Section::RequestLine if self.line_bytes > permitted.line_bytes => {
                 Err(HandshakeError::RequestLineTooLong)
             }
             Section::Fields { .. } if first && matches!(byte, b' ' | b'\t') => {
@@ -178,8 +220,7 @@ impl Scanner {
             }
             Section::Fields { begun } if first => {
                 *begun += 1;
-                let fields_max = limits.head_fields_max.min(Limits::HEAD_FIELDS_CEILING);
-                if *begun > fields_max {
+                if *begun > permitted.fields {
                     Err(HandshakeError::TooManyFields)
                 } else {
                     Ok(())

@@ -11,6 +11,12 @@ pub struct Limits {
     pub head_fields_max: usize,
     /// Longest request line in bytes, without its line ending; a longer one is answered with 414.
     pub request_line_bytes_max: usize,
+    /// Beginnings of the targets of GET requests that carry in their query what others have in a body, as
+    /// pages have to with `EventSource`.
+    pub long_targets: &'static [&'static str],
+    /// Longest head and longest request line of such a request in bytes, where it is more than the
+    /// limits for others; a longer one is answered with 414 or 431.
+    pub long_head_bytes_max: usize,
     /// Longest request body in bytes; a longer one is answered with 413, before any of it is read.
     pub body_bytes_max: u32,
     /// Longest message in bytes, decompressed and with all its fragments; a longer one is closed
@@ -46,6 +52,9 @@ impl Default for Limits {
             head_fields_max: 64,
             // A percent-encoded token of 4 KiB in the query fits.
             request_line_bytes_max: 8 * 1024,
+            long_targets: &[],
+            // A token of 4 KiB and positions in 128 rooms fit.
+            long_head_bytes_max: 64 * 1024,
             // A batch of publications from a back end fits.
             body_bytes_max: 1 << 20,
             // Chat messages and events fit; larger content belongs into an upload.

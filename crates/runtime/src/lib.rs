@@ -66,8 +66,9 @@ mod turn;
 pub use admission::{AddressLimits, AddressRates, Bucket, Proxies, ProxyHeader, Rate};
 pub use config::{Compression, Config, DriverChoice, Timeouts};
 pub use connection::{
-    Answer, Application, Command, Lag, LeftReason, Opening, OpeningAtCost, Outlet, Pings,
-    Recipient, Route, Session, SessionEvent, Streaming, TakeBody, TakeBodyFrom, TooManyRooms,
+    Answer, Application, Command, KeepAlive, Lag, LeftReason, Opening, OpeningAtCost, Outlet,
+    Pings, Recipient, Route, Session, SessionEvent, Streaming, TakeBody, TakeBodyFrom, Taken,
+    TooManyRooms,
 };
 pub use encoding::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 pub use end::{EndReason, Ending, Explained, Initiator, Reached, Refused, Said, refusals};

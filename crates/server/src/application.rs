@@ -7,7 +7,6 @@ use hub::RuleBook;
 use runtime::{Answer, Application, BodyEncoder, Refused, Route};
 
 use crate::{
-    oneshot,
     origin::{self, AllowList, Scheme},
     protocols::{self, Bodies},
     site::Site,
@@ -68,20 +67,16 @@ impl Application for Hubbub {
     }
 
     fn route(&self, request: &Request<'_>) -> Route {
-        if let Some(namespace) = request.path().strip_prefix(oneshot::PREFIX) {
-            let is_permitted = self.is_origin_permitted(request);
-            let permitted = is_permitted.then_some(&self.origins);
-            return oneshot::route(request, namespace, permitted, &self.live);
-        }
         let world = self.live.now();
-        let Some(asked) = protocols::select(request, &world, &self.live) else {
+        let accepts_any = self.origins.accepts_any();
+        let Some(asked) = protocols::select(request, &world, &self.live, accepts_any) else {
             return Route::Answer(match request.wants_upgrade() {
                 true => self.site.no_endpoint(),
                 false => self.page(request),
             });
         };
         // Before anything else is done for a page of another site.
-        if request.wants_upgrade() && !self.is_origin_permitted(request) {
+        if asked.is_for_permitted_origins() && !self.is_origin_permitted(request) {
             let text = "Pages of this origin may not connect; allow_origin lists those that may.";
             return Route::Answer(Answer::text(403, text).refusing(Refused::Origin));
         }

@@ -1,7 +1,7 @@
 //! One-shot rooms: made on request, opened by a secret, for one message within seconds.
 //!
 //! ```text
-//!  POST /oneshot/{namespace} ─▶ request.rs ─▶ create ─┐
+//!  POST /oneshot/{namespace} ─▶ create ────────────────┐
 //!                                                     ▼
 //!  a page with the secret ───────▶ enter ──▶ table.rs: name ─▶ digest of the secret, end, who sits there, message
 //!  a publisher with a token ─────▶ come, take ────────┘
@@ -15,7 +15,6 @@
 //!
 //! *Bounded:* rooms by `oneshot_rooms_max`, and how fast one address makes them by `oneshot_rate`.
 
-mod request;
 mod table;
 
 use std::{
@@ -30,7 +29,6 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hub::{ConnectionId, RoomName};
 use runtime::{AddressRates, Command, Commander, Rate};
 
-pub use request::{PREFIX, route};
 pub use table::{Counts, Full, NoEntry, NoPublication, RefusedFor, Seat};
 use table::{Newcomer, Table};
 

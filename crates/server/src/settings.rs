@@ -258,6 +258,16 @@ pub struct Settings {
     #[arg(default_value = "8KiB", help_heading = HANDSHAKE)]
     pub request_line_bytes_max: Size,
 
+    /// Most bytes of the head, and of the first line, of a request for server-sent events
+    ///
+    /// Pages have to put into the address what they would send in a first message: a token, and positions in
+    /// rooms. It holds for GET requests of /connection/sse and /connection/uni_sse, where it is more than
+    /// head_bytes_max; a longer one is answered 414 or 431. What has come of a head counts against
+    /// unfinished_bytes_max.
+    #[arg(long, value_name = "SIZE", value_parser = size(256, MIB))]
+    #[arg(default_value = "64KiB", help_heading = HANDSHAKE)]
+    pub sse_head_bytes_max: Size,
+
     /// Most bytes of a message from a peer
     ///
     /// All fragments of a message count together. A peer that exceeds it is closed with 1009.
@@ -342,6 +352,15 @@ pub struct Settings {
     #[arg(default_value = "4MiB", help_heading = MESSAGES)]
     pub outbox_bytes_max: Size,
 
+    /// Most bytes of commands that wait for one client whose transport is a stream over HTTP
+    ///
+    /// Such a client sends its commands by requests of their own (/emulation), which nothing slows down while
+    /// it waits for rooms or does not read. A client beyond it is told 3013 ("too many requests"); a single
+    /// request is taken however long a message may be. What waits counts against unfinished_bytes_max.
+    #[arg(long, value_name = "SIZE", value_parser = size(KIB, GIB))]
+    #[arg(default_value = "1MiB", help_heading = MESSAGES)]
+    pub emulation_waiting_bytes_max: Size,
+
     /// Capacity of each mailbox between two cores, in batches
     ///
     /// 1 to 65536. When a mailbox is full, requests wait in the sender's outbox.
@@ -351,8 +370,9 @@ pub struct Settings {
 
     /// Most commands that wait on one core for its connections
     ///
-    /// 1 to 1000000. Commands come from the program that runs the server, and not from peers. When
-    /// as many wait, a further one is refused, and its sender learns that at once.
+    /// 1 to 1000000. When as many wait, a further one is refused, and its sender learns that at once. Half
+    /// of the places are kept from what peers send by requests of their own (/emulation): such a request
+    /// is answered 503 when the other half is taken.
     #[arg(long, value_name = "COUNT", value_parser = count(1, 1_000_000))]
     #[arg(default_value = "1024", help_heading = EMBEDDING)]
     pub commands_max: usize,

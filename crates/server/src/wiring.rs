@@ -43,7 +43,11 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
             message_bytes_max: settings.message_bytes_max.bytes(),
             message_fragments_max: u32::try_from(settings.message_fragments_max)
                 .unwrap_or(u32::MAX),
-            ..codec::Limits::default()
+            long_targets: protocols::LONG_TARGETS,
+            long_head_bytes_max: settings.sse_head_bytes_max.bytes(),
+            // Each route has a bound of its own; none is beyond this.
+            body_bytes_max: u32::try_from(2 * settings.message_bytes_max.bytes() + 1024)
+                .unwrap_or(u32::MAX),
         },
         connections_max: settings.max_connections,
         addresses: AddressLimits {
@@ -149,6 +153,11 @@ pub fn configured(settings: &Settings, tls: &Listeners, tokens: &Tokens) -> Conf
     let numbers = [
         ("head_bytes_max", limits.head_bytes_max),
         ("head_fields_max", limits.head_fields_max),
+        ("sse_head_bytes_max", limits.long_head_bytes_max),
+        (
+            "emulation_waiting_bytes_max",
+            settings.emulation_waiting_bytes_max.bytes(),
+        ),
         ("request_line_bytes_max", limits.request_line_bytes_max),
         ("message_bytes_max", limits.message_bytes_max),
         ("message_fragments_max", settings.message_fragments_max),
@@ -307,6 +316,8 @@ pub fn world(settings: &Settings, tokens: Tokens) -> World {
         ping_s: u32::try_from(seconds).unwrap_or(u32::MAX),
         rooms_per_connection_max: settings.rooms_per_connection_max,
         recovered_bytes_max: settings.recovered_bytes_max.bytes(),
+        message_bytes_max: settings.message_bytes_max.bytes(),
+        emulation_waiting_bytes_max: settings.emulation_waiting_bytes_max.bytes(),
         connect: settings.handshake_timeout.duration(),
         command_rate: rate(settings.message_rate, settings.message_burst),
         user_connections_max: match settings.user_connections_max {

@@ -12,7 +12,7 @@ use access::{
 };
 use arc_swap::{ArcSwap, Guard};
 use hub::{ConnectionId, HistoryLimits, Pace, Publisher, RoomName, RoomRules, RuleBook};
-use runtime::{Command, Commander, Rate};
+use runtime::{Command, CommandRefused, Commander, Rate};
 use tracing::warn;
 
 use crate::{oneshot::OneShots, tokens::Tokens, users::Users};
@@ -56,6 +56,10 @@ pub struct Settled {
     pub rooms_per_connection_max: usize,
     /// Most bytes of missed messages in one answer.
     pub recovered_bytes_max: usize,
+    /// Most bytes of a message.
+    pub message_bytes_max: usize,
+    /// Most bytes of commands that wait for a session to which they come by requests of their own.
+    pub emulation_waiting_bytes_max: usize,
     /// The longest time from the opening of a connection to its first command.
     pub connect: Duration,
     /// How often a connection may command something, unless its token says that there is no bound.
@@ -81,6 +85,8 @@ pub struct Live {
     pub one_shots: Arc<OneShots>,
     /// Speaks to connections, once the server runs.
     commander: OnceLock<Commander>,
+    /// The name of this process among all that may serve one site.
+    node: Arc<str>,
 }
 
 /// The rules of these rooms do not hold any more for who is in them.
@@ -105,6 +111,7 @@ impl Live {
             users: Arc::default(),
             one_shots: OneShots::new(),
             commander: OnceLock::new(),
+            node: uuid::Uuid::new_v4().to_string().into(),
         })
     }
 
@@ -117,6 +124,21 @@ impl Live {
     pub fn serving(&self, commander: Commander) {
         self.one_shots.serving(commander.clone());
         let _ = self.commander.set(commander);
+    }
+
+    /// The name of this process among all that may serve one site.
+    pub fn node(&self) -> &Arc<str> {
+        &self.node
+    }
+
+    /// Hands on to a connection what a peer has sent for it.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandRefused`] if its core has no space for what peers send.
+    pub fn hand(&self, connection: ConnectionId, command: Command) -> Result<(), CommandRefused> {
+        let commander = self.commander.get().ok_or(CommandRefused)?;
+        commander.connection_for_peer(connection, command)
     }
 
     /// Goes on with another world. Returns what is to be told to the connections that exist.

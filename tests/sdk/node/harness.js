@@ -12,6 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Centrifuge as OverJson } from "centrifuge";
 import { Centrifuge as OverProtobuf } from "centrifuge/build/protobuf";
+import { EventSource } from "eventsource";
 import WebSocket from "ws";
 import { Line } from "./line.js";
 
@@ -32,6 +33,13 @@ export const BUILDS = [
     encode: (value) => new TextEncoder().encode(JSON.stringify(value)),
     decode: (data) => JSON.parse(new TextDecoder().decode(data)),
   },
+];
+
+/** The builds over each of the SDK's transports. */
+export const WIRES = [
+  ...BUILDS,
+  ...BUILDS.map((build) => ({ ...build, name: `${build.name}, http_stream`, transport: "http_stream" })),
+  { ...BUILDS[0], name: "json, sse", transport: "sse" },
 ];
 
 /** A wait that a machine under any load outlasts; to reach it is to fail. */
@@ -188,8 +196,12 @@ export class Clients {
   async create(user, { build = this.#build, claims = {}, ...options } = {}) {
     const line = await Line.to(this.server.port);
     const token = user === undefined ? {} : { token: sign({ sub: user, exp: inSeconds(3600), ...claims }) };
-    const client = new build.Centrifuge(line.url, {
+    const client = new build.Centrifuge(endpoints(build, line), {
       websocket: WebSocket,
+      fetch,
+      readableStream: ReadableStream,
+      eventsource: EventSource,
+      emulationEndpoint: `${line.origin}/emulation`,
       minReconnectDelay: 20,
       maxReconnectDelay: 200,
       timeout: PATIENCE_MS,
@@ -210,6 +222,10 @@ export class Clients {
     return client;
   }
 }
+
+/** Where a client connects to, over one transport. */
+const endpoints = ({ transport }, line) =>
+  transport ? [{ transport, endpoint: `${line.origin}/connection/${transport}` }] : line.url;
 
 const heardOf = (client) =>
   new Heard(client, "connecting", "connected", "disconnected", "subscribing", "subscribed", "unsubscribed", "publication", "join", "leave");
@@ -242,6 +258,11 @@ export const newRoom = (namespace) => `${namespace}:room-${process.pid}-${rooms+
 /** The same test with each build of the SDK. */
 export function withEachBuild(test, name, body) {
   for (const build of BUILDS) test(`${name} (${build.name})`, (context) => body(build, context));
+}
+
+/** The same test over each transport of each build. */
+export function withEachWire(test, name, body) {
+  for (const wire of WIRES) test(`${name} (${wire.name})`, (context) => body(wire, context));
 }
 
 export { sleep };

@@ -18,6 +18,7 @@ export class Line {
     line.server = createServer({ allowHalfOpen: true }, (client) => line.#join(client)).listen(0, "127.0.0.1");
     await once(line.server, "listening");
     line.port = line.server.address().port;
+    line.origin = `http://127.0.0.1:${line.port}`;
     line.url = `ws://127.0.0.1:${line.port}/connection/websocket`;
     return line;
   }

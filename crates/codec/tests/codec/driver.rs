@@ -411,6 +411,8 @@ fn tight() -> Limits {
         head_bytes_max: 512,
         head_fields_max: 12,
         request_line_bytes_max: 64,
+        long_targets: &["/long?"],
+        long_head_bytes_max: 1024,
         body_bytes_max: 100,
         message_bytes_max: 300,
         message_fragments_max: 4,

@@ -400,6 +400,54 @@ fn limits_of_the_head_hold_at_their_edge() {
 }
 
 #[test]
+fn head_may_be_long_only_for_a_get_of_a_long_target() {
+    let limits = Limits {
+        head_bytes_max: 300,
+        request_line_bytes_max: 100,
+        long_targets: &["/sse?", "/other?"],
+        long_head_bytes_max: 900,
+        ..Limits::default()
+    };
+    let check = |begin: &str, line_bytes: usize, rest: &str, expected: Option<HandshakeError>| {
+        let filler = "x".repeat(line_bytes - begin.len() - " HTTP/1.1".len());
+        let head = format!("{begin}{filler} HTTP/1.1\r\nHost: a\r\n{rest}\r\n");
+        for piece_bytes in [1, 7, head.len()] {
+            let whole = run(head.as_bytes().chunks(piece_bytes), &limits);
+            let failed = whole.seen.iter().find_map(|seen| match seen {
+                Seen::Failed(error) => Some(*error),
+                _ => None,
+            });
+            assert_eq!(
+                failed,
+                expected.map(Error::from),
+                "{begin} {line_bytes} {piece_bytes}"
+            );
+        }
+    };
+    let too_long = Some(HandshakeError::RequestLineTooLong);
+    let too_large = Some(HandshakeError::HeadTooLarge);
+    let long_field = format!("A: {}\r\n", "y".repeat(400));
+    check("GET /sse?a=", 100, "", None);
+    check("GET /sse?a=", 880, "", None);
+    check("GET /other?", 400, &long_field, None);
+    check("\r\n\r\nGET /sse?", 400, "", None);
+    check("GET /sse?a=", 901, "", too_large);
+    check("GET /sse?a=", 600, &long_field, too_large);
+    check("GET /sse?", 90, &long_field, None);
+    for begin in [
+        "GET /sse",
+        "GET /sses?",
+        "POST /sse?",
+        "GET  /sse?",
+        "get /sse?",
+        "GET /a/sse?",
+    ] {
+        check(begin, 101, "", too_long);
+        check(begin, 90, &long_field, too_large);
+    }
+}
+
+#[test]
 fn targets_each_form_give_path_query_and_host() {
     let check = |target: &str, path: &str, query: Option<&str>, host: &str| {
         let head = HANDSHAKE.replacen("/room?a=b", target, 1);

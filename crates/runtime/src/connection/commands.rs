@@ -98,8 +98,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        connection::{Joining, Leftover, OpeningHead, Outlet, Session, rare::EARLY_MAX},
-        connection::{Lag, Pings},
+        connection::{
+            Joining, KeepAlive, Lag, Leftover, OpeningHead, Outlet, Pings, Session, rare::EARLY_MAX,
+        },
         encoding::{Packing, WireForm},
         fixture::{act, at, attend, on_each_driver, open},
     };
@@ -153,7 +154,7 @@ mod tests {
                     head: OpeningHead::Stream {
                         status: 200,
                         fields: Vec::new(),
-                        heartbeat: None,
+                        keep_alive: KeepAlive::Nothing,
                     },
                 }));
                 for number in 0..commands {

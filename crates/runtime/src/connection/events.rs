@@ -40,9 +40,9 @@ impl Actor<'_> {
         }
         match event {
             Event::Body(body) => {
-                if let Some(take) = connection.stage.take_receiver() {
-                    let answer = take(body);
-                    self.answer_taken(answer);
+                if let Some((take, packing)) = connection.stage.take_receiver() {
+                    let taken = take(body);
+                    self.taken(taken, packing);
                 }
             }
             Event::Request(request) => {

@@ -40,8 +40,8 @@ enum Outcome {
     Decide(Box<Deciding>),
     /// The head of a stream, of which the request does not want the body, or which has none.
     HeadAlone(Streaming),
-    /// The answer is made of the request's body.
-    Body(TakeBody),
+    /// The answer is made of the request's body; if that is a stream, it is packed so.
+    Body(TakeBody, Packing),
     /// The request has a body, and nobody takes it.
     BodyUnexpected,
     /// No upgrade was asked for.
@@ -56,16 +56,23 @@ pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Part
     let shown = || Shown::of(request, &*parts.application);
     let client = provenance.told(request, &parts.config.proxies);
     let outcome = match parts.application.route(request) {
-        Route::Body(take) => Outcome::Body(take),
+        Route::Body(take) => Outcome::Body(take, stream::packing(request)),
         Route::BodyFrom(take) => {
             let client = client.unwrap_or(provenance.address.into());
-            Outcome::Body(Box::new(move |body| take(client, body)))
+            let take: TakeBody = Box::new(move |body| take(client, body));
+            Outcome::Body(take, stream::packing(request))
+        }
+        // What is refused anyway is refused for its own reason; nothing of the body is looked at.
+        Route::Answer(answer) if request.body_bytes() > 0 && answer.status >= 400 => {
+            Outcome::Page(answer)
         }
         _ if request.body_bytes() > 0 => Outcome::BodyUnexpected,
         Route::Stream(streaming) if has_no_body(request, streaming.status) => {
             Outcome::HeadAlone(streaming)
         }
-        Route::Stream(streaming) => Outcome::Open(stream::joining(request, streaming), None),
+        Route::Stream(streaming) => {
+            Outcome::Open(stream::joining(stream::packing(request), streaming), None)
+        }
         Route::Answer(answer) if request.wants_upgrade() => Outcome::NoUpgrade(answer, shown()),
         Route::Answer(answer) => Outcome::Page(answer),
         Route::Open(opening) => match request.upgrade() {
@@ -195,7 +202,7 @@ impl Actor<'_> {
     fn act_on(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::BodyUnexpected => self.refuse_handshake(HandshakeError::BodyUnexpected, None),
-            Outcome::Body(take) => self.take_body(take),
+            Outcome::Body(take, packing) => self.take_body(take, packing),
             Outcome::HeadAlone(streaming) => self.answer_head(&streaming),
             Outcome::Page(answer) => {
                 let reason = answer.reason();
@@ -222,6 +229,14 @@ impl Actor<'_> {
                 self.join(joining);
             }
         }
+    }
+
+    /// Opens a stream that was made of a request's body.
+    pub(super) fn open_stream(&mut self, streaming: Streaming, packing: Packing) {
+        self.act_on(match streaming.status {
+            204 | 304 => Outcome::HeadAlone(streaming),
+            _ => Outcome::Open(stream::joining(packing, streaming), None),
+        });
     }
 
     /// Tells of a request that is refused for what it says; what it shows is known once it was read.
@@ -361,10 +376,10 @@ impl Actor<'_> {
             OpeningHead::Stream {
                 status,
                 fields,
-                heartbeat,
+                keep_alive,
             } => {
                 self.respond(status, &fields, None, false);
-                (Heartbeat::of_stream(heartbeat, first_ms), None)
+                (Heartbeat::of_stream(keep_alive, first_ms), None)
             }
         }
     }

@@ -58,8 +58,8 @@ pub use self::{
     commands::{Command, Recipient},
     outlet::{Outlet, TooManyRooms},
     session::{
-        Answer, Application, Lag, LeftReason, Opening, OpeningAtCost, Pings, Route, Session,
-        SessionEvent, Streaming, TakeBody, TakeBodyFrom,
+        Answer, Application, KeepAlive, Lag, LeftReason, Opening, OpeningAtCost, Pings, Route,
+        Session, SessionEvent, Streaming, TakeBody, TakeBodyFrom, Taken,
     },
 };
 

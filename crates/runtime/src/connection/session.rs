@@ -54,7 +54,8 @@ pub enum Route {
     OpenAtCost(OpeningAtCost),
     /// Answer it over HTTP with a stream that lasts for as long as this session.
     Stream(Streaming),
-    /// Take its body, and make the answer of that. Every other route refuses a request with a body.
+    /// Take its body, and make the answer or the stream of that. Every other route refuses a request with a
+    /// body.
     Body(TakeBody),
     /// The same, where the answer depends on whose request it is.
     BodyFrom(TakeBodyFrom),
@@ -62,16 +63,24 @@ pub enum Route {
     Answer(Answer),
 }
 
-/// Makes the answer to a request of its whole body, which is empty if the request has none. What is
+/// Says what becomes of a request by its whole body, which is empty if the request has none. What is
 /// needed of the head is to be kept in the closure.
 ///
 /// A body longer than [`Limits::body_bytes_max`](codec::Limits::body_bytes_max) is answered 413 before
 /// any of it is read, and one that is not whole within [`Timeouts::message`](crate::Timeouts::message)
 /// after its head is answered 408: then this is not called.
-pub type TakeBody = Box<dyn FnOnce(&[u8]) -> Answer>;
+pub type TakeBody = Box<dyn FnOnce(&[u8]) -> Taken>;
+
+/// What becomes of a request whose body was taken.
+pub enum Taken {
+    /// It is answered.
+    Answer(Answer),
+    /// It is answered with a stream that lasts for as long as this session.
+    Stream(Box<Streaming>),
+}
 
 /// As [`TakeBody`], with the client's address: the peer's, or the one that a trusted proxy has told.
-pub type TakeBodyFrom = Box<dyn FnOnce(SocketAddr, &[u8]) -> Answer>;
+pub type TakeBodyFrom = Box<dyn FnOnce(SocketAddr, &[u8]) -> Taken>;
 
 /// A session about to open.
 pub struct Opening {
@@ -142,11 +151,24 @@ pub struct Streaming {
     pub body: BodyForm,
     /// What happens when it does not read as fast as its rooms speak.
     pub lag: Lag,
-    /// What is sent at each [`Timeouts::ping_interval`](crate::Timeouts::ping_interval), so that nobody
-    /// on the way takes the connection for dead and a peer that has gone is noticed.
-    pub heartbeat: Option<Bytes>,
+    /// What keeps it alive.
+    pub keep_alive: KeepAlive,
     /// The session. Its [`receive`](Session::receive) is never called.
     pub session: Box<dyn Session>,
+}
+
+/// What is sent on a stream at each [`Timeouts::ping_interval`](crate::Timeouts::ping_interval), so that nobody
+/// on the way takes the connection for dead and a peer that has gone is noticed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeepAlive {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// These bytes, which nobody answers; none are nothing.
+    Bytes(Bytes),
+    /// A message of the session's own ([`Session::ping`]), which the peer answers over another connection: see
+    /// [`Pings::Messages`].
+    Messages,
 }
 
 /// What happens to a connection for which more waits than [`Config::send_queue_bytes_max`] allows.
@@ -254,6 +276,12 @@ pub trait Session {
     /// The code and the text of the close frame that tells the peer of this end, where the session's own
     /// protocol has other ones than [`EndReason::explained`].
     fn close_code(&self, _reason: &EndReason) -> Option<(CloseCode, &'static str)> {
+        None
+    }
+
+    /// What a stream says behind everything else, because its protocol tells of this end so; a stream has no
+    /// close frame. It is not asked for an end at which nothing can be sent any more.
+    fn last_words(&mut self, _reason: &EndReason) -> Option<Bytes> {
         None
     }
 

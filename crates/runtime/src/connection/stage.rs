@@ -13,8 +13,13 @@ use bytes::Bytes;
 use codec::AcceptKey;
 use hub::{RoomName, Terms};
 
-use super::{Lag, OpeningAtCost, Pings, Session, TakeBody, shown::Shown};
-use crate::{encoding::WireForm, jitter, memory::contexts::Agreement, rooms::Ticket};
+use super::{KeepAlive, Lag, OpeningAtCost, Pings, Session, TakeBody, shown::Shown};
+use crate::{
+    encoding::{Packing, WireForm},
+    jitter,
+    memory::contexts::Agreement,
+    rooms::Ticket,
+};
 
 /// The parts of a connection's life.
 pub(crate) enum Stage {
@@ -75,6 +80,8 @@ pub(crate) struct Deciding {
 pub(crate) struct Receiving {
     pub(crate) deadline_ms: u64,
     pub(crate) take: TakeBody,
+    /// How a stream is packed, if the answer is one.
+    pub(crate) packing: Packing,
 }
 
 /// The head of an answer with which a session opens.
@@ -89,12 +96,12 @@ pub(crate) enum OpeningHead {
     Stream {
         status: u16,
         fields: Vec<(&'static str, String)>,
-        heartbeat: Option<Bytes>,
+        keep_alive: KeepAlive,
     },
 }
 
-/// The keep-alive of an open connection: a WebSocket's ping and pong (RFC 6455 section 5.5.2), or a
-/// stream's heartbeat.
+/// The keep-alive of an open connection: a ping and its pong (a WebSocket's, RFC 6455 section 5.5.2, or the
+/// session's own), or a stream's heartbeat.
 pub(crate) enum Heartbeat {
     /// The next ping leaves at this time.
     PingAt(u64),
@@ -177,10 +184,13 @@ impl Heartbeat {
     }
 
     /// A stream's. An empty one would be no chunk.
-    pub(crate) fn of_stream(bytes: Option<Bytes>, next_ms: u64) -> Self {
-        match bytes {
-            Some(bytes) if !bytes.is_empty() => Self::Beats(Box::new(Beats { next_ms, bytes })),
-            Some(_) | None => Self::None,
+    pub(crate) fn of_stream(keep_alive: KeepAlive, next_ms: u64) -> Self {
+        match keep_alive {
+            KeepAlive::Messages => Self::PingAt(next_ms),
+            KeepAlive::Bytes(bytes) if !bytes.is_empty() => {
+                Self::Beats(Box::new(Beats { next_ms, bytes }))
+            }
+            KeepAlive::Bytes(_) | KeepAlive::Nothing => Self::None,
         }
     }
 

@@ -3,19 +3,25 @@
 
 use codec::{Kind, Request};
 
-use super::{Actor, Heartbeat, Joining, Last, Linger, OpeningHead, Pings, Stage, Streaming};
+use super::{
+    Actor, Heartbeat, Joining, KeepAlive, Last, Linger, OpeningHead, Pings, Stage, Streaming,
+};
 use crate::{
     clock::ms,
     encoding::{Packing, WireForm},
     end::EndReason,
 };
 
-/// A stream that is about to open.
-pub(super) fn joining(request: &Request<'_>, streaming: Streaming) -> Box<Joining> {
-    let packing = match request.version_minor() {
+/// How the body of an answer to this request is packed, if it lasts.
+pub(super) fn packing(request: &Request<'_>) -> Packing {
+    match request.version_minor() {
         0 => Packing::Bytes,
         _ => Packing::Chunk,
-    };
+    }
+}
+
+/// A stream that is about to open.
+pub(super) fn joining(packing: Packing, streaming: Streaming) -> Box<Joining> {
     Box::new(Joining {
         protocol: streaming.protocol,
         session: streaming.session,
@@ -27,12 +33,15 @@ pub(super) fn joining(request: &Request<'_>, streaming: Streaming) -> Box<Joinin
             packing,
         },
         lag: streaming.lag,
-        pings: Pings::Frames,
+        pings: match streaming.keep_alive {
+            KeepAlive::Messages => Pings::Messages,
+            KeepAlive::Nothing | KeepAlive::Bytes(_) => Pings::Frames,
+        },
         terms: streaming.terms,
         head: OpeningHead::Stream {
             status: streaming.status,
             fields: streaming.fields,
-            heartbeat: streaming.heartbeat,
+            keep_alive: streaming.keep_alive,
         },
     })
 }
@@ -73,12 +82,23 @@ impl Actor<'_> {
         }
         let deadline_ms = self.close_deadline_ms();
         self.leave_rooms(&reason);
+        self.say_last_words(&reason);
         let connection = &mut *self.connection;
         if is_whole {
             let out = connection.out.queue.direct();
             connection.protocol.finish_response(out);
         }
         self.end_answered(deadline_ms, reason);
+    }
+
+    /// What the session has to say of its end, behind everything that its rooms have said.
+    fn say_last_words(&mut self, reason: &EndReason) {
+        let connection = &mut *self.connection;
+        let session = connection.session.as_mut();
+        if let Some(words) = session.and_then(|session| session.last_words(reason)) {
+            let encoder = &mut self.parts.out.encoder;
+            connection.out.append(encoder, Kind::Text, &words);
+        }
     }
 
     /// All of an answer is queued, and the connection ends with it.

@@ -41,6 +41,25 @@ impl Commander {
         send(core, (Recipient::Connection(id), command))
     }
 
+    /// As [`connection`](Self::connection), for what a peer has sent: half of the space is kept for other
+    /// commands, so that peers cannot keep those from their cores.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandRefused`] if the half for peers is full.
+    pub fn connection_for_peer(
+        &self,
+        id: ConnectionId,
+        command: Command,
+    ) -> Result<(), CommandRefused> {
+        let core = self.cores.get(id.core.index()).ok_or(CommandRefused)?;
+        let most = core.capacity().unwrap_or(usize::MAX).div_ceil(2);
+        match core.len() < most {
+            true => send(core, (Recipient::Connection(id), command)),
+            false => Err(CommandRefused),
+        }
+    }
+
     /// Gives all connections of a user a command.
     ///
     /// # Errors
@@ -167,6 +186,25 @@ mod tests {
         assert_eq!((of_one.len(), of_other.len()), (1, 2));
         drop(of_one);
         assert_eq!(commander.connection(on(0), say()), Err(CommandRefused));
+    }
+
+    #[test]
+    fn what_peers_send_leaves_half_of_the_space_to_others() {
+        let (core, mailbox) = flume::bounded(4);
+        let commander = Commander { cores: vec![core] };
+        let id = ConnectionKey::new(1, 0).on(CoreId(0));
+        let say = || Command::Say(Kind::Text, "hello".into());
+        for expected in [Ok(()), Ok(()), Err(CommandRefused)] {
+            assert_eq!(commander.connection_for_peer(id, say()), expected);
+        }
+        assert_eq!(commander.connection(id, say()), Ok(()));
+        assert_eq!(commander.connection(id, say()), Ok(()));
+        assert_eq!(commander.connection(id, say()), Err(CommandRefused));
+        drop(mailbox.drain());
+        assert_eq!(commander.connection_for_peer(id, say()), Ok(()));
+        let elsewhere = ConnectionKey::new(1, 0).on(CoreId(1));
+        let refused = commander.connection_for_peer(elsewhere, say());
+        assert_eq!(refused, Err(CommandRefused));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use codec::{Kind, Message, Request};
 use hub::RoomName;
 use runtime::{
-    Answer, Application, BodyEncoder, BodyForm, Delivered, Lag, Opening, Outlet, Pings, RoomEvent,
-    Route, Session, Streaming, TakeBody, Tally,
+    Answer, Application, BodyEncoder, BodyForm, Delivered, EndReason, KeepAlive, Lag, Opening,
+    Outlet, Pings, RoomEvent, Route, Session, SessionEvent, Streaming, TakeBody, Taken, Tally,
 };
 
 use socket2::{Domain, Socket, Type};
@@ -59,10 +59,34 @@ impl Application for Pages {
         let (kind, name) = (parts.next().unwrap(), parts.next());
         match kind {
             "rooms" => web_socket(name.unwrap()),
-            "lines" => stream(name, LINES, None, Listener(None)),
-            "raw" => stream(name, BodyForm::RAW, None, Listener(None)),
-            "beats" => stream(None, LINES, Some(BEAT), Listener(None)),
-            "user" => stream(None, LINES, None, Listener(name.map(String::from))),
+            "lines" => Route::Stream(stream(name, LINES, KeepAlive::Nothing, Listener(None))),
+            "raw" => Route::Stream(stream(
+                name,
+                BodyForm::RAW,
+                KeepAlive::Nothing,
+                Listener(None),
+            )),
+            "beats" => {
+                let beats = KeepAlive::Bytes(Bytes::from_static(BEAT));
+                Route::Stream(stream(None, LINES, beats, Listener(None)))
+            }
+            "user" => {
+                let listener = Listener(name.map(String::from));
+                Route::Stream(stream(None, LINES, KeepAlive::Nothing, listener))
+            }
+            "own" => Route::Stream(Streaming {
+                session: Box::new(Pinging),
+                ..stream(None, LINES, KeepAlive::Messages, Listener(None))
+            }),
+            "lines-of-body" => Route::Body(Box::new(|room| {
+                let room = str::from_utf8(room).ok().filter(|room| !room.is_empty());
+                Taken::Stream(Box::new(stream(
+                    room,
+                    LINES,
+                    KeepAlive::Nothing,
+                    Listener(None),
+                )))
+            })),
             "echo" => Route::Body(echo(true)),
             "once" => Route::Body(echo(false)),
             "panic" => Route::Body(Box::new(|_| panic!("as the test wants it"))),
@@ -101,10 +125,10 @@ fn web_socket(room: &str) -> Route {
 fn stream(
     room: Option<&str>,
     body: BodyForm,
-    heartbeat: Option<&'static [u8]>,
+    keep_alive: KeepAlive,
     session: Listener,
-) -> Route {
-    Route::Stream(Streaming {
+) -> Streaming {
+    Streaming {
         protocol: "stream",
         status: 200,
         fields: vec![("Content-Type", "text/plain".into())],
@@ -114,18 +138,20 @@ fn stream(
         body,
         lag: Lag::Close,
         terms: None,
-        heartbeat: heartbeat.map(Bytes::from_static),
+        keep_alive,
         session: Box::new(session),
-    })
+    }
 }
 
 fn echo(keep: bool) -> TakeBody {
-    Box::new(move |body| Answer {
-        status: 200,
-        fields: Vec::new(),
-        body: Bytes::copy_from_slice(body),
-        refused: None,
-        keep,
+    Box::new(move |body| {
+        Taken::Answer(Answer {
+            status: 200,
+            fields: Vec::new(),
+            body: Bytes::copy_from_slice(body),
+            refused: None,
+            keep,
+        })
     })
 }
 
@@ -150,6 +176,35 @@ impl Session for Listener {
 
     fn receive(&mut self, message: Message<'_>, _: &mut Outlet<'_>) {
         panic!("a stream has received {message:?}");
+    }
+}
+
+/// Says hello with its id, asks its peer for signs of life, which come as commands, and says why it ends.
+struct Pinging;
+
+impl Session for Pinging {
+    fn opened(&mut self, outlet: &mut Outlet<'_>) {
+        outlet.identify("pinged");
+        outlet.send(Kind::Text, b"hello\n");
+    }
+
+    fn receive(&mut self, message: Message<'_>, _: &mut Outlet<'_>) {
+        panic!("a stream has received {message:?}");
+    }
+
+    fn ping(&mut self, outlet: &mut Outlet<'_>) {
+        outlet.send(Kind::Text, b"ping\n");
+    }
+
+    fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
+        match event {
+            SessionEvent::Command(_) => outlet.ponged(),
+            event => outlet.close_for(&event),
+        }
+    }
+
+    fn last_words(&mut self, reason: &EndReason) -> Option<Bytes> {
+        Some(Bytes::from(format!("over: {}\n", reason.name())))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -12,7 +13,7 @@ use runtime::{Command, Config, DriverChoice};
 
 use crate::{
     harness::{PATIENCE, Running, start, start_with},
-    pages::{BEAT, Caller, Pages, Version, ended_for, tally},
+    pages::{BEAT, Caller, Pages, Version, ended_for, post, tally},
 };
 
 on_both_drivers![
@@ -29,6 +30,9 @@ on_both_drivers![
     slow_reader_without_chunks_is_reset,
     reader_that_stands_still_is_reset,
     reader_with_the_most_waiting_is_reset_when_memory_is_short,
+    stream_of_a_request_with_a_body_is_one_like_any_other,
+    stream_whose_peer_answers_the_sessions_pings_stays_and_else_ends,
+    stream_says_its_last_words_behind_everything_else,
 ];
 
 const BOTH: [Version; 2] = [Version::Http11, Version::Http10];
@@ -264,4 +268,80 @@ fn reader_with_the_most_waiting_is_reset_when_memory_is_short(driver: DriverChoi
     assert_eq!(ended_for(&server, "queues_full"), "none");
     let read = stream.socket.read_to_end(&mut Vec::new());
     assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+fn stream_of_a_request_with_a_body_is_one_like_any_other(driver: DriverChoice) {
+    let server = start(driver, Pages::default());
+    let mut publisher = server.connect("/rooms/r");
+    let mut in_one = Caller::connect(&server);
+    in_one.post("/lines-of-body", "r");
+    let mut in_pieces = Caller::connect(&server);
+    let request = post("/lines-of-body", "r").replace("HTTP/1.1", "HTTP/1.0");
+    let (head, body) = request.split_at(request.len() - 1);
+    in_pieces.send(head);
+    thread::sleep(Duration::from_millis(20));
+    in_pieces.send(body);
+    let mut streams = [(Version::Http11, in_one), (Version::Http10, in_pieces)];
+    for (version, stream) in &mut streams {
+        let head = stream.head();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let is_chunked = head.contains("\r\nTransfer-Encoding: chunked\r\n");
+        assert_eq!(is_chunked, *version == Version::Http11, "{head}");
+    }
+    for text in ["one", "two"] {
+        publisher.send(text);
+        for (version, stream) in &mut streams {
+            assert_eq!(stream.line(*version).unwrap(), text);
+        }
+    }
+    assert_eq!(tally(&server).open, [1, 2]);
+    server.stop().unwrap();
+    let [(_, chunked), (_, bare)] = &mut streams;
+    assert_eq!(
+        (chunked.rest(), bare.rest()),
+        ("0\r\n\r\n".into(), String::new())
+    );
+}
+
+fn stream_whose_peer_answers_the_sessions_pings_stays_and_else_ends(driver: DriverChoice) {
+    let server = start_with(driver, Pages::default(), |config| {
+        config.timeouts.ping_interval = Duration::from_millis(40);
+        config.timeouts.pong = Duration::from_millis(400);
+    });
+    let commander = server.server().commander();
+    let mut stream = Caller::get(&server, "/own", Version::Http11);
+    assert_eq!(stream.chunk().unwrap(), "hello\n");
+    for _ in 0..8 {
+        assert_eq!(stream.chunk().unwrap(), "ping\n");
+        let pong = Command::Hand(Arc::new(()));
+        commander.user("pinged", pong).unwrap();
+    }
+    let rest = stream.rest();
+    assert!(rest.contains("over: pong_timeout\n"), "{rest}");
+    assert!(
+        !rest.ends_with("\r\n0\r\n\r\n"),
+        "messages may be missing: {rest}"
+    );
+    drop(stream);
+    assert_eq!(ended_for(&server, "pong_timeout"), "none");
+}
+
+fn stream_says_its_last_words_behind_everything_else(driver: DriverChoice) {
+    for (version, expected) in [
+        (
+            Version::Http11,
+            "5\r\nnews\n\r\n15\r\nover: session_closed\n\r\n0\r\n\r\n",
+        ),
+        (Version::Http10, "news\nover: session_closed\n"),
+    ] {
+        let server = start(driver, Pages::default());
+        let commander = server.server().commander();
+        let mut stream = Caller::get(&server, "/own", version);
+        assert_eq!(stream.line(version).unwrap(), "hello");
+        let news = Command::Say(Kind::Text, Bytes::from_static(b"news\n"));
+        commander.user("pinged", news).unwrap();
+        let close = Command::Close(CloseCode::NORMAL, "as you wish");
+        commander.user("pinged", close).unwrap();
+        assert_eq!(stream.rest(), expected);
+    }
 }

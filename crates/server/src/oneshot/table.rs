@@ -95,8 +95,6 @@ pub enum NoPublication {
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum RefusedFor {
-    /// To make one: the page's origin may not.
-    Origin,
     /// To make one: the namespace does not exist or has none.
     Namespace,
     /// To make one: the address asks too often.

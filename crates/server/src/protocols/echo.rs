@@ -3,11 +3,12 @@
 use codec::Message;
 use runtime::{Outlet, Session};
 
-use super::{Begun, Protocol, Select, Started};
+use super::{Begun, Protocol, Select, Started, Transport};
 
 pub(super) const PROTOCOL: Protocol = Protocol {
     name: "echo",
     select: Select::Path("/echo"),
+    transport: Transport::WebSocket,
     open: |_| Ok(Begun::Now(Started::new(Echo))),
 };
 

@@ -2,11 +2,12 @@
 
 use hub::RoomName;
 
-use super::{Protocol, Select, raw};
+use super::{Protocol, Select, Transport, raw};
 
 pub(super) const PROTOCOL: Protocol = Protocol {
     name: "lws-minimal",
     select: Select::Subprotocol(SUBPROTOCOLS),
+    transport: Transport::WebSocket,
     open: |asked| {
         let subprotocol = SUBPROTOCOLS.iter().find(|it| **it == asked.text).copied();
         raw::enter(asked, RoomName::reserved("lws-minimal"), subprotocol)

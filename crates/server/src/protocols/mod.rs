@@ -1,38 +1,54 @@
 //! The table of protocols: what selects each protocol, and the session that it opens.
 //!
 //! To add a protocol, add one file beside these with its `PROTOCOL`, and one line in `TABLE`.
+//!
+//! ```text
+//!  request ─▶ select ─▶ Asked ─▶ its protocol's `open` ─┬─▶ Started: a session, by its Way
+//!                                                      ├─▶ AtCost: the same, after a signature
+//!                                                      ├─▶ Body: the request's body decides
+//!                                                      └─▶ Answer, or a Refusal
+//! ```
 
 use std::{borrow::Cow, sync::Arc};
 
 use codec::{Request, negotiate};
 use hub::{NameError, RoomName, Terms};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use runtime::{Answer, BodyForm, Lag, Opening, OpeningAtCost, Pings, Refused, Route, Session};
+use runtime::{
+    Answer, BodyForm, KeepAlive, Lag, Opening, OpeningAtCost, Pings, Refused, Route, Session,
+    Streaming, TakeBody, TakeBodyFrom, Taken,
+};
 
+use self::{centrifuge::check_local, http::Cors};
 use crate::world::{Live, World};
 
+mod centrifuge;
+mod echo;
+mod http;
+mod lws_minimal;
 mod oneshot;
 mod raw;
+mod room;
 
-/// Declares a module and an entry of the table for each line.
-macro_rules! table {
-    ($($protocol:ident,)*) => {
-        $(mod $protocol;)*
+/// All protocols. A path takes precedence over a subprotocol, and earlier entries over later.
+const TABLE: &[Protocol] = &[
+    echo::PROTOCOL,
+    room::PROTOCOL,
+    centrifuge::WEBSOCKET,
+    centrifuge::HTTP_STREAM,
+    centrifuge::SSE,
+    centrifuge::EMULATION,
+    centrifuge::UNI_WEBSOCKET,
+    centrifuge::UNI_HTTP_STREAM,
+    centrifuge::UNI_SSE,
+    oneshot::PROTOCOL,
+    lws_minimal::PROTOCOL,
+];
 
-        /// All protocols. A path takes precedence over a subprotocol, and earlier entries over later.
-        const TABLE: &[Protocol] = &[$($protocol::PROTOCOL,)*];
-    };
-}
-
-table! {
-    echo,
-    room,
-    centrifuge,
-    lws_minimal,
-}
+/// Beginnings of the targets of requests that have in their query what others have in a body.
+pub const LONG_TARGETS: &[&str] = &["/connection/sse?", "/connection/uni_sse?"];
 
 pub use self::centrifuge::Bodies;
-pub(crate) use self::centrifuge::check_local;
 
 /// An application protocol.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +57,21 @@ pub struct Protocol {
     name: &'static str,
     /// What selects it.
     select: Select,
+    /// What carries it.
+    transport: Transport,
     /// Opens its session.
     open: fn(&Asked<'_>) -> Result<Begun, Refusal>,
+}
+
+/// What carries a protocol.
+#[derive(Clone, Copy, Debug)]
+enum Transport {
+    /// A WebSocket.
+    WebSocket,
+    /// Answers over HTTP that last, to requests with one of these methods.
+    Streams(&'static [&'static str]),
+    /// Answers over HTTP, to requests with one of these methods; no session opens.
+    Answers(&'static [&'static str]),
 }
 
 /// What selects a protocol, and the text that its session is opened with.
@@ -65,6 +94,8 @@ pub struct Asked<'a> {
     text: &'a str,
     world: &'a World,
     live: &'a Arc<Live>,
+    /// Whether pages of all origins are permitted.
+    accepts_any_origin: bool,
 }
 
 /// What becomes of a request that is not refused at once.
@@ -73,6 +104,10 @@ enum Begun {
     Now(Started),
     /// A token is to be verified first.
     AtCost(Later),
+    /// Its body decides.
+    Body(TakeBody),
+    /// Whose it is decides.
+    BodyFrom(TakeBodyFrom),
 }
 
 /// Opens a session after costly work, or refuses it.
@@ -89,11 +124,24 @@ struct Started {
     room: Option<RoomName>,
     /// What else it wants of that room.
     terms: Option<Box<Terms>>,
-    /// The subprotocol that the 101 names.
-    subprotocol: Option<&'static str>,
     body: BodyForm,
     lag: Lag,
-    pings: Pings,
+    way: Way,
+}
+
+/// How the messages of a session travel.
+enum Way {
+    /// A WebSocket.
+    WebSocket {
+        /// The subprotocol that the 101 names.
+        subprotocol: Option<&'static str>,
+        pings: Pings,
+    },
+    /// An answer over HTTP that lasts.
+    Stream {
+        fields: http::Fields,
+        keep_alive: KeepAlive,
+    },
 }
 
 /// Why a session is not opened.
@@ -102,6 +150,8 @@ pub enum Refusal {
     Name(NameError),
     /// The key of its token is yet to come.
     TokenKey,
+    /// The request cannot be understood: the status, and a sentence for people.
+    Request(u16, &'static str),
     /// Something else: the status, a sentence for people, and what the end is counted for.
     Other(u16, String, Refused),
 }
@@ -118,6 +168,7 @@ impl Refusal {
                 let answer = Answer::text(503, sentence).refusing(Refused::TokenKey);
                 answer.with("Retry-After", "1")
             }
+            Self::Request(status, sentence) => Answer::text(status, sentence),
             Self::Other(status, sentence, refused) => {
                 Answer::text(status, &sentence).refusing(refused)
             }
@@ -127,7 +178,8 @@ impl Refusal {
 
 /// The names of all protocols.
 pub fn names() -> Vec<&'static str> {
-    TABLE.iter().map(|protocol| protocol.name).collect()
+    let opens = |it: &&Protocol| !matches!(it.transport, Transport::Answers(_));
+    TABLE.iter().filter(opens).map(|it| it.name).collect()
 }
 
 /// Finds the protocol that a request asks for. `None` means that the site answers the request.
@@ -135,6 +187,7 @@ pub fn select<'a>(
     request: &'a Request<'a>,
     world: &'a World,
     live: &'a Arc<Live>,
+    accepts_any_origin: bool,
 ) -> Option<Asked<'a>> {
     let asked = |protocol, text| Asked {
         protocol,
@@ -142,6 +195,7 @@ pub fn select<'a>(
         text,
         world,
         live,
+        accepts_any_origin,
     };
     let by_path = TABLE.iter().find_map(|protocol| {
         let rest = match protocol.select {
@@ -161,56 +215,122 @@ pub fn select<'a>(
 }
 
 impl Asked<'_> {
+    /// Whether a page's Origin matters for it: it does for everything that is more than a page.
+    pub fn is_for_permitted_origins(&self) -> bool {
+        self.request.wants_upgrade() || !matches!(self.protocol.transport, Transport::WebSocket)
+    }
+
+    /// What the Origin, which is permitted, comes to in the fields of an answer.
+    fn cors(&self) -> Cors {
+        Cors::of(self.request, self.accepts_any_origin)
+    }
+
+    /// The answer to a method that a protocol over HTTP does not take, or that asks which it takes.
+    fn of_other_method(&self) -> Option<Answer> {
+        let (Transport::Streams(methods) | Transport::Answers(methods)) = self.protocol.transport
+        else {
+            return None;
+        };
+        match self.request.method() {
+            "OPTIONS" => Some(self.cors().preflight(self.request, methods)),
+            "HEAD" if methods.contains(&"GET") => None,
+            method if methods.contains(&method) => None,
+            _ => Some(self.cors().method_not_allowed(methods)),
+        }
+    }
+
     /// Opens the session, or says why not.
     pub fn route(&self) -> Route {
+        if let Some(answer) = self.of_other_method() {
+            return Route::Answer(answer);
+        }
         let name = self.protocol.name;
         match (self.protocol.open)(self) {
-            Ok(Begun::Now(started)) => Route::Open(started.opening(name)),
+            Ok(Begun::Now(started)) => match started.opens(name) {
+                Opens::WebSocket(opening) => Route::Open(opening),
+                Opens::Stream(streaming) => Route::Stream(streaming),
+            },
             Ok(Begun::AtCost(Later { open, held_bytes })) => Route::OpenAtCost(OpeningAtCost {
-                decide: Box::new(move || match open() {
-                    Ok(started) => Ok(started.opening(name)),
+                decide: Box::new(move || match open().map(|started| started.opens(name)) {
+                    Ok(Opens::WebSocket(opening)) => Ok(opening),
+                    Ok(Opens::Stream(_)) => Err(Answer::text(500, "")),
                     Err(refusal) => Err(refusal.answer()),
                 }),
                 held_bytes,
             }),
-            Err(refusal) => Route::Answer(refusal.answer()),
+            Ok(Begun::Body(take)) => Route::Body(take),
+            Ok(Begun::BodyFrom(take)) => Route::BodyFrom(take),
+            Err(refusal) => Route::Answer(match self.protocol.transport {
+                Transport::WebSocket => refusal.answer(),
+                Transport::Streams(_) | Transport::Answers(_) => {
+                    self.cors().add_to(refusal.answer())
+                }
+            }),
         }
     }
 }
 
+/// What opens.
+enum Opens {
+    WebSocket(Opening),
+    Stream(Streaming),
+}
+
 impl Started {
-    fn opening(self, protocol: &'static str) -> Opening {
+    fn opens(self, protocol: &'static str) -> Opens {
         let Self {
             session,
             room,
             terms,
-            subprotocol,
             body,
             lag,
-            pings,
+            way,
         } = self;
-        Opening {
-            protocol,
-            subprotocol,
-            room,
-            terms,
-            body,
-            lag,
-            pings,
-            session,
+        match way {
+            Way::WebSocket { subprotocol, pings } => Opens::WebSocket(Opening {
+                protocol,
+                subprotocol,
+                room,
+                terms,
+                body,
+                lag,
+                pings,
+                session,
+            }),
+            Way::Stream { fields, keep_alive } => Opens::Stream(Streaming {
+                protocol,
+                status: 200,
+                fields,
+                room,
+                terms,
+                body,
+                lag,
+                keep_alive,
+                session,
+            }),
         }
     }
 
-    /// A session in no room.
+    /// The stream that a request's body has come to.
+    fn taken(self, protocol: &'static str) -> Taken {
+        match self.opens(protocol) {
+            Opens::Stream(streaming) => Taken::Stream(Box::new(streaming)),
+            Opens::WebSocket(_) => Taken::Answer(Answer::text(500, "No stream opens.")),
+        }
+    }
+
+    /// A session in no room, over a WebSocket without a subprotocol.
     fn new(session: impl Session + 'static) -> Self {
         Self {
             session: Box::new(session),
             room: None,
             terms: None,
-            subprotocol: None,
             body: BodyForm::RAW,
             lag: Lag::Close,
-            pings: Pings::Frames,
+            way: Way::WebSocket {
+                subprotocol: None,
+                pings: Pings::Frames,
+            },
         }
     }
 }

@@ -1,273 +1,103 @@
-//! Raw clients of one-shot rooms: a page that waits for the one message, and a publisher that sends it.
+//! `POST /oneshot/{namespace}`: makes a one-shot room, and answers its name and its secret.
 //!
-//! A page is whoever shows the secret, as `?secret=`; no token of it is looked at. A publisher shows a subscription
-//! token for the room that says `publish`, and hears nothing: the message is for the page alone.
+//! What a body says is ignored. The raw clients of such rooms are in `oneshot/clients.rs`.
 
-use std::{mem, sync::Arc, time::Instant};
+mod clients;
 
-use access::namespace::Raw;
-use codec::{CloseCode, Message};
-use hub::{Details, Recover, Recovered, RoomName, Since, Terms};
-use runtime::{BodyForm, Outlet, Refused, Session, SessionEvent, kind_of};
-use tracing::debug;
-
-use super::{
-    Asked, Begun, Later, Refusal, Started, check_local,
-    raw::{self, NO_PUBLISHER, Who},
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
 };
+
+use bytes::Bytes;
+use runtime::{Answer, Refused, Taken};
+use serde::Serialize;
+use tracing::error;
+
+use super::{Asked, Begun, Protocol, Refusal, Select, Transport, check_local};
 use crate::{
-    oneshot::{NoEntry, NoPublication, RefusedFor, Replaced},
-    tokens::Unverified,
-    users::Place,
-    world::{Live, Openness, World},
+    oneshot::{Created, Full, NotCreated, RefusedFor},
+    world::{Live, Openness},
 };
 
-/// What a client is told when the life of its room is over.
-const OVER: &str = "the one-shot room is over";
+pub(super) use clients::enter;
 
-/// What a page is told that another one has replaced.
-const REPLACED: &str = "another client has come with the secret of the room";
+pub(super) const PROTOCOL: Protocol = Protocol {
+    name: "oneshot",
+    select: Select::PathPrefix("/oneshot/"),
+    transport: Transport::Answers(&["POST"]),
+    open,
+};
 
-/// What a publisher is told whose message has its place.
-const PUBLISHED: &str = "the message is published";
-
-/// What a publisher is told that came too late.
-const TAKEN: &str = "the one-shot room has had its message";
-
-/// A page that waits.
-struct Page {
-    name: RoomName,
-    /// What it has shown, until its seat is taken.
-    secret: String,
-    /// The number of its seat.
-    seat: u64,
-    live: Arc<Live>,
+/// What is answered of a room that was just made.
+#[derive(Serialize)]
+struct Made<'a> {
+    room: &'a str,
+    secret: &'a str,
+    /// The life of the room, from now on.
+    expires_ms: u64,
 }
 
-/// Somebody who may publish the one message.
-struct Publisher {
-    name: RoomName,
-    user: Arc<str>,
-    place: Option<Place>,
-    details: Arc<Details>,
-    /// When its token is over, in seconds since 1970.
-    expires_at: Option<i64>,
-    /// When the room is over.
-    over: Instant,
-    live: Arc<Live>,
-}
-
-/// Lets a raw client into a one-shot room, as a page or as a publisher. Whatever is wrong with what it shows, but
-/// for a token that is not believed, it gets the same answer.
-pub(super) fn enter(
-    asked: &Asked<'_>,
-    name: RoomName,
-    subprotocol: Option<&'static str>,
-) -> Result<Begun, Refusal> {
-    let Asked {
-        request,
-        world,
-        live,
-        ..
-    } = asked;
+fn open(asked: &Asked<'_>) -> Result<Begun, Refusal> {
+    let (world, live, namespace) = (asked.world, asked.live, asked.text);
     if world.settled.openness == Openness::Dev {
-        check_local(request)?;
+        check_local(asked.request)?;
     }
-    let rights = raw_of(world, &name);
-    let live = Arc::clone(live);
-    let secret = raw::parameter(request, "secret").filter(|_| rights != Raw::None);
-    if let Some(secret) = secret {
-        live.one_shots
-            .check(&name, &secret, Instant::now())
-            .map_err(closed)?;
-        let page = Page {
-            name,
-            secret: secret.into_owned(),
-            seat: 0,
-            live,
-        };
-        return Ok(Begun::Now(Started {
-            subprotocol,
-            ..Started::new(page)
-        }));
-    }
-    let Some(token) = raw::token(request).filter(|_| rights == Raw::Publish) else {
-        live.one_shots.refused(RefusedFor::Entry);
-        return Err(closed(NoEntry::Closed));
-    };
-    let token = token.into_owned();
-    Ok(Begun::AtCost(Later {
-        held_bytes: token.capacity(),
-        open: Box::new(move || {
-            let world = live.now();
-            let who =
-                raw::who(&world.tokens, &token, &name).map_err(|unverified| match unverified {
-                    Unverified::KeyToCome => Refusal::TokenKey,
-                    Unverified::Refused(_) => raw::bad_token(),
-                })?;
-            let publisher = Publisher::of(who, name, &world, &live)?;
-            Ok(Started {
-                subprotocol,
-                ..Started::new(publisher)
-            })
-        }),
-    }))
+    let life = world.namespaces.one_shot_life(namespace).ok_or_else(|| {
+        live.one_shots.refused(RefusedFor::Namespace);
+        let sentence = "There is no such namespace, or it has no one-shot rooms.";
+        Refusal::Other(404, sentence.to_owned(), Refused::Path)
+    })?;
+    let (live, namespace, cors) = (Arc::clone(live), namespace.to_owned(), asked.cors());
+    Ok(Begun::BodyFrom(Box::new(move |client, _| {
+        let answer = cors.add_to(make(&live, &namespace, life, client));
+        Taken::Answer(answer.with("Cache-Control", "no-store"))
+    })))
 }
 
-/// What raw clients may do in the rooms of this one's namespace.
-fn raw_of(world: &World, name: &RoomName) -> Raw {
-    let room = world.namespaces.of(name.as_str());
-    let one_shot = room.ok().filter(|room| room.rules.oneshot.is_some());
-    one_shot.map_or(Raw::None, |room| room.rules.raw)
-}
-
-/// The one answer to whoever does not come in.
-fn closed(why: NoEntry) -> Refusal {
-    debug!(?why, "a raw client was refused a one-shot room");
-    let sentence = "This room is not open to you.";
-    Refusal::Other(403, sentence.to_owned(), Refused::Right)
-}
-
-impl Publisher {
-    fn of(who: Who, name: RoomName, world: &World, live: &Arc<Live>) -> Result<Self, Refusal> {
-        if !(who.is_for_room && who.publishes) {
-            live.one_shots.refused(RefusedFor::Entry);
-            return Err(closed(NoEntry::Closed));
-        }
-        let seat = live.one_shots.come(&name, Instant::now()).map_err(closed)?;
-        let user: Arc<str> = who.user.as_str().into();
-        let (_, details) = raw::told_of(&who);
-        Ok(Self {
-            name,
-            place: raw::place(world, live, &user)?,
-            user,
-            details,
-            expires_at: who.expires_at,
-            over: seat.over,
-            live: Arc::clone(live),
-        })
-    }
-
-    /// Publishes, if the room takes this message from it by the rules as they are now.
-    fn publish(
-        &self,
-        message: &Message<'_>,
-        outlet: &mut Outlet<'_>,
-    ) -> Result<(), (CloseCode, &'static str)> {
-        let world = self.live.now();
-        let room = world.namespaces.of(self.name.as_str());
-        let rules = room.ok().map(|room| room.rules);
-        let rules = rules.filter(|it| it.oneshot.is_some() && it.raw == Raw::Publish);
-        let rules = rules.ok_or((CloseCode::POLICY, NO_PUBLISHER))?;
-        raw::check_message(rules, message)?;
-        let taken = self.live.one_shots.take(&self.name, Instant::now());
-        taken.map_err(|why| match why {
-            NoPublication::Taken => (CloseCode::POLICY, TAKEN),
-            NoPublication::Over => (CloseCode::NORMAL, OVER),
-        })?;
-        let details = Some(Arc::clone(&self.details));
-        outlet.publish_with(self.name.clone(), message.kind, message.payload, details);
-        Ok(())
-    }
-}
-
-impl Session for Page {
-    fn opened(&mut self, outlet: &mut Outlet<'_>) {
-        let (now, secret) = (Instant::now(), mem::take(&mut self.secret));
-        let entered = self
-            .live
-            .one_shots
-            .enter(&self.name, &secret, outlet.id(), now);
-        let seat = match entered {
-            Ok(seat) => seat,
-            Err(NoEntry::Closed) => return outlet.close(CloseCode::NORMAL, OVER),
-            Err(NoEntry::Busy) => return outlet.close(CloseCode::TRY_AGAIN_LATER, "try again"),
-        };
-        self.seat = seat.number;
-        outlet.set_alarm(Some(seat.over.saturating_duration_since(now)));
-        // A message that was published before comes with the answer, as if it had been published now.
-        let since = Since {
-            epoch: None,
-            offset: 0,
-        };
-        let terms = Terms {
-            recover: Some(Recover::Missed(since)),
-            member: None,
-        };
-        let name = self.name.clone();
-        let joined = outlet.join_with(name, BodyForm::RAW, Some(Box::new(terms)));
-        if joined.is_err() {
-            outlet.close(CloseCode::TRY_AGAIN_LATER, "try again");
-        }
-    }
-
-    fn receive(&mut self, _: Message<'_>, outlet: &mut Outlet<'_>) {
-        outlet.close(CloseCode::POLICY, NO_PUBLISHER);
-    }
-
-    fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
-        match event {
-            SessionEvent::Joined { recovered, .. } => match recovered {
-                Some(Recovered::Exactly(messages)) => {
-                    for (_, record) in messages.iter() {
-                        outlet.send(kind_of(record), &record.payload);
-                    }
-                }
-                _ => outlet.close(CloseCode::INTERNAL, "the message of the room is lost"),
-            },
-            SessionEvent::Alarm => {
-                self.live.one_shots.forget_over(Instant::now());
-                outlet.close(CloseCode::NORMAL, OVER);
-            }
-            SessionEvent::Command(command) => {
-                let replaced = command.downcast_ref::<Replaced>();
-                match replaced.is_some_and(|it| it.seat == self.seat) {
-                    true => outlet.close(CloseCode::POLICY, REPLACED),
-                    false => raw::obey(&command, self.name.as_str(), outlet),
-                }
-            }
-            event => outlet.close_for(&event),
-        }
-    }
-}
-
-impl Session for Publisher {
-    fn opened(&mut self, outlet: &mut Outlet<'_>) {
-        let life = self.over.saturating_duration_since(Instant::now());
-        let token = raw::begin(
-            &self.live,
-            &self.user,
-            self.place.as_ref(),
-            self.expires_at,
-            outlet,
+/// Makes the room, and the answer.
+fn make(live: &Live, namespace: &str, life: Duration, client: SocketAddr) -> Answer {
+    let settled = live.now().settled;
+    let (rate, addresses_max) = (settled.one_shot_rate, settled.addresses_max);
+    if !live.one_shots.allows(client.ip(), rate, addresses_max) {
+        live.one_shots.refused(RefusedFor::Rate);
+        let answer = Answer::text(
+            429,
+            "Your address asks for rooms too fast; try again later.",
         );
-        outlet.set_alarm(Some(token.map_or(life, |left| left.min(life))));
+        return answer
+            .refusing(Refused::OneShotRate)
+            .with("Retry-After", "1");
     }
-
-    fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>) {
-        if let Err((code, why)) = self.publish(&message, outlet) {
-            outlet.close(code, why);
+    let most = settled.one_shot_rooms_max;
+    match live.one_shots.create(namespace, life, most, Instant::now()) {
+        Ok(Created { room, secret }) => told(&Made {
+            room: room.as_str(),
+            secret: &secret,
+            expires_ms: u64::try_from(life.as_millis()).unwrap_or(u64::MAX),
+        }),
+        Err(NotCreated::Full(Full { for_now })) => {
+            let answer = Answer::text(503, "There are as many such rooms as there may be.");
+            let seconds = for_now.as_secs() + 1;
+            let answer = answer.refusing(Refused::OneShotsFull);
+            answer.with("Retry-After", seconds.to_string())
+        }
+        Err(error @ NotCreated::NoChance(_)) => {
+            error!(%error, "no one-shot room can be made");
+            Answer::text(500, "No room can be made.")
         }
     }
+}
 
-    fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
-        match event {
-            SessionEvent::Published { .. } => {
-                self.live.one_shots.answered(&self.name);
-                outlet.close(CloseCode::NORMAL, PUBLISHED);
-            }
-            SessionEvent::Unpublished { .. } => {
-                self.live.one_shots.give_back(&self.name);
-                outlet.close_for(&event);
-            }
-            SessionEvent::Alarm if Instant::now() < self.over => {
-                outlet.close(CloseCode::POLICY, raw::TOKEN_OVER);
-            }
-            SessionEvent::Alarm => outlet.close(CloseCode::NORMAL, OVER),
-            SessionEvent::Command(command) => {
-                raw::obey(&command, self.name.as_str(), outlet);
-            }
-            event => outlet.close_for(&event),
-        }
+fn told(made: &Made<'_>) -> Answer {
+    let mut body = serde_json::to_vec(made).expect("texts and a number are JSON");
+    body.push(b'\n');
+    Answer {
+        status: 200,
+        fields: vec![("Content-Type", "application/json".into())],
+        body: Bytes::from(body),
+        refused: None,
+        keep: false,
     }
 }

@@ -14,10 +14,10 @@ use access::{
 use codec::{CloseCode, Kind, Message, Request};
 use hub::{Details, Member, RoomName, Terms};
 use percent_encoding::percent_decode_str;
-use runtime::{Outlet, Refused, Session, SessionEvent};
+use runtime::{Outlet, Pings, Refused, Session, SessionEvent};
 use tracing::debug;
 
-use super::{Asked, Begun, Later, Refusal, Started, oneshot};
+use super::{Asked, Begun, Later, Refusal, Started, Way, oneshot};
 use crate::{
     tokens::{Tokens, Unverified},
     users::Place,
@@ -137,7 +137,7 @@ fn let_in(
     if is_open && details.is_none() {
         return Ok(Started {
             room: Some(name),
-            subprotocol,
+            way: over(subprotocol),
             ..Started::new(InOpenRoom)
         });
     }
@@ -154,7 +154,7 @@ fn let_in(
     };
     Ok(Started {
         room: Some(name),
-        subprotocol,
+        way: over(subprotocol),
         terms: member.map(|member| {
             Box::new(Terms {
                 recover: None,
@@ -163,6 +163,14 @@ fn let_in(
         }),
         ..Started::new(session)
     })
+}
+
+/// A WebSocket whose 101 names this.
+pub(super) fn over(subprotocol: Option<&'static str>) -> Way {
+    Way::WebSocket {
+        subprotocol,
+        pings: Pings::Frames,
+    }
 }
 
 /// The connection's place among those of its user, if it has one.

@@ -46,7 +46,7 @@ declare! {
         max_connections, address_connections_max, address_rate, address_burst, addresses_max,
         static_dir, static_bytes_max, trusted_proxies, proxy_header, message_rate, message_burst, control_rate, control_burst,
         send_queues_bytes_max, unfinished_bytes_max, message_timeout, allow_origin, head_bytes_max,
-        head_fields_max, request_line_bytes_max,
+        sse_head_bytes_max, emulation_waiting_bytes_max, head_fields_max, request_line_bytes_max,
         message_bytes_max, message_fragments_max, send_queue_bytes_max, publish_window_bytes,
         outbox_bytes_max, rooms_max, rooms_per_connection_max, room_idle_timeout, position_ttl, oneshot_rooms_max, oneshot_rate, oneshot_burst, handshake_timeout, tls_handshake_timeout, ping_interval,
         pong_timeout, close_timeout, write_timeout, pause_timeout, max_connection_age,

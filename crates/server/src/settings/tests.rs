@@ -92,6 +92,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("allow_origin", "https://example.com"),
     ("head_bytes_max", "32KiB"),
     ("head_fields_max", "100"),
+    ("sse_head_bytes_max", "32KiB"),
+    ("emulation_waiting_bytes_max", "2MiB"),
     ("request_line_bytes_max", "4KiB"),
     ("message_bytes_max", "1MiB"),
     ("message_fragments_max", "5"),

@@ -9,13 +9,7 @@ use centrifuge::{
 use hub::{Answer, AnswerRefusal, Numbered, Position, PublishRefusal, Recovered, RoomName};
 use runtime::{Outlet, Ticket};
 
-use super::{
-    bodies::data_of,
-    connect::expiry,
-    epoch,
-    session::State,
-    subscriptions::Subscription,
-};
+use super::{bodies::data_of, connect::expiry, epoch, session::State, subscriptions::Subscription};
 use crate::world::now_s;
 
 /// What a ticket stands for.
@@ -136,7 +130,9 @@ impl Given {
     /// Bytes of what was missed.
     pub fn recovered_bytes(&self) -> usize {
         let messages = self.recovered.iter().flat_map(|it| it.iter());
-        messages.map(|(_, record)| record.meta().len() + record.payload.len()).sum()
+        messages
+            .map(|(_, record)| record.meta().len() + record.payload.len())
+            .sum()
     }
 
     /// What was missed, as subscribers of an encoding get it.
@@ -225,7 +221,7 @@ impl State {
             outlet.leave(room);
             return self.fail(id, ErrorCode::UnrecoverablePosition);
         }
-        let shown = given.shown(self.encoding);
+        let shown = given.shown(self.wire.encoding());
         let publications = shown.publications();
         self.reply(id, &Reply::Subscribe(given.result(&publications)));
         self.set_alarm(outlet);
@@ -275,7 +271,7 @@ impl State {
         };
         match answer {
             Answer::History { top, messages } => {
-                let shown = Shown::of(self.encoding, &messages);
+                let shown = Shown::of(self.wire.encoding(), &messages);
                 let publications = shown.publications();
                 let result = HistoryResult {
                     publications: &publications,
@@ -287,7 +283,11 @@ impl State {
             Answer::Members(members) => {
                 let clients: Vec<_> = members
                     .iter()
-                    .map(|it| ClientInfo::from_protobuf(&it.info).unwrap_or_default().client)
+                    .map(|it| {
+                        ClientInfo::from_protobuf(&it.info)
+                            .unwrap_or_default()
+                            .client
+                    })
                     .collect();
                 let shown: Vec<_> = clients
                     .iter()
@@ -323,10 +323,13 @@ impl State {
         match self.take_awaited(room) {
             // It was not subscribed yet, and asks again if it may.
             Some(Awaited::Subscribe { id, .. }) => {
-                return self.fail(id, match why.resubscribes() {
-                    true => ErrorCode::Internal,
-                    false => ErrorCode::PermissionDenied,
-                });
+                return self.fail(
+                    id,
+                    match why.resubscribes() {
+                        true => ErrorCode::Internal,
+                        false => ErrorCode::PermissionDenied,
+                    },
+                );
             }
             // Its connect command cannot be answered as it should be, so it is to connect again.
             Some(Awaited::ServerSubscribe(_)) => {

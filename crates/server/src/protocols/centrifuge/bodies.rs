@@ -7,7 +7,7 @@ use centrifuge::{Encoding, Publication, Push, is_json};
 use codec::Kind;
 use runtime::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 
-use super::{epoch, of_form};
+use super::{epoch, wire::Wire};
 use crate::world::Live;
 
 /// Encodes pushes.
@@ -20,9 +20,8 @@ impl BodyEncoder for Bodies {
         delivered: &Delivered<'_>,
         body: &mut Vec<u8>,
     ) -> Option<Kind> {
-        let (encoding, hears_members) = of_form(form)?;
+        let (wire, hears_members) = Wire::of_form(form)?;
         let room = delivered.room.as_str();
-        let kind = frame_kind(encoding);
         match delivered.event {
             RoomEvent::Message {
                 epoch,
@@ -39,31 +38,24 @@ impl BodyEncoder for Bodies {
                 };
                 let publication = Publication {
                     meta,
-                    data: &data_of(encoding, kind, payload),
+                    data: &data_of(wire.encoding(), kind, payload),
                     offset: if has_positions { offset } else { 0 },
                     epoch: &epoch,
                 };
-                encoding.append_push(room, &Push::Publication(publication), body);
+                wire.append_push(room, &Push::Publication(publication), body);
             }
             RoomEvent::Came(_) | RoomEvent::Went(_) if !hears_members => return None,
             RoomEvent::Came(member) => {
                 let info = &member.info;
-                encoding.append_push(room, &Push::Join { info }, body);
+                wire.append_push(room, &Push::Join { info }, body);
             }
             RoomEvent::Went(member) => {
                 let info = &member.info;
-                encoding.append_push(room, &Push::Leave { info }, body);
+                wire.append_push(room, &Push::Leave { info }, body);
             }
         }
-        Some(kind)
-    }
-}
-
-/// The kind of WebSocket message that carries frames of an encoding.
-pub fn frame_kind(encoding: Encoding) -> Kind {
-    match encoding {
-        Encoding::Json => Kind::Text,
-        Encoding::Protobuf => Kind::Binary,
+        wire.frame(body);
+        Some(wire.kind())
     }
 }
 

@@ -13,8 +13,8 @@ use access::{
 };
 use bytes::Bytes;
 use centrifuge::{
-    ClientInfo, ConnectRequest, ConnectResult, Disconnect, Encoding, ErrorCode, Expiry, Publication,
-    RefreshRequest, Reply, SubscribeRequest, Unsubscribed, is_json,
+    ClientInfo, ConnectRequest, ConnectResult, Disconnect, Encoding, ErrorCode, Expiry,
+    Publication, RefreshRequest, Reply, SubscribeRequest, Unsubscribed, is_json,
 };
 use codec::Kind;
 use hub::{Details, Member};
@@ -27,6 +27,7 @@ use super::{
     session::{Next, Refusal, Stage, State, Until},
     subscribe::{Wish, check_offers, room_of, tell_denied},
     subscriptions::Origin,
+    wire::Wire,
 };
 use crate::{
     tokens::Unverified,
@@ -244,7 +245,9 @@ impl State {
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Refusal> {
         let settled = &world.settled;
-        let place = live.users.enter(&identity.user, settled.user_connections_max);
+        let place = live
+            .users
+            .enter(&identity.user, settled.user_connections_max);
         identity.place = Some(place.ok_or(Disconnect::ConnectionLimit)?);
         outlet.identify(&identity.user);
         live.came(&identity.user, outlet.id());
@@ -259,7 +262,8 @@ impl State {
         outlet: &mut Outlet<'_>,
     ) -> Result<Option<ConnectionClaims>, Refusal> {
         if token.is_empty() {
-            let is_open = world.settled.openness == Openness::Dev || world.settled.lets_anonymous_in;
+            let is_open =
+                world.settled.openness == Openness::Dev || world.settled.lets_anonymous_in;
             if is_open {
                 return Ok(Some(anonymous()));
             }
@@ -270,7 +274,9 @@ impl State {
         }
         if !world.tokens.has_connection_keys() {
             if outlet.may_tell("centrifuge_no_keys") {
-                info!("a client was refused: it has a token, and no key to verify it is configured");
+                info!(
+                    "a client was refused: it has a token, and no key to verify it is configured"
+                );
             }
             return Err(Disconnect::InvalidToken.into());
         }
@@ -300,7 +306,7 @@ impl State {
         let (name, _) = room_of(world, room)?;
         wish.request.map_or(Ok(()), check_offers)?;
         let data = wish.of_token.and_then(|it| it.data.as_ref());
-        let (data, request) = (data_bytes(self.encoding, data), wish.request);
+        let (data, request) = (data_bytes(self.wire.encoding(), data), wish.request);
         let ticket = self.join(world, &name, wish, outlet)?;
         let recovers = request.is_some_and(|it| it.recover) && self.is_recoverable(ticket);
         let wanted = Wanted {
@@ -327,7 +333,10 @@ impl State {
             connecting.waiting -= 1;
             // The answer is one message for all rooms, so that it may have no more of their past than an answer
             // for one. The client is told which are not recovered.
-            match connecting.recovered_bytes_left.checked_sub(given.recovered_bytes()) {
+            match connecting
+                .recovered_bytes_left
+                .checked_sub(given.recovered_bytes())
+            {
                 Some(left) => connecting.recovered_bytes_left = left,
                 None => given.recovered = None,
             }
@@ -357,10 +366,16 @@ impl State {
             subscribed,
             ..
         } = *connecting;
-        let pings = self.pings == Pings::Messages;
+        let (ping, pong) = match (self.pings, self.wire) {
+            (Pings::Messages, _) => (ping_s, true),
+            (Pings::Frames, Wire::OneWayLines | Wire::OneWayEvents) => (ping_s, false),
+            (Pings::Frames, _) => (0, false),
+        };
+        let emulated = self.emulated.as_ref();
+        let (session, node) = emulated.map(|it| it.names(outlet.id())).unwrap_or_default();
         let shown: Vec<_> = subscribed
             .iter()
-            .map(|(_, given)| given.shown(self.encoding))
+            .map(|(_, given)| given.shown(self.wire.encoding()))
             .collect();
         let publications: Vec<_> = shown.iter().map(Shown::publications).collect();
         let subs: Vec<_> = subscribed
@@ -374,8 +389,10 @@ impl State {
             version: VERSION,
             expiry: expiry(identity.expires_at, now_s()),
             subs: &subs,
-            ping: if pings { ping_s } else { 0 },
-            pong: pings,
+            ping,
+            pong,
+            session: &session,
+            node: &node,
             ..ConnectResult::default()
         };
         self.stage = Stage::Open(Box::new(identity));

@@ -23,7 +23,7 @@ const OF_PROXIES: [&str; 7] = [
 
 /// Refuses a request that is not from this machine. Whether its Origin is the server's own was checked
 /// before.
-pub(crate) fn check(request: &Request<'_>) -> Result<(), Refusal> {
+pub(in super::super) fn check(request: &Request<'_>) -> Result<(), Refusal> {
     let names_a_proxy = OF_PROXIES
         .iter()
         .any(|name| request.fields(name).next().is_some());
@@ -46,7 +46,9 @@ fn is_loopback(host: &str) -> bool {
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -55,10 +57,25 @@ mod tests {
 
     #[test]
     fn host_is_of_this_machine_only_by_its_whole_name() {
-        for host in ["localhost", "LOCALHOST:8000", "127.0.0.1", "127.9.9.9:80", "[::1]", "[::1]:1"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8000",
+            "127.0.0.1",
+            "127.9.9.9:80",
+            "[::1]",
+            "[::1]:1",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "localhost.example.com", "10.0.0.1", "127.0.0.1.nip.io:80", "[::2]", "::1x", "[::1"] {
+        for host in [
+            "",
+            "localhost.example.com",
+            "10.0.0.1",
+            "127.0.0.1.nip.io:80",
+            "[::2]",
+            "::1x",
+            "[::1",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

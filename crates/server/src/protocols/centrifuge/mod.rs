@@ -1,11 +1,14 @@
-//! `/connection/websocket`: sessions of the Centrifuge protocol, which unmodified SDKs speak.
+//! `/connection/...`: sessions of the Centrifuge protocol, which unmodified SDKs speak.
 //!
 //! ```text
+//!  transports.rs: a WebSocket, or a stream with its first frame ──┐   emulation.rs: further frames for streams
+//!                                                                 ▼        │
 //!  frame ─▶ session.rs ─▶ commands, some at a time ─┬─▶ connect.rs      who it is
 //!             │  ▲                                  ├─▶ subscribe.rs    rooms, recovery
 //!             │  └─ rest of a frame, kept           ├─▶ publish.rs      messages (one-shot rooms: oneshot.rs)
 //!             ▼                                     └─▶ questions.rs    history, presence
 //!           replies of one step in one frame ◀───────── answers of the rooms (answers.rs)
+//!           (wire.rs: as the transport has them)
 //!
 //!  rooms' messages ─▶ bodies.rs: one push for each form and core
 //! ```
@@ -16,7 +19,9 @@
 mod answers;
 mod bodies;
 mod connect;
+mod emulation;
 mod epoch;
+mod events;
 mod local;
 mod oneshot;
 mod publish;
@@ -24,79 +29,71 @@ mod questions;
 mod session;
 mod subscribe;
 mod subscriptions;
-
-use std::sync::Arc;
-
-use centrifuge::Encoding;
-use codec::negotiate;
-use runtime::{BodyForm, Lag, Pings};
+mod transports;
+mod wire;
 
 pub use bodies::Bodies;
 pub(super) use connect::told_of;
-pub(crate) use local::check as check_local;
-use session::CentrifugeSession;
+pub(super) use local::check as check_local;
 
-use super::{Asked, Begun, Protocol, Refusal, Select, Started};
+use super::{Asked, Begun, Protocol, Refusal, Select, Transport};
 use crate::world::Openness;
 
-pub(super) const PROTOCOL: Protocol = Protocol {
+pub(super) const WEBSOCKET: Protocol = Protocol {
     name: "centrifuge",
     select: Select::Path("/connection/websocket"),
-    open,
+    transport: Transport::WebSocket,
+    open: |asked| open(asked, transports::websocket),
 };
 
-fn open(asked: &Asked<'_>) -> Result<Begun, Refusal> {
-    let Asked {
-        request,
-        world,
-        live,
-        ..
-    } = asked;
-    if world.settled.openness == Openness::Dev {
-        check_local(request)?;
-    }
-    let subprotocol = negotiate(request, &["centrifuge-json", "centrifuge-protobuf"]);
-    let query = request.query().unwrap_or_default();
-    let asks_for = |parameter: &str| query.split('&').any(|it| it == parameter);
-    let is_protobuf = subprotocol == Some("centrifuge-protobuf")
-        || asks_for("cf_protocol=protobuf")
-        || asks_for("format=protobuf");
-    let encoding = match is_protobuf {
-        true => Encoding::Protobuf,
-        false => Encoding::Json,
-    };
-    // For people who try the protocol with a program that answers no pings of its own.
-    let pings = match asks_for("cf_ws_frame_ping_pong=true") {
-        true => Pings::Frames,
-        false => Pings::Messages,
-    };
-    let session = CentrifugeSession::new(Arc::clone(live), encoding, pings);
-    Ok(Begun::Now(Started {
-        subprotocol,
-        body: form(encoding, false),
-        lag: Lag::Leave,
-        pings,
-        ..Started::new(session)
-    }))
-}
+pub(super) const HTTP_STREAM: Protocol = Protocol {
+    name: "centrifuge-http-stream",
+    select: Select::Path("/connection/http_stream"),
+    transport: Transport::Streams(&["POST"]),
+    open: |asked| open(asked, transports::http_stream),
+};
 
-/// The form of the messages of a room that a subscriber gets.
-fn form(encoding: Encoding, hears_members: bool) -> BodyForm {
-    BodyForm(match (encoding, hears_members) {
-        (Encoding::Json, false) => 1,
-        (Encoding::Json, true) => 2,
-        (Encoding::Protobuf, false) => 3,
-        (Encoding::Protobuf, true) => 4,
-    })
-}
+pub(super) const SSE: Protocol = Protocol {
+    name: "centrifuge-sse",
+    select: Select::Path("/connection/sse"),
+    transport: Transport::Streams(&["GET", "POST"]),
+    open: |asked| open(asked, transports::sse),
+};
 
-/// The encoding of a form, and whether its subscribers are told who comes and goes.
-fn of_form(form: BodyForm) -> Option<(Encoding, bool)> {
-    match form.0 {
-        1 => Some((Encoding::Json, false)),
-        2 => Some((Encoding::Json, true)),
-        3 => Some((Encoding::Protobuf, false)),
-        4 => Some((Encoding::Protobuf, true)),
-        _ => None,
+pub(super) const EMULATION: Protocol = Protocol {
+    name: "centrifuge-emulation",
+    select: Select::Path("/emulation"),
+    transport: Transport::Answers(&["POST"]),
+    open: |asked| open(asked, emulation::open),
+};
+
+pub(super) const UNI_WEBSOCKET: Protocol = Protocol {
+    name: "centrifuge-uni-websocket",
+    select: Select::Path("/connection/uni_websocket"),
+    transport: Transport::WebSocket,
+    open: |asked| open(asked, transports::uni_websocket),
+};
+
+pub(super) const UNI_HTTP_STREAM: Protocol = Protocol {
+    name: "centrifuge-uni-http-stream",
+    select: Select::Path("/connection/uni_http_stream"),
+    transport: Transport::Streams(&["POST"]),
+    open: |asked| open(asked, transports::uni_http_stream),
+};
+
+pub(super) const UNI_SSE: Protocol = Protocol {
+    name: "centrifuge-uni-sse",
+    select: Select::Path("/connection/uni_sse"),
+    transport: Transport::Streams(&["GET", "POST"]),
+    open: |asked| open(asked, transports::uni_sse),
+};
+
+fn open(
+    asked: &Asked<'_>,
+    over: fn(&Asked<'_>) -> Result<Begun, Refusal>,
+) -> Result<Begun, Refusal> {
+    if asked.world.settled.openness == Openness::Dev {
+        check_local(asked.request)?;
     }
+    over(asked)
 }

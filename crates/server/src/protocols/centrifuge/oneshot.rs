@@ -66,7 +66,9 @@ impl State {
         if self.must_wait_for_much(outlet) {
             return Ok(Next::Again(Until::Sent));
         }
-        let entered = self.one_shots.enter(name, secret, outlet.id(), Instant::now());
+        let entered = self
+            .one_shots
+            .enter(name, secret, outlet.id(), Instant::now());
         let seat = entered.map_err(|why| refused(why, outlet))?;
         let wish = Wish {
             origin: Origin::Subscribe,
@@ -125,7 +127,7 @@ impl State {
         });
         let result = SubscribeResult {
             expiry: expiry(claims.expires_at, now_s()),
-            data: &data_bytes(self.encoding, claims.data.as_ref()),
+            data: &data_bytes(self.wire.encoding(), claims.data.as_ref()),
             ..SubscribeResult::default()
         };
         self.reply(id, &Reply::Subscribe(result));
@@ -166,7 +168,9 @@ fn refused(why: NoEntry, outlet: &mut Outlet<'_>) -> Refusal {
         NoEntry::Busy => ErrorCode::Internal.into(),
         NoEntry::Closed => {
             if outlet.may_tell("oneshot_closed") {
-                info!("a client was refused a one-shot room: no such room, or it is over, or another secret");
+                info!(
+                    "a client was refused a one-shot room: no such room, or it is over, or another secret"
+                );
             }
             ErrorCode::PermissionDenied.into()
         }

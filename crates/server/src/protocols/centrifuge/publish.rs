@@ -36,10 +36,14 @@ impl State {
             may_publish(&room, User::of(&identity.user), is_subscribed)
                 .map_err(|denied| tell_denied(&denied, outlet))?;
         }
-        if room.rules.message_bytes_max.is_some_and(|max| data.len() > max) {
+        if room
+            .rules
+            .message_bytes_max
+            .is_some_and(|max| data.len() > max)
+        {
             return Err(ErrorCode::LimitExceeded.into());
         }
-        let kind = kind_of(self.encoding, data, room.rules.form)?;
+        let kind = kind_of(self.wire.encoding(), data, room.rules.form)?;
         let one_shot = match room.rules.oneshot {
             Some(_) => Some(self.take_the_shot(&name)?),
             None => None,

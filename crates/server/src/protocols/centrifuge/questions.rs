@@ -83,10 +83,12 @@ impl State {
             Right::ReadHistory => may_read_history(&room, user, is_subscribed),
             _ => may_read_presence(&room, user, is_subscribed),
         };
-        verdict.map(|()| name).map_err(|denied| match denied.kind() {
-            Kind::NotAvailable => ErrorCode::NotAvailable.into(),
-            Kind::PermissionDenied => tell_denied(&denied, outlet),
-        })
+        verdict
+            .map(|()| name)
+            .map_err(|denied| match denied.kind() {
+                Kind::NotAvailable => ErrorCode::NotAvailable.into(),
+                Kind::PermissionDenied => tell_denied(&denied, outlet),
+            })
     }
 
     fn ask(&mut self, id: u32, name: RoomName, question: Question, outlet: &mut Outlet<'_>) {

@@ -6,22 +6,23 @@
 
 use std::{mem, sync::Arc};
 
-use centrifuge::{
-    Command, Commands, Disconnect, Encoding, ErrorCode, Method, Push, Reply, Unsubscribed,
-};
+use bytes::Bytes;
+use centrifuge::{Command, Commands, Disconnect, ErrorCode, Method, Push, Reply};
 use codec::{CloseCode, Message};
-use runtime::{Bucket, EndReason, Lag, LeftReason, Outlet, Pings, Session, SessionEvent, Ticket};
+use runtime::{Bucket, EndReason, Lag, Outlet, Pings, Session, SessionEvent, Ticket};
 use tracing::info;
 
 use super::{
     answers::Awaited,
-    bodies::frame_kind,
     connect::{Connecting, Identity},
-    subscriptions::{Subscription, Subscriptions},
+    emulation::{Emulated, TooMuchWaits},
+    subscriptions::Subscriptions,
+    transports,
+    wire::Wire,
 };
 use crate::{
-    oneshot::{OneShots, Replaced},
-    world::{Live, RulesChanged, Superseded, World},
+    oneshot::OneShots,
+    world::{Live, World},
 };
 
 /// Most commands of one step.
@@ -47,8 +48,10 @@ struct Rest {
 
 /// What a session knows.
 pub struct State {
-    pub(super) encoding: Encoding,
+    pub(super) wire: Wire,
     pub(super) pings: Pings,
+    /// What it has if its transport goes only one way.
+    pub(super) emulated: Option<Box<Emulated>>,
     /// The connection's id, a UUID.
     pub(super) client: Box<str>,
     pub(super) stage: Stage,
@@ -130,13 +133,14 @@ impl From<Disconnect> for Refusal {
 
 impl CentrifugeSession {
     /// A session whose peer has said nothing.
-    pub fn new(live: Arc<Live>, encoding: Encoding, pings: Pings) -> Self {
+    pub fn new(live: Arc<Live>, wire: Wire, pings: Pings) -> Self {
         let one_shots = Arc::clone(&live.one_shots);
         Self {
             live,
             state: State {
-                encoding,
+                wire,
                 pings,
+                emulated: None,
                 client: uuid::Uuid::new_v4().to_string().into(),
                 stage: Stage::Fresh,
                 rooms: Subscriptions::default(),
@@ -151,6 +155,62 @@ impl CentrifugeSession {
             },
             rest: Rest::default(),
         }
+    }
+
+    /// The same, whose peer sends its commands by requests of their own.
+    pub fn emulated(mut self) -> Self {
+        let node = self.live.node().clone();
+        self.state.emulated = Some(Box::new(Emulated::new(node)));
+        self
+    }
+
+    /// The same, that begins with this frame, if there is one; it is not empty.
+    pub fn beginning_with(mut self, first: Option<Vec<u8>>) -> Self {
+        self.rest = Rest {
+            frame: first.unwrap_or_default(),
+            at: 0,
+        };
+        self
+    }
+
+    /// Keeps the commands that have come for it by a request of their own, for when it may go on.
+    fn keep(&mut self, command: &(dyn std::any::Any + Send + Sync), outlet: &mut Outlet<'_>) {
+        let Self { live, state, rest } = self;
+        let Some(emulated) = &mut state.emulated else {
+            return;
+        };
+        let is_busy = !rest.frame.is_empty() || emulated.waiting_bytes() > 0;
+        let bytes_max = live.now().settled.emulation_waiting_bytes_max;
+        match emulated.keep(command, bytes_max) {
+            Ok(true) if !is_busy => outlet.go_on_later(),
+            Ok(_) => {}
+            Err(TooMuchWaits) => {
+                state.end_behind_answers(Disconnect::TooManyRequests, outlet);
+                state.flush(outlet);
+            }
+        }
+    }
+
+    /// Takes the only message that counts of a client that never asks.
+    fn receive_once(&mut self, message: &[u8], outlet: &mut Outlet<'_>) {
+        if !matches!(self.state.stage, Stage::Fresh) || !self.rest.frame.is_empty() {
+            return;
+        }
+        match transports::first_message(message) {
+            Some(frame) => {
+                self.rest = Rest { frame, at: 0 };
+                outlet.go_on_later();
+            }
+            None => self
+                .state
+                .end_behind_answers(Disconnect::BadRequest, outlet),
+        }
+    }
+
+    /// Whether further commands have come for it.
+    fn has_waiting(&self) -> bool {
+        let emulated = self.state.emulated.as_ref();
+        emulated.is_some_and(|it| it.waiting_bytes() > 0)
     }
 
     /// Carries out some commands, and returns how many bytes are left of them for a later step.
@@ -203,11 +263,17 @@ impl CentrifugeSession {
 impl Session for CentrifugeSession {
     fn opened(&mut self, outlet: &mut Outlet<'_>) {
         outlet.set_alarm(Some(self.live.now().settled.connect));
+        if !self.rest.frame.is_empty() {
+            outlet.go_on_later();
+        }
     }
 
     fn receive(&mut self, message: Message<'_>, outlet: &mut Outlet<'_>) {
+        if self.state.wire.is_one_way() {
+            return self.receive_once(message.payload, outlet);
+        }
         let frame = message.payload;
-        let commands = Commands::new(self.state.encoding, frame);
+        let commands = Commands::new(self.state.wire.encoding(), frame);
         let left = self.take(commands, outlet);
         self.rest = Rest {
             frame: frame[frame.len() - left..].to_vec(),
@@ -216,21 +282,28 @@ impl Session for CentrifugeSession {
     }
 
     fn go_on(&mut self, outlet: &mut Outlet<'_>) {
-        let Rest { frame, at } = mem::take(&mut self.rest);
-        let commands = Commands::resume(self.state.encoding, &frame[at..]);
+        let Rest { mut frame, at } = mem::take(&mut self.rest);
+        if frame.is_empty() {
+            let waiting = self.state.emulated.as_mut();
+            frame = waiting.and_then(|it| it.next()).unwrap_or_default();
+        }
+        let commands = Commands::resume(self.state.wire.encoding(), &frame[at..]);
         let left = self.take(commands, outlet);
         if left > 0 {
             let at = frame.len() - left;
             self.rest = Rest { frame, at };
+        } else if self.has_waiting() {
+            outlet.go_on_later();
         }
     }
 
     fn counts_messages(&self) -> bool {
-        true
+        !self.state.wire.is_one_way()
     }
 
     fn held_bytes(&self) -> usize {
-        self.rest.frame.capacity()
+        let emulated = self.state.emulated.as_ref();
+        self.rest.frame.capacity() + emulated.map_or(0, |it| it.waiting_bytes())
     }
 
     fn lag(&self, room: Ticket) -> Option<Lag> {
@@ -239,10 +312,8 @@ impl Session for CentrifugeSession {
     }
 
     fn ping(&mut self, outlet: &mut Outlet<'_>) {
-        let State {
-            encoding, frame, ..
-        } = &mut self.state;
-        encoding.append_ping(frame);
+        let State { wire, frame, .. } = &mut self.state;
+        wire.encoding().append_ping(frame);
         self.state.is_pinged = true;
         self.state.flush(outlet);
     }
@@ -262,7 +333,23 @@ impl Session for CentrifugeSession {
         close_of(disconnect)
     }
 
+    fn last_words(&mut self, reason: &EndReason) -> Option<Bytes> {
+        let (code, reason) = match reason {
+            EndReason::SessionClosed(code, text) => (*code, *text),
+            reason => self.close_code(reason)?,
+        };
+        let mut words = Vec::new();
+        let code = u32::from(code.get());
+        let wire = self.state.wire;
+        wire.append_push("", &Push::Disconnect { code, reason }, &mut words);
+        wire.frame(&mut words);
+        Some(words.into())
+    }
+
     fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
+        if let SessionEvent::Command(command) = &event {
+            self.keep(&**command, outlet);
+        }
         let Self { live, state, .. } = self;
         state.handle(&live.now(), event, outlet);
         state.end_if_answered(outlet);
@@ -276,6 +363,16 @@ pub fn close_of(disconnect: Disconnect) -> Option<(CloseCode, &'static str)> {
         CloseCode::from_wire(disconnect.code())?,
         disconnect.reason(),
     ))
+}
+
+/// How a client that never asks is told that it cannot be connected.
+fn of_one_way(code: ErrorCode) -> Disconnect {
+    match code {
+        ErrorCode::TokenExpired | ErrorCode::Expired => Disconnect::Expired,
+        ErrorCode::TooManyRequests => Disconnect::TooManyRequests,
+        ErrorCode::PermissionDenied => Disconnect::PermissionDenied,
+        _ => Disconnect::ServerError,
+    }
 }
 
 /// The room that a command other than `subscribe` is about.
@@ -333,6 +430,10 @@ impl State {
         };
         match carried_out {
             Ok(next) => next,
+            Err(Refusal::Error(code)) if self.wire.is_one_way() => {
+                self.end_behind_answers(of_one_way(code), outlet);
+                Next::End
+            }
             Err(Refusal::Error(code)) => {
                 self.reply(id, &Reply::Error(code.into()));
                 Next::Go
@@ -415,71 +516,6 @@ impl State {
         Ok(Next::Go)
     }
 
-    fn handle(&mut self, world: &World, event: SessionEvent, outlet: &mut Outlet<'_>) {
-        match event {
-            SessionEvent::Joined {
-                room,
-                position,
-                recovered,
-            } => self.joined(world.settled.ping_s, room, (position, recovered), outlet),
-            SessionEvent::JoinRefused { room, .. } => self.join_refused(room, outlet),
-            SessionEvent::Left { room, reason } => self.left(room, reason, outlet),
-            SessionEvent::Published { publication, .. } => self.published(publication),
-            SessionEvent::Unpublished {
-                publication,
-                reason,
-            } => self.unpublished(publication, reason),
-            SessionEvent::Answered { question, answer } => self.answered(question, answer),
-            SessionEvent::Alarm => self.alarm(outlet),
-            // Messages were passed over where the namespace permits it; nothing in the protocol tells.
-            SessionEvent::Skipped { .. } | SessionEvent::Joining { .. } => {}
-            SessionEvent::Command(command) => {
-                if let Some(changed) = command.downcast_ref::<RulesChanged>() {
-                    self.follow(changed, outlet);
-                } else if let Some(Replaced { seat }) = command.downcast_ref() {
-                    self.give_up_seat(*seat, outlet);
-                } else if let Some(Superseded { by }) = command.downcast_ref()
-                    && *by != outlet.id()
-                {
-                    self.disconnect(Disconnect::ConnectionLimit, outlet);
-                }
-            }
-        }
-    }
-
-    /// The client has lost a room.
-    fn left(&mut self, room: Ticket, reason: LeftReason, outlet: &mut Outlet<'_>) {
-        let is_server_side = self.rooms.of(room).is_some_and(Subscription::is_server_side);
-        match reason {
-            LeftReason::Commanded => self.end(room, Unsubscribed::Server, outlet),
-            LeftReason::Lagging if self.has_lagged_again(outlet.now_ms()) => {
-                self.disconnect(Disconnect::Slow, outlet);
-            }
-            // The client cannot ask for such a room by itself.
-            _ if is_server_side => self.disconnect(Disconnect::InsufficientState, outlet),
-            LeftReason::Lagging | LeftReason::Lost(_) => {
-                self.end(room, Unsubscribed::InsufficientState, outlet);
-            }
-        }
-    }
-
-    /// The rules of some rooms are others now: the client subscribes to them again under these.
-    fn follow(&mut self, changed: &RulesChanged, outlet: &mut Outlet<'_>) {
-        for (ticket, is_server_side) in self.rooms.those(|name| changed.concerns(name)) {
-            if is_server_side {
-                return self.disconnect(Disconnect::StateInvalidated, outlet);
-            }
-            self.end(ticket, Unsubscribed::StateInvalidated, outlet);
-        }
-    }
-
-    /// Whether the client has lost another room for its slowness a short time ago.
-    fn has_lagged_again(&mut self, now_ms: u64) -> bool {
-        const AGAIN_MS: u64 = 30_000;
-        let before = self.lagged_ms.replace(now_ms);
-        before.is_some_and(|before| now_ms.saturating_sub(before) < AGAIN_MS)
-    }
-
     /// Whether this command may verify a signature now; otherwise it is to be tried in one that may.
     pub(super) fn may_be_costly(&self) -> bool {
         self.again == Some(Until::Costly)
@@ -487,28 +523,39 @@ impl State {
 
     /// Closes the connection behind the replies of this step.
     pub(super) fn disconnect(&mut self, code: Disconnect, outlet: &mut Outlet<'_>) {
-        if let Some((code, text)) = close_of(code) {
-            outlet.close(code, text);
+        if let Some((close, text)) = close_of(code) {
+            if self.wire == Wire::OneWay {
+                // Such a client looks at messages, whatever carries them.
+                let (code, reason) = (code.code().into(), text);
+                self.push("", &Push::Disconnect { code, reason });
+                self.flush(outlet);
+            }
+            outlet.close(close, text);
         }
     }
 
     /// Adds a reply to this step's frame.
     pub(super) fn reply(&mut self, id: u32, reply: &Reply<'_>) {
-        self.encoding.separate(&mut self.frame);
-        self.encoding.append_reply(id, reply, &mut self.frame);
+        self.wire.append_reply(id, reply, &mut self.frame);
     }
 
     /// Adds a push to this step's frame.
     pub(super) fn push(&mut self, room: &str, push: &Push<'_>) {
-        self.encoding.separate(&mut self.frame);
-        self.encoding.append_push(room, push, &mut self.frame);
+        self.wire.append_push(room, push, &mut self.frame);
     }
 
     /// Sends this step's frame, if there is anything in it.
     fn flush(&mut self, outlet: &mut Outlet<'_>) {
-        if !self.frame.is_empty() {
-            let frame = mem::take(&mut self.frame);
-            outlet.send(frame_kind(self.encoding), &frame);
+        if self.frame.is_empty() {
+            return;
         }
+        let mut frame = mem::take(&mut self.frame);
+        if self.wire == Wire::OneWay {
+            let messages = frame.split(|byte| *byte == b'\n');
+            messages.for_each(|message| outlet.send(self.wire.kind(), message));
+            return;
+        }
+        self.wire.frame(&mut frame);
+        outlet.send(self.wire.kind(), &frame);
     }
 }

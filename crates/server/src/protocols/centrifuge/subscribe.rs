@@ -17,7 +17,7 @@ use tracing::info;
 use super::{
     answers::{Awaited, Wanted},
     connect::{data_bytes, expiry, tell_unverified},
-    epoch, form,
+    epoch,
     session::{Next, Refusal, State, Until},
     subscriptions::{Origin, Subscription},
 };
@@ -82,7 +82,10 @@ impl State {
             Claims::None => None,
             Claims::Some(claims) => Some(claims),
         };
-        let user = self.identity().map(|it| it.user.clone()).unwrap_or_default();
+        let user = self
+            .identity()
+            .map(|it| it.user.clone())
+            .unwrap_or_default();
         let token = match claims {
             None => SubscriptionToken::Missing,
             Some(_) => SubscriptionToken::Valid,
@@ -102,7 +105,7 @@ impl State {
         };
         let ticket = self.join(world, &name, wish, outlet)?;
         let data = data_bytes(
-            self.encoding,
+            self.wire.encoding(),
             of_token.as_ref().and_then(|it| it.data.as_ref()),
         );
         let recovers = request.recover && self.is_recoverable(ticket);
@@ -212,7 +215,7 @@ impl State {
             recover: request.and_then(|it| recover(it, granted, room.rules)),
             member: granted.is_present.then_some(member),
         };
-        let body = form(self.encoding, granted.join_leave);
+        let body = self.wire.form(granted.join_leave);
         let ticket = outlet
             .join_with(name.clone(), body, Some(Box::new(terms)))
             .map_err(|_| ErrorCode::LimitExceeded)?;
@@ -328,11 +331,7 @@ pub fn check_offers(request: &SubscribeRequest<'_>) -> Result<(), Refusal> {
 }
 
 /// What a client that comes back is to be given.
-fn recover(
-    request: &SubscribeRequest<'_>,
-    granted: Granted,
-    rules: &Namespace,
-) -> Option<Recover> {
+fn recover(request: &SubscribeRequest<'_>, granted: Granted, rules: &Namespace) -> Option<Recover> {
     // Whoever comes into a one-shot room comes for its one message, whether it has been there before or not.
     let is_one_shot = rules.oneshot.is_some();
     let since = Since {

@@ -109,7 +109,9 @@ impl Subscriptions {
     /// A one-shot room whose life is over by `now`.
     pub fn over(&self, now: Instant) -> Option<&Subscription> {
         let is_over = |it: &Seat| it.over <= now;
-        self.0.iter().find(|it| it.seat.as_deref().is_some_and(is_over))
+        self.0
+            .iter()
+            .find(|it| it.seat.as_deref().is_some_and(is_over))
     }
 
     /// When the next of the one-shot rooms is over.

@@ -1,0 +1,168 @@
+//! What a session's messages look like on its transport.
+
+use centrifuge::{ConnectResult, Encoding, Push, Reply};
+use codec::Kind;
+use runtime::BodyForm;
+
+/// The transports, as far as they differ in what messages look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// JSON in text messages of a WebSocket; several in one are separated by newlines.
+    Json,
+    /// Protobuf behind lengths, in binary messages of a WebSocket or on a stream.
+    Protobuf,
+    /// Lines of JSON on a stream.
+    Lines,
+    /// Server-sent events with a line of JSON each.
+    Events,
+    /// To clients that never ask: each a text message of a WebSocket.
+    OneWay,
+    /// To clients that never ask: lines on a stream.
+    OneWayLines,
+    /// To clients that never ask: server-sent events.
+    OneWayEvents,
+}
+
+const ALL: [Wire; 7] = [
+    Wire::Json,
+    Wire::Protobuf,
+    Wire::Lines,
+    Wire::Events,
+    Wire::OneWay,
+    Wire::OneWayLines,
+    Wire::OneWayEvents,
+];
+
+impl Wire {
+    /// How messages are encoded.
+    pub fn encoding(self) -> Encoding {
+        match self {
+            Self::Protobuf => Encoding::Protobuf,
+            _ => Encoding::Json,
+        }
+    }
+
+    /// Whether its clients never ask, but are only told.
+    pub fn is_one_way(self) -> bool {
+        matches!(self, Self::OneWay | Self::OneWayLines | Self::OneWayEvents)
+    }
+
+    /// The kind of WebSocket message that carries it.
+    pub fn kind(self) -> Kind {
+        match self.encoding() {
+            Encoding::Json => Kind::Text,
+            Encoding::Protobuf => Kind::Binary,
+        }
+    }
+
+    /// The form of a room's messages for a subscriber that is told who comes and goes, or is not.
+    pub fn form(self, hears_members: bool) -> BodyForm {
+        BodyForm(1 + 2 * self as u8 + u8::from(hears_members))
+    }
+
+    /// The wire of a form, and whether its subscribers are told who comes and goes.
+    pub fn of_form(form: BodyForm) -> Option<(Self, bool)> {
+        let number = form.0.checked_sub(1)?;
+        let wire = ALL.get(usize::from(number / 2))?;
+        Some((*wire, number % 2 == 1))
+    }
+
+    /// Appends an answer to `messages`, which are separated as on the wire. Clients that never ask are told
+    /// only that they are connected.
+    pub fn append_reply(self, id: u32, reply: &Reply<'_>, messages: &mut Vec<u8>) {
+        match (self.is_one_way(), reply) {
+            (false, _) => {
+                self.encoding().separate(messages);
+                self.encoding().append_reply(id, reply, messages);
+            }
+            (true, Reply::Connect(result)) => self.append_connect(result, messages),
+            (true, _) => {}
+        }
+    }
+
+    fn append_connect(self, result: &ConnectResult<'_>, messages: &mut Vec<u8>) {
+        self.append_push("", &Push::Connect(result), messages);
+    }
+
+    /// Appends news to `messages`.
+    pub fn append_push(self, room: &str, push: &Push<'_>, messages: &mut Vec<u8>) {
+        let encoding = self.encoding();
+        encoding.separate(messages);
+        match self.is_one_way() {
+            false => encoding.append_push(room, push, messages),
+            true => encoding.append_bare_push(room, push, messages),
+        }
+    }
+
+    /// Makes of messages, which are not empty, what the transport carries.
+    pub fn frame(self, messages: &mut Vec<u8>) {
+        match self {
+            Self::Json | Self::Protobuf | Self::OneWay => {}
+            Self::Lines | Self::OneWayLines => messages.push(b'\n'),
+            Self::Events | Self::OneWayEvents => *messages = events(messages),
+        }
+    }
+}
+
+/// An event for each line (HTML Standard, section 9.2.6, "Interpreting an event stream"). A carriage return
+/// would end a line there, too; in JSON it means nothing, because it stands only between values.
+fn events(messages: &[u8]) -> Vec<u8> {
+    let mut events = Vec::with_capacity(messages.len() + 8);
+    for line in messages.split(|byte| *byte == b'\n') {
+        events.extend_from_slice(b"data: ");
+        events.extend(line.iter().filter(|byte| **byte != b'\r'));
+        events.extend_from_slice(b"\n\n");
+    }
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_has_its_own_wire() {
+        for (at, wire) in ALL.into_iter().enumerate() {
+            assert_eq!(wire as usize, at);
+            for hears in [false, true] {
+                assert_eq!(Wire::of_form(wire.form(hears)), Some((wire, hears)));
+            }
+        }
+        assert_eq!(Wire::of_form(BodyForm::RAW), None);
+        assert_eq!(Wire::of_form(BodyForm(15)), None);
+    }
+
+    #[test]
+    fn messages_are_framed_as_each_transport_carries_them() {
+        for (wire, expected) in [
+            (
+                Wire::Json,
+                "{\"push\":{\"message\":{\"data\":[1,\r2]}}}\n{\"push\":{}}",
+            ),
+            (
+                Wire::Lines,
+                "{\"push\":{\"message\":{\"data\":[1,\r2]}}}\n{\"push\":{}}\n",
+            ),
+            (
+                Wire::Events,
+                "data: {\"push\":{\"message\":{\"data\":[1,2]}}}\n\ndata: {\"push\":{}}\n\n",
+            ),
+            (Wire::OneWayLines, "{\"message\":{\"data\":[1,\r2]}}\n{}\n"),
+            (
+                Wire::OneWayEvents,
+                "data: {\"message\":{\"data\":[1,2]}}\n\ndata: {}\n\n",
+            ),
+        ] {
+            let mut messages = Vec::new();
+            wire.append_push("", &Push::Message { data: b"[1,\r2]" }, &mut messages);
+            wire.encoding().separate(&mut messages);
+            let empty: &[u8] = match wire.is_one_way() {
+                false => b"{\"push\":{}}",
+                true => b"{}",
+            };
+            messages.extend_from_slice(empty);
+            wire.frame(&mut messages);
+            assert_eq!(str::from_utf8(&messages), Ok(expected), "{wire:?}");
+        }
+    }
+}
