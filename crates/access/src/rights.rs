@@ -324,6 +324,8 @@ pub enum Cause {
     PresenceOff,
     /// Raw clients have no access.
     RawOff,
+    /// Raw clients only listen.
+    RawListens,
     /// The room is a one-shot room, which only its secret opens, and in which only a token publishes.
     OneShot,
 }
@@ -404,6 +406,11 @@ impl fmt::Display for Denied<'_> {
                 f,
                 "{of} has no raw clients (raw = \"{}\")",
                 crate::namespace::Raw::None.word()
+            ),
+            Cause::RawListens => write!(
+                f,
+                "{of} has no publishers among raw clients (raw = \"{}\")",
+                crate::namespace::Raw::Subscribe.word()
             ),
         }
     }

@@ -108,6 +108,8 @@ pub enum Refused {
     Subprotocol,
     /// Its user has as many connections as one may have (429).
     UserConnections,
+    /// A parameter of its query means nothing, or something that its room does not have (400).
+    Parameter,
     /// Its address asks for one-shot rooms too fast (429).
     OneShotRate,
     /// There are as many one-shot rooms as there may be (503).
@@ -171,6 +173,7 @@ impl EndReason {
             Self::Refused(Refused::Right) => answered("right_denied", 403, ""),
             Self::Refused(Refused::Subprotocol) => answered("subprotocol_missing", 400, ""),
             Self::Refused(Refused::UserConnections) => answered("user_connections", 429, ""),
+            Self::Refused(Refused::Parameter) => answered("parameter_invalid", 400, ""),
             Self::Refused(Refused::OneShotRate) => answered("oneshot_rate", 429, ""),
             Self::Refused(Refused::OneShotsFull) => answered("oneshot_rooms_full", 503, ""),
             Self::TooManyConnections => answered(
@@ -428,7 +431,7 @@ const OF_SESSION: &str = "application";
 
 const REACHED: [Reached; 3] = [Reached::Nothing, Reached::Handshake, Reached::WebSocket];
 
-const REFUSED: [Refused; 11] = [
+const REFUSED: [Refused; 12] = [
     Refused::Origin,
     Refused::Path,
     Refused::RoomName,
@@ -438,6 +441,7 @@ const REFUSED: [Refused; 11] = [
     Refused::Right,
     Refused::Subprotocol,
     Refused::UserConnections,
+    Refused::Parameter,
     Refused::OneShotRate,
     Refused::OneShotsFull,
 ];

@@ -66,7 +66,7 @@ pub fn make(server: &Server, namespace: &str) -> OneShot {
 
 impl OneShot {
     /// A token of the user 7 that publishes here.
-    fn token(&self) -> String {
+    pub fn token(&self) -> String {
         token(&json!({"sub": "7", "channel": self.room, "publish": true}))
     }
 
@@ -74,7 +74,7 @@ impl OneShot {
         Client::join(server, &format!("{}?secret={}", self.room, self.secret))
     }
 
-    fn raw_publisher(&self, server: &Server) -> Client {
+    pub fn raw_publisher(&self, server: &Server) -> Client {
         Client::join(server, &format!("{}?token={}", self.room, self.token()))
     }
 

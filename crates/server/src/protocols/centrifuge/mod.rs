@@ -20,7 +20,7 @@ mod answers;
 mod bodies;
 mod connect;
 mod emulation;
-mod epoch;
+pub(super) mod epoch;
 mod events;
 mod local;
 mod oneshot;

@@ -1,4 +1,5 @@
-//! Raw clients of one-shot rooms: a page that waits for the one message, and a publisher that sends it.
+//! Raw clients of one-shot rooms: a page that waits for the one message, over a WebSocket or a stream of server-sent
+//! events, and a publisher that sends it.
 //!
 //! A page is whoever shows the secret, as `?secret=`; no token of it is looked at. A publisher shows a subscription
 //! token for the room that says `publish`, and hears nothing: the message is for the page alone.
@@ -6,14 +7,16 @@
 use std::{mem, sync::Arc, time::Instant};
 
 use access::namespace::Raw;
-use codec::{CloseCode, Message};
-use hub::{Details, Recover, Recovered, RoomName, Since, Terms};
-use runtime::{BodyForm, Outlet, Refused, Session, SessionEvent, kind_of};
+use bytes::Bytes;
+use codec::{CloseCode, Kind, Message};
+use hub::{Details, Position, Recover, Recovered, RoomName, Since, Terms};
+use runtime::{Answer, Outlet, Refused, Session, SessionEvent, TakeBody, Taken, kind_of};
 use tracing::debug;
 
 use super::super::{
     Asked, Begun, Later, Refusal, Started, check_local,
-    raw::{self, NO_PUBLISHER, Who},
+    http::Fields,
+    raw::{self, By, Form, NO_PUBLISHER, Parameters, TOKEN_OVER, Who},
 };
 use crate::{
     oneshot::{NoEntry, NoPublication, RefusedFor, Replaced},
@@ -34,6 +37,13 @@ const PUBLISHED: &str = "the message is published";
 /// What a publisher is told that came too late.
 const TAKEN: &str = "the one-shot room has had its message";
 
+/// The last event of a stream whose page is replaced. Browsers ask again for a stream that has ended, and would so
+/// replace whoever has come; but they say by this id what they had.
+const REPLACED_EVENT: &[u8] = b"id: replaced\n\n";
+
+/// The id of that event.
+const REPLACED_ID: &[u8] = b"replaced";
+
 /// A page that waits.
 struct Page {
     name: RoomName,
@@ -41,6 +51,10 @@ struct Page {
     secret: String,
     /// The number of its seat.
     seat: u64,
+    /// How it gets the message.
+    form: Form,
+    /// The offset of the latest message that it has had.
+    has: u64,
     live: Arc<Live>,
 }
 
@@ -61,8 +75,9 @@ struct Publisher {
 /// for a token that is not believed, it gets the same answer.
 pub(in super::super) fn enter(
     asked: &Asked<'_>,
+    parameters: Parameters<'_>,
     name: RoomName,
-    subprotocol: Option<&'static str>,
+    by: By,
 ) -> Result<Begun, Refusal> {
     let Asked {
         request,
@@ -73,10 +88,22 @@ pub(in super::super) fn enter(
     if world.settled.openness == Openness::Dev {
         check_local(request)?;
     }
+    if request.field("last-event-id") == Some(REPLACED_ID) {
+        return Ok(Begun::Body(asks_no_more(asked.cors().fields())));
+    }
     let rights = raw_of(world, &name);
     let live = Arc::clone(live);
-    let secret = raw::parameter(request, "secret").filter(|_| rights != Raw::None);
-    if let Some(secret) = secret {
+    let Parameters {
+        token,
+        secret,
+        wishes,
+    } = parameters;
+    if let Some(secret) = secret.filter(|_| rights != Raw::None) {
+        let (form, has) = match &by {
+            By::Stream(_, latest) => (Form::Event, latest.map_or(0, |it| it.offset)),
+            By::WebSocket(_) if wishes.has_positions => (Form::Envelope, 0),
+            By::WebSocket(_) => (Form::Plain, 0),
+        };
         live.one_shots
             .check(&name, &secret, Instant::now())
             .map_err(closed)?;
@@ -84,14 +111,20 @@ pub(in super::super) fn enter(
             name,
             secret: secret.into_owned(),
             seat: 0,
+            form,
+            has,
             live,
         };
         return Ok(Begun::Now(Started {
-            way: raw::over(subprotocol),
+            way: by.way(),
+            body: form.body(),
             ..Started::new(page)
         }));
     }
-    let Some(token) = raw::token(request).filter(|_| rights == Raw::Publish) else {
+    // A stream only hears.
+    let publishes = rights == Raw::Publish && matches!(by, By::WebSocket(_));
+    let token = token.or_else(|| raw::token(request));
+    let Some(token) = token.filter(|_| publishes) else {
         live.one_shots.refused(RefusedFor::Entry);
         return Err(closed(NoEntry::Closed));
     };
@@ -101,17 +134,32 @@ pub(in super::super) fn enter(
         open: Box::new(move || {
             let world = live.now();
             let who =
-                raw::who(&world.tokens, &token, &name).map_err(|unverified| match unverified {
-                    Unverified::KeyToCome => Refusal::TokenKey,
-                    Unverified::Refused(_) => raw::bad_token(),
-                })?;
+                Who::shows(&world.tokens, &token, &name).map_err(
+                    |unverified| match unverified {
+                        Unverified::KeyToCome => Refusal::TokenKey,
+                        Unverified::Refused(_) => raw::bad_token(),
+                    },
+                )?;
             let publisher = Publisher::of(who, name, &world, &live)?;
             Ok(Started {
-                way: raw::over(subprotocol),
+                way: by.way(),
                 ..Started::new(publisher)
             })
         }),
     }))
+}
+
+/// The answer upon which a browser does not ask for a stream again (HTML Standard, section 9.2.3, "processing model").
+fn asks_no_more(fields: Fields) -> TakeBody {
+    Box::new(|_| {
+        Taken::Answer(Answer {
+            status: 204,
+            fields,
+            body: Bytes::new(),
+            refused: None,
+            keep: false,
+        })
+    })
 }
 
 /// What raw clients may do in the rooms of this one's namespace.
@@ -136,7 +184,7 @@ impl Publisher {
         }
         let seat = live.one_shots.come(&name, Instant::now()).map_err(closed)?;
         let user: Arc<str> = who.user.as_str().into();
-        let (_, details) = raw::told_of(&who);
+        let (_, details) = who.told();
         Ok(Self {
             name,
             place: raw::place(world, live, &user)?,
@@ -188,14 +236,14 @@ impl Session for Page {
         // A message that was published before comes with the answer, as if it had been published now.
         let since = Since {
             epoch: None,
-            offset: 0,
+            offset: self.has,
         };
         let terms = Terms {
             recover: Some(Recover::Missed(since)),
             member: None,
         };
         let name = self.name.clone();
-        let joined = outlet.join_with(name, BodyForm::RAW, Some(Box::new(terms)));
+        let joined = outlet.join_with(name, self.form.body(), Some(Box::new(terms)));
         if joined.is_err() {
             outlet.close(CloseCode::TRY_AGAIN_LATER, "try again");
         }
@@ -207,10 +255,18 @@ impl Session for Page {
 
     fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
         match event {
-            SessionEvent::Joined { recovered, .. } => match recovered {
+            SessionEvent::Joined {
+                position,
+                recovered,
+                ..
+            } => match recovered {
                 Some(Recovered::Exactly(messages)) => {
-                    for (_, record) in messages.iter() {
-                        outlet.send(kind_of(record), &record.payload);
+                    for (offset, record) in messages.iter() {
+                        let (epoch, offset) = (position.epoch, *offset);
+                        let (at, mut body) = (Position { epoch, offset }, Vec::new());
+                        let kind = kind_of(record);
+                        let kind = self.form.append(at, kind, &record.payload, &mut body);
+                        outlet.send(kind, &body);
                     }
                 }
                 _ => outlet.close(CloseCode::INTERNAL, "the message of the room is lost"),
@@ -221,10 +277,13 @@ impl Session for Page {
             }
             SessionEvent::Command(command) => {
                 let replaced = command.downcast_ref::<Replaced>();
-                match replaced.is_some_and(|it| it.seat == self.seat) {
-                    true => outlet.close(CloseCode::POLICY, REPLACED),
-                    false => raw::obey(&command, self.name.as_str(), outlet),
+                if replaced.is_none_or(|it| it.seat != self.seat) {
+                    return raw::obey(&command, self.name.as_str(), outlet);
                 }
+                if self.form == Form::Event {
+                    outlet.send(Kind::Text, REPLACED_EVENT);
+                }
+                outlet.close(CloseCode::POLICY, REPLACED);
             }
             event => outlet.close_for(&event),
         }
@@ -234,7 +293,7 @@ impl Session for Page {
 impl Session for Publisher {
     fn opened(&mut self, outlet: &mut Outlet<'_>) {
         let life = self.over.saturating_duration_since(Instant::now());
-        let token = raw::begin(
+        let token = raw::begin_session(
             &self.live,
             &self.user,
             self.place.as_ref(),
@@ -261,7 +320,7 @@ impl Session for Publisher {
                 outlet.close_for(&event);
             }
             SessionEvent::Alarm if Instant::now() < self.over => {
-                outlet.close(CloseCode::POLICY, raw::TOKEN_OVER);
+                outlet.close(CloseCode::POLICY, TOKEN_OVER);
             }
             SessionEvent::Alarm => outlet.close(CloseCode::NORMAL, OVER),
             SessionEvent::Command(command) => {
