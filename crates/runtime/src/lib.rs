@@ -63,11 +63,12 @@ mod reactor;
 mod rooms;
 mod turn;
 
-pub use admission::{AddressLimits, Bucket, Proxies, ProxyHeader, Rate};
+pub use admission::{AddressLimits, AddressRates, Bucket, Proxies, ProxyHeader, Rate};
 pub use config::{Compression, Config, DriverChoice, Timeouts};
 pub use connection::{
     Answer, Application, AtCost, Command, KeepAlive, Lag, LeftReason, Opening, Outlet, Pings,
-    Recipient, Route, Session, SessionEvent, Streaming, TakeBody, Taken, TooManyRooms,
+    Recipient, Route, Session, SessionEvent, Streaming, TakeBody, TakeBodyFrom, Taken,
+    TooManyRooms,
 };
 pub use encoding::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 pub use end::{EndReason, Ending, Explained, Initiator, Reached, Refused, Said, refusals};

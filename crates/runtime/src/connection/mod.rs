@@ -59,7 +59,7 @@ pub use self::{
     outlet::{Outlet, TooManyRooms},
     session::{
         Answer, Application, AtCost, KeepAlive, Lag, LeftReason, Opening, Pings, Route, Session,
-        SessionEvent, Streaming, TakeBody, Taken,
+        SessionEvent, Streaming, TakeBody, TakeBodyFrom, Taken,
     },
 };
 

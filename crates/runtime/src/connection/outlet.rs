@@ -146,6 +146,12 @@ impl Outlet<'_> {
         ticket
     }
 
+    /// A ticket under which nothing was asked for: for what a session keeps beside its rooms. No room and no
+    /// answer ever has it.
+    pub fn idle_ticket(&mut self) -> Ticket {
+        self.rooms.question()
+    }
+
     /// Leaves a room. Messages that were published there before are still sent, as far as the memory
     /// bound allows.
     pub fn leave(&mut self, room: Ticket) {

@@ -65,6 +65,8 @@ mod logs;
 mod lws_minimal;
 mod notify;
 mod one_way;
+mod oneshot;
+mod oneshot_requests;
 mod order;
 mod origin;
 mod output;

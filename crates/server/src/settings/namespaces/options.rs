@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use access::Namespace;
-use access::namespace::{Choice, HISTORY_SIZE_MAX, Subscribers, Who, WhoError};
+use access::namespace::{
+    Choice, HISTORY_SIZE_MAX, ONE_SHOT_LIFE_MAX, ONE_SHOT_LIFE_MIN, Subscribers, Who, WhoError,
+};
 use runtime::BatchInterval;
 use toml::Value;
 
@@ -276,7 +278,32 @@ pub const OPTIONS: &[NamespaceOption] = &[
         read: |rules, value| set(&mut rules.raw, choice(&value)),
         show: |rules| word(rules.raw),
     },
+    NamespaceOption {
+        key: "oneshot",
+        range: "5s to 10m",
+        meaning: "The life of a one-shot room, for one message such as the answer to a login by QR code: \
+                  `POST /oneshot/NAME` makes it, its secret opens it, and a subscription token with \
+                  \"publish\": true publishes in it. Not set, there are none in this namespace.",
+        on_reload: "set or not set any more: everybody is unsubscribed; another time: kept: it holds for \
+                    what comes",
+        words: Vec::new,
+        read: |rules, value| set(&mut rules.oneshot, life(&value).map(Some)),
+        show: |rules| {
+            let life = humantime::format_duration(rules.oneshot?);
+            Some(life.to_string().into())
+        },
+    },
 ];
+
+/// The life of a one-shot room.
+fn life(value: &Value) -> Result<Duration, String> {
+    let text = text_of(value).ok_or_else(|| wrong_type(Kind::Unit, value))?;
+    let life = period(&text)?.duration();
+    match (ONE_SHOT_LIFE_MIN..=ONE_SHOT_LIFE_MAX).contains(&life) {
+        true => Ok(life),
+        false => Err("out of range: 5s to 10m".to_owned()),
+    }
+}
 
 /// Replaces a value if the new one could be read.
 fn set<T>(place: &mut T, read: Result<T, String>) -> Result<(), String> {
