@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use runtime::DriverChoice;
+use hub::RoomName;
+use runtime::{Command, DriverChoice};
 
 use crate::{
     harness::start,
@@ -96,10 +97,19 @@ fn who_leaves_or_is_drained_has_what_was_told_before(driver: DriverChoice) {
     stays.tell_all(&["publish 0 three", "wait", "say now"]);
     stays.report("published 0");
     stays.report("now");
-    server.server().drainer().drain();
+    let commander = server.server().commander();
+    let leave = Command::Leave(RoomName::new("gathers-long").unwrap());
+    commander.connection(stays.id, leave).unwrap();
     for text in ["one", "two", "three"] {
         assert_eq!(stays.said().text, text);
     }
+    assert_eq!(stays.report("left 0"), "Commanded");
+    stays.join(&["gathers-long"]);
+    stays.tell_all(&["publish 1 four", "wait", "say now"]);
+    stays.report("published 1");
+    stays.report("now");
+    server.server().drainer().drain();
+    assert_eq!(stays.said().text, "four");
     assert_eq!(stays.closed(), 1001);
     assert_eq!(leaves.hear(), Heard::Close(1001));
 }

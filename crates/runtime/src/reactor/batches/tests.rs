@@ -126,17 +126,20 @@ fn frame_leaves_at_the_end_of_its_interval_and_counts_as_one_of_many_messages() 
         gathering(state);
         let (_one, mut peer) = member(state, LINES, 0);
         let (_other, mut of_other) = member(state, LINES, 0);
-        assert!(!core.batches.take());
+        assert!(!core.batches.take() && state.pause_until_batch().is_none());
         for n in 0..20 {
             say(state, n + 1, &n.to_string(), 1_000 + n);
         }
         assert!(core.batches.take(), "the timer is wanted");
+        let pause = state.pause_until_batch().unwrap();
+        assert!((super::PAUSE_MIN..=super::PAUSE_MAX).contains(&pause));
         end_intervals(state, 1_099);
         assert_eq!(receive(state, &mut peer), [""; 0]);
         end_intervals(state, 1_100);
         let all: String = (0..20).map(|n| format!("{n}\n")).collect();
         assert_eq!(receive(state, &mut peer), [all.as_str()]);
         assert_eq!(receive(state, &mut of_other), [all]);
+        assert_eq!(state.pause_until_batch(), None, "an idle core sleeps");
         let tally = &state.parts.counters.tally;
         assert_eq!((tally.delivered, tally.frames_sent.text), (40, 2));
         assert_eq!(tally.payload_sent.text, 2 * (10 + 20));
