@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use crate::{
     clock::RecentMs,
+    encoding::Encoded,
     rooms::{Shards, Subscription, Subscriptions},
 };
 
@@ -182,8 +183,8 @@ impl SendQueue {
         }
     }
 
-    /// Before a subscription is taken away: moves the `remainder` of its log into the connection's own
-    /// bytes. The rest of a half-sent frame goes to the front, so that what follows begins at a frame's
+    /// Before a subscription is taken away: copies the `remainder` of its log, and of the frame that is open behind
+    /// it, into the connection's own bytes. The rest of a half-sent frame goes to the front, so that what follows begins at a frame's
     /// boundary.
     pub(crate) fn detach(&mut self, room: Subscription, shards: &Shards, remainder: Remainder) {
         let unsent = shards.unsent(room);
@@ -196,6 +197,10 @@ impl SendQueue {
         if remainder == Remainder::All {
             let behind = shards.unsent_behind(room).flatten();
             for part in unsent.whole.into_iter().chain(behind) {
+                self.direct.extend_from_slice(part);
+            }
+            let open = shards.open_frame(room);
+            for part in open.iter().flat_map(Encoded::parts) {
                 self.direct.extend_from_slice(part);
             }
         }

@@ -14,11 +14,12 @@
 //! *Bounded:* what was offered and not visited yet has a bound for each room ([`Shards::must_park`]).
 //! Deliveries beyond it are parked beside the room's shards, which keeps no other room waiting.
 
+mod batches;
 mod compact;
 mod own;
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
 };
 
@@ -28,8 +29,10 @@ use slotmap::{SlotMap, new_key_type};
 use smallvec::SmallVec;
 
 use self::own::{OwnKey, OwnMessages};
-use super::{readers::Readers, room_log::RoomLog};
+use super::{BatchInterval, readers::Readers, room_log::RoomLog};
 use crate::{encoding::WireForm, ids::ConnectionKey};
+use batches::Batch;
+pub(crate) use batches::{Gathering, Reach};
 
 /// How much may be offered to a room before all of its subscribers here have been visited, in bytes: far
 /// below what a subscriber may lag behind, so that a burst alone never closes a subscriber that keeps up.
@@ -53,6 +56,8 @@ struct Shard {
     visited: u64,
     /// The receipt times of the messages for the next round, from which their latency is measured.
     stamps: Vec<u64>,
+    /// What is gathered and no news yet, in a room whose messages leave together.
+    batch: Option<Box<Batch>>,
     /// Whether it is on the list of those that have become sparse.
     is_noted_sparse: bool,
 }
@@ -94,6 +99,9 @@ struct RoomHere {
     forms: SmallVec<[ShardKey; 1]>,
     /// Deliveries that came while the room's bound was reached, in order.
     parked: VecDeque<Delivery>,
+    /// For how long its messages are gathered, if they are, by which rules.
+    interval: Option<BatchInterval>,
+    rules: u64,
 }
 
 /// What is to be sent to a subscription: each part in two runs, the second of which is empty unless the log's
@@ -137,6 +145,10 @@ pub(crate) struct Shards {
     sparse: Vec<ShardKey>,
     /// Subscribers that are not sent what they publish themselves.
     own: OwnMessages,
+    /// Shards with a batch, by when it is over.
+    due: BTreeSet<(u64, ShardKey)>,
+    /// How often the rules of rooms have changed.
+    rules: u64,
     /// Subscribers of all shards.
     subscriptions: usize,
     /// Bytes of memory that all logs and parked deliveries take.
@@ -154,7 +166,8 @@ pub(crate) struct ParkedSum {
 }
 
 impl Shards {
-    /// Adds a subscriber that gets what is offered from now on, in this form.
+    /// Adds a subscriber that gets what is offered from now on, in this form. If the room gathers its messages, its
+    /// open frame is to be [closed](Self::close_frames) before.
     pub(crate) fn subscribe(
         &mut self,
         room: RoomId,
@@ -184,6 +197,9 @@ impl Shards {
             name: name.clone(),
             forms: SmallVec::new(),
             parked: VecDeque::new(),
+            interval: None,
+            // It has not asked yet.
+            rules: self.rules.wrapping_sub(1),
         });
         let found = here.forms.iter().find(|key| shards[**key].form == form);
         found.copied().unwrap_or_else(|| {
@@ -196,6 +212,7 @@ impl Shards {
                 round: None,
                 visited: 0,
                 stamps: Vec::new(),
+                batch: None,
                 is_noted_sparse: false,
             });
             here.forms.push(key);
@@ -225,9 +242,12 @@ impl Shards {
         let Some(shard) = self.shards.remove(key) else {
             return;
         };
-        self.held_bytes -= shard.log.held_bytes();
+        self.held_bytes -= shard.held_bytes();
         if shard.round.is_some() {
             self.news.retain(|other| *other != key);
+        }
+        if let Some(batch) = &shard.batch {
+            self.forget_batch(key, batch);
         }
         if let Entry::Occupied(mut here) = self.rooms.entry(shard.room) {
             here.get_mut().forms.retain(|other| *other != key);
@@ -384,6 +404,7 @@ impl Shards {
         let mut stamp_ns = Some(stamp_ns);
         for key in forms {
             let shard = &mut self.shards[*key];
+            debug_assert!(shard.batch.is_none(), "what was told before is gathered");
             subscribers += shard.subscribers.len();
             let (head, held_bytes) = (shard.log.head(), shard.log.held_bytes());
             append(name, shard.form, &mut shard.log);
@@ -511,13 +532,15 @@ impl Shards {
     }
 
     /// Passes over all that a subscription has not been sent, from the end of the frame of which a part
-    /// has; that rest is the caller's to send. Returns how many frames these are.
+    /// has; that rest is the caller's to send. What is gathered and not in the log yet still follows. Returns how
+    /// many messages are passed over.
     pub(crate) fn skip(&mut self, subscription: Subscription) -> u64 {
         let (Shard { log, .. }, subscriber) = self.at(subscription);
-        let frames = log.frames_behind(subscriber.cursor) as u64;
+        let messages = log.messages_behind(subscriber.cursor);
+        // Each of its own has a frame of its own.
         let own = subscriber.own.map_or(0, |own| self.own.frames(own));
         self.advance(subscription, log.head());
-        frames - own
+        messages - own
     }
 
     fn at(&self, subscription: Subscription) -> (&Shard, &Subscriber) {
@@ -547,17 +570,17 @@ impl Shard {
     fn begin_round(&mut self) {
         self.round = Some(Round {
             next: 0,
-            head: self.log.head(),
+            head: self.news_end(),
             stamps: std::mem::take(&mut self.stamps),
         });
     }
 
     /// Visits the next subscribers; returns whether they were the last of the round.
     fn visit(&mut self, most: usize, visits: &mut Vec<Visit>) -> bool {
+        let head = self.news_end();
         let Some(round) = &mut self.round else {
             return true;
         };
-        let head = self.log.head();
         // Slots of subscribers that have left lie between those of others.
         let end = (round.next + most).min(self.subscribers.capacity());
         for at in round.next..end {
@@ -581,7 +604,7 @@ impl Shard {
             return Vec::new();
         };
         self.visited = round.head;
-        if self.log.head() > round.head {
+        if self.news_end() > round.head {
             self.begin_round();
         }
         round.stamps

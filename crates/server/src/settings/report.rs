@@ -137,7 +137,7 @@ impl fmt::Display for Warning {
             Self::AddressUnbounded { key } => {
                 write!(
                     f,
-                    "{key} is 0: one address may use up all connections"
+                    "{key} is 0: one address may take all that there is"
                 )
             }
             Self::AnyProxy => f.write_str(

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use codec::Request;
 use runtime::Refused;
 
-use super::Refusal;
+use super::super::Refusal;
 
 /// The fields by which proxies name themselves or their clients.
 const OF_PROXIES: [&str; 7] = [

@@ -1,7 +1,7 @@
 //! Subscribing and unsubscribing: who may, on which terms, and what has been missed.
 
 use access::{
-    Asked, Denied, Granted, NoRoom, Room, SubscriptionToken, User, may_subscribe,
+    Asked, Denied, Granted, Namespace, NoRoom, Room, SubscriptionToken, User, may_subscribe,
     namespace::{Overflow, RecoveryMode},
     take_effect,
     token::{ServerSubscription, SubscriptionClaims},
@@ -22,6 +22,7 @@ use super::{
     subscriptions::{Origin, Subscription},
 };
 use crate::{
+    oneshot::Seat,
     tokens::Unverified,
     world::{World, now_s},
 };
@@ -70,6 +71,9 @@ impl State {
             return Err(ErrorCode::AlreadySubscribed.into());
         }
         check_offers(request)?;
+        if room.rules.oneshot.is_some() {
+            return self.subscribe_once(world, id, &name, request, outlet);
+        }
         if request.recover && self.must_wait_for_much(outlet) {
             return Ok(Next::Again(Until::Sent));
         }
@@ -97,6 +101,7 @@ impl State {
             origin: Origin::Subscribe,
             request: Some(request),
             of_token: of_token.as_ref(),
+            seat: None,
         };
         let ticket = self.join(world, &name, wish, outlet)?;
         let data = data_bytes(
@@ -140,7 +145,7 @@ impl State {
     }
 
     /// What the subscription token says, if there is one.
-    fn claims_of(
+    pub(super) fn claims_of(
         &mut self,
         world: &World,
         request: &SubscribeRequest<'_>,
@@ -187,8 +192,13 @@ impl State {
             origin,
             request,
             of_token,
+            seat,
         } = wish;
         let (_, room) = room_of(world, name.as_str())?;
+        if room.rules.oneshot.is_some() != seat.is_some() {
+            // No token of a connection opens such a room, and neither does any other right.
+            return Err(ErrorCode::PermissionDenied.into());
+        }
         let Some(identity) = self.identity() else {
             return Err(ErrorCode::Unauthorized.into());
         };
@@ -202,7 +212,7 @@ impl State {
         let info = of_token.and_then(|of_token| of_token.info.as_ref());
         let (member, details) = identity.with_room_info(&self.client, info);
         let terms = Terms {
-            recover: request.and_then(|it| recover(it, granted, room.rules.recovery_mode)),
+            recover: request.and_then(|it| recover(it, granted, room.rules)),
             member: granted.is_present.then_some(member),
         };
         let body = self.wire.form(granted.join_leave);
@@ -219,6 +229,7 @@ impl State {
             details,
             publishes: false,
             skips: room.rules.overflow == Overflow::DropOldest,
+            seat: seat.map(Box::new),
         });
         Ok(ticket)
     }
@@ -289,10 +300,12 @@ pub struct Wish<'w, 'a> {
     pub request: Option<&'w SubscribeRequest<'a>>,
     /// What a token adds.
     pub of_token: Option<&'w ServerSubscription>,
+    /// The place of who comes into a one-shot room.
+    pub seat: Option<Seat>,
 }
 
 /// What a subscription token comes to.
-enum Claims {
+pub enum Claims {
     /// There is none.
     None,
     /// It is verified in a step for costly work.
@@ -318,16 +331,14 @@ pub fn check_offers(request: &SubscribeRequest<'_>) -> Result<(), Refusal> {
 }
 
 /// What a client that comes back is to be given.
-fn recover(
-    request: &SubscribeRequest<'_>,
-    granted: Granted,
-    mode: RecoveryMode,
-) -> Option<Recover> {
+fn recover(request: &SubscribeRequest<'_>, granted: Granted, rules: &Namespace) -> Option<Recover> {
+    // Whoever comes into a one-shot room comes for its one message, whether it has been there before or not.
+    let is_one_shot = rules.oneshot.is_some();
     let since = Since {
-        epoch: epoch::named(&request.epoch),
+        epoch: epoch::named(&request.epoch).filter(|_| !is_one_shot),
         offset: request.offset,
     };
-    (request.recover && granted.recoverable).then_some(match mode {
+    ((request.recover || is_one_shot) && granted.recoverable).then_some(match rules.recovery_mode {
         RecoveryMode::Stream => Recover::Missed(since),
         RecoveryMode::Cache => Recover::Latest(since),
     })
