@@ -66,11 +66,21 @@ pub fn post(host: &str, path: &str, media_type: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// What chunks have in them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// Messages as they are in frames of a WebSocket.
+    Messages(Encoding),
+    /// A message in the data of each event.
+    Data,
+    /// Events of which all fields count.
+    Events,
+}
+
 /// An answer that lasts, taken apart as it arrives.
 #[derive(Debug)]
 pub struct Stream {
-    is_events: bool,
-    encoding: Encoding,
+    form: Form,
     /// What has arrived and was not taken apart.
     bytes: Vec<u8>,
     taken: usize,
@@ -83,9 +93,21 @@ impl Stream {
     /// A stream whose head is still to come.
     #[must_use]
     pub fn new(transport: Transport, encoding: Encoding) -> Self {
+        Self::of(match transport {
+            Transport::Sse => Form::Data,
+            Transport::HttpStream | Transport::Websocket => Form::Messages(encoding),
+        })
+    }
+
+    /// A stream of events of which all fields are wanted: its messages are the lines of whole events.
+    #[must_use]
+    pub fn of_events() -> Self {
+        Self::of(Form::Events)
+    }
+
+    fn of(form: Form) -> Self {
         Self {
-            is_events: transport == Transport::Sse,
-            encoding,
+            form,
             bytes: Vec::new(),
             taken: 0,
             unfinished: Vec::new(),
@@ -103,7 +125,8 @@ impl Stream {
     /// Whether the head has arrived; an error if it is not that of a stream.
     pub fn opens(&mut self) -> Result<bool> {
         if !self.is_open {
-            let Some(head) = read_head(&self.bytes, self.is_events)? else {
+            let Some(head) = read_head(&self.bytes, !matches!(self.form, Form::Messages(_)))?
+            else {
                 return Ok(false);
             };
             self.taken = head;
@@ -159,8 +182,8 @@ impl Stream {
 
     /// Takes what is whole, as a message of a WebSocket would have it.
     fn take_messages(&mut self) -> Vec<u8> {
-        if !self.is_events {
-            let whole = self.encoding.whole(&self.unfinished);
+        if let Form::Messages(encoding) = self.form {
+            let whole = encoding.whole(&self.unfinished);
             return self.unfinished.drain(..whole).collect();
         }
         let end = self.unfinished.windows(2).rposition(|it| it == b"\n\n");
@@ -168,6 +191,9 @@ impl Stream {
             .unfinished
             .drain(..end.map_or(0, |at| at + 2))
             .collect();
+        if self.form == Form::Events {
+            return whole;
+        }
         let lines = whole.split(|&byte| byte == b'\n');
         let data = lines.filter_map(|line| line.strip_prefix(b"data:"));
         let mut messages = Vec::with_capacity(whole.len());
@@ -265,6 +291,18 @@ mod tests {
         let events: [&[u8]; 3] = [b": hello\n\ndata: {}\n\n", b"data: {\"id\":2}\n", b"\n"];
         let whole = messages(&[b"{}\n", b"{\"id\":2}\n"]);
         assert_eq!(said(Transport::Sse, Encoding::Json, &events), whole);
+    }
+
+    #[test]
+    fn events_whose_fields_are_wanted_come_whole() {
+        let mut stream = Stream::of_events();
+        stream.push(HEAD.as_bytes());
+        for piece in [&b"id: e:1\nda"[..], b"ta: x\n\nid: "] {
+            stream.push(&chunk(piece));
+        }
+        let event = Frame::Message(b"id: e:1\ndata: x\n\n".to_vec());
+        assert_eq!(stream.next().unwrap(), Some(event));
+        assert_eq!(stream.next().unwrap(), None);
     }
 
     #[test]

@@ -61,7 +61,9 @@ pub struct Client {
     /// Whether it is neither cut nor stalled.
     pub is_undisturbed: bool,
     /// Where it was in each room.
-    positions: BTreeMap<u32, Position>,
+    pub(super) positions: BTreeMap<u32, Position>,
+    /// Up to where the messages of an event stream are such as it has missed, if it has not caught up.
+    pub(super) missed_until: Option<u64>,
     /// How many messages it has sent.
     sent: u32,
     /// Its connection, or its absence.
@@ -168,7 +170,11 @@ impl Connection {
             .asked
             .values()
             .any(|it| matches!(it, Asked::Publish(_)));
-        let is_there = form == Form::Raw || self.joined.contains(&room);
+        let is_there = match form {
+            Form::Raw => true,
+            Form::Events => false,
+            Form::Json | Form::Protobuf => self.joined.contains(&room),
+        };
         self.is_open() && is_there && !is_waiting && self.stalled_until.is_none()
     }
 
@@ -229,6 +235,7 @@ impl Client {
             rooms,
             is_undisturbed: false,
             positions: BTreeMap::new(),
+            missed_until: None,
             sent: 0,
             state: State::Away(from),
         }
@@ -290,7 +297,7 @@ impl Client {
         let State::Here(connection) = &mut self.state else {
             return Ok(false);
         };
-        if self.form == Form::Raw || !connection.joined.contains(&room) {
+        if self.form.encoding().is_none() || !connection.joined.contains(&room) {
             return Ok(false);
         }
         let name = names.of(room);
@@ -344,9 +351,12 @@ impl Client {
         let Some(connection) = self.connection() else {
             return Ok(());
         };
-        if form == Form::Raw {
+        if form.encoding().is_none() {
             connection.stage = Stage::Open;
-            return desk.note(number, What::Entered { room });
+            return match form {
+                Form::Raw => desk.note(number, What::Entered { room }),
+                _ => Ok(()),
+            };
         }
         connection.stage = Stage::Connecting;
         match connection.beside {
@@ -399,6 +409,9 @@ impl Client {
 
     /// Takes a message; returns who has ended the connection, if it is of no more use.
     fn take_message(&mut self, message: &[u8], desk: &mut Desk) -> Result<Option<By>> {
+        if self.form == Form::Events {
+            return self.take_events(message, desk);
+        }
         let Some(encoding) = self.form.encoding() else {
             let room = self.rooms[0];
             let publication = Publication {
@@ -539,13 +552,25 @@ impl Client {
         for publication in &subscribed.publications {
             self.given(room, publication, true, desk)?;
         }
-        if let Some(connection) = self.connection() {
-            connection.joined.insert(room);
-        }
+        self.joins(room);
         desk.note(self.number, What::CaughtUp { room })
     }
 
-    fn given(
+    /// Whether it is in its only room.
+    pub(super) fn hears(&mut self) -> bool {
+        let room = self.rooms[0];
+        self.connection()
+            .is_some_and(|it| it.joined.contains(&room))
+    }
+
+    /// It is in a room from now on.
+    pub(super) fn joins(&mut self, room: u32) {
+        if let Some(connection) = self.connection() {
+            connection.joined.insert(room);
+        }
+    }
+
+    pub(super) fn given(
         &mut self,
         room: u32,
         publication: &Publication<'_>,

@@ -11,6 +11,7 @@
 //! [`crate::centrifuge`].
 
 mod connection;
+mod events;
 mod rest;
 mod swarm;
 #[cfg(test)]
@@ -31,6 +32,8 @@ pub enum Form {
     Protobuf,
     /// Messages of one room and nothing else.
     Raw,
+    /// The messages of one room as events, with positions; it never publishes.
+    Events,
 }
 
 impl Form {
@@ -39,7 +42,7 @@ impl Form {
         match self {
             Self::Json => Some(Encoding::Json),
             Self::Protobuf => Some(Encoding::Protobuf),
-            Self::Raw => None,
+            Self::Raw | Self::Events => None,
         }
     }
 }

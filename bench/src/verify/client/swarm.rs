@@ -133,6 +133,7 @@ impl<'a> Swarm<'a> {
         for client in &self.clients {
             let how = match client.form {
                 Form::Raw => "raw".to_owned(),
+                Form::Events => "raw over Sse".to_owned(),
                 form => format!("{form:?} over {:?}", client.transport),
             };
             *counts.entry(how).or_default() += 1;
@@ -216,7 +217,7 @@ impl<'a> Swarm<'a> {
                 if self.not_let_in > NOT_LET_IN_MAX {
                     bail!("the server lets nobody in: {why}");
                 }
-                self.away(index, Duration::from_millis(200));
+                self.not_in(index, Duration::from_millis(200))?;
             }
             Next::Over(by) => self.over(index, by)?,
         }
@@ -238,6 +239,17 @@ impl<'a> Swarm<'a> {
             self.desk.note(number, What::Ended { by })?;
         }
         Ok(())
+    }
+
+    /// A client was not let in. One that listens to events has been noted all the same.
+    fn not_in(&mut self, index: usize, pause: Duration) -> Result<()> {
+        self.away(index, pause);
+        match self.clients[index].form {
+            Form::Events => self
+                .desk
+                .note(index as u32, What::Ended { by: By::Server(0) }),
+            _ => Ok(()),
+        }
     }
 
     fn away(&mut self, index: usize, pause: Duration) {
@@ -311,12 +323,22 @@ impl<'a> Swarm<'a> {
         let path = match client.form {
             Form::Json => self.plan.path.clone(),
             Form::Protobuf => format!("{}?cf_protocol=protobuf", self.plan.path),
-            Form::Raw => format!("/rooms/{}", self.desk.names.of(client.rooms[0])),
+            Form::Raw | Form::Events => format!("/rooms/{}", self.desk.names.of(client.rooms[0])),
         };
+        if client.form == Form::Events {
+            let id = client.last_event_id();
+            let id = id.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
+            let request = format!("GET {path}/sse HTTP/1.1\r\nHost: {host}\r\n{id}\r\n");
+            return Ok((target.open_with(request.as_bytes(), index)?, None));
+        }
         Ok((target.ask(&path, index)?, None))
     }
 
     fn dial(&mut self, index: usize) -> Result<()> {
+        let client = &self.clients[index];
+        if client.form == Form::Events {
+            client.asks_for_events(&mut self.desk)?;
+        }
         let (link, beside) = match self.open(index) {
             Ok(opened) => opened,
             Err(error) => {
@@ -324,14 +346,14 @@ impl<'a> Swarm<'a> {
                 if self.not_let_in > NOT_LET_IN_MAX {
                     return Err(error.context("the server is not there"));
                 }
-                self.away(index, Duration::from_millis(100));
+                self.not_in(index, Duration::from_millis(100))?;
                 return Ok(());
             }
         };
         prepare(link.socket())?;
         rustix::io::ioctl_fionbio(link.socket(), true)?;
         let client = &mut self.clients[index];
-        let inflow = Inflow::new(client.transport, client.form.encoding());
+        let inflow = Inflow::new(client.form, client.transport);
         client.state = State::Here(Box::new(Connection::new(link, inflow, beside)));
         self.watch(index)
     }
@@ -436,14 +458,17 @@ fn waited_for_processor() -> Duration {
 fn role(number: u32, plan: &Plan, chance: &mut Chance) -> (Form, Vec<u32>) {
     let form = match number % 5 {
         0 | 3 => Form::Json,
-        4 if plan.raw && number >= plan.rooms => Form::Raw,
+        4 if plan.raw && number >= plan.rooms => match (number / 5) % 2 {
+            1 if plan.transports.contains(&Transport::Sse) => Form::Events,
+            _ => Form::Raw,
+        },
         _ => Form::Protobuf,
     };
     if number < plan.rooms {
         return (form, vec![number]);
     }
     let count = match form {
-        Form::Raw => 1,
+        Form::Raw | Form::Events => 1,
         Form::Json | Form::Protobuf => 1 + chance.below(3),
     };
     let any = |_| chance.below(plan.rooms as usize) as u32;

@@ -41,7 +41,7 @@ impl Played {
         let mut client = Client::new(0, form, vec![0], Instant::now());
         let (link, server) = pair();
         let (beside_link, beside) = pair();
-        let inflow = Inflow::new(Transport::Sse, Some(Encoding::Json));
+        let inflow = Inflow::new(Form::Json, Transport::Sse);
         let requests = Requests::new(Encoding::Json, "localhost", "");
         let mut connection = Connection::new(link, inflow, Some(requests));
         connection.beside.as_mut().unwrap().link = Some(beside_link);

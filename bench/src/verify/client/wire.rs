@@ -1,6 +1,7 @@
 //! The two directions of a connection: the frames of a WebSocket, or a stream with requests beside it.
 
-use crate::centrifuge::{Answered, Encoding, Frame, Frames, Requests, Stream, Transport};
+use super::Form;
+use crate::centrifuge::{Answered, Frame, Frames, Requests, Stream, Transport};
 use crate::load::dial::read_answer;
 use crate::load::link::{Buffers, Link, Received};
 use crate::load::transport::Compression;
@@ -22,10 +23,11 @@ pub enum Inflow {
 }
 
 impl Inflow {
-    /// What a server sends over this transport; raw clients have no encoding.
+    /// What a server sends to a client of this form over this transport.
     #[must_use]
-    pub fn new(transport: Transport, encoding: Option<Encoding>) -> Self {
-        match (transport, encoding) {
+    pub fn new(form: Form, transport: Transport) -> Self {
+        match (transport, form.encoding()) {
+            _ if form == Form::Events => Self::Stream(Stream::of_events()),
             (Transport::HttpStream | Transport::Sse, Some(encoding)) => {
                 Self::Stream(Stream::new(transport, encoding))
             }
