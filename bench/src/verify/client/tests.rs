@@ -2,13 +2,14 @@
 
 use super::super::history::{By, History, Message, What};
 use super::super::payload;
-use super::super::promises::{Checker, Promise};
+use super::super::promises::{Checker, Findings, Promise};
 use super::connection::{Client, Connection, Desk, Next, State};
 use super::swarm::transport_of;
 use super::wire::Inflow;
 use super::{Form, Names};
-use crate::centrifuge::{Encoding, Requests, Transport};
+use crate::centrifuge::{Requests, Transport};
 use crate::load::link::{Buffers, Link};
+use anyhow::Result;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -35,17 +36,9 @@ fn pair() -> (Link, UnixStream) {
 }
 
 impl Played {
-    fn new() -> Self {
+    fn new(form: Form) -> Self {
         let names = Names("r".to_owned());
-        let form = (Form::Json, Transport::Sse);
-        let mut client = Client::new(0, form, vec![0], Instant::now());
-        let (link, server) = pair();
-        let (beside_link, beside) = pair();
-        let inflow = Inflow::new(Form::Json, Transport::Sse);
-        let requests = Requests::new(Encoding::Json, "localhost", "");
-        let mut connection = Connection::new(link, inflow, Some(requests));
-        connection.beside.as_mut().unwrap().link = Some(beside_link);
-        client.state = State::Here(Box::new(connection));
+        let client = Client::new(0, (form, Transport::Sse), vec![0], Instant::now());
         let desk = Desk {
             history: History::new(Checker::default()).keeping(),
             at_us: 0,
@@ -53,18 +46,60 @@ impl Played {
             present: Vec::new(),
             sabotage: None,
         };
-        Self {
+        let mut played = Self {
             client,
             desk,
-            server,
-            beside,
+            server: pair().1,
+            beside: pair().1,
+        };
+        played.come();
+        played
+    }
+
+    /// The client is connected, perhaps once more.
+    fn come(&mut self) {
+        let (link, server) = pair();
+        let (beside_link, beside) = pair();
+        (self.server, self.beside) = (server, beside);
+        let form = self.client.form;
+        let requests = form.encoding().map(|it| Requests::new(it, "localhost", ""));
+        let inflow = Inflow::new(form, Transport::Sse);
+        let mut connection = Connection::new(link, inflow, requests);
+        if let Some(beside) = &mut connection.beside {
+            beside.link = Some(beside_link);
         }
+        self.client.state = State::Here(Box::new(connection));
+        if form == Form::Events {
+            self.client.asks_for_events(&mut self.desk).unwrap();
+        }
+        self.hear(HEAD.as_bytes());
+    }
+
+    /// Publishes so many messages in the room, as another client; returns their payloads.
+    fn sent(&mut self, count: u64) -> Vec<String> {
+        let send = |number| {
+            let message = Message { from: 1, number };
+            let payload = payload::make(message, 20);
+            let digest = payload::digest(&payload);
+            let sent = What::Sent {
+                room: 0,
+                message,
+                digest,
+            };
+            self.desk.note(1, sent).unwrap();
+            String::from_utf8(payload).unwrap()
+        };
+        (0..count as u32).map(send).collect()
     }
 
     fn hear(&mut self, bytes: &[u8]) -> Next {
+        self.try_hear(bytes).unwrap()
+    }
+
+    fn try_hear(&mut self, bytes: &[u8]) -> Result<Next> {
         self.server.write_all(bytes).unwrap();
         let (client, desk) = (&mut self.client, &mut self.desk);
-        client.receive(&mut Buffers::new(), desk).unwrap()
+        client.receive(&mut Buffers::new(), desk)
     }
 
     /// What the client has sent beside its stream, which is answered.
@@ -91,37 +126,22 @@ impl Played {
 }
 
 fn chunk(messages: &str) -> Vec<u8> {
-    let event = format!("data: {messages}\n\n");
-    format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()
+    block(&format!("data: {messages}"))
+}
+
+fn block(lines: &str) -> Vec<u8> {
+    format!("{:x}\r\n{lines}\n\n\r\n", lines.len() + 2).into_bytes()
 }
 
 /// What the checker finds when a stream brings these publications, each in a chunk of its own.
-fn findings(places: &[u64]) -> super::super::promises::Findings {
-    let mut played = Played::new();
-    played.hear(HEAD.as_bytes());
+fn findings(places: &[u64]) -> Findings {
+    let mut played = Played::new(Form::Json);
     played.hear(&chunk(CONNECTED));
     assert_eq!(played.asked()["subscribe"]["channel"], "r0");
     played.hear(&chunk(SUBSCRIBED));
-    let most = places.iter().copied().max().unwrap_or(0);
-    let payloads: Vec<Vec<u8>> = (0..most)
-        .map(|number| {
-            let message = Message {
-                from: 1,
-                number: number as u32,
-            };
-            let payload = payload::make(message, 20);
-            let digest = payload::digest(&payload);
-            let sent = What::Sent {
-                room: 0,
-                message,
-                digest,
-            };
-            played.desk.note(1, sent).unwrap();
-            payload
-        })
-        .collect();
+    let payloads = played.sent(places.iter().copied().max().unwrap_or(0));
     for &place in places {
-        let data = String::from_utf8_lossy(&payloads[place as usize - 1]);
+        let data = &payloads[place as usize - 1];
         let push =
             format!(r#"{{"push":{{"channel":"r0","pub":{{"data":{data},"offset":{place}}}}}}}"#);
         assert!(matches!(played.hear(&chunk(&push)), Next::Stay));
@@ -145,23 +165,62 @@ fn chunk_of_a_stream_that_is_lost_or_comes_twice_is_found() {
 
 #[test]
 fn disconnect_that_a_stream_tells_ends_its_connection_with_that_code() {
-    let mut played = Played::new();
-    played.hear(HEAD.as_bytes());
+    let mut played = Played::new(Form::Json);
     played.hear(&chunk(CONNECTED));
     played.asked();
     let push = chunk(r#"{"push":{"disconnect":{"code":3001,"reason":"shutdown"}}}"#);
     assert!(matches!(played.hear(&push), Next::Over(By::Server(3001))));
-    let mut refused = Played::new();
-    let head = b"HTTP/1.1 403 Forbidden\r\n\r\n";
-    assert!(matches!(refused.hear(head), Next::NotLetIn(_)));
-    let mut lost = Played::new();
-    lost.hear(HEAD.as_bytes());
+    let mut lost = Played::new(Form::Json);
     lost.hear(&chunk(CONNECTED));
     drop(lost.beside);
     let next = lost
         .client
         .receive_beside(&mut Buffers::new(), Instant::now());
     assert!(matches!(next.unwrap(), Next::Over(By::Server(0))));
+}
+
+/// What the checker finds of a listener that was given these places, and came back in between with the latest.
+fn findings_of_events(before: &[u64], begin: &str, behind: &[u64]) -> Result<Findings> {
+    let mut played = Played::new(Form::Events);
+    let payloads = played.sent(9);
+    let event = |place: u64| {
+        let data = &payloads[place as usize - 1];
+        block(&format!("id: e:{place}\ndata: {data}"))
+    };
+    played.hear(&block("retry: 2000\nid: e:0"));
+    for &place in before {
+        assert!(matches!(played.hear(&event(place)), Next::Stay));
+    }
+    played.come();
+    played.try_hear(&block(begin))?;
+    for &place in behind {
+        played.try_hear(&event(place))?;
+    }
+    Ok(played.desk.history.end()?.0.findings)
+}
+
+#[test]
+fn listener_that_comes_back_is_given_what_it_has_missed_or_told_of_the_gap() {
+    let gap = "id: e:7\nevent: gap\ndata: {}";
+    let check = |before: &[u64], begin: &str, behind: &[u64], broken: Option<Promise>| {
+        let findings = findings_of_events(before, begin, behind).unwrap();
+        let of = |it: Promise| findings.count(it) > 0;
+        let found: Vec<_> = Promise::ALL.into_iter().filter(|it| of(*it)).collect();
+        assert_eq!(
+            found,
+            Vec::from_iter(broken),
+            "{before:?} {begin} {behind:?}"
+        );
+    };
+    check(&[1, 2], "id: e:2", &[3, 4], None);
+    check(&[1, 2], gap, &[8, 9], None);
+    check(&[1, 3], "id: e:3", &[4], Some(Promise::NoGap));
+    check(&[1, 2], "id: e:2", &[4], Some(Promise::Recovery));
+    check(&[1, 2], gap, &[9], Some(Promise::NoGap));
+    assert!(
+        findings_of_events(&[1, 2], "id: e:5", &[6]).is_err(),
+        "nobody told of the gap"
+    );
 }
 
 #[test]
