@@ -200,8 +200,15 @@ mod tests {
             check(&|it| right(it, 3));
             check(&|it| push("live:b", &payload(0, 2, &it.filling)));
             check(&|it| push("live:a", &payload(0, 2, &it.filling.replace("xx", "xy"))));
-            check(&|it| [b" ", &right(it, 1)[..]].concat());
             check(&|_| br#"{"push":{"channel":"live:a","unsubscribe":{"code":2500}}}"#.to_vec());
         }
+        let mut danmaku = published(1);
+        let message = right(&danmaku, 0);
+        take(&mut danmaku, 0, &message).unwrap();
+        let other = [b" ", &message[..]].concat();
+        assert!(
+            take(&mut danmaku, 1, &other).is_err(),
+            "other bytes than the first was told"
+        );
     }
 }
