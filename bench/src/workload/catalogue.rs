@@ -237,21 +237,27 @@ fn passing_over(all: &mut Vec<Workload>, open_files_max: u64) {
     let most = usize::try_from(open_files_max)
         .unwrap_or(usize::MAX)
         .saturating_sub(500);
-    let subscribers = most.min(10_000);
-    let count = grouped(subscribers as f64);
-    let danmaku = |gathers| {
-        Work::Sdk(Role::Danmaku {
+    let forms = [
+        ("danmaku", 10_000, false),
+        ("danmaku-gathered", 10_000, true),
+        ("danmaku-1000", 1_000, false),
+        ("danmaku-1000-gathered", 1_000, true),
+    ];
+    for (name, wanted, gathers) in forms {
+        let subscribers = most.min(wanted);
+        let about = format!(
+            "one room of {}, 128 B, 300 messages/s{}, the oldest dropped for who is too slow, by the Centrifuge protocol",
+            grouped(subscribers as f64),
+            if gathers { ", gathered for 100 ms" } else { "" }
+        );
+        let work = Work::Sdk(Role::Danmaku {
             subscribers,
             rate: 300.0,
             gathers,
-        })
-    };
-    let about = format!(
-        "one room of {count}, 128 B, 300 messages/s, the oldest dropped for who is too slow, by the Centrifuge protocol"
-    );
-    all.push(workload("danmaku", Family::Broadcast, &about, danmaku(false)).tiny());
-    let about = format!("{about}, gathered for 100 ms");
-    all.push(workload("danmaku-gathered", Family::Broadcast, &about, danmaku(true)).tiny());
+        });
+        let one = workload(name, Family::Broadcast, &about, work);
+        all.push(if wanted == 10_000 { one.tiny() } else { one });
+    }
     let ticker = Work::Sdk(Role::Ticker {
         keys: 1_000,
         subscribers: 1_000,
