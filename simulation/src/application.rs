@@ -57,6 +57,21 @@ pub struct Expel {
 
 const PROTOCOL: &str = "commanded";
 
+/// A stream of this session.
+fn streaming(session: Box<Obeying>, room: Option<RoomName>, lag: Lag) -> Streaming {
+    Streaming {
+        protocol: PROTOCOL,
+        status: 200,
+        fields: Vec::new(),
+        room,
+        body: BodyForm::RAW,
+        lag,
+        terms: None,
+        keep_alive: KeepAlive::Bytes("h\n".into()),
+        session,
+    }
+}
+
 impl Application for Commanded {
     fn route(&self, request: &Request<'_>) -> Route {
         let target = request.path();
@@ -84,17 +99,11 @@ impl Application for Commanded {
                 },
                 session,
             }),
-            "stream" => Route::Stream(Streaming {
-                protocol: PROTOCOL,
-                status: 200,
-                fields: Vec::new(),
-                room,
-                body: BodyForm::RAW,
-                lag,
-                terms: None,
-                keep_alive: KeepAlive::Bytes("h\n".into()),
-                session,
-            }),
+            "stream" => Route::Stream(streaming(session, room, lag)),
+            "posted" => Route::Body(Box::new(move |body| match body {
+                b"hello" => Taken::Stream(Box::new(streaming(session, room, lag))),
+                _ => Taken::Answer(Answer::text(400, "the body is another one")),
+            })),
             "body" => Route::Body(Box::new(|body| {
                 Taken::Answer(Answer::text(200, &format!("{}", body.len())).keeping())
             })),

@@ -75,6 +75,9 @@ impl Client {
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
         let request = match kind {
             Kind::WebSocket => format!("GET {target} HTTP/1.1\r\nHost: a\r\n{upgrade}\r\n"),
+            Kind::Stream if target.starts_with("/posted/") => {
+                format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+            }
             Kind::Stream => format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"),
             Kind::Http | Kind::Silent => String::new(),
         };

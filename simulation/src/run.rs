@@ -262,7 +262,8 @@ impl Run {
                 has_own_pings,
             } => {
                 let path = match (kind, has_own_pings) {
-                    (Kind::Stream, _) => "stream",
+                    (Kind::Stream, false) => "stream",
+                    (Kind::Stream, true) => "posted",
                     (_, true) => "own",
                     (_, false) => "ws",
                 };

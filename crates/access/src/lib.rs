@@ -41,7 +41,7 @@ pub use namespace::Namespace;
 pub use namespaces::{
     Change, Label, NAMESPACES_MAX, Namespaces, NoRoom, Refused, Unfit, What, check_name,
 };
-pub use raw::{RawRefusal, RawRights, RawToken, may_open_raw};
+pub use raw::{RawRefusal, RawRights, RawToken, may_only_publish_raw, may_open_raw};
 pub use rights::{
     Asked, Cause, Denied, Granted, Kind, NoPersonalRoom, Right, SubscriptionToken, User,
     may_publish, may_read_history, may_read_presence, may_subscribe, personal_room, take_effect,

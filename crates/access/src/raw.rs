@@ -1,4 +1,4 @@
-//! The verdict over a raw client: one that opens a WebSocket for one room, and speaks no protocol
+//! The verdicts over raw clients: those that open a WebSocket or a stream for one room, and speak no protocol
 //! within it.
 
 use crate::namespace::Raw;
@@ -84,6 +84,38 @@ pub fn may_open_raw<'n>(
     })
 }
 
+/// Whether a raw client may publish in a room without being in it. `is_granted`: its subscription token lets it.
+///
+/// # Errors
+/// Why it may not.
+pub fn may_only_publish_raw<'n>(
+    room: Result<Room<'n, '_>, NoRoom>,
+    token: RawToken<'_>,
+    is_granted: bool,
+) -> Result<(), RawRefusal<'n>> {
+    let room = room.map_err(RawRefusal::NoRoom)?;
+    let user = match token {
+        RawToken::Bad => return Err(RawRefusal::BadToken),
+        RawToken::Missing => User::Anonymous,
+        RawToken::Connection(user) | RawToken::Subscription(user) => user,
+    };
+    let cause = match room.rules.raw {
+        Raw::None => Some(Cause::RawOff),
+        Raw::Subscribe => Some(Cause::RawListens),
+        Raw::Publish => None,
+    };
+    if let Some(cause) = cause {
+        return Err(RawRefusal::Forbidden(Denied::new(&room, cause)));
+    }
+    match may_publish(&room, user, false) {
+        Err(_) if is_granted => Ok(()),
+        verdict => verdict.map_err(|denied| match token {
+            RawToken::Missing => RawRefusal::TokenMissing(denied),
+            _ => RawRefusal::Forbidden(denied),
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -142,6 +174,40 @@ mod tests {
         }
         let subscription = RawToken::Subscription(User::Anonymous);
         assert_eq!(open(&rules, "x", subscription), Ok(RawRights::Subscribe));
+    }
+
+    #[test]
+    fn raw_client_that_is_not_in_the_room_publishes_where_others_may_who_are_not() {
+        use RawToken::{Bad, Connection, Missing, Subscription};
+        let check = |raw, publish, token, is_granted, expected| {
+            let world = world(rules(raw, Subscribers::Token, publish));
+            let verdict = may_only_publish_raw(world.of("x"), token, is_granted);
+            let status = verdict.map_err(|refusal| refusal.status());
+            assert_eq!(
+                status, expected,
+                "{raw:?} {publish:?} {token:?} {is_granted}"
+            );
+        };
+        let named = Who::Client(Users::Named);
+        let members = Who::Subscriber(Users::AnonymousToo);
+        check(Raw::Publish, named, Connection(NAMED), false, Ok(()));
+        check(Raw::Publish, named, Missing, false, Err(401));
+        check(Raw::Publish, named, Bad, false, Err(401));
+        check(
+            Raw::Publish,
+            named,
+            Connection(User::Anonymous),
+            false,
+            Err(403),
+        );
+        check(Raw::Subscribe, named, Connection(NAMED), true, Err(403));
+        check(Raw::None, named, Connection(NAMED), true, Err(403));
+        check(Raw::Publish, members, Connection(NAMED), false, Err(403));
+        check(Raw::Publish, members, Subscription(NAMED), false, Err(403));
+        check(Raw::Publish, members, Subscription(NAMED), true, Ok(()));
+        let world = world(rules(Raw::Publish, Subscribers::Token, named));
+        let nowhere = may_only_publish_raw(world.of("no:x"), Connection(NAMED), true);
+        assert_eq!(nowhere.map_err(|refusal| refusal.status()), Err(404));
     }
 
     #[test]

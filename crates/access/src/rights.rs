@@ -319,6 +319,8 @@ pub enum Cause {
     PresenceOff,
     /// Raw clients have no access.
     RawOff,
+    /// Raw clients only listen.
+    RawListens,
 }
 
 /// What kind of answer a refusal deserves.
@@ -392,6 +394,11 @@ impl fmt::Display for Denied<'_> {
                 f,
                 "{of} has no raw clients (raw = \"{}\")",
                 crate::namespace::Raw::None.word()
+            ),
+            Cause::RawListens => write!(
+                f,
+                "{of} has no publishers among raw clients (raw = \"{}\")",
+                crate::namespace::Raw::Subscribe.word()
             ),
         }
     }

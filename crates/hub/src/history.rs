@@ -117,6 +117,13 @@ impl History {
         self.dropped_for.unwrap_or(Unrecoverable::Size)
     }
 
+    /// How many messages are younger than that at `now_ms`.
+    pub(crate) fn younger_than(&self, age_ms: u64, now_ms: u64) -> usize {
+        // They were ordered one after the other, by a clock that does not go back.
+        let is_old = |kept: &Kept| now_ms.saturating_sub(kept.at_ms) >= age_ms;
+        self.kept.len() - self.kept.partition_point(is_old)
+    }
+
     /// The messages from this place on, oldest first; place 0 is the oldest.
     pub(crate) fn from(&self, place: usize) -> impl DoubleEndedIterator<Item = &Record> {
         let place = place.min(self.kept.len());

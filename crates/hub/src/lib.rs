@@ -50,8 +50,8 @@ pub use bound::bound;
 pub use budget::{Kept, RoomBudget};
 pub use history::{HistoryLimits, Unrecoverable};
 pub use log::{
-    AnswerLimits, Conflict, Details, Envelope, Epoch, Log, NotNext, Numbered, OtherEpoch, Page,
-    Position, Publisher, Record, Recover, Recovered, Since,
+    AnswerLimits, Conflict, Details, Envelope, Epoch, Log, Newest, NotNext, Numbered, OtherEpoch,
+    Page, Position, Publisher, Record, Recover, Recovered, Since,
 };
 pub use mailbox::{
     Answer, AnswerRefusal, ConnectionId, CoreId, Delivery, JoinRefusal, LossReason, PublishRefusal,

@@ -138,22 +138,41 @@ pub struct AnswerLimits {
     pub bytes: usize,
 }
 
-/// What a subscriber that comes back wants to have.
+/// What of a room's past a subscriber wants to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recover {
     /// Everything that it has missed.
     Missed(Since),
     /// The latest message, unless that is the one which it has.
     Latest(Since),
+    /// Everything that it has missed, if it has been here before and that can be given; otherwise the newest
+    /// messages.
+    Newest(Option<Since>, Newest),
 }
 
-/// What a subscriber that has come back is given.
+/// The newest messages of a room, within both bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// Most messages.
+    pub messages: usize,
+    /// The age in milliseconds that all of them are below.
+    pub age_ms: u64,
+}
+
+/// What a subscriber is given of a room's past. Live messages follow without a seam.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovered {
-    /// Exactly what it has asked for, oldest first. Live messages follow without a seam.
+    /// Exactly what it has missed, or has asked for, oldest first.
     Exactly(Numbered),
     /// Messages are missing, and none of them is given.
     Impossible(Unrecoverable),
+    /// The newest messages.
+    Newest {
+        /// As many of them as were asked for, are kept and fit into one answer, oldest first.
+        messages: Numbered,
+        /// Why it is not given what it has missed, if it has been here before.
+        instead: Option<Unrecoverable>,
+    },
 }
 
 /// A part of a room's past that is asked for.
@@ -288,6 +307,15 @@ impl Log {
         match recover {
             Recover::Missed(since) => self.missed(since, limits, most),
             Recover::Latest(since) => self.latest(since, limits),
+            Recover::Newest(since, newest) => {
+                let instead = match since.map(|since| self.missed(since, limits, most)) {
+                    Some(Recovered::Impossible(cause)) => Some(cause),
+                    Some(given) => return given,
+                    None => None,
+                };
+                let messages = self.newest(newest, most, now_ms);
+                Recovered::Newest { messages, instead }
+            }
         }
     }
 
@@ -322,6 +350,21 @@ impl Log {
             0 => Recovered::Impossible(self.missing(limits)),
             _ => Recovered::Exactly(self.numbered(self.top, AnswerLimits::ONE)),
         }
+    }
+
+    fn newest(&self, newest: Newest, most: AnswerLimits, now_ms: u64) -> Numbered {
+        let past = self.past.as_ref();
+        let young = past.map_or(0, |past| past.history.younger_than(newest.age_ms, now_ms));
+        let most = AnswerLimits {
+            messages: most.messages.min(newest.messages).min(young),
+            ..most
+        };
+        let mut messages = self.numbered_before(self.top + 1, most);
+        // They are nobody else's yet.
+        if let Some(messages) = Arc::get_mut(&mut messages) {
+            messages.reverse();
+        }
+        messages
     }
 
     /// The messages of a page, in the order of the page.

@@ -169,7 +169,7 @@ pub enum Request {
 /// What a join wants beside the messages from now on.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
-    /// What has been missed, if the subscriber was here before.
+    /// What of the room's past, for one who was here before or wants to know what was said.
     pub recover: Option<Recover>,
     /// Who comes, for rooms that know who is in them.
     pub member: Option<Arc<Member>>,
@@ -238,7 +238,7 @@ pub enum Delivery {
         name: RoomName,
         /// The position of the room's latest message before the join.
         position: Position,
-        /// What the subscriber had missed, if it asked for that.
+        /// What the subscriber is given of the past, if it asked for that.
         recovered: Option<Recovered>,
     },
     /// The join was refused.

@@ -108,6 +108,8 @@ pub enum Refused {
     Subprotocol,
     /// Its user has as many connections as one may have (429).
     UserConnections,
+    /// A parameter of its query means nothing, or something that its room does not have (400).
+    Parameter,
 }
 
 /// All that there is to say of a reason.
@@ -167,6 +169,7 @@ impl EndReason {
             Self::Refused(Refused::Right) => answered("right_denied", 403, ""),
             Self::Refused(Refused::Subprotocol) => answered("subprotocol_missing", 400, ""),
             Self::Refused(Refused::UserConnections) => answered("user_connections", 429, ""),
+            Self::Refused(Refused::Parameter) => answered("parameter_invalid", 400, ""),
             Self::TooManyConnections => answered(
                 "too_many_connections",
                 503,
@@ -422,7 +425,7 @@ const OF_SESSION: &str = "application";
 
 const REACHED: [Reached; 3] = [Reached::Nothing, Reached::Handshake, Reached::WebSocket];
 
-const REFUSED: [Refused; 9] = [
+const REFUSED: [Refused; 10] = [
     Refused::Origin,
     Refused::Path,
     Refused::RoomName,
@@ -432,6 +435,7 @@ const REFUSED: [Refused; 9] = [
     Refused::Right,
     Refused::Subprotocol,
     Refused::UserConnections,
+    Refused::Parameter,
 ];
 
 /// Reasons that are one each; the others carry a code, a rule or how far it had come.

@@ -139,7 +139,7 @@ pub(crate) fn say(state: &mut State, room: RoomId, bytes: usize) {
     let mut frame = Vec::new();
     codec::encode_message(Kind::Binary, &vec![7; bytes], &mut frame);
     let shards = &mut state.parts.rooms.shards;
-    shards.offer(room, 0, |_, _, log| log.append([&frame, &[]]));
+    shards.offer(room, 0, None, |_, _, log| log.append([&frame, &[]]));
 }
 
 /// The connection of a key, which is there.

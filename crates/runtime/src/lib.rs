@@ -66,8 +66,8 @@ mod turn;
 pub use admission::{AddressLimits, Bucket, Proxies, ProxyHeader, Rate};
 pub use config::{Compression, Config, DriverChoice, Timeouts};
 pub use connection::{
-    Answer, Application, Command, KeepAlive, Lag, LeftReason, Opening, OpeningAtCost, Outlet,
-    Pings, Recipient, Route, Session, SessionEvent, Streaming, TakeBody, Taken, TooManyRooms,
+    Answer, Application, AtCost, Command, KeepAlive, Lag, LeftReason, Opening, Outlet, Pings,
+    Recipient, Route, Session, SessionEvent, Streaming, TakeBody, Taken, TooManyRooms,
 };
 pub use encoding::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 pub use end::{EndReason, Ending, Explained, Initiator, Reached, Refused, Said, refusals};

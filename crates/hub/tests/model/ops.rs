@@ -14,7 +14,7 @@ pub enum Op {
     /// One who joined at some time joins that room again, to go on where it was.
     ComeBack {
         who: usize,
-        latest: bool,
+        wish: Wish,
     },
     /// Who is in a room is asked for.
     Count {
@@ -52,10 +52,37 @@ pub enum Op {
     },
 }
 
+/// What one who comes back wants.
+#[derive(Clone, Copy, Debug)]
+pub enum Wish {
+    Missed,
+    Latest,
+    /// The newest messages, at least where it says nothing of its position.
+    Newest {
+        messages: usize,
+        age_ms: u64,
+        says_where: bool,
+    },
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    prop_oneof![
+        Just(Wish::Missed),
+        Just(Wish::Latest),
+        (0..8usize, 0..12u64, any::<bool>()).prop_map(|(messages, tens, says_where)| {
+            Wish::Newest {
+                messages,
+                age_ms: 10 * tens,
+                says_where,
+            }
+        }),
+    ]
+}
+
 pub fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (0..CORES, 0..4u8).prop_map(|(core, name)| Op::Join { core, name }),
-        4 => any::<(usize, bool)>().prop_map(|(who, latest)| Op::ComeBack { who, latest }),
+        4 => (any::<usize>(), wish()).prop_map(|(who, wish)| Op::ComeBack { who, wish }),
         1 => (0..4u8).prop_map(|name| Op::Count { name }),
         2 => any::<usize>().prop_map(|who| Op::Leave { who }),
         8 => any::<usize>().prop_map(|who| Op::Publish { who }),

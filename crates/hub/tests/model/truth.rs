@@ -25,8 +25,9 @@ pub struct Subscriber {
     pub is_told_of_loss: bool,
 }
 
-/// What one who comes back must be given: offsets and payloads, or nothing of it.
-pub type Missed = Option<Vec<(u64, u64)>>;
+/// What one who comes back must be given: whether that is what it has missed, rather than the newest messages,
+/// and their offsets and payloads; or nothing of it.
+pub type Missed = Option<(bool, Vec<(u64, u64)>)>;
 
 /// One incarnation of a room.
 pub struct Room {

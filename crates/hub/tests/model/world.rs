@@ -8,12 +8,13 @@ use std::{
 use bytes::Bytes;
 use hub::{
     Answer, AnswerLimits, ConnectionId, CoreId, Delivery, Epoch, HistoryLimits, HomeBounds,
-    LossReason, Member, Position, PublishRefusal, Question, Record, Recover, Recovered, Request,
-    RoomBudget, RoomId, RoomName, RoomRules, Rooms, RuleBook, Since, Target, Terms, Ticket,
+    LossReason, Member, Newest, Position, PublishRefusal, Question, Record, Recover, Recovered,
+    Request, RoomBudget, RoomId, RoomName, RoomRules, Rooms, RuleBook, Since, Target, Terms,
+    Ticket,
 };
 
 use crate::{
-    ops::{CORES, Op},
+    ops::{CORES, Op, Wish},
     truth::{End, Fate, Missed, Place, Room, Subscriber},
 };
 
@@ -99,7 +100,7 @@ impl World {
     pub fn run(&mut self, op: Op) {
         match op {
             Op::Join { core, name } => self.join(core, name, None),
-            Op::ComeBack { who, latest } => self.come_back(who, latest),
+            Op::ComeBack { who, wish } => self.come_back(who, wish),
             Op::Count { name } => self.count(name),
             Op::Leave { who } => self.leave(who),
             Op::Publish { who } => self.publish(who),
@@ -150,7 +151,7 @@ impl World {
         self.rooms.len() - 1
     }
 
-    fn come_back(&mut self, who: usize, latest: bool) {
+    fn come_back(&mut self, who: usize, wish: Wish) {
         let Some(who) = self.pick(who, true) else {
             return;
         };
@@ -166,9 +167,14 @@ impl World {
             epoch: Some(epoch),
             offset,
         };
-        let recover = match latest {
-            true => Recover::Latest(since),
-            false => Recover::Missed(since),
+        let recover = match wish {
+            Wish::Latest => Recover::Latest(since),
+            Wish::Missed => Recover::Missed(since),
+            Wish::Newest {
+                messages,
+                age_ms,
+                says_where,
+            } => Recover::Newest(says_where.then_some(since), Newest { messages, age_ms }),
         };
         self.join(id.core.0, self.rooms[joined].name, Some(recover));
     }
@@ -180,20 +186,32 @@ impl World {
         let kept: Vec<_> = log[log.len().saturating_sub(HISTORY)..]
             .iter()
             .filter(|(_, _, at_ms)| young(*at_ms))
-            .map(|(offset, payload, _)| (*offset, *payload))
+            .map(|(offset, payload, at_ms)| (*offset, *payload, *at_ms))
             .collect();
+        let shown = |it: &[(u64, u64, u64)]| it.iter().map(|it| (it.0, it.1)).collect::<Vec<_>>();
         match recover {
             Recover::Latest(since)
                 if since.epoch == Some(top.epoch) && since.offset == top.offset =>
             {
-                Some(Vec::new())
+                Some((true, Vec::new()))
             }
-            Recover::Latest(_) => kept.last().map(|last| vec![*last]),
+            Recover::Latest(_) => kept.last().map(|last| (true, shown(&[*last]))),
             Recover::Missed(since) => {
                 let is_of_this_log = since.epoch == Some(top.epoch) && since.offset <= top.offset;
                 let missed: Vec<_> = kept.into_iter().filter(|it| it.0 > since.offset).collect();
                 let is_whole = is_of_this_log && missed.len() as u64 == top.offset - since.offset;
-                (is_whole && missed.len() <= RECOVERED_MAX).then_some(missed)
+                let is_given = is_whole && missed.len() <= RECOVERED_MAX;
+                is_given.then(|| (true, shown(&missed)))
+            }
+            Recover::Newest(since, newest) => {
+                let missed = since.and_then(|since| self.missed(room, Recover::Missed(since)));
+                missed.or_else(|| {
+                    let most = newest.messages.min(RECOVERED_MAX);
+                    let is_young = |at_ms: u64| self.now_ms - at_ms < newest.age_ms;
+                    let young: Vec<_> = kept.into_iter().filter(|it| is_young(it.2)).collect();
+                    let given = &young[young.len().saturating_sub(most)..];
+                    Some((false, shown(given)))
+                })
             }
         }
     }
@@ -575,16 +593,14 @@ impl World {
 
 /// The offsets and payloads of what was recovered.
 fn given(recovered: &Recovered) -> Missed {
-    let Recovered::Exactly(messages) = recovered else {
-        return None;
+    let (is_missed, messages) = match recovered {
+        Recovered::Exactly(messages) => (true, messages),
+        Recovered::Newest { messages, .. } => (false, messages),
+        Recovered::Impossible(_) => return None,
     };
     let payload = |it: &Record| u64::from_ne_bytes(it.payload[..].try_into().unwrap());
-    Some(
-        messages
-            .iter()
-            .map(|(offset, it)| (*offset, payload(it)))
-            .collect(),
-    )
+    let messages = messages.iter().map(|(offset, it)| (*offset, payload(it)));
+    Some((is_missed, messages.collect()))
 }
 
 fn user_of(id: ConnectionId) -> &'static str {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hub::{
     Answer, AnswerRefusal, ConnectionId, CoreId, Delivery, Details, Epoch, HistoryLimits,
-    HomeBounds, Idempotency, Member, Pace, Page, PublishRefusal, Publisher, Question, Record,
-    Recover, Recovered, Request, RoomName, RoomRules, Since, Target, Terms, Unrecoverable,
+    HomeBounds, Idempotency, Member, Newest, Pace, Page, PublishRefusal, Publisher, Question,
+    Record, Recover, Recovered, Request, RoomName, RoomRules, Since, Target, Terms, Unrecoverable,
 };
 
 use crate::harness::{BOUNDS, CORE, Home, OTHER, brief, connection, record, same, with_positions};
@@ -65,6 +65,11 @@ fn recovered(home: &mut Home, name: &str, recover: Recover) -> Result<Vec<String
     match recovered.unwrap() {
         Recovered::Exactly(messages) => Ok(messages.iter().map(numbered).collect()),
         Recovered::Impossible(cause) => Err(cause),
+        Recovered::Newest { messages, instead } => {
+            let messages = messages.iter().map(numbered);
+            let instead = instead.map(|cause| format!("instead: {cause}"));
+            Ok(instead.into_iter().chain(messages).collect())
+        }
     }
 }
 
@@ -149,6 +154,62 @@ fn latest_message_is_given_to_whoever_does_not_have_it() {
         (Some(101), 3, Ok(vec![])),
     ] {
         assert_eq!(recovered(&mut home, "a", latest(epoch, offset)), expected);
+    }
+}
+
+#[test]
+fn newest_messages_are_those_within_count_age_and_bytes_in_order() {
+    let mut home = home();
+    let newest = |messages, age_ms| Recover::Newest(None, Newest { messages, age_ms });
+    assert_eq!(recovered(&mut home, "a", newest(9, 9)), Ok(vec![]));
+    say_all(&mut home, "a", &["1", "2", "3", "4", "5", "6", "7"]);
+    home.sweep(400);
+    say_all(&mut home, "a", &["8"]);
+    home.sweep(500);
+    for (messages, age_ms, expected) in [
+        (0, u64::MAX, &[][..]),
+        (1, u64::MAX, &["8 8"]),
+        (3, u64::MAX, &["6 6", "7 7", "8 8"]),
+        // Four are the most that an answer may have here.
+        (usize::MAX, u64::MAX, &["5 5", "6 6", "7 7", "8 8"]),
+        (3, 500, &["8 8"]),
+        (3, 501, &["6 6", "7 7", "8 8"]),
+        (3, 101, &["8 8"]),
+        (3, 100, &[]),
+    ] {
+        let given = recovered(&mut home, "a", newest(messages, age_ms)).unwrap();
+        assert_eq!(given, expected, "{messages} {age_ms}");
+    }
+    const LONG: &str = match str::from_utf8(&[b'x'; 600]) {
+        Ok(text) => text,
+        Err(_) => "",
+    };
+    say_all(&mut home, "a", &[LONG, LONG]);
+    let given = recovered(&mut home, "a", newest(4, u64::MAX)).unwrap();
+    assert_eq!(given.len(), 1, "the bytes of an answer are bounded, too");
+    assert!(given[0].starts_with("10 x"));
+}
+
+#[test]
+fn newest_messages_are_given_in_place_of_what_cannot_be_recovered() {
+    let mut home = home();
+    say_all(&mut home, "a", &["1", "2", "3", "4", "5", "6", "7", "8"]);
+    let back = |epoch, offset| {
+        let newest = Newest {
+            messages: 1,
+            age_ms: 1_000,
+        };
+        Recover::Newest(Some(since(epoch, offset)), newest)
+    };
+    let given = recovered(&mut home, "a", back(Some(101), 5)).unwrap();
+    assert_eq!(given, ["6 6", "7 7", "8 8"]);
+    for (epoch, offset, cause) in [
+        (Some(101), 3, Unrecoverable::Cap),
+        (Some(101), 1, Unrecoverable::Size),
+        (Some(7), 8, Unrecoverable::Epoch),
+    ] {
+        let given = recovered(&mut home, "a", back(epoch, offset)).unwrap();
+        assert_eq!(given, [format!("instead: {cause}"), "8 8".to_owned()]);
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     Actor, Answer, Command, Joining, Opening, OpeningHead, Parts, Provenance, Route, Stage,
     Streaming, TakeBody,
     shown::Shown,
-    stage::{Deciding, Heartbeat},
+    stage::{Deciding, Decision, Heartbeat},
     stream,
 };
 use crate::{
@@ -61,12 +61,18 @@ pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Part
             Outcome::Page(answer)
         }
         _ if request.body_bytes() > 0 => Outcome::BodyUnexpected,
-        Route::Stream(streaming) if has_no_body(request, streaming.status) => {
-            Outcome::HeadAlone(streaming)
-        }
         Route::Stream(streaming) => {
-            Outcome::Open(stream::joining(stream::packing(request), streaming), None)
+            let is_head = request.method() == "HEAD";
+            Outcome::of_stream(streaming, stream::packing(request), is_head)
         }
+        Route::StreamAtCost(streaming) => Outcome::Decide(Box::new(Deciding {
+            deadline_ms: 0,
+            decision: Decision::Stream {
+                streaming,
+                packing: stream::packing(request),
+                is_head: request.method() == "HEAD",
+            },
+        })),
         Route::Answer(answer) if request.wants_upgrade() => Outcome::NoUpgrade(answer, shown()),
         Route::Answer(answer) => Outcome::Page(answer),
         Route::Open(opening) => match request.upgrade() {
@@ -82,11 +88,13 @@ pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Part
         Route::OpenAtCost(opening) => match request.upgrade() {
             Ok(upgrade) => Outcome::Decide(Box::new(Deciding {
                 deadline_ms: 0,
-                opening,
-                accept: upgrade.accept,
-                agreement: agree(request, true, parts),
-                has_offered: request.subprotocols().next().is_some(),
-                shown: shown(),
+                decision: Decision::WebSocket {
+                    opening,
+                    accept: upgrade.accept,
+                    agreement: agree(request, true, parts),
+                    has_offered: request.subprotocols().next().is_some(),
+                    shown: shown(),
+                },
             })),
             Err(error) => Outcome::Refuse(error, shown()),
         },
@@ -97,9 +105,13 @@ pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Part
     }
 }
 
-/// RFC 9110 sections 9.3.2, 15.3.5 and 15.4.5.
-fn has_no_body(request: &Request<'_>, status: u16) -> bool {
-    request.method() == "HEAD" || matches!(status, 204 | 304)
+impl Outcome {
+    fn of_stream(streaming: Streaming, packing: Packing, is_head: bool) -> Self {
+        match stream::has_no_body(is_head, streaming.status) {
+            true => Self::HeadAlone(streaming),
+            false => Self::Open(stream::joining(packing, streaming), None),
+        }
+    }
 }
 
 /// A WebSocket that is about to open.
@@ -170,27 +182,39 @@ impl Actor<'_> {
         };
         let Deciding {
             deadline_ms,
-            opening,
-            accept,
-            agreement,
-            has_offered,
-            shown,
+            decision,
         } = *deciding;
         self.connection.stage = Stage::Handshake { deadline_ms };
-        self.act_on(match (opening.decide)() {
-            Ok(opening) => {
-                let is_unanswered = opening.subprotocol.is_none() && has_offered;
-                let joining = joining(opening, accept, agreement);
-                Outcome::Open(joining, is_unanswered.then_some(shown))
-            }
-            Err(answer) => Outcome::NoUpgrade(answer, shown),
+        self.act_on(match decision {
+            Decision::WebSocket {
+                opening,
+                accept,
+                agreement,
+                has_offered,
+                shown,
+            } => match (opening.decide)() {
+                Ok(opening) => {
+                    let is_unanswered = opening.subprotocol.is_none() && has_offered;
+                    let joining = joining(opening, accept, agreement);
+                    Outcome::Open(joining, is_unanswered.then_some(shown))
+                }
+                Err(answer) => Outcome::NoUpgrade(answer, shown),
+            },
+            Decision::Stream {
+                streaming,
+                packing,
+                is_head,
+            } => match (streaming.decide)() {
+                Ok(streaming) => Outcome::of_stream(streaming, packing, is_head),
+                Err(answer) => Outcome::Page(answer),
+            },
         });
     }
 
     /// Has a request wait for the lane of costly work, until its handshake has taken too long.
     fn put_off(&mut self, mut deciding: Box<Deciding>) {
         if let Stage::Handshake { deadline_ms } = self.connection.stage {
-            self.reserve_contexts(deciding.agreement);
+            self.reserve_contexts(deciding.decision.agreement());
             deciding.deadline_ms = deadline_ms;
             self.connection.stage = Stage::Deciding(deciding);
         }

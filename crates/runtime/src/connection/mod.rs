@@ -58,8 +58,8 @@ pub use self::{
     commands::{Command, Recipient},
     outlet::{Outlet, TooManyRooms},
     session::{
-        Answer, Application, KeepAlive, Lag, LeftReason, Opening, OpeningAtCost, Pings, Route,
-        Session, SessionEvent, Streaming, TakeBody, Taken,
+        Answer, Application, AtCost, KeepAlive, Lag, LeftReason, Opening, Pings, Route, Session,
+        SessionEvent, Streaming, TakeBody, Taken,
     },
 };
 

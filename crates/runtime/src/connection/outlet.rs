@@ -179,6 +179,16 @@ impl Outlet<'_> {
         Some(self.publish_at(Target::Room(room), kind, payload, details))
     }
 
+    /// From now on the connection is not sent those messages of a room in which it is that have this very value
+    /// as their details, as [`publish_in`](Self::publish_in) gives them: so a session does not hear itself.
+    /// Positions count these messages all the same.
+    pub fn pass_over(&mut self, room: Ticket, details: Arc<Details>) {
+        if let Some(Membership::In(subscription)) = self.rooms.subscriptions.get(room) {
+            let shards = &mut self.parts.rooms.shards;
+            shards.pass_over(subscription, details);
+        }
+    }
+
     /// Publishes a message in the room of this name, whether the connection is in it or not.
     pub fn publish_to(&mut self, name: RoomName, kind: Kind, payload: &[u8]) -> Ticket {
         self.publish_at(Target::Name(name), kind, payload, None)

@@ -40,7 +40,7 @@ impl Connection {
     /// What the session keeps of what it was handed, or what is kept until it is decided.
     fn session_bytes(&self) -> usize {
         if let Stage::Deciding(deciding) = &self.stage {
-            return deciding.opening.held_bytes;
+            return deciding.decision.held_bytes();
         }
         match (self.out.goes_on, &self.session) {
             (GoesOn::Later | GoesOn::Costly, Some(session)) => session.held_bytes(),

@@ -49,13 +49,16 @@ impl Actor<'_> {
         let subscription = shards.subscribe(room, name, form, visit);
         let subscriptions = &mut connection.rooms.subscriptions;
         subscriptions.set(ticket, Membership::In(subscription));
-        match connection.stage {
-            Stage::Joining(_) => self.open(),
-            _ => self.handle(SessionEvent::Joined {
+        let opens = matches!(connection.stage, Stage::Joining(_));
+        if opens {
+            self.open();
+        }
+        if !opens || recovered.is_some() {
+            self.handle(SessionEvent::Joined {
                 room: ticket,
                 position,
                 recovered,
-            }),
+            });
         }
         self.resume_if_answered();
     }

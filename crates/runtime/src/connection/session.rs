@@ -51,9 +51,12 @@ pub enum Route {
     /// Upgrade it to a WebSocket with this session.
     Open(Opening),
     /// The same, where it takes a signature or other costly work to say which session, or that none is to be.
-    OpenAtCost(OpeningAtCost),
+    /// The upgrade is checked before that work.
+    OpenAtCost(AtCost<Opening>),
     /// Answer it over HTTP with a stream that lasts for as long as this session.
     Stream(Streaming),
+    /// The same, where it takes costly work to say which, or that none is to be.
+    StreamAtCost(AtCost<Streaming>),
     /// Take its body, and make the answer or the stream of that. Every other route refuses a request with a
     /// body.
     Body(TakeBody),
@@ -100,9 +103,9 @@ pub struct Opening {
 /// A session about to open of which more is known only after costly work. That is done in the part of a turn that
 /// is meant for it, so that many of them keep nobody waiting; whoever has waited for longer than a handshake may
 /// take is refused without it. Nothing is kept to compress what is sent to such a session.
-pub struct OpeningAtCost {
+pub struct AtCost<T> {
     /// Says which session opens, or what is answered instead.
-    pub decide: Box<dyn FnOnce() -> Result<Opening, Answer>>,
+    pub decide: Box<dyn FnOnce() -> Result<T, Answer>>,
     /// Bytes of memory that are kept until then; they count as unfinished.
     pub held_bytes: usize,
 }
@@ -293,13 +296,14 @@ pub trait Session {
 /// What a session learns besides messages of its peer.
 pub enum SessionEvent {
     /// The connection is in the room that it asked for with this ticket, and has every message after
-    /// `position`. Of the room in which it was opened nothing is said: its 101 is the answer.
+    /// `position`. Of the room in which it was opened that is said only if something of the room's past was asked
+    /// for ([`Terms::recover`]), behind [`Session::opened`]: otherwise the head of the answer says it all.
     Joined {
         /// The ticket of [`Outlet::join`].
         room: Ticket,
         /// The position of the room's latest message before the join.
         position: Position,
-        /// What was missed, if that was asked for.
+        /// What is given of the room's past, if that was asked for.
         recovered: Option<Recovered>,
     },
     /// The room was not joined.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use codec::AcceptKey;
 use hub::{RoomName, Terms};
 
-use super::{KeepAlive, Lag, OpeningAtCost, Pings, Session, TakeBody, shown::Shown};
+use super::{AtCost, KeepAlive, Lag, Opening, Pings, Session, Streaming, TakeBody, shown::Shown};
 use crate::{
     encoding::{Packing, WireForm},
     jitter,
@@ -67,13 +67,28 @@ pub(crate) struct Joining {
 /// What is kept of a request until it is decided.
 pub(crate) struct Deciding {
     pub(crate) deadline_ms: u64,
-    pub(crate) opening: OpeningAtCost,
-    pub(crate) accept: AcceptKey,
-    pub(crate) agreement: Option<Agreement>,
-    /// Whether subprotocols were offered.
-    pub(crate) has_offered: bool,
-    /// What the log shows of it.
-    pub(crate) shown: Shown,
+    pub(crate) decision: Decision,
+}
+
+/// What is to be decided, and what is kept of the request for each outcome.
+pub(crate) enum Decision {
+    /// Which WebSocket opens. The request is a good upgrade.
+    WebSocket {
+        opening: AtCost<Opening>,
+        accept: AcceptKey,
+        agreement: Option<Agreement>,
+        /// Whether subprotocols were offered.
+        has_offered: bool,
+        /// What the log shows of it.
+        shown: Shown,
+    },
+    /// Which stream opens.
+    Stream {
+        streaming: AtCost<Streaming>,
+        packing: Packing,
+        /// Whether the request wants the head alone.
+        is_head: bool,
+    },
 }
 
 /// What is kept of a request until its body is whole.
@@ -141,6 +156,24 @@ pub(crate) enum Linger {
     Briefly,
     /// For as long as closing may take; then the connection is reset.
     Fully,
+}
+
+impl Decision {
+    /// Bytes of memory that are kept until it is made.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match self {
+            Self::WebSocket { opening, .. } => opening.held_bytes,
+            Self::Stream { streaming, .. } => streaming.held_bytes,
+        }
+    }
+
+    /// What is agreed on compression, should a WebSocket open.
+    pub(crate) fn agreement(&self) -> Option<Agreement> {
+        match self {
+            Self::WebSocket { agreement, .. } => *agreement,
+            Self::Stream { .. } => None,
+        }
+    }
 }
 
 impl Stage {

@@ -20,6 +20,11 @@ pub(super) fn packing(request: &Request<'_>) -> Packing {
     }
 }
 
+/// Whether an answer has no body (RFC 9110 sections 9.3.2, 15.3.5 and 15.4.5).
+pub(super) fn has_no_body(is_head: bool, status: u16) -> bool {
+    is_head || matches!(status, 204 | 304)
+}
+
 /// A stream that is about to open.
 pub(super) fn joining(packing: Packing, streaming: Streaming) -> Box<Joining> {
     Box::new(Joining {

@@ -436,13 +436,19 @@ impl Unpublished {
 impl Recoveries {
     /// Counts one more subscriber who wanted to recover.
     pub(crate) fn count(&mut self, recovered: &Recovered) {
-        *match recovered {
-            Recovered::Exactly(_) => &mut self.exact,
-            Recovered::Impossible(Unrecoverable::Epoch) => &mut self.epoch,
-            Recovered::Impossible(Unrecoverable::Size) => &mut self.size,
-            Recovered::Impossible(Unrecoverable::Time) => &mut self.time,
-            Recovered::Impossible(Unrecoverable::Cap) => &mut self.cap,
-            Recovered::Impossible(Unrecoverable::Memory) => &mut self.memory,
+        let cause = match recovered {
+            Recovered::Exactly(_) => None,
+            Recovered::Impossible(cause) => Some(cause),
+            Recovered::Newest { instead: None, .. } => return,
+            Recovered::Newest { instead, .. } => instead.as_ref(),
+        };
+        *match cause {
+            None => &mut self.exact,
+            Some(Unrecoverable::Epoch) => &mut self.epoch,
+            Some(Unrecoverable::Size) => &mut self.size,
+            Some(Unrecoverable::Time) => &mut self.time,
+            Some(Unrecoverable::Cap) => &mut self.cap,
+            Some(Unrecoverable::Memory) => &mut self.memory,
         } += 1;
     }
 

@@ -194,13 +194,15 @@ impl SendQueue {
             self.direct_sent = 0;
         }
         if remainder == Remainder::All {
-            for part in unsent.whole {
+            let behind = shards.unsent_behind(room).flatten();
+            for part in unsent.whole.into_iter().chain(behind) {
                 self.direct.extend_from_slice(part);
             }
         }
     }
 
-    /// What is to be sent next: all that waits, but for very many rooms.
+    /// What is to be sent next: all that waits, but for very many rooms, and for what lies behind messages that
+    /// the connection is not sent because they are its own.
     pub(crate) fn plan<'a>(
         &'a self,
         subscriptions: &Subscriptions,
@@ -225,11 +227,10 @@ impl SendQueue {
         if let Some(body) = &self.body {
             plan.add(Source::Body, [body, &[]]);
         }
-        if let Some((source, unsent)) = first {
+        let others = rooms.map(|(slot, room)| (Source::Room(slot, room), shards.unsent(room)));
+        for (source, unsent) in first.into_iter().chain(others) {
             plan.add(source, unsent.whole);
-        }
-        for (slot, room) in rooms {
-            plan.add(Source::Room(slot, room), shards.unsent(room).whole);
+            plan.offered.is_all &= !unsent.has_more;
         }
         plan
     }

@@ -229,7 +229,8 @@ impl State {
         let kind = kind_of(record);
         let shards = &mut self.parts.rooms.shards;
         let encoder = &mut self.parts.out.encoder;
-        let recipients = shards.offer(run.room, stamp_ns, |name, form, log| {
+        let details = record.details.as_ref();
+        let recipients = shards.offer(run.room, stamp_ns, details, |name, form, log| {
             let event = RoomEvent::Message {
                 epoch: run.epoch,
                 offset,
@@ -264,7 +265,7 @@ impl State {
                 Announcement::Went(member) => RoomEvent::Went(member),
             };
             let shards = &mut self.parts.rooms.shards;
-            shards.offer(room, now.ns, |name, form, log| {
+            shards.offer(room, now.ns, None, |name, form, log| {
                 let delivered = Delivered { room: name, event };
                 if let Some(frame) = encoder.encode(form, &delivered) {
                     let parts = frame.parts();

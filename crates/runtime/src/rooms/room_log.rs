@@ -71,6 +71,12 @@ impl RoomLog {
         self.frame_ends.get(at).copied().unwrap_or(position)
     }
 
+    /// The end of the first frame of which something lies behind `position`; `position` itself if there is none.
+    pub(crate) fn next_frame_end(&self, position: u64) -> u64 {
+        let at = self.frame_ends.partition_point(|end| *end <= position);
+        self.frame_ends.get(at).copied().unwrap_or(position)
+    }
+
     /// How many whole frames follow `position`.
     pub(crate) fn frames_behind(&self, position: u64) -> usize {
         let end = self.frame_end(position);

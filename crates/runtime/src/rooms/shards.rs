@@ -15,14 +15,19 @@
 //! Deliveries beyond it are parked beside the room's shards, which keeps no other room waiting.
 
 mod compact;
+mod own;
 
-use std::collections::{HashMap, VecDeque, hash_map::Entry};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::Arc,
+};
 
-use hub::{Delivery, RoomId, RoomName, bound};
+use hub::{Delivery, Details, RoomId, RoomName, bound};
 use slab::Slab;
 use slotmap::{SlotMap, new_key_type};
 use smallvec::SmallVec;
 
+use self::own::{OwnKey, OwnMessages};
 use super::{readers::Readers, room_log::RoomLog};
 use crate::{encoding::WireForm, ids::ConnectionKey};
 
@@ -69,7 +74,12 @@ struct Subscriber {
     slot: u8,
     /// The position in the log of the first byte that has not been sent to it.
     cursor: u64,
+    /// Which it is of those that are not sent what they publish themselves, if it is one.
+    own: Option<OwnKey>,
 }
+
+/// A crowded room is mostly these.
+const _: () = assert!(size_of::<Subscriber>() <= 24);
 
 /// A connection's end of its subscription: where its subscriber is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +102,10 @@ struct RoomHere {
 pub(crate) struct Unsent<'a> {
     /// The rest of the frame of which a part has been sent; empty between frames.
     pub(crate) half_sent: [&'a [u8]; 2],
-    /// The frames behind it.
+    /// The frames behind it, up to the next message of the subscriber's own, if it is not sent these.
     pub(crate) whole: [&'a [u8]; 2],
+    /// Whether more is to be sent behind that message.
+    pub(crate) has_more: bool,
 }
 
 /// A subscriber to which something is to be sent.
@@ -123,6 +135,8 @@ pub(crate) struct Shards {
     relieved: Vec<RoomId>,
     /// Shards most of whose subscribers have left, each once.
     sparse: Vec<ShardKey>,
+    /// Subscribers that are not sent what they publish themselves.
+    own: OwnMessages,
     /// Subscribers of all shards.
     subscriptions: usize,
     /// Bytes of memory that all logs and parked deliveries take.
@@ -156,6 +170,7 @@ impl Shards {
             connection: visit.connection,
             slot: visit.slot,
             cursor: shard.log.head(),
+            own: None,
         });
         Subscription {
             shard: key,
@@ -195,6 +210,9 @@ impl Shards {
         self.subscriptions -= 1;
         let subscriber = shard.subscribers.remove(subscription.subscriber as usize);
         shard.readers.leave(subscriber.cursor, shard.log.head());
+        if let Some(own) = subscriber.own {
+            self.own.remove(own);
+        }
         self.trim(subscription.shard);
         self.note_if_sparse(subscription.shard);
         if self.shards[subscription.shard].subscribers.is_empty() {
@@ -229,7 +247,7 @@ impl Shards {
 
     /// Bytes of memory that all logs and parked deliveries take.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.held_bytes
+        self.held_bytes + self.own.held_bytes()
     }
 
     /// How much is parked.
@@ -347,17 +365,21 @@ impl Shards {
     }
 
     /// Appends one frame to the room's log in each form that anybody here has, by `append`, which is told
-    /// the room's name and may find that there is nothing to append in a form. The message was received at `stamp_ns`. Returns how many
-    /// are subscribed.
+    /// the room's name and may find that there is nothing to append in a form. The message was received at `stamp_ns`
+    /// and has these details. Returns for how many subscribers it is.
     pub(crate) fn offer(
         &mut self,
         room: RoomId,
         stamp_ns: u64,
+        details: Option<&Arc<Details>>,
         mut append: impl FnMut(&RoomName, WireForm, &mut RoomLog),
     ) -> usize {
         let Some(RoomHere { name, forms, .. }) = self.rooms.get(&room) else {
             return 0;
         };
+        let own = details.and_then(|details| self.own.find(room, details));
+        let own = own.map(|own| (own, self.own.shard(own)));
+        let mut passed = None;
         let mut subscribers = 0;
         let mut stamp_ns = Some(stamp_ns);
         for key in forms {
@@ -375,6 +397,11 @@ impl Shards {
                 shard.begin_round();
                 self.news.push_back(*key);
             }
+            passed = passed.or(own.filter(|(_, of)| of == key).map(|(own, _)| (own, head)));
+        }
+        if let Some((own, head)) = passed {
+            self.pass(own, head);
+            subscribers -= 1;
         }
         subscribers
     }
@@ -428,22 +455,34 @@ impl Shards {
     /// How many bytes a subscription is behind.
     pub(crate) fn lag(&self, subscription: Subscription) -> usize {
         let (shard, subscriber) = self.at(subscription);
-        (shard.log.head() - subscriber.cursor) as usize
+        let behind = (shard.log.head() - subscriber.cursor) as usize;
+        let own = subscriber.own;
+        own.map_or(behind, |own| self.own.lag(own, behind))
     }
 
     /// Whether all that a subscription is behind is one frame, or the rest of one.
     pub(crate) fn is_last_frame(&self, subscription: Subscription) -> bool {
-        let (shard, subscriber) = self.at(subscription);
-        shard.log.is_last_frame(subscriber.cursor)
+        let (Shard { log, .. }, subscriber) = self.at(subscription);
+        let cursor = subscriber.cursor;
+        match subscriber.own {
+            None => log.is_last_frame(cursor),
+            Some(own) => {
+                let unsent = self.own.unsent(own, log.head() - cursor);
+                cursor + unsent <= log.next_frame_end(cursor)
+            }
+        }
     }
 
-    /// All that is to be sent to this subscription.
+    /// What is to be sent to this subscription: all, unless messages of its own lie between.
     pub(crate) fn unsent(&self, subscription: Subscription) -> Unsent<'_> {
-        let (shard, subscriber) = self.at(subscription);
-        let end = shard.log.frame_end(subscriber.cursor);
+        let (Shard { log, .. }, subscriber) = self.at(subscription);
+        let end = log.frame_end(subscriber.cursor);
+        let own = subscriber.own;
+        let first = own.and_then(|own| self.own.first(own));
         Unsent {
-            half_sent: shard.log.run(subscriber.cursor, end),
-            whole: shard.log.run(end, shard.log.head()),
+            half_sent: log.run(subscriber.cursor, end),
+            whole: log.run(end, first.unwrap_or(log.head())),
+            has_more: first.is_some() && self.unsent_behind(subscription).next().is_some(),
         }
     }
 
@@ -455,28 +494,40 @@ impl Shards {
 
     /// So many of a subscription's bytes have been sent.
     pub(crate) fn taken(&mut self, subscription: Subscription, bytes: usize) {
+        let (_, subscriber) = self.at(subscription);
+        self.advance(subscription, subscriber.cursor + bytes as u64);
+    }
+
+    /// Moves a subscription's cursor on.
+    fn advance(&mut self, subscription: Subscription, mut to: u64) {
         let shard = &mut self.shards[subscription.shard];
         let subscriber = &mut shard.subscribers[subscription.subscriber as usize];
-        let from = subscriber.cursor;
-        subscriber.cursor += bytes as u64;
-        shard
-            .readers
-            .advance(from, subscriber.cursor, shard.log.head());
+        if let Some(own) = subscriber.own {
+            to = self.own.advance(own, to);
+        }
+        let from = std::mem::replace(&mut subscriber.cursor, to);
+        shard.readers.advance(from, to, shard.log.head());
         self.trim(subscription.shard);
     }
 
     /// Passes over all that a subscription has not been sent, from the end of the frame of which a part
     /// has; that rest is the caller's to send. Returns how many frames these are.
     pub(crate) fn skip(&mut self, subscription: Subscription) -> u64 {
-        let (shard, subscriber) = self.at(subscription);
-        let frames = shard.log.frames_behind(subscriber.cursor);
-        self.taken(subscription, self.lag(subscription));
-        frames as u64
+        let (Shard { log, .. }, subscriber) = self.at(subscription);
+        let frames = log.frames_behind(subscriber.cursor) as u64;
+        let own = subscriber.own.map_or(0, |own| self.own.frames(own));
+        self.advance(subscription, log.head());
+        frames - own
     }
 
     fn at(&self, subscription: Subscription) -> (&Shard, &Subscriber) {
         let shard = &self.shards[subscription.shard];
         (shard, &shard.subscribers[subscription.subscriber as usize])
+    }
+
+    fn at_mut(&mut self, subscription: Subscription) -> &mut Subscriber {
+        let shard = &mut self.shards[subscription.shard];
+        &mut shard.subscribers[subscription.subscriber as usize]
     }
 
     /// Forgets what all subscribers of a shard have had.

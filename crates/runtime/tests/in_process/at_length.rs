@@ -14,8 +14,8 @@ use hub::{
     RoomRules, RuleBook, Since, Terms,
 };
 use runtime::{
-    Answer, Application, BodyEncoder, BodyForm, Delivered, DriverChoice, EndReason, Lag, Opening,
-    OpeningAtCost, Outlet, Pings, Refused, RoomEvent, Route, Session, SessionEvent,
+    Answer, Application, AtCost, BodyEncoder, BodyForm, Delivered, DriverChoice, EndReason, Lag,
+    Opening, Outlet, Pings, Refused, RoomEvent, Route, Session, SessionEvent,
 };
 
 use crate::harness::{Running, start, start_with};
@@ -104,7 +104,7 @@ impl Application for Telling {
             session: Box::<Told>::default(),
         };
         let at_cost = |decided| {
-            Route::OpenAtCost(OpeningAtCost {
+            Route::OpenAtCost(AtCost {
                 decide: Box::new(|| decided),
                 held_bytes: 0,
             })
@@ -221,6 +221,9 @@ impl Session for Told {
             } => match recovered {
                 None => format!("joined {}", position.offset),
                 Some(Recovered::Impossible(cause)) => format!("joined, but {cause}"),
+                Some(Recovered::Newest { messages, .. }) => {
+                    format!("joined, and given {}", messages.len())
+                }
                 Some(Recovered::Exactly(messages)) => {
                     let payloads = messages.iter().map(|(offset, it)| {
                         format!(" {offset}={}", str::from_utf8(&it.payload).unwrap())

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use codec::{Kind, Message, Request};
 use hub::RoomName;
 use runtime::{
-    Answer, Application, BodyEncoder, BodyForm, Delivered, EndReason, KeepAlive, Lag, Opening,
-    Outlet, Pings, RoomEvent, Route, Session, SessionEvent, Streaming, TakeBody, Taken, Tally,
+    Answer, Application, AtCost, BodyEncoder, BodyForm, Delivered, EndReason, KeepAlive, Lag,
+    Opening, Outlet, Pings, RoomEvent, Route, Session, SessionEvent, Streaming, TakeBody, Taken,
+    Tally,
 };
 
 use socket2::{Domain, Socket, Type};
@@ -30,6 +31,7 @@ pub const BEAT: &[u8] = b": still here\n";
 /// |---|---|
 /// | `/rooms/{room}` | a WebSocket whose messages are published in the room |
 /// | `/lines/{room}` | a stream of the room's messages, a line each |
+/// | `/cost/{room}` | the same, decided at a cost, and refused without a room |
 /// | `/raw/{room}` | the same as they were published |
 /// | `/beats` | a stream of heartbeats |
 /// | `/user/{name}` | a stream that greets and then says what its user is told |
@@ -60,6 +62,14 @@ impl Application for Pages {
         match kind {
             "rooms" => web_socket(name.unwrap()),
             "lines" => Route::Stream(stream(name, LINES, KeepAlive::Nothing, Listener(None))),
+            "cost" => {
+                let opens =
+                    name.map(|name| stream(Some(name), LINES, KeepAlive::Nothing, Listener(None)));
+                Route::StreamAtCost(AtCost {
+                    decide: Box::new(|| opens.ok_or_else(|| Answer::text(401, "who is it?"))),
+                    held_bytes: 0,
+                })
+            }
             "raw" => Route::Stream(stream(
                 name,
                 BodyForm::RAW,

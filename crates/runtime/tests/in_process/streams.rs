@@ -24,6 +24,7 @@ on_both_drivers![
     stream_that_reaches_its_age_has_its_last_chunk,
     heartbeats_come_one_after_the_other,
     answer_to_head_has_no_body_and_opens_nothing,
+    stream_that_is_costly_to_decide_opens_or_is_refused,
     stream_whose_peer_leaves_is_over,
     what_is_sent_behind_the_request_of_a_stream_is_ignored,
     slow_reader_has_whole_messages_and_no_last_chunk,
@@ -159,6 +160,26 @@ fn answer_to_head_has_no_body_and_opens_nothing(driver: DriverChoice) {
     assert_eq!(answer.matches("\r\n\r\n").count(), 1, "{answer}");
     assert_eq!(ended_for(&server, "answered"), "none");
     assert_eq!(server.server().monitor().rooms(), 0);
+}
+
+fn stream_that_is_costly_to_decide_opens_or_is_refused(driver: DriverChoice) {
+    let server = start(driver, Pages::default());
+    let mut publisher = server.connect("/rooms/r");
+    for version in BOTH {
+        let mut stream = Caller::get(&server, "/cost/r", version);
+        publisher.send("one");
+        assert_eq!(publisher.text(), "one");
+        assert_eq!(stream.line(version).unwrap(), "one");
+        assert_eq!(tally(&server).open, [1, 1]);
+        drop(stream);
+        while tally(&server).open != [1, 0] {}
+    }
+    let answer = server.ask("HEAD /cost/r HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    let answer = server.ask("GET /cost HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(answer.ends_with("who is it?\n"), "{answer}");
 }
 
 fn stream_whose_peer_leaves_is_over(driver: DriverChoice) {

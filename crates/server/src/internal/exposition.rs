@@ -15,7 +15,7 @@ use runtime::{Ending, Frames, Payload, Snapshot, Tally, refusals};
 use tracing::error;
 
 use crate::{
-    logging,
+    logging, protocols,
     tokens::{self, KeyStanding, Remote},
 };
 
@@ -391,6 +391,11 @@ fn traffic(families: &mut Families, total: &Tally) {
             ("too_many_rooms", total.unpublished.too_many_rooms),
         ]
         .map(|(reason, count)| (vec![("reason", reason)], count as f64)),
+    );
+    families.counter(
+        "hubbub_parameters_ignored_total",
+        "Parameters in queries of raw clients that nobody knows.",
+        protocols::parameters_ignored(),
     );
     families.counter(
         "hubbub_messages_delivered_total",

@@ -15,8 +15,8 @@ use codec::{Request, negotiate};
 use hub::{NameError, RoomName, Terms};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use runtime::{
-    Answer, BodyForm, KeepAlive, Lag, Opening, OpeningAtCost, Pings, Refused, Route, Session,
-    Streaming, TakeBody, Taken,
+    Answer, AtCost, BodyForm, KeepAlive, Lag, Opening, Pings, Refused, Route, Session, Streaming,
+    TakeBody, Taken,
 };
 
 use self::http::Cors;
@@ -32,6 +32,7 @@ mod room;
 /// All protocols. A path takes precedence over a subprotocol, and earlier entries over later.
 const TABLE: &[Protocol] = &[
     echo::PROTOCOL,
+    room::EVENTS,
     room::PROTOCOL,
     centrifuge::WEBSOCKET,
     centrifuge::HTTP_STREAM,
@@ -47,6 +48,7 @@ const TABLE: &[Protocol] = &[
 pub const LONG_TARGETS: &[&str] = &["/connection/sse?", "/connection/uni_sse?"];
 
 pub use self::centrifuge::Bodies;
+pub use self::raw::ignored as parameters_ignored;
 
 /// An application protocol.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +81,9 @@ enum Select {
     Path(&'static str),
     /// A path with this prefix; the session is opened with the rest, as it stands in the request.
     PathPrefix(&'static str),
+    /// A path with this prefix and this ending, in a request that does not want another protocol; the session is
+    /// opened with what lies between.
+    PathBetween(&'static str, &'static str),
     /// One of these subprotocols, in order of preference, on a path that no other entry has. The
     /// session is opened with the chosen subprotocol, which the 101 names.
     Subprotocol(&'static [&'static str]),
@@ -197,6 +202,11 @@ pub fn select<'a>(
         let rest = match protocol.select {
             Select::Path(path) => (request.path() == path).then_some("")?,
             Select::PathPrefix(prefix) => request.path().strip_prefix(prefix)?,
+            Select::PathBetween(..) if request.wants_upgrade() => return None,
+            Select::PathBetween(prefix, ending) => {
+                let rest = request.path().strip_prefix(prefix)?;
+                rest.strip_suffix(ending)?
+            }
             Select::Subprotocol(_) => return None,
         };
         Some(asked(protocol, rest))
@@ -206,7 +216,7 @@ pub fn select<'a>(
     }
     TABLE.iter().find_map(|protocol| match protocol.select {
         Select::Subprotocol(names) => Some(asked(protocol, negotiate(request, names)?)),
-        Select::Path(_) | Select::PathPrefix(_) => None,
+        Select::Path(_) | Select::PathPrefix(_) | Select::PathBetween(..) => None,
     })
 }
 
@@ -246,14 +256,7 @@ impl Asked<'_> {
                 Opens::WebSocket(opening) => Route::Open(opening),
                 Opens::Stream(streaming) => Route::Stream(streaming),
             },
-            Ok(Begun::AtCost(Later { open, held_bytes })) => Route::OpenAtCost(OpeningAtCost {
-                decide: Box::new(move || match open().map(|started| started.opens(name)) {
-                    Ok(Opens::WebSocket(opening)) => Ok(opening),
-                    Ok(Opens::Stream(_)) => Err(Answer::text(500, "")),
-                    Err(refusal) => Err(refusal.answer()),
-                }),
-                held_bytes,
-            }),
+            Ok(Begun::AtCost(later)) => self.later(later),
             Ok(Begun::Body(take)) => Route::Body(take),
             Err(refusal) => Route::Answer(match self.protocol.transport {
                 Transport::WebSocket => refusal.answer(),
@@ -261,6 +264,33 @@ impl Asked<'_> {
                     self.cors().add_to(refusal.answer())
                 }
             }),
+        }
+    }
+
+    /// Opens the session after costly work, or says why not.
+    fn later(&self, later: Later) -> Route {
+        let name = self.protocol.name;
+        let Later { open, held_bytes } = later;
+        match self.protocol.transport {
+            Transport::WebSocket => Route::OpenAtCost(AtCost {
+                decide: Box::new(move || match open().map(|started| started.opens(name)) {
+                    Ok(Opens::WebSocket(opening)) => Ok(opening),
+                    Ok(Opens::Stream(_)) => Err(Answer::text(500, "No WebSocket opens.")),
+                    Err(refusal) => Err(refusal.answer()),
+                }),
+                held_bytes,
+            }),
+            Transport::Streams(_) | Transport::Answers(_) => {
+                let cors = self.cors();
+                Route::StreamAtCost(AtCost {
+                    decide: Box::new(move || match open().map(|started| started.opens(name)) {
+                        Ok(Opens::Stream(streaming)) => Ok(streaming),
+                        Ok(Opens::WebSocket(_)) => Err(Answer::text(500, "No stream opens.")),
+                        Err(refusal) => Err(cors.add_to(refusal.answer())),
+                    }),
+                    held_bytes,
+                })
+            }
         }
     }
 }
@@ -341,7 +371,7 @@ pub fn shown_path(path: &str) -> Cow<'_, str> {
         .remove(b'~');
     let mut prefixes = TABLE.iter().filter_map(|protocol| match protocol.select {
         Select::PathPrefix(prefix) => Some((prefix, path.strip_prefix(prefix)?)),
-        Select::Path(_) | Select::Subprotocol(_) => None,
+        Select::Path(_) | Select::PathBetween(..) | Select::Subprotocol(_) => None,
     });
     let Some((prefix, rest)) = prefixes.next() else {
         return path.into();
@@ -372,6 +402,8 @@ mod tests {
             ("/rooms/%73%65same", "/rooms/%73%65same"),
             ("/rooms/sesame!", "/rooms/sesame..."),
             ("/rooms/open/sesame", "/rooms/open%2Fs..."),
+            ("/rooms/sesame!/sse", "/rooms/sesame..."),
+            ("/rooms/open/sse", "/rooms/open%2Fs..."),
             (
                 "/rooms/%C3%A4%C3%B6%C3%BC123456",
                 "/rooms/%C3%A4%C3%B6%C3%BC123...",

@@ -77,6 +77,8 @@ mod protocol_secrets;
 mod protocol_sessions;
 mod proxies;
 mod raw_clients;
+mod raw_rooms;
+mod raw_streams;
 mod refusals;
 mod reload;
 mod remote_keys;

@@ -7,6 +7,7 @@ use crate::{
     client::{Client, binary, get_internal},
     commands::{Configured, OPEN, PATH, SECRET, Session, in_seconds, protobuf, signed, token},
     harness::{Driver, Server, eventually},
+    streamed::Stream,
     wire::{self, Raw, UPGRADE},
 };
 
@@ -219,6 +220,11 @@ fn ask_in_all_ways(server: &Server, secrets: &mut Secrets) -> usize {
         for path in [
             format!("{PATH}?token={token}&cf_connect={CANARY}&api_key={CANARY}"),
             format!("/rooms/r?token={token}&{CANARY}={CANARY}"),
+            format!("/rooms/r?{CANARY}&last={CANARY}&token={token}"),
+            format!("/rooms/r?token={token}&since={CANARY}:{CANARY}&age={CANARY}"),
+            format!("/rooms/r?token={token}&mode=publish&echo=0&secret={CANARY}"),
+            format!("/rooms/r?token={token}&positions=1&last=5&{CANARY}=%{CANARY}"),
+            format!("/rooms/{CANARY}?token={token}&positions=1&since={CANARY}:1"),
         ] {
             asked += 1;
             drop(Client::connect_to(server.address(), &path, &[]));
@@ -229,6 +235,19 @@ fn ask_in_all_ways(server: &Server, secrets: &mut Secrets) -> usize {
         let target = format!("{PATH}?token={token}");
         let answer = crate::client::ask(server, wire::request("GET", &target, &fields));
         assert_eq!(answer.status, 403);
+    }
+    for token in [&good, &bad] {
+        let bearer = format!("Authorization: Bearer {token}");
+        let id = format!("Last-Event-ID: {CANARY}:1");
+        for target in [
+            format!("/rooms/r/sse?token={token}&{CANARY}={CANARY}"),
+            format!("/rooms/{CANARY}/sse?last=1&{CANARY}"),
+            format!("/rooms/closed:{CANARY}/sse?since={CANARY}:1"),
+        ] {
+            asked += 1;
+            let request = wire::request("GET", &target, &[&bearer, &id]);
+            drop(Stream::ask(server, request));
+        }
     }
     for (name, values) in [
         ("authorization", bearers),

@@ -116,6 +116,24 @@ impl Stream {
         }
     }
 
+    /// The next event as it came, without its empty line; an error says how the stream ended.
+    pub fn event(&mut self) -> Result<String, End> {
+        loop {
+            let end = self.read.windows(2).position(|two| two == b"\n\n");
+            if let Some(end) = end {
+                let event: Vec<_> = self.read.drain(..end + 2).collect();
+                return Ok(str::from_utf8(&event[..end]).unwrap().to_owned());
+            }
+            if !self.read_chunk() {
+                assert!(self.read.is_empty(), "half of an event: {:?}", self.read);
+                return Err(match self.is_whole {
+                    true => End::Whole,
+                    false => End::Cut,
+                });
+            }
+        }
+    }
+
     /// The next message.
     #[track_caller]
     pub fn reply(&mut self) -> Value {

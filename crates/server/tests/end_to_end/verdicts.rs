@@ -8,6 +8,8 @@ use crate::{
     client::Client,
     commands::{Configured, Session, token},
     harness::{Driver, Server},
+    streamed::Stream,
+    wire,
 };
 
 on_both_drivers![every_way_in_meets_the_same_verdict];
@@ -24,10 +26,14 @@ raw = "publish"
 [namespaces.users]
 subscribe = "client"
 publish = "subscriber"
+read_history = "subscriber"
+history_size = 5
 raw = "publish"
 [namespaces.heard]
 subscribe = ["client", "anonymous"]
 publish = "client"
+read_history = "client"
+history_size = 5
 raw = "publish"
 [namespaces.tokens]
 subscribe = "token"
@@ -84,30 +90,23 @@ fn every_way_in_meets_the_same_verdict(driver: Driver) {
                 let verdict = of_raw(server, room, shows, place);
                 assert_eq!(verdict, expected, "{room} {shows:?} raw, {place}");
             }
+            for place in 0..2 {
+                let hears = of_stream(server, room, shows, place);
+                let expected = expected != Refused;
+                assert_eq!(hears, expected, "{room} {shows:?} by a stream, {place}");
+            }
+            // A session that is not in the room publishes there where a raw client does that is not.
+            let publishes = [publishes_as_session, publishes_raw].map(|by| by(server, room, shows));
+            assert_eq!(publishes[0], publishes[1], "{room} {shows:?} from outside");
+            let reads = [reads_as_session, reads_raw].map(|by| by(server, room, shows));
+            assert_eq!(reads[0], reads[1], "{room} {shows:?} the history");
         }
     }
 }
 
 fn of_session(server: &Server, room: &str, shows: Shows) -> Verdict {
-    let user = match shows {
-        Nothing => "",
-        User(user) => user,
-        ForRoom => "7",
-    };
-    let own = match shows {
-        Nothing => String::new(),
-        User(_) | ForRoom => token(&json!({"sub": user})),
-    };
-    let of_room = match shows {
-        ForRoom => token(&json!({"sub": user, "channel": room})),
-        Nothing | User(_) => String::new(),
-    };
-    let mut session = Session::open(server);
-    let connected = session.ask(&json!({"id": 1, "connect": {"token": own}}).to_string());
-    assert!(connected["connect"].is_object(), "{connected}");
-    let subscribe = json!({"channel": room, "token": of_room});
-    let subscribed = session.ask(&json!({"id": 2, "subscribe": subscribe}).to_string());
-    if subscribed["subscribe"].is_null() {
+    let (mut session, is_in) = session(server, room, shows, true);
+    if !is_in {
         return Refused;
     }
     let publish = json!({"channel": room, "data": {}});
@@ -118,13 +117,86 @@ fn of_session(server: &Server, room: &str, shows: Shows) -> Verdict {
     }
 }
 
-/// The token is in the query, in a field, or in a subprotocol.
-fn of_raw(server: &Server, room: &str, shows: Shows, place: usize) -> Verdict {
-    let token = match shows {
+/// The token of a raw client.
+fn shown(room: &str, shows: Shows) -> Option<String> {
+    match shows {
         Nothing => None,
         User(user) => Some(token(&json!({"sub": user}))),
         ForRoom => Some(token(&json!({"sub": "7", "channel": room}))),
+    }
+}
+
+/// Whether a stream opens. The token is in the query, or in a field.
+fn of_stream(server: &Server, room: &str, shows: Shows, place: usize) -> bool {
+    let token = shown(room, shows).unwrap_or_default();
+    let path = format!("/rooms/{}/sse", room.replace('#', "%23"));
+    let bearer = format!("Authorization: Bearer {token}");
+    let request = match (&*token, place) {
+        ("", _) => wire::request("GET", &path, &[]),
+        (_, 0) => wire::request("GET", &format!("{path}?token={token}"), &[]),
+        _ => wire::request("GET", &path, &[&bearer]),
     };
+    Stream::ask(server, request).head.status == 200
+}
+
+/// A session that shows who it is, and whether it is in the room, if it is to be.
+fn session(server: &Server, room: &str, shows: Shows, subscribes: bool) -> (Session, bool) {
+    let user = match shows {
+        Nothing => "",
+        User(user) => user,
+        ForRoom => "7",
+    };
+    let own = match shows {
+        Nothing => String::new(),
+        User(_) | ForRoom => token(&json!({"sub": user})),
+    };
+    let mut session = Session::open(server);
+    let connected = session.ask(&json!({"id": 1, "connect": {"token": own}}).to_string());
+    assert!(connected["connect"].is_object(), "{connected}");
+    let of_room = match shows {
+        ForRoom => token(&json!({"sub": user, "channel": room})),
+        Nothing | User(_) => String::new(),
+    };
+    if !subscribes {
+        return (session, false);
+    }
+    let subscribe = json!({"channel": room, "token": of_room});
+    let subscribed = session.ask(&json!({"id": 2, "subscribe": subscribe}).to_string());
+    let is_in = subscribed["subscribe"].is_object();
+    (session, is_in)
+}
+
+fn publishes_as_session(server: &Server, room: &str, shows: Shows) -> bool {
+    let (mut session, _) = session(server, room, shows, false);
+    let publish = json!({"channel": room, "data": {}});
+    let published = session.ask(&json!({"id": 3, "publish": publish}).to_string());
+    published["publish"].is_object()
+}
+
+fn publishes_raw(server: &Server, room: &str, shows: Shows) -> bool {
+    opens(server, room, shows, "mode=publish")
+}
+
+fn reads_as_session(server: &Server, room: &str, shows: Shows) -> bool {
+    let (mut session, is_in) = session(server, room, shows, true);
+    let history = json!({"channel": room, "limit": 1});
+    let read = session.ask(&json!({"id": 4, "history": history}).to_string());
+    is_in && read["history"].is_object()
+}
+
+fn reads_raw(server: &Server, room: &str, shows: Shows) -> bool {
+    opens(server, room, shows, "last=1")
+}
+
+fn opens(server: &Server, room: &str, shows: Shows, query: &str) -> bool {
+    let token = shown(room, shows).map_or_else(String::new, |token| format!("&token={token}"));
+    let path = format!("/rooms/{}?{query}{token}", room.replace('#', "%23"));
+    Client::with_fields(server, &path, &[]).is_ok()
+}
+
+/// The token is in the query, in a field, or in a subprotocol.
+fn of_raw(server: &Server, room: &str, shows: Shows, place: usize) -> Verdict {
+    let token = shown(room, shows);
     let path = format!("/rooms/{}", room.replace('#', "%23"));
     let token = token.as_deref();
     let (path, field) = match (token, place) {

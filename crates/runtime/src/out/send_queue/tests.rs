@@ -1,7 +1,9 @@
 //! Tests of plans and what has left of them, split at every byte.
 
+use std::sync::Arc;
+
 use codec::Kind;
-use hub::RoomId;
+use hub::{Details, RoomId};
 
 use super::*;
 use crate::{
@@ -35,8 +37,12 @@ impl Peer {
     }
 
     fn say(&mut self, room: RoomId, slot: u8, frame: &[u8]) {
+        self.say_with(room, slot, frame, None);
+    }
+
+    fn say_with(&mut self, room: RoomId, slot: u8, frame: &[u8], details: Option<&Arc<Details>>) {
         self.shards
-            .offer(room, 0, |_, _, log| log.append([frame, &[]]));
+            .offer(room, 0, details, |_, _, log| log.append([frame, &[]]));
         self.subscriptions.note_news(slot);
     }
 
@@ -210,6 +216,116 @@ fn all_that_a_room_has_told_is_kept_on_leaving_it() {
         assert!(peer.send(usize::MAX));
         assert_eq!(frames_of(&peer.wire, 2), [vec![1, 2], vec![1]]);
     }
+}
+
+/// Who does not hear itself, in a room with others who say things, some of it while the rest is sent. It leaves after
+/// so many steps.
+fn pass_over_own(mut piece: impl FnMut() -> usize, random: &mut Random, steps: usize) {
+    let mut peer = Peer::default();
+    let (ticket, subscription) = peer.join(ROOM);
+    let (other, _) = peer.join(room(2));
+    let own = Arc::<Details>::default();
+    peer.shards.pass_over(subscription, own.clone());
+    // Equal details are not the same.
+    let same = Arc::<Details>::default();
+    let mut said = 0;
+    for _ in 0..steps {
+        let details = match random.below(4) {
+            0 => {
+                peer.send(piece());
+                continue;
+            }
+            1 => {
+                said += 1;
+                None
+            }
+            2 => {
+                said += 1;
+                Some(&same)
+            }
+            _ => Some(&own),
+        };
+        let is_own = details.is_some_and(|details| Arc::ptr_eq(details, &own));
+        let (source, number) = if is_own { (9, 9) } else { (0, said) };
+        peer.say_with(
+            ROOM,
+            ticket.slot(),
+            &frame(source, number, random.below(20)),
+            details,
+        );
+        // In another room the same details mean nothing.
+        peer.say_with(room(2), other.slot(), &frame(1, 1, 0), Some(&own));
+    }
+    match random.below(3) {
+        0 => while !peer.send(piece()) {},
+        1 => {
+            peer.queue
+                .detach(subscription, &peer.shards, Remainder::All);
+            peer.subscriptions.remove(ticket);
+            peer.shards.unsubscribe(subscription);
+        }
+        _ => {
+            peer.queue
+                .detach(subscription, &peer.shards, Remainder::HalfSent);
+            said -= peer.shards.skip(subscription) as u8;
+            peer.subscriptions.settle(ticket.slot(), false, false);
+            assert_eq!(peer.shards.lag(subscription), 0);
+        }
+    }
+    while !peer.send(usize::MAX) {}
+    assert_eq!(peer.shards.held_bytes(), 0);
+    let numbers = frames_of(&peer.wire, 2);
+    assert_eq!(numbers[0], (1..=said).collect::<Vec<_>>());
+}
+
+#[test]
+fn own_messages_are_passed_over_and_all_others_leave_however_sends_are_split() {
+    let mut random = Random::default();
+    for piece in 1..=30 {
+        for steps in [1, 2, 3, 10, 40, 200] {
+            pass_over_own(|| piece, &mut random, steps);
+        }
+    }
+    let mut pieces = Random::default();
+    for _ in 0..1_000 {
+        pass_over_own(|| pieces.below(90), &mut random, 60);
+    }
+}
+
+#[test]
+fn messages_that_are_passed_over_count_as_little_and_are_bounded_like_what_waits() {
+    let mut peer = Peer::default();
+    let (ticket, subscription) = peer.join(ROOM);
+    let own = Arc::<Details>::default();
+    peer.shards.pass_over(subscription, own.clone());
+    // While nothing else waits they are not even noted.
+    for _ in 0..1_000 {
+        peer.say_with(ROOM, ticket.slot(), &[1; 100], Some(&own));
+    }
+    assert_eq!(
+        (peer.shards.lag(subscription), peer.shards.held_bytes()),
+        (0, 0)
+    );
+    peer.say(ROOM, ticket.slot(), &[2; 10]);
+    for _ in 0..1_000 {
+        peer.say_with(ROOM, ticket.slot(), &[1; 100], Some(&own));
+    }
+    let lag = peer.shards.lag(subscription);
+    assert!((10..50).contains(&lag), "they follow each other: {lag}");
+    assert!(peer.shards.is_last_frame(subscription));
+    for _ in 0..1_000 {
+        peer.say(ROOM, ticket.slot(), &[2; 10]);
+        peer.say_with(ROOM, ticket.slot(), &[1; 100], Some(&own));
+    }
+    assert!(!peer.shards.is_last_frame(subscription));
+    let lag = peer.shards.lag(subscription);
+    assert!((20_000..50_000).contains(&lag), "{lag}");
+    while !peer.send(usize::MAX) {}
+    assert_eq!(peer.wire, vec![2; 10 * 1_001]);
+    assert_eq!(
+        (peer.shards.lag(subscription), peer.shards.held_bytes()),
+        (0, 0)
+    );
 }
 
 #[test]

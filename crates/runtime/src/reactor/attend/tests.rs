@@ -14,7 +14,7 @@ use codec::Kind;
 
 use super::*;
 use crate::{
-    connection::{Answer, Application, Leftover, OpeningAtCost, Route, Stage},
+    connection::{Answer, Application, AtCost, Leftover, Route, Stage},
     end::EndReason,
     fixture::{act, at, message, on_each_driver, open, open_with},
 };
@@ -187,17 +187,28 @@ impl Application for Costly {
         Vec::new()
     }
 
-    fn route(&self, _: &codec::Request<'_>) -> Route {
+    fn route(&self, request: &codec::Request<'_>) -> Route {
+        match request.wants_upgrade() {
+            true => Route::OpenAtCost(self.at_cost()),
+            false => Route::StreamAtCost(self.at_cost()),
+        }
+    }
+}
+
+impl Costly {
+    fn at_cost<T>(&self) -> AtCost<T> {
         let decided = self.0.clone();
-        Route::OpenAtCost(OpeningAtCost {
+        AtCost {
             decide: Box::new(move || {
                 decided.fetch_add(1, Ordering::Relaxed);
                 Err(Answer::text(403, "no"))
             }),
             held_bytes: 1000,
-        })
+        }
     }
 }
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -205,42 +216,46 @@ const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket
 
 #[test]
 fn requests_that_are_costly_to_decide_wait_for_the_lane_of_that_or_until_their_time_is_over() {
-    on_each_driver(async |core| {
-        let state = &mut *core.state.borrow_mut();
-        let decided = Arc::new(AtomicUsize::new(0));
-        state.parts.application = Arc::new(Costly(decided.clone()));
-        let asked: Vec<_> = (0..3)
-            .map(|_| {
-                let (key, peer) = open(state);
-                let connection = at(state, key);
-                connection.stage = Stage::Handshake { deadline_ms: 1000 };
-                connection.rare.keep_leftover(Leftover::of(UPGRADE));
-                state.attend_to(key, Now::default(), false);
-                assert!(matches!(at(state, key).stage, Stage::Deciding(_)));
-                (key, peer)
-            })
-            .collect();
-        assert_eq!(decided.load(Ordering::Relaxed), 0);
-        let held = at(state, asked[0].0).rare.counted().unfinished;
-        assert!(held >= 1000, "what is kept counts: {held}");
-        let lane = |state: &mut State, at: usize| act(state, asked[at].0, |actor| actor.lane());
-        assert_eq!(lane(state, 0), Lane::Handshake);
-        for (key, _) in &asked {
-            state.parts.attention.pop(Lane::Plain);
-            state.parts.attention.push(*key, Lane::Handshake);
-        }
-        // The first exceeds what there is, and is served all the same.
-        state.attend_lane(Lane::Handshake, 0, 1);
-        assert_eq!(decided.load(Ordering::Relaxed), 1);
-        let refused = EndReason::Answered;
-        assert_eq!(at(state, asked[0].0).rare.end(), Some(refused));
-        let late = Now {
-            ns: 1_000_000_000,
-            ms: 1000,
-        };
-        state.attend_to(asked[1].0, late, true);
-        assert_eq!(decided.load(Ordering::Relaxed), 1, "its time was over");
-        let overdue = EndReason::HandshakeTimeout;
-        assert_eq!(at(state, asked[1].0).rare.end(), Some(overdue));
-    });
+    for request in [UPGRADE, GET] {
+        on_each_driver(async |core| decide_at_cost(&mut core.state.borrow_mut(), request));
+    }
+}
+
+/// Of three who ask, the first is decided, the second too late, and the third not yet.
+fn decide_at_cost(state: &mut State, request: &[u8]) {
+    let decided = Arc::new(AtomicUsize::new(0));
+    state.parts.application = Arc::new(Costly(decided.clone()));
+    let asked: Vec<_> = (0..3)
+        .map(|_| {
+            let (key, peer) = open(state);
+            let connection = at(state, key);
+            connection.stage = Stage::Handshake { deadline_ms: 1000 };
+            connection.rare.keep_leftover(Leftover::of(request));
+            state.attend_to(key, Now::default(), false);
+            assert!(matches!(at(state, key).stage, Stage::Deciding(_)));
+            (key, peer)
+        })
+        .collect();
+    assert_eq!(decided.load(Ordering::Relaxed), 0);
+    let held = at(state, asked[0].0).rare.counted().unfinished;
+    assert!(held >= 1000, "what is kept counts: {held}");
+    let lane = |state: &mut State, at: usize| act(state, asked[at].0, |actor| actor.lane());
+    assert_eq!(lane(state, 0), Lane::Handshake);
+    for (key, _) in &asked {
+        state.parts.attention.pop(Lane::Plain);
+        state.parts.attention.push(*key, Lane::Handshake);
+    }
+    // The first exceeds what there is, and is served all the same.
+    state.attend_lane(Lane::Handshake, 0, 1);
+    assert_eq!(decided.load(Ordering::Relaxed), 1);
+    let refused = EndReason::Answered;
+    assert_eq!(at(state, asked[0].0).rare.end(), Some(refused));
+    let late = Now {
+        ns: 1_000_000_000,
+        ms: 1000,
+    };
+    state.attend_to(asked[1].0, late, true);
+    assert_eq!(decided.load(Ordering::Relaxed), 1, "its time was over");
+    let overdue = EndReason::HandshakeTimeout;
+    assert_eq!(at(state, asked[1].0).rare.end(), Some(overdue));
 }

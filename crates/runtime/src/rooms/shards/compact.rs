@@ -47,13 +47,17 @@ impl Shards {
             return Some(moved);
         }
         shard.subscribers.compact(|subscriber, _, to| {
+            let subscription = Subscription {
+                shard: key,
+                subscriber: to as u32,
+            };
+            if let Some(own) = subscriber.own {
+                self.own.moved(own, subscription);
+            }
             moved.push(Moved {
                 connection: subscriber.connection,
                 slot: subscriber.slot,
-                subscription: Subscription {
-                    shard: key,
-                    subscriber: to as u32,
-                },
+                subscription,
             });
             true
         });
@@ -75,6 +79,10 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use hub::Details;
+
     use super::*;
     use crate::{
         encoding::WireForm,
@@ -83,7 +91,7 @@ mod tests {
     };
 
     fn offer(shards: &mut Shards) {
-        shards.offer(ROOM, 0, |_, _, log| log.append([&[1; 10], &[]]));
+        shards.offer(ROOM, 0, None, |_, _, log| log.append([&[1; 10], &[]]));
     }
 
     /// Visits everyone who has news and notes that it was sent; returns who they were.
@@ -161,6 +169,37 @@ mod tests {
             }
             assert_eq!(shards.held_bytes(), 0);
         }
+    }
+
+    #[test]
+    fn subscriber_that_does_not_hear_itself_does_not_hear_itself_elsewhere_either() {
+        let mut shards = Shards::default();
+        let mut subscribers: Vec<_> = (0..1_000)
+            .map(|number| {
+                let connection = ConnectionKey::new(1, number);
+                let visit = Visit {
+                    connection,
+                    slot: 0,
+                };
+                shards.subscribe(ROOM, &lobby(), WireForm::default(), visit)
+            })
+            .collect();
+        let own = Arc::<Details>::default();
+        let last = subscribers.pop().unwrap();
+        shards.pass_over(last, own.clone());
+        for subscriber in subscribers {
+            shards.unsubscribe(subscriber);
+        }
+        let moved = shards.compact_next().expect("it is sparse");
+        let last = moved[0].subscription;
+        let mut said = |details: Option<&Arc<Details>>| {
+            shards.offer(ROOM, 0, details, |_, _, log| log.append([&[1; 10], &[]]));
+            shards.lag(last)
+        };
+        assert_eq!(said(Some(&own)), 0);
+        assert_eq!(said(None), 10);
+        shards.unsubscribe(last);
+        assert_eq!(shards.held_bytes(), 0);
     }
 
     #[test]

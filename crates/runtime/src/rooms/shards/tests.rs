@@ -45,7 +45,7 @@ fn subscribe(shards: &mut Shards, room: RoomId, form: WireForm, number: usize) -
 /// Offers one frame to each form, of another length; returns for how many, and which forms.
 fn offer(shards: &mut Shards, room: RoomId, stamp_ns: u64) -> (usize, Vec<WireForm>) {
     let mut forms = Vec::new();
-    let subscribers = shards.offer(room, stamp_ns, |_, form, log| {
+    let subscribers = shards.offer(room, stamp_ns, None, |_, form, log| {
         forms.push(form);
         let header: &[u8] = if form == DEFLATE { &[1] } else { &[1, 2, 3] };
         log.append([header, &[0; 10]]);
@@ -54,7 +54,9 @@ fn offer(shards: &mut Shards, room: RoomId, stamp_ns: u64) -> (usize, Vec<WireFo
 }
 
 fn offer_bytes(shards: &mut Shards, room: RoomId, bytes: usize) {
-    shards.offer(room, 0, |_, _, log| log.append([&vec![0; bytes], &[]]));
+    shards.offer(room, 0, None, |_, _, log| {
+        log.append([&vec![0; bytes], &[]])
+    });
 }
 
 /// The next slice: whom it visits, and the stamps of what it has finished.
@@ -361,7 +363,7 @@ fn bytes_held_are_those_of_all_logs_and_parked_deliveries_whatever_happens() {
             }
             (2..5, _) => {
                 let payload = vec![1; random.below(20_000)];
-                shards.offer(room, 0, |_, _, log| log.append([&[0, 0], &payload]));
+                shards.offer(room, 0, None, |_, _, log| log.append([&[0, 0], &payload]));
             }
             (5, _) => {
                 let bytes = 1 + random.below(1_000);
@@ -405,7 +407,7 @@ fn message_that_is_nothing_in_a_form_is_no_news_and_holds_no_memory() {
     let mut shards = Shards::default();
     subscribe(&mut shards, ROOM, PLAIN, 0);
     for _ in 0..100 {
-        shards.offer(ROOM, 1, |_, _, log| log.append([&[], &[]]));
+        shards.offer(ROOM, 1, None, |_, _, log| log.append([&[], &[]]));
     }
     assert!(!shards.has_news());
     assert_eq!(shards.held_bytes(), 0);

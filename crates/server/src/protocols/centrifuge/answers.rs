@@ -104,7 +104,7 @@ impl Given {
         let granted = subscription.granted;
         let recovered = match recovered {
             Some(Recovered::Exactly(messages)) => Some(messages),
-            Some(Recovered::Impossible(_)) | None => None,
+            Some(Recovered::Impossible(_) | Recovered::Newest { .. }) | None => None,
         };
         Self {
             expiry: expiry(subscription.expires_at, now_s()),

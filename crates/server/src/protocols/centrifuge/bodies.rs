@@ -1,4 +1,5 @@
-//! What rooms tell in the protocol's forms: a push, encoded once for each form and core.
+//! What rooms tell in the protocol's forms: a push, encoded once for each form and core. Other forms are those of
+//! raw clients.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -8,9 +9,9 @@ use codec::Kind;
 use runtime::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 
 use super::{epoch, wire::Wire};
-use crate::world::Live;
+use crate::{protocols::raw::Form, world::Live};
 
-/// Encodes pushes.
+/// Encodes pushes, and what raw clients get.
 pub struct Bodies(pub Arc<Live>);
 
 impl BodyEncoder for Bodies {
@@ -20,6 +21,9 @@ impl BodyEncoder for Bodies {
         delivered: &Delivered<'_>,
         body: &mut Vec<u8>,
     ) -> Option<Kind> {
+        if let Some(raw) = Form::of(form) {
+            return raw.encode(&delivered.event, body);
+        }
         let (wire, hears_members) = Wire::of_form(form)?;
         let room = delivered.room.as_str();
         match delivered.event {

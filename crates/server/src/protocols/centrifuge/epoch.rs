@@ -7,10 +7,12 @@ pub fn text(epoch: Epoch) -> String {
     format!("{:016x}", epoch.0)
 }
 
+/// The epoch of no room.
+pub const NOBODYS: Epoch = Epoch(0);
+
 /// The epoch that a client names; `None` if it names none. A text that is no epoch of this server is one
 /// that no room has.
 pub fn named(text: &str) -> Option<Epoch> {
-    const NOBODYS: Epoch = Epoch(0);
     match text {
         "" => None,
         text if text.len() == 16 && text.bytes().all(|it| it.is_ascii_hexdigit()) => {

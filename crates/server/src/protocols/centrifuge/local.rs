@@ -23,7 +23,7 @@ const OF_PROXIES: [&str; 7] = [
 
 /// Refuses a request that is not from this machine. Whether its Origin is the server's own was checked
 /// before.
-pub(super) fn check(request: &Request<'_>) -> Result<(), Refusal> {
+pub fn check(request: &Request<'_>) -> Result<(), Refusal> {
     let names_a_proxy = OF_PROXIES
         .iter()
         .any(|name| request.fields(name).next().is_some());

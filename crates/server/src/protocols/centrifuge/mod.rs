@@ -20,7 +20,7 @@ mod answers;
 mod bodies;
 mod connect;
 mod emulation;
-mod epoch;
+pub(super) mod epoch;
 mod events;
 mod local;
 mod publish;
@@ -33,6 +33,7 @@ mod wire;
 
 pub use bodies::Bodies;
 pub(super) use connect::told_of;
+pub(super) use local::check as check_local;
 
 use super::{Asked, Begun, Protocol, Refusal, Select, Transport};
 use crate::world::Openness;

@@ -253,8 +253,8 @@ pub const OPTIONS: &[NamespaceOption] = &[
     NamespaceOption {
         key: "raw",
         range: "none, subscribe or publish",
-        meaning: "What clients may do that open a WebSocket for one room and speak no protocol within \
-                  it. All other rules hold for them, too.",
+        meaning: "What clients may do that open a WebSocket or a stream for one room and speak no \
+                  protocol within it. All other rules hold for them, too.",
         on_reload: "narrower: who may not any more is closed; wider: kept",
         words: words::<access::namespace::Raw>,
         read: |rules, value| set(&mut rules.raw, choice(&value)),

@@ -1,0 +1,271 @@
+//! Raw clients: one room for each connection, whose messages are the room's, without a protocol in them.
+//!
+//! ```text
+//!  request ─▶ parameters.rs  what it asks for ─┐
+//!          └▶ who.rs         who it is ────────┴▶ let_in ─▶ beginning.rs  what it is told first, and in which form
+//!                                                      └──▶ session.rs    what it says, and how it ends
+//!
+//!  rooms' messages ─▶ forms.rs: once for each form and core
+//! ```
+//!
+//! It comes as a WebSocket, or as a stream of server-sent events that only hears. A raw client is a client like any
+//! other: the rules of namespaces and tokens hold for it, and what they come to is said in the head of the answer.
+
+mod beginning;
+mod forms;
+mod parameters;
+mod session;
+mod who;
+
+use std::{borrow::Cow, sync::Arc};
+
+use access::{
+    NoRoom, RawRefusal, RawRights, RawToken, Room, User, may_only_publish_raw, may_open_raw,
+    namespace::Raw, token::Overrides,
+};
+use bytes::Bytes;
+use codec::Request;
+use hub::{RoomName, Since, Terms};
+use runtime::{KeepAlive, Pings, Refused};
+use tracing::debug;
+
+pub use forms::Form;
+pub use parameters::ignored;
+
+use self::{
+    beginning::Beginning,
+    parameters::{Hears, NOWHERE, Parameters, Wishes, since_of},
+    session::{InOpenRoom, InRoom},
+    who::Who,
+};
+use super::{Asked, Begun, Later, Refusal, Started, Way, http};
+use crate::{
+    tokens::Unverified,
+    users::Place,
+    world::{Live, Openness, World},
+};
+
+/// What a raw client asks for, whoever it is.
+struct Entering {
+    name: RoomName,
+    wishes: Wishes,
+    by: By,
+}
+
+/// How a raw client comes.
+enum By {
+    /// As a WebSocket, whose 101 names this subprotocol.
+    WebSocket(Option<&'static str>),
+    /// As a stream, whose answer has these fields, after the event with this position.
+    Stream(http::Fields, Option<Since>),
+}
+
+/// A line that means nothing (HTML Standard, section 9.2.6, "event stream interpretation"), so that nobody on the
+/// way takes the connection for dead.
+const HEARTBEAT: &[u8] = b":\n\n";
+
+/// Lets a raw client into a room, if the rules permit it. A token is verified in the part of a turn for costly
+/// work. The 101 names `own`, if the client has come by a subprotocol of its own.
+pub(super) fn enter(
+    asked: &Asked<'_>,
+    name: RoomName,
+    own: Option<&'static str>,
+) -> Result<Begun, Refusal> {
+    let parameters = Parameters::read(asked.request)?;
+    let wishes = parameters.wishes;
+    // What rooms do not have without rules is for this machine alone.
+    if asked.world.settled.openness == Openness::Dev && wishes.is_beyond_live() {
+        super::centrifuge::check_local(asked.request)?;
+    }
+    let by = By::WebSocket(own.or(who::subprotocol(asked.request)?));
+    begin(asked, parameters.token, Entering { name, wishes, by })
+}
+
+/// Lets a raw client listen to a room by a stream of server-sent events.
+pub(super) fn listen(asked: &Asked<'_>, name: RoomName) -> Result<Begun, Refusal> {
+    let parameters = Parameters::read(asked.request)?;
+    let wishes = parameters.wishes;
+    if asked.world.settled.openness == Openness::Dev {
+        super::centrifuge::check_local(asked.request)?;
+    }
+    if wishes.hears == Hears::Nobody {
+        let sentence = "A stream only hears: with mode=publish ask for a WebSocket.";
+        return Err(Refusal::Other(400, sentence.to_owned(), Refused::Parameter));
+    }
+    let fields = asked.cors().of_stream("text/event-stream");
+    let by = By::Stream(fields, latest(asked.request));
+    begin(asked, parameters.token, Entering { name, wishes, by })
+}
+
+/// The id of the latest event that a client has had, if it comes back. One that is none of this server's is a
+/// position that no room has.
+fn latest(request: &Request<'_>) -> Option<Since> {
+    let id = request.field("last-event-id").filter(|id| !id.is_empty())?;
+    let since = str::from_utf8(id).ok().and_then(since_of);
+    Some(since.unwrap_or(NOWHERE))
+}
+
+fn begin(
+    asked: &Asked<'_>,
+    in_query: Option<Cow<'_, str>>,
+    entering: Entering,
+) -> Result<Begun, Refusal> {
+    let Asked {
+        request,
+        world,
+        live,
+        ..
+    } = asked;
+    // Where everybody may do everything, a token means nothing.
+    let means_something = world.tokens.are_known() || !world.namespaces.is_open();
+    let token = in_query.or_else(|| who::token(request));
+    let Some(token) = token.filter(|_| means_something) else {
+        return let_in(live, world, entering, None).map(Begun::Now);
+    };
+    let (token, live) = (token.into_owned(), Arc::clone(live));
+    Ok(Begun::AtCost(Later {
+        held_bytes: token.capacity(),
+        open: Box::new(move || {
+            let world = live.now();
+            let who = Who::shows(&world.tokens, &token, &entering.name);
+            let_in(&live, &world, entering, Some(who))
+        }),
+    }))
+}
+
+/// Lets a raw client in of whom it is known who it is, if it has shown a token.
+fn let_in(
+    live: &Arc<Live>,
+    world: &World,
+    entering: Entering,
+    who: Option<Result<Who, Unverified>>,
+) -> Result<Started, Refusal> {
+    if let Some(Err(Unverified::KeyToCome)) = who {
+        return Err(Refusal::TokenKey);
+    }
+    let shown = match &who {
+        None => RawToken::Missing,
+        Some(Err(_)) => RawToken::Bad,
+        Some(Ok(who)) if who.is_for_room => RawToken::Subscription(User::of(&who.user)),
+        Some(Ok(who)) => RawToken::Connection(User::of(&who.user)),
+    };
+    let Entering { name, wishes, by } = entering;
+    let room = world.namespaces.of(name.as_str());
+    let by_token = matches!(&who, Some(Ok(who)) if who.publishes);
+    let publishes = may_publish(room, shown, by_token, wishes.hears)?;
+    let beginning = beginning(room, shown, who.as_ref(), &wishes, &by)?;
+    let who = who.and_then(Result::ok);
+    let is_member = wishes.hears != Hears::Nobody;
+    let told = (who.is_some() || world.has_presence(name.as_str()))
+        .then(|| who.as_ref().unwrap_or(&Who::default()).told());
+    let (member, mut details) = told.unzip();
+    let is_stream = matches!(by, By::Stream(..));
+    let is_plain = wishes == Wishes::default();
+    if world.namespaces.is_open() && details.is_none() && is_plain && !is_stream {
+        return Ok(Started {
+            room: Some(name),
+            way: by.way(),
+            ..Started::new(InOpenRoom)
+        });
+    }
+    if wishes.hears == Hears::Others {
+        // By these it knows its own messages.
+        details.get_or_insert_default();
+    }
+    let recover = beginning.recover();
+    let user: Arc<str> = who.as_ref().map_or("", |who| &who.user).into();
+    let session = InRoom {
+        name: name.clone(),
+        place: place(world, live, &user)?,
+        user,
+        publishes,
+        by_token,
+        hears: wishes.hears,
+        beginning,
+        live: Arc::clone(live),
+        details,
+        expires_at: who.and_then(|who| who.expires_at),
+    };
+    Ok(Started {
+        room: is_member.then_some(name),
+        way: by.way(),
+        body: beginning.form.body(),
+        terms: (recover.is_some() || member.is_some()).then(|| Box::new(Terms { recover, member })),
+        ..Started::new(session)
+    })
+}
+
+/// Whether a client may publish, if it may come in at all.
+fn may_publish(
+    room: Result<Room<'_, '_>, NoRoom>,
+    shown: RawToken<'_>,
+    by_token: bool,
+    hears: Hears,
+) -> Result<bool, Refusal> {
+    if hears == Hears::Nobody {
+        may_only_publish_raw(room, shown, by_token).map_err(refusal)?;
+        return Ok(true);
+    }
+    let rights = may_open_raw(room, shown).map_err(refusal)?;
+    let is_for_all = room.is_ok_and(|room| room.rules.raw == Raw::Publish);
+    Ok(rights == RawRights::Publish || by_token && is_for_all)
+}
+
+/// What the client is told first, and in which form it gets everything.
+fn beginning(
+    room: Result<Room<'_, '_>, NoRoom>,
+    shown: RawToken<'_>,
+    who: Option<&Result<Who, Unverified>>,
+    wishes: &Wishes,
+    by: &By,
+) -> Result<Beginning, Refusal> {
+    let room = room.map_err(|why| refusal(RawRefusal::NoRoom(why)))?;
+    let (user, overrides) = match who {
+        Some(Ok(who)) => (User::of(&who.user), who.overrides),
+        Some(Err(_)) | None => (User::Anonymous, Overrides::default()),
+    };
+    let beginning = match by {
+        By::WebSocket(_) => Beginning::of_web_socket(&room, user, &overrides, wishes),
+        By::Stream(_, latest) => Beginning::of_stream(&room, user, &overrides, wishes, *latest),
+    };
+    beginning.map_err(|why| why.refusal(shown != RawToken::Missing))
+}
+
+impl By {
+    fn way(self) -> Way {
+        match self {
+            Self::WebSocket(subprotocol) => Way::WebSocket {
+                subprotocol,
+                pings: Pings::Frames,
+            },
+            Self::Stream(fields, _) => Way::Stream {
+                fields,
+                keep_alive: KeepAlive::Bytes(Bytes::from_static(HEARTBEAT)),
+            },
+        }
+    }
+}
+
+/// The connection's place among those of its user, if it has one.
+fn place(world: &World, live: &Arc<Live>, user: &Arc<str>) -> Result<Option<Place>, Refusal> {
+    if user.is_empty() {
+        return Ok(None);
+    }
+    let place = live.users.enter(user, world.settled.user_connections_max);
+    place.map(Some).ok_or_else(|| {
+        let sentence = "You have as many connections as one user may have; close some.";
+        Refusal::Other(429, sentence.to_owned(), Refused::UserConnections)
+    })
+}
+
+fn refusal(refusal: RawRefusal<'_>) -> Refusal {
+    debug!(reason = %refusal, "a raw client was refused");
+    let status = refusal.status();
+    let (sentence, refused) = match refusal {
+        RawRefusal::BadToken => ("The token is bad or expired.", Refused::Token),
+        RawRefusal::TokenMissing(_) => ("This room needs a token.", Refused::Token),
+        RawRefusal::Forbidden(_) => ("This room is not open to you.", Refused::Right),
+        RawRefusal::NoRoom(_) => ("There is no such room.", Refused::RoomName),
+    };
+    Refusal::Other(status, sentence.to_owned(), refused)
+}
