@@ -100,16 +100,20 @@ class Behind:
         for process in self.processes:
             process.wait()
 
-    def metric(self, name):
-        """The sum of all series of this name."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.internal}/metrics", timeout=10) as page:
-            lines = page.read().decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[ {{]", line))
+    def metric(self, name, label=""):
+        """The sum of all series of this name, with this label if there is one."""
+        lines = self.page("/metrics").splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[ {{]", line) and label in line)
+
+    def page(self, path):
+        """A page for operators."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.internal}{path}", timeout=10) as page:
+            return page.read().decode()
 
     def peers(self, protocol):
         """The addresses of the clients of this protocol, as the server sees them."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.internal}/debug/connections?top=1000", timeout=10) as page:
-            return [it["peer"].split(":")[0] for it in json.load(page)["oldest"] if it["protocol"] == protocol]
+        view = json.loads(self.page("/debug/connections?top=1000"))
+        return [it["peer"].split(":")[0] for it in view["oldest"] if it["protocol"] == protocol]
 
 
 def request(method, target, *fields, body=b""):
@@ -131,8 +135,13 @@ class Answer:
 class Caller:
     """A connection to a proxy."""
 
-    def __init__(self, port, source="127.0.0.1"):
-        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS, source_address=(source, 0))
+    def __init__(self, port, source="127.0.0.1", receive_buffer=None):
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(PATIENCE_SECONDS)
+        self.socket.bind((source, 0))
+        self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb")
 
