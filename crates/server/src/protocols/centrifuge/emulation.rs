@@ -11,7 +11,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use centrifuge::{EmulationRequest, Encoding};
 use hub::{ConnectionId, CoreId};
-use runtime::{Answer, Command, Taken};
+use runtime::{Answer, Taken};
 
 use super::{
     super::{Asked, Begun, Refusal},
@@ -166,7 +166,7 @@ fn emulate(live: &Live, encoding: Encoding, bytes_max: usize, body: &[u8]) -> An
         return taken;
     };
     let frame = request.data.0.into_owned();
-    match live.hand(connection, Command::Hand(Arc::new(Sent { secret, frame }))) {
+    match live.relay(connection, Sent { secret, frame }) {
         Ok(()) => taken,
         Err(_) => Answer::text(503, "The server is busy; send it again.")
             .keeping()
