@@ -19,7 +19,11 @@
 //!
 //! Who has joined a room gets `m ROOM ID PADDING`; who has entered it gets the same behind `o EPOCH OFFSET`,
 //! and `came ROOM INFO` and `went ROOM INFO`. Messages of the past come behind `p EPOCH OFFSET`. Of what
-//! nobody asked for, a session says `left ROOM`, `skipped ROOM COUNT` and `joining ROOM`.
+//! nobody asked for, a session says `left ROOM`, `lost ROOM` where messages may be missing, `skipped ROOM COUNT` and
+//! `joining ROOM`.
+//!
+//! Each of these is a line. Where a room gathers its messages, several lines may be one message of a WebSocket for
+//! whoever has entered it, and one chunk of a stream.
 
 mod bodies;
 mod obeying;
@@ -29,8 +33,8 @@ use std::sync::Arc;
 use codec::{CloseCode, Request};
 use hub::{RoomName, RuleBook};
 use runtime::{
-    Answer, Application, BodyEncoder, BodyForm, Command, KeepAlive, Lag, Opening, Pings, Route,
-    Streaming, Taken,
+    Answer, Application, BatchInterval, BodyEncoder, BodyForm, Command, KeepAlive, Lag, Opening,
+    Pings, Route, Streaming, Taken,
 };
 
 use crate::{
@@ -122,6 +126,10 @@ impl Application for Commanded {
 
     fn rules(&self) -> Arc<dyn RuleBook> {
         self.book.clone()
+    }
+
+    fn batch_interval(&self, room: &RoomName) -> Option<BatchInterval> {
+        self.book.interval(room)
     }
 }
 

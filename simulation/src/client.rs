@@ -31,6 +31,8 @@ pub struct Client {
     pub reads: bool,
     /// Whether it answers pings.
     pub answers: bool,
+    /// Whether there may be no memory to copy what it has not had of a room that it leaves.
+    may_miss_the_last: bool,
     /// Whether it has kept all rules, so that the server owes it all that it promises.
     pub is_good: bool,
     has_closed: bool,
@@ -91,6 +93,7 @@ impl Client {
             inbox: Inbox::default(),
             reads: true,
             answers: true,
+            may_miss_the_last: false,
             has_closed: false,
             is_told_of_close: false,
             ends_when_written: false,
@@ -194,6 +197,7 @@ impl Client {
     /// The server's memory is scarce from now on. Under TLS it may then end a connection without a last word:
     /// to free the part of a record that it holds, it gives up TLS if the socket is full.
     pub fn lack_memory(&mut self) {
+        self.may_miss_the_last = true;
         if let Transport::Tls(channel) = &mut self.transport {
             channel.may_be_cut = true;
         }
@@ -361,7 +365,7 @@ impl Client {
                 }
                 Ok(())
             }
-            Told::Text(text) => self.hear_text(&text, orders),
+            Told::Text(text) => self.hear_lines(&text, orders),
             Told::LastChunk => {
                 self.is_told_of_close = true;
                 Ok(())
@@ -375,6 +379,13 @@ impl Client {
         let at = at.ok_or("a pong came to no ping")?;
         self.pings.drain(..=at);
         Ok(())
+    }
+
+    /// Rooms that gather their messages tell several at once.
+    fn hear_lines(&mut self, text: &str, orders: &mut Orders) -> Result<(), String> {
+        let mut lines = text.split_inclusive('\n').peekable();
+        lines.peek().ok_or("a message of nothing")?;
+        lines.try_for_each(|line| self.hear_text(line, orders))
     }
 
     fn hear_text(&mut self, text: &str, orders: &mut Orders) -> Result<(), String> {
@@ -398,19 +409,19 @@ impl Client {
                 self.members.insert(room()?, Member::At { epoch, next });
                 Ok(())
             }
-            "left" | "refused" => {
-                let room = room()?;
-                if let Some(member) = self.members.remove(&room) {
-                    self.keep_position(room, &member);
-                    if let Member::Lost(run) = member {
-                        orders.keep(run);
-                    }
-                }
+            "left" => {
+                self.check_told(room()?)?;
+                self.leave(room()?, orders);
+                Ok(())
+            }
+            "lost" | "refused" => {
+                self.leave(room()?, orders);
                 Ok(())
             }
             "skipped" => self.hear_skipped(room()?, number(2)?, orders),
             "published" => {
                 self.hear_answer(number(1)?)?;
+                self.note_acknowledged(number(2)?, number(3)?);
                 orders.place(number(1)?, number(2)?, number(3)?)
             }
             "unpublished" => {
@@ -442,6 +453,15 @@ impl Client {
             }
             "joining" | "said" | "commanded" | "h" => Ok(()),
             _ => self.hear_past(&words, text, orders),
+        }
+    }
+
+    fn leave(&mut self, room: u8, orders: &mut Orders) {
+        if let Some(member) = self.members.remove(&room) {
+            self.keep_position(room, &member);
+            if let Member::Lost(run) = member {
+                orders.keep(run);
+            }
         }
     }
 

@@ -1,11 +1,14 @@
-//! What the rooms of the simulated server keep, drawn from a number; other rules may follow while they are
-//! in use.
+//! What the rooms of the simulated server keep, and for how long they gather messages, drawn from a number; other
+//! rules may follow while they are in use.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use fastrand::Rng;
 use hub::{HistoryLimits, Pace, RoomName, RoomRules, RuleBook};
-use runtime::Lag;
+use runtime::{BatchInterval, Lag};
 
 use crate::script::ROOMS;
 
@@ -26,6 +29,8 @@ struct Ruled {
     rules: Arc<RoomRules>,
     /// What becomes of whoever is too slow; `None` is what its connection asks for.
     lag: Option<Lag>,
+    /// For how long its messages are gathered.
+    interval: Option<BatchInterval>,
 }
 
 /// Finds the rules of now, also while others are being told to the homes: so a room that is made then never
@@ -37,9 +42,13 @@ impl Rules {
     /// The rules of this number.
     pub fn of(number: u64) -> Self {
         let mut rng = Rng::with_seed(number ^ 0x9A57_0F11);
+        // Of its own, and chosen so that scripts which were kept before there were intervals have the rules that they
+        // had, and no intervals in their rooms.
+        let mut of_intervals = Rng::with_seed(number ^ 0x1A7E_55B1);
         let rooms = (0..ROOMS).map(|_| Ruled {
             rules: Arc::new(rules(&mut rng)),
             lag: [None, Some(Lag::Close), Some(Lag::Leave), Some(Lag::Skip)][rng.usize(0..4)],
+            interval: interval(&mut of_intervals),
         });
         Self {
             rooms: rooms.collect(),
@@ -100,6 +109,11 @@ fn rules(rng: &mut Rng) -> RoomRules {
     }
 }
 
+fn interval(rng: &mut Rng) -> Option<BatchInterval> {
+    let ms = [0, 0, 0, 20, 100, 500][rng.usize(0..6)];
+    BatchInterval::new(Duration::from_millis(ms))
+}
+
 impl Book {
     /// These rules hold from now on.
     pub fn replace(&self, rules: Rules) {
@@ -110,6 +124,13 @@ impl Book {
     pub fn lag(&self, name: &RoomName) -> Option<Lag> {
         let rules = self.0.lock().expect("nothing panics with it");
         rules.rooms.get(usize::from(number_of(name)?))?.lag
+    }
+
+    /// For how long the messages of this room are gathered.
+    pub fn interval(&self, name: &RoomName) -> Option<BatchInterval> {
+        let rules = self.0.lock().expect("nothing panics with it");
+        let room = rules.rooms.get(usize::from(number_of(name)?))?;
+        room.interval
     }
 }
 

@@ -17,6 +17,12 @@ use choice::choice;
 /// The most messages that a room's history may be configured to keep.
 pub const HISTORY_SIZE_MAX: u32 = 10_000;
 
+/// The shortest life of a one-shot room: somebody has to read a code from a screen meanwhile.
+pub const ONE_SHOT_LIFE_MIN: Duration = Duration::from_secs(5);
+
+/// The longest life of a one-shot room.
+pub const ONE_SHOT_LIFE_MAX: Duration = Duration::from_secs(600);
+
 /// The rules of all rooms of one namespace, or of the rooms without one.
 ///
 /// By default everything is off: only a subscription token lets somebody in, nobody publishes, and
@@ -56,10 +62,14 @@ pub struct Namespace {
     pub room_rate: Rate,
     /// How many messages a room takes from one user.
     pub user_rate: Rate,
+    /// For how long a room's messages are gathered before they leave together; zero lets each leave at once.
+    pub batch_interval: Duration,
     /// What becomes of a subscriber that reads too slowly.
     pub overflow: Overflow,
     /// What clients may do that speak no protocol of their own over their WebSocket.
     pub raw: Raw,
+    /// For how long a one-shot room of this namespace lives. `None`: its rooms are no one-shot rooms.
+    pub oneshot: Option<Duration>,
 }
 
 /// What a room keeps of its messages: those within all three bounds.
@@ -205,8 +215,10 @@ impl Default for Namespace {
             form: Form::Any,
             room_rate: Rate::unbounded(200),
             user_rate: Rate::unbounded(50),
+            batch_interval: Duration::ZERO,
             overflow: Overflow::Disconnect,
             raw: Raw::None,
+            oneshot: None,
         }
     }
 }
@@ -242,6 +254,25 @@ impl Namespace {
         }
     }
 
+    /// The same rules, with what follows from them. A one-shot room has one message, which it keeps for its
+    /// life, so that a page which is loaded again still gets it.
+    #[must_use]
+    pub fn with_consequences(self) -> Self {
+        let Some(life) = self.oneshot else {
+            return self;
+        };
+        Self {
+            history: History {
+                size: 1,
+                bytes_max: usize::MAX,
+                ttl: life,
+            },
+            positions: Offer::Forced,
+            recovery: Offer::Forced,
+            ..self
+        }
+    }
+
     /// The same rules, with all rights given to everybody. What a room keeps, and whether raw clients have access,
     /// stays as it is.
     #[must_use]
@@ -266,6 +297,20 @@ mod tests {
         for rules in [Namespace::default(), Namespace::open(), Namespace::dev()] {
             assert!(rules.contradictions().next().is_none(), "{rules:?}");
         }
+    }
+
+    #[test]
+    fn one_shot_room_keeps_its_message_for_its_life_and_others_what_they_say() {
+        let life = Duration::from_secs(60);
+        let rules = Namespace {
+            oneshot: Some(life),
+            ..Namespace::default()
+        };
+        let rules = rules.with_consequences();
+        assert_eq!((rules.history.size, rules.history.ttl), (1, life));
+        assert!(rules.recovery == Offer::Forced && rules.positions == Offer::Forced);
+        let others = Namespace::dev();
+        assert_eq!(others.clone().with_consequences(), others);
     }
 
     #[test]

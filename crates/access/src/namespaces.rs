@@ -1,6 +1,6 @@
 //! All namespaces: which of them a room belongs to, and how they change.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::namespace::{Contradiction, Effect, changed};
 use crate::room::check_length;
@@ -122,13 +122,13 @@ impl Namespaces {
         }
         let shared = named
             .into_iter()
-            .map(|(name, rules)| (name, Arc::new(rules)));
+            .map(|(name, rules)| (name, Arc::new(rules.with_consequences())));
         let mut named: Vec<_> = shared.collect();
         named.sort_by(|(one, _), (other, _)| one.cmp(other));
         if let Some(pair) = named.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(Refused::Twice(pair[0].0.clone()));
         }
-        let rooms = Arc::new(rooms);
+        let rooms = Arc::new(rooms.with_consequences());
         Ok(Self::Ruled(Ruled { rooms, named }))
     }
 
@@ -177,6 +177,20 @@ impl Namespaces {
             label,
             audience: name.audience(rules),
         })
+    }
+
+    /// For how long a one-shot room of this namespace lives; `None` if there is no such namespace, or its
+    /// rooms are no one-shot rooms.
+    pub fn one_shot_life(&self, namespace: &str) -> Option<Duration> {
+        match self {
+            Self::Open(_) => None,
+            Self::Ruled(ruled) => ruled.named(namespace)?.1.oneshot,
+        }
+    }
+
+    /// Whether the room of this name is a one-shot room, or would be one if it existed.
+    pub fn is_one_shot(&self, room: &str) -> bool {
+        self.of(room).is_ok_and(|room| room.rules.oneshot.is_some())
     }
 
     /// The rules of each namespace, and of the rooms without one.
@@ -486,6 +500,24 @@ mod tests {
         }
         let open = Namespaces::Open(Arc::new(personal()));
         assert_eq!(open.personal_rooms(User::of("42")).count(), 0);
+    }
+
+    #[test]
+    fn one_shot_rooms_are_those_of_namespaces_that_say_so() {
+        let life = Duration::from_secs(60);
+        let login = Namespace {
+            oneshot: Some(life),
+            ..Namespace::default()
+        };
+        let namespaces = ruled(&[("login", login), ("chat", personal())]);
+        assert_eq!(namespaces.one_shot_life("login"), Some(life));
+        for other in ["chat", "nowhere", "", "login:x"] {
+            assert_eq!(namespaces.one_shot_life(other), None, "{other}");
+        }
+        assert!(namespaces.is_one_shot("login:x") && namespaces.is_one_shot("$login:x"));
+        assert!(!namespaces.is_one_shot("chat:x") && !namespaces.is_one_shot("login"));
+        let open = Namespaces::Open(Arc::new(Namespace::open()));
+        assert_eq!(open.one_shot_life("login"), None);
     }
 
     #[test]

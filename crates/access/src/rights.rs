@@ -50,7 +50,8 @@ pub enum SubscriptionToken {
 
 /// Whether a client may subscribe.
 ///
-/// The first of these that applies decides: a private room needs a token; a token alone decides; a
+/// The first of these that applies decides: a one-shot room is opened by its secret, which is not looked at
+/// here, and by nothing else; a private room needs a token; a token alone decides; a
 /// room whose name lists users is for them; then the namespace.
 ///
 /// # Errors
@@ -60,6 +61,9 @@ pub fn may_subscribe<'n>(
     user: User<'_>,
     token: SubscriptionToken,
 ) -> Result<(), Denied<'n>> {
+    if room.rules.oneshot.is_some() {
+        return Err(Denied::new(room, Cause::OneShot));
+    }
     let cause = match (token, room.audience, room.rules.subscribe) {
         (SubscriptionToken::Valid, _, _) => return Ok(()),
         (SubscriptionToken::Invalid, _, _) => Cause::TokenInvalid,
@@ -101,7 +105,7 @@ pub fn may_read_history<'n>(
     user: User<'_>,
     is_subscribed: bool,
 ) -> Result<(), Denied<'n>> {
-    if !room.rules.history.is_kept() {
+    if !room.rules.history.is_kept() && room.rules.oneshot.is_none() {
         return Err(Denied::new(room, Cause::HistoryOff));
     }
     permit(room, Right::ReadHistory, user, is_subscribed)
@@ -129,6 +133,7 @@ fn permit<'n>(
     is_subscribed: bool,
 ) -> Result<(), Denied<'n>> {
     let cause = match right.who(room.rules) {
+        _ if room.rules.oneshot.is_some() => Cause::OneShot,
         Who::Nobody => Cause::Nobody(right),
         Who::Subscriber(_) if !is_subscribed => Cause::NotSubscribed(right),
         Who::Subscriber(users) | Who::Client(users) if user.is_in(users) => return Ok(()),
@@ -321,6 +326,8 @@ pub enum Cause {
     RawOff,
     /// Raw clients only listen.
     RawListens,
+    /// The room is a one-shot room, which only its secret opens, and in which only a token publishes.
+    OneShot,
 }
 
 /// What kind of answer a refusal deserves.
@@ -390,6 +397,11 @@ impl fmt::Display for Denied<'_> {
             ),
             Cause::HistoryOff => write!(f, "{of} has no history (history_size = 0)"),
             Cause::PresenceOff => write!(f, "{of} has no presence (presence = false)"),
+            Cause::OneShot => write!(
+                f,
+                "{of} has one-shot rooms (oneshot): the secret of a room opens it, and a subscription \
+                 token with publish publishes there, as long as the room lives"
+            ),
             Cause::RawOff => write!(
                 f,
                 "{of} has no raw clients (raw = \"{}\")",

@@ -150,6 +150,10 @@ codes! {
     {
         /// An operator or the application asked for it.
         2000 "server unsubscribe" Server,
+        /// The life of a one-shot room is over.
+        2100 "room over" Over,
+        /// Another subscriber has come with the secret of a one-shot room.
+        2101 "replaced" Replaced,
         /// The subscriber has a gap; subscribing with its position closes it.
         2500 "insufficient state" InsufficientState,
         /// The subscription's token expired.
@@ -189,10 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn unsubscribed_only_by_the_server_is_final() {
+    fn unsubscribed_by_the_server_and_from_one_shot_rooms_is_final() {
         let last = Unsubscribed::VARIANTS
             .iter()
             .filter(|it| !it.resubscribes());
-        assert!(last.eq(&[Unsubscribed::Server]));
+        let codes: Vec<_> = last.map(|it| it.code()).collect();
+        assert_eq!(codes, [2000, 2100, 2101]);
     }
 }

@@ -110,6 +110,10 @@ pub enum Refused {
     UserConnections,
     /// A parameter of its query means nothing, or something that its room does not have (400).
     Parameter,
+    /// Its address asks for one-shot rooms too fast (429).
+    OneShotRate,
+    /// There are as many one-shot rooms as there may be (503).
+    OneShotsFull,
 }
 
 /// All that there is to say of a reason.
@@ -170,6 +174,8 @@ impl EndReason {
             Self::Refused(Refused::Subprotocol) => answered("subprotocol_missing", 400, ""),
             Self::Refused(Refused::UserConnections) => answered("user_connections", 429, ""),
             Self::Refused(Refused::Parameter) => answered("parameter_invalid", 400, ""),
+            Self::Refused(Refused::OneShotRate) => answered("oneshot_rate", 429, ""),
+            Self::Refused(Refused::OneShotsFull) => answered("oneshot_rooms_full", 503, ""),
             Self::TooManyConnections => answered(
                 "too_many_connections",
                 503,
@@ -425,7 +431,7 @@ const OF_SESSION: &str = "application";
 
 const REACHED: [Reached; 3] = [Reached::Nothing, Reached::Handshake, Reached::WebSocket];
 
-const REFUSED: [Refused; 10] = [
+const REFUSED: [Refused; 12] = [
     Refused::Origin,
     Refused::Path,
     Refused::RoomName,
@@ -436,6 +442,8 @@ const REFUSED: [Refused; 10] = [
     Refused::Subprotocol,
     Refused::UserConnections,
     Refused::Parameter,
+    Refused::OneShotRate,
+    Refused::OneShotsFull,
 ];
 
 /// Reasons that are one each; the others carry a code, a rule or how far it had come.

@@ -19,6 +19,7 @@ use crate::{
     connection::{
         Actor, Answer, Application, Connection, Flow, Heartbeat, Outlet, Route, Session, Stage,
     },
+    encoding::{BodyEncoder, BodyForm, Delivered, RoomEvent},
     ids::ConnectionKey,
     io::Socket,
     process::CoreRuntime,
@@ -178,6 +179,32 @@ pub(crate) fn message(payload: &[u8]) -> Vec<u8> {
 pub(crate) fn control(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let head = [0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
     [&head[..], payload].concat()
+}
+
+/// Bodies of which a frame may have several: each message is a line, and in forms of even numbers each who comes.
+pub(crate) struct Lines;
+
+impl BodyEncoder for Lines {
+    fn encode(
+        &self,
+        form: BodyForm,
+        delivered: &Delivered<'_>,
+        body: &mut Vec<u8>,
+    ) -> Option<Kind> {
+        match delivered.event {
+            RoomEvent::Message { payload, .. } => body.extend_from_slice(payload),
+            RoomEvent::Came(member) if form.0.is_multiple_of(2) => {
+                body.extend_from_slice(&member.info)
+            }
+            RoomEvent::Came(_) | RoomEvent::Went(_) => return None,
+        }
+        body.push(b'\n');
+        Some(Kind::Text)
+    }
+
+    fn gathers(&self, _: BodyForm) -> bool {
+        true
+    }
 }
 
 /// A fixed sequence that looks random, so that a failure can be repeated.

@@ -63,11 +63,12 @@ mod reactor;
 mod rooms;
 mod turn;
 
-pub use admission::{AddressLimits, Bucket, Proxies, ProxyHeader, Rate};
+pub use admission::{AddressLimits, AddressRates, Bucket, Proxies, ProxyHeader, Rate};
 pub use config::{Compression, Config, DriverChoice, Timeouts};
 pub use connection::{
     Answer, Application, AtCost, Command, KeepAlive, Lag, LeftReason, Opening, Outlet, Pings,
-    Recipient, Route, Session, SessionEvent, Streaming, TakeBody, Taken, TooManyRooms,
+    Recipient, Route, Session, SessionEvent, Streaming, TakeBody, TakeBodyFrom, Taken,
+    TooManyRooms,
 };
 pub use encoding::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 pub use end::{EndReason, Ending, Explained, Initiator, Reached, Refused, Said, refusals};
@@ -80,7 +81,7 @@ pub use process::{Configurer, Driver, Monitor, Phase, Readiness};
 #[cfg(not(feature = "simulation"))]
 pub use process::{Drainer, Server, StartError};
 pub use reactor::{CommandRefused, Commander, ConnectionView, ConnectionsView, Snapshot};
-pub use rooms::{Ticket, kind_of};
+pub use rooms::{BatchInterval, Ticket, kind_of};
 
 /// What the crate `simulation` runs cores with: a machine of its own in place of the kernel.
 #[cfg(feature = "simulation")]

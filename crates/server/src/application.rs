@@ -3,8 +3,8 @@
 use std::{borrow::Cow, sync::Arc};
 
 use codec::Request;
-use hub::RuleBook;
-use runtime::{Answer, Application, BodyEncoder, Refused, Route};
+use hub::{RoomName, RuleBook};
+use runtime::{Answer, Application, BatchInterval, BodyEncoder, Refused, Route};
 
 use crate::{
     origin::{self, AllowList, Scheme},
@@ -64,6 +64,10 @@ impl Application for Hubbub {
 
     fn rules(&self) -> Arc<dyn RuleBook> {
         self.live.clone()
+    }
+
+    fn batch_interval(&self, room: &RoomName) -> Option<BatchInterval> {
+        self.live.now().batch_interval(room.as_str())
     }
 
     fn route(&self, request: &Request<'_>) -> Route {

@@ -4,7 +4,7 @@
 //! waits for them; they never wait for it. Nothing here is served on the public port.
 //!
 //! - `cores.rs` asks all cores, each with one question at a time and a second to answer
-//! - `exposition.rs` builds the series of `/metrics`; `families.rs` builds their families
+//! - `exposition.rs` builds the series of `/metrics`, with `one_shots.rs`; `families.rs` builds their families
 //! - `health.rs` answers `/healthz` and `/readyz`; `debug.rs` answers `/debug/…`
 //! - `serve.rs` serves the listener's connections; `places.rs` bounds their number
 
@@ -13,6 +13,7 @@ mod debug;
 mod exposition;
 mod families;
 mod health;
+mod one_shots;
 mod places;
 mod serve;
 
@@ -28,7 +29,7 @@ use axum::{Router, routing::get};
 use runtime::{Monitor, Phase, Readiness};
 use rustls::ServerConfig;
 
-use crate::tls::Secured;
+use crate::{tls::Secured, world::Live};
 
 use cores::Cores;
 pub use exposition::Configured;
@@ -43,6 +44,7 @@ pub struct Status {
     configured: Arc<Mutex<Arc<Configured>>>,
     tls: Arc<Mutex<Option<Arc<ServerConfig>>>>,
     cores: Arc<OnceLock<Cores>>,
+    live: Arc<OnceLock<Arc<Live>>>,
     /// The number of connections of the internal listener that were ended to make room for others.
     crowded_out: Arc<AtomicU64>,
 }
@@ -55,6 +57,7 @@ impl Status {
             configured: Arc::new(Mutex::new(Arc::new(configured))),
             tls: Arc::default(),
             cores: Arc::default(),
+            live: Arc::default(),
             crowded_out: Arc::default(),
         }
     }
@@ -83,6 +86,11 @@ impl Status {
     /// Records that the cores run on this driver and accept connections. Only the first call counts.
     pub fn serving(&self, monitor: Monitor, driver: String) {
         self.cores.get_or_init(|| Cores::new(monitor, driver));
+    }
+
+    /// Records what sessions share. Only the first call counts.
+    pub fn shows(&self, live: Arc<Live>) {
+        let _ = self.live.set(live);
     }
 
     /// The sum of these settings, which are times.

@@ -25,6 +25,7 @@ pub mod internal;
 pub mod logging;
 pub mod memory;
 pub mod notify;
+mod oneshot;
 pub mod origin;
 pub mod outbound;
 pub mod protocols;

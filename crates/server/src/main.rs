@@ -151,6 +151,7 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     let server = Server::start_telling(config, application, status.readiness())
         .map_err(|error| remedy::of_start(error, cores))?;
     live.serving(server.commander());
+    status.shows(live.clone());
     status.serving(server.monitor(), driver_name(&server));
     let format = settings.log_format;
     let reloader = Reloader {

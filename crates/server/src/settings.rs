@@ -494,6 +494,27 @@ pub struct Settings {
     #[arg(default_value = "512KiB", help_heading = ROOMS)]
     pub recovered_bytes_max: Size,
 
+    /// Most one-shot rooms at a time
+    ///
+    /// They are made by `POST /oneshot/NAMESPACE` in namespaces that say so (oneshot), and live for seconds to
+    /// minutes. A request beyond the bound is answered 503 with Retry-After.
+    #[arg(long, value_name = "COUNT", value_parser = count(1, 10_000_000))]
+    #[arg(default_value = "10000", help_heading = ROOMS)]
+    pub oneshot_rooms_max: usize,
+
+    /// One-shot rooms that one address may make per second; 0 means no bound
+    ///
+    /// Addresses are counted as for address_rate, at most addresses_max of them. A request beyond the bound is
+    /// answered 429 with Retry-After.
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 1_000_000))]
+    #[arg(default_value = "1", help_heading = ROOMS)]
+    pub oneshot_rate: usize,
+
+    /// One-shot rooms that one address may make at once, before oneshot_rate applies
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 1_000_000))]
+    #[arg(default_value = "20", help_heading = ROOMS)]
+    pub oneshot_burst: usize,
+
     /// Open the server to everybody on this machine, for development
     ///
     /// Clients of SDKs need no token, may subscribe and publish everywhere, and rooms keep 100 messages

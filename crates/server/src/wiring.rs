@@ -184,6 +184,9 @@ pub fn configured(settings: &Settings, tls: &Listeners, tokens: &Tokens) -> Conf
         ("rooms_max", config.rooms_max),
         ("rooms_per_connection_max", config.rooms_per_connection_max),
         ("positions_max", config.positions_max),
+        ("oneshot_rooms_max", settings.oneshot_rooms_max),
+        ("oneshot_rate", settings.oneshot_rate),
+        ("oneshot_burst", settings.oneshot_burst),
         ("history_bytes_max", config.history_bytes_max),
         ("recovered_messages_max", config.recovered_messages_max),
         ("recovered_bytes_max", config.recovered_bytes_max),
@@ -322,6 +325,9 @@ pub fn world(settings: &Settings, tokens: Tokens) -> World {
             most => most,
         },
         single_connection: settings.single_connection.is_on(),
+        one_shot_rooms_max: settings.oneshot_rooms_max,
+        one_shot_rate: rate(settings.oneshot_rate, settings.oneshot_burst),
+        addresses_max: settings.addresses_max,
     };
     World::new(namespaces, tokens, settled)
 }

@@ -12,10 +12,10 @@ use access::{
 };
 use arc_swap::{ArcSwap, Guard};
 use hub::{ConnectionId, HistoryLimits, Pace, Publisher, RoomName, RoomRules, RuleBook};
-use runtime::{Command, CommandRefused, Commander, Rate};
+use runtime::{BatchInterval, Command, CommandRefused, Commander, Rate};
 use tracing::warn;
 
-use crate::{tokens::Tokens, users::Users};
+use crate::{oneshot::OneShots, tokens::Tokens, users::Users};
 
 /// Up to how many members each who comes and goes is announced to the others.
 const ANNOUNCED_MEMBERS_MAX: usize = 1_000;
@@ -68,6 +68,12 @@ pub struct Settled {
     pub user_connections_max: usize,
     /// Whether a user's new connection ends its older ones.
     pub single_connection: bool,
+    /// The bound on one-shot rooms.
+    pub one_shot_rooms_max: usize,
+    /// How often one address may make a one-shot room.
+    pub one_shot_rate: Option<Rate>,
+    /// The bound on addresses whose one-shot rooms are counted.
+    pub addresses_max: usize,
 }
 
 /// The world of now, which a reload replaces for all sessions at once, and what outlives it.
@@ -75,6 +81,8 @@ pub struct Live {
     now: ArcSwap<World>,
     /// How many connections each user has.
     pub users: Arc<Users>,
+    /// The one-shot rooms.
+    pub one_shots: Arc<OneShots>,
     /// Speaks to connections, once the server runs.
     commander: OnceLock<Commander>,
     /// The name of this process among all that may serve one site.
@@ -101,6 +109,7 @@ impl Live {
         Arc::new(Self {
             now: ArcSwap::from_pointee(world),
             users: Arc::default(),
+            one_shots: OneShots::new(),
             commander: OnceLock::new(),
             node: uuid::Uuid::new_v4().to_string().into(),
         })
@@ -113,6 +122,7 @@ impl Live {
 
     /// The server runs, and its connections can be spoken to.
     pub fn serving(&self, commander: Commander) {
+        self.one_shots.serving(commander.clone());
         let _ = self.commander.set(commander);
     }
 
@@ -136,6 +146,11 @@ impl Live {
         let before = self.now.swap(Arc::new(world));
         let now = self.now.load();
         RulesChanged::between(&before.namespaces, &now.namespaces)
+    }
+
+    /// Whether the room of this name is a one-shot room, or was made as one.
+    pub fn is_one_shot(&self, room: &str) -> bool {
+        self.now().namespaces.is_one_shot(room) || self.one_shots.has(room)
     }
 
     /// Tells all connections that rules have changed.
@@ -216,6 +231,12 @@ impl World {
         room.is_ok_and(|room| room.rules.presence)
     }
 
+    /// For how long the room's messages are gathered before they leave, if they are.
+    pub fn batch_interval(&self, room: &str) -> Option<BatchInterval> {
+        let room = self.namespaces.of(room).ok()?;
+        BatchInterval::new(room.rules.batch_interval)
+    }
+
     /// What the home of this room has to know.
     fn kept(&self, name: &RoomName) -> Arc<RoomRules> {
         let Ok(Room { rules, .. }) = self.namespaces.of(name.as_str()) else {
@@ -274,7 +295,9 @@ fn rules_of(rules: &Namespace) -> RoomRules {
             bytes: history.bytes_max,
             ttl_ms: u64::try_from(history.ttl.as_millis()).unwrap_or(u64::MAX),
         }),
-        keeps_position: history.is_kept() || rules.positions != Offer::Off,
+        // No name of a one-shot room ever comes back.
+        keeps_position: rules.oneshot.is_none()
+            && (history.is_kept() || rules.positions != Offer::Off),
         has_presence: rules.presence,
         announced_members_max: match rules.join_leave {
             JoinLeave::Off => 0,

@@ -29,6 +29,11 @@ impl BodyEncoder for Numbered {
         }
         Some(Kind::Text)
     }
+
+    /// Each body is a line.
+    fn gathers(&self, _: BodyForm) -> bool {
+        true
+    }
 }
 
 /// What is told of a member.

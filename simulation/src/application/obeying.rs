@@ -8,7 +8,7 @@ use hub::{
     Answer, Details, Epoch, Idempotency, Member, Page, Position, Publisher, Question, Recover,
     Recovered, RoomName, Since, Terms, Unrecoverable,
 };
-use runtime::{Lag, Outlet, Session, SessionEvent, Ticket};
+use runtime::{Lag, LeftReason, Outlet, Session, SessionEvent, Ticket};
 
 use super::{
     Expel,
@@ -122,7 +122,13 @@ impl Session for Obeying {
                 recovered,
             } => self.joined(room, position, recovered, outlet),
             SessionEvent::JoinRefused { room, .. } => self.forget(room, outlet, "refused"),
-            SessionEvent::Left { room, .. } => self.forget(room, outlet, "left"),
+            SessionEvent::Left { room, reason } => {
+                let verb = match reason {
+                    LeftReason::Commanded => "left",
+                    LeftReason::Lagging | LeftReason::Lost(_) => "lost",
+                };
+                self.forget(room, outlet, verb);
+            }
             SessionEvent::Skipped { room, messages } => {
                 self.say_of(room, outlet, |it| format!("skipped {} {messages}", it.name));
             }

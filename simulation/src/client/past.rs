@@ -20,6 +20,8 @@ pub(super) struct Past {
     /// Questions that are not answered yet, by their serial number.
     asked: BTreeMap<u64, Asked>,
     serial: u64,
+    /// The last place of each epoch that it was told its own message has.
+    acknowledged: BTreeMap<u64, u64>,
     /// An answer whose messages have not all come.
     pub(super) reading: Option<Reading>,
 }
@@ -350,6 +352,26 @@ impl Client {
         let next = offset + 1;
         *member = Member::At { epoch, next };
         Ok(())
+    }
+
+    /// A message of its own has this place.
+    pub(super) fn note_acknowledged(&mut self, epoch: u64, offset: u64) {
+        let last = self.past.acknowledged.entry(epoch).or_default();
+        *last = offset.max(*last);
+    }
+
+    /// It leaves a room: everything that was acknowledged before has come, however the room gathers its messages.
+    pub(super) fn check_told(&self, room: u8) -> Result<(), String> {
+        let Some(Member::At { epoch, next }) = self.members.get(&room) else {
+            return Ok(());
+        };
+        let last = self.past.acknowledged.get(epoch);
+        match last.filter(|last| *last >= next) {
+            Some(last) if !self.may_miss_the_last => Err(format!(
+                "it left r{room} at {next} and was told before that its message has the place {last}"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// It is in the room no longer, and keeps its place there.

@@ -1,5 +1,7 @@
 //! What a changed option does to rooms and subscribers that exist.
 
+use std::time::Duration;
+
 use super::{Namespace, Offer};
 
 /// What a change does to rooms and subscribers that exist.
@@ -34,8 +36,10 @@ pub fn changed(old: &Namespace, new: &Namespace) -> Vec<(&'static str, Effect)> 
         form,
         room_rate,
         user_rate,
+        batch_interval,
         overflow,
         raw,
+        oneshot,
     } = new;
     let kept = |differs: bool| differs.then_some(Effect::Kept);
     let all = [
@@ -79,8 +83,13 @@ pub fn changed(old: &Namespace, new: &Namespace) -> Vec<(&'static str, Effect)> 
             kept(old.user_rate.per_second != user_rate.per_second),
         ),
         ("user_burst", kept(old.user_rate.burst != user_rate.burst)),
+        (
+            "batch_interval",
+            kept(old.batch_interval != *batch_interval),
+        ),
         ("overflow", kept(old.overflow != *overflow)),
         ("raw", narrowed(old.raw, *raw)),
+        ("oneshot", one_shot(old.oneshot, *oneshot)),
     ];
     let differing = all.into_iter();
     differing
@@ -119,6 +128,15 @@ fn narrowed<T: PartialOrd>(old: T, new: T) -> Option<Effect> {
         std::cmp::Ordering::Less => Some(Effect::Kept),
         std::cmp::Ordering::Equal => None,
         std::cmp::Ordering::Greater => Some(Effect::Unsubscribed),
+    }
+}
+
+/// Whether rooms are one-shot rooms decides who may be in them at all; a room that exists keeps its life.
+fn one_shot(old: Option<Duration>, new: Option<Duration>) -> Option<Effect> {
+    match (old, new) {
+        (None, None) => None,
+        (Some(old), Some(new)) => (old != new).then_some(Effect::Kept),
+        (None, Some(_)) | (Some(_), None) => Some(Effect::Unsubscribed),
     }
 }
 
@@ -287,6 +305,13 @@ mod tests {
             Effect::Kept,
         ),
         (
+            "batch_interval",
+            |it| it.batch_interval = Duration::ZERO,
+            |it| it.batch_interval = Duration::from_millis(100),
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
             "overflow",
             |it| it.overflow = Overflow::Disconnect,
             |it| it.overflow = Overflow::DropOldest,
@@ -306,6 +331,20 @@ mod tests {
             |it| it.raw = Raw::Publish,
             Effect::Kept,
             Effect::Unsubscribed,
+        ),
+        (
+            "oneshot",
+            |it| it.oneshot = None,
+            |it| it.oneshot = Some(Duration::from_secs(5)),
+            Effect::Unsubscribed,
+            Effect::Unsubscribed,
+        ),
+        (
+            "oneshot",
+            |it| it.oneshot = Some(Duration::from_secs(5)),
+            |it| it.oneshot = Some(Duration::from_secs(6)),
+            Effect::Kept,
+            Effect::Kept,
         ),
     ];
 

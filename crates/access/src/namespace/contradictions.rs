@@ -1,6 +1,6 @@
 //! Options of a namespace that contradict each other, and what to do about it.
 
-use super::{JoinLeave, Namespace, Offer, Overflow, Raw, RecoveryMode, Who};
+use super::{JoinLeave, Namespace, Offer, Overflow, Raw, RecoveryMode, Subscribers, Who};
 
 /// Options that contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +79,53 @@ const RULES: &[Rule] = &[
     ),
     rule(
         ["raw", "publish"],
-        |rules| rules.raw == Raw::Publish && rules.publish == Who::Nobody,
+        |rules| {
+            let is_for_tokens = rules.oneshot.is_some();
+            rules.raw == Raw::Publish && rules.publish == Who::Nobody && !is_for_tokens
+        },
         "raw only says that a right holds for raw clients too, and nobody has the right to publish: \
          set publish to \"subscriber\", or raw to \"subscribe\"",
+    ),
+    rule(
+        ["subscribe", "oneshot"],
+        |rules| rules.oneshot.is_some() && rules.subscribe != Subscribers::Token,
+        "the secret of a one-shot room alone opens it: leave subscribe out, or oneshot",
+    ),
+    rule(
+        ["publish", "oneshot"],
+        |rules| rules.oneshot.is_some() && rules.publish != Who::Nobody,
+        "only a subscription token that says so publishes in a one-shot room: leave publish out, or \
+         oneshot",
+    ),
+    rule(
+        ["history_size", "oneshot"],
+        |rules| rules.oneshot.is_some() && rules.history.is_kept(),
+        "a one-shot room keeps its one message for its life: leave history_size out, or oneshot",
+    ),
+    rule(
+        ["presence", "oneshot"],
+        |rules| rules.oneshot.is_some() && rules.presence,
+        "nobody may know who is in a one-shot room: leave presence out, or oneshot",
+    ),
+    rule(
+        ["join_leave", "oneshot"],
+        |rules| rules.oneshot.is_some() && rules.join_leave != JoinLeave::Off,
+        "nobody may know who is in a one-shot room: leave join_leave out, or oneshot",
+    ),
+    rule(
+        ["personal", "oneshot"],
+        |rules| rules.oneshot.is_some() && rules.personal,
+        "a one-shot room has a random name, and belongs to no user: leave personal out, or oneshot",
+    ),
+    rule(
+        ["user_limited", "oneshot"],
+        |rules| rules.oneshot.is_some() && rules.user_limited,
+        "a one-shot room has a random name, which lists no users: leave user_limited out, or oneshot",
+    ),
+    rule(
+        ["overflow", "oneshot"],
+        |rules| rules.oneshot.is_some() && rules.overflow == Overflow::DropOldest,
+        "a one-shot room has one message, which must not be dropped: leave overflow out, or oneshot",
     ),
 ];
 
@@ -110,6 +154,14 @@ mod tests {
             size: 1,
             ..History::default()
         };
+    }
+
+    fn be_one_shot(rules: &mut Namespace) {
+        rules.oneshot = Some(std::time::Duration::from_secs(60));
+    }
+
+    fn be_none(rules: &mut Namespace) {
+        rules.oneshot = None;
     }
 
     const CASES: &[Case] = &[
@@ -171,6 +223,70 @@ mod tests {
             |rules| rules.raw = Raw::Publish,
             |rules| rules.publish = Who::Subscriber(Users::Named),
         ),
+        (
+            ["subscribe", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                rules.subscribe = Subscribers::Client(Users::Named);
+            },
+            be_none,
+        ),
+        (
+            ["publish", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                rules.publish = Who::Client(Users::Named);
+            },
+            be_none,
+        ),
+        (
+            ["history_size", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                keep_history(rules);
+            },
+            be_none,
+        ),
+        (
+            ["presence", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                rules.presence = true;
+            },
+            be_none,
+        ),
+        (
+            ["join_leave", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                rules.join_leave = JoinLeave::Forced;
+            },
+            be_none,
+        ),
+        (
+            ["personal", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                rules.personal = true;
+            },
+            be_none,
+        ),
+        (
+            ["user_limited", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                rules.user_limited = true;
+            },
+            be_none,
+        ),
+        (
+            ["overflow", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                rules.overflow = Overflow::DropOldest;
+            },
+            be_none,
+        ),
     ];
 
     #[test]
@@ -184,6 +300,17 @@ mod tests {
             settle(&mut rules);
             assert_eq!(found(&rules), Vec::<[&str; 2]>::new(), "{keys:?}");
         }
+    }
+
+    #[test]
+    fn raw_clients_publish_in_one_shot_rooms_by_their_tokens() {
+        let mut rules = Namespace {
+            raw: Raw::Publish,
+            ..Namespace::default()
+        };
+        assert_eq!(found(&rules), [["raw", "publish"]]);
+        be_one_shot(&mut rules);
+        assert_eq!(found(&rules), Vec::<[&str; 2]>::new());
     }
 
     #[test]

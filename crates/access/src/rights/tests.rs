@@ -415,3 +415,30 @@ fn refusal_names_its_cause_and_the_setting() {
         assert_eq!(message, expected);
     }
 }
+
+#[test]
+fn one_shot_room_is_opened_by_no_right_of_its_namespace() {
+    let open = Namespace {
+        oneshot: Some(std::time::Duration::from_secs(60)),
+        raw: crate::namespace::Raw::Publish,
+        presence: true,
+        ..Namespace::default().with_all_rights()
+    };
+    let rules = Arc::new(open.with_consequences());
+    let room = room(&rules, Audience::Anyone);
+    let user = User::Named("42");
+    let tokens = [
+        SubscriptionToken::Missing,
+        SubscriptionToken::Valid,
+        SubscriptionToken::Invalid,
+    ];
+    let subscribes = tokens.map(|token| may_subscribe(&room, user, token));
+    let others = [
+        may_publish(&room, user, true),
+        may_read_history(&room, user, true),
+        may_read_presence(&room, user, true),
+    ];
+    for verdict in subscribes.into_iter().chain(others) {
+        assert_eq!(verdict.map_err(|denied| denied.cause), Err(Cause::OneShot));
+    }
+}

@@ -12,6 +12,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     hash::BuildHasher,
     net::IpAddr,
     sync::{
@@ -51,6 +52,46 @@ impl Default for AddressLimits {
             // Most machines have fewer connections; a full table takes about 4 MiB.
             addresses_max: 65_536,
         }
+    }
+}
+
+/// How often each client address may have something that costs more than a connection.
+#[derive(Default)]
+pub struct AddressRates(Addresses);
+
+impl AddressRates {
+    /// Whether `address` may have it once more at `now_ns`, a time in nanoseconds that never goes back. Addresses
+    /// of one network count together, and those of this machine do not count. At most `addresses_max` networks
+    /// are counted; others are let in meanwhile, as connections are.
+    pub fn allows(
+        &self,
+        address: IpAddr,
+        rate: Option<Rate>,
+        addresses_max: usize,
+        now_ns: u64,
+    ) -> bool {
+        let Some(network) = Network::of(address).filter(|_| rate.is_some()) else {
+            return true;
+        };
+        let limits = AddressLimits {
+            connections_max: 0,
+            rate,
+            addresses_max,
+        };
+        match self.0.enter(network, &limits, now_ns) {
+            Entered::Counted(network) => {
+                self.0.leave(network, now_ns);
+                true
+            }
+            Entered::Uncounted => true,
+            Entered::Refused(_) => false,
+        }
+    }
+}
+
+impl fmt::Debug for AddressRates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddressRates").finish_non_exhaustive()
     }
 }
 
@@ -281,6 +322,28 @@ mod tests {
         assert_eq!(addresses.len(), 1, "its network has a connection");
         addresses.leave(one, 60 * SECOND);
         assert_eq!(addresses.len(), 0);
+    }
+
+    #[test]
+    fn rate_of_an_address_holds_for_its_network_and_for_no_other() {
+        let rates = AddressRates::default();
+        let rate = Rate::new(10, 5);
+        let allowed = |address: &str, now_ns| {
+            let address = address.parse().unwrap();
+            let tries = (0..20).filter(|_| rates.allows(address, rate, 1_024, now_ns));
+            tries.count()
+        };
+        assert_eq!(allowed("2001:db8::1", 0), 5);
+        assert_eq!(allowed("2001:db8::2", 0), 0);
+        assert_eq!(allowed("203.0.113.7", 0), 5);
+        assert_eq!(allowed("2001:db8::1", SECOND / 10), 1);
+        assert_eq!(allowed("127.0.0.1", 0), 20);
+        assert!(rates.allows([203, 0, 113, 7].into(), None, 1_024, 0));
+        // Who is not counted because others fill the table is let in.
+        for number in 0..60_000_u32 {
+            assert!(rates.allows(number.to_be_bytes().into(), rate, 16, 0));
+        }
+        assert!(rates.0.len() <= 16 + 2, "{} networks", rates.0.len());
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod peer;
 mod proxy_protocol;
 mod rates;
 
-pub use addresses::AddressLimits;
+pub use addresses::{AddressLimits, AddressRates};
 pub(crate) use addresses::{Entered, Excess, Network};
 pub(crate) use counts::{Admission, Admitted, Refusal, connections_possible};
 pub use forwarded::{Proxies, ProxyHeader};

@@ -288,8 +288,7 @@ impl Actor<'_> {
         };
         connection.end(reason);
         connection.arrival = Arrival::default();
-        let is_owed = connection.rooms.window_bytes > 0
-            || connection.queued_bytes(&self.parts.rooms.shards) > 0;
+        let is_owed = connection.is_owed(&self.parts.rooms.shards);
         match &mut connection.stage {
             Stage::Closing { last, .. } if connection.out.queue.sending != Sending::Idle => {
                 *last = Last::Nothing;

@@ -152,8 +152,8 @@ impl Actor<'_> {
         self.queued();
     }
 
-    /// Leaves all rooms. Messages that are in the rooms' logs already are still sent, unless slowness is
-    /// the reason for the end, TLS has failed, or the copies would exceed the memory bound.
+    /// Leaves all rooms. Messages that are on this core already are still sent, unless slowness is the reason for
+    /// the end, TLS has failed, or the copies would exceed the memory bound.
     pub(super) fn leave_rooms(&mut self, reason: &EndReason) {
         let keeps_lag = !matches!(
             reason,
@@ -168,8 +168,8 @@ impl Actor<'_> {
             })
             .collect();
         let shards = &self.parts.rooms.shards;
-        let lag = joined.iter().map(|room| shards.lag(*room)).sum();
-        let remainder = match keeps_lag && self.parts.may_hold(lag) {
+        let owed = joined.iter().map(|room| shards.owed_bytes(*room)).sum();
+        let remainder = match keeps_lag && self.parts.may_hold(owed) {
             true => Remainder::All,
             false => Remainder::HalfSent,
         };

@@ -18,7 +18,8 @@ pub enum Command {
     /// Ask for this room. The session is handed [`SessionEvent::Joining`] with the ticket, and the
     /// room's answer later.
     Join(RoomName),
-    /// Leave this room. The session is handed [`SessionEvent::Left`].
+    /// Leave this room. What was told there before is still sent, as far as the memory bound allows. The session is
+    /// handed [`SessionEvent::Left`].
     Leave(RoomName),
     /// Send this message to the peer.
     Say(Kind, Bytes),

@@ -54,8 +54,14 @@ enum Outcome {
 /// Decides what becomes of a request.
 pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Parts) -> Routed {
     let shown = || Shown::of(request, &*parts.application);
+    let client = provenance.told(request, &parts.config.proxies);
     let outcome = match parts.application.route(request) {
         Route::Body(take) => Outcome::Body(take, stream::packing(request)),
+        Route::BodyFrom(take) => {
+            let client = client.unwrap_or(provenance.address.into());
+            let take: TakeBody = Box::new(move |body| take(client, body));
+            Outcome::Body(take, stream::packing(request))
+        }
         // What is refused anyway is refused for its own reason; nothing of the body is looked at.
         Route::Answer(answer) if request.body_bytes() > 0 && answer.status >= 400 => {
             Outcome::Page(answer)
@@ -99,10 +105,7 @@ pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Part
             Err(error) => Outcome::Refuse(error, shown()),
         },
     };
-    Routed {
-        outcome,
-        client: provenance.told(request, &parts.config.proxies),
-    }
+    Routed { outcome, client }
 }
 
 impl Outcome {

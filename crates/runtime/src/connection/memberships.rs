@@ -12,7 +12,7 @@ use super::{Outgoing, RoomSide};
 use crate::{
     encoding::BodyForm,
     out::Remainder,
-    rooms::{Membership, Requests, Subscription, Subscriptions, Ticket, publication_bytes},
+    rooms::{Membership, Requests, Shards, Subscription, Subscriptions, Ticket, publication_bytes},
 };
 
 /// One connection's side of the rooms.
@@ -218,6 +218,11 @@ impl Memberships {
                 rooms.requests.push(Request::Leave { room, subscriber });
             }
         }
+    }
+
+    /// Whether its rooms have something that was not sent to it.
+    pub(crate) fn is_owed(&self, shards: &Shards) -> bool {
+        !self.joined(|room| shards.owed_bytes(room) > 0).is_empty()
     }
 
     /// The tickets under which the connection is in this room.

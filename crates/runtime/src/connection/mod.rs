@@ -59,7 +59,7 @@ pub use self::{
     outlet::{Outlet, TooManyRooms},
     session::{
         Answer, Application, AtCost, KeepAlive, Lag, LeftReason, Opening, Pings, Route, Session,
-        SessionEvent, Streaming, TakeBody, Taken,
+        SessionEvent, Streaming, TakeBody, TakeBodyFrom, Taken,
     },
 };
 
@@ -157,6 +157,12 @@ impl Connection {
     /// All bytes that wait to be sent, its lag in its rooms and what has been encrypted included.
     pub(crate) fn queued_bytes(&self, shards: &Shards) -> usize {
         self.out.queue.bytes(&self.rooms.subscriptions, shards) + self.socket.unsent_bytes()
+    }
+
+    /// Whether something is still to be sent to it: what waits, what its rooms have gathered, and its own
+    /// publications.
+    pub(crate) fn is_owed(&self, shards: &Shards) -> bool {
+        self.rooms.window_bytes > 0 || self.queued_bytes(shards) > 0 || self.rooms.is_owed(shards)
     }
 
     /// Whether received bytes, or a message that is not wholly inflated, wait to be processed.

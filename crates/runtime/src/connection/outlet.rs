@@ -146,6 +146,12 @@ impl Outlet<'_> {
         ticket
     }
 
+    /// A ticket under which nothing was asked for: for what a session keeps beside its rooms. No room and no
+    /// answer ever has it.
+    pub fn idle_ticket(&mut self) -> Ticket {
+        self.rooms.question()
+    }
+
     /// Leaves a room. Messages that were published there before are still sent, as far as the memory
     /// bound allows.
     pub fn leave(&mut self, room: Ticket) {
@@ -181,7 +187,8 @@ impl Outlet<'_> {
 
     /// From now on the connection is not sent those messages of a room in which it is that have this very value
     /// as their details, as [`publish_in`](Self::publish_in) gives them: so a session does not hear itself.
-    /// Positions count these messages all the same.
+    /// Positions count these messages all the same. Where a room gathers messages in
+    /// [one frame](crate::BodyEncoder::gathers) of this connection's form, its own are among them.
     pub fn pass_over(&mut self, room: Ticket, details: Arc<Details>) {
         if let Some(Membership::In(subscription)) = self.rooms.subscriptions.get(room) {
             let shards = &mut self.parts.rooms.shards;

@@ -61,6 +61,8 @@ pub(crate) struct OutSide {
     pub(crate) has_laggards: bool,
     /// Raised when something is to leave at the end of the turn: requests or bytes.
     pub(crate) flush: Rc<Wake>,
+    /// Raised when something is gathered that leaves when an interval is over.
+    pub(crate) batches: Rc<Wake>,
 }
 
 /// What the core tells operators.

@@ -83,7 +83,7 @@ impl Parts {
     pub(crate) fn remainder_on_leaving(&self, rooms: &Memberships, room: Ticket) -> Remainder {
         match rooms.subscriptions.get(room) {
             Some(Membership::In(subscription))
-                if self.may_hold(self.rooms.shards.lag(subscription)) =>
+                if self.may_hold(self.rooms.shards.owed_bytes(subscription)) =>
             {
                 Remainder::All
             }

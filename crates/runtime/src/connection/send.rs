@@ -242,9 +242,13 @@ impl Actor<'_> {
         let membership = connection.rooms.subscriptions.get(room);
         if let Some(Membership::In(_) | Membership::Asked) = membership {
             let subscriber = connection.key.on(self.parts.id);
+            let remainder = match reason {
+                LeftReason::Commanded => self.parts.remainder_on_leaving(&connection.rooms, room),
+                LeftReason::Lagging | LeftReason::Lost(_) => Remainder::HalfSent,
+            };
             connection.rooms.leave(
                 room,
-                Remainder::HalfSent,
+                remainder,
                 &mut connection.out,
                 &mut self.parts.rooms,
                 subscriber,

@@ -3,7 +3,7 @@
 //! A session is the application protocol of one connection. It does no I/O and never blocks: it is
 //! handed each message, and each answer of the rooms, and says through its [`Outlet`] what follows.
 
-use std::{any::Any, borrow::Cow, sync::Arc};
+use std::{any::Any, borrow::Cow, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use codec::{CloseCode, Message, Request};
@@ -16,7 +16,7 @@ use super::Outlet;
 use crate::{
     encoding::{BodyEncoder, BodyForm},
     end::{EndReason, Refused},
-    rooms::Ticket,
+    rooms::{BatchInterval, Ticket},
 };
 
 /// The application: shared by all cores.
@@ -44,6 +44,13 @@ pub trait Application: Send + Sync + 'static {
     fn rules(&self) -> Arc<dyn RuleBook> {
         Arc::new(hub::NoRules::default())
     }
+
+    /// For how long the messages of this room are gathered on each core before they leave together, in one frame
+    /// where their form [permits it](BodyEncoder::gathers). `None`, as without it: each leaves at once. Asked once
+    /// for each room on a core, and again behind each new configuration.
+    fn batch_interval(&self, _room: &RoomName) -> Option<BatchInterval> {
+        None
+    }
 }
 
 /// What becomes of a request.
@@ -60,6 +67,8 @@ pub enum Route {
     /// Take its body, and make the answer or the stream of that. Every other route refuses a request with a
     /// body.
     Body(TakeBody),
+    /// The same, where the answer depends on whose request it is.
+    BodyFrom(TakeBodyFrom),
     /// Answer it over HTTP.
     Answer(Answer),
 }
@@ -79,6 +88,9 @@ pub enum Taken {
     /// It is answered with a stream that lasts for as long as this session.
     Stream(Box<Streaming>),
 }
+
+/// As [`TakeBody`], with the client's address: the peer's, or the one that a trusted proxy has told.
+pub type TakeBodyFrom = Box<dyn FnOnce(SocketAddr, &[u8]) -> Taken>;
 
 /// A session about to open.
 pub struct Opening {

@@ -49,7 +49,7 @@ pub(crate) enum Encoded<'a> {
 impl<'a> Encoded<'a> {
     /// A body that is not compressed. Without any bytes it is no chunk, because such a chunk would be the
     /// last.
-    fn of(packing: Packing, kind: Kind, body: &'a [u8]) -> Self {
+    pub(crate) fn of(packing: Packing, kind: Kind, body: &'a [u8]) -> Self {
         match packing {
             Packing::Plain | Packing::Deflate { .. } => {
                 Self::Plain(frame::header(kind.into(), body.len()), body)
@@ -156,8 +156,47 @@ impl Encoder {
         })
     }
 
+    /// Whether one frame of this form may carry several bodies. A stream over HTTP has no frames: whatever
+    /// separates its messages is in their bodies.
+    pub(crate) fn gathers(&self, form: WireForm) -> bool {
+        match &self.bodies {
+            Some(bodies) if form.body != BodyForm::RAW => bodies.gathers(form.body),
+            _ => form.packing.is_stream(),
+        }
+    }
+
+    /// Appends a body to those that will share a frame with it. `None`, and nothing is appended, if subscribers
+    /// of this form are not told of this.
+    pub(crate) fn gather(
+        &self,
+        form: BodyForm,
+        delivered: &Delivered<'_>,
+        gathered: &mut Vec<u8>,
+    ) -> Option<Kind> {
+        let before = gathered.len();
+        let kind = match &self.bodies {
+            Some(bodies) if form != BodyForm::RAW => bodies.encode(form, delivered, gathered),
+            _ => match delivered.event {
+                RoomEvent::Message { kind, payload, .. } => {
+                    gathered.extend_from_slice(payload);
+                    Some(kind)
+                }
+                RoomEvent::Came(_) | RoomEvent::Went(_) => None,
+            },
+        };
+        if kind.is_none() {
+            gathered.truncate(before);
+        }
+        kind
+    }
+
     /// One frame with this body.
-    fn pack<'a>(&'a mut self, packing: Packing, kind: Kind, body: &'a [u8]) -> Encoded<'a> {
+    pub(crate) fn pack<'a>(
+        &'a mut self,
+        packing: Packing,
+        kind: Kind,
+        body: &'a [u8],
+    ) -> Encoded<'a> {
         match self.compress(packing, kind, body) {
             true => Encoded::Whole(&self.frame),
             false => Encoded::of(packing, kind, body),

@@ -44,13 +44,30 @@ pub enum RoomEvent<'a> {
     Went(&'a Member),
 }
 
+impl RoomEvent<'_> {
+    /// How much of it is to be encoded, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Message { payload, .. } => payload.len(),
+            Self::Came(member) | Self::Went(member) => member.info.len(),
+        }
+    }
+}
+
 /// Encodes the bodies of what rooms tell in the forms that an application has besides
 /// [`BodyForm::RAW`]. Each is encoded once a core for all subscribers of one form.
 pub trait BodyEncoder: Send + Sync + 'static {
-    /// Appends the body in this form to `body`, which is empty. Returns whether that is text or binary;
-    /// text must be valid UTF-8. `None` if subscribers of this form are not told of this.
+    /// Appends the body in this form to `body`, which is empty, or has earlier ones of the same room if the form
+    /// [gathers](Self::gathers) them; whatever has to stand between two is appended first. Returns whether that
+    /// is text or binary; text must be valid UTF-8. `None` if subscribers of this form are not told of this.
     fn encode(&self, form: BodyForm, delivered: &Delivered<'_>, body: &mut Vec<u8>)
     -> Option<Kind>;
+
+    /// Whether one message on the wire may carry several bodies of this form, which are then all text or all
+    /// binary. Rooms with a [`BatchInterval`](crate::BatchInterval) make use of it.
+    fn gathers(&self, _form: BodyForm) -> bool {
+        false
+    }
 }
 
 /// What a message is on the wire of a connection.

@@ -3,6 +3,6 @@
 mod encoder;
 mod form;
 
-pub(crate) use encoder::{Context, Encoder};
+pub(crate) use encoder::{Context, Encoded, Encoder};
 pub use form::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 pub(crate) use form::{Packing, WireForm};

@@ -345,6 +345,13 @@ impl Tally {
         self.payload_sent.count(kind, payload_bytes, connections);
     }
 
+    /// Counts a message of a room that was queued for so many subscribers, some of whom get a frame more for it.
+    pub(crate) fn told(&mut self, kind: Kind, payload_bytes: usize, subscribers: u64, frames: u64) {
+        self.delivered += subscribers;
+        self.frames_sent.count(kind, frames);
+        self.payload_sent.count(kind, payload_bytes, subscribers);
+    }
+
     /// Counts the pong and the close frame that were queued for a connection. What ends an HTTP
     /// connection is no frame.
     pub(crate) fn transmitted(&mut self, transmitted: Transmitted, is_websocket: bool) {

@@ -15,7 +15,8 @@ use smallvec::SmallVec;
 
 use crate::{
     clock::RecentMs,
-    rooms::{Shards, Subscription, Subscriptions},
+    encoding::Encoded,
+    rooms::{Shards, Subscription, Subscriptions, Unsent},
 };
 
 /// Runs of bytes in one call; the kernel takes at most 1,024.
@@ -182,8 +183,8 @@ impl SendQueue {
         }
     }
 
-    /// Before a subscription is taken away: moves the `remainder` of its log into the connection's own
-    /// bytes. The rest of a half-sent frame goes to the front, so that what follows begins at a frame's
+    /// Before a subscription is taken away: copies the `remainder` of its log, and of the frame that is open behind
+    /// it, into the connection's own bytes. The rest of a half-sent frame goes to the front, so that what follows begins at a frame's
     /// boundary.
     pub(crate) fn detach(&mut self, room: Subscription, shards: &Shards, remainder: Remainder) {
         let unsent = shards.unsent(room);
@@ -196,6 +197,10 @@ impl SendQueue {
         if remainder == Remainder::All {
             let behind = shards.unsent_behind(room).flatten();
             for part in unsent.whole.into_iter().chain(behind) {
+                self.direct.extend_from_slice(part);
+            }
+            let open = shards.open_frame(room);
+            for part in open.iter().flat_map(Encoded::parts) {
                 self.direct.extend_from_slice(part);
             }
         }
@@ -227,10 +232,11 @@ impl SendQueue {
         if let Some(body) = &self.body {
             plan.add(Source::Body, [body, &[]]);
         }
-        let others = rooms.map(|(slot, room)| (Source::Room(slot, room), shards.unsent(room)));
-        for (source, unsent) in first.into_iter().chain(others) {
-            plan.add(source, unsent.whole);
-            plan.offered.is_all &= !unsent.has_more;
+        if let Some((source, unsent)) = first {
+            plan.add_whole(source, &unsent);
+        }
+        for (slot, room) in rooms {
+            plan.add_whole(Source::Room(slot, room), &shards.unsent(room));
         }
         plan
     }
@@ -308,6 +314,12 @@ impl SendQueue {
 }
 
 impl<'a> Plan<'a> {
+    /// Adds the whole frames of a room.
+    fn add_whole(&mut self, source: Source, unsent: &Unsent<'a>) {
+        self.add(source, unsent.whole);
+        self.offered.is_all &= !unsent.has_more;
+    }
+
     fn add(&mut self, source: Source, parts: [&'a [u8]; 2]) {
         let bytes = parts[0].len() + parts[1].len();
         if bytes == 0 {

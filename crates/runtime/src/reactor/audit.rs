@@ -156,7 +156,10 @@ impl State {
         let parts = &self.parts;
         let shards = &parts.rooms.shards;
         let of_connections = self.connections.iter().find_map(|it| it.unrest(shards));
-        of_connections.or_else(|| self.waiting_work())
+        let gathered = shards
+            .next_due_ms()
+            .map(|_| "messages that are gathered and do not leave".to_owned());
+        of_connections.or_else(|| self.waiting_work()).or(gathered)
     }
 
     /// Work in lists and mailboxes.

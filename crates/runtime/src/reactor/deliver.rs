@@ -8,7 +8,7 @@
 use std::{collections::VecDeque, rc::Rc, sync::Arc};
 
 use flume::Receiver;
-use hub::{Announcement, ConnectionId, Delivery, Epoch, Record, Request, RoomId, Stamps};
+use hub::{Announcement, ConnectionId, Delivery, Details, Epoch, Record, Request, RoomId, Stamps};
 
 use super::{Core, State};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     connection::Fate,
     encoding::{Delivered, RoomEvent},
     ids::ConnectionKey,
-    rooms::{Parked, Ticket, kind_of, publication_bytes},
+    rooms::{Gathering, Parked, Reach, Ticket, kind_of, publication_bytes},
     turn::{Meter, Pace, bounds},
 };
 
@@ -79,7 +79,12 @@ impl State {
 
     /// Makes a delivery, or parks it if its room is full. Returns what is left of one for which the time was
     /// used up.
-    fn deliver(&mut self, delivery: Delivery, pace: &mut Pace, now: Now) -> Option<Delivery> {
+    pub(super) fn deliver(
+        &mut self,
+        delivery: Delivery,
+        pace: &mut Pace,
+        now: Now,
+    ) -> Option<Delivery> {
         match room_of(&delivery) {
             Some(room) if self.parts.rooms.shards.must_park(room) => {
                 self.park(room, delivery);
@@ -99,7 +104,12 @@ impl State {
                 name,
                 position,
                 recovered,
-            } => self.joined(subscriber, ticket, (room, name), (position, recovered), now),
+            } => {
+                // Whoever joins gets nothing of what was told before.
+                let encoder = &mut self.parts.out.encoder;
+                pace.did(self.parts.rooms.shards.close_frames(room, encoder));
+                self.joined(subscriber, ticket, (room, name), (position, recovered), now);
+            }
             Delivery::Refused {
                 subscriber,
                 ticket,
@@ -122,7 +132,7 @@ impl State {
                     records,
                     stamps,
                 };
-                return self.offer(run, pace);
+                return self.offer(run, pace, now);
             }
             Delivery::Published {
                 publisher,
@@ -207,7 +217,8 @@ impl State {
 
     /// Encodes messages once for all subscribers on this core that take the same form, as many as the
     /// room has room for; the others are parked. Returns those for which the time was used up.
-    fn offer(&mut self, run: Run, pace: &mut Pace) -> Option<Delivery> {
+    fn offer(&mut self, run: Run, pace: &mut Pace, now: Now) -> Option<Delivery> {
+        let gathering = self.gathering(run.room, now);
         for (at, record) in run.records.iter().enumerate() {
             if at > 0 && self.parts.rooms.shards.has_unvisited_excess(run.room) {
                 self.park_first(run.room, run.rest(at));
@@ -217,64 +228,98 @@ impl State {
                 return Some(run.rest(at));
             }
             let offset = run.first + at as u64;
-            let encoded_bytes = self.offer_one(&run, offset, record, run.stamps[at]);
+            let encoded_bytes = self.offer_one(&run, offset, record, run.stamps[at], gathering);
             pace.did(encoded_bytes);
         }
         None
     }
 
+    /// How what is told in a room is gathered, if its messages leave together.
+    fn gathering(&mut self, room: RoomId, now: Now) -> Option<Gathering> {
+        let application = &self.parts.application;
+        let ask = |name: &_| application.batch_interval(name);
+        let interval = self.parts.rooms.shards.interval(room, ask)?;
+        Some(Gathering {
+            due_ms: now.ms + interval.ms(),
+            // A queue has room for some batches, so that a subscriber that is behind by one is not too slow yet.
+            bytes_max: self.parts.config.send_queue_bytes_max / 4,
+        })
+    }
+
     /// Offers one message; returns how many bytes were encoded, in all forms together.
-    fn offer_one(&mut self, run: &Run, offset: u64, record: &Record, stamp_ns: u64) -> usize {
-        let mut encoded_bytes = 0;
+    fn offer_one(
+        &mut self,
+        run: &Run,
+        offset: u64,
+        record: &Record,
+        stamp_ns: u64,
+        gathering: Option<Gathering>,
+    ) -> usize {
         let kind = kind_of(record);
-        let shards = &mut self.parts.rooms.shards;
-        let encoder = &mut self.parts.out.encoder;
-        let details = record.details.as_ref();
-        let recipients = shards.offer(run.room, stamp_ns, details, |name, form, log| {
-            let event = RoomEvent::Message {
-                epoch: run.epoch,
-                offset,
-                kind,
-                meta: record.meta(),
-                payload: &record.payload,
-            };
-            let delivered = Delivered { room: name, event };
-            if let Some(frame) = encoder.encode(form, &delivered) {
-                log.append(frame.parts());
-            }
-            encoded_bytes += record.payload.len();
-        });
-        if recipients == 0 {
-            return 0;
+        let event = RoomEvent::Message {
+            epoch: run.epoch,
+            offset,
+            kind,
+            meta: record.meta(),
+            payload: &record.payload,
+        };
+        let reach = self.tell(
+            run.room,
+            event,
+            (stamp_ns, record.details.as_ref()),
+            gathering,
+        );
+        if reach.recipients > 0 {
+            let tally = &mut self.parts.counters.tally;
+            tally.recipients.record(reach.recipients);
+            let (recipients, frames) = (reach.recipients as u64, reach.frames as u64);
+            tally.told(kind, record.payload.len(), recipients, frames);
         }
-        let tally = &mut self.parts.counters.tally;
-        tally.delivered += recipients as u64;
-        tally.recipients.record(recipients);
-        tally.sent(kind, record.payload.len(), recipients as u64);
-        encoded_bytes
+        reach.bytes
     }
 
     /// Tells the subscribers on this core who take such a form who has come and gone; returns how many
     /// bytes were encoded.
     fn announce(&mut self, room: RoomId, announcements: &[Announcement], now: Now) -> usize {
-        let mut encoded_bytes = 0;
-        let encoder = &mut self.parts.out.encoder;
-        for announcement in announcements {
+        let gathering = self.gathering(room, now);
+        let told = announcements.iter().map(|announcement| {
             let event = match announcement {
                 Announcement::Came(member) => RoomEvent::Came(member),
                 Announcement::Went(member) => RoomEvent::Went(member),
             };
-            let shards = &mut self.parts.rooms.shards;
-            shards.offer(room, now.ns, None, |name, form, log| {
-                let delivered = Delivered { room: name, event };
-                if let Some(frame) = encoder.encode(form, &delivered) {
-                    let parts = frame.parts();
-                    encoded_bytes += parts.iter().map(|part| part.len()).sum::<usize>();
-                    log.append(parts);
-                }
-            });
+            self.tell(room, event, (now.ns, None), gathering).bytes
+        });
+        told.sum()
+    }
+
+    /// Encodes what has happened in a room, once for each form of its subscribers here. It leaves at the end of
+    /// the turn, or is gathered.
+    fn tell(
+        &mut self,
+        room: RoomId,
+        event: RoomEvent<'_>,
+        (stamp_ns, details): (u64, Option<&Arc<Details>>),
+        gathering: Option<Gathering>,
+    ) -> Reach {
+        let shards = &mut self.parts.rooms.shards;
+        let encoder = &mut self.parts.out.encoder;
+        if let Some(gathering) = gathering {
+            self.parts.out.batches.raise();
+            return shards.gather(room, event, (stamp_ns, details), gathering, encoder);
         }
-        encoded_bytes
+        let mut bytes = 0;
+        let recipients = shards.offer(room, stamp_ns, details, |name, form, log| {
+            let delivered = Delivered { room: name, event };
+            if let Some(frame) = encoder.encode(form, &delivered) {
+                log.append(frame.parts());
+                bytes += event.bytes();
+            }
+        });
+        Reach {
+            recipients,
+            frames: recipients,
+            bytes,
+        }
     }
 
     fn park(&mut self, room: RoomId, delivery: Delivery) {

@@ -39,10 +39,17 @@ impl State {
     /// whether to go on in the next turn.
     pub(crate) fn keep_queues_within_bound(&mut self, now: Now) -> bool {
         let max = self.parts.queues_bytes_max();
+        let mut has_batches = false;
         if self.evictions.keys.is_empty() {
             // If nobody is behind, what exceeds the bound is the rooms' news, which the next turns send.
-            if self.parts.queues_bytes() <= max || !self.parts.out.has_laggards {
+            if self.parts.queues_bytes() <= max {
                 return false;
+            }
+            // What rooms have gathered is held for nobody's slowness: it leaves before its time.
+            let mut pace = self.delivery_pace(now);
+            has_batches = self.let_batches_go(u64::MAX, &mut pace);
+            if !self.parts.out.has_laggards {
+                return has_batches;
             }
             self.evictions.keys = self.slowest();
             self.parts.out.has_laggards = !self.evictions.keys.is_empty();
@@ -56,7 +63,7 @@ impl State {
             };
             self.act(key, now, |actor, _| actor.cut_off(EndReason::QueuesFull));
         }
-        !self.evictions.keys.is_empty()
+        has_batches || !self.evictions.keys.is_empty()
     }
 
     /// The connections with the most unsent bytes, the largest last. Connections whose sockets are not full

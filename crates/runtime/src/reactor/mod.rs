@@ -4,7 +4,7 @@
 //!  poll ─▶ attend ─▶ (actors) ─▶ flush ─▶ sockets, homes
 //!            ▲                     ▲
 //!  accept, sweep, drain,        deliver ◀── homes
-//!  commands
+//!  commands, batches
 //! ```
 //!
 //! Each loop is a task that borrows [`State`] for synchronous work and never across an await. A loop
@@ -14,6 +14,7 @@ mod accept;
 mod attend;
 #[cfg(feature = "simulation")]
 mod audit;
+mod batches;
 mod command;
 mod connections;
 mod deliver;
@@ -89,6 +90,8 @@ pub(crate) struct Core {
     attention: Rc<Wake>,
     /// Raised when something is to leave at the end of the turn: requests or bytes.
     flush: Rc<Wake>,
+    /// Raised when something is gathered that leaves when an interval is over.
+    batches: Rc<Wake>,
     /// Borrowed for short synchronous work, never across an await.
     pub(crate) state: RefCell<State>,
 }
@@ -131,6 +134,7 @@ pub(crate) struct Depths {
 pub(crate) struct Wakes {
     pub(crate) attention: Rc<Wake>,
     pub(crate) flush: Rc<Wake>,
+    pub(crate) batches: Rc<Wake>,
 }
 
 impl Core {
@@ -172,6 +176,7 @@ impl Core {
             poller,
             attention: wakes.attention,
             flush: wakes.flush,
+            batches: wakes.batches,
             state: RefCell::new(state),
         })
     }
@@ -203,6 +208,7 @@ fn parts(id: CoreId, shared: Shared, requests: Requests, wakes: &Wakes) -> Parts
             later: VecDeque::new(),
             has_laggards: true,
             flush: wakes.flush.clone(),
+            batches: wakes.batches.clone(),
         },
         memory: Ledger::default(),
         counters: Counters {
@@ -230,6 +236,7 @@ pub(crate) fn spawn(
     kernel::spawn(flush::run(core.clone()));
     let rear = core.clone();
     kernel::spawn(async move { rear.rear.run().await });
+    kernel::spawn(batches::run(core.clone()));
     kernel::spawn(sweep::run(core.clone()));
     kernel::spawn(poll::run(core.clone()));
 }
@@ -321,6 +328,7 @@ impl State {
         let bodies = application.bodies();
         parts.out.encoder.configure(config.compression, bodies);
         parts.rooms.requests.follow(application.rules());
+        parts.rooms.shards.forget_intervals();
         let has_new_age = config.timeouts.connection_age != parts.config.timeouts.connection_age;
         parts.config = config;
         parts.application = application;

@@ -2,6 +2,7 @@
 //!
 //! *Never* here: sockets and connections. Who has news is a key, and what is to be sent a run of bytes.
 
+mod batch_interval;
 mod publication;
 mod readers;
 mod requests;
@@ -10,9 +11,10 @@ mod shards;
 mod subscriptions;
 mod ticket;
 
+pub use batch_interval::BatchInterval;
 pub use publication::kind_of;
 pub(crate) use publication::{publication_bytes, tag_of};
 pub(crate) use requests::{Blocked, Requests};
-pub(crate) use shards::{Parked, Shards, Subscription, Visit};
+pub(crate) use shards::{Gathering, Parked, Reach, Shards, Subscription, Unsent, Visit};
 pub(crate) use subscriptions::{Membership, Subscriptions};
 pub use ticket::Ticket;

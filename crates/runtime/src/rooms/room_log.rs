@@ -13,9 +13,17 @@ pub(crate) struct RoomLog {
     /// The position of the first byte kept.
     tail: u64,
     /// Where each frame that is at least partly kept ends, ascending; the last is the head.
-    frame_ends: VecDeque<u64>,
-    /// Where the latest frame ends that is forgotten wholly.
-    forgotten_end: u64,
+    frames: VecDeque<FrameEnd>,
+    /// The end of the latest frame that is forgotten wholly.
+    forgotten: FrameEnd,
+}
+
+/// Where a frame ends.
+#[derive(Clone, Copy, Debug, Default)]
+struct FrameEnd {
+    position: u64,
+    /// How many messages lie before that, since the log began: a frame may have several.
+    messages: u64,
 }
 
 impl RoomLog {
@@ -31,12 +39,21 @@ impl RoomLog {
 
     /// Bytes of memory that it takes.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.bytes.capacity() + self.frame_ends.capacity() * size_of::<u64>()
+        self.bytes.capacity() + self.frames.capacity() * size_of::<FrameEnd>()
     }
 
-    /// Appends one frame, of which these are the parts. One without any bytes is nothing to send: its end
-    /// would never be passed, and so never be forgotten.
+    /// Appends the frame of one message, of which these are the parts. One without any bytes is nothing to send:
+    /// its end would never be passed, and so never be forgotten.
     pub(crate) fn append<const PARTS: usize>(&mut self, parts: [&[u8]; PARTS]) {
+        self.append_of_many(parts, 1);
+    }
+
+    /// As [`append`](Self::append), one frame of so many messages.
+    pub(crate) fn append_of_many<const PARTS: usize>(
+        &mut self,
+        parts: [&[u8]; PARTS],
+        messages: u64,
+    ) {
         let bytes = parts.iter().map(|part| part.len()).sum();
         if bytes == 0 {
             return;
@@ -45,7 +62,10 @@ impl RoomLog {
         for part in parts {
             self.bytes.extend(part);
         }
-        self.frame_ends.push_back(self.head());
+        self.frames.push_back(FrameEnd {
+            position: self.head(),
+            messages: self.latest().messages + messages,
+        });
     }
 
     /// The bytes from position `from` up to `to`, in order; the second is empty unless the ring
@@ -64,30 +84,37 @@ impl RoomLog {
     /// The end of the frame in the middle of which `position` lies; `position` itself where it lies
     /// between two frames. It lies within what is kept.
     pub(crate) fn frame_end(&self, position: u64) -> u64 {
-        if position == self.forgotten_end {
+        if position == self.forgotten.position {
             return position;
         }
-        let at = self.frame_ends.partition_point(|end| *end < position);
-        self.frame_ends.get(at).copied().unwrap_or(position)
+        let at = self.frames.partition_point(|it| it.position < position);
+        self.frames.get(at).map_or(position, |it| it.position)
     }
 
     /// The end of the first frame of which something lies behind `position`; `position` itself if there is none.
     pub(crate) fn next_frame_end(&self, position: u64) -> u64 {
-        let at = self.frame_ends.partition_point(|end| *end <= position);
-        self.frame_ends.get(at).copied().unwrap_or(position)
+        let at = self.frames.partition_point(|it| it.position <= position);
+        self.frames.get(at).map_or(position, |it| it.position)
     }
 
-    /// How many whole frames follow `position`.
-    pub(crate) fn frames_behind(&self, position: u64) -> usize {
+    /// How many messages are in the whole frames that follow `position`.
+    pub(crate) fn messages_behind(&self, position: u64) -> u64 {
         let end = self.frame_end(position);
-        self.frame_ends.len() - self.frame_ends.partition_point(|it| *it <= end)
+        let before = self.frames.partition_point(|it| it.position <= end);
+        let last_before = before.checked_sub(1).map(|at| self.frames[at]);
+        self.latest().messages - last_before.unwrap_or(self.forgotten).messages
+    }
+
+    /// The end of the latest frame.
+    fn latest(&self) -> FrameEnd {
+        self.frames.back().copied().unwrap_or(self.forgotten)
     }
 
     /// Whether what follows `position` is at most one frame, or the rest of one.
     pub(crate) fn is_last_frame(&self, position: u64) -> bool {
-        match self.frame_ends.len() {
+        match self.frames.len() {
             0 | 1 => true,
-            frames => self.frame_ends[frames - 2] <= position,
+            frames => self.frames[frames - 2].position <= position,
         }
     }
 
@@ -100,23 +127,23 @@ impl RoomLog {
         if position == self.head() {
             *self = Self {
                 tail: position,
-                forgotten_end: position,
+                forgotten: self.latest(),
                 ..Self::default()
             };
             return;
         }
         self.bytes.drain(..(position - self.tail) as usize);
         self.tail = position;
-        let gone = self.frame_ends.partition_point(|end| *end <= position);
-        if let Some(end) = self.frame_ends.drain(..gone).next_back() {
-            self.forgotten_end = end;
+        let gone = self.frames.partition_point(|it| it.position <= position);
+        if let Some(end) = self.frames.drain(..gone).next_back() {
+            self.forgotten = end;
         }
         // One slow subscriber can make the log large. The memory is given back once three quarters are
         // unused, even if others still lag a little. As much as is in use is left to grow into, so that a
         // byte is moved at most once for each that is gone.
         if self.bytes.capacity() > 4 * self.bytes.len() {
             self.bytes.shrink_to(2 * self.bytes.len());
-            self.frame_ends.shrink_to(2 * self.frame_ends.len());
+            self.frames.shrink_to(2 * self.frames.len());
         }
     }
 }
@@ -148,17 +175,23 @@ mod tests {
     }
 
     #[test]
-    fn frames_behind_a_position_are_those_of_which_nothing_lies_before_it() {
+    fn messages_behind_a_position_are_those_of_frames_of_which_nothing_lies_before_it() {
         let mut log = RoomLog::default();
-        for _ in 0..3 {
-            log.append([&[1, 2], &[3; 8]]);
+        for messages in [1, 20, 3] {
+            log.append_of_many([&[1, 2], &[3; 8]], messages);
         }
-        for trimmed in [0, 5, 10, 15] {
+        for trimmed in [0, 5, 10, 15, 20] {
             log.trim(trimmed);
-            let behind = (trimmed..=30).map(|from| log.frames_behind(from));
-            let expected = (trimmed..=30).map(|from| (30 - from as usize) / 10);
+            let behind = (trimmed..=30).map(|from| log.messages_behind(from));
+            let expected = (trimmed..=30).map(|from| [0, 3, 23, 24][(30 - from as usize) / 10]);
             assert!(behind.eq(expected), "trimmed to {trimmed}");
         }
+        log.trim(30);
+        assert_eq!(log.messages_behind(30), 0);
+        log.append_of_many([&[1, 2], &[3; 8]], 7);
+        log.append([&[1, 2], &[3; 8]]);
+        let behind = [30, 31, 40, 50].map(|from| log.messages_behind(from));
+        assert_eq!(behind, [8, 1, 1, 0]);
     }
 
     #[test]
@@ -166,7 +199,7 @@ mod tests {
         let mut log = RoomLog::default();
         log.append([&[1, 2], &[3; 1000]]);
         log.trim(log.head());
-        assert_eq!((log.bytes.capacity(), log.frame_ends.capacity()), (0, 0));
+        assert_eq!((log.bytes.capacity(), log.frames.capacity()), (0, 0));
         assert_eq!(log.head(), 1002);
     }
 

@@ -14,11 +14,13 @@
 //! *Bounded:* what was offered and not visited yet has a bound for each room ([`Shards::must_park`]).
 //! Deliveries beyond it are parked beside the room's shards, which keeps no other room waiting.
 
+mod batches;
 mod compact;
 mod own;
+mod parking;
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
 };
 
@@ -28,8 +30,11 @@ use slotmap::{SlotMap, new_key_type};
 use smallvec::SmallVec;
 
 use self::own::{OwnKey, OwnMessages};
-use super::{readers::Readers, room_log::RoomLog};
+use super::{BatchInterval, readers::Readers, room_log::RoomLog};
 use crate::{encoding::WireForm, ids::ConnectionKey};
+use batches::Batch;
+pub(crate) use batches::{Gathering, Reach};
+pub(crate) use parking::{Parked, ParkedSum};
 
 /// How much may be offered to a room before all of its subscribers here have been visited, in bytes: far
 /// below what a subscriber may lag behind, so that a burst alone never closes a subscriber that keeps up.
@@ -53,6 +58,8 @@ struct Shard {
     visited: u64,
     /// The receipt times of the messages for the next round, from which their latency is measured.
     stamps: Vec<u64>,
+    /// What is gathered and no news yet, in a room whose messages leave together.
+    batch: Option<Box<Batch>>,
     /// Whether it is on the list of those that have become sparse.
     is_noted_sparse: bool,
 }
@@ -94,6 +101,9 @@ struct RoomHere {
     forms: SmallVec<[ShardKey; 1]>,
     /// Deliveries that came while the room's bound was reached, in order.
     parked: VecDeque<Delivery>,
+    /// For how long its messages are gathered, if they are, by which rules.
+    interval: Option<BatchInterval>,
+    rules: u64,
 }
 
 /// What is to be sent to a subscription: each part in two runs, the second of which is empty unless the log's
@@ -115,15 +125,6 @@ pub(crate) struct Visit {
     pub(crate) slot: u8,
 }
 
-/// Whether a parked delivery is the first of its room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Parked {
-    /// It is the first: the room's home is to be asked to hold the room.
-    First,
-    /// Others wait before it.
-    Another,
-}
-
 /// All shards of one core.
 #[derive(Default)]
 pub(crate) struct Shards {
@@ -137,6 +138,10 @@ pub(crate) struct Shards {
     sparse: Vec<ShardKey>,
     /// Subscribers that are not sent what they publish themselves.
     own: OwnMessages,
+    /// Shards with a batch, by when it is over.
+    due: BTreeSet<(u64, ShardKey)>,
+    /// How often the rules of rooms have changed.
+    rules: u64,
     /// Subscribers of all shards.
     subscriptions: usize,
     /// Bytes of memory that all logs and parked deliveries take.
@@ -144,17 +149,9 @@ pub(crate) struct Shards {
     parked: ParkedSum,
 }
 
-/// How much is parked on a core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ParkedSum {
-    /// Rooms of which deliveries are parked.
-    pub(crate) rooms: usize,
-    /// Bytes of these deliveries.
-    pub(crate) bytes: usize,
-}
-
 impl Shards {
-    /// Adds a subscriber that gets what is offered from now on, in this form.
+    /// Adds a subscriber that gets what is offered from now on, in this form. If the room gathers its messages, its
+    /// open frame is to be [closed](Self::close_frames) before.
     pub(crate) fn subscribe(
         &mut self,
         room: RoomId,
@@ -184,6 +181,9 @@ impl Shards {
             name: name.clone(),
             forms: SmallVec::new(),
             parked: VecDeque::new(),
+            interval: None,
+            // It has not asked yet.
+            rules: self.rules.wrapping_sub(1),
         });
         let found = here.forms.iter().find(|key| shards[**key].form == form);
         found.copied().unwrap_or_else(|| {
@@ -196,6 +196,7 @@ impl Shards {
                 round: None,
                 visited: 0,
                 stamps: Vec::new(),
+                batch: None,
                 is_noted_sparse: false,
             });
             here.forms.push(key);
@@ -225,9 +226,12 @@ impl Shards {
         let Some(shard) = self.shards.remove(key) else {
             return;
         };
-        self.held_bytes -= shard.log.held_bytes();
+        self.held_bytes -= shard.held_bytes();
         if shard.round.is_some() {
             self.news.retain(|other| *other != key);
+        }
+        if let Some(batch) = &shard.batch {
+            self.forget_batch(key, batch);
         }
         if let Entry::Occupied(mut here) = self.rooms.entry(shard.room) {
             here.get_mut().forms.retain(|other| *other != key);
@@ -250,73 +254,9 @@ impl Shards {
         self.held_bytes + self.own.held_bytes()
     }
 
-    /// How much is parked.
-    pub(crate) fn parked(&self) -> ParkedSum {
-        self.parked
-    }
-
     /// The name of a room that has subscribers here.
     pub(crate) fn name(&self, room: RoomId) -> Option<&RoomName> {
         self.rooms.get(&room).map(|here| &here.name)
-    }
-
-    /// Whether a delivery of this room must be parked: others are, or more is offered and not visited than
-    /// the bound.
-    pub(crate) fn must_park(&self, room: RoomId) -> bool {
-        self.rooms
-            .get(&room)
-            .is_some_and(|here| !here.parked.is_empty() || self.exceeds_bound(here))
-    }
-
-    fn exceeds_bound(&self, here: &RoomHere) -> bool {
-        here.forms.iter().any(|key| {
-            let shard = &self.shards[*key];
-            shard.round.is_some() && shard.log.head() - shard.visited >= UNVISITED_BYTES_MAX
-        })
-    }
-
-    /// Keeps a delivery beside its room until that is below its bound again.
-    pub(crate) fn park(
-        &mut self,
-        room: RoomId,
-        delivery: Delivery,
-        bytes: usize,
-    ) -> Option<Parked> {
-        let here = self.rooms.get_mut(&room)?;
-        let parked = match here.parked.is_empty() {
-            true => Parked::First,
-            false => Parked::Another,
-        };
-        self.parked.rooms += usize::from(parked == Parked::First);
-        self.parked.bytes += bytes;
-        here.parked.push_back(delivery);
-        self.held_bytes += bytes;
-        Some(parked)
-    }
-
-    /// As [`park`](Self::park), before everything that is parked already.
-    pub(crate) fn park_first(
-        &mut self,
-        room: RoomId,
-        delivery: Delivery,
-        bytes: usize,
-    ) -> Option<Parked> {
-        let parked = self.park(room, delivery, bytes)?;
-        let here = self.rooms.get_mut(&room)?;
-        here.parked.rotate_right(1);
-        Some(parked)
-    }
-
-    /// Whether deliveries of this room are parked.
-    pub(crate) fn has_parked(&self, room: RoomId) -> bool {
-        let here = self.rooms.get(&room);
-        here.is_some_and(|here| !here.parked.is_empty())
-    }
-
-    /// Whether more is offered to a room and not visited than the bound.
-    pub(crate) fn has_unvisited_excess(&self, room: RoomId) -> bool {
-        let here = self.rooms.get(&room);
-        here.is_some_and(|here| self.exceeds_bound(here))
     }
 
     /// The connections of a room's subscribers here.
@@ -325,32 +265,6 @@ impl Shards {
         let shards = forms.iter().map(|key| &self.shards[*key]);
         let subscribers = shards.flat_map(|shard| &shard.subscribers);
         subscribers.map(|(_, it)| it.connection).collect()
-    }
-
-    /// Takes the next parked delivery of a room that is below its bound. The caller offers it before it asks
-    /// for another; the room's home may go on when [none is parked](Self::has_parked) then.
-    pub(crate) fn unpark(
-        &mut self,
-        bytes_of: impl Fn(&Delivery) -> usize,
-    ) -> Option<(RoomId, Delivery)> {
-        while let Some(room) = self.relieved.last().copied() {
-            let has_space = !self.has_unvisited_excess(room);
-            let here = self.rooms.get_mut(&room).filter(|_| has_space);
-            let Some(delivery) = here.and_then(|here| here.parked.pop_front()) else {
-                self.relieved.pop();
-                continue;
-            };
-            let bytes = bytes_of(&delivery);
-            self.held_bytes -= bytes;
-            self.parked.bytes -= bytes;
-            if !self.has_parked(room) {
-                self.parked.rooms -= 1;
-                self.relieved.pop();
-                self.forget_if_empty(room);
-            }
-            return Some((room, delivery));
-        }
-        None
     }
 
     /// A room of which nothing is parked any more needs no memory for that, and none at all if it has no
@@ -384,6 +298,7 @@ impl Shards {
         let mut stamp_ns = Some(stamp_ns);
         for key in forms {
             let shard = &mut self.shards[*key];
+            debug_assert!(shard.batch.is_none(), "what was told before is gathered");
             subscribers += shard.subscribers.len();
             let (head, held_bytes) = (shard.log.head(), shard.log.held_bytes());
             append(name, shard.form, &mut shard.log);
@@ -435,18 +350,6 @@ impl Shards {
         }
     }
 
-    /// Has [`unpark`](Self::unpark) look at this room, of which something was parked though there is room.
-    pub(crate) fn relieve(&mut self, room: RoomId) {
-        if self.relieved.last() != Some(&room) {
-            self.relieved.push(room);
-        }
-    }
-
-    /// Whether rooms are to be looked at by [`unpark`](Self::unpark).
-    pub(crate) fn has_relieved(&self) -> bool {
-        !self.relieved.is_empty()
-    }
-
     /// The room of a subscription.
     pub(crate) fn room(&self, subscription: Subscription) -> RoomId {
         self.shards[subscription.shard].room
@@ -494,14 +397,14 @@ impl Shards {
 
     /// So many of a subscription's bytes have been sent.
     pub(crate) fn taken(&mut self, subscription: Subscription, bytes: usize) {
-        let (_, subscriber) = self.at(subscription);
-        self.advance(subscription, subscriber.cursor + bytes as u64);
+        self.advance(subscription, |cursor| cursor + bytes as u64);
     }
 
     /// Moves a subscription's cursor on.
-    fn advance(&mut self, subscription: Subscription, mut to: u64) {
+    fn advance(&mut self, subscription: Subscription, to: impl FnOnce(u64) -> u64) {
         let shard = &mut self.shards[subscription.shard];
         let subscriber = &mut shard.subscribers[subscription.subscriber as usize];
+        let mut to = to(subscriber.cursor);
         if let Some(own) = subscriber.own {
             to = self.own.advance(own, to);
         }
@@ -511,13 +414,16 @@ impl Shards {
     }
 
     /// Passes over all that a subscription has not been sent, from the end of the frame of which a part
-    /// has; that rest is the caller's to send. Returns how many frames these are.
+    /// has; that rest is the caller's to send. What is gathered and not in the log yet still follows. Returns how
+    /// many messages are passed over.
     pub(crate) fn skip(&mut self, subscription: Subscription) -> u64 {
         let (Shard { log, .. }, subscriber) = self.at(subscription);
-        let frames = log.frames_behind(subscriber.cursor) as u64;
+        let messages = log.messages_behind(subscriber.cursor);
+        // Each of its own has a frame of its own.
         let own = subscriber.own.map_or(0, |own| self.own.frames(own));
-        self.advance(subscription, log.head());
-        frames - own
+        let head = log.head();
+        self.advance(subscription, |_| head);
+        messages - own
     }
 
     fn at(&self, subscription: Subscription) -> (&Shard, &Subscriber) {
@@ -547,17 +453,17 @@ impl Shard {
     fn begin_round(&mut self) {
         self.round = Some(Round {
             next: 0,
-            head: self.log.head(),
+            head: self.news_end(),
             stamps: std::mem::take(&mut self.stamps),
         });
     }
 
     /// Visits the next subscribers; returns whether they were the last of the round.
     fn visit(&mut self, most: usize, visits: &mut Vec<Visit>) -> bool {
+        let head = self.news_end();
         let Some(round) = &mut self.round else {
             return true;
         };
-        let head = self.log.head();
         // Slots of subscribers that have left lie between those of others.
         let end = (round.next + most).min(self.subscribers.capacity());
         for at in round.next..end {
@@ -581,7 +487,7 @@ impl Shard {
             return Vec::new();
         };
         self.visited = round.head;
-        if self.log.head() > round.head {
+        if self.news_end() > round.head {
             self.begin_round();
         }
         round.stamps

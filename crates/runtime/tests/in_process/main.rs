@@ -28,6 +28,7 @@ mod pages;
 mod told;
 
 mod at_length;
+mod batches;
 mod bodies;
 mod busy;
 mod commands;

@@ -15,6 +15,9 @@
 //! | `say TEXT` | `!TEXT` |
 //! | `stand still` | its core stands still until the test lets it go on |
 //!
+//! Rooms whose names begin with `gathers` have an interval of 100 ms, and those with `gathers-long` of 500: their messages
+//! may be lines of one frame.
+//!
 //! A command of the application's own is reported, `publish-to NAME TEXT` is done as well, and over
 //! `panic` the session panics.
 
@@ -22,13 +25,14 @@ use std::{
     collections::VecDeque,
     net::{Shutdown, TcpStream},
     sync::{Arc, Barrier},
+    time::Duration,
 };
 
 use codec::{Kind, Message, Request};
 use hub::{ConnectionId, CoreId, Epoch, Position, RoomName, RoomRules, RuleBook};
 use runtime::{
-    Application, BodyEncoder, BodyForm, Delivered, Lag, Opening, Outlet, Pings, RoomEvent, Route,
-    Session, SessionEvent, Ticket,
+    Application, BatchInterval, BodyEncoder, BodyForm, Delivered, Lag, Opening, Outlet, Pings,
+    RoomEvent, Route, Session, SessionEvent, Ticket,
 };
 use tungstenite::{Error, Message as Received, WebSocket, error::ProtocolError};
 
@@ -88,6 +92,12 @@ impl Application for Told {
     fn rules(&self) -> Arc<dyn RuleBook> {
         Arc::new(Positions)
     }
+
+    fn batch_interval(&self, room: &RoomName) -> Option<BatchInterval> {
+        let kind = room.as_str().strip_prefix("gathers")?;
+        let ms = if kind.starts_with("-long") { 500 } else { 100 };
+        BatchInterval::new(Duration::from_millis(ms))
+    }
 }
 
 /// All rooms keep their positions.
@@ -114,9 +124,16 @@ impl BodyEncoder for Marked {
         else {
             return None;
         };
+        if !body.is_empty() {
+            body.push(b'\n');
+        }
         body.extend_from_slice(format!("@{} {offset} ", said.room).as_bytes());
         body.extend_from_slice(payload);
         Some(kind)
+    }
+
+    fn gathers(&self, _: BodyForm) -> bool {
+        true
     }
 }
 
@@ -257,6 +274,8 @@ pub struct Teller {
     /// Reports and messages that were heard while the other kind was awaited.
     reports: VecDeque<String>,
     messages: VecDeque<Said>,
+    /// How many frames of messages it has had.
+    pub frames: usize,
     pub id: ConnectionId,
 }
 
@@ -299,6 +318,7 @@ impl Teller {
             socket,
             reports: VecDeque::new(),
             messages: VecDeque::new(),
+            frames: 0,
             id: ConnectionId {
                 core: CoreId(0),
                 token: 0,
@@ -359,13 +379,19 @@ impl Teller {
         if let Some(report) = text.strip_prefix('!') {
             return Heard::Report(report.into());
         }
-        let mut words = text.strip_prefix('@').unwrap().splitn(3, ' ');
-        let mut word = || words.next().unwrap();
-        Heard::Message(Said {
-            room: word().into(),
-            offset: word().parse().unwrap(),
-            text: word().into(),
-        })
+        self.frames += 1;
+        let mut messages = text.lines().map(|line| {
+            let mut words = line.strip_prefix('@').unwrap().splitn(3, ' ');
+            let mut word = || words.next().unwrap();
+            Said {
+                room: word().into(),
+                offset: word().parse().unwrap(),
+                text: word().into(),
+            }
+        });
+        let first = messages.next().unwrap();
+        self.messages.extend(messages);
+        Heard::Message(first)
     }
 
     /// The next report, which must begin so; what follows that.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Status, exposition};
+use crate::protocols::shown_name;
 
 /// The most rows of each kind.
 const TOP_MAX: usize = 1000;
@@ -117,7 +118,9 @@ pub(super) async fn rooms(
         let mut rows: Vec<_> = views.iter().flat_map(&of).collect();
         rows.sort_by_key(|row| Reverse(largest(row)));
         rows.truncate(top);
-        rows.into_iter().map(room).collect::<Vec<_>>()
+        rows.into_iter()
+            .map(|seen| room(&status, seen))
+            .collect::<Vec<_>>()
     };
     let window_ms = views.iter().map(|view| view.window_ms).max();
     page(&json!({
@@ -130,9 +133,16 @@ pub(super) async fn rooms(
     }))
 }
 
-fn room(seen: &Seen) -> Value {
+fn room(status: &Status, seen: &Seen) -> Value {
+    let name = seen.name.as_str();
+    // The name of a one-shot room is a part of what opens it.
+    let is_secret = status.live.get().is_some_and(|live| live.is_one_shot(name));
+    let name = match is_secret {
+        true => shown_name(name),
+        false => name.into(),
+    };
     json!({
-        "room": seen.name.as_str(),
+        "room": name,
         "home": seen.home,
         "subscribers": seen.subscribers,
         "cores": seen.cores,

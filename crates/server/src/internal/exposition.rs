@@ -23,6 +23,7 @@ use super::{
     Phase, Status,
     cores::{Cores, Standing},
     families::{Families, Label},
+    one_shots,
 };
 
 /// The parts of the configuration that the metrics show.
@@ -84,6 +85,7 @@ fn families(status: &Status, standings: &[Standing]) -> Vec<prometheus::proto::M
     by_core(&mut families, standings);
     distributions(&mut families, &total);
     pasts(&mut families, status, &total);
+    one_shots::add(&mut families, status);
     let mut families = families.into_vec();
     families.extend(ProcessCollector::for_self().collect());
     families

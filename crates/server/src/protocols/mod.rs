@@ -16,16 +16,17 @@ use hub::{NameError, RoomName, Terms};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use runtime::{
     Answer, AtCost, BodyForm, KeepAlive, Lag, Opening, Pings, Refused, Route, Session, Streaming,
-    TakeBody, Taken,
+    TakeBody, TakeBodyFrom, Taken,
 };
 
-use self::http::Cors;
+use self::{centrifuge::check_local, http::Cors};
 use crate::world::{Live, World};
 
 mod centrifuge;
 mod echo;
 mod http;
 mod lws_minimal;
+mod oneshot;
 mod raw;
 mod room;
 
@@ -41,6 +42,7 @@ const TABLE: &[Protocol] = &[
     centrifuge::UNI_WEBSOCKET,
     centrifuge::UNI_HTTP_STREAM,
     centrifuge::UNI_SSE,
+    oneshot::PROTOCOL,
     lws_minimal::PROTOCOL,
 ];
 
@@ -109,6 +111,8 @@ enum Begun {
     AtCost(Later),
     /// Its body decides.
     Body(TakeBody),
+    /// Whose it is decides.
+    BodyFrom(TakeBodyFrom),
 }
 
 /// Opens a session after costly work, or refuses it.
@@ -258,6 +262,7 @@ impl Asked<'_> {
             },
             Ok(Begun::AtCost(later)) => self.later(later),
             Ok(Begun::Body(take)) => Route::Body(take),
+            Ok(Begun::BodyFrom(take)) => Route::BodyFrom(take),
             Err(refusal) => Route::Answer(match self.protocol.transport {
                 Transport::WebSocket => refusal.answer(),
                 Transport::Streams(_) | Transport::Answers(_) => {
@@ -360,10 +365,24 @@ impl Started {
     }
 }
 
+/// What the log and operators may see of a name that is secret: its first six characters.
+pub fn shown_name(name: &str) -> Cow<'_, str> {
+    match begin(name) {
+        None => name.into(),
+        Some(begin) => format!("{begin}...").into(),
+    }
+}
+
+/// The first six characters of a name, if it has more.
+fn begin(name: &str) -> Option<&str> {
+    const NAME_CHARACTERS_MAX: usize = 6;
+    let (end, _) = name.char_indices().nth(NAME_CHARACTERS_MAX)?;
+    Some(&name[..end])
+}
+
 /// The part of a path that the log may show. Of a path that contains a name, such as a room's, that is
 /// only the first six characters of the name, because a secret name may be what grants access.
 pub fn shown_path(path: &str) -> Cow<'_, str> {
-    const NAME_CHARACTERS_MAX: usize = 6;
     const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
         .remove(b'-')
         .remove(b'.')
@@ -377,10 +396,10 @@ pub fn shown_path(path: &str) -> Cow<'_, str> {
         return path.into();
     };
     let name = percent_decode_str(rest).decode_utf8_lossy();
-    match name.char_indices().nth(NAME_CHARACTERS_MAX) {
+    match begin(&name) {
         None => path.into(),
-        Some((end, _)) => {
-            let begin = utf8_percent_encode(&name[..end], ESCAPED);
+        Some(begin) => {
+            let begin = utf8_percent_encode(begin, ESCAPED);
             format!("{prefix}{begin}...").into()
         }
     }

@@ -101,6 +101,7 @@ pub(super) fn faults(settings: &Settings, set: &[Override]) -> Vec<Fault> {
             fault.at(of.line(asks))
         }));
         faults.extend(message(settings, &of));
+        faults.extend(nameless(&of));
     }
     faults
 }
@@ -116,6 +117,18 @@ fn message(settings: &Settings, of: &Described<'_>) -> Option<Fault> {
     let reason =
         format!("no peer can send a longer message: lower it, or raise the server's {KEY}");
     Some(Fault::new(&[&of.key(KEY), KEY], subject, reason).at(of.line(KEY)))
+}
+
+/// One-shot rooms are made in a namespace by its name.
+fn nameless(of: &Described<'_>) -> Option<Fault> {
+    const KEY: &str = "oneshot";
+    let is_wrong = of.label.0.is_none() && of.rules.oneshot.is_some();
+    is_wrong.then(|| {
+        let subject = format!("{} has no namespace", of.option(KEY));
+        let reason = "one-shot rooms are made in a namespace by its name: move it to a table \
+                      [namespaces.NAME]";
+        Fault::new(&[&of.key(KEY)], subject, reason).at(of.line(KEY))
+    })
 }
 
 /// The warnings about options that somebody has set and that change nothing.

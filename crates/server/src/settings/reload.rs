@@ -48,7 +48,7 @@ declare! {
         send_queues_bytes_max, unfinished_bytes_max, message_timeout, allow_origin, head_bytes_max,
         sse_head_bytes_max, emulation_waiting_bytes_max, head_fields_max, request_line_bytes_max,
         message_bytes_max, message_fragments_max, send_queue_bytes_max, publish_window_bytes,
-        outbox_bytes_max, rooms_max, rooms_per_connection_max, room_idle_timeout, position_ttl, handshake_timeout, tls_handshake_timeout, ping_interval,
+        outbox_bytes_max, rooms_max, rooms_per_connection_max, room_idle_timeout, position_ttl, oneshot_rooms_max, oneshot_rate, oneshot_burst, handshake_timeout, tls_handshake_timeout, ping_interval,
         pong_timeout, close_timeout, write_timeout, pause_timeout, max_connection_age,
         drain_delay, drain_timeout, interrupt_drain_timeout, log_level, compression, compression_level,
         compression_bytes_min, compression_takeover, compression_window_bits,

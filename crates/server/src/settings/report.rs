@@ -137,7 +137,7 @@ impl fmt::Display for Warning {
             Self::AddressUnbounded { key } => {
                 write!(
                     f,
-                    "{key} is 0: one address may use up all connections"
+                    "{key} is 0: one address may take all that there is"
                 )
             }
             Self::AnyProxy => f.write_str(
@@ -285,7 +285,9 @@ impl fmt::Display for Refusal {
         for line in self.files.lines() {
             writeln!(f, "  {line}\n")?;
         }
-        f.write_str("'hubbub --help' lists all settings.\n")
+        f.write_str(
+            "'hubbub --help' lists all settings; 'hubbub config print' also explains the options of rooms.\n",
+        )
     }
 }
 

@@ -87,6 +87,12 @@ fn rates(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
             "control_burst",
             s.control_burst,
         ),
+        (
+            "oneshot_rate",
+            s.oneshot_rate,
+            "oneshot_burst",
+            s.oneshot_burst,
+        ),
     ];
     let wrong = rates
         .iter()
@@ -365,6 +371,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
     for (key, value) in [
         ("address_connections_max", settings.address_connections_max),
         ("address_rate", settings.address_rate),
+        ("oneshot_rate", settings.oneshot_rate),
     ] {
         if value == 0 {
             warnings.push(Warning::AddressUnbounded { key });

@@ -111,6 +111,9 @@ const SAMPLES: &[(&str, &str)] = &[
     ("history_bytes_max", "5MiB"),
     ("recovered_messages_max", "9"),
     ("recovered_bytes_max", "64KiB"),
+    ("oneshot_rooms_max", "9"),
+    ("oneshot_rate", "3"),
+    ("oneshot_burst", "4"),
     ("dev", "on"),
     ("anonymous", "on"),
     ("user_connections_max", "3"),
@@ -349,6 +352,7 @@ fn settings_that_are_risky_are_reported() {
         "--message-fragments-max=0",
         "--address-connections-max=0",
         "--address-rate=0",
+        "--oneshot-rate=0",
         "--trusted-proxies=::/0",
     ];
     let loaded = load(&flags, &[], None).unwrap();
@@ -360,6 +364,7 @@ fn settings_that_are_risky_are_reported() {
             Warning::FragmentsUnbounded,
             unbounded("address_connections_max"),
             unbounded("address_rate"),
+            unbounded("oneshot_rate"),
             Warning::AnyProxy,
         ]
     );

@@ -39,6 +39,9 @@ raw = "publish"
 subscribe = "token"
 publish = "subscriber"
 raw = "publish"
+[namespaces.once]
+oneshot = "60s"
+raw = "publish"
 [namespaces.few]
 subscribe = "client"
 publish = "subscriber"
@@ -66,7 +69,7 @@ use Shows::{ForRoom, Nothing, User};
 use Verdict::{Hears, Publishes, Refused};
 
 /// A room, and the verdict for those who show nothing, who are the users 7 and 8, and who have a token for it.
-const VERDICTS: [(&str, [Verdict; 4]); 9] = [
+const VERDICTS: [(&str, [Verdict; 4]); 10] = [
     ("plain", [Refused, Hears, Hears, Hears]),
     ("open:a", [Publishes; 4]),
     ("users:a", [Refused, Publishes, Publishes, Publishes]),
@@ -76,6 +79,8 @@ const VERDICTS: [(&str, [Verdict; 4]); 9] = [
     ("few:a", [Refused, Publishes, Publishes, Publishes]),
     ("$open:a", [Refused, Refused, Refused, Publishes]),
     ("nowhere:a", [Refused; 4]),
+    // A one-shot room is opened by its secret alone.
+    ("once:a", [Refused; 4]),
 ];
 
 fn every_way_in_meets_the_same_verdict(driver: Driver) {

@@ -6,7 +6,7 @@ use centrifuge::{
     ClientInfo, Disconnect, Encoding, ErrorCode, Expiry, HistoryResult, Publication, Push, Reply,
     SubscribeResult, Unsubscribed,
 };
-use hub::{Answer, AnswerRefusal, Numbered, Position, PublishRefusal, Recovered};
+use hub::{Answer, AnswerRefusal, Numbered, Position, PublishRefusal, Recovered, RoomName};
 use runtime::{Outlet, Ticket};
 
 use super::{bodies::data_of, connect::expiry, epoch, session::State, subscriptions::Subscription};
@@ -29,6 +29,8 @@ pub enum Awaited {
     Publish {
         /// The command's number.
         id: u32,
+        /// The one-shot room whose one message it is.
+        one_shot: Option<RoomName>,
     },
     /// The answer to a question about a room.
     Question {
@@ -238,13 +240,19 @@ impl State {
     }
 
     pub(super) fn published(&mut self, publication: Ticket) {
-        if let Some(Awaited::Publish { id }) = self.take_awaited(publication) {
+        if let Some(Awaited::Publish { id, one_shot }) = self.take_awaited(publication) {
+            if let Some(room) = one_shot {
+                self.one_shots.answered(&room);
+            }
             self.reply(id, &Reply::Publish);
         }
     }
 
     pub(super) fn unpublished(&mut self, publication: Ticket, reason: PublishRefusal) {
-        if let Some(Awaited::Publish { id }) = self.take_awaited(publication) {
+        if let Some(Awaited::Publish { id, one_shot }) = self.take_awaited(publication) {
+            if let Some(room) = one_shot {
+                self.one_shots.give_back(&room);
+            }
             self.fail(
                 id,
                 match reason {
@@ -313,8 +321,16 @@ impl State {
         };
         outlet.leave(room);
         match self.take_awaited(room) {
-            // It was not subscribed yet, and asks again.
-            Some(Awaited::Subscribe { id, .. }) => return self.fail(id, ErrorCode::Internal),
+            // It was not subscribed yet, and asks again if it may.
+            Some(Awaited::Subscribe { id, .. }) => {
+                return self.fail(
+                    id,
+                    match why.resubscribes() {
+                        true => ErrorCode::Internal,
+                        false => ErrorCode::PermissionDenied,
+                    },
+                );
+            }
             // Its connect command cannot be answered as it should be, so it is to connect again.
             Some(Awaited::ServerSubscribe(_)) => {
                 return self.disconnect(Disconnect::InsufficientState, outlet);

@@ -26,6 +26,9 @@ impl BodyEncoder for Bodies {
         }
         let (wire, hears_members) = Wire::of_form(form)?;
         let room = delivered.room.as_str();
+        if matches!(delivered.event, RoomEvent::Came(_) | RoomEvent::Went(_)) && !hears_members {
+            return None;
+        }
         match delivered.event {
             RoomEvent::Message {
                 epoch,
@@ -46,20 +49,23 @@ impl BodyEncoder for Bodies {
                     offset: if has_positions { offset } else { 0 },
                     epoch: &epoch,
                 };
-                wire.append_push(room, &Push::Publication(publication), body);
+                wire.append_carried(room, &Push::Publication(publication), body);
             }
-            RoomEvent::Came(_) | RoomEvent::Went(_) if !hears_members => return None,
             RoomEvent::Came(member) => {
                 let info = &member.info;
-                wire.append_push(room, &Push::Join { info }, body);
+                wire.append_carried(room, &Push::Join { info }, body);
             }
             RoomEvent::Went(member) => {
                 let info = &member.info;
-                wire.append_push(room, &Push::Leave { info }, body);
+                wire.append_carried(room, &Push::Leave { info }, body);
             }
         }
-        wire.frame(body);
         Some(wire.kind())
+    }
+
+    /// The messages of raw clients, and those of clients that never ask over a WebSocket, are alone in their frames.
+    fn gathers(&self, form: BodyForm) -> bool {
+        Wire::of_form(form).is_some_and(|(wire, _)| wire.gathers())
     }
 }
 

@@ -1,6 +1,11 @@
 //! Who a session is: the connect command, its token, the rooms that the token brings, and new tokens.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use access::{
     SubscriptionToken, User, may_subscribe,
@@ -212,6 +217,7 @@ impl State {
                 origin: Origin::Grant,
                 request: asked.get(&**room).copied(),
                 of_token: Some(of_token),
+                seat: None,
             };
             (&**room, wish)
         });
@@ -220,6 +226,7 @@ impl State {
                 origin: Origin::Connect,
                 request: Some(request),
                 of_token: None,
+                seat: None,
             };
             (room, wish)
         });
@@ -444,10 +451,13 @@ impl State {
         let own = self.identity().and_then(|it| it.expires_at);
         let next = own.into_iter().chain(self.rooms.next_expiry()).min();
         let now_s = now_s();
-        outlet.set_alarm(next.map(|at| {
+        let expiry = next.map(|at| {
             let left_s = u64::try_from((at + GRACE_S - now_s).max(0)).unwrap_or(0);
             Duration::from_secs(left_s)
-        }));
+        });
+        let over = self.rooms.next_over();
+        let over = over.map(|at| at.saturating_duration_since(Instant::now()));
+        outlet.set_alarm(expiry.into_iter().chain(over).min());
     }
 
     /// The time has come that the session was waiting for.
@@ -468,6 +478,7 @@ impl State {
             let ticket = subscription.ticket;
             self.end(ticket, Unsubscribed::Expired, outlet);
         }
+        self.end_one_shots(outlet);
         self.set_alarm(outlet);
     }
 }

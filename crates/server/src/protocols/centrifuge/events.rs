@@ -4,7 +4,10 @@ use centrifuge::{Disconnect, Unsubscribed};
 use runtime::{LeftReason, Outlet, SessionEvent, Ticket};
 
 use super::{session::State, subscriptions::Subscription};
-use crate::world::{RulesChanged, Superseded, World};
+use crate::{
+    oneshot::Replaced,
+    world::{RulesChanged, Superseded, World},
+};
 
 impl State {
     pub(super) fn handle(&mut self, world: &World, event: SessionEvent, outlet: &mut Outlet<'_>) {
@@ -28,6 +31,8 @@ impl State {
             SessionEvent::Command(command) => {
                 if let Some(changed) = command.downcast_ref::<RulesChanged>() {
                     self.follow(changed, outlet);
+                } else if let Some(Replaced { seat }) = command.downcast_ref() {
+                    self.give_up_seat(*seat, outlet);
                 } else if let Some(Superseded { by }) = command.downcast_ref()
                     && *by != outlet.id()
                 {

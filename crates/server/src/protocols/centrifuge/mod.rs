@@ -5,7 +5,7 @@
 //!                                                                 ▼        │
 //!  frame ─▶ session.rs ─▶ commands, some at a time ─┬─▶ connect.rs      who it is
 //!             │  ▲                                  ├─▶ subscribe.rs    rooms, recovery
-//!             │  └─ rest of a frame, kept           ├─▶ publish.rs      messages
+//!             │  └─ rest of a frame, kept           ├─▶ publish.rs      messages (one-shot rooms: oneshot.rs)
 //!             ▼                                     └─▶ questions.rs    history, presence
 //!           replies of one step in one frame ◀───────── answers of the rooms (answers.rs)
 //!           (wire.rs: as the transport has them)
@@ -23,6 +23,7 @@ mod emulation;
 pub(super) mod epoch;
 mod events;
 mod local;
+mod oneshot;
 mod publish;
 mod questions;
 mod session;
@@ -92,7 +93,7 @@ fn open(
     over: fn(&Asked<'_>) -> Result<Begun, Refusal>,
 ) -> Result<Begun, Refusal> {
     if asked.world.settled.openness == Openness::Dev {
-        local::check(asked.request)?;
+        check_local(asked.request)?;
     }
     over(asked)
 }

@@ -44,10 +44,14 @@ impl State {
             return Err(ErrorCode::LimitExceeded.into());
         }
         let kind = kind_of(self.wire.encoding(), data, room.rules.form)?;
+        let one_shot = match room.rules.oneshot {
+            Some(_) => Some(self.take_the_shot(&name)?),
+            None => None,
+        };
         let own = subscription.and_then(|it| it.details.as_ref());
         let details = Some(own.unwrap_or(&identity.details).clone());
         let publication = outlet.publish_with(name, kind, data, details);
-        self.wait_for(publication, Awaited::Publish { id });
+        self.wait_for(publication, Awaited::Publish { id, one_shot });
         Ok(())
     }
 }

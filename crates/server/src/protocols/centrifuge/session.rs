@@ -20,7 +20,10 @@ use super::{
     transports,
     wire::Wire,
 };
-use crate::world::{Live, World};
+use crate::{
+    oneshot::OneShots,
+    world::{Live, World},
+};
 
 /// Most commands of one step.
 const COMMANDS_AT_ONCE: usize = 16;
@@ -66,6 +69,8 @@ pub struct State {
     refusals: Bucket,
     /// When the client last lost a room because it was too slow.
     pub(super) lagged_ms: Option<u64>,
+    /// All one-shot rooms.
+    pub(super) one_shots: Arc<OneShots>,
 }
 
 /// How far a session is.
@@ -129,6 +134,7 @@ impl From<Disconnect> for Refusal {
 impl CentrifugeSession {
     /// A session whose peer has said nothing.
     pub fn new(live: Arc<Live>, wire: Wire, pings: Pings) -> Self {
+        let one_shots = Arc::clone(&live.one_shots);
         Self {
             live,
             state: State {
@@ -145,6 +151,7 @@ impl CentrifugeSession {
                 commands: Bucket::default(),
                 refusals: Bucket::default(),
                 lagged_ms: None,
+                one_shots,
             },
             rest: Rest::default(),
         }

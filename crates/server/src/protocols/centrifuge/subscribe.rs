@@ -1,7 +1,7 @@
 //! Subscribing and unsubscribing: who may, on which terms, and what has been missed.
 
 use access::{
-    Asked, Denied, Granted, NoRoom, Room, SubscriptionToken, User, may_subscribe,
+    Asked, Denied, Granted, Namespace, NoRoom, Room, SubscriptionToken, User, may_subscribe,
     namespace::{Overflow, RecoveryMode},
     take_effect,
     token::{ServerSubscription, SubscriptionClaims},
@@ -22,6 +22,7 @@ use super::{
     subscriptions::{Origin, Subscription},
 };
 use crate::{
+    oneshot::Seat,
     tokens::Unverified,
     world::{World, now_s},
 };
@@ -48,6 +49,16 @@ pub fn room_of<'w, 'r>(
     Ok((name, room))
 }
 
+/// Tells the operator why a good subscription token does not hold for this subscription.
+fn tell_not_holding(why: &str, outlet: &mut Outlet<'_>) {
+    if outlet.may_tell("subscription_token") {
+        info!(
+            reason = why,
+            "a subscription token does not hold for its client"
+        );
+    }
+}
+
 /// Tells the operator which setting keeps a client from what it wants; the client is only told that it may
 /// not.
 pub fn tell_denied(denied: &Denied<'_>, outlet: &mut Outlet<'_>) -> Refusal {
@@ -70,6 +81,9 @@ impl State {
             return Err(ErrorCode::AlreadySubscribed.into());
         }
         check_offers(request)?;
+        if room.rules.oneshot.is_some() {
+            return self.subscribe_once(world, id, &name, request, outlet);
+        }
         if request.recover && self.must_wait_for_much(outlet) {
             return Ok(Next::Again(Until::Sent));
         }
@@ -97,6 +111,7 @@ impl State {
             origin: Origin::Subscribe,
             request: Some(request),
             of_token: of_token.as_ref(),
+            seat: None,
         };
         let ticket = self.join(world, &name, wish, outlet)?;
         let data = data_bytes(
@@ -140,7 +155,7 @@ impl State {
     }
 
     /// What the subscription token says, if there is one.
-    fn claims_of(
+    pub(super) fn claims_of(
         &mut self,
         world: &World,
         request: &SubscribeRequest<'_>,
@@ -161,18 +176,25 @@ impl State {
                 Unverified::Refused(_) => ErrorCode::PermissionDenied,
             }
         })?;
-        self.check_claims(&claims, &request.channel)?;
+        self.check_claims(&claims, &request.channel)
+            .inspect_err(|why| tell_not_holding(why, outlet))
+            .map_err(|_| ErrorCode::PermissionDenied)?;
         Ok(Claims::Some(Box::new(claims)))
     }
 
     /// A subscription token is for one user and one room, and perhaps for one connection.
-    fn check_claims(&self, claims: &SubscriptionClaims, channel: &str) -> Result<(), ErrorCode> {
+    fn check_claims(&self, claims: &SubscriptionClaims, channel: &str) -> Result<(), &'static str> {
         let user = self.identity().map(|it| &*it.user);
         let client = claims.client.as_deref();
-        let holds = claims.channel == channel
-            && Some(claims.user.as_str()) == user
-            && client.is_none_or(|client| client == &*self.client);
-        holds.then_some(()).ok_or(ErrorCode::PermissionDenied)
+        if claims.channel != channel {
+            Err("its `channel` is another room")
+        } else if Some(claims.user.as_str()) != user {
+            Err("its `sub` is another user than that of the connection's token")
+        } else if client.is_some_and(|client| client != &*self.client) {
+            Err("its `client` is another connection")
+        } else {
+            Ok(())
+        }
     }
 
     /// Asks a room to take the client in, on the terms that its rules, the token and the request come to.
@@ -187,8 +209,13 @@ impl State {
             origin,
             request,
             of_token,
+            seat,
         } = wish;
         let (_, room) = room_of(world, name.as_str())?;
+        if room.rules.oneshot.is_some() != seat.is_some() {
+            // No token of a connection opens such a room, and neither does any other right.
+            return Err(ErrorCode::PermissionDenied.into());
+        }
         let Some(identity) = self.identity() else {
             return Err(ErrorCode::Unauthorized.into());
         };
@@ -202,7 +229,7 @@ impl State {
         let info = of_token.and_then(|of_token| of_token.info.as_ref());
         let (member, details) = identity.with_room_info(&self.client, info);
         let terms = Terms {
-            recover: request.and_then(|it| recover(it, granted, room.rules.recovery_mode)),
+            recover: request.and_then(|it| recover(it, granted, room.rules)),
             member: granted.is_present.then_some(member),
         };
         let body = self.wire.form(granted.join_leave);
@@ -219,6 +246,7 @@ impl State {
             details,
             publishes: false,
             skips: room.rules.overflow == Overflow::DropOldest,
+            seat: seat.map(Box::new),
         });
         Ok(ticket)
     }
@@ -271,6 +299,7 @@ impl State {
             }
         })?;
         self.check_claims(&claims, &request.channel)
+            .inspect_err(|why| tell_not_holding(why, outlet))
             .map_err(|_| Disconnect::InvalidToken)?;
         let expires_at = claims.expires_at;
         if let Some(subscription) = self.rooms.named_mut(name.as_str()) {
@@ -289,10 +318,12 @@ pub struct Wish<'w, 'a> {
     pub request: Option<&'w SubscribeRequest<'a>>,
     /// What a token adds.
     pub of_token: Option<&'w ServerSubscription>,
+    /// The place of who comes into a one-shot room.
+    pub seat: Option<Seat>,
 }
 
 /// What a subscription token comes to.
-enum Claims {
+pub enum Claims {
     /// There is none.
     None,
     /// It is verified in a step for costly work.
@@ -318,16 +349,14 @@ pub fn check_offers(request: &SubscribeRequest<'_>) -> Result<(), Refusal> {
 }
 
 /// What a client that comes back is to be given.
-fn recover(
-    request: &SubscribeRequest<'_>,
-    granted: Granted,
-    mode: RecoveryMode,
-) -> Option<Recover> {
+fn recover(request: &SubscribeRequest<'_>, granted: Granted, rules: &Namespace) -> Option<Recover> {
+    // Whoever comes into a one-shot room comes for its one message, whether it has been there before or not.
+    let is_one_shot = rules.oneshot.is_some();
     let since = Since {
-        epoch: epoch::named(&request.epoch),
+        epoch: epoch::named(&request.epoch).filter(|_| !is_one_shot),
         offset: request.offset,
     };
-    (request.recover && granted.recoverable).then_some(match mode {
+    ((request.recover || is_one_shot) && granted.recoverable).then_some(match rules.recovery_mode {
         RecoveryMode::Stream => Recover::Missed(since),
         RecoveryMode::Cache => Recover::Latest(since),
     })

@@ -1,10 +1,12 @@
 //! The rooms of one session: which it has asked for and is in, and on which terms.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use access::Granted;
 use hub::{Details, RoomName};
 use runtime::Ticket;
+
+use crate::oneshot::Seat;
 
 /// One room of a session.
 pub struct Subscription {
@@ -26,6 +28,8 @@ pub struct Subscription {
     pub skips: bool,
     /// What its messages say of their publisher, where that differs from the rest of the session.
     pub details: Option<Arc<Details>>,
+    /// The place in a one-shot room.
+    pub seat: Option<Box<Seat>>,
 }
 
 /// Who has asked for a subscription.
@@ -89,6 +93,31 @@ impl Subscriptions {
     pub fn granted(&self) -> impl Iterator<Item = &str> {
         let rooms = self.0.iter().filter(|it| it.origin == Origin::Grant);
         rooms.map(|it| it.name.as_str())
+    }
+
+    /// How many rooms there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The one-shot room with this seat.
+    pub fn seated(&self, number: u64) -> Option<&Subscription> {
+        let has = |it: &Seat| it.number == number;
+        self.0.iter().find(|it| it.seat.as_deref().is_some_and(has))
+    }
+
+    /// A one-shot room whose life is over by `now`.
+    pub fn over(&self, now: Instant) -> Option<&Subscription> {
+        let is_over = |it: &Seat| it.over <= now;
+        self.0
+            .iter()
+            .find(|it| it.seat.as_deref().is_some_and(is_over))
+    }
+
+    /// When the next of the one-shot rooms is over.
+    pub fn next_over(&self) -> Option<Instant> {
+        let seats = self.0.iter().filter_map(|it| it.seat.as_deref());
+        seats.map(|seat| seat.over).min()
     }
 
     /// Adds a room. Most sessions have one or two, so that the place for a few more would be most of what an idle

@@ -86,12 +86,37 @@ impl Wire {
 
     /// Appends news to `messages`.
     pub fn append_push(self, room: &str, push: &Push<'_>, messages: &mut Vec<u8>) {
-        let encoding = self.encoding();
-        encoding.separate(messages);
+        self.encoding().separate(messages);
+        self.append_alone(room, push, messages);
+    }
+
+    fn append_alone(self, room: &str, push: &Push<'_>, out: &mut Vec<u8>) {
         match self.is_one_way() {
-            false => encoding.append_push(room, push, messages),
-            true => encoding.append_bare_push(room, push, messages),
+            false => self.encoding().append_push(room, push, out),
+            true => self.encoding().append_bare_push(room, push, out),
         }
+    }
+
+    /// Appends news as the transport carries it, behind other news if one message of the transport may have
+    /// [several](Self::gathers).
+    pub fn append_carried(self, room: &str, push: &Push<'_>, carried: &mut Vec<u8>) {
+        match self {
+            Self::Json | Self::Protobuf | Self::OneWay => self.append_push(room, push, carried),
+            Self::Lines | Self::OneWayLines => {
+                self.append_alone(room, push, carried);
+                carried.push(b'\n');
+            }
+            Self::Events | Self::OneWayEvents => {
+                let mut message = Vec::new();
+                self.append_alone(room, push, &mut message);
+                append_event(&message, carried);
+            }
+        }
+    }
+
+    /// Whether one message of the transport may carry several pieces of news.
+    pub fn gathers(self) -> bool {
+        self != Self::OneWay
     }
 
     /// Makes of messages, which are not empty, what the transport carries.
@@ -99,21 +124,22 @@ impl Wire {
         match self {
             Self::Json | Self::Protobuf | Self::OneWay => {}
             Self::Lines | Self::OneWayLines => messages.push(b'\n'),
-            Self::Events | Self::OneWayEvents => *messages = events(messages),
+            Self::Events | Self::OneWayEvents => {
+                let lines = std::mem::take(messages);
+                for line in lines.split(|byte| *byte == b'\n') {
+                    append_event(line, messages);
+                }
+            }
         }
     }
 }
 
-/// An event for each line (HTML Standard, section 9.2.6, "Interpreting an event stream"). A carriage return
-/// would end a line there, too; in JSON it means nothing, because it stands only between values.
-fn events(messages: &[u8]) -> Vec<u8> {
-    let mut events = Vec::with_capacity(messages.len() + 8);
-    for line in messages.split(|byte| *byte == b'\n') {
-        events.extend_from_slice(b"data: ");
-        events.extend(line.iter().filter(|byte| **byte != b'\r'));
-        events.extend_from_slice(b"\n\n");
-    }
-    events
+/// Appends an event with this line (HTML Standard, section 9.2.6, "Interpreting an event stream"). A carriage
+/// return would end the line there; in JSON it means nothing, because it stands only between values.
+fn append_event(line: &[u8], events: &mut Vec<u8>) {
+    events.extend_from_slice(b"data: ");
+    events.extend(line.iter().filter(|byte| **byte != b'\r'));
+    events.extend_from_slice(b"\n\n");
 }
 
 #[cfg(test)]
@@ -130,6 +156,20 @@ mod tests {
         }
         assert_eq!(Wire::of_form(BodyForm::RAW), None);
         assert_eq!(Wire::of_form(BodyForm(15)), None);
+    }
+
+    #[test]
+    fn news_is_carried_as_messages_that_are_framed() {
+        for wire in ALL.into_iter().filter(|wire| wire.gathers()) {
+            let push = |code| Push::Disconnect { code, reason: "" };
+            let (mut framed, mut carried) = (Vec::new(), Vec::new());
+            for code in [1, 2, 3] {
+                wire.append_push("a", &push(code), &mut framed);
+                wire.append_carried("a", &push(code), &mut carried);
+            }
+            wire.frame(&mut framed);
+            assert_eq!(framed, carried, "{wire:?}");
+        }
     }
 
     #[test]

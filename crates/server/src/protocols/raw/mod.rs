@@ -17,7 +17,7 @@ mod parameters;
 mod session;
 mod who;
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use access::{
     NoRoom, RawRefusal, RawRights, RawToken, Room, User, may_only_publish_raw, may_open_raw,
@@ -30,15 +30,17 @@ use runtime::{KeepAlive, Pings, Refused};
 use tracing::debug;
 
 pub use forms::Form;
+pub(super) use parameters::Parameters;
 pub use parameters::ignored;
+pub(super) use session::{NO_PUBLISHER, TOKEN_OVER, begin as begin_session, check_message, obey};
+pub(super) use who::{Who, token};
 
 use self::{
     beginning::Beginning,
-    parameters::{Hears, NOWHERE, Parameters, Wishes, since_of},
+    parameters::{Hears, NOWHERE, Wishes, since_of},
     session::{InOpenRoom, InRoom},
-    who::Who,
 };
-use super::{Asked, Begun, Later, Refusal, Started, Way, http};
+use super::{Asked, Begun, Later, Refusal, Started, Way, http, oneshot};
 use crate::{
     tokens::Unverified,
     users::Place,
@@ -53,7 +55,7 @@ struct Entering {
 }
 
 /// How a raw client comes.
-enum By {
+pub(super) enum By {
     /// As a WebSocket, whose 101 names this subprotocol.
     WebSocket(Option<&'static str>),
     /// As a stream, whose answer has these fields, after the event with this position.
@@ -71,14 +73,18 @@ pub(super) fn enter(
     name: RoomName,
     own: Option<&'static str>,
 ) -> Result<Begun, Refusal> {
-    let parameters = Parameters::read(asked.request)?;
+    let parameters = match own {
+        None => Parameters::read(asked.request)?,
+        // Its address means nothing else, and may have whatever its page has there.
+        Some(_) => Parameters::with_token_alone(asked.request),
+    };
     let wishes = parameters.wishes;
     // What rooms do not have without rules is for this machine alone.
     if asked.world.settled.openness == Openness::Dev && wishes.is_beyond_live() {
         super::centrifuge::check_local(asked.request)?;
     }
     let by = By::WebSocket(own.or(who::subprotocol(asked.request)?));
-    begin(asked, parameters.token, Entering { name, wishes, by })
+    begin(asked, parameters, name, by)
 }
 
 /// Lets a raw client listen to a room by a stream of server-sent events.
@@ -94,7 +100,7 @@ pub(super) fn listen(asked: &Asked<'_>, name: RoomName) -> Result<Begun, Refusal
     }
     let fields = asked.cors().of_stream("text/event-stream");
     let by = By::Stream(fields, latest(asked.request));
-    begin(asked, parameters.token, Entering { name, wishes, by })
+    begin(asked, parameters, name, by)
 }
 
 /// The id of the latest event that a client has had, if it comes back. One that is none of this server's is a
@@ -107,9 +113,15 @@ fn latest(request: &Request<'_>) -> Option<Since> {
 
 fn begin(
     asked: &Asked<'_>,
-    in_query: Option<Cow<'_, str>>,
-    entering: Entering,
+    parameters: Parameters<'_>,
+    name: RoomName,
+    by: By,
 ) -> Result<Begun, Refusal> {
+    if asked.world.namespaces.is_one_shot(name.as_str()) {
+        return oneshot::enter(asked, parameters, name, by);
+    }
+    let Parameters { token, wishes, .. } = parameters;
+    let entering = Entering { name, wishes, by };
     let Asked {
         request,
         world,
@@ -118,7 +130,7 @@ fn begin(
     } = asked;
     // Where everybody may do everything, a token means nothing.
     let means_something = world.tokens.are_known() || !world.namespaces.is_open();
-    let token = in_query.or_else(|| who::token(request));
+    let token = token.or_else(|| who::token(request));
     let Some(token) = token.filter(|_| means_something) else {
         return let_in(live, world, entering, None).map(Begun::Now);
     };
@@ -181,7 +193,7 @@ fn let_in(
         publishes,
         by_token,
         hears: wishes.hears,
-        beginning,
+        beginning: recover.map(|_| Box::new(beginning)),
         live: Arc::clone(live),
         details,
         expires_at: who.and_then(|who| who.expires_at),
@@ -232,7 +244,7 @@ fn beginning(
 }
 
 impl By {
-    fn way(self) -> Way {
+    pub(super) fn way(self) -> Way {
         match self {
             Self::WebSocket(subprotocol) => Way::WebSocket {
                 subprotocol,
@@ -247,7 +259,11 @@ impl By {
 }
 
 /// The connection's place among those of its user, if it has one.
-fn place(world: &World, live: &Arc<Live>, user: &Arc<str>) -> Result<Option<Place>, Refusal> {
+pub(super) fn place(
+    world: &World,
+    live: &Arc<Live>,
+    user: &Arc<str>,
+) -> Result<Option<Place>, Refusal> {
     if user.is_empty() {
         return Ok(None);
     }
@@ -258,14 +274,28 @@ fn place(world: &World, live: &Arc<Live>, user: &Arc<str>) -> Result<Option<Plac
     })
 }
 
+/// Whoever may not come in is told nothing that others could use; the log knows more.
+pub(super) const NOT_OPEN: &str =
+    "This room is not open to you; at log_level debug the server's log says why.";
+
+const NO_ROOM: &str = "There is no such room: its namespace, the text before the colon, is not configured, or the name is not ASCII.";
+
+const TOKEN_MISSING: &str = "This room needs a token: ?token=, or Authorization: Bearer, or a second subprotocol beside hubbub.";
+
 fn refusal(refusal: RawRefusal<'_>) -> Refusal {
     debug!(reason = %refusal, "a raw client was refused");
     let status = refusal.status();
     let (sentence, refused) = match refusal {
-        RawRefusal::BadToken => ("The token is bad or expired.", Refused::Token),
-        RawRefusal::TokenMissing(_) => ("This room needs a token.", Refused::Token),
-        RawRefusal::Forbidden(_) => ("This room is not open to you.", Refused::Right),
-        RawRefusal::NoRoom(_) => ("There is no such room.", Refused::RoomName),
+        RawRefusal::BadToken => return bad_token(),
+        RawRefusal::TokenMissing(_) => (TOKEN_MISSING, Refused::Token),
+        RawRefusal::Forbidden(_) => (NOT_OPEN, Refused::Right),
+        RawRefusal::NoRoom(_) => (NO_ROOM, Refused::RoomName),
     };
     Refusal::Other(status, sentence.to_owned(), refused)
+}
+
+/// The answer to a token that is not believed.
+pub(super) fn bad_token() -> Refusal {
+    let sentence = "The token is bad or expired; at log_level debug the server's log says why.";
+    Refusal::Other(401, sentence.to_owned(), Refused::Token)
 }

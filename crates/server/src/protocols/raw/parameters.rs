@@ -17,7 +17,16 @@ use tracing::debug;
 use super::{super::centrifuge::epoch, Refusal};
 
 /// The parameters that mean something.
-const KNOWN: [&str; 7] = ["token", "echo", "mode", "last", "age", "positions", "since"];
+const KNOWN: [&str; 8] = [
+    "token",
+    "secret",
+    "echo",
+    "mode",
+    "last",
+    "age",
+    "positions",
+    "since",
+];
 
 /// How many parameters of all requests meant nothing.
 static UNKNOWN: AtomicU64 = AtomicU64::new(0);
@@ -25,6 +34,8 @@ static UNKNOWN: AtomicU64 = AtomicU64::new(0);
 /// What a query asks for.
 pub struct Parameters<'a> {
     pub token: Option<Cow<'a, str>>,
+    /// The secret of a one-shot room.
+    pub secret: Option<Cow<'a, str>>,
     pub wishes: Wishes,
 }
 
@@ -80,7 +91,7 @@ impl<'a> Parameters<'a> {
         }
         let decoded =
             values.map(|value| value.map(|value| percent_decode_str(value).decode_utf8_lossy()));
-        let [token, echo, mode, last, age, positions, since] = decoded;
+        let [token, secret, echo, mode, last, age, positions, since] = decoded;
         let since = since.map(|text| since_of(&text).ok_or(SINCE)).transpose();
         let wishes = Wishes {
             hears: hears(echo.as_deref(), mode.as_deref())?,
@@ -89,7 +100,22 @@ impl<'a> Parameters<'a> {
             newest: newest(last.as_deref(), age.as_deref())?,
         };
         let wishes = wishes.settled(positions.is_some())?;
-        Ok(Self { token, wishes })
+        Ok(Self {
+            token,
+            secret,
+            wishes,
+        })
+    }
+
+    /// Reads nothing but the token.
+    pub fn with_token_alone(request: &Request<'a>) -> Self {
+        let mut parameters = request.query().unwrap_or_default().split('&');
+        let token = parameters.find_map(|it| it.strip_prefix("token="));
+        Self {
+            token: token.map(|token| percent_decode_str(token).decode_utf8_lossy()),
+            secret: None,
+            wishes: Wishes::default(),
+        }
     }
 }
 

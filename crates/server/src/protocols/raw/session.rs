@@ -1,10 +1,10 @@
 //! The sessions of raw clients: members of one room, and those who only publish there.
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use ::centrifuge::{is_json, is_json_object};
 use access::{
-    User, may_publish,
+    Namespace, User, may_publish,
     namespace::{Form, Raw},
 };
 use codec::{CloseCode, Kind, Message};
@@ -18,10 +18,13 @@ use crate::{
 };
 
 /// What a client is told that only listens.
-const NO_PUBLISHER: &str = "this client may not publish in this room";
+pub const NO_PUBLISHER: &str = "this client may not publish in this room";
 
 /// What a client is told whose room has other rules than those under which it came in.
 const RULES_CHANGED: &str = "the rules of the room have changed: connect again";
+
+/// What a client is told whose token is over.
+pub const TOKEN_OVER: &str = "the token has expired";
 
 /// A member of a room of which nothing is to be known, in a world without rules. It takes no memory, since there
 /// may be very many.
@@ -37,7 +40,8 @@ pub struct InRoom {
     /// Whether its token lets it publish, whatever the namespace says.
     pub by_token: bool,
     pub hears: Hears,
-    pub beginning: Beginning,
+    /// What it is told first, until that has happened.
+    pub beginning: Option<Box<Beginning>>,
     /// Where the rules of rooms and connections are found.
     pub live: Arc<Live>,
     /// What others are told of it beside its messages.
@@ -55,28 +59,66 @@ impl InRoom {
         }
         let room = world.namespaces.of(self.name.as_str());
         let room = room.map_err(|_| (CloseCode::POLICY, "the room's namespace is gone"))?;
-        let rules = room.rules;
         let is_member = self.hears != Hears::Nobody;
         let publishes = || may_publish(&room, User::of(&self.user), is_member).is_ok();
-        if rules.raw != Raw::Publish || !(self.by_token || publishes()) {
+        if room.rules.raw != Raw::Publish || !(self.by_token || publishes()) {
             return Err((CloseCode::POLICY, NO_PUBLISHER));
         }
-        if rules
-            .message_bytes_max
-            .is_some_and(|max| message.payload.len() > max)
-        {
-            return Err((
-                CloseCode::TOO_BIG,
-                "the message is longer than the room permits",
-            ));
-        }
-        match has_form(message, rules.form) {
-            true => Ok(()),
-            false => Err((
-                CloseCode::POLICY,
-                "the message has not the form of the room's",
-            )),
-        }
+        check_message(room.rules, message)
+    }
+}
+
+/// Whether a message is what a namespace wants.
+///
+/// # Errors
+///
+/// With what its sender is closed.
+pub fn check_message(
+    rules: &Namespace,
+    message: &Message<'_>,
+) -> Result<(), (CloseCode, &'static str)> {
+    let is_too_long = |max| message.payload.len() > max;
+    if rules.message_bytes_max.is_some_and(is_too_long) {
+        return Err((
+            CloseCode::TOO_BIG,
+            "the message is longer than the room permits",
+        ));
+    }
+    match has_form(message, rules.form) {
+        true => Ok(()),
+        false => Err((
+            CloseCode::POLICY,
+            "the message has not the form of the room's",
+        )),
+    }
+}
+
+/// Says whose connection this is. Returns for how long its token holds.
+pub fn begin(
+    live: &Live,
+    user: &str,
+    place: Option<&Place>,
+    expires_at: Option<i64>,
+    outlet: &mut Outlet<'_>,
+) -> Option<Duration> {
+    if place.is_some() {
+        outlet.identify(user);
+        live.came(user, outlet.id());
+    }
+    let left_s = expires_at.map(|at| u64::try_from((at - now_s()).max(0)).unwrap_or(0));
+    left_s.map(Duration::from_secs)
+}
+
+/// Does what a client of this room is told by others: the rules of its room have changed, or another connection of
+/// its user has come.
+pub fn obey(command: &Arc<dyn Any + Send + Sync>, room: &str, outlet: &mut Outlet<'_>) {
+    let changed = command.downcast_ref::<RulesChanged>();
+    if changed.is_some_and(|changed| changed.concerns(room)) {
+        outlet.close(CloseCode::TRY_AGAIN_LATER, RULES_CHANGED);
+    } else if let Some(Superseded { by }) = command.downcast_ref()
+        && *by != outlet.id()
+    {
+        outlet.close(CloseCode::POLICY, "another connection of the user has come");
     }
 }
 
@@ -113,13 +155,10 @@ impl Session for InOpenRoom {
 
 impl Session for InRoom {
     fn opened(&mut self, outlet: &mut Outlet<'_>) {
-        if self.place.is_some() {
-            outlet.identify(&self.user);
-            self.live.came(&self.user, outlet.id());
-        }
-        if let Some(at) = self.expires_at {
-            let left_s = u64::try_from((at - now_s()).max(0)).unwrap_or(0);
-            outlet.set_alarm(Some(Duration::from_secs(left_s)));
+        let place = self.place.as_ref();
+        let left = begin(&self.live, &self.user, place, self.expires_at, outlet);
+        if left.is_some() {
+            outlet.set_alarm(left);
         }
         if self.hears == Hears::Others
             && let Some((room, own)) = outlet.room().zip(self.details.clone())
@@ -152,18 +191,13 @@ impl Session for InRoom {
                 position,
                 recovered: Some(recovered),
                 ..
-            } => self.beginning.tell(position, &recovered, outlet),
-            SessionEvent::Alarm => outlet.close(CloseCode::POLICY, "the token has expired"),
-            SessionEvent::Command(command) => {
-                let changed = command.downcast_ref::<RulesChanged>();
-                if changed.is_some_and(|changed| changed.concerns(self.name.as_str())) {
-                    outlet.close(CloseCode::TRY_AGAIN_LATER, RULES_CHANGED);
-                } else if let Some(Superseded { by }) = command.downcast_ref()
-                    && *by != outlet.id()
-                {
-                    outlet.close(CloseCode::POLICY, "another connection of the user has come");
+            } => {
+                if let Some(beginning) = self.beginning.take() {
+                    beginning.tell(position, &recovered, outlet);
                 }
             }
+            SessionEvent::Alarm => outlet.close(CloseCode::POLICY, TOKEN_OVER),
+            SessionEvent::Command(command) => obey(&command, self.name.as_str(), outlet),
             event => outlet.close_for(&event),
         }
     }

@@ -1,11 +1,16 @@
 //! The options of a namespace: how each is read, shown and explained.
 
+use std::time::Duration;
+
 use access::Namespace;
-use access::namespace::{Choice, HISTORY_SIZE_MAX, Subscribers, Who, WhoError};
+use access::namespace::{
+    Choice, HISTORY_SIZE_MAX, ONE_SHOT_LIFE_MAX, ONE_SHOT_LIFE_MIN, Subscribers, Who, WhoError,
+};
+use runtime::BatchInterval;
 use toml::Value;
 
 use super::super::file::{Kind, wrong_type};
-use super::super::units::{GIB, KIB, Size, period, size};
+use super::super::units::{GIB, KIB, Size, delay, period, size};
 
 /// An option of a namespace.
 pub struct NamespaceOption {
@@ -242,6 +247,19 @@ pub const OPTIONS: &[NamespaceOption] = &[
         show: |rules| Some(i64::from(rules.user_rate.burst).into()),
     },
     NamespaceOption {
+        key: "batch_interval",
+        range: "0s, or 20ms to 500ms",
+        meaning: "Time for which a room's messages are gathered before they leave together, for SDKs in one \
+                  frame that is compressed once; 0s lets each leave at once.",
+        on_reload: "kept: it holds from the room's next message on, or behind those that are gathered",
+        words: Vec::new,
+        read: |rules, value| set(&mut rules.batch_interval, interval(&value)),
+        show: |rules| {
+            let interval = humantime::format_duration(rules.batch_interval);
+            Some(interval.to_string().into())
+        },
+    },
+    NamespaceOption {
         key: "overflow",
         range: "disconnect or drop_oldest",
         meaning: "What becomes of a subscriber that reads too slowly.",
@@ -260,7 +278,34 @@ pub const OPTIONS: &[NamespaceOption] = &[
         read: |rules, value| set(&mut rules.raw, choice(&value)),
         show: |rules| word(rules.raw),
     },
+    NamespaceOption {
+        key: "oneshot",
+        range: "5s to 10m",
+        meaning: "The life of a one-shot room, for one message such as the answer to a login by QR code: \
+                  `POST /oneshot/NAME` makes it, its secret opens it, and a subscription token with \
+                  \"publish\": true publishes in it. Not set, there are none in this namespace.",
+        on_reload: "set or not set any more: everybody is unsubscribed; another time: kept: it holds for \
+                    what comes",
+        words: Vec::new,
+        read: |rules, value| set(&mut rules.oneshot, life(&value).map(Some)),
+        show: |rules| {
+            let life = humantime::format_duration(rules.oneshot?);
+            Some(life.to_string().into())
+        },
+    },
 ];
+
+/// The life of a one-shot room.
+fn life(value: &Value) -> Result<Duration, String> {
+    let text = text_of(value).ok_or_else(|| wrong_type(Kind::Unit, value))?;
+    let life = delay(&text)?.duration();
+    match (ONE_SHOT_LIFE_MIN..=ONE_SHOT_LIFE_MAX).contains(&life) {
+        true => Ok(life),
+        false => {
+            Err("out of range: 5s to 10m; leave it out for rooms of the usual kind".to_owned())
+        }
+    }
+}
 
 /// Replaces a value if the new one could be read.
 fn set<T>(place: &mut T, read: Result<T, String>) -> Result<(), String> {
@@ -284,6 +329,18 @@ fn count(value: &Value, min: u32, max: u32) -> Result<u32, String> {
 fn bytes(value: &Value, min: usize) -> Result<usize, String> {
     let text = text_of(value).ok_or_else(|| wrong_type(Kind::Unit, value))?;
     size(min, GIB)(&text).map(Size::bytes)
+}
+
+/// The time for which messages are gathered; zero is none.
+fn interval(value: &Value) -> Result<Duration, String> {
+    let text = text_of(value).ok_or_else(|| wrong_type(Kind::Unit, value))?;
+    let read = delay(&text)?.duration();
+    match read.is_zero() || BatchInterval::new(read).is_some() {
+        true => Ok(read),
+        false => {
+            Err("out of range: 20ms to 500ms, or 0s to let each message leave at once".to_owned())
+        }
+    }
 }
 
 /// A value with a unit as text; its parser reports a missing unit.

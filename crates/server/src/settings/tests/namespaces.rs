@@ -29,13 +29,17 @@ const OTHERS: &[(&str, &str)] = &[
     ("room_burst", "51"),
     ("user_rate", "5"),
     ("user_burst", "6"),
+    ("batch_interval", "\"100ms\""),
     ("overflow", "\"drop_oldest\""),
     ("raw", "\"publish\""),
+    ("oneshot", "\"1m\""),
 ];
 
-/// All of them but the last policy, which excludes positions.
+/// All of them but those that exclude others.
 fn every_option() -> String {
-    let lines = OTHERS.iter().filter(|(key, _)| *key != "overflow");
+    let lines = OTHERS
+        .iter()
+        .filter(|(key, _)| !matches!(*key, "overflow" | "oneshot"));
     lines
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect()
@@ -220,6 +224,25 @@ fn table_that_is_wrong_is_refused_with_place_and_remedy() {
             "[rooms]\nhistory_ttl = true",
             &["wrong type (boolean)", "with a unit"],
         ),
+        (
+            "[rooms]\nbatch_interval = \"19ms\"",
+            &[
+                "batch_interval = \"19ms\"",
+                "out of range: 20ms to 500ms, or 0s",
+            ],
+        ),
+        (
+            "[rooms]\nbatch_interval = \"501ms\"",
+            &["out of range: 20ms to 500ms, or 0s"],
+        ),
+        (
+            "[rooms]\nbatch_interval = 100",
+            &["batch_interval = 100", "needs a unit"],
+        ),
+        (
+            "[rooms]\nbatch_interval = false",
+            &["wrong type (boolean)", "with a unit"],
+        ),
         ("[rooms]\nhistory_bytes_max = \"1MiBB\"", &["not a size"]),
         (
             "[rooms]\nhistory_bytes_max = 5",
@@ -280,6 +303,27 @@ fn table_that_is_wrong_is_refused_with_place_and_remedy() {
                 "lower it",
             ],
         ),
+        (
+            "[rooms]\noneshot = \"1m\"",
+            &[
+                "rooms.oneshot (\"1m\", hubbub.toml line 2) has no namespace",
+                "move it to a table [namespaces.NAME]",
+            ],
+        ),
+        (
+            "[namespaces.login]\noneshot = \"4s\"",
+            &["namespaces.login.oneshot", "out of range: 5s to 10m"],
+        ),
+        (
+            "[namespaces.login]\noneshot = \"11m\"",
+            &["out of range: 5s to 10m"],
+        ),
+        (
+            "[namespaces.login]\noneshot = \"0s\"",
+            &["out of range: 5s to 10m; leave it out"],
+        ),
+        ("[namespaces.login]\noneshot = 60", &["unit"]),
+        ("[namespaces.login]\noneshot = true", &["wrong type"]),
     ] {
         refused(&[], &[], Some(text), words);
     }
@@ -312,6 +356,32 @@ fn every_contradiction_is_refused_with_both_options() {
         ("read_presence = \"client\"", ["read_presence", "presence"]),
         ("join_leave = \"asked\"", ["join_leave", "read_presence"]),
         ("raw = \"publish\"", ["raw", "publish"]),
+        (
+            "oneshot = \"1m\"\nsubscribe = \"client\"",
+            ["subscribe", "oneshot"],
+        ),
+        (
+            "oneshot = \"1m\"\npublish = \"client\"",
+            ["publish", "oneshot"],
+        ),
+        (
+            "oneshot = \"1m\"\nhistory_size = 1",
+            ["history_size", "oneshot"],
+        ),
+        ("oneshot = \"1m\"\npresence = true", ["presence", "oneshot"]),
+        (
+            "oneshot = \"1m\"\njoin_leave = \"forced\"",
+            ["join_leave", "oneshot"],
+        ),
+        ("oneshot = \"1m\"\npersonal = true", ["personal", "oneshot"]),
+        (
+            "oneshot = \"1m\"\nuser_limited = true",
+            ["user_limited", "oneshot"],
+        ),
+        (
+            "oneshot = \"1m\"\noverflow = \"drop_oldest\"",
+            ["overflow", "oneshot"],
+        ),
     ] {
         for table in ["rooms", "namespaces.chat"] {
             let words = keys.map(|key| format!("{table}.{key} ("));
@@ -399,6 +469,7 @@ fn print_of_tables_loads_back_to_them() {
     for text in [
         format!("[rooms]\n{all}[namespaces.chat]\n{all}[namespaces.\"a.b\"]\n"),
         "[namespaces.chat]\noverflow = \"drop_oldest\"\n".to_owned(),
+        "[namespaces.login]\noneshot = \"90s\"\nraw = \"publish\"\n".to_owned(),
         "[rooms]\n".to_owned(),
         "rooms_max = 5\n".to_owned(),
     ] {

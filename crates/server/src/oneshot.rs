@@ -1,0 +1,236 @@
+//! One-shot rooms: made on request, opened by a secret, for one message within seconds.
+//!
+//! ```text
+//!  POST /oneshot/{namespace} ─▶ create ────────────────┐
+//!                                                     ▼
+//!  a page with the secret ───────▶ enter ──▶ table.rs: name ─▶ digest of the secret, end, who sits there, message
+//!  a publisher with a token ─────▶ come, take ────────┘
+//! ```
+//!
+//! The table says who may come in and whose message is the one. Everything else is a room as any other: the
+//! message is published, kept and handed on by the room's home.
+//!
+//! One lock is around the table, for all cores. No message of another room ever meets it: whether a room is a
+//! one-shot room is seen from its namespace.
+//!
+//! *Bounded:* rooms by `oneshot_rooms_max`, and how fast one address makes them by `oneshot_rate`.
+
+mod table;
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::{constant_time, digest};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use hub::{ConnectionId, RoomName};
+use runtime::{AddressRates, Command, Commander, Rate};
+
+pub use table::{Counts, Full, NoEntry, NoPublication, RefusedFor, Seat};
+use table::{Newcomer, Table};
+
+/// The bytes of chance in a name and in a secret.
+const CHANCE_BYTES: usize = 16;
+
+/// All one-shot rooms.
+pub struct OneShots {
+    table: Mutex<Table>,
+    rates: AddressRates,
+    /// Tells who is replaced, once the server runs.
+    commander: OnceLock<Commander>,
+    began: Instant,
+}
+
+/// A room that was just made.
+pub struct Created {
+    /// Its name.
+    pub room: RoomName,
+    /// What opens it.
+    pub secret: String,
+}
+
+/// Why a room is not made.
+#[derive(Debug, thiserror::Error)]
+pub enum NotCreated {
+    /// There are as many as there may be.
+    #[error("there are as many one-shot rooms as there may be")]
+    Full(Full),
+    /// The operating system has no chance for us.
+    #[error("the operating system gives no random numbers: {0}")]
+    NoChance(#[from] getrandom::Error),
+}
+
+/// A command for a connection: somebody else has come with the secret, and takes this seat.
+#[derive(Debug)]
+pub struct Replaced {
+    /// The number of the seat.
+    pub seat: u64,
+}
+
+/// What the table keeps of a secret. Two of them are compared in a time that tells nothing.
+#[derive(Clone, Copy)]
+struct Digest([u8; digest::SHA256_OUTPUT_LEN]);
+
+impl Digest {
+    /// One that no text has.
+    const OF_NOTHING: Self = Self([0; digest::SHA256_OUTPUT_LEN]);
+
+    fn of(secret: &str) -> Self {
+        let mut bytes = [0; digest::SHA256_OUTPUT_LEN];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
+        Self(bytes)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl OneShots {
+    /// No rooms.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            table: Mutex::default(),
+            rates: AddressRates::default(),
+            commander: OnceLock::new(),
+            began: Instant::now(),
+        })
+    }
+
+    /// The server runs, and its connections can be spoken to.
+    pub fn serving(&self, commander: Commander) {
+        let _ = self.commander.set(commander);
+    }
+
+    /// Makes a room of this namespace that lives for so long.
+    ///
+    /// # Errors
+    /// When there are `rooms_max` of them, or nothing to draw their names from.
+    pub fn create(
+        &self,
+        namespace: &str,
+        life: Duration,
+        rooms_max: usize,
+        now: Instant,
+    ) -> Result<Created, NotCreated> {
+        let name = format!("{namespace}:{}", by_chance()?);
+        let room = RoomName::new(&name).expect("a namespace and base64 are a room's name");
+        let secret = by_chance()?;
+        let newcomer = Newcomer {
+            name: room.clone(),
+            secret: Digest::of(&secret),
+            over: now + life,
+        };
+        let made = self.table().create(newcomer, rooms_max, now);
+        made.map_err(NotCreated::Full)?;
+        Ok(Created { room, secret })
+    }
+
+    /// Whether this address may make another room now.
+    pub fn allows(&self, client: IpAddr, rate: Option<Rate>, addresses_max: usize) -> bool {
+        let now_ns = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.rates.allows(client, rate, addresses_max, now_ns)
+    }
+
+    /// Whether this secret opens the room, for somebody who is not connected yet.
+    ///
+    /// # Errors
+    /// [`NoEntry::Closed`].
+    pub fn check(&self, name: &RoomName, secret: &str, now: Instant) -> Result<(), NoEntry> {
+        let secret = Digest::of(secret);
+        self.table().check(name, &secret, now)
+    }
+
+    /// Lets a connection into a room by its secret. Whoever sat there is told to go; if it cannot be told,
+    /// it stays, and nobody comes in for now.
+    ///
+    /// # Errors
+    /// Why not. Whether there is such a room cannot be seen from it.
+    pub fn enter(
+        &self,
+        name: &RoomName,
+        secret: &str,
+        who: ConnectionId,
+        now: Instant,
+    ) -> Result<Seat, NoEntry> {
+        let secret = Digest::of(secret);
+        // The commander never waits, so it can be asked while the table is held: nobody comes between.
+        let tell = |who, seat| {
+            let command = Command::Hand(Arc::new(Replaced { seat }));
+            let commander = self.commander.get();
+            commander.is_some_and(|it| it.connection(who, command).is_ok())
+        };
+        self.table().enter(name, &secret, who, now, tell)
+    }
+
+    /// Lets somebody come who may publish there by a token. It takes nobody's seat.
+    ///
+    /// # Errors
+    /// When there is no such room, or its life is over.
+    pub fn come(&self, name: &RoomName, now: Instant) -> Result<Seat, NoEntry> {
+        self.table().come(name, now)
+    }
+
+    /// Takes the place of the room's one message, before that is published: of two publishers one has it.
+    ///
+    /// # Errors
+    /// When another message has it, or the room is over.
+    pub fn take(&self, name: &RoomName, now: Instant) -> Result<(), NoPublication> {
+        self.table().take(name, now)
+    }
+
+    /// The message that had taken the place was published.
+    pub fn answered(&self, name: &RoomName) {
+        self.table().answered(name);
+    }
+
+    /// The message that had taken the place was refused by the room's home: another may take it.
+    pub fn give_back(&self, name: &RoomName) {
+        self.table().give_back(name);
+    }
+
+    /// Counts something that was refused before it came to the table.
+    pub fn refused(&self, what: RefusedFor) {
+        self.table().refused(what);
+    }
+
+    /// Whether a room of this name is here.
+    pub fn has(&self, name: &str) -> bool {
+        self.table().has(name)
+    }
+
+    /// Forgets some of the rooms whose life is over by `now`.
+    pub fn forget_over(&self, now: Instant) {
+        self.table().forget_over(now);
+    }
+
+    /// How many rooms there are, and what has become of all.
+    pub fn counts(&self) -> Counts {
+        self.table().counts()
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Nothing can panic while the lock is held.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// It shows neither names nor secrets.
+impl fmt::Debug for OneShots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OneShots").finish_non_exhaustive()
+    }
+}
+
+/// 128 random bits of the operating system, as 22 characters that a path may have.
+fn by_chance() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; CHANCE_BYTES];
+    getrandom::fill(&mut bytes)?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests;
