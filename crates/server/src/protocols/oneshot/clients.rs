@@ -172,8 +172,7 @@ fn raw_of(world: &World, name: &RoomName) -> Raw {
 /// The one answer to whoever does not come in.
 fn closed(why: NoEntry) -> Refusal {
     debug!(?why, "a raw client was refused a one-shot room");
-    let sentence = "This room is not open to you.";
-    Refusal::Other(403, sentence.to_owned(), Refused::Right)
+    Refusal::Other(403, raw::NOT_OPEN.to_owned(), Refused::Right)
 }
 
 impl Publisher {
