@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const MEMORY_READ_EVERY: Duration = Duration::from_millis(100);
 /// Slow subscribers have so small a receive buffer, and read it out so seldom.
 const SLOW_BUFFER_BYTES: usize = 8 << 10;
+/// What they have when they read everything at the end, which would otherwise take as long as probes do.
+const READING_BUFFER_BYTES: usize = 128 << 10;
 const SLOW_READS_EVERY: Duration = Duration::from_millis(100);
 /// Messages that publishers may be owed replies for, as a part of those of a second; what is due beyond is not sent.
 const OWED_SECONDS: f64 = 1.0;
@@ -197,6 +199,9 @@ impl<'a, A: Audience> Load<'a, A> {
         loop {
             let now = Instant::now();
             if meter.is_over(now)? {
+                if over.is_none() {
+                    self.let_all_read()?;
+                }
                 let since = *over.get_or_insert(now);
                 let lacking = self.lacking();
                 if lacking == 0 && self.acknowledged == self.published {
@@ -225,6 +230,14 @@ impl<'a, A: Audience> Load<'a, A> {
                 most = process.resident_bytes()?.max(most);
             }
         }
+    }
+
+    fn let_all_read(&self) -> Result<()> {
+        let slow = self.steady.subscribers - self.steady.slow..self.steady.subscribers;
+        for link in self.links[slow].iter().flatten() {
+            sockopt::set_socket_recv_buffer_size(link.socket(), READING_BUFFER_BYTES)?;
+        }
+        Ok(())
     }
 
     fn lacking(&self) -> usize {
