@@ -73,7 +73,11 @@ pub(super) fn enter(
     name: RoomName,
     own: Option<&'static str>,
 ) -> Result<Begun, Refusal> {
-    let parameters = Parameters::read(asked.request)?;
+    let parameters = match own {
+        None => Parameters::read(asked.request)?,
+        // Its address means nothing else, and may have whatever its page has there.
+        Some(_) => Parameters::with_token_alone(asked.request),
+    };
     let wishes = parameters.wishes;
     // What rooms do not have without rules is for this machine alone.
     if asked.world.settled.openness == Openness::Dev && wishes.is_beyond_live() {
@@ -189,7 +193,7 @@ fn let_in(
         publishes,
         by_token,
         hears: wishes.hears,
-        beginning,
+        beginning: recover.map(|_| Box::new(beginning)),
         live: Arc::clone(live),
         details,
         expires_at: who.and_then(|who| who.expires_at),
