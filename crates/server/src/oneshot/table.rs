@@ -71,12 +71,16 @@ pub struct Full {
     pub for_now: Duration,
 }
 
-/// Why somebody does not come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why somebody does not come in, as the log tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoEntry {
-    /// There is no such room, or its life is over, or it has another secret.
+    /// There is no such room, or its life is over, or neither its secret was shown nor a token that publishes.
+    #[error(
+        "no such room, or it is over, or neither its secret nor a subscription token with \"publish\": true"
+    )]
     Closed,
     /// Who sits there cannot be told to go at the moment.
+    #[error("whoever sits there cannot be told to go at the moment (commands_max)")]
     Busy,
 }
 

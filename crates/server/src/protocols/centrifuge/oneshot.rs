@@ -168,10 +168,7 @@ fn refused(why: NoEntry, outlet: &mut Outlet<'_>) -> Refusal {
         NoEntry::Busy => ErrorCode::Internal.into(),
         NoEntry::Closed => {
             if outlet.may_tell("oneshot_closed") {
-                info!(
-                    "a client was refused a one-shot room: no such room, or it is over, or neither its \
-                     secret nor a subscription token with \"publish\": true"
-                );
+                info!(reason = %why, "a client was refused a one-shot room");
             }
             ErrorCode::PermissionDenied.into()
         }

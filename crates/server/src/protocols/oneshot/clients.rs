@@ -171,7 +171,7 @@ fn raw_of(world: &World, name: &RoomName) -> Raw {
 
 /// The one answer to whoever does not come in.
 fn closed(why: NoEntry) -> Refusal {
-    debug!(?why, "a raw client was refused a one-shot room");
+    debug!(reason = %why, "a raw client was refused a one-shot room");
     Refusal::Other(403, raw::NOT_OPEN.to_owned(), Refused::Right)
 }
 
