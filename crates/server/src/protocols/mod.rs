@@ -19,12 +19,15 @@ use runtime::{
     TakeBody, TakeBodyFrom, Taken,
 };
 
-use self::{centrifuge::check_local, http::Cors};
+use self::http::Cors;
 use crate::world::{Live, World};
 
+mod bodies;
 mod centrifuge;
 mod echo;
+mod epoch;
 mod http;
+mod local;
 mod lws_minimal;
 mod oneshot;
 mod raw;
@@ -49,7 +52,7 @@ const TABLE: &[Protocol] = &[
 /// Beginnings of the targets of requests that have in their query what others have in a body.
 pub const LONG_TARGETS: &[&str] = &["/connection/sse?", "/connection/uni_sse?"];
 
-pub use self::centrifuge::Bodies;
+pub use self::bodies::Bodies;
 pub use self::raw::ignored as parameters_ignored;
 
 /// An application protocol.

@@ -10,19 +10,16 @@
 //!           replies of one step in one frame ◀───────── answers of the rooms (answers.rs)
 //!           (wire.rs: as the transport has them)
 //!
-//!  rooms' messages ─▶ bodies.rs: one push for each form and core
+//!  rooms' messages ─▶ ../bodies.rs: one push for each form and core
 //! ```
 //!
 //! What the protocol calls a channel is a room. Who may do what is decided by `access`, the same for every
 //! transport; messages are read and written by the crate `centrifuge`.
 
 mod answers;
-mod bodies;
 mod connect;
 mod emulation;
-pub(super) mod epoch;
 mod events;
-mod local;
 mod oneshot;
 mod publish;
 mod questions;
@@ -32,11 +29,10 @@ mod subscriptions;
 mod transports;
 mod wire;
 
-pub use bodies::Bodies;
 pub(super) use connect::told_of;
-pub(super) use local::check as check_local;
+pub(super) use wire::Wire;
 
-use super::{Asked, Begun, Protocol, Refusal, Select, Transport};
+use super::{Asked, Begun, Protocol, Refusal, Select, Transport, bodies, epoch, local};
 use crate::world::Openness;
 
 pub(super) const WEBSOCKET: Protocol = Protocol {
@@ -93,7 +89,7 @@ fn open(
     over: fn(&Asked<'_>) -> Result<Begun, Refusal>,
 ) -> Result<Begun, Refusal> {
     if asked.world.settled.openness == Openness::Dev {
-        check_local(asked.request)?;
+        local::check(asked.request)?;
     }
     over(asked)
 }

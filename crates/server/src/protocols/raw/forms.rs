@@ -6,7 +6,7 @@ use codec::Kind;
 use hub::{Epoch, Position};
 use runtime::{BodyForm, RoomEvent};
 
-use super::super::centrifuge::epoch;
+use super::super::epoch;
 
 /// A form of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

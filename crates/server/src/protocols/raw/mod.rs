@@ -5,6 +5,8 @@
 //!          └▶ who.rs         who it is ────────┴▶ let_in ─▶ beginning.rs  what it is told first, and in which form
 //!                                                      └──▶ session.rs    what it says, and how it ends
 //!
+//!  request for a one-shot room ─▶ oneshot.rs: the page that waits, or who publishes
+//!
 //!  rooms' messages ─▶ forms.rs: once for each form and core
 //! ```
 //!
@@ -13,6 +15,7 @@
 
 mod beginning;
 mod forms;
+mod oneshot;
 mod parameters;
 mod session;
 mod who;
@@ -30,17 +33,15 @@ use runtime::{KeepAlive, Pings, Refused};
 use tracing::debug;
 
 pub use forms::Form;
-pub(super) use parameters::Parameters;
 pub use parameters::ignored;
-pub(super) use session::{NO_PUBLISHER, TOKEN_OVER, begin as begin_session, check_message, obey};
-pub(super) use who::{Who, token};
 
 use self::{
     beginning::Beginning,
-    parameters::{Hears, NOWHERE, Wishes, since_of},
+    parameters::{Hears, NOWHERE, Parameters, Wishes, since_of},
     session::{InOpenRoom, InRoom},
+    who::Who,
 };
-use super::{Asked, Begun, Later, Refusal, Started, Way, http, oneshot};
+use super::{Asked, Begun, Later, Refusal, Started, Way, http, local};
 use crate::{
     tokens::Unverified,
     users::Place,
@@ -55,7 +56,7 @@ struct Entering {
 }
 
 /// How a raw client comes.
-pub(super) enum By {
+enum By {
     /// As a WebSocket, whose 101 names this subprotocol.
     WebSocket(Option<&'static str>),
     /// As a stream, whose answer has these fields, after the event with this position.
@@ -77,7 +78,7 @@ pub(super) fn enter(
     let wishes = parameters.wishes;
     // What rooms do not have without rules is for this machine alone.
     if asked.world.settled.openness == Openness::Dev && wishes.is_beyond_live() {
-        super::centrifuge::check_local(asked.request)?;
+        local::check(asked.request)?;
     }
     let by = By::WebSocket(own.or(who::subprotocol(asked.request)?));
     begin(asked, parameters, name, by)
@@ -88,7 +89,7 @@ pub(super) fn listen(asked: &Asked<'_>, name: RoomName) -> Result<Begun, Refusal
     let parameters = Parameters::read(asked.request)?;
     let wishes = parameters.wishes;
     if asked.world.settled.openness == Openness::Dev {
-        super::centrifuge::check_local(asked.request)?;
+        local::check(asked.request)?;
     }
     if wishes.hears == Hears::Nobody {
         let sentence = "A stream only hears: with mode=publish ask for a WebSocket.";
@@ -240,7 +241,7 @@ fn beginning(
 }
 
 impl By {
-    pub(super) fn way(self) -> Way {
+    fn way(self) -> Way {
         match self {
             Self::WebSocket(subprotocol) => Way::WebSocket {
                 subprotocol,
@@ -255,11 +256,7 @@ impl By {
 }
 
 /// The connection's place among those of its user, if it has one.
-pub(super) fn place(
-    world: &World,
-    live: &Arc<Live>,
-    user: &Arc<str>,
-) -> Result<Option<Place>, Refusal> {
+fn place(world: &World, live: &Arc<Live>, user: &Arc<str>) -> Result<Option<Place>, Refusal> {
     if user.is_empty() {
         return Ok(None);
     }
@@ -283,7 +280,7 @@ fn refusal(refusal: RawRefusal<'_>) -> Refusal {
 }
 
 /// The answer to a token that is not believed.
-pub(super) fn bad_token() -> Refusal {
+fn bad_token() -> Refusal {
     let sentence = "The token is bad or expired.";
     Refusal::Other(401, sentence.to_owned(), Refused::Token)
 }

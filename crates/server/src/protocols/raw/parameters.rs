@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use runtime::Refused;
 use tracing::debug;
 
-use super::{super::centrifuge::epoch, Refusal};
+use super::{super::epoch, Refusal};
 
 /// The parameters that mean something.
 const KNOWN: [&str; 8] = [

@@ -1,5 +1,5 @@
-//! What rooms tell in the protocol's forms: a push, encoded once for each form and core. Other forms are those of
-//! raw clients.
+//! What rooms tell, encoded once for each form and core: a push of the Centrifuge protocol, or what a raw client
+//! gets. A form's number says whose it is.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -8,8 +8,8 @@ use centrifuge::{Encoding, Publication, Push, is_json};
 use codec::Kind;
 use runtime::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 
-use super::{epoch, wire::Wire};
-use crate::{protocols::raw::Form, world::Live};
+use super::{centrifuge::Wire, epoch, raw::Form};
+use crate::world::Live;
 
 /// Encodes pushes, and what raw clients get.
 pub struct Bodies(pub Arc<Live>);

@@ -13,10 +13,14 @@ use hub::{Details, Position, Recover, Recovered, RoomName, Since, Terms};
 use runtime::{Answer, Outlet, Refused, Session, SessionEvent, TakeBody, Taken, kind_of};
 use tracing::debug;
 
-use super::super::{
-    Asked, Begun, Later, Refusal, Started, check_local,
-    http::Fields,
-    raw::{self, By, Form, NO_PUBLISHER, Parameters, TOKEN_OVER, Who},
+use super::{
+    super::{Asked, Begun, Later, Refusal, Started, http::Fields, local},
+    By, bad_token,
+    forms::Form,
+    parameters::Parameters,
+    place,
+    session::{self, NO_PUBLISHER, TOKEN_OVER},
+    who::{self, Who},
 };
 use crate::{
     oneshot::{NoEntry, NoPublication, RefusedFor, Replaced},
@@ -73,7 +77,7 @@ struct Publisher {
 
 /// Lets a raw client into a one-shot room, as a page or as a publisher. Whatever is wrong with what it shows, but
 /// for a token that is not believed, it gets the same answer.
-pub(in super::super) fn enter(
+pub fn enter(
     asked: &Asked<'_>,
     parameters: Parameters<'_>,
     name: RoomName,
@@ -86,7 +90,7 @@ pub(in super::super) fn enter(
         ..
     } = asked;
     if world.settled.openness == Openness::Dev {
-        check_local(request)?;
+        local::check(request)?;
     }
     if request.field("last-event-id") == Some(REPLACED_ID) {
         return Ok(Begun::Body(asks_no_more(asked.cors().fields())));
@@ -123,7 +127,7 @@ pub(in super::super) fn enter(
     }
     // A stream only hears.
     let publishes = rights == Raw::Publish && matches!(by, By::WebSocket(_));
-    let token = token.or_else(|| raw::token(request));
+    let token = token.or_else(|| who::token(request));
     let Some(token) = token.filter(|_| publishes) else {
         live.one_shots.refused(RefusedFor::Entry);
         return Err(closed(NoEntry::Closed));
@@ -137,7 +141,7 @@ pub(in super::super) fn enter(
                 Who::shows(&world.tokens, &token, &name).map_err(
                     |unverified| match unverified {
                         Unverified::KeyToCome => Refusal::TokenKey,
-                        Unverified::Refused(_) => raw::bad_token(),
+                        Unverified::Refused(_) => bad_token(),
                     },
                 )?;
             let publisher = Publisher::of(who, name, &world, &live)?;
@@ -187,7 +191,7 @@ impl Publisher {
         let (_, details) = who.told();
         Ok(Self {
             name,
-            place: raw::place(world, live, &user)?,
+            place: place(world, live, &user)?,
             user,
             details,
             expires_at: who.expires_at,
@@ -207,7 +211,7 @@ impl Publisher {
         let rules = room.ok().map(|room| room.rules);
         let rules = rules.filter(|it| it.oneshot.is_some() && it.raw == Raw::Publish);
         let rules = rules.ok_or((CloseCode::POLICY, NO_PUBLISHER))?;
-        raw::check_message(rules, message)?;
+        session::check_message(rules, message)?;
         let taken = self.live.one_shots.take(&self.name, Instant::now());
         taken.map_err(|why| match why {
             NoPublication::Taken => (CloseCode::POLICY, TAKEN),
@@ -278,7 +282,7 @@ impl Session for Page {
             SessionEvent::Command(command) => {
                 let replaced = command.downcast_ref::<Replaced>();
                 if replaced.is_none_or(|it| it.seat != self.seat) {
-                    return raw::obey(&command, self.name.as_str(), outlet);
+                    return session::obey(&command, self.name.as_str(), outlet);
                 }
                 if self.form == Form::Event {
                     outlet.send(Kind::Text, REPLACED_EVENT);
@@ -293,7 +297,7 @@ impl Session for Page {
 impl Session for Publisher {
     fn opened(&mut self, outlet: &mut Outlet<'_>) {
         let life = self.over.saturating_duration_since(Instant::now());
-        let token = raw::begin_session(
+        let token = session::begin(
             &self.live,
             &self.user,
             self.place.as_ref(),
@@ -324,7 +328,7 @@ impl Session for Publisher {
             }
             SessionEvent::Alarm => outlet.close(CloseCode::NORMAL, OVER),
             SessionEvent::Command(command) => {
-                raw::obey(&command, self.name.as_str(), outlet);
+                session::obey(&command, self.name.as_str(), outlet);
             }
             event => outlet.close_for(&event),
         }
