@@ -3,7 +3,7 @@
 //! To add a protocol, add one file beside these with its `PROTOCOL`, and one line in `TABLE`.
 //!
 //! ```text
-//!  request ─▶ select ─▶ Asked ─▶ its protocol's `open` ─┬─▶ Started: a session, by its Way
+//!  request ─▶ select ─▶ Asked ─▶ its protocol's `open` ─┬─▶ Started: a session, and the answer's Head
 //!                                                      ├─▶ AtCost: the same, after a signature
 //!                                                      ├─▶ Body: the request's body decides
 //!                                                      └─▶ Answer, or a Refusal
@@ -16,7 +16,7 @@ use runtime::Answer;
 
 use self::{
     http::Cors,
-    opening::{Begun, Later, Refusal, Started, Way},
+    opening::{Begun, Head, Later, Refusal, Started},
 };
 use crate::world::{Live, World};
 

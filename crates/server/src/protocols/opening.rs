@@ -37,18 +37,18 @@ pub struct Started {
     pub terms: Option<Box<Terms>>,
     pub body: BodyForm,
     pub lag: Lag,
-    pub way: Way,
+    pub head: Head,
 }
 
-/// How the messages of a session travel.
-pub enum Way {
-    /// A WebSocket.
+/// The head of the answer with which a session opens.
+pub enum Head {
+    /// The 101 of a WebSocket.
     WebSocket {
         /// The subprotocol that the 101 names.
         subprotocol: Option<&'static str>,
         pings: Pings,
     },
-    /// An answer over HTTP that lasts.
+    /// That of an answer over HTTP that lasts.
     Stream {
         fields: http::Fields,
         keep_alive: KeepAlive,
@@ -115,23 +115,17 @@ impl Asked<'_> {
     fn later(&self, later: Later) -> Route {
         let name = self.protocol.name;
         let Later { open, held_bytes } = later;
+        let open = move || open().map(|started| started.opens(name));
         match self.protocol.transport {
             Transport::WebSocket => Route::OpenAtCost(AtCost {
-                decide: Box::new(move || match open().map(|started| started.opens(name)) {
-                    Ok(Opens::WebSocket(opening)) => Ok(opening),
-                    Ok(Opens::Stream(_)) => Err(Answer::text(500, "No WebSocket opens.")),
-                    Err(refusal) => Err(refusal.answer()),
-                }),
+                decide: Box::new(move || open().map_err(Refusal::answer)?.web_socket()),
                 held_bytes,
             }),
             Transport::Streams(_) | Transport::Answers(_) => {
                 let cors = self.cors();
+                let refused = move |refusal: Refusal| cors.add_to(refusal.answer());
                 Route::StreamAtCost(AtCost {
-                    decide: Box::new(move || match open().map(|started| started.opens(name)) {
-                        Ok(Opens::Stream(streaming)) => Ok(streaming),
-                        Ok(Opens::WebSocket(_)) => Err(Answer::text(500, "No stream opens.")),
-                        Err(refusal) => Err(cors.add_to(refusal.answer())),
-                    }),
+                    decide: Box::new(move || open().map_err(refused)?.stream()),
                     held_bytes,
                 })
             }
@@ -145,6 +139,22 @@ enum Opens {
     Stream(Streaming),
 }
 
+impl Opens {
+    fn web_socket(self) -> Result<Opening, Answer> {
+        match self {
+            Self::WebSocket(opening) => Ok(opening),
+            Self::Stream(_) => Err(Answer::text(500, "No WebSocket opens.")),
+        }
+    }
+
+    fn stream(self) -> Result<Streaming, Answer> {
+        match self {
+            Self::Stream(streaming) => Ok(streaming),
+            Self::WebSocket(_) => Err(Answer::text(500, "No stream opens.")),
+        }
+    }
+}
+
 impl Started {
     fn opens(self, protocol: &'static str) -> Opens {
         let Self {
@@ -153,10 +163,10 @@ impl Started {
             terms,
             body,
             lag,
-            way,
+            head,
         } = self;
-        match way {
-            Way::WebSocket { subprotocol, pings } => Opens::WebSocket(Opening {
+        match head {
+            Head::WebSocket { subprotocol, pings } => Opens::WebSocket(Opening {
                 protocol,
                 subprotocol,
                 room,
@@ -166,7 +176,7 @@ impl Started {
                 pings,
                 session,
             }),
-            Way::Stream { fields, keep_alive } => Opens::Stream(Streaming {
+            Head::Stream { fields, keep_alive } => Opens::Stream(Streaming {
                 protocol,
                 status: 200,
                 fields,
@@ -182,9 +192,9 @@ impl Started {
 
     /// The stream that a request's body has come to.
     pub fn taken(self, protocol: &'static str) -> Taken {
-        match self.opens(protocol) {
-            Opens::Stream(streaming) => Taken::Stream(Box::new(streaming)),
-            Opens::WebSocket(_) => Taken::Answer(Answer::text(500, "No stream opens.")),
+        match self.opens(protocol).stream() {
+            Ok(streaming) => Taken::Stream(Box::new(streaming)),
+            Err(answer) => Taken::Answer(answer),
         }
     }
 
@@ -196,7 +206,7 @@ impl Started {
             terms: None,
             body: BodyForm::RAW,
             lag: Lag::Close,
-            way: Way::WebSocket {
+            head: Head::WebSocket {
                 subprotocol: None,
                 pings: Pings::Frames,
             },

@@ -41,7 +41,7 @@ use self::{
     session::{InOpenRoom, InRoom},
     who::Who,
 };
-use super::{Asked, Begun, Later, Refusal, Started, Way, http, local};
+use super::{Asked, Begun, Head, Later, Refusal, Started, http, local};
 use crate::{
     tokens::Unverified,
     users::Place,
@@ -52,11 +52,11 @@ use crate::{
 struct Entering {
     name: RoomName,
     wishes: Wishes,
-    by: By,
+    arrival: Arrival,
 }
 
 /// How a raw client comes.
-enum By {
+enum Arrival {
     /// As a WebSocket, whose 101 names this subprotocol.
     WebSocket(Option<&'static str>),
     /// As a stream, whose answer has these fields, after the event with this position.
@@ -80,8 +80,8 @@ pub(super) fn enter(
     if asked.world.settled.openness == Openness::Dev && wishes.is_beyond_live() {
         local::check(asked.request)?;
     }
-    let by = By::WebSocket(own.or(who::subprotocol(asked.request)?));
-    begin(asked, parameters, name, by)
+    let arrival = Arrival::WebSocket(own.or(who::subprotocol(asked.request)?));
+    begin(asked, parameters, name, arrival)
 }
 
 /// Lets a raw client listen to a room by a stream of server-sent events.
@@ -96,8 +96,8 @@ pub(super) fn listen(asked: &Asked<'_>, name: RoomName) -> Result<Begun, Refusal
         return Err(Refusal::Other(400, sentence.to_owned(), Refused::Parameter));
     }
     let fields = asked.cors().of_stream("text/event-stream");
-    let by = By::Stream(fields, latest(asked.request));
-    begin(asked, parameters, name, by)
+    let arrival = Arrival::Stream(fields, latest(asked.request));
+    begin(asked, parameters, name, arrival)
 }
 
 /// The id of the latest event that a client has had, if it comes back. One that is none of this server's is a
@@ -112,13 +112,17 @@ fn begin(
     asked: &Asked<'_>,
     parameters: Parameters<'_>,
     name: RoomName,
-    by: By,
+    arrival: Arrival,
 ) -> Result<Begun, Refusal> {
     if asked.world.namespaces.is_one_shot(name.as_str()) {
-        return oneshot::enter(asked, parameters, name, by);
+        return oneshot::enter(asked, parameters, name, arrival);
     }
     let Parameters { token, wishes, .. } = parameters;
-    let entering = Entering { name, wishes, by };
+    let entering = Entering {
+        name,
+        wishes,
+        arrival,
+    };
     let Asked {
         request,
         world,
@@ -158,22 +162,26 @@ fn let_in(
         Some(Ok(who)) if who.is_for_room => RawToken::Subscription(User::of(&who.user)),
         Some(Ok(who)) => RawToken::Connection(User::of(&who.user)),
     };
-    let Entering { name, wishes, by } = entering;
+    let Entering {
+        name,
+        wishes,
+        arrival,
+    } = entering;
     let room = world.namespaces.of(name.as_str());
     let by_token = matches!(&who, Some(Ok(who)) if who.publishes);
     let publishes = may_publish(room, shown, by_token, wishes.hears)?;
-    let beginning = beginning(room, shown, who.as_ref(), &wishes, &by)?;
+    let beginning = beginning(room, shown, who.as_ref(), &wishes, &arrival)?;
     let who = who.and_then(Result::ok);
     let is_member = wishes.hears != Hears::Nobody;
     let told = (who.is_some() || world.has_presence(name.as_str()))
         .then(|| who.as_ref().unwrap_or(&Who::default()).told());
     let (member, mut details) = told.unzip();
-    let is_stream = matches!(by, By::Stream(..));
+    let is_stream = matches!(arrival, Arrival::Stream(..));
     let is_plain = wishes == Wishes::default();
     if world.namespaces.is_open() && details.is_none() && is_plain && !is_stream {
         return Ok(Started {
             room: Some(name),
-            way: by.way(),
+            head: arrival.head(),
             ..Started::new(InOpenRoom)
         });
     }
@@ -197,7 +205,7 @@ fn let_in(
     };
     Ok(Started {
         room: is_member.then_some(name),
-        way: by.way(),
+        head: arrival.head(),
         body: beginning.form.body(),
         terms: (recover.is_some() || member.is_some()).then(|| Box::new(Terms { recover, member })),
         ..Started::new(session)
@@ -226,28 +234,30 @@ fn beginning(
     shown: RawToken<'_>,
     who: Option<&Result<Who, Unverified>>,
     wishes: &Wishes,
-    by: &By,
+    arrival: &Arrival,
 ) -> Result<Beginning, Refusal> {
     let room = room.map_err(|why| refusal(RawRefusal::NoRoom(why)))?;
     let (user, overrides) = match who {
         Some(Ok(who)) => (User::of(&who.user), who.overrides),
         Some(Err(_)) | None => (User::Anonymous, Overrides::default()),
     };
-    let beginning = match by {
-        By::WebSocket(_) => Beginning::of_web_socket(&room, user, &overrides, wishes),
-        By::Stream(_, latest) => Beginning::of_stream(&room, user, &overrides, wishes, *latest),
+    let beginning = match arrival {
+        Arrival::WebSocket(_) => Beginning::of_web_socket(&room, user, &overrides, wishes),
+        Arrival::Stream(_, latest) => {
+            Beginning::of_stream(&room, user, &overrides, wishes, *latest)
+        }
     };
     beginning.map_err(|why| why.refusal(shown != RawToken::Missing))
 }
 
-impl By {
-    fn way(self) -> Way {
+impl Arrival {
+    fn head(self) -> Head {
         match self {
-            Self::WebSocket(subprotocol) => Way::WebSocket {
+            Self::WebSocket(subprotocol) => Head::WebSocket {
                 subprotocol,
                 pings: Pings::Frames,
             },
-            Self::Stream(fields, _) => Way::Stream {
+            Self::Stream(fields, _) => Head::Stream {
                 fields,
                 keep_alive: KeepAlive::Bytes(Bytes::from_static(HEARTBEAT)),
             },

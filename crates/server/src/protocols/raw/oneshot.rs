@@ -15,9 +15,9 @@ use tracing::debug;
 
 use super::{
     super::{Asked, Begun, Later, Refusal, Started, http::Fields, local},
-    By, bad_token,
+    Arrival, bad_token,
     forms::Form,
-    parameters::Parameters,
+    parameters::{Parameters, Wishes},
     place,
     session::{self, NO_PUBLISHER, TOKEN_OVER},
     who::{self, Who},
@@ -81,7 +81,7 @@ pub fn enter(
     asked: &Asked<'_>,
     parameters: Parameters<'_>,
     name: RoomName,
-    by: By,
+    arrival: Arrival,
 ) -> Result<Begun, Refusal> {
     let Asked {
         request,
@@ -96,61 +96,76 @@ pub fn enter(
         return Ok(Begun::Body(asks_no_more(asked.cors().fields())));
     }
     let rights = raw_of(world, &name);
-    let live = Arc::clone(live);
     let Parameters {
         token,
         secret,
         wishes,
     } = parameters;
     if let Some(secret) = secret.filter(|_| rights != Raw::None) {
-        let (form, has) = match &by {
-            By::Stream(_, latest) => (Form::Event, latest.map_or(0, |it| it.offset)),
-            By::WebSocket(_) if wishes.has_positions => (Form::Envelope, 0),
-            By::WebSocket(_) => (Form::Plain, 0),
-        };
-        live.one_shots
-            .check(&name, &secret, Instant::now())
-            .map_err(closed)?;
-        let page = Page {
-            name,
-            secret: secret.into_owned(),
-            seat: 0,
-            form,
-            has,
-            live,
-        };
-        return Ok(Begun::Now(Started {
-            way: by.way(),
-            body: form.body(),
-            ..Started::new(page)
-        }));
+        return enter_as_page(live, name, secret.into_owned(), &wishes, arrival).map(Begun::Now);
     }
     // A stream only hears.
-    let publishes = rights == Raw::Publish && matches!(by, By::WebSocket(_));
+    let publishes = rights == Raw::Publish && matches!(arrival, Arrival::WebSocket(_));
     let token = token.or_else(|| who::token(request));
-    let Some(token) = token.filter(|_| publishes) else {
-        live.one_shots.refused(RefusedFor::Entry);
-        return Err(closed(NoEntry::Closed));
+    match token.filter(|_| publishes) {
+        Some(token) => {
+            let later = enter_as_publisher(Arc::clone(live), name, token.into_owned(), arrival);
+            Ok(Begun::AtCost(later))
+        }
+        None => {
+            live.one_shots.refused(RefusedFor::Entry);
+            Err(closed(NoEntry::Closed))
+        }
+    }
+}
+
+/// Lets somebody in who has shown a secret, if it opens the room. The seat is taken when the page is connected.
+fn enter_as_page(
+    live: &Arc<Live>,
+    name: RoomName,
+    secret: String,
+    wishes: &Wishes,
+    arrival: Arrival,
+) -> Result<Started, Refusal> {
+    let (form, has) = match &arrival {
+        Arrival::Stream(_, latest) => (Form::Event, latest.map_or(0, |it| it.offset)),
+        Arrival::WebSocket(_) if wishes.has_positions => (Form::Envelope, 0),
+        Arrival::WebSocket(_) => (Form::Plain, 0),
     };
-    let token = token.into_owned();
-    Ok(Begun::AtCost(Later {
+    let checked = live.one_shots.check(&name, &secret, Instant::now());
+    checked.map_err(closed)?;
+    let page = Page {
+        name,
+        secret,
+        seat: 0,
+        form,
+        has,
+        live: Arc::clone(live),
+    };
+    Ok(Started {
+        head: arrival.head(),
+        body: form.body(),
+        ..Started::new(page)
+    })
+}
+
+/// Lets somebody in who has shown a token, once it is verified.
+fn enter_as_publisher(live: Arc<Live>, name: RoomName, token: String, arrival: Arrival) -> Later {
+    Later {
         held_bytes: token.capacity(),
         open: Box::new(move || {
             let world = live.now();
-            let who =
-                Who::shows(&world.tokens, &token, &name).map_err(
-                    |unverified| match unverified {
-                        Unverified::KeyToCome => Refusal::TokenKey,
-                        Unverified::Refused(_) => bad_token(),
-                    },
-                )?;
+            let who = Who::shows(&world.tokens, &token, &name).map_err(|why| match why {
+                Unverified::KeyToCome => Refusal::TokenKey,
+                Unverified::Refused(_) => bad_token(),
+            })?;
             let publisher = Publisher::of(who, name, &world, &live)?;
             Ok(Started {
-                way: by.way(),
+                head: arrival.head(),
                 ..Started::new(publisher)
             })
         }),
-    }))
+    }
 }
 
 /// The answer upon which a browser does not ask for a stream again (HTML Standard, section 9.2.3, "processing model").
