@@ -3,12 +3,13 @@
 //! ```text
 //!  transports.rs: a WebSocket, or a stream with its first frame ──┐   emulation.rs: further frames for streams
 //!                                                                 ▼        │
-//!  frame ─▶ session.rs ─▶ commands, some at a time ─┬─▶ connect.rs      who it is
-//!             │  ▲                                  ├─▶ subscribe.rs    rooms, recovery
-//!             │  └─ rest of a frame, kept           ├─▶ publish.rs      messages (one-shot rooms: oneshot.rs)
-//!             ▼                                     └─▶ questions.rs    history, presence
-//!           replies of one step in one frame ◀───────── answers of the rooms (answers.rs)
-//!           (wire.rs: as the transport has them)
+//!  frame ─▶ session.rs ─▶ commands, some at a time ─▶ state.rs ─┬─▶ connect.rs      who it is
+//!             │  ▲                                              ├─▶ subscribe.rs    rooms, recovery
+//!             │  └─ rest of a frame, kept                       ├─▶ publish.rs      messages
+//!             │                                                 ├─▶ questions.rs    history, presence
+//!             ▼                                                 └─▶ oneshot.rs      one-shot rooms
+//!           replies of one step in one frame ◀── answers.rs: answers of the rooms
+//!           (wire.rs: as the transport has them)  events.rs: what else happens to it
 //!
 //!  rooms' messages ─▶ ../bodies.rs: one push for each form and core
 //! ```
@@ -24,6 +25,7 @@ mod oneshot;
 mod publish;
 mod questions;
 mod session;
+mod state;
 mod subscribe;
 mod subscriptions;
 mod transports;

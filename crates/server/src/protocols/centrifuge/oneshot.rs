@@ -17,7 +17,7 @@ use tracing::info;
 use super::{
     answers::{Awaited, Wanted},
     connect::{data_bytes, expiry},
-    session::{Next, Refusal, State, Until},
+    state::{Next, Refusal, State, Until},
     subscribe::{Claims, Wish},
     subscriptions::{Origin, Subscription},
 };
