@@ -23,6 +23,7 @@ mod handshake;
 mod identify;
 mod memberships;
 mod message_rates;
+mod opening;
 mod outgoing;
 mod outlet;
 mod parts;
