@@ -169,7 +169,7 @@ impl Table {
 
     /// Lets `who` in, if the secret is the room's. `tell` tells who had come before that its seat is taken, and
     /// says whether that was possible.
-    pub fn enter(
+    pub fn enter_as_page(
         &mut self,
         name: &RoomName,
         secret: &Digest,
@@ -193,7 +193,7 @@ impl Table {
         self.note(entered, RefusedFor::Entry)
     }
 
-    pub fn come(&mut self, name: &RoomName, now: Instant) -> Result<Seat, NoEntry> {
+    pub fn enter_as_publisher(&mut self, name: &RoomName, now: Instant) -> Result<Seat, NoEntry> {
         let room = alive(&mut self.rooms, name, now);
         let seat = room.map(|room| Seat {
             number: 0,

@@ -79,7 +79,7 @@ fn make(live: &Live, namespace: &str, life: Duration, client: SocketAddr) -> Ans
             let answer = answer.refusing(Refused::OneShotsFull);
             answer.with("Retry-After", seconds.to_string())
         }
-        Err(error @ NotCreated::NoChance(_)) => {
+        Err(error @ NotCreated::NoRandomness(_)) => {
             error!(%error, "no one-shot room can be made");
             Answer::text(500, "No room can be made.")
         }

@@ -201,7 +201,10 @@ impl Publisher {
             live.one_shots.refused(RefusedFor::Entry);
             return Err(closed(NoEntry::Closed));
         }
-        let seat = live.one_shots.come(&name, Instant::now()).map_err(closed)?;
+        let seat = live
+            .one_shots
+            .enter_as_publisher(&name, Instant::now())
+            .map_err(closed)?;
         let user: Arc<str> = who.user.as_str().into();
         let (_, details) = who.told();
         Ok(Self {
@@ -244,7 +247,7 @@ impl Session for Page {
         let entered = self
             .live
             .one_shots
-            .enter(&self.name, &secret, outlet.id(), now);
+            .enter_as_page(&self.name, &secret, outlet.id(), now);
         let seat = match entered {
             Ok(seat) => seat,
             Err(NoEntry::Closed) => return outlet.close(CloseCode::NORMAL, OVER),
