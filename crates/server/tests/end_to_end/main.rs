@@ -30,6 +30,7 @@ mod client;
 mod commands;
 mod harness;
 mod key_server;
+mod oneshot_rooms;
 mod process;
 mod streamed;
 mod tls_client;
