@@ -51,17 +51,17 @@ pub trait Application: Send + Sync + 'static {
 pub enum Route {
     /// Upgrade it to a WebSocket with this session.
     Open(Opening),
-    /// The same, where it takes a signature or other costly work to say which session, or that none is to be.
-    /// The upgrade is checked before that work.
+    /// Upgrade it to a WebSocket, where it takes a signature or other costly work to say with which session, or
+    /// that there is to be none. The upgrade is checked before that work.
     OpenAtCost(AtCost<Opening>),
     /// Answer it over HTTP with a stream that lasts for as long as this session.
     Stream(Streaming),
-    /// The same, where it takes costly work to say which, or that none is to be.
+    /// Answer it with a stream, where it takes costly work to say with which, or that there is to be none.
     StreamAtCost(AtCost<Streaming>),
     /// Take its body, and make the answer or the stream of that. Every other route refuses a request with a
     /// body.
     Body(TakeBody),
-    /// The same, where the answer depends on whose request it is.
+    /// Take its body, where the answer also depends on whose request it is.
     BodyFrom(TakeBodyFrom),
     /// Answer it over HTTP.
     Answer(Answer),

@@ -52,14 +52,14 @@ impl CentrifugeSession {
         }
     }
 
-    /// The same, whose peer sends its commands by requests of their own.
+    /// This session, whose peer sends its commands by requests of their own.
     pub fn emulated(mut self) -> Self {
         let node = self.live.node().clone();
         self.state.emulated = Some(Box::new(Emulated::new(node)));
         self
     }
 
-    /// The same, that begins with this frame, if there is one; it is not empty.
+    /// This session, which begins with this frame, if there is one. The frame is not empty.
     pub fn beginning_with(mut self, first: Option<Vec<u8>>) -> Self {
         self.rest = Rest {
             frame: first.unwrap_or_default(),
