@@ -32,9 +32,9 @@ mod transports;
 mod wire;
 
 pub(super) use connect::told_of;
-pub(super) use wire::Wire;
+pub(super) use wire::{Wire, data_of};
 
-use super::{Asked, Begun, Protocol, Refusal, Select, Transport, bodies, epoch, local};
+use super::{Asked, Begun, Protocol, Refusal, Select, Transport, epoch, local};
 use crate::world::Openness;
 
 pub(super) const WEBSOCKET: Protocol = Protocol {
