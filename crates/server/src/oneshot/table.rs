@@ -58,8 +58,8 @@ pub struct Newcomer {
 /// A place in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seat {
-    /// Its number, which no other seat has. 0 is who comes to publish: nobody replaces it.
-    pub number: u64,
+    /// Its number, which no other seat has; `None` for who comes to publish, whom nobody replaces.
+    pub number: Option<u64>,
     /// When the room is over.
     pub over: Instant,
 }
@@ -186,7 +186,10 @@ impl Table {
                     let number = self.seats;
                     room.page = Some((who, number));
                     let over = room.over;
-                    Ok(Seat { number, over })
+                    Ok(Seat {
+                        number: Some(number),
+                        over,
+                    })
                 }
             },
         };
@@ -196,7 +199,7 @@ impl Table {
     pub fn enter_as_publisher(&mut self, name: &RoomName, now: Instant) -> Result<Seat, NoEntry> {
         let room = alive(&mut self.rooms, name, now);
         let seat = room.map(|room| Seat {
-            number: 0,
+            number: None,
             over: room.over,
         });
         self.note(seat.ok_or(NoEntry::Closed), RefusedFor::Entry)

@@ -53,8 +53,8 @@ struct Page {
     name: RoomName,
     /// What it has shown, until its seat is taken.
     secret: String,
-    /// The number of its seat.
-    seat: u64,
+    /// The number of its seat, once that is taken.
+    seat: Option<u64>,
     /// How it gets the message.
     form: Form,
     /// The offset of the latest message that it has had.
@@ -137,7 +137,7 @@ fn enter_as_page(
     let page = Page {
         name,
         secret,
-        seat: 0,
+        seat: None,
         form,
         has,
         live: Arc::clone(live),
@@ -299,7 +299,7 @@ impl Session for Page {
             }
             SessionEvent::Command(command) => {
                 let replaced = command.downcast_ref::<Replaced>();
-                if replaced.is_none_or(|it| it.seat != self.seat) {
+                if replaced.is_none_or(|it| Some(it.seat) != self.seat) {
                     return session::obey(&command, self.name.as_str(), outlet);
                 }
                 if self.form == Form::Event {
