@@ -3,6 +3,7 @@
 use crate::hlog::{self, Interval};
 use crate::load::meter::{Measured, Window, histogram};
 use crate::load::preflight;
+use crate::load::sdk::Role;
 use crate::load::tls::Certificates;
 use crate::load::wire::Framing;
 use crate::machine::Machine;
@@ -130,9 +131,15 @@ fn unable(server: &Server, workload: &Workload) -> Option<&'static str> {
     };
     let raw = server.framing == Framing::Raw;
     let wants_sdk = matches!(workload.work, Work::Sdk(_));
+    let wants_gathering = matches!(
+        workload.work,
+        Work::Sdk(Role::Danmaku { gathers: true, .. })
+    );
     let wants_memberships = matches!(workload.work, Work::Memberships(_));
     if wants_sdk && !server.sdk {
         Some("does not speak the Centrifuge protocol")
+    } else if wants_gathering && !server.passes_over {
+        Some("gathers no messages")
     } else if !wants_sdk && server.speaks_only_sdk() {
         Some("speaks nothing but the Centrifuge protocol")
     } else if wants_memberships && !server.takes_commands {
@@ -232,7 +239,10 @@ impl Comparison<'_> {
             threads: workload.cores,
             transport: workload.transport,
             certificates: &self.certificates,
-            rules: matches!(workload.work, Work::Sdk(_)).then_some(&self.rules),
+            rules: match &workload.work {
+                Work::Sdk(role) => Some((&self.rules, role.namespaces())),
+                _ => None,
+            },
         };
         let mut running = start(server, terms, &self.processors, &logs)?;
         if workload.work.needs_echo() && server.framing == Framing::WebSocket {
@@ -243,6 +253,7 @@ impl Comparison<'_> {
             process: Some(running.process()),
             echo: server.echo,
             raw_rooms: server.rooms_max > 0,
+            passes_over: server.passes_over,
             signer: Some(&self.rules.signer),
         };
         let window = self.window(workload);
@@ -387,6 +398,7 @@ mod tests {
                 let is_able = unable(server, &workload).is_none();
                 match &*server.name {
                     "hubbub" | "hubbub-epoll" if is_sdk => assert!(is_able, "{}", workload.name),
+                    "centrifugo" if workload.name == "danmaku-gathered" => assert!(!is_able),
                     "centrifugo" => assert_eq!(is_able, is_sdk, "{}", workload.name),
                     name if is_sdk => assert!(!is_able, "{name} in {}", workload.name),
                     _ => {}

@@ -265,6 +265,7 @@ fn run_one(arguments: &RunArguments) -> Result<ExitCode> {
             echo: true,
             // Clients of the Centrifuge protocol may be all that a server of one's own is for.
             raw_rooms: false,
+            passes_over: true,
             signer: None,
         };
         match perform(&one.work, &subject, window, processors.prober())? {

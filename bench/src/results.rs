@@ -61,6 +61,23 @@ pub enum Figure {
     RssBeforeBytes,
     /// Most resident memory while they recovered, in bytes.
     RssMostBytes,
+    /// Share of a room's messages, for each of its subscribers, that were not delivered, because newer ones took their
+    /// place or because the subscriber was closed.
+    DroppedShare,
+    /// Bytes that subscribers received for each delivery, frames included.
+    BytesEach,
+    /// Deliveries in each frame.
+    PerFrame,
+    /// Subscribers that the server closed because they were too slow.
+    Closed,
+    /// The median age of the newest value of a key that a subscriber has seen, in microseconds.
+    FastAgeP50Us,
+    /// The 99th percentile of it.
+    FastAgeP99Us,
+    /// The median for subscribers that read slowly.
+    SlowAgeP50Us,
+    /// The 99th percentile of it.
+    SlowAgeP99Us,
     /// The median latency of probes before anybody connects beside them, in microseconds.
     ProbesAloneP50Us,
     /// The 99th percentile of it.
@@ -430,6 +447,7 @@ impl WorkloadInfo {
             Family::Subscribed => Figure::SubscribedBytes,
             Family::Recovery => Figure::RecoverySeconds,
             Family::Tokens => Figure::P99Us,
+            Family::Ticker => Figure::SlowAgeP99Us,
             _ if self.compares_latency() => Figure::P99Us,
             _ => Figure::CpuNs,
         }

@@ -118,6 +118,36 @@ const TOKENS: [Column; 9] = [
     column("plain ns", Figure::PlainCpuNs, 9, grouped),
 ];
 
+const BROADCAST: [Column; 9] = [
+    column("per s", Figure::PerSecond, 10, grouped),
+    column("ns/op", Figure::CpuNs, 8, grouped),
+    column("B/op", Figure::BytesEach, 6, grouped),
+    column("ops/frame", Figure::PerFrame, 9, grouped),
+    column("p50 µs", Figure::P50Us, 10, grouped),
+    column("p99", Figure::P99Us, 10, grouped),
+    column("dropped", Figure::DroppedShare, 7, percent),
+    column("closed", Figure::Closed, 6, grouped),
+    column("load", Figure::LoadShare, 5, percent),
+];
+
+const TICKER: [Column; 9] = [
+    column("updates/s", Figure::PerSecond, 9, grouped),
+    column("ns/update", Figure::CpuNs, 10, grouped),
+    column("fast p50 µs", Figure::FastAgeP50Us, 11, grouped),
+    column("p99", Figure::FastAgeP99Us, 10, grouped),
+    column("slow p50 µs", Figure::SlowAgeP50Us, 11, grouped),
+    column("p99", Figure::SlowAgeP99Us, 10, grouped),
+    column("not told", Figure::DroppedShare, 8, percent),
+    column("closed", Figure::Closed, 6, grouped),
+    column("load", Figure::LoadShare, 5, percent),
+];
+
+const GROWTH: [Column; 3] = [
+    column("MiB at first", Figure::RssBaseBytes, 13, mebibytes),
+    column("subscribed", Figure::RssBeforeBytes, 10, mebibytes),
+    column("at most", Figure::RssMostBytes, 8, mebibytes),
+];
+
 const SMALL_ROOMS: [Column; 7] = [
     column("p50", Figure::SmallRoomsP50Us, 9, grouped),
     column("p99", Figure::SmallRoomsP99Us, 9, grouped),
@@ -172,6 +202,14 @@ fn blocks(workload: &WorkloadInfo) -> Vec<Block> {
         Family::Subscribed => vec![block("server", &SUBSCRIBED, Some(workload.ranking()))],
         Family::Recovery => vec![block("server", &RECOVERY, Some(workload.ranking()))],
         Family::Tokens => vec![block("probes", &TOKENS, Some(workload.ranking()))],
+        Family::Broadcast => vec![
+            block("server", &BROADCAST, Some(workload.ranking())),
+            block("memory", &GROWTH, None),
+        ],
+        Family::Ticker => vec![
+            block("ages", &TICKER, Some(workload.ranking())),
+            block("memory", &GROWTH, None),
+        ],
         Family::Mixed => vec![
             block("small rooms", &SMALL_ROOMS, Some(Figure::SmallRoomsP99Us)),
             block("echoes", &ECHOES, Some(Figure::EchoesP99Us)),

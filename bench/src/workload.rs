@@ -93,6 +93,10 @@ pub enum Family {
     Recovery,
     /// Clients that come with tokens.
     Tokens,
+    /// A room whose messages come faster than all of them can be delivered.
+    Broadcast,
+    /// The latest value of each of many keys.
+    Ticker,
     /// Members that do not read.
     Stalled,
     /// One room on more than one core.
@@ -194,6 +198,8 @@ pub struct Subject<'a> {
     pub echo: bool,
     /// Whether rooms of the Centrifuge protocol are compared with `/rooms/NAME`.
     pub raw_rooms: bool,
+    /// Whether it can pass over messages for subscribers that are too slow, instead of closing them.
+    pub passes_over: bool,
     /// The key that it takes tokens of, if it is known.
     pub signer: Option<&'a Signer>,
 }

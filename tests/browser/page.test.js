@@ -335,22 +335,22 @@ for (const driver of DRIVERS) {
   });
 }
 
-/** The client of README.md, as a function of the page. */
-function clientOfReadme() {
-  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
-  const [client] = readme.match(/(?<=```js\n)function join[^]*?(?=```)/) ?? assert.fail("README.md has no client");
+/** The client of docs/raw.md that comes back, as a function of the page. */
+function clientOfDocument() {
+  const document = readFileSync(new URL("../../docs/raw.md", import.meta.url), "utf8");
+  const [client] = document.match(/(?<=```js\n)function join[^]*?(?=```)/) ?? assert.fail("docs/raw.md has no client");
   assert.ok(client.includes("ws://127.0.0.1:8000/"));
   return client.replace("127.0.0.1:8000", "${location.host}");
 }
 
 for (const driver of DRIVERS) {
-  test(`client_of_the_readme_survives_a_restart_on_${driver}_and_leaves_for_good`, async (t) => {
+  test(`client_of_the_document_survives_a_restart_on_${driver}_and_leaves_for_good`, async (t) => {
     const port = await freePort();
     let server = await startServer(driver, port, "--drain-timeout", "1s");
     t.after(() => server?.stop());
     const page = await openPage(browser, server.origin, { expected: CONNECTION_FAILED });
     await page.evaluate(`(() => {
-      ${clientOfReadme()}
+      ${clientOfDocument()}
       const Real = WebSocket;
       window.sockets = [];
       window.WebSocket = class extends Real { constructor(url) { super(url); sockets.push(this); } };

@@ -1,6 +1,6 @@
 //! The protocol in JSON.
 
-use super::said::{Command, Publication, Reply, Said, Subscribed};
+use super::said::{Command, Connected, Publication, Reply, Said, Subscribed};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -32,6 +32,10 @@ struct WireEnding {
 struct WireConnected<'a> {
     #[serde(borrow)]
     client: Cow<'a, str>,
+    #[serde(borrow, default)]
+    session: Cow<'a, str>,
+    #[serde(borrow, default)]
+    node: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +45,7 @@ struct WirePush<'a> {
     #[serde(borrow, rename = "pub")]
     publication: Option<WirePublication<'a>>,
     unsubscribe: Option<WireEnding>,
+    disconnect: Option<WireEnding>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +56,8 @@ struct WirePublication<'a> {
     offset: u64,
     #[serde(borrow, default)]
     epoch: Cow<'a, str>,
+    #[serde(borrow, default)]
+    key: Cow<'a, str>,
 }
 
 #[derive(Deserialize, Default)]
@@ -61,6 +68,7 @@ struct WireSubscribed<'a> {
     epoch: Cow<'a, str>,
     offset: u64,
     recovered: bool,
+    phase: u32,
     publications: Vec<WirePublication<'a>>,
 }
 
@@ -76,6 +84,7 @@ impl<'a> From<WirePublication<'a>> for Publication<'a> {
             data: wire.data.get().as_bytes(),
             offset: wire.offset,
             epoch: wire.epoch,
+            key: wire.key,
         }
     }
 }
@@ -88,6 +97,7 @@ impl<'a> From<WireSubscribed<'a>> for Subscribed<'a> {
             epoch: wire.epoch,
             offset: wire.offset,
             recovered: wire.recovered,
+            phase: wire.phase,
             publications: publications.map(Publication::from).collect(),
         }
     }
@@ -102,16 +112,21 @@ pub fn read(frame: &[u8]) -> Result<Vec<Said<'_>>> {
 
 fn said(wire: WireReply<'_>) -> Said<'_> {
     if let Some(push) = wire.push {
-        return match (push.publication, push.unsubscribe) {
-            (Some(publication), _) => Said::Publication(push.channel, publication.into()),
-            (None, Some(ending)) => Said::Unsubscribed(push.channel, ending.code),
-            (None, None) => Said::Other,
+        return match (push.publication, push.unsubscribe, push.disconnect) {
+            (Some(publication), ..) => Said::Publication(push.channel, publication.into()),
+            (None, Some(ending), _) => Said::Unsubscribed(push.channel, ending.code),
+            (None, None, Some(ending)) => Said::Disconnected(ending.code),
+            (None, None, None) => Said::Other,
         };
     }
     let reply = if let Some(error) = wire.error {
         Reply::Failed(error.code)
     } else if let Some(connected) = wire.connect {
-        Reply::Connected(connected.client)
+        Reply::Connected(Connected {
+            client: connected.client,
+            session: connected.session,
+            node: connected.node,
+        })
     } else if let Some(subscribed) = wire.subscribe {
         Reply::Subscribed(subscribed.into())
     } else if let Some(presence) = wire.presence {
@@ -145,10 +160,21 @@ pub fn append(id: u32, command: Command<'_>, frame: &mut Vec<u8>) {
                 r#"{{"id":{id},"subscribe":{{"channel":"{room}","positioned":true,"recoverable":true{recover}}}}}"#
             )
         }
+        Command::SubscribeKeys(room) => {
+            format!(r#"{{"id":{id},"subscribe":{{"channel":"{room}","type":1,"phase":2}}}}"#)
+        }
         Command::Publish(room, data) => {
             frame.extend_from_slice(
                 format!(r#"{{"id":{id},"publish":{{"channel":"{room}","data":"#).as_bytes(),
             );
+            frame.extend_from_slice(data);
+            "}}".to_owned()
+        }
+        Command::Set(room, key, data) => {
+            let head = format!(
+                r#"{{"id":{id},"publish":{{"channel":"{room}","type":1,"key":"{key}","data":"#
+            );
+            frame.extend_from_slice(head.as_bytes());
             frame.extend_from_slice(data);
             "}}".to_owned()
         }
@@ -157,23 +183,35 @@ pub fn append(id: u32, command: Command<'_>, frame: &mut Vec<u8>) {
     frame.extend_from_slice(text.as_bytes());
 }
 
+/// A request that brings commands to a stream.
+pub fn emulation(session: &str, node: &str, frame: &[u8]) -> Vec<u8> {
+    let data = String::from_utf8_lossy(frame);
+    serde_json::json!({ "session": session, "node": node, "data": data })
+        .to_string()
+        .into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn frame_is_read_line_by_line_and_payloads_stay_as_they_are() {
-        let frame = br#"{"push":{"channel":"r","pub":{"data":{"a": 1},"offset":2,"epoch":"e"}}}
+        let frame =
+            br#"{"push":{"channel":"r","pub":{"data":{"a": 1},"offset":2,"epoch":"e","key":"k"}}}
 {"id":3,"publish":{}}
 {"id":4,"error":{"code":103,"message":"permission denied"}}
 {}
 {"push":{"channel":"r","unsubscribe":{"code":2500}}}
 {"push":{"channel":"r","join":{"info":{"user":"","client":"c"}}}}
+{"push":{"disconnect":{"code":3012,"reason":"no pong"}}}
+{"id":1,"connect":{"client":"c","session":"s","node":"n"}}
 "#;
         let publication = Publication {
             data: br#"{"a": 1}"#,
             offset: 2,
             epoch: "e".into(),
+            key: "k".into(),
         };
         let expected = [
             Said::Publication("r".into(), publication),
@@ -182,6 +220,15 @@ mod tests {
             Said::Ping,
             Said::Unsubscribed("r".into(), 2500),
             Said::Other,
+            Said::Disconnected(3012),
+            Said::Reply(
+                1,
+                Reply::Connected(Connected {
+                    client: "c".into(),
+                    session: "s".into(),
+                    node: "n".into(),
+                }),
+            ),
         ];
         assert_eq!(read(frame).unwrap(), expected);
         assert!(read(b"{").is_err());
@@ -209,6 +256,8 @@ mod tests {
         append(2, Command::Subscribe("r", Some(("e", 7))), &mut frame);
         append(3, Command::Publish("r", b"[1]"), &mut frame);
         append(4, Command::Presence("r"), &mut frame);
+        append(5, Command::SubscribeKeys("r"), &mut frame);
+        append(6, Command::Set("r", "k", b"[1]"), &mut frame);
         append(0, Command::Pong, &mut frame);
         let lines: Vec<serde_json::Value> = frame
             .split(|it| *it == b'\n')
@@ -217,6 +266,8 @@ mod tests {
         assert_eq!(lines[0]["connect"]["token"], "a.b.c");
         assert_eq!(lines[1]["subscribe"]["offset"], 7);
         assert_eq!(lines[2]["publish"]["data"][0], 1);
-        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[4]["subscribe"]["phase"], 2);
+        assert_eq!(lines[5]["publish"]["key"], "k");
+        assert_eq!(lines.len(), 7);
     }
 }

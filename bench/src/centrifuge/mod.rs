@@ -1,8 +1,8 @@
 //! The Centrifuge protocol as the bench's own clients speak it: of the checker, and of the load.
 //!
 //! ```text
-//!   Command ─▶ json │ protobuf ─▶ frames ─▶ socket
-//!      Said ◀─ json │ protobuf ◀─ frames ◀─ socket
+//!   Command ─▶ json │ protobuf ─▶ frames │ requests ─▶ socket
+//!      Said ◀─ json │ protobuf ◀─ frames │ streams  ◀─ socket
 //! ```
 //!
 //! *Never:* the server's own code for the protocol, whose mistakes these clients would share.
@@ -10,10 +10,14 @@
 pub mod frames;
 mod json;
 mod protobuf;
+mod requests;
 mod said;
+mod streams;
 
 pub use frames::{Frame, Frames};
+pub use requests::{Answered, Requests};
 pub use said::{Command, Publication, Reply, Said, Subscribed};
+pub use streams::{Stream, Transport};
 
 use anyhow::Result;
 use codec::Opcode;
@@ -62,13 +66,46 @@ impl Encoding {
         }
     }
 
+    /// The media type of requests with commands in it.
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/octet-stream",
+        }
+    }
+
+    /// The body of a request that brings commands to a stream.
+    fn emulation(self, session: &str, node: &str, frame: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Json => json::emulation(session, node, frame),
+            Self::Protobuf => protobuf::emulation(session, node, frame),
+        }
+    }
+
+    /// How many bytes at the beginning are whole messages, in the form of a stream: lines, or messages behind
+    /// their lengths.
+    fn whole(self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Json => memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1),
+            Self::Protobuf => {
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    let before = rest;
+                    if protobuf::delimited(&mut rest).is_err() {
+                        return bytes.len() - before.len();
+                    }
+                }
+                bytes.len()
+            }
+        }
+    }
+
     /// Takes the first of what a message says off it, with its length in Protobuf, so that it can be read alone.
     pub fn split_first<'a>(self, message: &mut &'a [u8]) -> Result<&'a [u8]> {
         let whole = *message;
         match self {
             Self::Json => {
-                let end = whole.iter().position(|&byte| byte == b'\n');
-                let end = end.unwrap_or(whole.len());
+                let end = memchr::memchr(b'\n', whole).unwrap_or(whole.len());
                 *message = whole.get(end + 1..).unwrap_or_default();
                 Ok(&whole[..end])
             }

@@ -1,6 +1,6 @@
 //! The protocol in Protobuf: the few messages and fields that these clients need.
 
-use super::said::{Command, Publication, Reply, Said, Subscribed};
+use super::said::{Command, Connected, Publication, Reply, Said, Subscribed};
 use anyhow::{Context as _, Result, bail};
 use std::borrow::Cow;
 
@@ -98,7 +98,7 @@ fn read_reply(reply: &[u8]) -> Result<Said<'_>> {
             1 => id = u32::try_from(value.number()?)?,
             2 => found = Reply::Failed(number_of(value.bytes()?, 1)?),
             4 => push = Some(read_push(value.bytes()?)?),
-            5 => found = Reply::Connected(text_of(value.bytes()?, 1)?),
+            5 => found = Reply::Connected(read_connected(value.bytes()?)?),
             6 => found = Reply::Subscribed(read_subscribed(value.bytes()?)?),
             8 => found = Reply::Published,
             9 => found = Reply::Present(read_presence(value.bytes()?)?),
@@ -110,21 +110,37 @@ fn read_reply(reply: &[u8]) -> Result<Said<'_>> {
 }
 
 fn read_push(push: &[u8]) -> Result<Said<'_>> {
-    let (mut room, mut publication, mut ended) = (Cow::Borrowed(""), None, None);
+    let (mut room, mut publication, mut ended, mut gone) = (Cow::Borrowed(""), None, None, None);
     fields(push, |number, value| {
         match number {
             2 => room = value.text()?,
             4 => publication = Some(read_publication(value.bytes()?)?),
             7 => ended = Some(number_of(value.bytes()?, 2)?),
+            11 => gone = Some(number_of(value.bytes()?, 1)?),
             _ => {}
         }
         Ok(())
     })?;
-    Ok(match (publication, ended) {
-        (Some(publication), _) => Said::Publication(room, publication),
-        (None, Some(code)) => Said::Unsubscribed(room, code),
-        (None, None) => Said::Other,
+    Ok(match (publication, ended, gone) {
+        (Some(publication), ..) => Said::Publication(room, publication),
+        (None, Some(code), _) => Said::Unsubscribed(room, code),
+        (None, None, Some(code)) => Said::Disconnected(code),
+        (None, None, None) => Said::Other,
     })
+}
+
+fn read_connected(connected: &[u8]) -> Result<Connected<'_>> {
+    let mut read = Connected::default();
+    fields(connected, |number, value| {
+        match number {
+            1 => read.client = value.text()?,
+            9 => read.session = value.text()?,
+            10 => read.node = value.text()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(read)
 }
 
 fn read_publication(publication: &[u8]) -> Result<Publication<'_>> {
@@ -133,6 +149,7 @@ fn read_publication(publication: &[u8]) -> Result<Publication<'_>> {
         match number {
             4 => read.data = value.bytes()?,
             6 => read.offset = value.number()?,
+            11 => read.key = value.text()?,
             14 => read.epoch = value.text()?,
             _ => {}
         }
@@ -150,6 +167,7 @@ fn read_subscribed(subscribed: &[u8]) -> Result<Subscribed<'_>> {
             7 => read.publications.push(read_publication(value.bytes()?)?),
             8 => read.recovered = value.number()? != 0,
             9 => read.offset = value.number()?,
+            16 => read.phase = u32::try_from(value.number()?)?,
             _ => {}
         }
         Ok(())
@@ -200,15 +218,44 @@ pub fn append(id: u32, command: Command<'_>, frame: &mut Vec<u8>) {
             (4, [token, of_bytes(4, b"bench")].concat())
         }
         Command::Subscribe(room, from) => (5, subscription(room, from)),
+        Command::SubscribeKeys(room) => (
+            5,
+            [
+                of_bytes(1, room.as_bytes()),
+                of_number(15, 1),
+                of_number(16, 2),
+            ]
+            .concat(),
+        ),
         Command::Publish(room, data) => (
             7,
             [of_bytes(1, room.as_bytes()), of_bytes(2, data)].concat(),
+        ),
+        Command::Set(room, key, data) => (
+            7,
+            [
+                of_bytes(1, room.as_bytes()),
+                of_bytes(2, data),
+                of_number(3, 1),
+                of_bytes(4, key.as_bytes()),
+            ]
+            .concat(),
         ),
         Command::Presence(room) => (8, of_bytes(1, room.as_bytes())),
     };
     let command = [of_number(1, id.into()), of_bytes(field, &request)].concat();
     put_varint(command.len() as u64, frame);
     frame.extend_from_slice(&command);
+}
+
+/// A request that brings commands to a stream.
+pub fn emulation(session: &str, node: &str, frame: &[u8]) -> Vec<u8> {
+    [
+        of_bytes(1, node.as_bytes()),
+        of_bytes(2, session.as_bytes()),
+        of_bytes(3, frame),
+    ]
+    .concat()
 }
 
 fn subscription(room: &str, from: Option<(&str, u64)>) -> Vec<u8> {
@@ -263,7 +310,13 @@ mod tests {
 
     #[test]
     fn publications_pings_and_replies_of_one_frame_are_read() {
-        let publication = [of_bytes(4, b"x"), of_number(6, 300), of_bytes(14, b"e")].concat();
+        let publication = [
+            of_bytes(4, b"x"),
+            of_number(6, 300),
+            of_bytes(11, b"k"),
+            of_bytes(14, b"e"),
+        ]
+        .concat();
         let push = [of_bytes(2, b"r"), of_bytes(4, &publication)].concat();
         let error = of_bytes(2, &of_number(1, 103));
         let end = [of_bytes(2, b"r"), of_bytes(7, &of_number(2, 2500))].concat();
@@ -271,6 +324,7 @@ mod tests {
             behind_length(&of_bytes(4, &push)),
             behind_length(&of_bytes(4, &end)),
             vec![0],
+            behind_length(&of_bytes(4, &of_bytes(11, &of_number(1, 3012)))),
             behind_length(&[of_number(1, 7), error].concat()),
             behind_length(&[of_number(1, 8), of_bytes(8, b"")].concat()),
         ]
@@ -279,11 +333,13 @@ mod tests {
             data: b"x",
             offset: 300,
             epoch: "e".into(),
+            key: "k".into(),
         };
         let expected = [
             Said::Publication("r".into(), publication),
             Said::Unsubscribed("r".into(), 2500),
             Said::Ping,
+            Said::Disconnected(3012),
             Said::Reply(7, Reply::Failed(103)),
             Said::Reply(8, Reply::Published),
         ];

@@ -33,11 +33,26 @@ pub struct Target {
 }
 
 impl Target {
-    /// A connected link, still blocking, on which connection `index` has sent its request.
-    pub fn ask(&self, path: &str, index: usize) -> Result<Link> {
+    /// A connected link, still blocking.
+    pub fn open(&self, index: usize) -> Result<Link> {
         let socket = connect(self.address, index)?;
         let tls = self.tls.as_ref().map(Client::connection).transpose()?;
-        let mut link = Link::new(socket, tls);
+        Ok(Link::new(socket, tls))
+    }
+
+    /// The same, with a request over HTTP on it if there is one.
+    pub fn open_with(&self, request: &[u8], index: usize) -> Result<Link> {
+        let mut link = self.open(index)?;
+        ensure!(
+            link.send(request)?,
+            "a new connection did not take the request"
+        );
+        Ok(link)
+    }
+
+    /// A connected link, still blocking, on which connection `index` has sent its request.
+    pub fn ask(&self, path: &str, index: usize) -> Result<Link> {
+        let mut link = self.open(index)?;
         if self.framing == Framing::WebSocket {
             let request = request(path, self, index);
             ensure!(

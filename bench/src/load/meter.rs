@@ -150,6 +150,12 @@ impl Meter {
         self.stays_awake
     }
 
+    /// Whether this is the measured part.
+    #[must_use]
+    pub fn is_measuring(&self) -> bool {
+        self.first.is_some() && self.last.is_none()
+    }
+
     /// Records a poll for replies. After a poll that found nothing, the load was idle until the
     /// next one ended.
     pub fn looked(&mut self, began: Instant, ended: Instant, found: bool) {
@@ -200,7 +206,7 @@ impl Meter {
 
     /// Records `count` operations that ended at `now`, with a latency from `since`.
     pub fn record(&mut self, since: Instant, now: Instant, count: u64) {
-        let measuring = self.first.is_some() && self.last.is_none();
+        let measuring = self.is_measuring();
         if measuring {
             self.operations += count;
         }

@@ -10,21 +10,28 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The load checks the clock at least this often, so that it notices the end of the run.
-const SLEEP: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 50_000_000,
-};
+const SLEEP: Duration = Duration::from_millis(50);
 
 /// Replaces `events` by those that have occurred. If the load polls, there may be none, and the
 /// time of the poll counts as idle.
 pub fn wait(epoll: &OwnedFd, events: &mut Vec<epoll::Event>, meter: &mut Meter) -> Result<()> {
+    wait_at_most(epoll, events, meter, SLEEP)
+}
+
+/// The same, and it sleeps no longer than this.
+pub fn wait_at_most(
+    epoll: &OwnedFd,
+    events: &mut Vec<epoll::Event>,
+    meter: &mut Meter,
+    most: Duration,
+) -> Result<()> {
     events.clear();
     let timeout = match meter.stays_awake() {
         true => Timespec::default(),
-        false => SLEEP,
+        false => Timespec::try_from(most)?,
     };
     let began = Instant::now();
     match epoll::wait(epoll, spare_capacity(events), Some(&timeout)) {

@@ -193,6 +193,16 @@ fn pair(workload: &WorkloadInfo) -> [Row; 2] {
             ),
             CPU,
         ],
+        Family::Broadcast => [CPU, ("p99", Figure::P99Us, None, duration)],
+        Family::Ticker => [
+            (
+                "p99 of the age of values, slow subscribers (light: fast ones)",
+                Figure::SlowAgeP99Us,
+                Some(Figure::FastAgeP99Us),
+                duration,
+            ),
+            CPU,
+        ],
         Family::Mixed => [
             (
                 "p99 of small rooms beside the large one (light: without it)",

@@ -62,6 +62,14 @@ fn figures(family: Family) -> &'static [Row] {
             (Figure::P99Us, "p99 of the others", duration),
             (Figure::CpuNs, "CPU ns/connect", grouped),
         ],
+        Family::Broadcast => &[
+            (Figure::CpuNs, "CPU ns/delivery", grouped),
+            (Figure::P99Us, "p99", duration),
+        ],
+        Family::Ticker => &[
+            (Figure::SlowAgeP99Us, "p99 of the age, slow", duration),
+            (Figure::FastAgeP99Us, "p99 of the age, fast", duration),
+        ],
         Family::Stalled => &[(Figure::P99Us, "p99 of the others", duration)],
         Family::Connects => &[(Figure::CpuNs, "CPU ns/connection", grouped)],
         _ => &[

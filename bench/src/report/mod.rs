@@ -36,7 +36,7 @@ pub fn render(results: &Results) -> String {
     page + "</main></body></html>\n"
 }
 
-const FAMILIES: [(Family, &str, &str); 13] = [
+const FAMILIES: [(Family, &str, &str); 15] = [
     (
         Family::Echo,
         "Echo",
@@ -81,6 +81,16 @@ const FAMILIES: [(Family, &str, &str); 13] = [
         Family::Tokens,
         "Many come with tokens",
         "What others wait while a thousand clients, whose handshakes are done, send their connect commands at once: with a token signed by RS256, without a token, and when there are none.",
+    ),
+    (
+        Family::Broadcast,
+        "Comments beside a live stream",
+        "Messages are published at a rate at which not all can be delivered to all. Subscribers that are too slow miss the oldest, where the server can do that, and are closed elsewhere. An operation is one delivery; latency counts from the time at which a message was due.",
+    ),
+    (
+        Family::Ticker,
+        "The latest value of each key",
+        "Values of many keys change far more often than all subscribers can be told, and a tenth of these read slowly. What counts is how old the newest value is that a subscriber has seen of a key, looked at every few milliseconds. An operation is an update; its processor time is that for all subscribers.",
     ),
     (
         Family::Mixed,

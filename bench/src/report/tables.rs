@@ -68,6 +68,36 @@ const RECOVERY: [Column; 9] = [
     ("load", Figure::LoadShare, percent),
 ];
 
+const BROADCAST: [Column; 9] = [
+    ("deliveries/s", Figure::PerSecond, grouped),
+    ("CPU ns/delivery", Figure::CpuNs, grouped),
+    ("bytes/delivery", Figure::BytesEach, grouped),
+    ("deliveries/frame", Figure::PerFrame, grouped),
+    ("p50", Figure::P50Us, duration),
+    ("p99", Figure::P99Us, duration),
+    ("dropped", Figure::DroppedShare, percent),
+    ("closed", Figure::Closed, grouped),
+    ("load", Figure::LoadShare, percent),
+];
+
+const TICKER: [Column; 9] = [
+    ("updates/s", Figure::PerSecond, grouped),
+    ("CPU ns/update", Figure::CpuNs, grouped),
+    ("fast: p50", Figure::FastAgeP50Us, duration),
+    ("p99", Figure::FastAgeP99Us, duration),
+    ("slow: p50", Figure::SlowAgeP50Us, duration),
+    ("p99", Figure::SlowAgeP99Us, duration),
+    ("not told", Figure::DroppedShare, percent),
+    ("closed", Figure::Closed, grouped),
+    ("load", Figure::LoadShare, percent),
+];
+
+const GROWTH: [Column; 3] = [
+    ("MiB at first", Figure::RssBaseBytes, mebibytes),
+    ("with all subscribers", Figure::RssBeforeBytes, mebibytes),
+    ("at most", Figure::RssMostBytes, mebibytes),
+];
+
 const TOKENS: [Column; 9] = [
     ("alone: p50", Figure::ProbesAloneP50Us, duration),
     ("p99", Figure::ProbesAloneP99Us, duration),
@@ -118,6 +148,8 @@ pub fn of_workload(results: &Results, workload: &WorkloadInfo) -> String {
         Family::Subscribed => &[("Server", &SUBSCRIBED)],
         Family::Recovery => &[("Server", &RECOVERY)],
         Family::Tokens => &[("Probes", &TOKENS)],
+        Family::Broadcast => &[("Server", &BROADCAST), ("Memory", &GROWTH)],
+        Family::Ticker => &[("Ages", &TICKER), ("Memory", &GROWTH)],
         Family::Mixed => &[
             ("Small rooms", &SMALL_ROOMS),
             ("Echoes", &ECHOES),

@@ -203,6 +203,7 @@ fn server(name: &str, about: &str, origin: Origin, start: Start) -> Server {
         tls: false,
         compression: false,
         sdk: false,
+        passes_over: false,
     }
 }
 
@@ -231,6 +232,7 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
             tls: true,
             compression: true,
             sdk: true,
+            passes_over: true,
             ..server(&name, &about, Origin::Hubbub, start)
         }
     };

@@ -3,6 +3,7 @@
 use super::{Rules, Server, Start};
 use crate::centrifuge::Encoding;
 use crate::load::dial::{Target, dial_all};
+use crate::load::sdk::Namespaces;
 use crate::load::tls::{Certificates, Client};
 use crate::load::transport::{Compression, Security, Transport};
 use crate::pin::Processors;
@@ -47,7 +48,7 @@ pub struct Terms<'a> {
     /// The certificates for TLS.
     pub certificates: &'a Certificates,
     /// The rules of rooms and the key of tokens, for clients of the Centrifuge protocol.
-    pub rules: Option<&'a Rules>,
+    pub rules: Option<(&'a Rules, Namespaces)>,
 }
 
 impl Terms<'_> {
@@ -61,7 +62,7 @@ impl Terms<'_> {
     }
 
     /// The flags of Hubbub for these conditions.
-    fn flags(&self) -> Vec<String> {
+    fn flags(&self) -> Result<Vec<String>> {
         let mut flags = Vec::new();
         if self.transport.is_encrypted() {
             let file = |path: &Path| path.display().to_string();
@@ -78,13 +79,14 @@ impl Terms<'_> {
             let unbounded = ["--compression-contexts-bytes-max", "64TiB"];
             flags.extend(unbounded.map(str::to_owned));
         }
-        if let Some(rules) = self.rules {
-            let files = ["--config", "--token-keys"].into_iter().zip(rules.files());
+        if let Some((rules, namespaces)) = self.rules {
+            let flags_of = ["--config", "--token-keys"].into_iter();
+            let files = flags_of.zip(rules.files(namespaces)?);
             flags.extend(
                 files.flat_map(|(flag, file)| [flag.to_owned(), file.display().to_string()]),
             );
         }
-        flags
+        Ok(flags)
     }
 
     /// The environment variables that pass these conditions to `bench/peers/run`.
@@ -99,7 +101,7 @@ impl Terms<'_> {
         }
         variables.extend(
             self.rules
-                .map(|rules| ("PEER_TOKEN_KEY", rules.public_key.clone())),
+                .map(|(rules, _)| ("PEER_TOKEN_KEY", rules.public_key.clone())),
         );
         variables
     }
@@ -200,7 +202,7 @@ fn command_line(server: &Server, port: u16, terms: Terms<'_>) -> Result<Vec<Stri
             };
             let mut command = vec![program.display().to_string()];
             command.extend(arguments.iter().map(fill));
-            command.extend(terms.flags());
+            command.extend(terms.flags()?);
             Ok(command)
         }
         Start::Peer { scripts } => {

@@ -71,6 +71,8 @@ pub struct Server {
     pub compression: bool,
     /// Whether it speaks the Centrifuge protocol.
     pub sdk: bool,
+    /// Whether its rooms can gather messages, and pass over them for subscribers that are too slow.
+    pub passes_over: bool,
 }
 
 impl Server {

@@ -1,6 +1,6 @@
 //! What servers are told for clients of the Centrifuge protocol: the rules of rooms, and the key of tokens.
 
-use crate::load::sdk::Signer;
+use crate::load::sdk::{Namespaces, Signer};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,26 @@ history_ttl = "5m"
 recovery = "forced"
 "#;
 
+/// What rooms have in addition. Builds of before may not know it, so it is in the settings of those workloads alone
+/// that need it.
+fn namespace(namespaces: Namespaces) -> String {
+    let (name, rules) = match namespaces {
+        Namespaces::Remembering => return String::new(),
+        Namespaces::Dropping => ("danmaku", "overflow = \"drop_oldest\""),
+        Namespaces::Gathering => (
+            "danmaku-gathered",
+            "overflow = \"drop_oldest\"\nbatch_interval = \"100ms\"",
+        ),
+        Namespaces::Keys => ("ticker", "kind = \"latest_per_key\""),
+    };
+    let rights = r#"["client", "anonymous"]"#;
+    format!("\n[namespaces.{name}]\nsubscribe = {rights}\npublish = {rights}\n{rules}\n")
+}
+
 /// The files of a run.
 #[derive(Debug)]
 pub struct Rules {
-    /// Hubbub's settings.
-    settings: PathBuf,
+    directory: PathBuf,
     /// The key that tokens are verified with, in PEM.
     pub public_key: PathBuf,
     /// The key that signs tokens.
@@ -38,22 +53,24 @@ impl Rules {
     pub fn make(directory: &Path) -> Result<Self> {
         fs::create_dir_all(directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
-        let file = |name: &str, text: &str| {
-            let path = directory.join(name);
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-            Ok::<_, anyhow::Error>(path)
-        };
         let signer = Signer::new()?;
         Ok(Self {
-            settings: file("hubbub.toml", SETTINGS)?,
-            public_key: file("public.pem", &signer.public_key())?,
+            public_key: write(directory.join("public.pem"), &signer.public_key())?,
+            directory: directory.to_owned(),
             signer,
         })
     }
 
-    /// The settings and the key that tokens are verified with.
-    #[must_use]
-    pub fn files(&self) -> [&Path; 2] {
-        [&self.settings, &self.public_key]
+    /// The settings for such rooms, which are written, and the key that tokens are verified with.
+    pub fn files(&self, namespaces: Namespaces) -> Result<[PathBuf; 2]> {
+        let settings = format!("{SETTINGS}{}", namespace(namespaces));
+        let file = format!("hubbub-{namespaces:?}.toml").to_lowercase();
+        let settings = write(self.directory.join(file), &settings)?;
+        Ok([settings, self.public_key.clone()])
     }
+}
+
+fn write(path: PathBuf, text: &str) -> Result<PathBuf> {
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }

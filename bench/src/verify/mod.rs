@@ -20,17 +20,19 @@ mod promises;
 mod report;
 mod server;
 
-use crate::load::dial::Target;
+use crate::centrifuge::{Command, Encoding, Stream, Transport};
+use crate::load::dial::{Target, prepare};
+use crate::load::link::{Buffers, Received};
 use crate::load::transport::Compression;
 use crate::load::wire::Framing;
 use crate::pin;
 use crate::servers::{Binaries, Named};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use client::{Names, Plan, Swarm};
+use client::{Names, Plan, Sabotage, Swarm};
 use history::{Event, History};
 use indicatif::{ProgressBar, ProgressStyle};
-use promises::Checker;
+use promises::{Checker, Promise};
 use server::OwnServer;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -43,6 +45,8 @@ const ROUND_MAX: Duration = Duration::from_secs(600);
 const DRIVERS: [&str; 2] = ["io_uring", "epoll"];
 /// A server of the checker's own is killed about this often.
 const KILL_EVERY: Duration = Duration::from_secs(12);
+/// For how long clients publish in a round with a fault in a stream.
+const SABOTAGED: Duration = Duration::from_secs(3);
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -55,6 +59,10 @@ pub struct VerifyArguments {
     /// The server has no raw rooms (/rooms/NAME), or they are other rooms than those of the protocol.
     #[arg(long)]
     no_raw: bool,
+    /// How clients of the protocol are connected, parted by commas; they take turns. Without this over everything that
+    /// the server has. Those whose encoding none of them carries use a WebSocket.
+    #[arg(long, value_delimiter = ',', value_name = "TRANSPORTS")]
+    transports: Vec<Transport>,
     /// What the names of rooms begin with, such as a namespace: `chat:`.
     #[arg(long, default_value = "verify-")]
     room_prefix: String,
@@ -82,7 +90,8 @@ pub struct VerifyArguments {
     /// Verify a recorded history instead of a server.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "self_test"])]
     history: Option<PathBuf>,
-    /// Verify the checker: record a short history, plant ten kinds of faults into it, and find all.
+    /// Verify the checker: record a short history, plant ten kinds of faults into it, then two into streams,
+    /// and find all.
     #[arg(long)]
     self_test: bool,
     /// Never kill the server.
@@ -124,14 +133,46 @@ fn verify_url(
     seed: u64,
 ) -> Result<ExitCode> {
     let (address, path) = address_of(url)?;
-    rounds(arguments, url, in_all, seed, |plan, history, bar| {
-        let plan = &Plan {
-            path: path.clone(),
-            kills: 0,
-            ..plan(address)
-        };
+    let mut plan = Plan {
+        path,
+        kills: 0,
+        ..plan_of(arguments, address, seed)
+    };
+    if arguments.transports.is_empty() {
+        let mut has = vec![Transport::Websocket];
+        for transport in [Transport::HttpStream, Transport::Sse] {
+            match serves(&plan, transport) {
+                Ok(()) => has.push(transport),
+                Err(why) => println!("{transport:?} is left out: {why:#}"),
+            }
+        }
+        plan.transports = has;
+    }
+    rounds(arguments, url, in_all, &plan, |plan, history, bar| {
         Swarm::new(plan, history, bar)?.run(None)
     })
+}
+
+/// Succeeds if the server opens a stream.
+fn serves(plan: &Plan, transport: Transport) -> Result<()> {
+    let mut first = Vec::new();
+    Encoding::Json.append(1, Command::Connect(None), &mut first);
+    let host = plan.target.address.to_string();
+    let request = transport.request(Encoding::Json, &host, plan.base(), &first);
+    let request = request.context("a WebSocket is no stream")?;
+    let mut link = plan.target.open_with(&request, 0)?;
+    prepare(link.socket())?;
+    let (mut stream, mut buffers) = (Stream::new(transport, Encoding::Json), Buffers::new());
+    loop {
+        match link.receive(&mut buffers)? {
+            Received::Bytes(bytes) => stream.push(bytes),
+            Received::Nothing => bail!("no answer"),
+            Received::End => bail!("the server ended the connection"),
+        }
+        if stream.opens()? {
+            return Ok(());
+        }
+    }
 }
 
 fn verify_own(arguments: &VerifyArguments, in_all: Duration, seed: u64) -> Result<ExitCode> {
@@ -144,18 +185,13 @@ fn verify_own(arguments: &VerifyArguments, in_all: Duration, seed: u64) -> Resul
     for driver in DRIVERS {
         let mut server = OwnServer::new(&binaries.server, driver, &directory)?;
         let name = format!("hubbub on {driver}");
-        let of_driver = rounds(
-            arguments,
-            &name,
-            in_all / DRIVERS.len() as u32,
-            seed,
-            |plan, history, bar| {
-                let plan = &plan(server.address);
-                let history = Swarm::new(plan, history, bar)?.run(Some(&mut server))?;
-                server.must_live()?;
-                Ok(history)
-            },
-        )?;
+        let plan = plan_of(arguments, server.address, seed);
+        let in_all = in_all / DRIVERS.len() as u32;
+        let of_driver = rounds(arguments, &name, in_all, &plan, |plan, history, bar| {
+            let history = Swarm::new(plan, history, bar)?.run(Some(&mut server))?;
+            server.must_live()?;
+            Ok(history)
+        })?;
         if of_driver != ExitCode::SUCCESS {
             code = of_driver;
         }
@@ -168,14 +204,21 @@ fn rounds(
     arguments: &VerifyArguments,
     name: &str,
     in_all: Duration,
-    seed: u64,
-    mut play: impl FnMut(&dyn Fn(SocketAddrV4) -> Plan, History, &ProgressBar) -> Result<History>,
+    plan: &Plan,
+    mut play: impl FnMut(&Plan, History, &ProgressBar) -> Result<History>,
 ) -> Result<ExitCode> {
     let count = in_all.as_secs().div_ceil(ROUND_MAX.as_secs()).max(1);
     let busy = in_all.div_f64(count as f64);
     let mut code = ExitCode::SUCCESS;
     for round in 0..count {
-        let plan = |address| plan_of(arguments, address, busy, seed.wrapping_add(round));
+        let seed = plan.seed.wrapping_add(round);
+        let plan = Plan {
+            names: Names(format!("{}{seed:x}-", arguments.room_prefix)),
+            seed,
+            busy,
+            kills: plan.kills * kills_within(busy),
+            ..plan.clone()
+        };
         let mut history = History::new(Checker::default());
         if arguments.self_test {
             history = history.keeping();
@@ -195,15 +238,51 @@ fn rounds(
         } else if arguments.self_test {
             let planted = faults::find_all(&kept, seed)?;
             println!("  {planted} faults of ten kinds were planted, one at a time, and all found");
+            sabotage(&plan, &mut play)?;
         }
     }
     Ok(code)
 }
 
-fn plan_of(arguments: &VerifyArguments, address: SocketAddrV4, busy: Duration, seed: u64) -> Plan {
-    let kills = match arguments.no_kill {
-        true => 0,
-        false => (busy.as_secs() / KILL_EVERY.as_secs()).max(1) as u32,
+/// Plays a short round with each fault of streams, and fails unless it is found.
+fn sabotage(
+    plan: &Plan,
+    play: &mut impl FnMut(&Plan, History, &ProgressBar) -> Result<History>,
+) -> Result<()> {
+    if plan.transports == [Transport::Websocket] {
+        println!("  there is no stream into which faults could be planted");
+        return Ok(());
+    }
+    for sabotage in Sabotage::ALL {
+        let plan = Plan {
+            names: Names(format!("{}{sabotage:?}-", plan.names.0)),
+            sabotage: Some(sabotage),
+            busy: SABOTAGED,
+            kills: 0,
+            ..plan.clone()
+        };
+        let bar = progress_bar(plan.busy);
+        let played = play(&plan, History::new(Checker::default()), &bar);
+        bar.finish_and_clear();
+        let (checker, _) = played?.end()?;
+        ensure!(
+            checker.findings.count(Promise::NoGap) > 0,
+            "a fault planted into a stream was not found: {sabotage:?}"
+        );
+        println!("  a fault was planted into a stream, and found: {sabotage:?}");
+    }
+    Ok(())
+}
+
+fn kills_within(busy: Duration) -> u32 {
+    (busy.as_secs() / KILL_EVERY.as_secs()).max(1) as u32
+}
+
+/// What is the same in all rounds; `kills` says whether there are any.
+fn plan_of(arguments: &VerifyArguments, address: SocketAddrV4, seed: u64) -> Plan {
+    let transports = match &arguments.transports[..] {
+        [] => Transport::ALL.to_vec(),
+        some => some.to_vec(),
     };
     Plan {
         target: Target {
@@ -213,14 +292,16 @@ fn plan_of(arguments: &VerifyArguments, address: SocketAddrV4, busy: Duration, s
             compression: Compression::Off,
         },
         path: "/connection/websocket".to_owned(),
+        transports,
+        sabotage: None,
         raw: !arguments.no_raw,
-        names: Names(format!("{}{seed:x}-", arguments.room_prefix)),
+        names: Names(String::new()),
         rooms: arguments.rooms,
         clients: arguments.clients,
         rate: arguments.rate,
         seed,
-        busy,
-        kills,
+        busy: Duration::ZERO,
+        kills: u32::from(!arguments.no_kill),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The workloads of the comparison.
 
 use super::{Family, Work, Workload};
-use crate::centrifuge::Encoding;
+use crate::centrifuge::{Encoding, Transport as Way};
 use crate::load::memberships::Spread;
 use crate::load::mixed::Mix;
 use crate::load::pace::Pace;
@@ -31,6 +31,7 @@ pub fn catalogue(open_files_max: u64) -> Vec<Workload> {
     idle(&mut all, open_files_max);
     subscribers(&mut all);
     sdk(&mut all, open_files_max);
+    passing_over(&mut all, open_files_max);
     all
 }
 
@@ -132,6 +133,15 @@ fn sdk(all: &mut Vec<Workload>, open_files_max: u64) {
             members: connections / rooms,
         },
         watched,
+        transport: Way::Websocket,
+    };
+    let streams = |transport| Role::Idle {
+        layout: Layout::Rooms {
+            rooms: 100,
+            members: connections / 100,
+        },
+        watched: Duration::ZERO,
+        transport,
     };
     let spread = Spread {
         connections: 1_000,
@@ -143,6 +153,11 @@ fn sdk(all: &mut Vec<Workload>, open_files_max: u64) {
         rooms: 100,
         members: connections / 100,
         missed: 20,
+        transports: &[Way::Websocket],
+    };
+    let mixed = Storm {
+        transports: &Way::ALL,
+        ..storm
     };
     let burst = Burst {
         connects: 1_000,
@@ -166,6 +181,20 @@ fn sdk(all: &mut Vec<Workload>, open_files_max: u64) {
             idle(connections, Duration::ZERO),
         ),
         one(
+            "sdk-idle-10000-http-stream",
+            Family::Subscribed,
+            &format!("{count} idle connections over streams of HTTP with a subscription to one room each of 100"),
+            streams(Way::HttpStream),
+        )
+        .tiny(),
+        one(
+            "sdk-idle-10000-sse",
+            Family::Subscribed,
+            &format!("{count} idle connections over server-sent events with a subscription to one room each of 100"),
+            streams(Way::Sse),
+        )
+        .tiny(),
+        one(
             "sdk-connects",
             Family::Connects,
             "open, upgrade, connect, subscribe, reset",
@@ -177,6 +206,13 @@ fn sdk(all: &mut Vec<Workload>, open_files_max: u64) {
             Family::Recovery,
             &format!("{count} clients in 100 rooms are cut, miss 20 messages of 128 B, and come back at once"),
             Role::Recover(storm),
+        )
+        .tiny(),
+        one(
+            "sdk-recover-10000-mixed",
+            Family::Recovery,
+            &format!("{count} clients in 100 rooms are cut, miss 20 messages of 128 B, and come back over WebSockets, streams and events in turns"),
+            Role::Recover(mixed),
         )
         .tiny(),
         one(
@@ -194,6 +230,36 @@ fn sdk(all: &mut Vec<Workload>, open_files_max: u64) {
         )
         .tiny(),
     ]);
+}
+
+/// Rooms in which messages come faster than they can be told to everybody.
+fn passing_over(all: &mut Vec<Workload>, open_files_max: u64) {
+    let most = usize::try_from(open_files_max)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(500);
+    let subscribers = most.min(10_000);
+    let count = grouped(subscribers as f64);
+    let danmaku = |gathers| {
+        Work::Sdk(Role::Danmaku {
+            subscribers,
+            rate: 300.0,
+            gathers,
+        })
+    };
+    let about = format!(
+        "one room of {count}, 128 B, 300 messages/s, the oldest dropped for who is too slow, by the Centrifuge protocol"
+    );
+    all.push(workload("danmaku", Family::Broadcast, &about, danmaku(false)).tiny());
+    let about = format!("{about}, gathered for 100 ms");
+    all.push(workload("danmaku-gathered", Family::Broadcast, &about, danmaku(true)).tiny());
+    let ticker = Work::Sdk(Role::Ticker {
+        keys: 1_000,
+        subscribers: 1_000,
+        slow: 100,
+        rate: 20_000.0,
+    });
+    let about = "1,000 keys, 20,000 updates/s of 48 B, 1,000 subscribers of whom 100 read slowly, by the Centrifuge protocol";
+    all.push(workload("ticker", Family::Ticker, about, ticker).tiny());
 }
 
 fn workload(name: &str, family: Family, about: &str, work: Work) -> Workload {

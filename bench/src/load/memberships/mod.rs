@@ -38,6 +38,22 @@ pub struct Held {
 }
 
 impl Held {
+    /// What was read, where the server's process is known.
+    #[must_use]
+    pub fn of(
+        spread: Spread,
+        base: Option<u64>,
+        connected: Option<u64>,
+        joined: Option<u64>,
+    ) -> Option<Box<Self>> {
+        Some(Box::new(Self {
+            spread,
+            base_bytes: base?,
+            connected_bytes: connected?,
+            joined_bytes: joined?,
+        }))
+    }
+
     /// For the results; `resident_bytes` is what it was at the end.
     #[must_use]
     pub fn figures(&self, resident_bytes: Option<u64>) -> Vec<(Figure, f64)> {
@@ -77,15 +93,7 @@ pub fn measure(
     let mut driver = Publishing::new(spread);
     let io = Io::new(links, Meter::new(window, process.clone()), |_| true)?;
     let mut measured = drive(io, &mut driver)?;
-    let read = base.zip(connected).zip(joined);
-    measured.held = read.map(|((base_bytes, connected_bytes), joined_bytes)| {
-        Box::new(Held {
-            spread,
-            base_bytes,
-            connected_bytes,
-            joined_bytes,
-        })
-    });
+    measured.held = Held::of(spread, base, connected, joined);
     Ok(measured)
 }
 

@@ -1,11 +1,14 @@
-//! One client that comes: handshake, connect command, subscription; each step when the one before is answered.
+//! One client that comes: handshake, connect command, subscription; each step when the one before is answered. Over a
+//! stream both commands are in its request, as SDKs do it.
 
 use super::inbox::{Inbox, append};
-use crate::centrifuge::{Command, Encoding, Reply, Said, Subscribed};
+use crate::centrifuge::{Command, Encoding, Frame, Reply, Said, Stream, Subscribed, Transport};
 use crate::load::dial::{Target, prepare, read_answer};
 use crate::load::link::{Buffers, Link, Received};
 use crate::load::transport::Compression;
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::event::epoll;
+use rustix::fd::OwnedFd;
 
 const CONNECT: u32 = 1;
 const SUBSCRIBE: u32 = 2;
@@ -33,6 +36,13 @@ enum Stage {
     Done,
 }
 
+/// What a client is sent.
+#[derive(Debug)]
+enum Inflow {
+    Frames(Inbox),
+    Stream(Stream),
+}
+
 /// What follows what a client has received.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Progress {
@@ -54,7 +64,7 @@ pub struct Client {
     index: usize,
     encoding: Encoding,
     stage: Stage,
-    inbox: Inbox,
+    inflow: Inflow,
     /// Whether it connects as soon as the handshake is over.
     connects: bool,
 }
@@ -70,9 +80,44 @@ impl Client {
             index,
             encoding,
             stage: Stage::Handshake(Vec::new()),
-            inbox: Inbox::new(encoding, 1),
+            inflow: Inflow::Frames(Inbox::new(encoding, 1)),
             connects,
         })
+    }
+
+    /// A client of a stream whose request, with all that it wishes, is sent.
+    pub fn dial_stream(
+        target: &Target,
+        transport: Transport,
+        index: usize,
+        wish: &Wish<'_>,
+    ) -> Result<Self> {
+        let encoding = Encoding::Json;
+        let mut commands = Vec::new();
+        encoding.append(CONNECT, Command::Connect(wish.token), &mut commands);
+        if let Some((room, from)) = wish.room {
+            encoding.append(SUBSCRIBE, Command::Subscribe(room, from), &mut commands);
+        }
+        let host = target.address.to_string();
+        let request = transport.request(encoding, &host, "", &commands);
+        let link = target.open_with(&request.context("a WebSocket is no stream")?, index)?;
+        prepare(link.socket())?;
+        rustix::io::ioctl_fionbio(link.socket(), true)?;
+        Ok(Self {
+            link,
+            index,
+            encoding,
+            stage: Stage::Connecting,
+            inflow: Inflow::Stream(Stream::new(transport, encoding)),
+            connects: true,
+        })
+    }
+
+    /// Has the poll report this client with this number.
+    pub fn watch(&self, epoll: &OwnedFd, number: usize) -> Result<()> {
+        let data = epoll::EventData::new_u64(number as u64);
+        epoll::add(epoll, self.link.socket(), data, epoll::EventFlags::IN)?;
+        Ok(())
     }
 
     /// Sends the connect command.
@@ -124,11 +169,15 @@ impl Client {
         let mut fault = None;
         let mut next = Progress::Waits;
         let (encoding, stage) = (self.encoding, &mut self.stage);
-        let taken = self.inbox.take(0, bytes, |one| {
+        let asked_for_all = matches!(self.inflow, Inflow::Stream(_)) && wish.room.is_some();
+        let taken = self.inflow.take(bytes, encoding, |one| {
             for said in encoding.read(one)? {
                 match (&*stage, said) {
                     (Stage::Connecting, Said::Reply(CONNECT, Reply::Connected(_))) => {
-                        *stage = Stage::Connected;
+                        *stage = match asked_for_all {
+                            true => Stage::Subscribing,
+                            false => Stage::Connected,
+                        };
                     }
                     (Stage::Subscribing, Said::Reply(SUBSCRIBE, Reply::Subscribed(it))) => {
                         fault = subscribed(&it).err();
@@ -157,8 +206,10 @@ impl Client {
 
     /// Subscribes as soon as the client is connected.
     fn go_on(&mut self, next: Progress, wish: &Wish<'_>) -> Result<Progress> {
-        if !self.inbox.owed.is_empty() {
-            self.link.send(&self.inbox.owed)?;
+        if let Inflow::Frames(inbox) = &self.inflow
+            && !inbox.owed.is_empty()
+        {
+            self.link.send(&inbox.owed)?;
         }
         if let Stage::Connected = self.stage {
             self.stage = match wish.room {
@@ -173,5 +224,35 @@ impl Client {
             Stage::Done if next == Progress::Waits => Progress::Done,
             _ => next,
         })
+    }
+}
+
+impl Inflow {
+    /// Calls `each` for everything that the server says with these bytes and those before, one at a time, pings aside.
+    /// Those of a stream are not answered: no client here stays for two of them.
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        encoding: Encoding,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let stream = match self {
+            Self::Frames(inbox) => return inbox.take(0, bytes, each),
+            Self::Stream(stream) => stream,
+        };
+        stream.push(bytes);
+        while let Some(frame) = stream.next()? {
+            let Frame::Message(message) = frame else {
+                bail!("the server ended the stream");
+            };
+            let mut rest = &message[..];
+            while !rest.is_empty() {
+                match encoding.split_first(&mut rest)? {
+                    b"{}" => {}
+                    one => each(one)?,
+                }
+            }
+        }
+        Ok(())
     }
 }

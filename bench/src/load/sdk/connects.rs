@@ -29,13 +29,7 @@ impl Connects<'_> {
         self.next += 1;
         let since = Instant::now();
         let client = Client::dial(self.target, ENCODING, index, true)?;
-        let data = epoll::EventData::new_u64(slot as u64);
-        epoll::add(
-            &self.epoll,
-            client.link.socket(),
-            data,
-            epoll::EventFlags::IN,
-        )?;
+        client.watch(&self.epoll, slot)?;
         Ok(Attempt {
             client,
             room: name(index % ROOMS),

@@ -4,6 +4,18 @@ use crate::centrifuge::{Command, Encoding, frames};
 use anyhow::{Result, bail, ensure};
 use codec::Opcode;
 
+/// The server has closed a connection, for this reason.
+#[derive(Debug)]
+pub struct Closed(pub String);
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "the server closed the connection: {}", self.0)
+    }
+}
+
+impl std::error::Error for Closed {}
+
 /// Bytes of all connections that are not a whole frame yet.
 #[derive(Debug)]
 pub struct Inbox {
@@ -14,6 +26,8 @@ pub struct Inbox {
     pub owed: Vec<u8>,
     /// The server's pings so far.
     pub pings: u64,
+    /// Frames with messages so far.
+    pub frames: u64,
 }
 
 impl Inbox {
@@ -26,6 +40,7 @@ impl Inbox {
             pong: command(encoding, 0, Command::Pong),
             owed: Vec::new(),
             pings: 0,
+            frames: 0,
         }
     }
 
@@ -49,12 +64,10 @@ impl Inbox {
             match split.first & 0x0f {
                 0x1 | 0x2 => {
                     ensure!(split.first & 0x80 != 0, "the server sent a fragment");
+                    self.frames += 1;
                     self.take_message(split.payload, &mut each)?;
                 }
-                0x8 => bail!(
-                    "the server closed the connection: {}",
-                    reason(split.payload)
-                ),
+                0x8 => return Err(Closed(reason(split.payload)).into()),
                 0x9 => frames::append(Opcode::Pong, split.payload, &mut self.owed),
                 other => bail!("the server sent a frame with opcode {other}"),
             }
@@ -140,7 +153,7 @@ mod tests {
             for step in [1, 5, bytes.len()] {
                 let (said, inbox) = taken(encoding, &bytes, step);
                 assert_eq!(said, [expected[0], expected[1], expected[0]]);
-                assert_eq!(inbox.pings, 1);
+                assert_eq!((inbox.pings, inbox.frames), (1, 2));
                 assert_eq!(inbox.owed, command(encoding, 0, Command::Pong));
             }
         };

@@ -3,12 +3,14 @@
 //! ```text
 //!   opening (dial, connect, subscribe) ──▶ publishing (rooms, closed loop) ──▶ publications (checked)
 //!      │                              └──▶ idle (memory, pings)
+//!   steady (at a rate, some of whom read slowly) ──▶ danmaku │ ticker (checked, messages may be passed over)
 //!   client (one that comes by itself) ──▶ connects │ recovery │ tokens (beside probes)
 //!      └── inbox (frames to what the server says) ── layout (who is in which room)
 //! ```
 
 mod client;
 mod connects;
+mod danmaku;
 mod idle;
 mod inbox;
 mod layout;
@@ -16,6 +18,8 @@ mod opening;
 mod publications;
 mod publishing;
 mod recovery;
+mod steady;
+mod ticker;
 mod tokens;
 
 pub use layout::Layout;
@@ -29,22 +33,42 @@ use super::pace::Pace;
 use super::reactor::{Io, drive};
 use super::rooms::{Rooms, Shape};
 use super::wire::Template;
-use crate::centrifuge::Encoding;
+use crate::centrifuge::{Encoding, Transport};
 use crate::proc::Process;
 use crate::results::Figure;
 use crate::workload::Subject;
 use anyhow::{Context as _, Result};
 use codec::Kind;
+use danmaku::Danmaku;
 use inbox::Inbox;
 use publishing::Publishing;
 use std::thread::sleep;
 use std::time::Duration;
+use steady::Steady;
+use ticker::Ticker;
 
 /// Clients that are on their way at a time in [`Role::Connects`].
 const CONNECTS_AT_ONCE: usize = 64;
 /// A server may answer a handshake before the room knows its member, so the load waits this long.
 const SETTLE: Duration = Duration::from_millis(100);
 const PAYLOAD_BYTES: usize = 128;
+/// A price and what belongs to it.
+const TICKER_PAYLOAD_BYTES: usize = 48;
+/// Connections that publish updates; each has keys of its own.
+const TICKER_PUBLISHERS: usize = 20;
+
+/// What rooms are like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Namespaces {
+    /// They remember their last messages, and everybody can recover.
+    Remembering,
+    /// They drop the oldest messages for subscribers that are too slow.
+    Dropping,
+    /// The same, and they gather messages for a tenth of a second.
+    Gathering,
+    /// They have the latest value of each key.
+    Keys,
+}
 
 /// What clients do.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -66,6 +90,28 @@ pub enum Role {
         layout: Layout,
         /// For how long their pings are measured; zero if only their memory is.
         watched: Duration,
+        /// How they are connected.
+        transport: Transport,
+    },
+    /// One room in which so much is said that not everybody can be told all of it.
+    Danmaku {
+        /// Who listens.
+        subscribers: usize,
+        /// Messages a second.
+        rate: f64,
+        /// Whether the room gathers its messages, for a tenth of a second.
+        gathers: bool,
+    },
+    /// Keys whose latest values count.
+    Ticker {
+        /// The number of keys.
+        keys: usize,
+        /// Who listens.
+        subscribers: usize,
+        /// How many of these read slowly.
+        slow: usize,
+        /// Updates a second, of all keys together.
+        rate: f64,
     },
     /// They connect, subscribe and go.
     Connects,
@@ -83,9 +129,22 @@ impl Role {
             Self::FanOut { subscribers, .. } => *subscribers,
             Self::Memberships(spread) => spread.connections,
             Self::Idle { layout, .. } => layout.connections(),
+            Self::Danmaku { subscribers, .. } => subscribers + 1,
+            Self::Ticker { subscribers, .. } => subscribers + TICKER_PUBLISHERS,
             Self::Connects => CONNECTS_AT_ONCE,
             Self::Recover(storm) => storm.clients(),
             Self::Tokens(burst) => burst.connections(),
+        }
+    }
+
+    /// The rules that its rooms need.
+    #[must_use]
+    pub fn namespaces(&self) -> Namespaces {
+        match self {
+            Self::Danmaku { gathers: false, .. } => Namespaces::Dropping,
+            Self::Danmaku { gathers: true, .. } => Namespaces::Gathering,
+            Self::Ticker { .. } => Namespaces::Keys,
+            _ => Namespaces::Remembering,
         }
     }
 
@@ -97,7 +156,26 @@ impl Role {
                 spread.connections = spread.connections.min(60);
                 spread.rooms_each = spread.rooms_each.min(10);
             }
-            Self::Idle { layout, watched } => {
+            Self::Danmaku {
+                subscribers, rate, ..
+            } => {
+                *subscribers = (*subscribers).min(50);
+                *rate = rate.min(200.0);
+            }
+            Self::Ticker {
+                keys,
+                subscribers,
+                slow,
+                rate,
+            } => {
+                *keys = (*keys).min(100);
+                *subscribers = (*subscribers).min(20);
+                *slow = (*slow).min(2);
+                *rate = rate.min(2_000.0);
+            }
+            Self::Idle {
+                layout, watched, ..
+            } => {
                 *layout = Layout::Rooms {
                     rooms: 2,
                     members: 50,
@@ -133,8 +211,51 @@ pub fn measure(server: &Subject<'_>, window: Window, role: Role) -> Result<Measu
             encoding,
         } => fan_out(server, window, subscribers, at_once, encoding),
         Role::Memberships(spread) => memberships(server, window, spread),
-        Role::Idle { layout, watched } => {
-            idle::measure(target, &process()?, window, layout, watched)
+        Role::Idle {
+            layout,
+            watched,
+            transport: Transport::Websocket,
+        } => idle::measure(target, &process()?, window, layout, watched),
+        Role::Idle {
+            layout, transport, ..
+        } => idle::measure_streams(target, &process()?, window, layout, transport),
+        Role::Danmaku {
+            subscribers,
+            rate,
+            gathers,
+        } => {
+            let room = match gathers {
+                true => "danmaku-gathered:room",
+                false => "danmaku:room",
+            };
+            let steady = Steady {
+                publishers: 1,
+                subscribers,
+                slow: 0,
+                rate,
+                may_close: !server.passes_over,
+            };
+            let mut audience = Danmaku::new(room, subscribers, PAYLOAD_BYTES);
+            steady::measure(target, &process()?, window, steady, &mut audience)
+        }
+        Role::Ticker {
+            keys,
+            subscribers,
+            slow,
+            rate,
+        } => {
+            let publishers = TICKER_PUBLISHERS;
+            let steady = Steady {
+                publishers,
+                subscribers,
+                slow,
+                rate,
+                may_close: !server.passes_over,
+            };
+            let payload_bytes = TICKER_PAYLOAD_BYTES;
+            let (keys, listen) = ([keys, publishers], [subscribers, slow]);
+            let mut audience = Ticker::new("ticker:room", keys, listen, payload_bytes);
+            steady::measure(target, &process()?, window, steady, &mut audience)
         }
         Role::Connects => {
             let meter = Meter::new(window, server.process.clone());
@@ -223,14 +344,6 @@ fn memberships(server: &Subject<'_>, window: Window, spread: Spread) -> Result<M
     let mut driver = Publishing::new(encoding, layout, &positions, payload_bytes, at_once, inbox);
     let io = Io::new(links, Meter::new(window, server.process.clone()), |_| true)?;
     let mut measured = drive(io, &mut driver)?;
-    let read = base.zip(connected).zip(joined);
-    measured.held = read.map(|((base_bytes, connected_bytes), joined_bytes)| {
-        Box::new(Held {
-            spread,
-            base_bytes,
-            connected_bytes,
-            joined_bytes,
-        })
-    });
+    measured.held = Held::of(spread, base, connected, joined);
     Ok(measured)
 }

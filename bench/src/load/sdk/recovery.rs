@@ -5,7 +5,7 @@ use super::inbox::Inbox;
 use super::layout::{Layout, name};
 use super::opening::{Position, ask_all, connect, subscribe};
 use super::publications::payload;
-use crate::centrifuge::{Command, Encoding, Reply, Subscribed};
+use crate::centrifuge::{Command, Encoding, Reply, Subscribed, Transport};
 use crate::load::dial::Target;
 use crate::load::link::Buffers;
 use crate::load::meter::{Measured, Meter, Window};
@@ -40,6 +40,8 @@ pub struct Storm {
     pub members: usize,
     /// Messages of each room that all of them miss.
     pub missed: u32,
+    /// How they come back: they take turns.
+    pub transports: &'static [Transport],
 }
 
 impl Storm {
@@ -212,14 +214,17 @@ impl Recovery<'_> {
     }
 
     fn dial(&mut self, index: usize) -> Result<()> {
-        let client = Client::dial(self.target, ENCODING, index, true)?;
-        let data = epoll::EventData::new_u64(index as u64);
-        epoll::add(
-            &self.epoll,
-            client.link.socket(),
-            data,
-            epoll::EventFlags::IN,
-        )?;
+        let (transports, room) = (self.storm.transports, index / self.storm.members);
+        let client = match transports[index % transports.len()] {
+            Transport::Websocket => Client::dial(self.target, ENCODING, index, true)?,
+            stream => Client::dial_stream(
+                self.target,
+                stream,
+                index,
+                &wish(&self.names[room], &self.positions[room]),
+            )?,
+        };
+        client.watch(&self.epoll, index)?;
         self.clients[index].client = Some(client);
         Ok(())
     }
@@ -233,10 +238,7 @@ impl Recovery<'_> {
     ) -> Result<()> {
         let room = index / self.storm.members;
         let position = &self.positions[room];
-        let wish = Wish {
-            token: None,
-            room: Some((&self.names[room], Some((&position.epoch, position.offset)))),
-        };
+        let wish = wish(&self.names[room], position);
         let waiting = &mut self.clients[index];
         let Some(client) = &mut waiting.client else {
             return Ok(());
@@ -264,6 +266,14 @@ impl Recovery<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Recovery of a room from a position.
+fn wish<'a>(name: &'a str, position: &'a Position) -> Wish<'a> {
+    Wish {
+        token: None,
+        room: Some((name, Some((&position.epoch, position.offset)))),
     }
 }
 

@@ -287,13 +287,7 @@ impl Probes {
             for _ in 0..AT_ONCE.min(burst.connects - clients.len()) {
                 let number = clients.len();
                 let client = Client::dial(target, ENCODING, burst.probes + number, false)?;
-                let data = epoll::EventData::new_u64((CLIENTS + number) as u64);
-                epoll::add(
-                    &self.epoll,
-                    client.link.socket(),
-                    data,
-                    epoll::EventFlags::IN,
-                )?;
+                client.watch(&self.epoll, CLIENTS + number)?;
                 clients.push(client);
             }
             ready += self.advance(&mut clients, Progress::Ready)?;

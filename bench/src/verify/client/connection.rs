@@ -2,15 +2,20 @@
 
 use super::super::history::{By, Event, History, Message, Position, What};
 use super::super::payload;
+use super::wire::{Beside, Fared, Inflow, Sabotage};
 use super::{Form, Names};
-use crate::centrifuge::{Command, Frame, Frames, Publication, Reply, Said, Subscribed, frames};
-use crate::load::dial::read_answer;
+use crate::centrifuge::{
+    Command, Frame, Publication, Reply, Requests, Said, Subscribed, Transport, frames,
+};
 use crate::load::link::{Buffers, Link, Received};
-use crate::load::transport::Compression;
 use anyhow::{Result, bail, ensure};
 use codec::Opcode;
+use rustix::net::Shutdown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
+
+/// The number of the connect command.
+pub const CONNECT: u32 = 1;
 
 /// Errors that pass: of the server itself, and too many requests.
 const TEMPORARY: [u32; 2] = [100, 111];
@@ -26,6 +31,8 @@ pub struct Desk {
     pub names: Names,
     /// Answers to the question who is in a room; none if the server does not tell.
     pub present: Vec<(u32, Option<Vec<Box<str>>>)>,
+    /// A fault for the next chunk of a stream that nobody disturbs, if it has publications and nothing else.
+    pub sabotage: Option<Sabotage>,
 }
 
 impl Desk {
@@ -47,10 +54,16 @@ pub struct Client {
     pub number: u32,
     /// How it speaks.
     pub form: Form,
+    /// How it is connected.
+    pub transport: Transport,
     /// The rooms that it wants to be in; a raw client has one.
     pub rooms: Vec<u32>,
+    /// Whether it is neither cut nor stalled.
+    pub is_undisturbed: bool,
     /// Where it was in each room.
-    positions: BTreeMap<u32, Position>,
+    pub(super) positions: BTreeMap<u32, Position>,
+    /// Up to where the messages of an event stream are such as it has missed, if it has not caught up.
+    pub(super) missed_until: Option<u64>,
     /// How many messages it has sent.
     sent: u32,
     /// Its connection, or its absence.
@@ -71,7 +84,9 @@ pub enum State {
 pub struct Connection {
     /// The socket.
     pub link: Link,
-    frames: Frames,
+    /// What it sends, if the link is a stream.
+    pub beside: Option<Beside>,
+    inflow: Inflow,
     stage: Stage,
     next_id: u32,
     asked: BTreeMap<u32, Asked>,
@@ -82,12 +97,12 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Stage {
-    /// The answer to the handshake is coming.
-    Handshake(Vec<u8>),
+    /// The answer to the handshake or to the request of a stream is coming.
+    Handshake,
     /// The connect command is not answered.
     Connecting,
     Open,
-    /// A close frame was sent.
+    /// A close frame was sent, or the end of what it sends.
     Leaving,
 }
 
@@ -112,15 +127,18 @@ pub enum Next {
 }
 
 impl Connection {
-    /// A connection whose handshake has been sent.
+    /// A connection whose handshake has been sent; with `beside`, one whose stream was asked for with the connect
+    /// command.
     #[must_use]
-    pub fn new(link: Link) -> Self {
+    pub fn new(link: Link, inflow: Inflow, beside: Option<Requests>) -> Self {
+        let asked = beside.iter().map(|_| (CONNECT, Asked::Connect));
         Self {
             link,
-            frames: Frames::default(),
-            stage: Stage::Handshake(Vec::new()),
-            next_id: 1,
-            asked: BTreeMap::new(),
+            inflow,
+            stage: Stage::Handshake,
+            next_id: CONNECT + beside.iter().len() as u32,
+            asked: asked.collect(),
+            beside: beside.map(Beside::new),
             joined: BTreeSet::new(),
             stalled_until: None,
         }
@@ -130,7 +148,8 @@ impl Connection {
     #[must_use]
     pub fn is_settled(&self, form: Form, rooms: &[u32]) -> bool {
         let is_joined = form == Form::Raw || rooms.iter().all(|it| self.joined.contains(it));
-        let is_idle = self.asked.is_empty() && !self.link.has_unsent();
+        let is_said = self.beside.as_ref().is_none_or(|it| it.requests.is_idle());
+        let is_idle = self.asked.is_empty() && !self.link.has_unsent() && is_said;
         matches!(self.stage, Stage::Open) && is_joined && is_idle
     }
 
@@ -143,7 +162,7 @@ impl Connection {
     /// Whether the checker has noted it.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        !matches!(self.stage, Stage::Handshake(_) | Stage::Connecting)
+        !matches!(self.stage, Stage::Handshake | Stage::Connecting)
     }
 
     fn can_publish(&self, form: Form, room: u32) -> bool {
@@ -151,14 +170,25 @@ impl Connection {
             .asked
             .values()
             .any(|it| matches!(it, Asked::Publish(_)));
-        let is_there = form == Form::Raw || self.joined.contains(&room);
+        let is_there = match form {
+            Form::Raw => true,
+            Form::Events => false,
+            Form::Json | Form::Protobuf => self.joined.contains(&room),
+        };
         self.is_open() && is_there && !is_waiting && self.stalled_until.is_none()
     }
 
     /// Says that it leaves, and goes on reading until the server ends the connection.
     pub fn leave(&mut self) -> Result<()> {
         self.stage = Stage::Leaving;
-        self.send_frame(Opcode::Close, &1000u16.to_be_bytes())
+        match self.inflow {
+            Inflow::Stream(_) => {
+                // A connection that is gone says so when it is read.
+                let _ = rustix::net::shutdown(self.link.socket(), Shutdown::Write);
+                Ok(())
+            }
+            _ => self.send_frame(Opcode::Close, &1000u16.to_be_bytes()),
+        }
     }
 
     fn send_frame(&mut self, opcode: Opcode, payload: &[u8]) -> Result<()> {
@@ -178,6 +208,11 @@ impl Connection {
         let Some(encoding) = form.encoding() else {
             bail!("a raw client has no commands");
         };
+        if let Some(beside) = &mut self.beside {
+            encoding.append(id, command, beside.requests.waiting());
+            beside.send();
+            return Ok(());
+        }
         let mut frame = Vec::new();
         encoding.append(id, command, &mut frame);
         self.send_frame(encoding.opcode(), &frame)
@@ -187,12 +222,20 @@ impl Connection {
 impl Client {
     /// A client that is about to come.
     #[must_use]
-    pub fn new(number: u32, form: Form, rooms: Vec<u32>, from: Instant) -> Self {
+    pub fn new(
+        number: u32,
+        (form, transport): (Form, Transport),
+        rooms: Vec<u32>,
+        from: Instant,
+    ) -> Self {
         Self {
             number,
             form,
+            transport,
             rooms,
+            is_undisturbed: false,
             positions: BTreeMap::new(),
+            missed_until: None,
             sent: 0,
             state: State::Away(from),
         }
@@ -254,7 +297,7 @@ impl Client {
         let State::Here(connection) = &mut self.state else {
             return Ok(false);
         };
-        if self.form == Form::Raw || !connection.joined.contains(&room) {
+        if self.form.encoding().is_none() || !connection.joined.contains(&room) {
             return Ok(false);
         }
         let name = names.of(room);
@@ -273,31 +316,30 @@ impl Client {
             Ok(Received::Bytes(bytes)) => bytes,
             Ok(Received::End) | Err(_) => return Ok(self.ended()),
         };
-        let behind_head;
-        let bytes = match &mut connection.stage {
-            Stage::Handshake(head) => {
-                head.extend_from_slice(bytes);
-                match read_answer(head, Compression::Off, self.number as usize) {
-                    Err(error) => return Ok(Next::NotLetIn(format!("{error:#}"))),
-                    Ok(None) => return Ok(Next::Stay),
-                    Ok(Some(answer)) => {
-                        behind_head = head.split_off(answer.bytes);
-                        &behind_head
-                    }
-                }
-            }
-            _ => bytes,
-        };
-        connection.frames.push(bytes);
-        if let Stage::Handshake(_) = connection.stage {
+        match connection.inflow.push(bytes, self.number) {
+            Err(error) => return Ok(Next::NotLetIn(format!("{error:#}"))),
+            Ok(false) => return Ok(Next::Stay),
+            Ok(true) => {}
+        }
+        if let Stage::Handshake = connection.stage {
             self.let_in(desk)?;
         }
         self.take_frames(desk)
     }
 
+    /// Takes what has arrived beside its stream.
+    pub fn receive_beside(&mut self, buffers: &mut Buffers, now: Instant) -> Result<Next> {
+        let beside = self.connection().and_then(|it| it.beside.as_mut());
+        let fared = beside.map_or(Ok(Fared::Well), |it| it.receive(buffers, now))?;
+        Ok(match fared {
+            Fared::Well => Next::Stay,
+            Fared::Badly => Next::Over(By::Server(0)),
+        })
+    }
+
     fn ended(&self) -> Next {
         match &self.state {
-            State::Here(it) if matches!(it.stage, Stage::Handshake(_)) => {
+            State::Here(it) if matches!(it.stage, Stage::Handshake) => {
                 Next::NotLetIn("the server ended the connection".to_owned())
             }
             _ => Next::Over(By::Server(0)),
@@ -309,12 +351,18 @@ impl Client {
         let Some(connection) = self.connection() else {
             return Ok(());
         };
-        if form == Form::Raw {
+        if form.encoding().is_none() {
             connection.stage = Stage::Open;
-            return desk.note(number, What::Entered { room });
+            return match form {
+                Form::Raw => desk.note(number, What::Entered { room }),
+                _ => Ok(()),
+            };
         }
         connection.stage = Stage::Connecting;
-        connection.send(form, Some(Asked::Connect), Command::Connect(None))
+        match connection.beside {
+            Some(_) => Ok(()),
+            None => connection.send(form, Some(Asked::Connect), Command::Connect(None)),
+        }
     }
 
     fn take_frames(&mut self, desk: &mut Desk) -> Result<Next> {
@@ -322,21 +370,48 @@ impl Client {
             let Some(connection) = self.connection() else {
                 return Ok(Next::Stay);
             };
-            match connection.frames.next()? {
+            match connection.inflow.next()? {
                 None => return Ok(Next::Stay),
                 Some(Frame::Close(code)) => return Ok(Next::Over(By::Server(code))),
                 Some(Frame::Ping(payload)) => connection.send_frame(Opcode::Pong, &payload)?,
                 Some(Frame::Message(message)) => {
-                    if !self.take_message(&message, desk)? {
-                        return Ok(Next::Over(By::Cut));
+                    for _ in 0..self.comes(&message, desk)? {
+                        if let Some(by) = self.take_message(&message, desk)? {
+                            return Ok(Next::Over(by));
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Takes a message; returns whether the connection is of use.
-    fn take_message(&mut self, message: &[u8], desk: &mut Desk) -> Result<bool> {
+    /// How often a message comes: once, unless a fault is to be planted, and this is the place for it.
+    fn comes(&self, message: &[u8], desk: &mut Desk) -> Result<usize> {
+        let State::Here(connection) = &self.state else {
+            return Ok(1);
+        };
+        let (Some(sabotage), Some(encoding), Inflow::Stream(_)) =
+            (desk.sabotage, self.form.encoding(), &connection.inflow)
+        else {
+            return Ok(1);
+        };
+        let said = encoding.read(message)?;
+        let is_place =
+            self.is_undisturbed && said.iter().all(|it| matches!(it, Said::Publication(..)));
+        Ok(match is_place {
+            true => {
+                desk.sabotage = None;
+                sabotage.times()
+            }
+            false => 1,
+        })
+    }
+
+    /// Takes a message; returns who has ended the connection, if it is of no more use.
+    fn take_message(&mut self, message: &[u8], desk: &mut Desk) -> Result<Option<By>> {
+        if self.form == Form::Events {
+            return self.take_events(message, desk);
+        }
         let Some(encoding) = self.form.encoding() else {
             let room = self.rooms[0];
             let publication = Publication {
@@ -344,17 +419,17 @@ impl Client {
                 ..Publication::default()
             };
             self.given(room, &publication, false, desk)?;
-            return Ok(true);
+            return Ok(None);
         };
         for said in encoding.read(message)? {
-            if !self.hear(said, desk)? {
-                return Ok(false);
+            if let Some(by) = self.hear(said, desk)? {
+                return Ok(Some(by));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
-    fn hear(&mut self, said: Said<'_>, desk: &mut Desk) -> Result<bool> {
+    fn hear(&mut self, said: Said<'_>, desk: &mut Desk) -> Result<Option<By>> {
         match said {
             Said::Ping => {
                 let form = self.form;
@@ -382,18 +457,25 @@ impl Client {
                     return self.answered(asked, reply, desk);
                 }
             }
+            Said::Disconnected(code) => return Ok(Some(By::Server(u16::try_from(code)?))),
             Said::Other => {}
         }
-        Ok(true)
+        Ok(None)
     }
 
-    fn answered(&mut self, asked: Asked, reply: Reply<'_>, desk: &mut Desk) -> Result<bool> {
+    /// Takes an answer; returns who has ended the connection, if it is of no more use.
+    fn answered(&mut self, asked: Asked, reply: Reply<'_>, desk: &mut Desk) -> Result<Option<By>> {
         let number = self.number;
         match (asked, reply) {
-            (Asked::Connect, Reply::Connected(id)) => {
-                desk.note(number, What::Connected { id: (*id).into() })?;
+            (Asked::Connect, Reply::Connected(it)) => {
+                let id = (*it.client).into();
+                desk.note(number, What::Connected { id })?;
                 if let Some(connection) = self.connection() {
                     connection.stage = Stage::Open;
+                    let beside = connection.beside.as_mut();
+                    beside
+                        .into_iter()
+                        .for_each(|beside| beside.requests.begin(&it.session, &it.node));
                 }
                 for room in self.rooms.clone() {
                     self.subscribe(room, desk)?;
@@ -415,11 +497,11 @@ impl Client {
             (Asked::Connect | Asked::Subscribe(_), Reply::Failed(code))
                 if TEMPORARY.contains(&code) =>
             {
-                return Ok(false);
+                return Ok(Some(By::Cut));
             }
             (asked, reply) => bail!("the server answered {asked:?} with {reply:?}"),
         }
-        Ok(true)
+        Ok(None)
     }
 
     fn subscribe(&mut self, room: u32, desk: &mut Desk) -> Result<()> {
@@ -470,13 +552,25 @@ impl Client {
         for publication in &subscribed.publications {
             self.given(room, publication, true, desk)?;
         }
-        if let Some(connection) = self.connection() {
-            connection.joined.insert(room);
-        }
+        self.joins(room);
         desk.note(self.number, What::CaughtUp { room })
     }
 
-    fn given(
+    /// Whether it is in its only room.
+    pub(super) fn hears(&mut self) -> bool {
+        let room = self.rooms[0];
+        self.connection()
+            .is_some_and(|it| it.joined.contains(&room))
+    }
+
+    /// It is in a room from now on.
+    pub(super) fn joins(&mut self, room: u32) {
+        if let Some(connection) = self.connection() {
+            connection.joined.insert(room);
+        }
+    }
+
+    pub(super) fn given(
         &mut self,
         room: u32,
         publication: &Publication<'_>,

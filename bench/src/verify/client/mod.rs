@@ -2,7 +2,7 @@
 //! stop reading.
 //!
 //! ```text
-//!  swarm (one epoll, what is due) ─▶ connection (one client) ─▶ the protocol ─▶ frames ─▶ socket
+//!  swarm (one epoll, what is due) ─▶ connection (one client) ─▶ the protocol ─▶ wire (frames │ stream) ─▶ socket
 //!                                          │
 //!                                          └─▶ history
 //! ```
@@ -11,10 +11,15 @@
 //! [`crate::centrifuge`].
 
 mod connection;
+mod events;
 mod rest;
 mod swarm;
+#[cfg(test)]
+mod tests;
+mod wire;
 
 pub use swarm::{Plan, Swarm};
+pub use wire::Sabotage;
 
 use crate::centrifuge::Encoding;
 
@@ -27,6 +32,8 @@ pub enum Form {
     Protobuf,
     /// Messages of one room and nothing else.
     Raw,
+    /// The messages of one room as events, with positions; it never publishes.
+    Events,
 }
 
 impl Form {
@@ -35,7 +42,7 @@ impl Form {
         match self {
             Self::Json => Some(Encoding::Json),
             Self::Protobuf => Some(Encoding::Protobuf),
-            Self::Raw => None,
+            Self::Raw | Self::Events => None,
         }
     }
 }

@@ -3,10 +3,12 @@
 use super::super::chance::Chance;
 use super::super::history::{By, History, What};
 use super::super::server::OwnServer;
-use super::connection::{Client, Connection, Desk, Next, State};
+use super::connection::{CONNECT, Client, Connection, Desk, Next, State};
+use super::wire::{Inflow, Sabotage};
 use super::{Form, Names};
+use crate::centrifuge::{Command, Requests, Transport};
 use crate::load::dial::{Target, prepare};
-use crate::load::link::Buffers;
+use crate::load::link::{Buffers, Link};
 use anyhow::{Result, bail};
 use indicatif::ProgressBar;
 use rustix::buffer::spare_capacity;
@@ -14,7 +16,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// How long the loop sleeps at most.
@@ -31,14 +33,20 @@ const NOT_LET_IN_MAX: u32 = 300;
 const STALLED_BUFFER_BYTES: usize = 8 << 10;
 /// The receive buffer of clients that read again, which would otherwise catch up at the pace of probes.
 const READING_BUFFER_BYTES: usize = 128 << 10;
+/// What numbers of clients have in the poll, where the connection beside their stream is meant.
+const BESIDE: u64 = 1 << 32;
 
 /// What the clients do.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The server.
     pub target: Target,
-    /// Where it speaks the protocol.
+    /// Where it speaks the protocol over WebSockets.
     pub path: String,
+    /// How clients of the protocol are connected: they take turns.
+    pub transports: Vec<Transport>,
+    /// A fault for one stream.
+    pub sabotage: Option<Sabotage>,
     /// Whether some clients are raw.
     pub raw: bool,
     /// The names of rooms.
@@ -55,6 +63,16 @@ pub struct Plan {
     pub busy: Duration,
     /// How often the server is killed, if the checker has started it.
     pub kills: u32,
+}
+
+impl Plan {
+    /// What the paths of the protocol begin with, where the server is told to have it elsewhere.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        self.path
+            .strip_suffix("/connection/websocket")
+            .unwrap_or("")
+    }
 }
 
 /// The clients.
@@ -82,7 +100,10 @@ impl<'a> Swarm<'a> {
         let mut chance = Chance::new(plan.seed);
         let clients = (0..plan.clients).map(|number| {
             let (form, rooms) = role(number, plan, &mut chance);
-            Client::new(number, form, rooms, now)
+            let transport = transport_of(number, form, &plan.transports);
+            let mut client = Client::new(number, (form, transport), rooms, now);
+            client.is_undisturbed = number < plan.rooms;
+            client
         });
         Ok(Self {
             plan,
@@ -92,6 +113,7 @@ impl<'a> Swarm<'a> {
                 at_us: 0,
                 names: plan.names.clone(),
                 present: Vec::new(),
+                sabotage: None,
             },
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             buffers: Buffers::new(),
@@ -104,11 +126,28 @@ impl<'a> Swarm<'a> {
         })
     }
 
+    /// How many clients speak in each form over each transport, in words.
+    #[must_use]
+    pub fn crowd(&self) -> String {
+        let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+        for client in &self.clients {
+            let how = match client.form {
+                Form::Raw => "raw".to_owned(),
+                Form::Events => "raw over Sse".to_owned(),
+                form => format!("{form:?} over {:?}", client.transport),
+            };
+            *counts.entry(how).or_default() += 1;
+        }
+        let each = counts.iter().map(|(how, count)| format!("{count} {how}"));
+        each.collect::<Vec<_>>().join(", ")
+    }
+
     /// Lets everything happen for the time of the plan, and then come to rest; returns the history.
     pub fn run(mut self, mut server: Option<&mut OwnServer>) -> Result<History> {
         let began = Instant::now();
+        self.bar.suspend(|| println!("clients: {}", self.crowd()));
         let kills = self.plan.kills;
-        let mut killed = 0;
+        let (mut killed, mut sabotage) = (0, self.plan.sabotage);
         while began.elapsed() < self.plan.busy {
             let before = self.last_step;
             self.step()?;
@@ -119,6 +158,9 @@ impl<'a> Swarm<'a> {
             {
                 killed += 1;
                 self.kill(server)?;
+            }
+            if sabotage.is_some() && began.elapsed() > self.plan.busy / 2 {
+                self.desk.sabotage = sabotage.take();
             }
             self.show();
         }
@@ -154,15 +196,20 @@ impl<'a> Swarm<'a> {
         self.desk.at_us += passed.as_micros() as u64;
         self.last_step = now;
         for event in events {
-            self.serve(event.data.u64() as usize)?;
+            let data = event.data.u64();
+            self.serve((data % BESIDE) as usize, data >= BESIDE)?;
         }
         self.tend(now)
     }
 
-    fn serve(&mut self, index: usize) -> Result<()> {
+    fn serve(&mut self, index: usize, is_beside: bool) -> Result<()> {
         let client = &mut self.clients[index];
         self.last_heard = self.last_step;
-        match client.receive(&mut self.buffers, &mut self.desk)? {
+        let next = match is_beside {
+            true => client.receive_beside(&mut self.buffers, self.last_step),
+            false => client.receive(&mut self.buffers, &mut self.desk),
+        };
+        match next? {
             Next::Stay if client.is_settled() => self.not_let_in = 0,
             Next::Stay => {}
             Next::NotLetIn(why) => {
@@ -170,7 +217,7 @@ impl<'a> Swarm<'a> {
                 if self.not_let_in > NOT_LET_IN_MAX {
                     bail!("the server lets nobody in: {why}");
                 }
-                self.away(index, Duration::from_millis(200));
+                self.not_in(index, Duration::from_millis(200))?;
             }
             Next::Over(by) => self.over(index, by)?,
         }
@@ -192,6 +239,17 @@ impl<'a> Swarm<'a> {
             self.desk.note(number, What::Ended { by })?;
         }
         Ok(())
+    }
+
+    /// A client was not let in. One that listens to events has been noted all the same.
+    fn not_in(&mut self, index: usize, pause: Duration) -> Result<()> {
+        self.away(index, pause);
+        match self.clients[index].form {
+            Form::Events => self
+                .desk
+                .note(index as u32, What::Ended { by: By::Server(0) }),
+            _ => Ok(()),
+        }
     }
 
     fn away(&mut self, index: usize, pause: Duration) {
@@ -219,33 +277,84 @@ impl<'a> Swarm<'a> {
                     } else if connection.link.has_unsent() {
                         let _ = connection.link.flush();
                     }
+                    self.tend_beside(index, now)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn dial(&mut self, index: usize) -> Result<()> {
+    /// Sends what waits beside a stream, over a connection that is opened when it is needed.
+    fn tend_beside(&mut self, index: usize, now: Instant) -> Result<()> {
+        let connection = self.clients[index].connection();
+        let Some(beside) = connection.and_then(|it| it.beside.as_mut()) else {
+            return Ok(());
+        };
+        beside.tend(now);
+        if !beside.wants_link() {
+            return Ok(());
+        }
+        // Who is not there says so on the stream.
+        if let Ok(link) = self.plan.target.open(index) {
+            prepare(link.socket())?;
+            rustix::io::ioctl_fionbio(link.socket(), true)?;
+            let data = epoll::EventData::new_u64(BESIDE + index as u64);
+            epoll::add(&self.epoll, link.socket(), data, epoll::EventFlags::IN)?;
+            beside.link = Some(link);
+            beside.send();
+        }
+        Ok(())
+    }
+
+    /// A link on which a client's first request is sent, and what goes beside it.
+    fn open(&self, index: usize) -> Result<(Link, Option<Requests>)> {
         let client = &self.clients[index];
+        let (target, base) = (&self.plan.target, self.plan.base());
+        let host = target.address.to_string();
+        if let Some(encoding) = client.form.encoding() {
+            let mut first = Vec::new();
+            encoding.append(CONNECT, Command::Connect(None), &mut first);
+            let request = client.transport.request(encoding, &host, base, &first);
+            if let Some(request) = request {
+                let requests = Requests::new(encoding, &host, base);
+                return Ok((target.open_with(&request, index)?, Some(requests)));
+            }
+        }
         let path = match client.form {
             Form::Json => self.plan.path.clone(),
             Form::Protobuf => format!("{}?cf_protocol=protobuf", self.plan.path),
-            Form::Raw => format!("/rooms/{}", self.desk.names.of(client.rooms[0])),
+            Form::Raw | Form::Events => format!("/rooms/{}", self.desk.names.of(client.rooms[0])),
         };
-        let link = match self.plan.target.ask(&path, index) {
-            Ok(link) => link,
+        if client.form == Form::Events {
+            let id = client.last_event_id();
+            let id = id.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
+            let request = format!("GET {path}/sse HTTP/1.1\r\nHost: {host}\r\n{id}\r\n");
+            return Ok((target.open_with(request.as_bytes(), index)?, None));
+        }
+        Ok((target.ask(&path, index)?, None))
+    }
+
+    fn dial(&mut self, index: usize) -> Result<()> {
+        let client = &self.clients[index];
+        if client.form == Form::Events {
+            client.asks_for_events(&mut self.desk)?;
+        }
+        let (link, beside) = match self.open(index) {
+            Ok(opened) => opened,
             Err(error) => {
                 self.not_let_in += 1;
                 if self.not_let_in > NOT_LET_IN_MAX {
                     return Err(error.context("the server is not there"));
                 }
-                self.away(index, Duration::from_millis(100));
+                self.not_in(index, Duration::from_millis(100))?;
                 return Ok(());
             }
         };
         prepare(link.socket())?;
         rustix::io::ioctl_fionbio(link.socket(), true)?;
-        self.clients[index].state = State::Here(Box::new(Connection::new(link)));
+        let client = &mut self.clients[index];
+        let inflow = Inflow::new(client.form, client.transport);
+        client.state = State::Here(Box::new(Connection::new(link, inflow, beside)));
         self.watch(index)
     }
 
@@ -349,17 +458,29 @@ fn waited_for_processor() -> Duration {
 fn role(number: u32, plan: &Plan, chance: &mut Chance) -> (Form, Vec<u32>) {
     let form = match number % 5 {
         0 | 3 => Form::Json,
-        4 if plan.raw && number >= plan.rooms => Form::Raw,
+        4 if plan.raw && number >= plan.rooms => match (number / 5) % 2 {
+            1 if plan.transports.contains(&Transport::Sse) => Form::Events,
+            _ => Form::Raw,
+        },
         _ => Form::Protobuf,
     };
     if number < plan.rooms {
         return (form, vec![number]);
     }
     let count = match form {
-        Form::Raw => 1,
+        Form::Raw | Form::Events => 1,
         Form::Json | Form::Protobuf => 1 + chance.below(3),
     };
     let any = |_| chance.below(plan.rooms as usize) as u32;
     let rooms: BTreeSet<u32> = (0..count).map(any).collect();
     (form, rooms.into_iter().collect())
+}
+
+/// How a client is connected: those of one form take turns.
+pub fn transport_of(number: u32, form: Form, transports: &[Transport]) -> Transport {
+    let carries = |it: &&Transport| form.encoding().is_some_and(|encoding| it.carries(encoding));
+    let able: Vec<&Transport> = transports.iter().filter(carries).collect();
+    let turn = (number / 5) as usize;
+    able.get(turn % able.len().max(1))
+        .map_or(Transport::Websocket, |it| **it)
 }

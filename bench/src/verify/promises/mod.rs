@@ -98,6 +98,13 @@ impl Checker {
         }
     }
 
+    /// How far the present log of a room is known to go.
+    #[must_use]
+    pub fn top(&self, room: u32) -> u64 {
+        let log = self.rooms.get(room as usize).and_then(|it| it.logs.last());
+        log.map_or(0, |it| it.top)
+    }
+
     /// The room of this number. Rooms are numbered from 0, by the checker itself.
     fn room(&mut self, room: u32) -> &mut Room {
         let room = room as usize;

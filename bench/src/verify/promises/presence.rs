@@ -36,7 +36,10 @@ impl Checker {
                 Session::Protocol(it) => {
                     let subscription = it.rooms.get(&room);
                     if matches!(subscription, Some(Subscription::On(_))) {
-                        named.insert(&*it.id);
+                        match &*it.id {
+                            "" => raw += 1,
+                            id => drop(named.insert(id)),
+                        }
                     }
                 }
                 Session::Raw(run) if run.room == room => raw += 1,

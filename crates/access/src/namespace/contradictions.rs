@@ -104,14 +104,23 @@ const RULES: &[Rule] = &[
     ),
     rule(
         ["presence", "oneshot"],
-        |rules| rules.oneshot.is_some() && (rules.presence || rules.join_leave != JoinLeave::Off),
-        "nobody may know who is in a one-shot room: leave presence and join_leave out, or oneshot",
+        |rules| rules.oneshot.is_some() && rules.presence,
+        "nobody may know who is in a one-shot room: leave presence out, or oneshot",
+    ),
+    rule(
+        ["join_leave", "oneshot"],
+        |rules| rules.oneshot.is_some() && rules.join_leave != JoinLeave::Off,
+        "nobody may know who is in a one-shot room: leave join_leave out, or oneshot",
     ),
     rule(
         ["personal", "oneshot"],
-        |rules| rules.oneshot.is_some() && (rules.personal || rules.user_limited),
-        "a one-shot room has a name by chance, which is nobody's: leave personal and user_limited out, \
-         or oneshot",
+        |rules| rules.oneshot.is_some() && rules.personal,
+        "a one-shot room has a random name, and belongs to no user: leave personal out, or oneshot",
+    ),
+    rule(
+        ["user_limited", "oneshot"],
+        |rules| rules.oneshot.is_some() && rules.user_limited,
+        "a one-shot room has a random name, which lists no users: leave user_limited out, or oneshot",
     ),
     rule(
         ["overflow", "oneshot"],
@@ -247,7 +256,23 @@ mod tests {
             be_none,
         ),
         (
+            ["join_leave", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                rules.join_leave = JoinLeave::Forced;
+            },
+            be_none,
+        ),
+        (
             ["personal", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                rules.personal = true;
+            },
+            be_none,
+        ),
+        (
+            ["user_limited", "oneshot"],
             |rules| {
                 be_one_shot(rules);
                 rules.user_limited = true;

@@ -2,7 +2,12 @@
 
 use std::collections::VecDeque;
 
-use hub::{ConnectionId, CoreId, Position, PublishRefusal, RoomId, Ticket};
+use hub::{ConnectionId, CoreId, Position, PublishRefusal, Recover, RoomId, Ticket};
+
+/// What each room keeps, and how much of that one answer may have.
+pub const HISTORY: usize = 6;
+pub const HISTORY_TTL_MS: u64 = 90;
+pub const RECOVERED_MAX: usize = 4;
 
 /// A position and the payload there.
 pub type Place = (Position, u64);
@@ -54,4 +59,43 @@ pub enum End {
 pub enum Fate {
     At(Position),
     Refused(PublishRefusal),
+}
+
+impl Room {
+    /// What the room must give to one who comes back.
+    pub fn missed(&self, recover: Recover, now_ms: u64) -> Missed {
+        let Self { top, log, .. } = self;
+        let young = |at_ms: u64| now_ms - at_ms < HISTORY_TTL_MS;
+        let kept: Vec<_> = log[log.len().saturating_sub(HISTORY)..]
+            .iter()
+            .filter(|(_, _, at_ms)| young(*at_ms))
+            .map(|(offset, payload, at_ms)| (*offset, *payload, *at_ms))
+            .collect();
+        let shown = |it: &[(u64, u64, u64)]| it.iter().map(|it| (it.0, it.1)).collect::<Vec<_>>();
+        match recover {
+            Recover::Latest(since)
+                if since.epoch == Some(top.epoch) && since.offset == top.offset =>
+            {
+                Some((true, Vec::new()))
+            }
+            Recover::Latest(_) => kept.last().map(|last| (true, shown(&[*last]))),
+            Recover::Missed(since) => {
+                let is_of_this_log = since.epoch == Some(top.epoch) && since.offset <= top.offset;
+                let missed: Vec<_> = kept.into_iter().filter(|it| it.0 > since.offset).collect();
+                let is_whole = is_of_this_log && missed.len() as u64 == top.offset - since.offset;
+                let is_given = is_whole && missed.len() <= RECOVERED_MAX;
+                is_given.then(|| (true, shown(&missed)))
+            }
+            Recover::Newest(since, newest) => {
+                let missed = since.and_then(|since| self.missed(Recover::Missed(since), now_ms));
+                missed.or_else(|| {
+                    let most = newest.messages.min(RECOVERED_MAX);
+                    let is_young = |at_ms: u64| now_ms - at_ms < newest.age_ms;
+                    let young: Vec<_> = kept.into_iter().filter(|it| is_young(it.2)).collect();
+                    let given = &young[young.len().saturating_sub(most)..];
+                    Some((false, shown(given)))
+                })
+            }
+        }
+    }
 }

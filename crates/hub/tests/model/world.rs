@@ -15,16 +15,13 @@ use hub::{
 
 use crate::{
     ops::{CORES, Op, Wish},
-    truth::{End, Fate, Missed, Place, Room, Subscriber},
+    truth::{End, Fate, HISTORY, HISTORY_TTL_MS, Missed, Place, RECOVERED_MAX, Room, Subscriber},
 };
 
 const IDLE_MS: u64 = 50;
 const POSITION_TTL_MS: u64 = 120;
 const PUBLICATION_BYTES: usize = size_of::<u64>() + size_of::<Request>();
 const WAITING_MAX: usize = 5;
-const HISTORY: usize = 6;
-const HISTORY_TTL_MS: u64 = 90;
-const RECOVERED_MAX: usize = 4;
 
 /// The tickets of questions lie above those of publications and below those of joins.
 const QUESTIONS: u64 = 1 << 32;
@@ -179,43 +176,6 @@ impl World {
         self.join(id.core.0, self.rooms[joined].name, Some(recover));
     }
 
-    /// What the room must give to one who comes back.
-    fn missed(&self, room: usize, recover: Recover) -> Missed {
-        let Room { top, log, .. } = &self.rooms[room];
-        let young = |at_ms: u64| self.now_ms - at_ms < HISTORY_TTL_MS;
-        let kept: Vec<_> = log[log.len().saturating_sub(HISTORY)..]
-            .iter()
-            .filter(|(_, _, at_ms)| young(*at_ms))
-            .map(|(offset, payload, at_ms)| (*offset, *payload, *at_ms))
-            .collect();
-        let shown = |it: &[(u64, u64, u64)]| it.iter().map(|it| (it.0, it.1)).collect::<Vec<_>>();
-        match recover {
-            Recover::Latest(since)
-                if since.epoch == Some(top.epoch) && since.offset == top.offset =>
-            {
-                Some((true, Vec::new()))
-            }
-            Recover::Latest(_) => kept.last().map(|last| (true, shown(&[*last]))),
-            Recover::Missed(since) => {
-                let is_of_this_log = since.epoch == Some(top.epoch) && since.offset <= top.offset;
-                let missed: Vec<_> = kept.into_iter().filter(|it| it.0 > since.offset).collect();
-                let is_whole = is_of_this_log && missed.len() as u64 == top.offset - since.offset;
-                let is_given = is_whole && missed.len() <= RECOVERED_MAX;
-                is_given.then(|| (true, shown(&missed)))
-            }
-            Recover::Newest(since, newest) => {
-                let missed = since.and_then(|since| self.missed(room, Recover::Missed(since)));
-                missed.or_else(|| {
-                    let most = newest.messages.min(RECOVERED_MAX);
-                    let is_young = |at_ms: u64| self.now_ms - at_ms < newest.age_ms;
-                    let young: Vec<_> = kept.into_iter().filter(|it| is_young(it.2)).collect();
-                    let given = &young[young.len().saturating_sub(most)..];
-                    Some((false, shown(given)))
-                })
-            }
-        }
-    }
-
     fn count(&mut self, name: u8) {
         let joined = self.by_name.get(&name).copied();
         let here = self
@@ -241,7 +201,7 @@ impl World {
 
     fn join(&mut self, core: u16, name: u8, recover: Option<Recover>) {
         let joined = self.find_or_make(name);
-        let recovered = recover.map(|recover| self.missed(joined, recover));
+        let recovered = recover.map(|recover| self.rooms[joined].missed(recover, self.now_ms));
         let token = self.subscribers.len() as u64;
         let core = CoreId(core);
         let id = ConnectionId { core, token };

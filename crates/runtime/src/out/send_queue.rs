@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use crate::{
     clock::RecentMs,
     encoding::Encoded,
-    rooms::{Shards, Subscription, Subscriptions},
+    rooms::{Shards, Subscription, Subscriptions, Unsent},
 };
 
 /// Runs of bytes in one call; the kernel takes at most 1,024.
@@ -232,10 +232,11 @@ impl SendQueue {
         if let Some(body) = &self.body {
             plan.add(Source::Body, [body, &[]]);
         }
-        let others = rooms.map(|(slot, room)| (Source::Room(slot, room), shards.unsent(room)));
-        for (source, unsent) in first.into_iter().chain(others) {
-            plan.add(source, unsent.whole);
-            plan.offered.is_all &= !unsent.has_more;
+        if let Some((source, unsent)) = first {
+            plan.add_whole(source, &unsent);
+        }
+        for (slot, room) in rooms {
+            plan.add_whole(Source::Room(slot, room), &shards.unsent(room));
         }
         plan
     }
@@ -313,6 +314,12 @@ impl SendQueue {
 }
 
 impl<'a> Plan<'a> {
+    /// Adds the whole frames of a room.
+    fn add_whole(&mut self, source: Source, unsent: &Unsent<'a>) {
+        self.add(source, unsent.whole);
+        self.offered.is_all &= !unsent.has_more;
+    }
+
     fn add(&mut self, source: Source, parts: [&'a [u8]; 2]) {
         let bytes = parts[0].len() + parts[1].len();
         if bytes == 0 {

@@ -15,6 +15,6 @@ pub use batch_interval::BatchInterval;
 pub use publication::kind_of;
 pub(crate) use publication::{publication_bytes, tag_of};
 pub(crate) use requests::{Blocked, Requests};
-pub(crate) use shards::{Gathering, Parked, Reach, Shards, Subscription, Visit};
+pub(crate) use shards::{Gathering, Parked, Reach, Shards, Subscription, Unsent, Visit};
 pub(crate) use subscriptions::{Membership, Subscriptions};
 pub use ticket::Ticket;

@@ -397,14 +397,14 @@ impl Shards {
 
     /// So many of a subscription's bytes have been sent.
     pub(crate) fn taken(&mut self, subscription: Subscription, bytes: usize) {
-        let (_, subscriber) = self.at(subscription);
-        self.advance(subscription, subscriber.cursor + bytes as u64);
+        self.advance(subscription, |cursor| cursor + bytes as u64);
     }
 
     /// Moves a subscription's cursor on.
-    fn advance(&mut self, subscription: Subscription, mut to: u64) {
+    fn advance(&mut self, subscription: Subscription, to: impl FnOnce(u64) -> u64) {
         let shard = &mut self.shards[subscription.shard];
         let subscriber = &mut shard.subscribers[subscription.subscriber as usize];
+        let mut to = to(subscriber.cursor);
         if let Some(own) = subscriber.own {
             to = self.own.advance(own, to);
         }
@@ -421,7 +421,8 @@ impl Shards {
         let messages = log.messages_behind(subscriber.cursor);
         // Each of its own has a frame of its own.
         let own = subscriber.own.map_or(0, |own| self.own.frames(own));
-        self.advance(subscription, log.head());
+        let head = log.head();
+        self.advance(subscription, |_| head);
         messages - own
     }
 

@@ -94,7 +94,7 @@ impl Cors {
     /// The answer to a method that does not fit.
     pub fn method_not_allowed(&self, methods: &[&str]) -> Answer {
         let methods = allowed(methods);
-        let answer = Answer::text(405, &format!("Only {methods} can be asked for here."));
+        let answer = Answer::text(405, &format!("This path takes other methods: {methods}."));
         self.add_to(answer.with("Allow", methods))
     }
 }

@@ -29,13 +29,16 @@ pub fn check(request: &Request<'_>) -> Result<(), Refusal> {
         .any(|name| request.fields(name).next().is_some());
     match (is_loopback(request.host()), names_a_proxy) {
         (true, false) => Ok(()),
-        (false, _) => refused("its Host is another one than localhost"),
-        (true, true) => refused("a proxy has forwarded the request"),
+        (false, _) => refused("your request names a Host other than localhost"),
+        (true, true) => refused("a proxy has forwarded your request"),
     }
 }
 
 fn refused(why: &str) -> Result<(), Refusal> {
-    let sentence = format!("This server runs for development on its own machine (dev), and {why}.");
+    let sentence = format!(
+        "This server is in dev, where only programs of its own machine may do this, and {why}. Start it with \
+         settings of its own to serve others: docs/operations.md."
+    );
     Err(Refusal::Other(403, sentence, Refused::Right))
 }
 

@@ -42,7 +42,7 @@ fn open(asked: &Asked<'_>) -> Result<Begun, Refusal> {
     }
     let life = world.namespaces.one_shot_life(namespace).ok_or_else(|| {
         live.one_shots.refused(RefusedFor::Namespace);
-        let sentence = "There is no such namespace, or it has no one-shot rooms.";
+        let sentence = "There is no such namespace, or it has no one-shot rooms: set oneshot in [namespaces.NAME].";
         Refusal::Other(404, sentence.to_owned(), Refused::Path)
     })?;
     let (live, namespace, cors) = (Arc::clone(live), namespace.to_owned(), asked.cors());

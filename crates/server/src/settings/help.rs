@@ -5,13 +5,17 @@ use clap::{Arg, Command, CommandFactory};
 use super::environment::variable;
 use super::{Settings, reload, task};
 
-pub(super) const ABOUT: &str = "Hubbub: a WebSocket server for rooms and echo";
+pub(super) const ABOUT: &str = "Hubbub: a real-time server for rooms";
 
 pub(super) const LONG_ABOUT: &str = "\
-Hubbub: a WebSocket server for rooms and echo.
+Hubbub: a real-time server for rooms.
 
-Clients connect to ws://HOST:PORT/rooms/NAME and receive what anyone in that room sends, or to /echo \
-and receive what they send. A page to try both is served at /.
+Clients connect to ws://HOST:PORT/rooms/NAME and receive what anyone in that room sends, or only listen to \
+http://HOST:PORT/rooms/NAME/sse. SDKs of the Centrifuge protocol connect to /connection/websocket. A page to try \
+it is served at /.
+
+Without any setting the server is open to everybody on this machine: see --dev. For others, write a file with the \
+key that tokens are signed with (token_secret) and with the rules of rooms, and name it by --config.
 
 Every setting is a flag, an environment variable (env) and a key of the file that --config names \
 (key). The flag takes precedence over the variable, the variable over the file, and the file over the \
@@ -38,6 +42,10 @@ Examples:
 
   Serve on this machine only, with the built-in page at http://127.0.0.1:8000/:
       hubbub
+
+  Serve rooms with rules: the file's tables [rooms] and [namespaces.NAME] have them, with options such
+  as batch_interval and oneshot, which `config print` explains at its end:
+      hubbub --config hubbub.toml
 
   Serve on every interface, for the pages of one other site, with messages of up to 1 MiB:
       hubbub --listen 0.0.0.0:8000 --allow-origin https://app.example.com --message-bytes-max 1MiB";

@@ -285,7 +285,9 @@ impl fmt::Display for Refusal {
         for line in self.files.lines() {
             writeln!(f, "  {line}\n")?;
         }
-        f.write_str("'hubbub --help' lists all settings.\n")
+        f.write_str(
+            "'hubbub --help' lists all settings; 'hubbub config print' also explains the options of rooms.\n",
+        )
     }
 }
 

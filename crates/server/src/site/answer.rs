@@ -9,9 +9,16 @@ use super::File;
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 const NOT_FOUND: &[u8] = b"404 Not Found: nothing is served at this path.\n\n\
-    WebSocket endpoints of this server:\n\
-    \x20 /echo          sends every message back\n\
-    \x20 /rooms/{room}  joins a room: messages go to all its members\n";
+    What this server has:\n\
+    \x20 /rooms/{room}               a WebSocket: messages go to all members of the room\n\
+    \x20 /rooms/{room}/sse           the same room to listen to, as server-sent events\n\
+    \x20 /connection/websocket       for SDKs of the Centrifuge protocol\n\
+    \x20 /connection/http_stream     for SDKs, where WebSocket does not get through; so are\n\
+    \x20                             /connection/sse, and /emulation for what they send\n\
+    \x20 /connection/uni_sse         for programs that only listen; so are\n\
+    \x20                             /connection/uni_http_stream and /connection/uni_websocket\n\
+    \x20 /oneshot/{namespace}        POST makes a room for one message\n\
+    \x20 /echo                       a WebSocket: every message comes back\n";
 
 const START_PAGE: &[u8] = b"\nThe start page is at /\n";
 

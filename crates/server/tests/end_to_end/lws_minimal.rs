@@ -25,7 +25,7 @@ fn subprotocol_leads_to_the_one_room_on_every_other_path(driver: Driver) {
     let mut members = [
         open(&server, "/", &["lws-minimal"]),
         open(&server, "/xxx", &["lws-minimal"]),
-        open(&server, "/a/b?c", &["lws-minimal"]),
+        open(&server, "/a/b?mode=dark&last=week", &["lws-minimal"]),
         open(&server, "/", &["chat"]),
         open(&server, "/index.html", &["chat"]),
     ];

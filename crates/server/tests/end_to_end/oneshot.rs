@@ -194,7 +194,10 @@ fn whoever_shows_the_wrong_thing_gets_one_refusal(driver: Driver) {
         );
         answers.push((answer.status, String::from_utf8(answer.body).unwrap()));
     }
-    let expected = (403, "This room is not open to you.\n".to_owned());
+    let expected = (
+        403,
+        "This room is not open to you; at log_level debug the server's log says why.\n".to_owned(),
+    );
     assert!(answers.iter().all(|it| *it == expected), "{answers:?}");
     let bad = ask(
         server,

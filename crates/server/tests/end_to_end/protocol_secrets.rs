@@ -54,6 +54,7 @@ fn secrets_of_sessions_reach_neither_log_nor_metrics_nor_pages(driver: Driver) {
     for told in [
         "a token was refused",
         "was denied a right",
+        "a subscription token does not hold",
         "frame cannot be read",
     ] {
         assert!(log.contains(told), "the log tells of each: {told}");

@@ -131,6 +131,11 @@ impl Emulated {
     }
 }
 
+const NO_REQUEST: &str = r#"The body must be {"session":"...","node":"...","data":"..."}: session and node as the connect reply has them, and commands as a string."#;
+
+const NO_NODE: &str = "The client of this session is at another server, or this one has been started again since; \
+                       connect again.";
+
 /// Takes a request with commands.
 pub fn open(asked: &Asked<'_>) -> Result<Begun, Refusal> {
     let encoding = encoding_of(asked.request);
@@ -147,10 +152,10 @@ pub fn open(asked: &Asked<'_>) -> Result<Begun, Refusal> {
 fn emulate(live: &Live, encoding: Encoding, bytes_max: usize, body: &[u8]) -> Answer {
     let request = match EmulationRequest::read(encoding, body) {
         Ok(request) if !request.data.0.is_empty() => request,
-        Ok(_) | Err(_) => return Answer::text(400, "This is no request of emulation."),
+        Ok(_) | Err(_) => return Answer::text(400, NO_REQUEST),
     };
     if *request.node != **live.node() {
-        return Answer::text(404, "There is no such node here.").keeping();
+        return Answer::text(404, NO_NODE).keeping();
     }
     if request.data.0.len() > bytes_max {
         return Answer::text(413, "The commands are longer than a message may be.").keeping();

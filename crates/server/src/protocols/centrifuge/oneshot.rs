@@ -169,7 +169,8 @@ fn refused(why: NoEntry, outlet: &mut Outlet<'_>) -> Refusal {
         NoEntry::Closed => {
             if outlet.may_tell("oneshot_closed") {
                 info!(
-                    "a client was refused a one-shot room: no such room, or it is over, or another secret"
+                    "a client was refused a one-shot room: no such room, or it is over, or neither its \
+                     secret nor a subscription token with \"publish\": true"
                 );
             }
             ErrorCode::PermissionDenied.into()

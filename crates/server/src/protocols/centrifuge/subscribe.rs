@@ -49,6 +49,16 @@ pub fn room_of<'w, 'r>(
     Ok((name, room))
 }
 
+/// Tells the operator why a good subscription token does not hold for this subscription.
+fn tell_not_holding(why: &str, outlet: &mut Outlet<'_>) {
+    if outlet.may_tell("subscription_token") {
+        info!(
+            reason = why,
+            "a subscription token does not hold for its client"
+        );
+    }
+}
+
 /// Tells the operator which setting keeps a client from what it wants; the client is only told that it may
 /// not.
 pub fn tell_denied(denied: &Denied<'_>, outlet: &mut Outlet<'_>) -> Refusal {
@@ -166,18 +176,25 @@ impl State {
                 Unverified::Refused(_) => ErrorCode::PermissionDenied,
             }
         })?;
-        self.check_claims(&claims, &request.channel)?;
+        self.check_claims(&claims, &request.channel)
+            .inspect_err(|why| tell_not_holding(why, outlet))
+            .map_err(|_| ErrorCode::PermissionDenied)?;
         Ok(Claims::Some(Box::new(claims)))
     }
 
     /// A subscription token is for one user and one room, and perhaps for one connection.
-    fn check_claims(&self, claims: &SubscriptionClaims, channel: &str) -> Result<(), ErrorCode> {
+    fn check_claims(&self, claims: &SubscriptionClaims, channel: &str) -> Result<(), &'static str> {
         let user = self.identity().map(|it| &*it.user);
         let client = claims.client.as_deref();
-        let holds = claims.channel == channel
-            && Some(claims.user.as_str()) == user
-            && client.is_none_or(|client| client == &*self.client);
-        holds.then_some(()).ok_or(ErrorCode::PermissionDenied)
+        if claims.channel != channel {
+            Err("its `channel` is another room")
+        } else if Some(claims.user.as_str()) != user {
+            Err("its `sub` is another user than that of the connection's token")
+        } else if client.is_some_and(|client| client != &*self.client) {
+            Err("its `client` is another connection")
+        } else {
+            Ok(())
+        }
     }
 
     /// Asks a room to take the client in, on the terms that its rules, the token and the request come to.
@@ -282,6 +299,7 @@ impl State {
             }
         })?;
         self.check_claims(&claims, &request.channel)
+            .inspect_err(|why| tell_not_holding(why, outlet))
             .map_err(|_| Disconnect::InvalidToken)?;
         let expires_at = claims.expires_at;
         if let Some(subscription) = self.rooms.named_mut(name.as_str()) {

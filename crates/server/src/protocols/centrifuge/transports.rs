@@ -53,18 +53,18 @@ pub fn http_stream(asked: &Asked<'_>) -> Result<Begun, Refusal> {
         Encoding::Json => Wire::Lines,
         Encoding::Protobuf => Wire::Protobuf,
     };
-    in_body(asked, wire, Some)
+    in_body(asked, wire, COMMANDS)
 }
 
 /// The same as server-sent events, for which pages have to put the first frame into the query.
 pub fn sse(asked: &Asked<'_>) -> Result<Begun, Refusal> {
     if asked.request.method() == "POST" {
-        return in_body(asked, Wire::Events, Some);
+        return in_body(asked, Wire::Events, COMMANDS);
     }
     let Some(first) = in_query(asked.request).filter(|it| !it.is_empty()) else {
         return Err(Refusal::Request(
             400,
-            "cf_connect is missing, with the first command.",
+            r#"The parameter cf_connect is missing. It has the first command, percent-encoded: {"id":1,"connect":{}}"#,
         ));
     };
     let opening = Opening::of(asked, Wire::Events);
@@ -90,20 +90,38 @@ pub fn uni_websocket(asked: &Asked<'_>) -> Result<Begun, Refusal> {
 
 /// Opens a stream of lines for a client that never asks.
 pub fn uni_http_stream(asked: &Asked<'_>) -> Result<Begun, Refusal> {
-    in_body(asked, Wire::OneWayLines, one_way)
+    in_body(asked, Wire::OneWayLines, WISH)
 }
 
 /// Opens a stream of server-sent events for a client that never asks.
 pub fn uni_sse(asked: &Asked<'_>) -> Result<Begun, Refusal> {
     if asked.request.method() == "POST" {
-        return in_body(asked, Wire::OneWayEvents, one_way);
+        return in_body(asked, Wire::OneWayEvents, WISH);
     }
     let first = one_way(in_query(asked.request).unwrap_or_default()).ok_or(NOT_JSON)?;
     let opening = Opening::of(asked, Wire::OneWayEvents);
     Ok(Begun::Now(opening.started(first)))
 }
 
-const NOT_JSON: Refusal = Refusal::Request(400, "What the client wants is not an object in JSON.");
+/// Makes the first frame of what a client has said in a body.
+type First = fn(Vec<u8>) -> Option<Vec<u8>>;
+
+/// The body is the frame itself.
+const COMMANDS: (First, &str) = (
+    Some,
+    r#"The body is empty. It has the first command, such as {"id":1,"connect":{}}"#,
+);
+
+/// The body says what a client wants that never asks.
+const WISH: (First, &str) = (
+    one_way,
+    r#"The body is not an object in JSON, such as {"subs":{"news":{}}}"#,
+);
+
+const NOT_JSON: Refusal = Refusal::Request(
+    400,
+    r#"The parameter cf_connect is not an object in JSON, percent-encoded, such as {"subs":{"news":{}}}"#,
+);
 
 /// The encoding of a request's body.
 pub fn encoding_of(request: &Request<'_>) -> Encoding {
@@ -173,11 +191,12 @@ impl Opening {
     }
 }
 
-/// A stream whose client has said in the request's body what it wants; `first` makes the first frame of that.
+/// A stream whose client has said in the request's body what it wants: `first` makes the first frame of that,
+/// and `wanted` is said where it cannot.
 fn in_body(
     asked: &Asked<'_>,
     wire: Wire,
-    first: fn(Vec<u8>) -> Option<Vec<u8>>,
+    (first, wanted): (First, &'static str),
 ) -> Result<Begun, Refusal> {
     check_body(asked, asked.world.settled.message_bytes_max)?;
     let opening = Opening::of(asked, wire);
@@ -188,7 +207,7 @@ fn in_body(
                 opening.started(first).taken(protocol)
             }
             None => {
-                let answer = Answer::text(400, "The body is not what the client wants.");
+                let answer = Answer::text(400, wanted);
                 Taken::Answer(opening.cors.add_to(answer))
             }
         }

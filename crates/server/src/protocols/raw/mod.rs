@@ -74,7 +74,11 @@ pub(super) fn enter(
     name: RoomName,
     own: Option<&'static str>,
 ) -> Result<Begun, Refusal> {
-    let parameters = Parameters::read(asked.request)?;
+    let parameters = match own {
+        None => Parameters::read(asked.request)?,
+        // Its address means nothing else, and may have whatever its page has there.
+        Some(_) => Parameters::with_token_alone(asked.request),
+    };
     let wishes = parameters.wishes;
     // What rooms do not have without rules is for this machine alone.
     if asked.world.settled.openness == Openness::Dev && wishes.is_beyond_live() {
@@ -198,7 +202,7 @@ fn let_in(
         publishes,
         by_token,
         hears: wishes.hears,
-        beginning,
+        beginning: recover.map(|_| Box::new(beginning)),
         live: Arc::clone(live),
         details,
         expires_at: who.and_then(|who| who.expires_at),
@@ -277,20 +281,28 @@ fn place(world: &World, live: &Arc<Live>, user: &Arc<str>) -> Result<Option<Plac
     })
 }
 
+/// Whoever may not come in is told nothing that others could use; the log knows more.
+const NOT_OPEN: &str =
+    "This room is not open to you; at log_level debug the server's log says why.";
+
+const NO_ROOM: &str = "There is no such room: its namespace, the text before the colon, is not configured, or the name is not ASCII.";
+
+const TOKEN_MISSING: &str = "This room needs a token: ?token=, or Authorization: Bearer, or a second subprotocol beside hubbub.";
+
 fn refusal(refusal: RawRefusal<'_>) -> Refusal {
     debug!(reason = %refusal, "a raw client was refused");
     let status = refusal.status();
     let (sentence, refused) = match refusal {
         RawRefusal::BadToken => return bad_token(),
-        RawRefusal::TokenMissing(_) => ("This room needs a token.", Refused::Token),
-        RawRefusal::Forbidden(_) => ("This room is not open to you.", Refused::Right),
-        RawRefusal::NoRoom(_) => ("There is no such room.", Refused::RoomName),
+        RawRefusal::TokenMissing(_) => (TOKEN_MISSING, Refused::Token),
+        RawRefusal::Forbidden(_) => (NOT_OPEN, Refused::Right),
+        RawRefusal::NoRoom(_) => (NO_ROOM, Refused::RoomName),
     };
     Refusal::Other(status, sentence.to_owned(), refused)
 }
 
 /// The answer to a token that is not believed.
 fn bad_token() -> Refusal {
-    let sentence = "The token is bad or expired.";
+    let sentence = "The token is bad or expired; at log_level debug the server's log says why.";
     Refusal::Other(401, sentence.to_owned(), Refused::Token)
 }

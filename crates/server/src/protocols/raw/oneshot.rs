@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::{
     super::{Asked, Begun, Later, Refusal, Started, http::Fields, local},
-    Arrival, bad_token,
+    Arrival, NOT_OPEN, bad_token,
     forms::Form,
     parameters::{Parameters, Wishes},
     place,
@@ -191,8 +191,7 @@ fn raw_of(world: &World, name: &RoomName) -> Raw {
 /// The one answer to whoever does not come in.
 fn closed(why: NoEntry) -> Refusal {
     debug!(?why, "a raw client was refused a one-shot room");
-    let sentence = "This room is not open to you.";
-    Refusal::Other(403, sentence.to_owned(), Refused::Right)
+    Refusal::Other(403, NOT_OPEN.to_owned(), Refused::Right)
 }
 
 impl Publisher {

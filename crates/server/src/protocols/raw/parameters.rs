@@ -106,6 +106,17 @@ impl<'a> Parameters<'a> {
             wishes,
         })
     }
+
+    /// Reads nothing but the token.
+    pub fn with_token_alone(request: &Request<'a>) -> Self {
+        let mut parameters = request.query().unwrap_or_default().split('&');
+        let token = parameters.find_map(|it| it.strip_prefix("token="));
+        Self {
+            token: token.map(|token| percent_decode_str(token).decode_utf8_lossy()),
+            secret: None,
+            wishes: Wishes::default(),
+        }
+    }
 }
 
 impl Wishes {

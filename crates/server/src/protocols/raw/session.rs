@@ -40,7 +40,8 @@ pub struct InRoom {
     /// Whether its token lets it publish, whatever the namespace says.
     pub by_token: bool,
     pub hears: Hears,
-    pub beginning: Beginning,
+    /// What it is told first, until that has happened.
+    pub beginning: Option<Box<Beginning>>,
     /// Where the rules of rooms and connections are found.
     pub live: Arc<Live>,
     /// What others are told of it beside its messages.
@@ -190,7 +191,11 @@ impl Session for InRoom {
                 position,
                 recovered: Some(recovered),
                 ..
-            } => self.beginning.tell(position, &recovered, outlet),
+            } => {
+                if let Some(beginning) = self.beginning.take() {
+                    beginning.tell(position, &recovered, outlet);
+                }
+            }
             SessionEvent::Alarm => outlet.close(CloseCode::POLICY, TOKEN_OVER),
             SessionEvent::Command(command) => obey(&command, self.name.as_str(), outlet),
             event => outlet.close_for(&event),

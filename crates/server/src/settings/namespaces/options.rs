@@ -298,10 +298,12 @@ pub const OPTIONS: &[NamespaceOption] = &[
 /// The life of a one-shot room.
 fn life(value: &Value) -> Result<Duration, String> {
     let text = text_of(value).ok_or_else(|| wrong_type(Kind::Unit, value))?;
-    let life = period(&text)?.duration();
+    let life = delay(&text)?.duration();
     match (ONE_SHOT_LIFE_MIN..=ONE_SHOT_LIFE_MAX).contains(&life) {
         true => Ok(life),
-        false => Err("out of range: 5s to 10m".to_owned()),
+        false => {
+            Err("out of range: 5s to 10m; leave it out for rooms of the usual kind".to_owned())
+        }
     }
 }
 

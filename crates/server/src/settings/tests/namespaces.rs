@@ -318,6 +318,10 @@ fn table_that_is_wrong_is_refused_with_place_and_remedy() {
             "[namespaces.login]\noneshot = \"11m\"",
             &["out of range: 5s to 10m"],
         ),
+        (
+            "[namespaces.login]\noneshot = \"0s\"",
+            &["out of range: 5s to 10m; leave it out"],
+        ),
         ("[namespaces.login]\noneshot = 60", &["unit"]),
         ("[namespaces.login]\noneshot = true", &["wrong type"]),
     ] {
@@ -365,7 +369,15 @@ fn every_contradiction_is_refused_with_both_options() {
             ["history_size", "oneshot"],
         ),
         ("oneshot = \"1m\"\npresence = true", ["presence", "oneshot"]),
+        (
+            "oneshot = \"1m\"\njoin_leave = \"forced\"",
+            ["join_leave", "oneshot"],
+        ),
         ("oneshot = \"1m\"\npersonal = true", ["personal", "oneshot"]),
+        (
+            "oneshot = \"1m\"\nuser_limited = true",
+            ["user_limited", "oneshot"],
+        ),
         (
             "oneshot = \"1m\"\noverflow = \"drop_oldest\"",
             ["overflow", "oneshot"],
