@@ -28,7 +28,7 @@ use access::{
 };
 use bytes::Bytes;
 use codec::Request;
-use hub::{RoomName, Since, Terms};
+use hub::{Details, Member, RoomName, Since, Terms};
 use runtime::{KeepAlive, Pings, Refused};
 use tracing::debug;
 
@@ -160,60 +160,103 @@ fn let_in(
     if let Some(Err(Unverified::KeyToCome)) = who {
         return Err(Refusal::TokenKey);
     }
-    let shown = match &who {
-        None => RawToken::Missing,
-        Some(Err(_)) => RawToken::Bad,
-        Some(Ok(who)) if who.is_for_room => RawToken::Subscription(User::of(&who.user)),
-        Some(Ok(who)) => RawToken::Connection(User::of(&who.user)),
-    };
+    let permitted = Permitted::of(world, &entering, who.as_ref())?;
+    let who = who.and_then(Result::ok);
+    let is_told_of = who.is_some() || world.has_presence(entering.name.as_str());
+    if world.namespaces.is_open() && !is_told_of && entering.is_plain_web_socket() {
+        return Ok(Started {
+            room: Some(entering.name),
+            head: entering.arrival.head(),
+            ..Started::new(InOpenRoom)
+        });
+    }
+    let who = who.unwrap_or_default();
+    let (member, mut details) = is_told_of.then(|| who.told()).unzip();
+    if entering.wishes.hears == Hears::Others {
+        // By these it knows its own messages.
+        details.get_or_insert_default();
+    }
+    in_room(live, world, entering, permitted, who, (member, details))
+}
+
+/// A client of one room, which it enters unless it hears nobody.
+fn in_room(
+    live: &Arc<Live>,
+    world: &World,
+    entering: Entering,
+    permitted: Permitted,
+    who: Who,
+    (member, details): (Option<Arc<Member>>, Option<Arc<Details>>),
+) -> Result<Started, Refusal> {
     let Entering {
         name,
         wishes,
         arrival,
     } = entering;
-    let room = world.namespaces.of(name.as_str());
-    let by_token = matches!(&who, Some(Ok(who)) if who.publishes);
-    let publishes = may_publish(room, shown, by_token, wishes.hears)?;
-    let beginning = beginning(room, shown, who.as_ref(), &wishes, &arrival)?;
-    let who = who.and_then(Result::ok);
-    let is_member = wishes.hears != Hears::Nobody;
-    let told = (who.is_some() || world.has_presence(name.as_str()))
-        .then(|| who.as_ref().unwrap_or(&Who::default()).told());
-    let (member, mut details) = told.unzip();
-    let is_stream = matches!(arrival, Arrival::Stream(..));
-    let is_plain = wishes == Wishes::default();
-    if world.namespaces.is_open() && details.is_none() && is_plain && !is_stream {
-        return Ok(Started {
-            room: Some(name),
-            head: arrival.head(),
-            ..Started::new(InOpenRoom)
-        });
-    }
-    if wishes.hears == Hears::Others {
-        // By these it knows its own messages.
-        details.get_or_insert_default();
-    }
+    let beginning = permitted.beginning;
     let recover = beginning.recover();
-    let user: Arc<str> = who.as_ref().map_or("", |who| &who.user).into();
+    let user: Arc<str> = who.user.into();
     let session = InRoom {
         name: name.clone(),
         place: place(world, live, &user)?,
         user,
-        publishes,
-        by_token,
+        publishes: permitted.publishes,
+        by_token: permitted.by_token,
         hears: wishes.hears,
         beginning: recover.map(|_| Box::new(beginning)),
         live: Arc::clone(live),
         details,
-        expires_at: who.and_then(|who| who.expires_at),
+        expires_at: who.expires_at,
     };
     Ok(Started {
-        room: is_member.then_some(name),
+        room: (wishes.hears != Hears::Nobody).then_some(name),
         head: arrival.head(),
         body: beginning.form.body(),
         terms: (recover.is_some() || member.is_some()).then(|| Box::new(Terms { recover, member })),
         ..Started::new(session)
     })
+}
+
+impl Entering {
+    /// Whether it asks for the messages from now on as they are, and may publish: all that an open room has.
+    fn is_plain_web_socket(&self) -> bool {
+        self.wishes == Wishes::default() && matches!(self.arrival, Arrival::WebSocket(_))
+    }
+}
+
+/// What a raw client may do that comes in.
+struct Permitted {
+    publishes: bool,
+    /// Whether its token lets it publish, whatever the namespace says.
+    by_token: bool,
+    beginning: Beginning,
+}
+
+impl Permitted {
+    fn of(
+        world: &World,
+        entering: &Entering,
+        who: Option<&Result<Who, Unverified>>,
+    ) -> Result<Self, Refusal> {
+        let Entering {
+            name,
+            wishes,
+            arrival,
+        } = entering;
+        let shown = match who {
+            None => RawToken::Missing,
+            Some(Err(_)) => RawToken::Bad,
+            Some(Ok(who)) if who.is_for_room => RawToken::Subscription(User::of(&who.user)),
+            Some(Ok(who)) => RawToken::Connection(User::of(&who.user)),
+        };
+        let room = world.namespaces.of(name.as_str());
+        let by_token = matches!(who, Some(Ok(who)) if who.publishes);
+        Ok(Self {
+            publishes: may_publish(room, shown, by_token, wishes.hears)?,
+            by_token,
+            beginning: beginning(room, shown, who, wishes, arrival)?,
+        })
+    }
 }
 
 /// Whether a client may publish, if it may come in at all.
