@@ -52,14 +52,14 @@ use crate::{
 struct Entering {
     name: RoomName,
     wishes: Wishes,
-    arrival: Arrival,
+    carrier: Carrier,
 }
 
-/// How a raw client comes.
-enum Arrival {
-    /// As a WebSocket, whose 101 names this subprotocol.
+/// What carries the messages of a raw client.
+enum Carrier {
+    /// A WebSocket, whose 101 names this subprotocol.
     WebSocket(Option<&'static str>),
-    /// As a stream, whose answer has these fields, after the event with this position.
+    /// A stream, whose answer has these fields, after the event with this position.
     Stream(http::Fields, Option<Since>),
 }
 
@@ -84,8 +84,8 @@ pub(super) fn enter(
     if asked.world.settled.openness == Openness::Dev && wishes.is_beyond_live() {
         local::check(asked.request)?;
     }
-    let arrival = Arrival::WebSocket(own.or(who::subprotocol(asked.request)?));
-    begin(asked, parameters, name, arrival)
+    let carrier = Carrier::WebSocket(own.or(who::subprotocol(asked.request)?));
+    begin(asked, parameters, name, carrier)
 }
 
 /// Lets a raw client listen to a room by a stream of server-sent events.
@@ -100,8 +100,8 @@ pub(super) fn listen(asked: &Asked<'_>, name: RoomName) -> Result<Begun, Refusal
         return Err(Refusal::Other(400, sentence.to_owned(), Refused::Parameter));
     }
     let fields = asked.cors().of_stream("text/event-stream");
-    let arrival = Arrival::Stream(fields, latest(asked.request));
-    begin(asked, parameters, name, arrival)
+    let carrier = Carrier::Stream(fields, latest(asked.request));
+    begin(asked, parameters, name, carrier)
 }
 
 /// The id of the latest event that a client has had, if it comes back. One that is none of this server's is a
@@ -116,16 +116,16 @@ fn begin(
     asked: &Asked<'_>,
     parameters: Parameters<'_>,
     name: RoomName,
-    arrival: Arrival,
+    carrier: Carrier,
 ) -> Result<Begun, Refusal> {
     if asked.world.namespaces.is_one_shot(name.as_str()) {
-        return oneshot::enter(asked, parameters, name, arrival);
+        return oneshot::enter(asked, parameters, name, carrier);
     }
     let Parameters { token, wishes, .. } = parameters;
     let entering = Entering {
         name,
         wishes,
-        arrival,
+        carrier,
     };
     let Asked {
         request,
@@ -166,7 +166,7 @@ fn let_in(
     if world.namespaces.is_open() && !is_told_of && entering.is_plain_web_socket() {
         return Ok(Started {
             room: Some(entering.name),
-            head: entering.arrival.head(),
+            head: entering.carrier.head(),
             ..Started::new(InOpenRoom)
         });
     }
@@ -191,7 +191,7 @@ fn in_room(
     let Entering {
         name,
         wishes,
-        arrival,
+        carrier,
     } = entering;
     let beginning = permitted.beginning;
     let recover = beginning.recover();
@@ -210,7 +210,7 @@ fn in_room(
     };
     Ok(Started {
         room: (wishes.hears != Hears::Nobody).then_some(name),
-        head: arrival.head(),
+        head: carrier.head(),
         body: beginning.form.body(),
         terms: (recover.is_some() || member.is_some()).then(|| Box::new(Terms { recover, member })),
         ..Started::new(session)
@@ -220,7 +220,7 @@ fn in_room(
 impl Entering {
     /// Whether it asks for the messages from now on as they are, and may publish: all that an open room has.
     fn is_plain_web_socket(&self) -> bool {
-        self.wishes == Wishes::default() && matches!(self.arrival, Arrival::WebSocket(_))
+        self.wishes == Wishes::default() && matches!(self.carrier, Carrier::WebSocket(_))
     }
 }
 
@@ -241,7 +241,7 @@ impl Permitted {
         let Entering {
             name,
             wishes,
-            arrival,
+            carrier,
         } = entering;
         let shown = match who {
             None => RawToken::Missing,
@@ -254,7 +254,7 @@ impl Permitted {
         Ok(Self {
             publishes: may_publish(room, shown, by_token, wishes.hears)?,
             by_token,
-            beginning: beginning(room, shown, who, wishes, arrival)?,
+            beginning: beginning(room, shown, who, wishes, carrier)?,
         })
     }
 }
@@ -281,23 +281,23 @@ fn beginning(
     shown: RawToken<'_>,
     who: Option<&Result<Who, Unverified>>,
     wishes: &Wishes,
-    arrival: &Arrival,
+    carrier: &Carrier,
 ) -> Result<Beginning, Refusal> {
     let room = room.map_err(|why| refusal(RawRefusal::NoRoom(why)))?;
     let (user, overrides) = match who {
         Some(Ok(who)) => (User::of(&who.user), who.overrides),
         Some(Err(_)) | None => (User::Anonymous, Overrides::default()),
     };
-    let beginning = match arrival {
-        Arrival::WebSocket(_) => Beginning::of_web_socket(&room, user, &overrides, wishes),
-        Arrival::Stream(_, latest) => {
+    let beginning = match carrier {
+        Carrier::WebSocket(_) => Beginning::of_web_socket(&room, user, &overrides, wishes),
+        Carrier::Stream(_, latest) => {
             Beginning::of_stream(&room, user, &overrides, wishes, *latest)
         }
     };
     beginning.map_err(|why| why.refusal(shown != RawToken::Missing))
 }
 
-impl Arrival {
+impl Carrier {
     fn head(self) -> Head {
         match self {
             Self::WebSocket(subprotocol) => Head::WebSocket {

@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::{
     super::{Asked, Begun, Later, Refusal, Started, http::Fields, local},
-    Arrival, NOT_OPEN, bad_token,
+    Carrier, NOT_OPEN, bad_token,
     forms::Form,
     parameters::{Parameters, Wishes},
     place,
@@ -81,7 +81,7 @@ pub fn enter(
     asked: &Asked<'_>,
     parameters: Parameters<'_>,
     name: RoomName,
-    arrival: Arrival,
+    carrier: Carrier,
 ) -> Result<Begun, Refusal> {
     let Asked {
         request,
@@ -102,14 +102,14 @@ pub fn enter(
         wishes,
     } = parameters;
     if let Some(secret) = secret.filter(|_| rights != Raw::None) {
-        return enter_as_page(live, name, secret.into_owned(), &wishes, arrival).map(Begun::Now);
+        return enter_as_page(live, name, secret.into_owned(), &wishes, carrier).map(Begun::Now);
     }
     // A stream only hears.
-    let publishes = rights == Raw::Publish && matches!(arrival, Arrival::WebSocket(_));
+    let publishes = rights == Raw::Publish && matches!(carrier, Carrier::WebSocket(_));
     let token = token.or_else(|| who::token(request));
     match token.filter(|_| publishes) {
         Some(token) => {
-            let later = enter_as_publisher(Arc::clone(live), name, token.into_owned(), arrival);
+            let later = enter_as_publisher(Arc::clone(live), name, token.into_owned(), carrier);
             Ok(Begun::AtCost(later))
         }
         None => {
@@ -125,12 +125,12 @@ fn enter_as_page(
     name: RoomName,
     secret: String,
     wishes: &Wishes,
-    arrival: Arrival,
+    carrier: Carrier,
 ) -> Result<Started, Refusal> {
-    let (form, has) = match &arrival {
-        Arrival::Stream(_, latest) => (Form::Event, latest.map_or(0, |it| it.offset)),
-        Arrival::WebSocket(_) if wishes.has_positions => (Form::Envelope, 0),
-        Arrival::WebSocket(_) => (Form::Plain, 0),
+    let (form, has) = match &carrier {
+        Carrier::Stream(_, latest) => (Form::Event, latest.map_or(0, |it| it.offset)),
+        Carrier::WebSocket(_) if wishes.has_positions => (Form::Envelope, 0),
+        Carrier::WebSocket(_) => (Form::Plain, 0),
     };
     let checked = live.one_shots.check(&name, &secret, Instant::now());
     checked.map_err(closed)?;
@@ -143,14 +143,14 @@ fn enter_as_page(
         live: Arc::clone(live),
     };
     Ok(Started {
-        head: arrival.head(),
+        head: carrier.head(),
         body: form.body(),
         ..Started::new(page)
     })
 }
 
 /// Lets somebody in who has shown a token, once it is verified.
-fn enter_as_publisher(live: Arc<Live>, name: RoomName, token: String, arrival: Arrival) -> Later {
+fn enter_as_publisher(live: Arc<Live>, name: RoomName, token: String, carrier: Carrier) -> Later {
     Later {
         held_bytes: token.capacity(),
         open: Box::new(move || {
@@ -161,7 +161,7 @@ fn enter_as_publisher(live: Arc<Live>, name: RoomName, token: String, arrival: A
             })?;
             let publisher = Publisher::of(who, name, &world, &live)?;
             Ok(Started {
-                head: arrival.head(),
+                head: carrier.head(),
                 ..Started::new(publisher)
             })
         }),
