@@ -119,8 +119,8 @@ pub struct AtCost<T> {
 /// A session about to open whose messages are the body of an HTTP answer, as for server-sent events.
 ///
 /// It has the queue, the bounds, the drain and the one reason for its end that a WebSocket has. What its
-/// [`Outlet`] and its rooms send are pieces of the body: one chunk each, or the bare bytes for a peer that
-/// speaks HTTP/1.0. So what separates one message from the next is up to the application.
+/// [`Outlet`](super::Outlet) and its rooms send are pieces of the body: one chunk each, or the bare bytes for a
+/// peer that speaks HTTP/1.0. So what separates one message from the next is up to the application.
 ///
 /// The peer has nothing more to say: whatever it sends behind its request is read and ignored, so that
 /// the end of its stream is noticed, and with that the session ends.

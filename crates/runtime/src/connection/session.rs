@@ -73,7 +73,8 @@ pub trait Session {
 pub enum SessionEvent {
     /// The connection is in the room that it asked for with this ticket, and has every message after
     /// `position`. Of the room in which it was opened that is said only if something of the room's past was asked
-    /// for ([`Terms::recover`]), behind [`Session::opened`]: otherwise the head of the answer says it all.
+    /// for ([`Terms::recover`](hub::Terms::recover)), behind [`Session::opened`]: otherwise the head of the answer
+    /// says it all.
     Joined {
         /// The ticket of [`Outlet::join`].
         room: Ticket,
