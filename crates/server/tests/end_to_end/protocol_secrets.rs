@@ -1,13 +1,15 @@
-//! Whatever a client of the Centrifuge protocol says, none of it gets into the log, the metrics or the debug
-//! pages: tokens, what they claim, keys, query strings, names of rooms and messages.
+//! Whatever a client of the Centrifuge protocol says, over whatever transport, none of it gets into the log, the metrics
+//! or the debug pages: tokens, what they claim, keys, sessions, query strings, bodies, names of rooms and messages.
 
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Client, binary, get_internal},
+    client::{Client, ask, binary, get_internal},
     commands::{Configured, OPEN, PATH, SECRET, Session, in_seconds, protobuf, signed, token},
     harness::{Driver, Server, eventually},
-    streamed::Stream,
+    streamed::{
+        EMULATION, HTTP_STREAM, ONE_WAY, SSE, STREAMS, Stream, Streamed, begin, emulate, post,
+    },
     wire::{self, Raw, UPGRADE},
 };
 
@@ -46,7 +48,9 @@ fn secrets_of_sessions_reach_neither_log_nor_metrics_nor_pages(driver: Driver) {
     let mut stays = speak_as_somebody(server, &mut secrets);
     let ended = show_bad_tokens(server, &mut secrets)
         + say_what_is_wrong(server)
-        + ask_in_all_ways(server, &mut secrets);
+        + ask_in_all_ways(server, &mut secrets)
+        + speak_over_streams(server, &mut secrets)
+        + ask_wrongly_over_http(server, &mut secrets);
     eventually("all ends are logged", || {
         server.log().matches("connection ended").count() >= ended
     });
@@ -210,6 +214,121 @@ fn say_what_is_wrong(server: &Server) -> usize {
     frames.len() + 2
 }
 
+/// Sessions over HTTP and streams of those who never ask; returns how many connections were opened and have ended.
+fn speak_over_streams(server: &Server, secrets: &mut Secrets) -> usize {
+    let token = secrets.token(&json!({"sub": CANARY, "exp": in_seconds(3_600)}));
+    let expired = secrets.token(&json!({"sub": CANARY, "exp": 1}));
+    let connect = json!({"id": 1, "connect": {"token": token, "data": CANARY, "name": CANARY}});
+    let mut ended = 0;
+    for path in STREAMS {
+        let mut stream = Stream::ask(server, begin(path, &connect.to_string()));
+        let said = stream.reply();
+        let text = |name: &str| said["connect"][name].as_str().unwrap().to_owned();
+        let mut session = Streamed {
+            session: text("session"),
+            node: text("node"),
+            stream,
+        };
+        // The whole, and the part that is hard to guess.
+        secrets.0.push(session.session[14..].to_owned());
+        secrets.0.push(session.node.clone());
+        for (id, command) in (2..).zip([
+            json!({"subscribe": {"channel": format!("room-{CANARY}"), "data": CANARY}}),
+            json!({"publish": {"channel": format!("room-{CANARY}"), "data": CANARY}}),
+            json!({"rpc": {"method": CANARY}}),
+        ]) {
+            let mut command = command;
+            command["id"] = json!(id);
+            session.ask(server, &command.to_string());
+        }
+        // A frame that cannot be read ends it.
+        session.send(server, &format!("{{\"{CANARY}"));
+        assert_eq!(session.stream.closed().0, 3501);
+        ended += 5;
+    }
+    let wanted = json!({"token": token, "subs": {format!("room-{CANARY}"): {}}, "data": CANARY});
+    for path in ONE_WAY {
+        let mut stream = Stream::ask(server, begin(path, &wanted.to_string()));
+        assert!(stream.reply()["connect"].is_object());
+        let bad = json!({"token": expired, "name": CANARY}).to_string();
+        assert_eq!(Stream::ask(server, begin(path, &bad)).closed().0, 3005);
+        let unknown = json!({"subs": {format!("{CANARY}:x"): {}}}).to_string();
+        assert_eq!(Stream::ask(server, begin(path, &unknown)).closed().0, 3501);
+        ended += 3;
+    }
+    let target = format!("/connection/uni_websocket?cf_connect=%7B%22token%22:%22{token}%22%7D");
+    drop(Client::connect(server, &target));
+    ended + 1
+}
+
+/// Requests over HTTP that are refused, each for another reason; returns how many.
+fn ask_wrongly_over_http(server: &Server, secrets: &mut Secrets) -> usize {
+    let token = secrets.token(&json!({"sub": CANARY, "exp": in_seconds(3_600)}));
+    let victim = Streamed::anonymous(server, HTTP_STREAM);
+    let (session, node) = (&victim.session, &victim.node);
+    secrets.0.push(session[14..].to_owned());
+    let foreign = "Origin: https://elsewhere.example";
+    let query = format!("cf_connect=%7B%22token%22:%22{token}%22,%22{CANARY}%22");
+    let get =
+        |path: &str, query: &str| wire::request("GET", &format!("{path}?{query}"), &[foreign]);
+    let body = json!({"session": session, "node": node, "data": CANARY}).to_string();
+    let requests = [
+        // Pages of other sites, with all that they may have learned.
+        (get(SSE, &query), 403),
+        (get(ONE_WAY[1], &query), 403),
+        (post(EMULATION, &[foreign], &body), 403),
+        (post(HTTP_STREAM, &[foreign], &body), 403),
+        // What cannot be read.
+        (begin(ONE_WAY[1], &format!("[{CANARY}")), 400),
+        (begin(ONE_WAY[0], &format!("{{{token}")), 400),
+        (
+            wire::request("GET", &format!("{SSE}?{CANARY}={token}"), &[]),
+            400,
+        ),
+        (post(EMULATION, &[], CANARY), 400),
+        (
+            post(
+                EMULATION,
+                &[],
+                &format!("{{\"session\":\"{session}\",\"{CANARY}\""),
+            ),
+            400,
+        ),
+        (
+            post(
+                EMULATION,
+                &["Content-Type: application/octet-stream"],
+                CANARY,
+            ),
+            400,
+        ),
+        // What is too long, or not asked for in this way.
+        (
+            wire::request(
+                "GET",
+                &format!("{SSE}?{query}{}", "x".repeat(65 << 10)),
+                &[],
+            ),
+            431,
+        ),
+        (post(HTTP_STREAM, &[], &CANARY.repeat(4_000)), 413),
+        (post(EMULATION, &[], &body).replacen("POST", "PUT", 1), 405),
+        (wire::request("DELETE", &format!("{SSE}?{query}"), &[]), 405),
+    ];
+    for (request, status) in &requests {
+        let answer = ask(server, request);
+        assert_eq!(
+            answer.status,
+            *status,
+            "{}",
+            &request[..request.len().min(200)]
+        );
+    }
+    assert_eq!(emulate(server, session, CANARY, "{}").status, 404);
+    assert_eq!(emulate(server, CANARY, node, CANARY).status, 204);
+    requests.len() + 3
+}
+
 /// Query strings, fields and subprotocols; returns how many connections were opened and have ended.
 fn ask_in_all_ways(server: &Server, secrets: &mut Secrets) -> usize {
     let good = secrets.token(&json!({"sub": CANARY, "exp": in_seconds(3_600)}));
@@ -234,7 +353,7 @@ fn ask_in_all_ways(server: &Server, secrets: &mut Secrets) -> usize {
         let fields: Vec<_> = UPGRADE.into_iter().chain(origin).collect();
         asked += 1;
         let target = format!("{PATH}?token={token}");
-        let answer = crate::client::ask(server, wire::request("GET", &target, &fields));
+        let answer = ask(server, wire::request("GET", &target, &fields));
         assert_eq!(answer.status, 403);
     }
     for token in [&good, &bad] {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 on_both_drivers![
-    flood_of_emulation_is_refused_beyond_half_of_the_mailbox_and_others_are_served,
+    flood_of_emulation_is_refused_beyond_its_places_and_others_are_served,
     commands_of_many_sessions_that_wait_take_no_more_than_the_bound,
     session_that_an_attacker_has_chosen_or_that_is_over_is_nobodys,
     guessed_sessions_by_the_thousand_do_nothing_and_take_no_memory,
@@ -66,7 +66,7 @@ fn answer(reader: &mut BufReader<TcpStream>) -> Response {
     answer
 }
 
-fn flood_of_emulation_is_refused_beyond_half_of_the_mailbox_and_others_are_served(driver: Driver) {
+fn flood_of_emulation_is_refused_beyond_its_places_and_others_are_served(driver: Driver) {
     const SENDERS: usize = 60;
     const ROUNDS: usize = 20;
     // Of these, peers may fill eight.
