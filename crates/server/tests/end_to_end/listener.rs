@@ -52,7 +52,7 @@ pub enum Told {
 }
 
 enum Link {
-    Socket(Client),
+    Socket(Box<Client>),
     Stream(Stream),
 }
 
@@ -127,7 +127,7 @@ impl Listener {
                 if !way.is_raw() {
                     client.send(way.frame(room, since));
                 }
-                Link::Socket(client)
+                Link::Socket(Box::new(client))
             }
             Way::RawSse => {
                 let request = wire::request("GET", &path, &[]);
