@@ -75,13 +75,21 @@ impl Head {
         }
     }
 
-    /// Whether the bytes so far, followed by `more`, ask for one of the targets that may be long.
+    /// Whether the bytes so far, followed by `more`, ask for one of the targets that may be long. This is asked for
+    /// each piece, so that no more than two empty lines are skipped before: heads of many would be read again and again.
     fn has_long_target(&self, more: &[u8], limits: &Limits) -> bool {
-        let bytes = || self.bytes.iter().chain(more);
+        let line = || {
+            let begin = self.bytes.iter().chain(more).enumerate();
+            begin.skip_while(|(at, byte)| *at < 4 && matches!(byte, b'\r' | b'\n'))
+        };
         limits.long_targets.iter().any(|target| {
-            let asked = [b"GET ", target.as_bytes()].concat();
-            let line = bytes().skip_while(|byte| matches!(byte, b'\r' | b'\n'));
-            line.take(asked.len()).eq(&asked)
+            let asked = b"GET ".iter().chain(target.as_bytes());
+            let bytes = line().inspect(|_| {
+                #[cfg(test)]
+                crate::work::add(1);
+            });
+            let bytes = bytes.map(|(_, byte)| byte);
+            bytes.take(4 + target.len()).eq(asked)
         })
     }
 
@@ -296,6 +304,24 @@ mod tests {
                 head.len()
             );
         }
+    }
+
+    /// To see whether a target may be long costs no more than that.
+    #[test]
+    fn head_behind_many_empty_lines_byte_by_byte_is_linear() {
+        let limits = Limits {
+            head_bytes_max: 32 * 1024,
+            long_targets: &["/stream?"],
+            ..Limits::default()
+        };
+        let head = format!("{}GET /stream?a", "\r\n".repeat(15_000));
+        let mut connection = Connection::new();
+        let work = work::bytes_of(|| {
+            for byte in head.as_bytes() {
+                connection.receive(&mut [*byte], &limits, &mut Inflater::default());
+            }
+        });
+        assert!(work < 4 * head.len(), "{work} of {}", head.len());
     }
 
     #[test]

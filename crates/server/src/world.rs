@@ -136,9 +136,13 @@ impl Live {
     /// # Errors
     ///
     /// [`CommandRefused`] if its core has no space for what peers send.
-    pub fn hand(&self, connection: ConnectionId, command: Command) -> Result<(), CommandRefused> {
+    pub fn relay<T: Send + Sync + 'static>(
+        &self,
+        connection: ConnectionId,
+        sent: T,
+    ) -> Result<(), CommandRefused> {
         let commander = self.commander.get().ok_or(CommandRefused)?;
-        commander.connection_for_peer(connection, command)
+        commander.relay(connection, Arc::new(sent))
     }
 
     /// Goes on with another world. Returns what is to be told to the connections that exist.

@@ -25,6 +25,9 @@ pub enum Command {
     Say(Kind, Bytes),
     /// Hand the session a command of the application's own.
     Hand(Arc<dyn Any + Send + Sync>),
+    /// Hand the session what a peer has sent for it beside its connection. It may be anybody's, so that a connection
+    /// which is not open does nothing for it.
+    Relay(Arc<dyn Any + Send + Sync>),
 }
 
 /// Whom a command is for.
@@ -43,7 +46,13 @@ impl Actor<'_> {
     /// open: it may be about what the session was let in by.
     pub(crate) fn obey(&mut self, command: Command) {
         match (&self.connection.stage, command) {
-            (Stage::Open { .. }, command) => self.obey_open(command),
+            (Stage::Open { .. }, command) => {
+                let adds_to_queue = !matches!(command, Command::Relay(_));
+                self.obey_open(command);
+                if adds_to_queue {
+                    self.close_if_behind();
+                }
+            }
             (Stage::Joining(_), Command::Hand(command)) => self.keep_early(command),
             _ => {}
         }
@@ -75,12 +84,14 @@ impl Actor<'_> {
             Command::Say(kind, payload) => {
                 self.with_session(|_, outlet| outlet.send(kind, &payload));
             }
-            Command::Hand(command) => self.handle(SessionEvent::Command(command)),
+            Command::Hand(command) | Command::Relay(command) => {
+                self.handle(SessionEvent::Command(command));
+            }
         }
-        self.close_if_behind();
     }
 
-    /// Commands are not slowed down by a full queue, and neither is what a session sends because of them.
+    /// Commands are not slowed down by a full queue, and neither is what a session sends because of them, except for
+    /// what is relayed: that waits in the session as bytes of the connection's own do before it.
     /// So a connection whose queue exceeds its bound is closed here, like a slow subscriber.
     fn close_if_behind(&mut self) {
         let queued = self.connection.queued_bytes(&self.parts.rooms.shards);
@@ -93,21 +104,27 @@ impl Actor<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, rc::Rc};
+    use std::{cell::RefCell, net::TcpStream, rc::Rc};
 
     use codec::Message;
 
     use super::*;
     use crate::{
+        clock::RecentMs,
         connection::{
             Joining, KeepAlive, Lag, Leftover, OpeningHead, Outlet, Pings, Session, rare::EARLY_MAX,
         },
         encoding::{Packing, WireForm},
         fixture::{act, at, attend, on_each_driver, open},
+        ids::ConnectionKey,
+        out::Sending,
+        reactor::State,
     };
 
     /// Notes that it has opened, and each number that it is handed.
-    struct Noting(Rc<RefCell<Vec<Option<usize>>>>);
+    struct Noting(Noted);
+
+    type Noted = Rc<RefCell<Vec<Option<usize>>>>;
 
     impl Session for Noting {
         fn opened(&mut self, _: &mut Outlet<'_>) {
@@ -124,40 +141,88 @@ mod tests {
         }
     }
 
+    /// A session that is joining and notes what it is handed.
+    fn join_noting(state: &mut State) -> (ConnectionKey, TcpStream, Noted) {
+        let noted = Noted::default();
+        let (key, peer) = open(state);
+        let connection = at(state, key);
+        // The head of a request comes first, so that there is something to answer.
+        connection.stage = Stage::Handshake { deadline_ms: 1000 };
+        connection
+            .rare
+            .keep_leftover(Leftover::of(b"GET / HTTP/1.1\r\nHost: a\r\n"));
+        attend(state, key);
+        let connection = at(state, key);
+        connection.stage = Stage::Joining(Box::new(Joining {
+            deadline_ms: 1000,
+            protocol: "noting",
+            session: Box::new(Noting(Rc::clone(&noted))),
+            name: None,
+            room: None,
+            form: WireForm {
+                body: crate::encoding::BodyForm::RAW,
+                packing: Packing::Bytes,
+            },
+            lag: Lag::Close,
+            pings: Pings::Frames,
+            terms: None,
+            head: OpeningHead::Stream {
+                status: 200,
+                fields: Vec::new(),
+                keep_alive: KeepAlive::Nothing,
+            },
+        }));
+        (key, peer, noted)
+    }
+
+    /// Anybody can send such for any connection, so that it must not end one.
+    #[test]
+    fn what_peers_send_beside_a_connection_is_nothing_to_one_that_is_joining() {
+        on_each_driver(async |core| {
+            let state = &mut *core.state.borrow_mut();
+            let (key, _peer, noted) = join_noting(state);
+            for number in 0..=EARLY_MAX {
+                act(state, key, |actor| {
+                    actor.obey(Command::Relay(Arc::new(number)))
+                });
+            }
+            act(state, key, |actor| actor.open());
+            assert_eq!(at(state, key).rare.end(), None);
+            act(state, key, |actor| {
+                actor.obey(Command::Relay(Arc::new(7_usize)))
+            });
+            assert_eq!(*noted.borrow(), [None, Some(7)]);
+        });
+    }
+
+    /// It waits until the session may take it, and so makes the queue no longer.
+    #[test]
+    fn what_peers_send_beside_a_connection_does_not_close_it_for_what_waits() {
+        on_each_driver(async |core| {
+            let state = &mut *core.state.borrow_mut();
+            let bytes = state.parts.config.send_queue_bytes_max + 1;
+            for (command, ends) in [
+                (Command::Relay(Arc::new(())), false),
+                (Command::Hand(Arc::new(())), true),
+            ] {
+                let (key, _peer) = open(state);
+                let queue = &mut at(state, key).out.queue;
+                *queue.direct() = vec![0x82; bytes];
+                queue.sending = Sending::Blocked {
+                    progress: RecentMs::at(0),
+                };
+                act(state, key, |actor| actor.obey(command.clone()));
+                assert_eq!(at(state, key).rare.end().is_some(), ends, "{command:?}");
+            }
+        });
+    }
+
     #[test]
     fn commands_for_a_session_that_is_joining_wait_until_it_opens_and_only_so_many() {
         on_each_driver(async |core| {
             let state = &mut *core.state.borrow_mut();
             for commands in [0, EARLY_MAX, EARLY_MAX + 1] {
-                let noted = Rc::default();
-                let (key, _peer) = open(state);
-                let connection = at(state, key);
-                // The head of a request comes first, so that there is something to answer.
-                connection.stage = Stage::Handshake { deadline_ms: 1000 };
-                connection
-                    .rare
-                    .keep_leftover(Leftover::of(b"GET / HTTP/1.1\r\nHost: a\r\n"));
-                attend(state, key);
-                let connection = at(state, key);
-                connection.stage = Stage::Joining(Box::new(Joining {
-                    deadline_ms: 1000,
-                    protocol: "noting",
-                    session: Box::new(Noting(Rc::clone(&noted))),
-                    name: None,
-                    room: None,
-                    form: WireForm {
-                        body: crate::encoding::BodyForm::RAW,
-                        packing: Packing::Bytes,
-                    },
-                    lag: Lag::Close,
-                    pings: Pings::Frames,
-                    terms: None,
-                    head: OpeningHead::Stream {
-                        status: 200,
-                        fields: Vec::new(),
-                        keep_alive: KeepAlive::Nothing,
-                    },
-                }));
+                let (key, _peer, noted) = join_noting(state);
                 for number in 0..commands {
                     act(state, key, |actor| {
                         actor.obey(Command::Hand(Arc::new(number)))

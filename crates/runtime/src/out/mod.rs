@@ -3,5 +3,7 @@
 mod send_queue;
 mod spare;
 
-pub(crate) use send_queue::{Plan, Remainder, SendQueue, Sending, lag};
+#[cfg(test)]
+pub(crate) use send_queue::lag;
+pub(crate) use send_queue::{Plan, Remainder, SendQueue, Sending, kept_bytes};
 pub(crate) use spare::Spare;

@@ -342,5 +342,11 @@ pub(crate) fn lag(subscriptions: &Subscriptions, shards: &Shards) -> usize {
     rooms.map(|(_, room)| shards.lag(room)).sum()
 }
 
+/// Bytes of memory that all its rooms keep for a connection.
+pub(crate) fn kept_bytes(subscriptions: &Subscriptions, shards: &Shards) -> usize {
+    let rooms = subscriptions.with_news();
+    rooms.map(|(_, room)| shards.kept_bytes(room)).sum()
+}
+
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! They travel through a bounded mailbox of each core, outside of everything that waits for something
 //! else: whoever sends one is told at once if there is no space for it.
 
-use std::rc::Rc;
+use std::{any::Any, rc::Rc, sync::Arc};
 
 use flume::{Receiver, Sender, TrySendError};
 use hub::ConnectionId;
@@ -41,21 +41,21 @@ impl Commander {
         send(core, (Recipient::Connection(id), command))
     }
 
-    /// As [`connection`](Self::connection), for what a peer has sent: half of the space is kept for other
+    /// [Relays](Command::Relay) to one connection what a peer has sent: half of the space is kept for other
     /// commands, so that peers cannot keep those from their cores.
     ///
     /// # Errors
     ///
     /// [`CommandRefused`] if the half for peers is full.
-    pub fn connection_for_peer(
+    pub fn relay(
         &self,
         id: ConnectionId,
-        command: Command,
+        sent: Arc<dyn Any + Send + Sync>,
     ) -> Result<(), CommandRefused> {
         let core = self.cores.get(id.core.index()).ok_or(CommandRefused)?;
         let most = core.capacity().unwrap_or(usize::MAX).div_ceil(2);
         match core.len() < most {
-            true => send(core, (Recipient::Connection(id), command)),
+            true => send(core, (Recipient::Connection(id), Command::Relay(sent))),
             false => Err(CommandRefused),
         }
     }
@@ -194,16 +194,17 @@ mod tests {
         let commander = Commander { cores: vec![core] };
         let id = ConnectionKey::new(1, 0).on(CoreId(0));
         let say = || Command::Say(Kind::Text, "hello".into());
+        let sent = || Arc::new("hello");
         for expected in [Ok(()), Ok(()), Err(CommandRefused)] {
-            assert_eq!(commander.connection_for_peer(id, say()), expected);
+            assert_eq!(commander.relay(id, sent()), expected);
         }
         assert_eq!(commander.connection(id, say()), Ok(()));
         assert_eq!(commander.connection(id, say()), Ok(()));
         assert_eq!(commander.connection(id, say()), Err(CommandRefused));
         drop(mailbox.drain());
-        assert_eq!(commander.connection_for_peer(id, say()), Ok(()));
+        assert_eq!(commander.relay(id, sent()), Ok(()));
         let elsewhere = ConnectionKey::new(1, 0).on(CoreId(1));
-        let refused = commander.connection_for_peer(elsewhere, say());
+        let refused = commander.relay(elsewhere, sent());
         assert_eq!(refused, Err(CommandRefused));
     }
 

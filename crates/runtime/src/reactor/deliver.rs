@@ -238,7 +238,8 @@ impl State {
     fn gathering(&mut self, room: RoomId, now: Now) -> Option<Gathering> {
         let application = &self.parts.application;
         let ask = |name: &_| application.batch_interval(name);
-        let interval = self.parts.rooms.shards.interval(room, ask)?;
+        let encoder = &mut self.parts.out.encoder;
+        let interval = self.parts.rooms.shards.interval(room, encoder, ask)?;
         Some(Gathering {
             due_ms: now.ms + interval.ms(),
             // A queue has room for some batches, so that a subscriber that is behind by one is not too slow yet.

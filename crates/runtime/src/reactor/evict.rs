@@ -20,7 +20,7 @@ use crate::{
     end::EndReason,
     ids::ConnectionKey,
     memory::{Account, low_water},
-    out::lag,
+    out::kept_bytes,
     turn::bounds,
 };
 
@@ -66,7 +66,7 @@ impl State {
         has_batches || !self.evictions.keys.is_empty()
     }
 
-    /// The connections with the most unsent bytes, the largest last. Connections whose sockets are not full
+    /// The connections for which the most is kept, the largest last. Connections whose sockets are not full
     /// are left out, though their rooms may have news; the body of an answer does not count.
     fn slowest(&self) -> Vec<ConnectionKey> {
         let behind = self
@@ -76,7 +76,7 @@ impl State {
         let shards = &self.parts.rooms.shards;
         let sizes = behind.map(|it| {
             (
-                it.rare.counted().queues + lag(&it.rooms.subscriptions, shards),
+                it.rare.counted().queues + kept_bytes(&it.rooms.subscriptions, shards),
                 it.key,
             )
         });

@@ -363,6 +363,14 @@ impl Shards {
         own.map_or(behind, |own| self.own.lag(own, behind))
     }
 
+    /// How many bytes of memory are kept for a subscription: its lag, and those of its own messages that lie between.
+    pub(crate) fn kept_bytes(&self, subscription: Subscription) -> usize {
+        let (shard, subscriber) = self.at(subscription);
+        let behind = (shard.log.head() - subscriber.cursor) as usize;
+        let own = subscriber.own;
+        own.map_or(behind, |own| self.own.kept(own, behind))
+    }
+
     /// Whether all that a subscription is behind is one frame, or the rest of one.
     pub(crate) fn is_last_frame(&self, subscription: Subscription) -> bool {
         let (Shard { log, .. }, subscriber) = self.at(subscription);

@@ -108,7 +108,8 @@ fn connection_that_is_over_is_removed_in_its_next_turn() {
         act(state, keys[0], |actor| actor.abort(EndReason::QueuesFull));
         let held = |state: &State| state.connections.get(keys[0]).is_some();
         assert!(held(state));
-        assert!(!state.attend());
+        // A machine that is busy may cut a turn short.
+        while state.attend() {}
         assert!(!held(state));
         assert_eq!(*heard.borrow(), [1], "what it had received is nobody's");
         // A late call for it meets nobody.

@@ -1,8 +1,9 @@
 //! Tests of who goes when memory is short, and how many of them.
 
-use std::net::TcpStream;
+use std::{net::TcpStream, sync::Arc};
 
 use codec::Limits;
+use hub::Details;
 
 use super::*;
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     connection::Leftover,
     fixture::{ROOM, act, at, configure, enter, on_each_driver, open, say},
     out::Sending,
+    rooms::Membership,
 };
 
 fn is_open(state: &State, key: ConnectionKey) -> bool {
@@ -68,6 +70,36 @@ fn who_keeps_up_is_not_closed_for_news_that_were_not_sent_yet() {
         assert!(!state.keep_queues_within_bound(now));
         assert!(is_open(state, member) && !is_open(state, slow));
         assert_eq!(at(state, slow).rare.end(), Some(EndReason::QueuesFull));
+    });
+}
+
+/// Its own messages count little against its bound, or publishers that are slow to read could not publish much. But
+/// the log keeps them for it.
+#[test]
+fn who_has_a_log_keep_its_own_messages_goes_before_those_who_have_less_waiting() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        allow_queues(state, 250_000);
+        let (publisher, _one) = slow(state, 1);
+        let ticket = enter(state, publisher, ROOM);
+        let Some(Membership::In(subscription)) =
+            at(state, publisher).rooms.subscriptions.get(ticket)
+        else {
+            panic!("it is in the room");
+        };
+        let own = Arc::<Details>::default();
+        let shards = &mut state.parts.rooms.shards;
+        shards.pass_over(subscription, own.clone());
+        say(state, ROOM, 10);
+        let (other, _two) = slow(state, 100_000);
+        for _ in 0..20 {
+            let shards = &mut state.parts.rooms.shards;
+            shards.offer(ROOM, 0, Some(&own), |_, _, log| log.append([&[7; 10_000]]));
+        }
+        assert!(state.parts.rooms.shards.lag(subscription) < 100);
+        state.keep_queues_within_bound(Now::default());
+        assert!(is_open(state, other) && !is_open(state, publisher));
+        assert_eq!(state.parts.rooms.shards.held_bytes(), 0);
     });
 }
 

@@ -75,20 +75,29 @@ impl Shards {
         self.rules += 1;
     }
 
-    /// How a room's messages are gathered, if they are, by `ask`, which is asked again when rules have changed and
-    /// the batch under way is over.
+    /// How a room's messages are gathered, if they are, by `ask`, which is asked again when rules have changed. What
+    /// was gathered by another interval is news then: a room of several forms may have a batch at any time.
     pub(crate) fn interval(
         &mut self,
         room: RoomId,
+        encoder: &mut Encoder,
         ask: impl FnOnce(&RoomName) -> Option<BatchInterval>,
     ) -> Option<BatchInterval> {
         let here = self.rooms.get_mut(&room)?;
-        let has_batch = |key: &ShardKey| self.shards[*key].batch.is_some();
-        if here.rules != self.rules && !here.forms.iter().any(has_batch) {
-            here.rules = self.rules;
-            here.interval = ask(&here.name);
+        if here.rules == self.rules {
+            return here.interval;
         }
-        here.interval
+        here.rules = self.rules;
+        let interval = ask(&here.name);
+        if std::mem::replace(&mut here.interval, interval) != interval {
+            for key in here.forms.clone() {
+                if let Some(batch) = &self.shards[key].batch {
+                    self.due.remove(&(batch.due_ms, key));
+                    self.end_batch(key, encoder);
+                }
+            }
+        }
+        interval
     }
 
     /// Encodes what has happened in a room for all subscribers here, once for each form, and keeps it until the
@@ -151,6 +160,12 @@ impl Shards {
             return None;
         }
         let (_, key) = self.due.pop_first()?;
+        Some(self.end_batch(key, encoder))
+    }
+
+    /// Makes news of a shard's batch, which is not among those that are due any more. Returns how many bytes were
+    /// packed for that.
+    fn end_batch(&mut self, key: ShardKey, encoder: &mut Encoder) -> usize {
         let shard = &mut self.shards[key];
         let held_bytes = shard.held_bytes();
         let packed_bytes = shard.open_bytes();
@@ -159,7 +174,7 @@ impl Shards {
         }
         shard.batch = None;
         self.held_bytes = self.held_bytes - held_bytes + shard.held_bytes();
-        Some(packed_bytes)
+        packed_bytes
     }
 
     /// Closes the open frames of a room, because somebody joins it. Returns how many bytes were packed for that.

@@ -4,7 +4,9 @@
 //! has had everything before such a message is past it at once. For one that lags, the message is noted as a run
 //! of bytes, over which the cursor is moved when it comes there.
 //!
-//! *Bounded:* a run that is noted counts as bytes that wait, so that what bounds the lag bounds the runs, too.
+//! *Bounded:* a run that is noted counts as bytes that wait, so that what bounds the lag bounds the runs, too. The log
+//! keeps the messages themselves for as long as others wait before them; when memory is short, who causes that is
+//! looked for by [these bytes](Shards::kept_bytes) and not by its lag.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -76,6 +78,12 @@ impl OwnMessages {
     pub(super) fn lag(&self, key: OwnKey, behind: usize) -> usize {
         let own = &self.entries[key.index()];
         behind - own.bytes as usize + own.runs.len() * size_of::<Run>()
+    }
+
+    /// How many bytes of memory a subscriber takes whose cursor is so far from the head: its own messages stay in the
+    /// log for as long as others wait before them.
+    pub(super) fn kept(&self, key: OwnKey, behind: usize) -> usize {
+        behind + self.entries[key.index()].runs.len() * size_of::<Run>()
     }
 
     /// How many bytes are to be sent to a subscriber whose cursor is so far from the head.

@@ -11,13 +11,17 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use centrifuge::{EmulationRequest, Encoding};
 use hub::{ConnectionId, CoreId};
-use runtime::{Answer, Command, Taken};
+use runtime::{Answer, Taken};
 
 use super::{
     super::{Asked, Begun, Refusal},
     transports::{check_body, encoding_of},
 };
 use crate::world::Live;
+
+/// What a frame that waits takes beside its own bytes: its place in the list, which grows by doubling, and what the
+/// allocator adds.
+const FRAME_BYTES: usize = 64;
 
 /// What only the client of a session knows.
 type Secret = [u8; 16];
@@ -41,6 +45,7 @@ pub struct Emulated {
     secret: Secret,
     /// Frames that have come and were not begun, in order.
     waiting: VecDeque<Vec<u8>>,
+    /// What they take.
     waiting_bytes: usize,
 }
 
@@ -93,7 +98,7 @@ impl Emulated {
         (Key { connection, secret }.text(), self.node.clone())
     }
 
-    /// Bytes that wait.
+    /// Bytes of memory that the frames take that wait; 0 if there are none.
     pub fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
     }
@@ -111,7 +116,7 @@ impl Emulated {
         if verify_slices_are_equal(secret, &self.secret).is_err() {
             return Ok(false);
         }
-        let bytes = self.waiting_bytes + frame.len();
+        let bytes = self.waiting_bytes + frame.len() + FRAME_BYTES;
         if bytes > bytes_max && !self.waiting.is_empty() {
             return Err(TooMuchWaits);
         }
@@ -123,7 +128,7 @@ impl Emulated {
     /// The next frame.
     pub fn next(&mut self) -> Option<Vec<u8>> {
         let frame = self.waiting.pop_front()?;
-        self.waiting_bytes -= frame.len();
+        self.waiting_bytes -= frame.len() + FRAME_BYTES;
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }
@@ -171,7 +176,7 @@ fn emulate(live: &Live, encoding: Encoding, bytes_max: usize, body: &[u8]) -> An
         return taken;
     };
     let frame = request.data.0.into_owned();
-    match live.hand(connection, Command::Hand(Arc::new(Sent { secret, frame }))) {
+    match live.relay(connection, Sent { secret, frame }) {
         Ok(()) => taken,
         Err(_) => Answer::text(503, "The server is busy; send it again.")
             .keeping()
@@ -215,6 +220,19 @@ mod tests {
         assert_eq!(Key::parse(&"A".repeat(1 << 20)), None);
     }
 
+    /// As many as fit would take fifty times the bound.
+    #[test]
+    fn short_frames_that_wait_count_with_what_each_of_them_takes() {
+        let mut emulated = new();
+        let one = sent(&emulated, b"1");
+        let kept = (0..1_000).take_while(|_| emulated.keep(&one, 10_000).is_ok());
+        let kept = kept.count();
+        let bytes = kept * (size_of::<Vec<u8>>() + 16);
+        assert!((5_000..=10_000).contains(&bytes), "{kept}");
+        while emulated.next().is_some() {}
+        assert_eq!(emulated.waiting_bytes(), 0);
+    }
+
     #[test]
     fn frames_wait_in_order_up_to_their_bound_and_only_with_the_secret() {
         let mut emulated = new();
@@ -226,10 +244,11 @@ mod tests {
         assert!(emulated.keep(&sent(&emulated, b"b"), 10).is_err());
         assert_eq!(emulated.next().map(|frame| frame.len()), Some(99));
         let (one, other) = (sent(&emulated, b"one"), sent(&emulated, b"other"));
-        assert!(emulated.keep(&one, 8).is_ok_and(|kept| kept));
-        assert!(emulated.keep(&other, 8).is_ok_and(|kept| kept));
-        assert!(emulated.keep(&one, 8).is_err());
-        assert_eq!(emulated.waiting_bytes(), 8);
+        let bytes_max = 2 * FRAME_BYTES + 8;
+        assert!(emulated.keep(&one, bytes_max).is_ok_and(|kept| kept));
+        assert!(emulated.keep(&other, bytes_max).is_ok_and(|kept| kept));
+        assert!(emulated.keep(&one, bytes_max).is_err());
+        assert_eq!(emulated.waiting_bytes(), bytes_max);
         let foreign = sent(&new(), b"x");
         assert!(emulated.keep(&foreign, 100).is_ok_and(|kept| !kept));
         assert!(emulated.keep(&0u8, 100).is_ok_and(|kept| !kept));

@@ -186,9 +186,7 @@ fn newest(last: Option<&str>, age: Option<&str>) -> Result<Option<Newest>, Refus
     let messages =
         last.map(|last| number(last).ok_or_else(|| refused("last is a number of messages.")));
     let age_ms = age.map(|age| {
-        let age = humantime::parse_duration(age);
-        let age = age.map_err(|_| refused("age is a time with a unit, such as 30s or 5m."))?;
-        Ok(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+        duration_ms(age).ok_or_else(|| refused("age is a time with a unit, such as 30s or 5m."))
     });
     let (messages, age_ms) = (messages.transpose()?, age_ms.transpose()?);
     // Whatever is not bounded here is bounded by what is kept, and by what one answer may have.
@@ -196,6 +194,15 @@ fn newest(last: Option<&str>, age: Option<&str>) -> Result<Option<Newest>, Refus
         messages: messages.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX)),
         age_ms: age_ms.unwrap_or(u64::MAX),
     }))
+}
+
+/// A time with units, in milliseconds.
+fn duration_ms(text: &str) -> Option<u64> {
+    /// Nobody means longer texts, and humantime panics at some of those that say more than the longest time.
+    const BYTES_MAX: usize = 16;
+    let text = Some(text).filter(|it| it.len() <= BYTES_MAX)?;
+    let duration = humantime::parse_duration(text).ok()?;
+    Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A number in decimal digits; one that is too large to be counted with is the largest that is not.
@@ -294,6 +301,8 @@ mod tests {
             "last=1e3",
             "last=",
             "age=30",
+            // More than the longest time, by a nanosecond.
+            "age=18446744073709551615s1000000000ns",
             "age=-1s",
             "age=forever",
             "positions=true",

@@ -284,25 +284,48 @@ fn frame_of_many_messages_is_compressed_once_and_skipped_as_many() {
 }
 
 #[test]
-fn interval_is_asked_for_once_and_again_when_rules_have_changed_and_nothing_is_gathered() {
+fn room_in_which_a_batch_is_always_under_way_follows_new_rules() {
+    let (mut shards, mut encoder) = (Shards::default(), encoder());
+    let interval = BatchInterval::new(BatchInterval::MAX);
+    let one = subscribe(&mut shards, FORMS[0], 0);
+    assert_eq!(shards.interval(ROOM, &mut encoder, |_| interval), interval);
+    gather(&mut shards, &mut encoder, "a", at(100));
+    // Batches of this form are over at other times.
+    let other = subscribe(&mut shards, FORMS[1], 1);
+    gather(&mut shards, &mut encoder, "b", at(150));
+    shards.let_next_go(100, &mut encoder);
+    gather(&mut shards, &mut encoder, "c", at(200));
+    shards.forget_intervals();
+    shards.let_next_go(150, &mut encoder);
+    assert_eq!(shards.interval(ROOM, &mut encoder, |_| None), None);
+    assert_eq!(shards.next_due_ms(), None);
+    shards.offer(ROOM, 6, None, |_, _, log| log.append([&[0x81, 1], b"d"]));
+    visit_all(&mut shards);
+    assert_eq!(frames(&take(&mut shards, one)), ["a\nb\n", "c\n", "d"]);
+    assert_eq!(frames(&take(&mut shards, other)), ["b", "c", "d"]);
+}
+
+#[test]
+fn interval_is_asked_for_once_and_again_when_rules_have_changed() {
     let (mut shards, mut encoder) = (Shards::default(), encoder());
     assert_eq!(
-        shards.interval(ROOM, |_| unreachable!("nobody is there")),
+        shards.interval(ROOM, &mut encoder, |_| unreachable!("nobody is there")),
         None
     );
     let one = subscribe(&mut shards, FORMS[0], 0);
     let interval = BatchInterval::new(BatchInterval::MIN);
-    assert_eq!(shards.interval(ROOM, |_| interval), interval);
+    assert_eq!(shards.interval(ROOM, &mut encoder, |_| interval), interval);
     assert_eq!(
-        shards.interval(ROOM, |_| unreachable!("it is known")),
+        shards.interval(ROOM, &mut encoder, |_| unreachable!("it is known")),
         interval
     );
     gather(&mut shards, &mut encoder, "a", AT_100);
     shards.forget_intervals();
-    assert_eq!(shards.interval(ROOM, |_| unreachable!("not yet")), interval);
-    shards.let_next_go(100, &mut encoder);
+    assert_eq!(shards.interval(ROOM, &mut encoder, |_| interval), interval);
+    assert!(!shards.has_news(), "it is the same interval");
+    shards.forget_intervals();
+    assert_eq!(shards.interval(ROOM, &mut encoder, |_| None), None);
     assert_eq!(visit_all(&mut shards), (vec![0], vec![5]));
-    assert_eq!(shards.interval(ROOM, |_| None), None);
     shards.offer(ROOM, 6, None, |_, _, log| log.append([&[0x81, 1], b"b"]));
     assert_eq!(visit_all(&mut shards), (vec![0], vec![6]));
     assert_eq!(frames(&take(&mut shards, one)), ["a\n", "b"]);
