@@ -1,10 +1,10 @@
 //! One-shot rooms: made on request, opened by a secret, for one message within seconds.
 //!
 //! ```text
-//!  POST /oneshot/{namespace} ─▶ create ────────────────┐
-//!                                                     ▼
-//!  a page with the secret ───────▶ enter ──▶ table.rs: name ─▶ digest of the secret, end, who sits there, message
-//!  a publisher with a token ─────▶ come, take ────────┘
+//!  POST /oneshot/{namespace} ─▶ create ────────────────────────┐
+//!                                                              ▼
+//!  a page with the secret ───▶ enter_as_page ──▶ table.rs: name ─▶ digest of the secret, end, who sits there, message
+//!  a publisher with a token ─▶ enter_as_publisher, take ───────┘
 //! ```
 //!
 //! The table says who may come in and whose message is the one. Everything else is a room as any other: the
@@ -32,8 +32,8 @@ use runtime::{AddressRates, Command, Commander, Rate};
 pub use table::{Counts, Full, NoEntry, NoPublication, RefusedFor, Seat};
 use table::{Newcomer, Table};
 
-/// The bytes of chance in a name and in a secret.
-const CHANCE_BYTES: usize = 16;
+/// The random bytes in a name and in a secret.
+const RANDOM_BYTES: usize = 16;
 
 /// All one-shot rooms.
 pub struct OneShots {
@@ -58,9 +58,9 @@ pub enum NotCreated {
     /// There are as many as there may be.
     #[error("there are as many one-shot rooms as there may be")]
     Full(Full),
-    /// The operating system has no chance for us.
+    /// The operating system gives no random numbers.
     #[error("the operating system gives no random numbers: {0}")]
-    NoChance(#[from] getrandom::Error),
+    NoRandomness(#[from] getrandom::Error),
 }
 
 /// A command for a connection: somebody else has come with the secret, and takes this seat.
@@ -116,9 +116,9 @@ impl OneShots {
         rooms_max: usize,
         now: Instant,
     ) -> Result<Created, NotCreated> {
-        let name = format!("{namespace}:{}", by_chance()?);
+        let name = format!("{namespace}:{}", random_text()?);
         let room = RoomName::new(&name).expect("a namespace and base64 are a room's name");
-        let secret = by_chance()?;
+        let secret = random_text()?;
         let newcomer = Newcomer {
             name: room.clone(),
             secret: Digest::of(&secret),
@@ -149,7 +149,7 @@ impl OneShots {
     ///
     /// # Errors
     /// Why not. Whether there is such a room cannot be seen from it.
-    pub fn enter(
+    pub fn enter_as_page(
         &self,
         name: &RoomName,
         secret: &str,
@@ -163,15 +163,15 @@ impl OneShots {
             let commander = self.commander.get();
             commander.is_some_and(|it| it.connection(who, command).is_ok())
         };
-        self.table().enter(name, &secret, who, now, tell)
+        self.table().enter_as_page(name, &secret, who, now, tell)
     }
 
     /// Lets somebody come who may publish there by a token. It takes nobody's seat.
     ///
     /// # Errors
     /// When there is no such room, or its life is over.
-    pub fn come(&self, name: &RoomName, now: Instant) -> Result<Seat, NoEntry> {
-        self.table().come(name, now)
+    pub fn enter_as_publisher(&self, name: &RoomName, now: Instant) -> Result<Seat, NoEntry> {
+        self.table().enter_as_publisher(name, now)
     }
 
     /// Takes the place of the room's one message, before that is published: of two publishers one has it.
@@ -226,8 +226,8 @@ impl fmt::Debug for OneShots {
 }
 
 /// 128 random bits of the operating system, as 22 characters that a path may have.
-fn by_chance() -> Result<String, getrandom::Error> {
-    let mut bytes = [0; CHANCE_BYTES];
+fn random_text() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; RANDOM_BYTES];
     getrandom::fill(&mut bytes)?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }

@@ -1,22 +1,21 @@
-//! A request and what becomes of it: an answer over HTTP, a refusal, or a session and its room.
+//! A request and what becomes of it: an answer over HTTP, a refusal, a body to be awaited, or a session that opens
+//! (`opening.rs`).
 
 use std::{mem, net::SocketAddr};
 
 use codec::{AcceptKey, HandshakeError, Request};
-use hub::Request as HubRequest;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::{
-    Actor, Answer, Command, Joining, Opening, OpeningHead, Parts, Provenance, Route, Stage,
-    Streaming, TakeBody,
+    Actor, Answer, Joining, Opening, OpeningHead, Parts, Provenance, Route, Stage, Streaming,
+    TakeBody,
     shown::Shown,
-    stage::{Deciding, Decision, Heartbeat},
+    stage::{Deciding, Decision},
     stream,
 };
 use crate::{
     admission::Admitted,
-    clock::ms,
-    encoding::{Context, Packing, WireForm},
+    encoding::{Packing, WireForm},
     end::EndReason,
     memory::{
         Account,
@@ -71,37 +70,22 @@ pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Part
             let is_head = request.method() == "HEAD";
             Outcome::of_stream(streaming, stream::packing(request), is_head)
         }
-        Route::StreamAtCost(streaming) => Outcome::Decide(Box::new(Deciding {
-            deadline_ms: 0,
-            decision: Decision::Stream {
-                streaming,
-                packing: stream::packing(request),
-                is_head: request.method() == "HEAD",
-            },
-        })),
+        Route::StreamAtCost(streaming) => Outcome::decide(Decision::Stream {
+            streaming,
+            packing: stream::packing(request),
+            is_head: request.method() == "HEAD",
+        }),
         Route::Answer(answer) if request.wants_upgrade() => Outcome::NoUpgrade(answer, shown()),
         Route::Answer(answer) => Outcome::Page(answer),
-        Route::Open(opening) => match request.upgrade() {
-            Ok(upgrade) => {
-                let is_unanswered =
-                    opening.subprotocol.is_none() && request.subprotocols().next().is_some();
-                let agreement = agree(request, opening.room.is_some(), parts);
-                let joining = joining(opening, upgrade.accept, agreement);
-                Outcome::Open(joining, is_unanswered.then(shown))
-            }
-            Err(error) => Outcome::Refuse(error, shown()),
-        },
+        Route::Open(opening) => Outcome::of_web_socket(request, opening, parts),
         Route::OpenAtCost(opening) => match request.upgrade() {
-            Ok(upgrade) => Outcome::Decide(Box::new(Deciding {
-                deadline_ms: 0,
-                decision: Decision::WebSocket {
-                    opening,
-                    accept: upgrade.accept,
-                    agreement: agree(request, true, parts),
-                    has_offered: request.subprotocols().next().is_some(),
-                    shown: shown(),
-                },
-            })),
+            Ok(upgrade) => Outcome::decide(Decision::WebSocket {
+                opening,
+                accept: upgrade.accept,
+                agreement: agree(request, true, parts),
+                has_offered: request.subprotocols().next().is_some(),
+                shown: shown(),
+            }),
             Err(error) => Outcome::Refuse(error, shown()),
         },
     };
@@ -109,11 +93,33 @@ pub(super) fn route(request: &Request<'_>, provenance: &Provenance, parts: &Part
 }
 
 impl Outcome {
+    fn of_web_socket(request: &Request<'_>, opening: Opening, parts: &Parts) -> Self {
+        let shown = || Shown::of(request, &*parts.application);
+        match request.upgrade() {
+            Ok(upgrade) => {
+                let is_unanswered =
+                    opening.subprotocol.is_none() && request.subprotocols().next().is_some();
+                let agreement = agree(request, opening.room.is_some(), parts);
+                let joining = joining(opening, upgrade.accept, agreement);
+                Self::Open(joining, is_unanswered.then(shown))
+            }
+            Err(error) => Self::Refuse(error, shown()),
+        }
+    }
+
     fn of_stream(streaming: Streaming, packing: Packing, is_head: bool) -> Self {
         match stream::has_no_body(is_head, streaming.status) {
             true => Self::HeadAlone(streaming),
             false => Self::Open(stream::joining(packing, streaming), None),
         }
+    }
+
+    /// The deadline is set when the connection begins to wait.
+    fn decide(decision: Decision) -> Self {
+        Self::Decide(Box::new(Deciding {
+            deadline_ms: 0,
+            decision,
+        }))
     }
 }
 
@@ -257,10 +263,7 @@ impl Actor<'_> {
 
     /// Opens a stream that was made of a request's body.
     pub(super) fn open_stream(&mut self, streaming: Streaming, packing: Packing) {
-        self.act_on(match streaming.status {
-            204 | 304 => Outcome::HeadAlone(streaming),
-            _ => Outcome::Open(stream::joining(packing, streaming), None),
-        });
+        self.act_on(Outcome::of_stream(streaming, packing, false));
     }
 
     /// Tells of a request that is refused for what it says; what it shows is known once it was read.
@@ -288,138 +291,5 @@ impl Actor<'_> {
             info!(%peer, reason, origin, path, "a WebSocket was opened without a subprotocol: none of those asked for is spoken here, and \
                  browsers end it with 1006");
         }
-    }
-
-    /// Asks the session's room to take the connection in; without a room it opens at once.
-    fn join(&mut self, mut joining: Box<Joining>) {
-        let Stage::Handshake { deadline_ms } = self.connection.stage else {
-            return;
-        };
-        self.take_agreement(&joining);
-        let room = joining.name.take();
-        let connection = &mut *self.connection;
-        if room.is_some() {
-            joining.room = connection.rooms.room(1);
-        }
-        let ticket = joining.room;
-        let terms = joining.terms.take();
-        joining.deadline_ms = deadline_ms;
-        connection.stage = Stage::Joining(joining);
-        let requests = &mut self.parts.rooms.requests;
-        match room.zip(ticket) {
-            None => self.open(),
-            Some((name, _)) if requests.is_full(requests.home(&name)) => {
-                self.close(EndReason::JoinRefused);
-            }
-            Some((name, ticket)) => {
-                connection.rooms.unanswered += 1;
-                requests.push(HubRequest::Join {
-                    name,
-                    subscriber: connection.key.on(self.parts.id),
-                    ticket: ticket.to_hub(0),
-                    terms,
-                });
-            }
-        }
-    }
-
-    /// Takes over what is agreed on the form of messages.
-    fn take_agreement(&mut self, joining: &Joining) {
-        let agreement = match joining.head {
-            OpeningHead::WebSocket { agreement, .. } => agreement,
-            OpeningHead::Stream { .. } => None,
-        };
-        let deflate = agreement.map(|agreement| agreement.deflate);
-        let connection = &mut *self.connection;
-        connection.out.form = joining.form;
-        connection.out.lag = joining.lag;
-        connection.out.pings = joining.pings;
-        connection.out.set_context(Context::agreed(deflate));
-        self.reserve_contexts(agreement);
-    }
-
-    /// Takes the memory into account that compression may need.
-    fn reserve_contexts(&mut self, agreement: Option<Agreement>) {
-        let rare = &mut self.connection.rare;
-        let mut counted = rare.counted();
-        let mut held = counted;
-        held.contexts = agreement.map_or(0, |it| it.deflate.contexts_bytes_max());
-        self.parts.memory.replace(&mut counted, held);
-        rare.set_counted(counted);
-    }
-
-    /// The session is in its room: sends the head of the answer, which is the 101 of a WebSocket.
-    pub(super) fn open(&mut self) {
-        let stage = mem::replace(&mut self.connection.stage, Stage::Over);
-        let Stage::Joining(joining) = stage else {
-            self.connection.stage = stage;
-            return;
-        };
-        let Joining {
-            protocol,
-            session,
-            head,
-            ..
-        } = *joining;
-        let (heartbeat, agreement) = self.send_head(head);
-        let connection = &mut *self.connection;
-        connection.stage = Stage::Open { heartbeat };
-        connection.session = Some(session);
-        let entry = self.parts.protocols.iter().position(|p| *p == protocol);
-        connection.provenance.entry = entry.and_then(|entry| u8::try_from(entry).ok());
-        debug!(peer = %SocketAddr::from(connection.provenance.address), protocol, "connection opened");
-        self.count_opened(entry, agreement);
-        self.raise();
-        self.queued();
-        self.with_session(|session, outlet| session.opened(outlet));
-        for command in self.connection.rare.take_early() {
-            self.obey(Command::Hand(command));
-        }
-    }
-
-    /// Queues the head of the answer. Returns how the connection is kept alive from now on, and what was
-    /// agreed on with a WebSocket's peer.
-    fn send_head(&mut self, head: OpeningHead) -> (Heartbeat, Option<Agreement>) {
-        let interval_ms = ms(self.parts.config.timeouts.ping_interval);
-        let token = self.connection.key.token();
-        let first_ms = Heartbeat::first_ms(self.now.ms, interval_ms, token);
-        match head {
-            OpeningHead::WebSocket {
-                subprotocol,
-                accept,
-                agreement,
-            } => {
-                let deflate = agreement.map(|agreement| agreement.deflate);
-                let connection = &mut *self.connection;
-                let out = connection.out.queue.direct();
-                connection
-                    .protocol
-                    .accept(&accept, subprotocol, deflate, out);
-                (Heartbeat::PingAt(first_ms), agreement)
-            }
-            OpeningHead::Stream {
-                status,
-                fields,
-                keep_alive,
-            } => {
-                self.respond(status, &fields, None, false);
-                (Heartbeat::of_stream(keep_alive, first_ms), None)
-            }
-        }
-    }
-
-    fn count_opened(&mut self, entry: Option<usize>, agreement: Option<Agreement>) {
-        let tally = &mut self.parts.counters.tally;
-        if let Some(agreement) = agreement {
-            tally.deflate_agreed += 1;
-            tally.takeovers_declined.add(agreement.declined);
-        }
-        if let Some(open) = entry.and_then(|entry| tally.open.get_mut(entry)) {
-            *open += 1;
-        }
-        let accepted_ns = self.connection.provenance.accepted_ns;
-        tally
-            .handshake
-            .record(self.now.ns.saturating_sub(accepted_ns));
     }
 }

@@ -10,6 +10,7 @@
 //! its core lends it ([`Parts`]), and waits for nothing. Its panics end its own connection alone.
 
 mod actor;
+mod application;
 mod arrival;
 #[cfg(feature = "simulation")]
 mod audit;
@@ -22,6 +23,7 @@ mod handshake;
 mod identify;
 mod memberships;
 mod message_rates;
+mod opening;
 mod outgoing;
 mod outlet;
 mod parts;
@@ -55,12 +57,12 @@ pub(crate) use self::{
     users::Users,
 };
 pub use self::{
+    application::{
+        Answer, Application, AtCost, Opening, Route, Streaming, TakeBody, TakeBodyFrom, Taken,
+    },
     commands::{Command, Recipient},
     outlet::{Outlet, TooManyRooms},
-    session::{
-        Answer, Application, AtCost, KeepAlive, Lag, LeftReason, Opening, Pings, Route, Session,
-        SessionEvent, Streaming, TakeBody, TakeBodyFrom, Taken,
-    },
+    session::{KeepAlive, Lag, LeftReason, Pings, Session, SessionEvent},
 };
 
 use crate::{

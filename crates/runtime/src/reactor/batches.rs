@@ -11,10 +11,11 @@ use crate::{
     turn::{Pace, bounds},
 };
 
-/// The timer is not set for less, so that a core wakes at most 200 times a second for however many rooms.
+/// The timer is never set for less than this, so that a core wakes at most 200 times a second for it, however many
+/// rooms there are.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
-/// Nor for more, so that a batch that begins meanwhile is not over before it.
+/// The timer is never set for more than this, so that no batch that begins while it runs is over before it is.
 const PAUSE_MAX: Duration = BatchInterval::MIN;
 
 /// Ends intervals for as long as the core runs.

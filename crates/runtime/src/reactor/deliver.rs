@@ -215,8 +215,8 @@ impl State {
         key.is_some_and(|key| self.connections.get(key).is_some())
     }
 
-    /// Encodes messages once for all subscribers on this core that take the same form, as many as the
-    /// room has room for; the others are parked. Returns those for which the time was used up.
+    /// Encodes messages once for all subscribers on this core that take the same form, up to the room's
+    /// bound; the others are parked. Returns those for which the time was used up.
     fn offer(&mut self, run: Run, pace: &mut Pace, now: Now) -> Option<Delivery> {
         let gathering = self.gathering(run.room, now);
         for (at, record) in run.records.iter().enumerate() {
@@ -242,7 +242,7 @@ impl State {
         let interval = self.parts.rooms.shards.interval(room, encoder, ask)?;
         Some(Gathering {
             due_ms: now.ms + interval.ms(),
-            // A queue has room for some batches, so that a subscriber that is behind by one is not too slow yet.
+            // A queue has space for some batches, so that a subscriber that is behind by one is not too slow yet.
             bytes_max: self.parts.config.send_queue_bytes_max / 4,
         })
     }

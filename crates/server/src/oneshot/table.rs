@@ -58,8 +58,8 @@ pub struct Newcomer {
 /// A place in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seat {
-    /// Its number, which no other seat has. 0 is who comes to publish: nobody replaces it.
-    pub number: u64,
+    /// Its number, which no other seat has; `None` for who comes to publish, whom nobody replaces.
+    pub number: Option<u64>,
     /// When the room is over.
     pub over: Instant,
 }
@@ -71,12 +71,16 @@ pub struct Full {
     pub for_now: Duration,
 }
 
-/// Why somebody does not come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why somebody does not come in, as the log tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoEntry {
-    /// There is no such room, or its life is over, or it has another secret.
+    /// There is no such room, or its life is over, or neither its secret was shown nor a token that publishes.
+    #[error(
+        "no such room, or it is over, or neither its secret nor a subscription token with \"publish\": true"
+    )]
     Closed,
     /// Who sits there cannot be told to go at the moment.
+    #[error("whoever sits there cannot be told to go at the moment (commands_max)")]
     Busy,
 }
 
@@ -169,7 +173,7 @@ impl Table {
 
     /// Lets `who` in, if the secret is the room's. `tell` tells who had come before that its seat is taken, and
     /// says whether that was possible.
-    pub fn enter(
+    pub fn enter_as_page(
         &mut self,
         name: &RoomName,
         secret: &Digest,
@@ -186,17 +190,20 @@ impl Table {
                     let number = self.seats;
                     room.page = Some((who, number));
                     let over = room.over;
-                    Ok(Seat { number, over })
+                    Ok(Seat {
+                        number: Some(number),
+                        over,
+                    })
                 }
             },
         };
         self.note(entered, RefusedFor::Entry)
     }
 
-    pub fn come(&mut self, name: &RoomName, now: Instant) -> Result<Seat, NoEntry> {
+    pub fn enter_as_publisher(&mut self, name: &RoomName, now: Instant) -> Result<Seat, NoEntry> {
         let room = alive(&mut self.rooms, name, now);
         let seat = room.map(|room| Seat {
-            number: 0,
+            number: None,
             over: room.over,
         });
         self.note(seat.ok_or(NoEntry::Closed), RefusedFor::Entry)

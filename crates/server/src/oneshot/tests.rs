@@ -60,19 +60,26 @@ fn room_is_opened_by_its_own_secret_alone_and_while_it_lives() {
         ("a", "a", late),
     ] {
         let secret = Digest::of(secret);
-        let entered = table.enter(&name(room), &secret, connection(1), now, nobody);
+        let entered = table.enter_as_page(&name(room), &secret, connection(1), now, nobody);
         assert_eq!(entered, Err(NoEntry::Closed), "{room}");
         assert_eq!(table.check(&name(room), &secret, now), Err(NoEntry::Closed));
     }
     assert_eq!(refused(&table, "entry"), 10);
-    assert_eq!(table.come(&name("c"), now), Err(NoEntry::Closed));
-    assert_eq!(table.come(&name("a"), late), Err(NoEntry::Closed));
+    assert_eq!(
+        table.enter_as_publisher(&name("c"), now),
+        Err(NoEntry::Closed)
+    );
+    assert_eq!(
+        table.enter_as_publisher(&name("a"), late),
+        Err(NoEntry::Closed)
+    );
     let secret = Digest::of("a");
     let just = late - Duration::from_nanos(1);
     assert_eq!(table.check(&name("a"), &secret, just), Ok(()));
-    let seat = table.enter(&name("a"), &secret, connection(1), just, nobody);
+    let seat = table.enter_as_page(&name("a"), &secret, connection(1), just, nobody);
     assert_eq!(seat.unwrap().over, late);
-    assert_eq!(table.come(&name("a"), just).unwrap().number, 0);
+    let publisher = table.enter_as_publisher(&name("a"), just);
+    assert_eq!(publisher.unwrap().number, None);
     assert_eq!(refused(&table, "entry"), 12);
 }
 
@@ -87,11 +94,11 @@ fn nobody_has_the_secret_of_a_room_that_does_not_exist() {
 fn second_who_comes_with_the_secret_replaces_the_first_if_that_can_be_told() {
     let (mut table, now) = with_rooms(&["a", "b"]);
     let (room, secret) = (name("a"), Digest::of("a"));
-    let first = table.enter(&room, &secret, connection(1), now, nobody);
-    let first = first.unwrap().number;
+    let first = table.enter_as_page(&room, &secret, connection(1), now, nobody);
+    let first = first.unwrap().number.unwrap();
     let other = Digest::of("b");
     table
-        .enter(&name("b"), &other, connection(9), now, nobody)
+        .enter_as_page(&name("b"), &other, connection(9), now, nobody)
         .unwrap();
     let told = |expected: (ConnectionId, u64), can_be| {
         move |who, seat| {
@@ -99,7 +106,7 @@ fn second_who_comes_with_the_secret_replaces_the_first_if_that_can_be_told() {
             can_be
         }
     };
-    let busy = table.enter(
+    let busy = table.enter_as_page(
         &room,
         &secret,
         connection(2),
@@ -107,25 +114,25 @@ fn second_who_comes_with_the_secret_replaces_the_first_if_that_can_be_told() {
         told((connection(1), first), false),
     );
     assert_eq!(busy, Err(NoEntry::Busy));
-    let second = table.enter(
+    let second = table.enter_as_page(
         &room,
         &secret,
         connection(2),
         now,
         told((connection(1), first), true),
     );
-    let second = second.unwrap().number;
+    let second = second.unwrap().number.unwrap();
     assert!(second > first);
-    let third = table.enter(
+    let third = table.enter_as_page(
         &room,
         &secret,
         connection(1),
         now,
         told((connection(2), second), true),
     );
-    assert!(third.unwrap().number > second);
+    assert!(third.unwrap().number > Some(second));
     // Who comes to publish takes nobody's seat.
-    table.come(&room, now).unwrap();
+    table.enter_as_publisher(&room, now).unwrap();
 }
 
 #[test]
@@ -207,7 +214,7 @@ fn place_of_the_message_has_one_of_many_publishers_at_once() {
 }
 
 #[test]
-fn names_and_secrets_are_128_bits_each_by_chance_and_are_not_shown() {
+fn names_and_secrets_are_128_random_bits_each_and_are_not_shown() {
     let (one_shots, now) = (OneShots::new(), Instant::now());
     let mut seen = BTreeSet::new();
     for _ in 0..100 {

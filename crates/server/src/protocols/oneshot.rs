@@ -1,8 +1,6 @@
 //! `POST /oneshot/{namespace}`: makes a one-shot room, and answers its name and its secret.
 //!
-//! What a body says is ignored. The raw clients of such rooms are in `oneshot/clients.rs`.
-
-mod clients;
+//! What a body says is ignored. Who comes to such a room is in `raw/oneshot.rs` and `centrifuge/oneshot.rs`.
 
 use std::{
     net::SocketAddr,
@@ -15,13 +13,11 @@ use runtime::{Answer, Refused, Taken};
 use serde::Serialize;
 use tracing::error;
 
-use super::{Asked, Begun, Protocol, Refusal, Select, Transport, check_local};
+use super::{Asked, Begun, Protocol, Refusal, Select, Transport, local};
 use crate::{
     oneshot::{Created, Full, NotCreated, RefusedFor},
     world::{Live, Openness},
 };
-
-pub(super) use clients::enter;
 
 pub(super) const PROTOCOL: Protocol = Protocol {
     name: "oneshot",
@@ -42,7 +38,7 @@ struct Made<'a> {
 fn open(asked: &Asked<'_>) -> Result<Begun, Refusal> {
     let (world, live, namespace) = (asked.world, asked.live, asked.text);
     if world.settled.openness == Openness::Dev {
-        check_local(asked.request)?;
+        local::check(asked.request)?;
     }
     let life = world.namespaces.one_shot_life(namespace).ok_or_else(|| {
         live.one_shots.refused(RefusedFor::Namespace);
@@ -83,7 +79,7 @@ fn make(live: &Live, namespace: &str, life: Duration, client: SocketAddr) -> Ans
             let answer = answer.refusing(Refused::OneShotsFull);
             answer.with("Retry-After", seconds.to_string())
         }
-        Err(error @ NotCreated::NoChance(_)) => {
+        Err(error @ NotCreated::NoRandomness(_)) => {
             error!(%error, "no one-shot room can be made");
             Answer::text(500, "No room can be made.")
         }

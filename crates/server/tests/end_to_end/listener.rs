@@ -52,7 +52,7 @@ pub enum Told {
 }
 
 enum Link {
-    Socket(Client),
+    Socket(Box<Client>),
     Stream(Stream),
 }
 
@@ -127,7 +127,7 @@ impl Listener {
                 if !way.is_raw() {
                     client.send(way.frame(room, since));
                 }
-                Link::Socket(client)
+                Link::Socket(Box::new(client))
             }
             Way::RawSse => {
                 let request = wire::request("GET", &path, &[]);
@@ -145,6 +145,10 @@ impl Listener {
             position: (String::new(), 0),
         };
         listener.arrive(since);
+        // Where it was counts, and not what the server says of that.
+        if let Some(since) = since {
+            listener.position = since.clone();
+        }
         listener
     }
 
@@ -175,7 +179,7 @@ impl Listener {
                 came_back(in_room["recovered"] == true, &in_room);
                 let epoch = in_room["epoch"].as_str().unwrap_or_default();
                 let offset = in_room["offset"].as_u64().unwrap_or_default();
-                self.position = (epoch.into(), since.map_or(offset, |since| since.1));
+                self.position = (epoch.into(), offset);
                 for missed in in_room["publications"].as_array().into_iter().flatten() {
                     self.missed.push_back(message(missed));
                 }

@@ -31,6 +31,7 @@ mod commands;
 mod harness;
 mod key_server;
 mod listener;
+mod oneshot_rooms;
 mod process;
 mod streamed;
 mod tls_client;

@@ -6,11 +6,13 @@ use serde_json::{Value, json};
 use tungstenite::Message;
 
 use crate::{
-    client::{Client, Response, ask, get_internal, scrape},
+    client::{Client, ask, get_internal, scrape},
     commands::{Configured, PATH, SECRET, Session, settings, token},
     harness::{Driver, Server, eventually},
     internal::check,
+    oneshot_rooms::{OneShot, RULES, make, post},
     reload::Reloading,
+    streamed::{End, Stream},
     wire::{self, UPGRADE},
 };
 
@@ -20,6 +22,7 @@ on_both_drivers![
     second_page_with_the_secret_replaces_the_first,
     page_that_is_loaded_again_gets_the_message,
     page_whose_message_is_lost_is_told,
+    page_of_a_stream_hears_the_message_once_and_gives_way_for_good,
     publisher_hears_nothing_and_no_other_right_opens_the_room,
     of_publishers_at_once_one_is_heard,
     message_that_is_refused_by_its_home_leaves_the_place_to_another,
@@ -28,56 +31,7 @@ on_both_drivers![
     name_and_secret_reach_neither_log_nor_metrics_nor_pages,
 ];
 
-pub const RULES: &str = r#"
-[namespaces.login]
-oneshot = "10m"
-raw = "publish"
-[namespaces.framed]
-oneshot = "10m"
-[namespaces.chat]
-subscribe = ["client", "anonymous"]
-publish = ["client", "anonymous"]
-raw = "publish"
-"#;
-
-/// A room, and what opens it.
-pub struct OneShot {
-    pub room: String,
-    pub secret: String,
-}
-
-pub fn post(server: &Server, namespace: &str, fields: &[&str]) -> Response {
-    ask(
-        server,
-        wire::request("POST", &format!("/oneshot/{namespace}"), fields),
-    )
-}
-
-pub fn make(server: &Server, namespace: &str) -> OneShot {
-    let answer = post(server, namespace, &[]);
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let made: Value = serde_json::from_slice(&answer.body).unwrap();
-    let text = |key: &str| made[key].as_str().unwrap().to_owned();
-    OneShot {
-        room: text("room"),
-        secret: text("secret"),
-    }
-}
-
 impl OneShot {
-    /// A token of the user 7 that publishes here.
-    pub fn token(&self) -> String {
-        token(&json!({"sub": "7", "channel": self.room, "publish": true}))
-    }
-
-    pub fn raw_page(&self, server: &Server) -> Client {
-        Client::join(server, &format!("{}?secret={}", self.room, self.secret))
-    }
-
-    pub fn raw_publisher(&self, server: &Server) -> Client {
-        Client::join(server, &format!("{}?token={}", self.room, self.token()))
-    }
-
     /// A page that speaks the protocol of SDKs, and what it was told when it came.
     fn page(&self, server: &Server) -> (Session, Value) {
         let mut session = Session::anonymous(server);
@@ -325,6 +279,46 @@ fn page_whose_message_is_lost_is_told(driver: Driver) {
     let mut raw = shot.raw_page(server);
     let lost = (1011, "the message of the room is lost".to_owned());
     assert_eq!(closed(&mut raw), lost);
+}
+
+fn page_of_a_stream_hears_the_message_once_and_gives_way_for_good(driver: Driver) {
+    let configured = Configured::start(driver, "", RULES, &["--cores", "2"]);
+    let server = &configured.server;
+    let shot = make(server, "login");
+    let request = |secret: &str, fields: &[&str]| {
+        let path = format!("/rooms/{}/sse?secret={secret}", shot.room);
+        wire::request("GET", &path, fields)
+    };
+    let mut first = Stream::ask(server, request(&shot.secret, &[]));
+    assert_eq!(first.head.status, 200);
+    assert_eq!(first.head.field("Content-Type"), Some("text/event-stream"));
+    shot.raw_publisher(server).send(r#"{"ticket":"1"}"#);
+    let event = first.event().unwrap();
+    let (id, data) = event.split_once('\n').unwrap();
+    assert_eq!(data, r#"data: {"ticket":"1"}"#);
+    let id = id.strip_prefix("id: ").expect("an id");
+    // Loaded again it gets the message; a browser that comes back with its id does not.
+    let mut second = Stream::ask(server, request(&shot.secret, &[]));
+    assert_eq!(second.event().as_deref(), Ok(event.as_str()));
+    assert_eq!(first.event().as_deref(), Ok("id: replaced"));
+    assert_eq!(first.event(), Err(End::Whole));
+    let latest = format!("Last-Event-ID: {id}");
+    let mut third = Stream::ask(server, request(&shot.secret, &[&latest]));
+    assert_eq!(second.event().as_deref(), Ok("id: replaced"));
+    // The browser of one that has given way asks again by itself, and is told not to.
+    let replaced = ["Last-Event-ID: replaced"];
+    assert_eq!(ask(server, request(&shot.secret, &replaced)).status, 204);
+    drop(shot.raw_page(server));
+    assert_eq!(
+        third.event().as_deref(),
+        Ok("id: replaced"),
+        "and nothing before"
+    );
+    for secret in ["", "wrong"] {
+        assert_eq!(ask(server, request(secret, &[])).status, 403);
+    }
+    let path = format!("/rooms/{}/sse?token={}", shot.room, shot.token());
+    assert_eq!(ask(server, wire::request("GET", &path, &[])).status, 403);
 }
 
 fn publisher_hears_nothing_and_no_other_right_opens_the_room(driver: Driver) {

@@ -5,16 +5,16 @@ use crate::{
     commands::Configured,
     harness::Driver,
     internal::check,
-    oneshot::{RULES, make, post},
-    streamed::{End, Stream},
+    oneshot_rooms::{RULES, make, post},
     wire::{self, UPGRADE},
 };
 
 on_both_drivers![
     rooms_beyond_the_most_are_answered_503_and_too_fast_ones_429,
     page_of_another_origin_makes_a_room_only_where_it_is_listed,
+    pages_of_all_origins_make_rooms_where_all_are_permitted_and_without_credentials,
+    request_for_a_room_is_answered_by_what_it_is,
     dev_makes_rooms_for_this_machine_alone,
-    page_of_a_stream_hears_the_message_once_and_gives_way_for_good,
 ];
 
 fn rooms_beyond_the_most_are_answered_503_and_too_fast_ones_429(driver: Driver) {
@@ -124,7 +124,25 @@ fn page_of_another_origin_makes_a_room_only_where_it_is_listed(driver: Driver) {
             assert_eq!(refused.field("Access-Control-Allow-Origin"), None);
         }
     }
-    let mut request = wire::request("POST", "/oneshot/login", &[&origin, "Content-Length: 7"]);
+}
+
+fn pages_of_all_origins_make_rooms_where_all_are_permitted_and_without_credentials(driver: Driver) {
+    let any = Configured::start(driver, "", RULES, &["--allow-origin", "*"]);
+    let made = ask(
+        &any.server,
+        wire::request("POST", "/oneshot/login", &["Origin: https://app.example"]),
+    );
+    assert_eq!(made.field("Access-Control-Allow-Origin"), Some("*"));
+    assert_eq!(made.field("Access-Control-Allow-Credentials"), None);
+}
+
+fn request_for_a_room_is_answered_by_what_it_is(driver: Driver) {
+    let configured = Configured::start(driver, "", RULES, &[]);
+    let server = &configured.server;
+    let with = |method: &str, path: &str, fields: &[&str]| {
+        ask(server, wire::request(method, path, fields))
+    };
+    let mut request = wire::request("POST", "/oneshot/login", &["Content-Length: 7"]);
     request += "ignored";
     assert_eq!(ask(server, request).status, 200);
     let large = with("POST", "/oneshot/login", &["Content-Length: 1048577"]);
@@ -135,7 +153,7 @@ fn page_of_another_origin_makes_a_room_only_where_it_is_listed(driver: Driver) {
         "/oneshot/",
         "/oneshot/login/x",
     ] {
-        assert_eq!(with("POST", path, &[&origin]).status, 404, "{path}");
+        assert_eq!(with("POST", path, &[]).status, 404, "{path}");
     }
     let get = with("GET", "/oneshot/login", &[]);
     assert_eq!(
@@ -146,18 +164,10 @@ fn page_of_another_origin_makes_a_room_only_where_it_is_listed(driver: Driver) {
     check(
         &samples,
         &[
-            ("hubbub_oneshot_rooms_created_total", 3.0),
+            ("hubbub_oneshot_rooms_created_total", 1.0),
             (r#"hubbub_oneshot_refused_total{reason="namespace"}"#, 4.0),
         ],
     );
-
-    let any = Configured::start(driver, "", RULES, &["--allow-origin", "*"]);
-    let made = ask(
-        &any.server,
-        wire::request("POST", "/oneshot/login", &[&origin]),
-    );
-    assert_eq!(made.field("Access-Control-Allow-Origin"), Some("*"));
-    assert_eq!(made.field("Access-Control-Allow-Credentials"), None);
 }
 
 fn dev_makes_rooms_for_this_machine_alone(driver: Driver) {
@@ -173,44 +183,4 @@ fn dev_makes_rooms_for_this_machine_alone(driver: Driver) {
         403
     );
     drop(shot.raw_page(server));
-}
-
-fn page_of_a_stream_hears_the_message_once_and_gives_way_for_good(driver: Driver) {
-    let configured = Configured::start(driver, "", RULES, &["--cores", "2"]);
-    let server = &configured.server;
-    let shot = make(server, "login");
-    let request = |secret: &str, fields: &[&str]| {
-        let path = format!("/rooms/{}/sse?secret={secret}", shot.room);
-        wire::request("GET", &path, fields)
-    };
-    let mut first = Stream::ask(server, request(&shot.secret, &[]));
-    assert_eq!(first.head.status, 200);
-    assert_eq!(first.head.field("Content-Type"), Some("text/event-stream"));
-    shot.raw_publisher(server).send(r#"{"ticket":"1"}"#);
-    let event = first.event().unwrap();
-    let (id, data) = event.split_once('\n').unwrap();
-    assert_eq!(data, r#"data: {"ticket":"1"}"#);
-    let id = id.strip_prefix("id: ").expect("an id");
-    // Loaded again it gets the message; a browser that comes back with its id does not.
-    let mut second = Stream::ask(server, request(&shot.secret, &[]));
-    assert_eq!(second.event().as_deref(), Ok(event.as_str()));
-    assert_eq!(first.event().as_deref(), Ok("id: replaced"));
-    assert_eq!(first.event(), Err(End::Whole));
-    let latest = format!("Last-Event-ID: {id}");
-    let mut third = Stream::ask(server, request(&shot.secret, &[&latest]));
-    assert_eq!(second.event().as_deref(), Ok("id: replaced"));
-    // The browser of one that has given way asks again by itself, and is told not to.
-    let replaced = ["Last-Event-ID: replaced"];
-    assert_eq!(ask(server, request(&shot.secret, &replaced)).status, 204);
-    drop(shot.raw_page(server));
-    assert_eq!(
-        third.event().as_deref(),
-        Ok("id: replaced"),
-        "and nothing before"
-    );
-    for secret in ["", "wrong"] {
-        assert_eq!(ask(server, request(secret, &[])).status, 403);
-    }
-    let path = format!("/rooms/{}/sse?token={}", shot.room, shot.token());
-    assert_eq!(ask(server, wire::request("GET", &path, &[])).status, 403);
 }

@@ -25,7 +25,10 @@ on_both_drivers![
     publisher_alone_is_not_in_the_room_and_is_told_of_refusals,
     history_comes_first_and_what_follows_has_no_seam,
     history_is_bounded_by_number_age_and_what_is_kept,
-    envelopes_tell_positions_and_recover_what_was_missed_or_say_why_not,
+    envelopes_tell_positions_and_recover_what_was_missed,
+    what_cannot_be_recovered_is_said_in_the_first_envelope,
+    messages_that_the_history_has_no_more_are_not_recovered,
+    latest_message_is_recovered_where_that_is_enough,
     wishes_that_cannot_be_granted_are_refused_before_the_101,
     parameters_that_nobody_knows_are_counted_and_not_shown,
 ];
@@ -276,7 +279,7 @@ fn envelope(client: &mut Client) -> Value {
     serde_json::from_str(&client.text()).unwrap()
 }
 
-fn envelopes_tell_positions_and_recover_what_was_missed_or_say_why_not(driver: Driver) {
+fn envelopes_tell_positions_and_recover_what_was_missed(driver: Driver) {
     let configured = remembering(driver);
     let server = &configured.server;
     let mut publisher = Client::join(server, "r");
@@ -327,6 +330,28 @@ fn envelopes_tell_positions_and_recover_what_was_missed_or_say_why_not(driver: D
     let mut client = Client::join(server, "r?positions=1&last=1");
     assert_eq!(envelope(&mut client), json!({"epoch": epoch, "offset": 8}));
     assert_eq!(envelope(&mut client)["data"], "9");
+}
+
+/// Publishes the numbers from 1 on, each of which its publisher is told, too.
+fn publish_numbers(server: &Server, room: &str, most: u32) {
+    let mut publisher = Client::join(server, room);
+    for number in 1..=most {
+        publisher.send(number.to_string());
+        publisher.text();
+    }
+}
+
+/// The epoch of a room.
+fn epoch_of(server: &Server, room: &str) -> String {
+    let mut client = Client::join(server, &format!("{room}?positions=1"));
+    envelope(&mut client)["epoch"].as_str().unwrap().to_owned()
+}
+
+fn what_cannot_be_recovered_is_said_in_the_first_envelope(driver: Driver) {
+    let configured = remembering(driver);
+    let server = &configured.server;
+    publish_numbers(server, "r", 9);
+    let epoch = epoch_of(server, "r");
     for (since, cause) in [
         (format!("{epoch}:10"), "epoch"),
         ("0000000000000001:1".to_owned(), "epoch"),
@@ -347,24 +372,24 @@ fn envelopes_tell_positions_and_recover_what_was_missed_or_say_why_not(driver: D
         assert_eq!(envelope(&mut client)["offset"], 8);
         assert_eq!(envelope(&mut client)["offset"], 9);
     }
-    let mut short = Client::join(server, "short:r");
-    for number in 1..=9 {
-        short.send(number.to_string());
-        short.text();
-    }
-    let mut client = Client::join(server, "short:r?positions=1");
-    let epoch = envelope(&mut client)["epoch"].as_str().unwrap().to_owned();
+}
+
+fn messages_that_the_history_has_no_more_are_not_recovered(driver: Driver) {
+    let configured = remembering(driver);
+    let server = &configured.server;
+    publish_numbers(server, "short:r", 9);
+    let epoch = epoch_of(server, "short:r");
     let mut client = Client::join(server, &format!("short:r?since={epoch}:2"));
     assert_eq!(
         envelope(&mut client),
         json!({"epoch": epoch, "offset": 9, "recovered": false, "cause": "size"})
     );
-    // Where the latest message is enough, it is what is recovered.
-    let mut cache = Client::join(server, "cache:r");
-    for number in 1..=3 {
-        cache.send(number.to_string());
-        cache.text();
-    }
+}
+
+fn latest_message_is_recovered_where_that_is_enough(driver: Driver) {
+    let configured = remembering(driver);
+    let server = &configured.server;
+    publish_numbers(server, "cache:r", 3);
     let mut client = Client::join(server, "cache:r?since=x:0");
     let first = envelope(&mut client);
     assert_eq!(

@@ -113,7 +113,7 @@ impl Shards {
         None
     }
 
-    /// Has [`unpark`](Self::unpark) look at this room, of which something was parked though there is room.
+    /// Has [`unpark`](Self::unpark) look at this room, of which something was parked though it is below its bound.
     pub(crate) fn relieve(&mut self, room: RoomId) {
         if self.relieved.last() != Some(&room) {
             self.relieved.push(room);

@@ -9,7 +9,7 @@ use centrifuge::{
 use hub::{Answer, AnswerRefusal, Numbered, Position, PublishRefusal, Recovered, RoomName};
 use runtime::{Outlet, Ticket};
 
-use super::{bodies::data_of, connect::expiry, epoch, session::State, subscriptions::Subscription};
+use super::{connect::expiry, epoch, state::State, subscriptions::Subscription, wire::data_of};
 use crate::world::now_s;
 
 /// What a ticket stands for.

@@ -23,11 +23,10 @@ use tracing::info;
 
 use super::{
     answers::{Awaited, Given, Shown, Wanted},
-    bodies::data_of,
-    session::{Next, Refusal, Stage, State, Until},
+    state::{Next, Refusal, Stage, State, Until},
     subscribe::{Wish, check_offers, room_of, tell_denied},
     subscriptions::Origin,
-    wire::Wire,
+    wire::{Wire, data_of},
 };
 use crate::{
     tokens::Unverified,

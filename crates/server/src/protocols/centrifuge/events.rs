@@ -3,7 +3,7 @@
 use centrifuge::{Disconnect, Unsubscribed};
 use runtime::{LeftReason, Outlet, SessionEvent, Ticket};
 
-use super::{session::State, subscriptions::Subscription};
+use super::{state::State, subscriptions::Subscription};
 use crate::{
     oneshot::Replaced,
     world::{RulesChanged, Superseded, World},

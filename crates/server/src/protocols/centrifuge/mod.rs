@@ -3,40 +3,38 @@
 //! ```text
 //!  transports.rs: a WebSocket, or a stream with its first frame ──┐   emulation.rs: further frames for streams
 //!                                                                 ▼        │
-//!  frame ─▶ session.rs ─▶ commands, some at a time ─┬─▶ connect.rs      who it is
-//!             │  ▲                                  ├─▶ subscribe.rs    rooms, recovery
-//!             │  └─ rest of a frame, kept           ├─▶ publish.rs      messages (one-shot rooms: oneshot.rs)
-//!             ▼                                     └─▶ questions.rs    history, presence
-//!           replies of one step in one frame ◀───────── answers of the rooms (answers.rs)
-//!           (wire.rs: as the transport has them)
+//!  frame ─▶ session.rs ─▶ commands, some at a time ─▶ state.rs ─┬─▶ connect.rs      who it is
+//!             │  ▲                                              ├─▶ subscribe.rs    rooms, recovery
+//!             │  └─ rest of a frame, kept                       ├─▶ publish.rs      messages
+//!             │                                                 ├─▶ questions.rs    history, presence
+//!             ▼                                                 └─▶ oneshot.rs      one-shot rooms
+//!           replies of one step in one frame ◀── answers.rs: answers of the rooms
+//!           (wire.rs: as the transport has them)  events.rs: what else happens to it
 //!
-//!  rooms' messages ─▶ bodies.rs: one push for each form and core
+//!  rooms' messages ─▶ ../bodies.rs: one push for each form and core
 //! ```
 //!
 //! What the protocol calls a channel is a room. Who may do what is decided by `access`, the same for every
 //! transport; messages are read and written by the crate `centrifuge`.
 
 mod answers;
-mod bodies;
 mod connect;
 mod emulation;
-pub(super) mod epoch;
 mod events;
-mod local;
 mod oneshot;
 mod publish;
 mod questions;
 mod session;
+mod state;
 mod subscribe;
 mod subscriptions;
 mod transports;
 mod wire;
 
-pub use bodies::Bodies;
 pub(super) use connect::told_of;
-pub(super) use local::check as check_local;
+pub(super) use wire::{Wire, data_of};
 
-use super::{Asked, Begun, Protocol, Refusal, Select, Transport};
+use super::{Asked, Begun, Protocol, Refusal, Select, Transport, epoch, local};
 use crate::world::Openness;
 
 pub(super) const WEBSOCKET: Protocol = Protocol {
@@ -93,7 +91,7 @@ fn open(
     over: fn(&Asked<'_>) -> Result<Begun, Refusal>,
 ) -> Result<Begun, Refusal> {
     if asked.world.settled.openness == Openness::Dev {
-        check_local(asked.request)?;
+        local::check(asked.request)?;
     }
     over(asked)
 }

@@ -17,7 +17,7 @@ use tracing::info;
 use super::{
     answers::{Awaited, Wanted},
     connect::{data_bytes, expiry},
-    session::{Next, Refusal, State, Until},
+    state::{Next, Refusal, State, Until},
     subscribe::{Claims, Wish},
     subscriptions::{Origin, Subscription},
 };
@@ -68,7 +68,7 @@ impl State {
         }
         let entered = self
             .one_shots
-            .enter(name, secret, outlet.id(), Instant::now());
+            .enter_as_page(name, secret, outlet.id(), Instant::now());
         let seat = entered.map_err(|why| refused(why, outlet))?;
         let wish = Wish {
             origin: Origin::Subscribe,
@@ -107,7 +107,7 @@ impl State {
                 return Err(refused(NoEntry::Closed, outlet));
             }
         };
-        let seat = self.one_shots.come(name, Instant::now());
+        let seat = self.one_shots.enter_as_publisher(name, Instant::now());
         let seat = seat.map_err(|why| refused(why, outlet))?;
         let Some(identity) = self.identity() else {
             return Err(ErrorCode::Unauthorized.into());
@@ -168,10 +168,7 @@ fn refused(why: NoEntry, outlet: &mut Outlet<'_>) -> Refusal {
         NoEntry::Busy => ErrorCode::Internal.into(),
         NoEntry::Closed => {
             if outlet.may_tell("oneshot_closed") {
-                info!(
-                    "a client was refused a one-shot room: no such room, or it is over, or neither its \
-                     secret nor a subscription token with \"publish\": true"
-                );
+                info!(reason = %why, "a client was refused a one-shot room");
             }
             ErrorCode::PermissionDenied.into()
         }

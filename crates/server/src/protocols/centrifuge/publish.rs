@@ -7,7 +7,7 @@ use runtime::Outlet;
 
 use super::{
     answers::Awaited,
-    session::{Refusal, State},
+    state::{Refusal, State},
     subscribe::{room_of, tell_denied},
 };
 use crate::world::World;

@@ -18,7 +18,7 @@ use super::{
     answers::{Awaited, Wanted},
     connect::{data_bytes, expiry, tell_unverified},
     epoch,
-    session::{Next, Refusal, State, Until},
+    state::{Next, Refusal, State, Until},
     subscriptions::{Origin, Subscription},
 };
 use crate::{

@@ -102,7 +102,7 @@ impl Subscriptions {
 
     /// The one-shot room with this seat.
     pub fn seated(&self, number: u64) -> Option<&Subscription> {
-        let has = |it: &Seat| it.number == number;
+        let has = |it: &Seat| it.number == Some(number);
         self.0.iter().find(|it| it.seat.as_deref().is_some_and(has))
     }
 

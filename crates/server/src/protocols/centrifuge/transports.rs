@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use runtime::{Answer, KeepAlive, Lag, Pings, Taken};
 
 use super::{
-    super::{Asked, Begun, Cors, Refusal, Started, Way},
+    super::{Asked, Begun, Cors, Head, Refusal, Started},
     session::CentrifugeSession,
     wire::Wire,
 };
@@ -41,7 +41,7 @@ pub fn websocket(asked: &Asked<'_>) -> Result<Begun, Refusal> {
     Ok(Begun::Now(Started {
         body: wire.form(false),
         lag: Lag::Leave,
-        way: Way::WebSocket { subprotocol, pings },
+        head: Head::WebSocket { subprotocol, pings },
         ..Started::new(session)
     }))
 }
@@ -83,7 +83,7 @@ pub fn uni_websocket(asked: &Asked<'_>) -> Result<Begun, Refusal> {
     Ok(Begun::Now(Started {
         body: Wire::OneWay.form(false),
         lag: Lag::Leave,
-        way: Way::WebSocket { subprotocol, pings },
+        head: Head::WebSocket { subprotocol, pings },
         ..Started::new(session.beginning_with(first))
     }))
 }
@@ -182,7 +182,7 @@ impl Opening {
         Started {
             body: wire.form(false),
             lag: Lag::Leave,
-            way: Way::Stream {
+            head: Head::Stream {
                 fields: cors.of_stream(media_type),
                 keep_alive,
             },

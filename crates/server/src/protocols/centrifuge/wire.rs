@@ -1,6 +1,9 @@
 //! What a session's messages look like on its transport.
 
-use centrifuge::{ConnectResult, Encoding, Push, Reply};
+use std::borrow::Cow;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use centrifuge::{ConnectResult, Encoding, Push, Reply, is_json};
 use codec::Kind;
 use runtime::BodyForm;
 
@@ -142,6 +145,21 @@ fn append_event(line: &[u8], events: &mut Vec<u8>) {
     events.extend_from_slice(b"\n\n");
 }
 
+/// A payload as subscribers of an encoding get it. In JSON, a text that is not JSON is a string, and a binary
+/// message is a string in base64.
+pub fn data_of(encoding: Encoding, kind: Kind, payload: &[u8]) -> Cow<'_, [u8]> {
+    match (encoding, kind) {
+        (Encoding::Protobuf, _) => payload.into(),
+        (Encoding::Json, Kind::Text) if is_json(payload) => payload.into(),
+        (Encoding::Json, Kind::Text) => json_string(&String::from_utf8_lossy(payload)).into(),
+        (Encoding::Json, Kind::Binary) => json_string(&BASE64_STANDARD.encode(payload)).into(),
+    }
+}
+
+fn json_string(text: &str) -> Vec<u8> {
+    serde_json::to_vec(text).expect("a string is JSON")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +221,22 @@ mod tests {
             messages.extend_from_slice(empty);
             wire.frame(&mut messages);
             assert_eq!(str::from_utf8(&messages), Ok(expected), "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn json_subscribers_get_every_payload_as_json() {
+        for (kind, payload, expected) in [
+            (Kind::Text, r#"{"a": 1}"#, r#"{"a": 1}"#),
+            (Kind::Text, "hello", r#""hello""#),
+            (Kind::Text, "a\nb\"", r#""a\nb\"""#),
+            (Kind::Binary, "{}", r#""e30=""#),
+        ] {
+            let json = Encoding::Json;
+            let payload = payload.as_bytes();
+            let data = data_of(json, kind, payload);
+            assert_eq!(str::from_utf8(&data), Ok(expected));
+            assert_eq!(*data_of(Encoding::Protobuf, kind, payload), *payload);
         }
     }
 }

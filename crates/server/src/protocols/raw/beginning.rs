@@ -89,13 +89,7 @@ impl Beginning {
         wishes: &Wishes,
     ) -> Result<Self, Unfulfilled<'n>> {
         let granted = granted(room, user, overrides);
-        if wishes.has_positions && !granted.positioned {
-            return Err(unfulfilled(
-                room,
-                user,
-                "The messages of this room have no positions.",
-            ));
-        }
+        check_positions(room, user, wishes, granted)?;
         if wishes.since.is_some() && !granted.recoverable {
             return Err(unfulfilled(
                 room,
@@ -131,13 +125,7 @@ impl Beginning {
         latest: Option<Since>,
     ) -> Result<Self, Unfulfilled<'n>> {
         let granted = granted(room, user, overrides);
-        if wishes.has_positions && !granted.positioned {
-            return Err(unfulfilled(
-                room,
-                user,
-                "The messages of this room have no positions.",
-            ));
-        }
+        check_positions(room, user, wishes, granted)?;
         check_history(room, user, wishes)?;
         let since = latest.or(wishes.since);
         Ok(Self {
@@ -277,6 +265,24 @@ fn granted(room: &Room<'_, '_>, user: User<'_>, overrides: &Overrides) -> Grante
     take_effect(room, user, asked, overrides)
 }
 
+/// Refuses who asks for positions and cannot have them.
+fn check_positions<'n>(
+    room: &Room<'n, '_>,
+    user: User<'_>,
+    wishes: &Wishes,
+    granted: Granted,
+) -> Result<(), Unfulfilled<'n>> {
+    match wishes.has_positions && !granted.positioned {
+        true => Err(unfulfilled(
+            room,
+            user,
+            "The messages of this room have no positions.",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Refuses who asks for the history and cannot have it.
 fn check_history<'n>(
     room: &Room<'n, '_>,
     user: User<'_>,

@@ -6,7 +6,7 @@ use codec::Kind;
 use hub::{Epoch, Position};
 use runtime::{BodyForm, RoomEvent};
 
-use super::super::centrifuge::epoch;
+use super::super::epoch;
 
 /// A form of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Form {
     Envelope,
     /// An event of a stream (HTML Standard, section 9.2), whose id is the position.
     Event,
-    /// The same without ids, for rooms without positions.
+    /// An event without an id, for rooms without positions.
     EventWithoutId,
 }
 

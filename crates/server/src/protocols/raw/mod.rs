@@ -5,6 +5,8 @@
 //!          └▶ who.rs         who it is ────────┴▶ let_in ─▶ beginning.rs  what it is told first, and in which form
 //!                                                      └──▶ session.rs    what it says, and how it ends
 //!
+//!  request for a one-shot room ─▶ oneshot.rs: the page that waits, or who publishes
+//!
 //!  rooms' messages ─▶ forms.rs: once for each form and core
 //! ```
 //!
@@ -13,6 +15,7 @@
 
 mod beginning;
 mod forms;
+mod oneshot;
 mod parameters;
 mod session;
 mod who;
@@ -25,22 +28,20 @@ use access::{
 };
 use bytes::Bytes;
 use codec::Request;
-use hub::{RoomName, Since, Terms};
+use hub::{Details, Member, RoomName, Since, Terms};
 use runtime::{KeepAlive, Pings, Refused};
 use tracing::debug;
 
 pub use forms::Form;
-pub(super) use parameters::Parameters;
 pub use parameters::ignored;
-pub(super) use session::{NO_PUBLISHER, TOKEN_OVER, begin as begin_session, check_message, obey};
-pub(super) use who::{Who, token};
 
 use self::{
     beginning::Beginning,
-    parameters::{Hears, NOWHERE, Wishes, since_of},
+    parameters::{Hears, NOWHERE, Parameters, Wishes, since_of},
     session::{InOpenRoom, InRoom},
+    who::Who,
 };
-use super::{Asked, Begun, Later, Refusal, Started, Way, http, oneshot};
+use super::{Asked, Begun, Head, Later, Refusal, Started, http, local};
 use crate::{
     tokens::Unverified,
     users::Place,
@@ -51,14 +52,14 @@ use crate::{
 struct Entering {
     name: RoomName,
     wishes: Wishes,
-    by: By,
+    carrier: Carrier,
 }
 
-/// How a raw client comes.
-pub(super) enum By {
-    /// As a WebSocket, whose 101 names this subprotocol.
+/// What carries the messages of a raw client.
+enum Carrier {
+    /// A WebSocket, whose 101 names this subprotocol.
     WebSocket(Option<&'static str>),
-    /// As a stream, whose answer has these fields, after the event with this position.
+    /// A stream, whose answer has these fields, after the event with this position.
     Stream(http::Fields, Option<Since>),
 }
 
@@ -81,10 +82,10 @@ pub(super) fn enter(
     let wishes = parameters.wishes;
     // What rooms do not have without rules is for this machine alone.
     if asked.world.settled.openness == Openness::Dev && wishes.is_beyond_live() {
-        super::centrifuge::check_local(asked.request)?;
+        local::check(asked.request)?;
     }
-    let by = By::WebSocket(own.or(who::subprotocol(asked.request)?));
-    begin(asked, parameters, name, by)
+    let carrier = Carrier::WebSocket(own.or(who::subprotocol(asked.request)?));
+    begin(asked, parameters, name, carrier)
 }
 
 /// Lets a raw client listen to a room by a stream of server-sent events.
@@ -92,15 +93,15 @@ pub(super) fn listen(asked: &Asked<'_>, name: RoomName) -> Result<Begun, Refusal
     let parameters = Parameters::read(asked.request)?;
     let wishes = parameters.wishes;
     if asked.world.settled.openness == Openness::Dev {
-        super::centrifuge::check_local(asked.request)?;
+        local::check(asked.request)?;
     }
     if wishes.hears == Hears::Nobody {
         let sentence = "A stream only hears: with mode=publish ask for a WebSocket.";
         return Err(Refusal::Other(400, sentence.to_owned(), Refused::Parameter));
     }
     let fields = asked.cors().of_stream("text/event-stream");
-    let by = By::Stream(fields, latest(asked.request));
-    begin(asked, parameters, name, by)
+    let carrier = Carrier::Stream(fields, latest(asked.request));
+    begin(asked, parameters, name, carrier)
 }
 
 /// The id of the latest event that a client has had, if it comes back. One that is none of this server's is a
@@ -115,13 +116,17 @@ fn begin(
     asked: &Asked<'_>,
     parameters: Parameters<'_>,
     name: RoomName,
-    by: By,
+    carrier: Carrier,
 ) -> Result<Begun, Refusal> {
     if asked.world.namespaces.is_one_shot(name.as_str()) {
-        return oneshot::enter(asked, parameters, name, by);
+        return oneshot::enter(asked, parameters, name, carrier);
     }
     let Parameters { token, wishes, .. } = parameters;
-    let entering = Entering { name, wishes, by };
+    let entering = Entering {
+        name,
+        wishes,
+        carrier,
+    };
     let Asked {
         request,
         world,
@@ -155,56 +160,103 @@ fn let_in(
     if let Some(Err(Unverified::KeyToCome)) = who {
         return Err(Refusal::TokenKey);
     }
-    let shown = match &who {
-        None => RawToken::Missing,
-        Some(Err(_)) => RawToken::Bad,
-        Some(Ok(who)) if who.is_for_room => RawToken::Subscription(User::of(&who.user)),
-        Some(Ok(who)) => RawToken::Connection(User::of(&who.user)),
-    };
-    let Entering { name, wishes, by } = entering;
-    let room = world.namespaces.of(name.as_str());
-    let by_token = matches!(&who, Some(Ok(who)) if who.publishes);
-    let publishes = may_publish(room, shown, by_token, wishes.hears)?;
-    let beginning = beginning(room, shown, who.as_ref(), &wishes, &by)?;
+    let permitted = Permitted::of(world, &entering, who.as_ref())?;
     let who = who.and_then(Result::ok);
-    let is_member = wishes.hears != Hears::Nobody;
-    let told = (who.is_some() || world.has_presence(name.as_str()))
-        .then(|| who.as_ref().unwrap_or(&Who::default()).told());
-    let (member, mut details) = told.unzip();
-    let is_stream = matches!(by, By::Stream(..));
-    let is_plain = wishes == Wishes::default();
-    if world.namespaces.is_open() && details.is_none() && is_plain && !is_stream {
+    let is_told_of = who.is_some() || world.has_presence(entering.name.as_str());
+    if world.namespaces.is_open() && !is_told_of && entering.is_plain_web_socket() {
         return Ok(Started {
-            room: Some(name),
-            way: by.way(),
+            room: Some(entering.name),
+            head: entering.carrier.head(),
             ..Started::new(InOpenRoom)
         });
     }
-    if wishes.hears == Hears::Others {
+    let who = who.unwrap_or_default();
+    let (member, mut details) = is_told_of.then(|| who.told()).unzip();
+    if entering.wishes.hears == Hears::Others {
         // By these it knows its own messages.
         details.get_or_insert_default();
     }
+    in_room(live, world, entering, permitted, who, (member, details))
+}
+
+/// A client of one room, which it enters unless it hears nobody.
+fn in_room(
+    live: &Arc<Live>,
+    world: &World,
+    entering: Entering,
+    permitted: Permitted,
+    who: Who,
+    (member, details): (Option<Arc<Member>>, Option<Arc<Details>>),
+) -> Result<Started, Refusal> {
+    let Entering {
+        name,
+        wishes,
+        carrier,
+    } = entering;
+    let beginning = permitted.beginning;
     let recover = beginning.recover();
-    let user: Arc<str> = who.as_ref().map_or("", |who| &who.user).into();
+    let user: Arc<str> = who.user.into();
     let session = InRoom {
         name: name.clone(),
         place: place(world, live, &user)?,
         user,
-        publishes,
-        by_token,
+        publishes: permitted.publishes,
+        by_token: permitted.by_token,
         hears: wishes.hears,
         beginning: recover.map(|_| Box::new(beginning)),
         live: Arc::clone(live),
         details,
-        expires_at: who.and_then(|who| who.expires_at),
+        expires_at: who.expires_at,
     };
     Ok(Started {
-        room: is_member.then_some(name),
-        way: by.way(),
+        room: (wishes.hears != Hears::Nobody).then_some(name),
+        head: carrier.head(),
         body: beginning.form.body(),
         terms: (recover.is_some() || member.is_some()).then(|| Box::new(Terms { recover, member })),
         ..Started::new(session)
     })
+}
+
+impl Entering {
+    /// Whether it asks for the messages from now on as they are, and may publish: all that an open room has.
+    fn is_plain_web_socket(&self) -> bool {
+        self.wishes == Wishes::default() && matches!(self.carrier, Carrier::WebSocket(_))
+    }
+}
+
+/// What a raw client may do that comes in.
+struct Permitted {
+    publishes: bool,
+    /// Whether its token lets it publish, whatever the namespace says.
+    by_token: bool,
+    beginning: Beginning,
+}
+
+impl Permitted {
+    fn of(
+        world: &World,
+        entering: &Entering,
+        who: Option<&Result<Who, Unverified>>,
+    ) -> Result<Self, Refusal> {
+        let Entering {
+            name,
+            wishes,
+            carrier,
+        } = entering;
+        let shown = match who {
+            None => RawToken::Missing,
+            Some(Err(_)) => RawToken::Bad,
+            Some(Ok(who)) if who.is_for_room => RawToken::Subscription(User::of(&who.user)),
+            Some(Ok(who)) => RawToken::Connection(User::of(&who.user)),
+        };
+        let room = world.namespaces.of(name.as_str());
+        let by_token = matches!(who, Some(Ok(who)) if who.publishes);
+        Ok(Self {
+            publishes: may_publish(room, shown, by_token, wishes.hears)?,
+            by_token,
+            beginning: beginning(room, shown, who, wishes, carrier)?,
+        })
+    }
 }
 
 /// Whether a client may publish, if it may come in at all.
@@ -229,28 +281,30 @@ fn beginning(
     shown: RawToken<'_>,
     who: Option<&Result<Who, Unverified>>,
     wishes: &Wishes,
-    by: &By,
+    carrier: &Carrier,
 ) -> Result<Beginning, Refusal> {
     let room = room.map_err(|why| refusal(RawRefusal::NoRoom(why)))?;
     let (user, overrides) = match who {
         Some(Ok(who)) => (User::of(&who.user), who.overrides),
         Some(Err(_)) | None => (User::Anonymous, Overrides::default()),
     };
-    let beginning = match by {
-        By::WebSocket(_) => Beginning::of_web_socket(&room, user, &overrides, wishes),
-        By::Stream(_, latest) => Beginning::of_stream(&room, user, &overrides, wishes, *latest),
+    let beginning = match carrier {
+        Carrier::WebSocket(_) => Beginning::of_web_socket(&room, user, &overrides, wishes),
+        Carrier::Stream(_, latest) => {
+            Beginning::of_stream(&room, user, &overrides, wishes, *latest)
+        }
     };
     beginning.map_err(|why| why.refusal(shown != RawToken::Missing))
 }
 
-impl By {
-    pub(super) fn way(self) -> Way {
+impl Carrier {
+    fn head(self) -> Head {
         match self {
-            Self::WebSocket(subprotocol) => Way::WebSocket {
+            Self::WebSocket(subprotocol) => Head::WebSocket {
                 subprotocol,
                 pings: Pings::Frames,
             },
-            Self::Stream(fields, _) => Way::Stream {
+            Self::Stream(fields, _) => Head::Stream {
                 fields,
                 keep_alive: KeepAlive::Bytes(Bytes::from_static(HEARTBEAT)),
             },
@@ -259,11 +313,7 @@ impl By {
 }
 
 /// The connection's place among those of its user, if it has one.
-pub(super) fn place(
-    world: &World,
-    live: &Arc<Live>,
-    user: &Arc<str>,
-) -> Result<Option<Place>, Refusal> {
+fn place(world: &World, live: &Arc<Live>, user: &Arc<str>) -> Result<Option<Place>, Refusal> {
     if user.is_empty() {
         return Ok(None);
     }
@@ -275,7 +325,7 @@ pub(super) fn place(
 }
 
 /// Whoever may not come in is told nothing that others could use; the log knows more.
-pub(super) const NOT_OPEN: &str =
+const NOT_OPEN: &str =
     "This room is not open to you; at log_level debug the server's log says why.";
 
 const NO_ROOM: &str = "There is no such room: its namespace, the text before the colon, is not configured, or the name is not ASCII.";
@@ -295,7 +345,7 @@ fn refusal(refusal: RawRefusal<'_>) -> Refusal {
 }
 
 /// The answer to a token that is not believed.
-pub(super) fn bad_token() -> Refusal {
+fn bad_token() -> Refusal {
     let sentence = "The token is bad or expired; at log_level debug the server's log says why.";
     Refusal::Other(401, sentence.to_owned(), Refused::Token)
 }

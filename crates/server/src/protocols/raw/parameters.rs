@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use runtime::Refused;
 use tracing::debug;
 
-use super::{super::centrifuge::epoch, Refusal};
+use super::{super::epoch, Refusal};
 
 /// The parameters that mean something.
 const KNOWN: [&str; 8] = [
@@ -125,7 +125,7 @@ impl Wishes {
         self.has_positions || self.since.is_some() || self.newest.is_some()
     }
 
-    /// The same with what follows from it, if nothing in it contradicts something else.
+    /// These wishes with what follows from them, if none contradicts another.
     fn settled(mut self, says_positions: bool) -> Result<Self, Refusal> {
         if self.hears == Hears::Nobody && self.is_beyond_live() {
             return Err(refused(

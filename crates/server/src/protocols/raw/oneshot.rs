@@ -13,10 +13,14 @@ use hub::{Details, Position, Recover, Recovered, RoomName, Since, Terms};
 use runtime::{Answer, Outlet, Refused, Session, SessionEvent, TakeBody, Taken, kind_of};
 use tracing::debug;
 
-use super::super::{
-    Asked, Begun, Later, Refusal, Started, check_local,
-    http::Fields,
-    raw::{self, By, Form, NO_PUBLISHER, Parameters, TOKEN_OVER, Who},
+use super::{
+    super::{Asked, Begun, Later, Refusal, Started, http::Fields, local},
+    Carrier, NOT_OPEN, bad_token,
+    forms::Form,
+    parameters::{Parameters, Wishes},
+    place,
+    session::{self, NO_PUBLISHER, TOKEN_OVER},
+    who::{self, Who},
 };
 use crate::{
     oneshot::{NoEntry, NoPublication, RefusedFor, Replaced},
@@ -49,8 +53,8 @@ struct Page {
     name: RoomName,
     /// What it has shown, until its seat is taken.
     secret: String,
-    /// The number of its seat.
-    seat: u64,
+    /// The number of its seat, once that is taken.
+    seat: Option<u64>,
     /// How it gets the message.
     form: Form,
     /// The offset of the latest message that it has had.
@@ -73,11 +77,11 @@ struct Publisher {
 
 /// Lets a raw client into a one-shot room, as a page or as a publisher. Whatever is wrong with what it shows, but
 /// for a token that is not believed, it gets the same answer.
-pub(in super::super) fn enter(
+pub fn enter(
     asked: &Asked<'_>,
     parameters: Parameters<'_>,
     name: RoomName,
-    by: By,
+    carrier: Carrier,
 ) -> Result<Begun, Refusal> {
     let Asked {
         request,
@@ -86,67 +90,82 @@ pub(in super::super) fn enter(
         ..
     } = asked;
     if world.settled.openness == Openness::Dev {
-        check_local(request)?;
+        local::check(request)?;
     }
     if request.field("last-event-id") == Some(REPLACED_ID) {
         return Ok(Begun::Body(asks_no_more(asked.cors().fields())));
     }
     let rights = raw_of(world, &name);
-    let live = Arc::clone(live);
     let Parameters {
         token,
         secret,
         wishes,
     } = parameters;
     if let Some(secret) = secret.filter(|_| rights != Raw::None) {
-        let (form, has) = match &by {
-            By::Stream(_, latest) => (Form::Event, latest.map_or(0, |it| it.offset)),
-            By::WebSocket(_) if wishes.has_positions => (Form::Envelope, 0),
-            By::WebSocket(_) => (Form::Plain, 0),
-        };
-        live.one_shots
-            .check(&name, &secret, Instant::now())
-            .map_err(closed)?;
-        let page = Page {
-            name,
-            secret: secret.into_owned(),
-            seat: 0,
-            form,
-            has,
-            live,
-        };
-        return Ok(Begun::Now(Started {
-            way: by.way(),
-            body: form.body(),
-            ..Started::new(page)
-        }));
+        return enter_as_page(live, name, secret.into_owned(), &wishes, carrier).map(Begun::Now);
     }
     // A stream only hears.
-    let publishes = rights == Raw::Publish && matches!(by, By::WebSocket(_));
-    let token = token.or_else(|| raw::token(request));
-    let Some(token) = token.filter(|_| publishes) else {
-        live.one_shots.refused(RefusedFor::Entry);
-        return Err(closed(NoEntry::Closed));
+    let publishes = rights == Raw::Publish && matches!(carrier, Carrier::WebSocket(_));
+    let token = token.or_else(|| who::token(request));
+    match token.filter(|_| publishes) {
+        Some(token) => {
+            let later = enter_as_publisher(Arc::clone(live), name, token.into_owned(), carrier);
+            Ok(Begun::AtCost(later))
+        }
+        None => {
+            live.one_shots.refused(RefusedFor::Entry);
+            Err(closed(NoEntry::Closed))
+        }
+    }
+}
+
+/// Lets somebody in who has shown a secret, if it opens the room. The seat is taken when the page is connected.
+fn enter_as_page(
+    live: &Arc<Live>,
+    name: RoomName,
+    secret: String,
+    wishes: &Wishes,
+    carrier: Carrier,
+) -> Result<Started, Refusal> {
+    let (form, has) = match &carrier {
+        Carrier::Stream(_, latest) => (Form::Event, latest.map_or(0, |it| it.offset)),
+        Carrier::WebSocket(_) if wishes.has_positions => (Form::Envelope, 0),
+        Carrier::WebSocket(_) => (Form::Plain, 0),
     };
-    let token = token.into_owned();
-    Ok(Begun::AtCost(Later {
+    let checked = live.one_shots.check(&name, &secret, Instant::now());
+    checked.map_err(closed)?;
+    let page = Page {
+        name,
+        secret,
+        seat: None,
+        form,
+        has,
+        live: Arc::clone(live),
+    };
+    Ok(Started {
+        head: carrier.head(),
+        body: form.body(),
+        ..Started::new(page)
+    })
+}
+
+/// Lets somebody in who has shown a token, once it is verified.
+fn enter_as_publisher(live: Arc<Live>, name: RoomName, token: String, carrier: Carrier) -> Later {
+    Later {
         held_bytes: token.capacity(),
         open: Box::new(move || {
             let world = live.now();
-            let who =
-                Who::shows(&world.tokens, &token, &name).map_err(
-                    |unverified| match unverified {
-                        Unverified::KeyToCome => Refusal::TokenKey,
-                        Unverified::Refused(_) => raw::bad_token(),
-                    },
-                )?;
+            let who = Who::shows(&world.tokens, &token, &name).map_err(|why| match why {
+                Unverified::KeyToCome => Refusal::TokenKey,
+                Unverified::Refused(_) => bad_token(),
+            })?;
             let publisher = Publisher::of(who, name, &world, &live)?;
             Ok(Started {
-                way: by.way(),
+                head: carrier.head(),
                 ..Started::new(publisher)
             })
         }),
-    }))
+    }
 }
 
 /// The answer upon which a browser does not ask for a stream again (HTML Standard, section 9.2.3, "processing model").
@@ -171,8 +190,8 @@ fn raw_of(world: &World, name: &RoomName) -> Raw {
 
 /// The one answer to whoever does not come in.
 fn closed(why: NoEntry) -> Refusal {
-    debug!(?why, "a raw client was refused a one-shot room");
-    Refusal::Other(403, raw::NOT_OPEN.to_owned(), Refused::Right)
+    debug!(reason = %why, "a raw client was refused a one-shot room");
+    Refusal::Other(403, NOT_OPEN.to_owned(), Refused::Right)
 }
 
 impl Publisher {
@@ -181,12 +200,15 @@ impl Publisher {
             live.one_shots.refused(RefusedFor::Entry);
             return Err(closed(NoEntry::Closed));
         }
-        let seat = live.one_shots.come(&name, Instant::now()).map_err(closed)?;
+        let seat = live
+            .one_shots
+            .enter_as_publisher(&name, Instant::now())
+            .map_err(closed)?;
         let user: Arc<str> = who.user.as_str().into();
         let (_, details) = who.told();
         Ok(Self {
             name,
-            place: raw::place(world, live, &user)?,
+            place: place(world, live, &user)?,
             user,
             details,
             expires_at: who.expires_at,
@@ -206,7 +228,7 @@ impl Publisher {
         let rules = room.ok().map(|room| room.rules);
         let rules = rules.filter(|it| it.oneshot.is_some() && it.raw == Raw::Publish);
         let rules = rules.ok_or((CloseCode::POLICY, NO_PUBLISHER))?;
-        raw::check_message(rules, message)?;
+        session::check_message(rules, message)?;
         let taken = self.live.one_shots.take(&self.name, Instant::now());
         taken.map_err(|why| match why {
             NoPublication::Taken => (CloseCode::POLICY, TAKEN),
@@ -224,7 +246,7 @@ impl Session for Page {
         let entered = self
             .live
             .one_shots
-            .enter(&self.name, &secret, outlet.id(), now);
+            .enter_as_page(&self.name, &secret, outlet.id(), now);
         let seat = match entered {
             Ok(seat) => seat,
             Err(NoEntry::Closed) => return outlet.close(CloseCode::NORMAL, OVER),
@@ -276,8 +298,8 @@ impl Session for Page {
             }
             SessionEvent::Command(command) => {
                 let replaced = command.downcast_ref::<Replaced>();
-                if replaced.is_none_or(|it| it.seat != self.seat) {
-                    return raw::obey(&command, self.name.as_str(), outlet);
+                if replaced.is_none_or(|it| Some(it.seat) != self.seat) {
+                    return session::obey(&command, self.name.as_str(), outlet);
                 }
                 if self.form == Form::Event {
                     outlet.send(Kind::Text, REPLACED_EVENT);
@@ -292,7 +314,7 @@ impl Session for Page {
 impl Session for Publisher {
     fn opened(&mut self, outlet: &mut Outlet<'_>) {
         let life = self.over.saturating_duration_since(Instant::now());
-        let token = raw::begin_session(
+        let token = session::begin(
             &self.live,
             &self.user,
             self.place.as_ref(),
@@ -323,7 +345,7 @@ impl Session for Publisher {
             }
             SessionEvent::Alarm => outlet.close(CloseCode::NORMAL, OVER),
             SessionEvent::Command(command) => {
-                raw::obey(&command, self.name.as_str(), outlet);
+                session::obey(&command, self.name.as_str(), outlet);
             }
             event => outlet.close_for(&event),
         }

@@ -1,4 +1,4 @@
-//! Epochs as the protocol's text: sixteen hexadecimal digits, which clients only compare.
+//! Epochs as clients know them: sixteen hexadecimal digits, which they only compare.
 
 use hub::Epoch;
 

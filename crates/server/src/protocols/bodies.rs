@@ -1,15 +1,18 @@
-//! What rooms tell in the protocol's forms: a push, encoded once for each form and core. Other forms are those of
-//! raw clients.
+//! What rooms tell, encoded once for each form and core: a push of the Centrifuge protocol, or what a raw client
+//! gets. A form's number says whose it is.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use centrifuge::{Encoding, Publication, Push, is_json};
+use centrifuge::{Publication, Push};
 use codec::Kind;
 use runtime::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 
-use super::{epoch, wire::Wire};
-use crate::{protocols::raw::Form, world::Live};
+use super::{
+    centrifuge::{Wire, data_of},
+    epoch,
+    raw::Form,
+};
+use crate::world::Live;
 
 /// Encodes pushes, and what raw clients get.
 pub struct Bodies(pub Arc<Live>);
@@ -66,41 +69,5 @@ impl BodyEncoder for Bodies {
     /// The messages of raw clients, and those of clients that never ask over a WebSocket, are alone in their frames.
     fn gathers(&self, form: BodyForm) -> bool {
         Wire::of_form(form).is_some_and(|(wire, _)| wire.gathers())
-    }
-}
-
-/// A payload as subscribers of an encoding get it. In JSON, a text that is not JSON is a string, and a binary
-/// message is a string in base64.
-pub fn data_of(encoding: Encoding, kind: Kind, payload: &[u8]) -> Cow<'_, [u8]> {
-    match (encoding, kind) {
-        (Encoding::Protobuf, _) => payload.into(),
-        (Encoding::Json, Kind::Text) if is_json(payload) => payload.into(),
-        (Encoding::Json, Kind::Text) => json_string(&String::from_utf8_lossy(payload)).into(),
-        (Encoding::Json, Kind::Binary) => json_string(&BASE64_STANDARD.encode(payload)).into(),
-    }
-}
-
-fn json_string(text: &str) -> Vec<u8> {
-    serde_json::to_vec(text).expect("a string is JSON")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_subscribers_get_every_payload_as_json() {
-        for (kind, payload, expected) in [
-            (Kind::Text, r#"{"a": 1}"#, r#"{"a": 1}"#),
-            (Kind::Text, "hello", r#""hello""#),
-            (Kind::Text, "a\nb\"", r#""a\nb\"""#),
-            (Kind::Binary, "{}", r#""e30=""#),
-        ] {
-            let json = Encoding::Json;
-            let payload = payload.as_bytes();
-            let data = data_of(json, kind, payload);
-            assert_eq!(str::from_utf8(&data), Ok(expected));
-            assert_eq!(*data_of(Encoding::Protobuf, kind, payload), *payload);
-        }
     }
 }

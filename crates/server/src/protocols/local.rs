@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use codec::Request;
 use runtime::Refused;
 
-use super::super::Refusal;
+use super::Refusal;
 
 /// The fields by which proxies name themselves or their clients.
 const OF_PROXIES: [&str; 7] = [
