@@ -82,7 +82,9 @@ impl Application for Hubbub {
         // Before anything else is done for a page of another site.
         if asked.is_for_permitted_origins() && !self.is_origin_permitted(request) {
             let text = "Pages of this origin may not connect; allow_origin lists those that may.";
-            return Route::Answer(Answer::text(403, text).refusing(Refused::Origin));
+            let answer = Answer::text(403, text).refusing(Refused::Origin);
+            // Or a cache might give it to pages that are permitted.
+            return Route::Answer(answer.with("Vary", "Origin"));
         }
         asked.route()
     }

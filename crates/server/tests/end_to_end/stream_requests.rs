@@ -59,6 +59,7 @@ fn origin_of_another_place_is_answered_403_before_anything_else(driver: Driver) 
             let answer = ask(server, with_body(method, path, &[&origin], "abc"));
             assert_eq!(answer.status, 403, "{method} {path} {origin}");
             assert_eq!(answer.field("Access-Control-Allow-Origin"), None);
+            assert_eq!(answer.field("Vary"), Some("Origin"), "{method} {path}");
         }
     }
     let own = "Origin: http://localhost";
