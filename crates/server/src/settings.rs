@@ -345,7 +345,8 @@ pub struct Settings {
     /// Most bytes of requests that wait on one core for another core's mailbox
     ///
     /// Above it, that core's connections are not read: their peers see a slower server, and joins
-    /// are answered 503. See pause_timeout. The value at start also bounds the messages that wait on
+    /// are answered 503. See pause_timeout. It also bounds, over all cores, the requests of /emulation that are
+    /// on their way to the cores of their sessions; further ones are answered 503. The value at start also bounds the messages that wait on
     /// one core for rooms which are too busy to take them; a peer whose message exceeds that is
     /// closed with 1013 ("try again later").
     #[arg(long, value_name = "SIZE", value_parser = size(KIB, GIB))]

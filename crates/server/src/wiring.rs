@@ -318,6 +318,7 @@ pub fn world(settings: &Settings, tokens: Tokens) -> World {
         recovered_bytes_max: settings.recovered_bytes_max.bytes(),
         message_bytes_max: settings.message_bytes_max.bytes(),
         emulation_waiting_bytes_max: settings.emulation_waiting_bytes_max.bytes(),
+        in_transit_bytes_max: settings.outbox_bytes_max.bytes(),
         connect: settings.handshake_timeout.duration(),
         command_rate: rate(settings.message_rate, settings.message_burst),
         user_connections_max: match settings.user_connections_max {

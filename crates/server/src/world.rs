@@ -15,7 +15,7 @@ use hub::{ConnectionId, HistoryLimits, Pace, Publisher, RoomName, RoomRules, Rul
 use runtime::{BatchInterval, Command, CommandRefused, Commander, Rate};
 use tracing::warn;
 
-use crate::{oneshot::OneShots, tokens::Tokens, users::Users};
+use crate::{oneshot::OneShots, protocols::InTransit, tokens::Tokens, users::Users};
 
 /// Up to how many members each who comes and goes is announced to the others.
 const ANNOUNCED_MEMBERS_MAX: usize = 1_000;
@@ -60,6 +60,8 @@ pub struct Settled {
     pub message_bytes_max: usize,
     /// Most bytes of commands that wait for a session to which they come by requests of their own.
     pub emulation_waiting_bytes_max: usize,
+    /// Most bytes of such requests, of all sessions, that are on their way to the sessions' cores.
+    pub in_transit_bytes_max: usize,
     /// The longest time from the opening of a connection to its first command.
     pub connect: Duration,
     /// How often a connection may command something, unless its token says that there is no bound.
@@ -87,6 +89,8 @@ pub struct Live {
     commander: OnceLock<Commander>,
     /// The name of this process among all that may serve one site.
     node: Arc<str>,
+    /// Requests with commands on their way to the cores of their sessions.
+    pub in_transit: Arc<InTransit>,
 }
 
 /// The rules of these rooms do not hold any more for who is in them.
@@ -112,6 +116,7 @@ impl Live {
             one_shots: OneShots::new(),
             commander: OnceLock::new(),
             node: uuid::Uuid::new_v4().to_string().into(),
+            in_transit: Arc::default(),
         })
     }
 

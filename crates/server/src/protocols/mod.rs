@@ -53,6 +53,7 @@ const TABLE: &[Protocol] = &[
 pub const LONG_TARGETS: &[&str] = &["/connection/sse?", "/connection/uni_sse?"];
 
 pub use self::bodies::Bodies;
+pub use self::centrifuge::InTransit;
 pub use self::raw::ignored as parameters_ignored;
 pub use self::shown::{shown_name, shown_path};
 

@@ -4,7 +4,13 @@
 //! A session's text names its connection and has a secret of 128 bits, so that nobody needs a table of sessions:
 //! the connection compares the secret. Whether there is such a session nobody learns.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -37,6 +43,17 @@ struct Key {
 struct Sent {
     secret: Secret,
     frame: Vec<u8>,
+    _counted: Counted,
+}
+
+/// Bytes of requests that have been handed on and have not come to their sessions.
+#[derive(Debug, Default)]
+pub struct InTransit(AtomicUsize);
+
+/// Some of these bytes, counted until this is dropped.
+struct Counted {
+    in_transit: Arc<InTransit>,
+    bytes: usize,
 }
 
 /// What a session has that is sent commands in this way.
@@ -79,6 +96,24 @@ impl Key {
     }
 }
 
+impl InTransit {
+    /// Counts so many bytes, if no more than `most` are under way then, or nothing else is.
+    fn count(self: &Arc<Self>, bytes: usize, most: usize) -> Option<Counted> {
+        let counted = Counted {
+            in_transit: self.clone(),
+            bytes,
+        };
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        (before == 0 || before + bytes <= most).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.in_transit.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Emulated {
     /// With a new secret, on this node.
     pub fn new(node: Arc<str>) -> Self {
@@ -110,7 +145,7 @@ impl Emulated {
         command: &(dyn std::any::Any + Send + Sync),
         bytes_max: usize,
     ) -> Result<bool, TooMuchWaits> {
-        let Some(Sent { secret, frame }) = command.downcast_ref() else {
+        let Some(Sent { secret, frame, .. }) = command.downcast_ref() else {
             return Ok(false);
         };
         if verify_slices_are_equal(secret, &self.secret).is_err() {
@@ -176,9 +211,19 @@ fn emulate(live: &Live, encoding: Encoding, bytes_max: usize, body: &[u8]) -> An
         return taken;
     };
     let frame = request.data.0.into_owned();
-    match live.relay(connection, Sent { secret, frame }) {
-        Ok(()) => taken,
-        Err(_) => Answer::text(503, "The server is busy; send it again.")
+    let most = live.now().settled.in_transit_bytes_max;
+    let counted = live.in_transit.count(frame.len() + FRAME_BYTES, most);
+    let relayed = counted.map(|_counted| {
+        let sent = Sent {
+            secret,
+            frame,
+            _counted,
+        };
+        live.relay(connection, sent)
+    });
+    match relayed {
+        Some(Ok(())) => taken,
+        Some(Err(_)) | None => Answer::text(503, "The server is busy; send it again.")
             .keeping()
             .with("Retry-After", "1"),
     }
@@ -196,6 +241,7 @@ mod tests {
         Sent {
             secret: emulated.secret,
             frame: frame.to_vec(),
+            _counted: Arc::<InTransit>::default().count(0, 0).unwrap(),
         }
     }
 
@@ -218,6 +264,20 @@ mod tests {
             assert_eq!(Key::parse(other), None, "{other}");
         }
         assert_eq!(Key::parse(&"A".repeat(1 << 20)), None);
+    }
+
+    #[test]
+    fn requests_under_way_are_bounded_by_their_bytes_until_they_have_come() {
+        let in_transit = Arc::new(InTransit::default());
+        let alone = in_transit.count(1_000, 10).expect("whatever its length");
+        assert!(in_transit.count(1, 10).is_none());
+        drop(alone);
+        let first = in_transit.count(6, 10).unwrap();
+        let _second = in_transit.count(4, 10).unwrap();
+        assert!(in_transit.count(1, 10).is_none());
+        drop(first);
+        assert!(in_transit.count(6, 10).is_some());
+        assert_eq!(in_transit.0.load(Ordering::Relaxed), 4);
     }
 
     /// As many as fit would take fifty times the bound.

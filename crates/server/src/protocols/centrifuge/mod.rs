@@ -32,6 +32,7 @@ mod transports;
 mod wire;
 
 pub(super) use connect::told_of;
+pub use emulation::InTransit;
 pub(super) use wire::{Wire, data_of};
 
 use super::{Asked, Begun, Protocol, Refusal, Select, Transport, epoch, local};
