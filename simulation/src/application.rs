@@ -8,6 +8,8 @@
 //! | `publish ROOM ID PADDING` | publishes in it: `published ID EPOCH OFFSET`, or `unpublished ID` |
 //! | `tell ROOM ID PADDING` | the same without being in it |
 //! | `once KEY ROOM ID PADDING` | the same with an idempotency key |
+//! | `watch ROOM` | joins a room with a table: `watching ROOM COUNT` and so many keys, or `refused ROOM` |
+//! | `set ROOM KEY ID PADDING`, `unset ROOM KEY ID` | sets a key of a table or removes it: `published ID EPOCH OFFSET`, or `unpublished ID` |
 //! | `history ROOM SERIAL LIMIT ORDER EPOCH OFFSET` | asks for it: `past ROOM SERIAL EPOCH OFFSET COUNT` and so many messages, or `none ROOM SERIAL` |
 //! | `members ROOM SERIAL` | asks for them: `members ROOM SERIAL INFO…`, or `none ROOM SERIAL` |
 //! | `counts ROOM SERIAL` | asks for them: `counts ROOM SERIAL MEMBERS USERS` |
@@ -18,7 +20,8 @@
 //! | `wait` | takes no further message until everything is answered |
 //!
 //! Who has joined a room gets `m ROOM ID PADDING`; who has entered it gets the same behind `o EPOCH OFFSET`,
-//! and `came ROOM INFO` and `went ROOM INFO`. Messages of the past come behind `p EPOCH OFFSET`. Of what
+//! and `came ROOM INFO` and `went ROOM INFO`; who watches one gets `t ROOM EPOCH OFFSET KEY ID PADDING`, and without
+//! an id if the key is gone. Messages of the past come behind `p EPOCH OFFSET`. Of what
 //! nobody asked for, a session says `left ROOM`, `lost ROOM` where messages may be missing, `skipped ROOM COUNT` and
 //! `joining ROOM`.
 //!

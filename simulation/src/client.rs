@@ -1,6 +1,8 @@
 //! One peer: it writes what it was told to, reads at its own pace, and checks all that it is told.
 
+mod members;
 mod past;
+mod tickers;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,6 +10,8 @@ use codec::{Opcode, frame::encode_masked};
 
 pub use past::Positions;
 use past::{Past, number_in, room_in};
+pub use tickers::TICKS;
+use tickers::{Ticker, ticker_in};
 
 use crate::{
     orders::{Orders, Run},
@@ -42,6 +46,8 @@ pub struct Client {
     pub end: Option<End>,
     members: BTreeMap<u8, Member>,
     past: Past,
+    /// The tables that it watches.
+    tickers: BTreeMap<u8, Ticker>,
     /// Publications that are not answered yet, and how often each was made.
     awaited: BTreeMap<u64, u32>,
     /// How many alarms it has set, and how often one came.
@@ -100,6 +106,7 @@ impl Client {
             end: None,
             members: BTreeMap::new(),
             past: Past::default(),
+            tickers: BTreeMap::new(),
             awaited: BTreeMap::new(),
             alarms: (0, 0),
             echoes: VecDeque::new(),
@@ -409,6 +416,11 @@ impl Client {
                 self.members.insert(room()?, Member::At { epoch, next });
                 Ok(())
             }
+            "left" | "lost" | "refused" if words.get(1).is_some_and(|it| it.starts_with('t')) => {
+                self.tickers.remove(&ticker_in(&words, text)?);
+                Ok(())
+            }
+            "watching" | "t" => self.hear_ticker(&words, text),
             "left" => {
                 self.check_told(room()?)?;
                 self.leave(room()?, orders);
@@ -419,6 +431,7 @@ impl Client {
                 Ok(())
             }
             "skipped" => self.hear_skipped(room()?, number(2)?, orders),
+            "published" | "unpublished" if number(1)? >= TICKS => self.hear_answer(number(1)?),
             "published" => {
                 self.hear_answer(number(1)?)?;
                 self.note_acknowledged(number(2)?, number(3)?);
@@ -454,60 +467,6 @@ impl Client {
             "joining" | "said" | "commanded" | "h" => Ok(()),
             _ => self.hear_past(&words, text, orders),
         }
-    }
-
-    fn leave(&mut self, room: u8, orders: &mut Orders) {
-        if let Some(member) = self.members.remove(&room) {
-            self.keep_position(room, &member);
-            if let Member::Lost(run) = member {
-                orders.keep(run);
-            }
-        }
-    }
-
-    fn hear_message(&mut self, room: u8, id: u64, orders: &mut Orders) -> Result<(), String> {
-        let member = self.members.get_mut(&room);
-        match member.ok_or_else(|| format!("message {id} came of r{room}, in which it is not"))? {
-            Member::At { epoch, next } => {
-                orders.place(id, *epoch, *next)?;
-                *next += 1;
-            }
-            Member::Passed { .. } => return Err(format!("message {id} came without its place")),
-            Member::Lost(run) => run.ids.push(id),
-        }
-        Ok(())
-    }
-
-    /// So many messages are passed over; who comes and goes counts, too, where that is told.
-    fn hear_skipped(&mut self, room: u8, count: u64, orders: &mut Orders) -> Result<(), String> {
-        let is_exact = !orders.announces || !self.has_entered(room);
-        let member = self
-            .members
-            .get_mut(&room)
-            .ok_or("it skips in a room in which it is not")?;
-        let behind = match member {
-            Member::At { next, .. } if is_exact => {
-                *next += count;
-                return Ok(());
-            }
-            &mut Member::At { epoch, next } => {
-                let most = count;
-                *member = Member::Passed { epoch, next, most };
-                return Ok(());
-            }
-            Member::Passed { most, .. } => {
-                *most += count;
-                return Ok(());
-            }
-            Member::Lost(run) => {
-                let behind = run.ids.last().and_then(|id| orders.place_of(*id));
-                orders.keep(std::mem::take(run));
-                behind
-            }
-        };
-        let ids = Vec::new();
-        *member = Member::Lost(Run { behind, ids });
-        Ok(())
     }
 
     fn hear_answer(&mut self, id: u64) -> Result<(), String> {
@@ -547,6 +506,9 @@ impl Client {
         }
         if matches!(self.alarms, (1.., 0)) {
             return Some("it waits for its alarm".into());
+        }
+        if let Some(room) = self.unfinished_table() {
+            return Some(format!("keys of t{room} are missing"));
         }
         if let Some(reading) = &self.past.reading {
             return Some(format!("messages of the past are missing: {reading:?}"));

@@ -1,6 +1,6 @@
 //! What the homes of rooms know, checked against what peers were told: positions, histories, members.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hub::Position;
 use runtime::simulation::Machine;
@@ -8,7 +8,7 @@ use runtime::simulation::Machine;
 use crate::{
     client::Client,
     orders::Orders,
-    rules::{Rules, name_of},
+    rules::{Rules, name_of, ticker_of},
     script::ROOMS,
 };
 
@@ -119,6 +119,9 @@ impl Homes {
                 }
                 self.check_presence(machine, room, client)?;
             }
+            for (ticker, table) in client.tables() {
+                check_table(machine, ticker, &table)?;
+            }
         }
         Ok(())
     }
@@ -137,6 +140,19 @@ impl Homes {
             1 => Ok(()),
             _ => Err(format!("{info} is in r{room}, and a member {times} times")),
         }
+    }
+}
+
+/// A peer has the table that the room has.
+fn check_table(machine: &Machine, ticker: u8, table: &BTreeMap<&str, u64>) -> Result<(), String> {
+    let kept = machine.kept(&ticker_of(ticker));
+    let kept: BTreeMap<_, _> = kept
+        .iter()
+        .filter_map(|(offset, record)| Some((&*record.keyed()?.key, *offset)))
+        .collect();
+    match kept == *table {
+        true => Ok(()),
+        false => Err(format!("t{ticker} has {kept:?}, and a peer {table:?}")),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use hub::{HistoryLimits, Pace, RoomName, RoomRules, RuleBook};
+use hub::{HistoryLimits, Pace, RoomName, RoomRules, RuleBook, TableLimits};
 use runtime::{BatchInterval, Lag};
 
 use crate::script::ROOMS;
@@ -36,7 +36,28 @@ struct Ruled {
 /// Finds the rules of now, also while others are being told to the homes: so a room that is made then never
 /// follows earlier ones.
 #[derive(Debug, Default)]
-pub struct Book(Mutex<Rules>);
+pub struct Book {
+    rules: Mutex<Rules>,
+    tickers: Tickers,
+}
+
+/// The rules of rooms with a table, which stay what they are.
+#[derive(Debug)]
+struct Tickers(Arc<RoomRules>);
+
+impl Default for Tickers {
+    fn default() -> Self {
+        let table = TableLimits {
+            keys: 6,
+            bytes: 2_000,
+            ttl_ms: 3_000,
+        };
+        Self(Arc::new(RoomRules {
+            table: Some(table),
+            ..RoomRules::default()
+        }))
+    }
+}
 
 impl Rules {
     /// The rules of this number.
@@ -106,6 +127,7 @@ fn rules(rng: &mut Rng) -> RoomRules {
         announced_members_max: [0, 0, 2, 100][rng.usize(0..4)],
         pace: (rng.u8(0..8) == 0).then_some(pace),
         publisher_pace: (rng.u8(0..8) == 0).then_some(pace),
+        ..RoomRules::default()
     }
 }
 
@@ -117,18 +139,18 @@ fn interval(rng: &mut Rng) -> Option<BatchInterval> {
 impl Book {
     /// These rules hold from now on.
     pub fn replace(&self, rules: Rules) {
-        *self.0.lock().expect("nothing panics with it") = rules;
+        *self.rules.lock().expect("nothing panics with it") = rules;
     }
 
     /// What becomes of whoever is too slow in this room; `None` is what its connection asks for.
     pub fn lag(&self, name: &RoomName) -> Option<Lag> {
-        let rules = self.0.lock().expect("nothing panics with it");
+        let rules = self.rules.lock().expect("nothing panics with it");
         rules.rooms.get(usize::from(number_of(name)?))?.lag
     }
 
     /// For how long the messages of this room are gathered.
     pub fn interval(&self, name: &RoomName) -> Option<BatchInterval> {
-        let rules = self.0.lock().expect("nothing panics with it");
+        let rules = self.rules.lock().expect("nothing panics with it");
         let room = rules.rooms.get(usize::from(number_of(name)?))?;
         room.interval
     }
@@ -136,7 +158,10 @@ impl Book {
 
 impl RuleBook for Book {
     fn rules(&self, name: &RoomName) -> Arc<RoomRules> {
-        let rules = self.0.lock().expect("nothing panics with it");
+        if name.as_str().starts_with('t') {
+            return self.tickers.0.clone();
+        }
+        let rules = self.rules.lock().expect("nothing panics with it");
         let number = number_of(name).unwrap_or(u8::MAX);
         rules.of_room(number).clone()
     }
@@ -145,6 +170,11 @@ impl RuleBook for Book {
 /// The name of the room of this number.
 pub fn name_of(number: u8) -> RoomName {
     RoomName::new(&format!("r{number}")).expect("it is a name")
+}
+
+/// The name of the room with a table of this number.
+pub fn ticker_of(number: u8) -> RoomName {
+    RoomName::new(&format!("t{number}")).expect("it is a name")
 }
 
 /// The number of a room.

@@ -1,5 +1,7 @@
 //! One run: a machine, its peers, what happens to them, and all that is checked.
 
+mod rest;
+
 use std::{
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -11,7 +13,7 @@ use runtime::simulation::{self, CoreCounts, Machine, Seed};
 
 use crate::{
     application::{Commanded, command_of, user_of},
-    client::{Client, End, Positions},
+    client::{Client, End, Positions, TICKS},
     homes::Homes,
     orders::{Orders, Sure},
     rules::{Rules, name_of},
@@ -292,6 +294,29 @@ impl Run {
                     it.publish_once(room, key, body, usize::from(bytes));
                 });
             }
+            Event::Watch { peer, ticker } => {
+                self.with(peer, |it| it.say(&format!("watch t{ticker}"), 1));
+            }
+            Event::Unwatch { peer, ticker } => {
+                self.with(peer, |it| it.say(&format!("leave t{ticker}"), 1));
+            }
+            Event::Set {
+                peer,
+                ticker,
+                key,
+                bytes,
+                times,
+            } => {
+                for nth in 0..times {
+                    let id = TICKS + self.id();
+                    let key = key.wrapping_add(nth % 4);
+                    self.with(peer, |it| it.set(ticker, key, id, Some(bytes.into())));
+                }
+            }
+            Event::Unset { peer, ticker, key } => {
+                let id = TICKS + self.id();
+                self.with(peer, |it| it.set(ticker, key, id, None));
+            }
             Event::History {
                 peer,
                 room,
@@ -504,86 +529,5 @@ impl Run {
         if let Some(client) = &mut self.clients[usize::from(peer)] {
             work(client);
         }
-    }
-
-    /// From now on all peers behave: within bounded time nothing waits any more.
-    fn come_to_rest(&mut self) -> Result<(), String> {
-        for client in self.clients.iter_mut().flatten() {
-            client.reads = true;
-            client.answers = true;
-        }
-        let until_ns = self.world.time_ns() + REST_NS;
-        loop {
-            self.pass(20_000_000)?;
-            self.drained += self.machine.drained();
-            let unrest = self.unrest();
-            let Some(unrest) = unrest else {
-                return self.audit().map(|_| ());
-            };
-            if self.world.time_ns() > until_ns {
-                return Err(format!("no rest: {unrest}"));
-            }
-        }
-    }
-
-    fn unrest(&self) -> Option<String> {
-        if self.is_draining && self.drained < self.settings.cores {
-            return Some("the drain is not over".into());
-        }
-        let of_peers = self.clients.iter().enumerate().find_map(|(peer, client)| {
-            let complaint = client.as_ref()?.complaint(&self.orders)?;
-            Some(format!("peer {peer}: {complaint}"))
-        });
-        self.machine.unrest().or(of_peers)
-    }
-
-    fn check_orders(&mut self) -> Result<(), String> {
-        for client in self.clients.iter().flatten() {
-            client.keep_runs(&mut self.orders);
-        }
-        self.orders.check()
-    }
-
-    /// Everybody leaves: all that was held is given back, all that was counted is counted out.
-    fn leave(&mut self) -> Result<(), String> {
-        for peer in 0..self.clients.len() as u8 {
-            match peer % 2 {
-                0 => self.vanish(peer, false)?,
-                _ => self.vanish(peer, true)?,
-            }
-        }
-        let until_ns = self.world.time_ns() + REST_NS;
-        while let Some(left) = self.remainder()? {
-            if self.world.time_ns() > until_ns {
-                return Err(format!("{left} when everybody is gone"));
-            }
-            // Keys are known for longer than it takes anything else to be given back.
-            for room in Vec::from_iter(self.homes.keyed()) {
-                self.machine.lose(&name_of(room));
-                self.pass(1_000_000)?;
-            }
-            self.pass(50_000_000)?;
-        }
-        Ok(())
-    }
-
-    /// What is still there of connections and rooms, if anything is.
-    fn remainder(&mut self) -> Result<Option<String>, String> {
-        let counts = self.audit()?;
-        let of = |count: fn(&CoreCounts) -> u64| counts.iter().map(count).sum::<u64>();
-        let monitor = self.machine.monitor();
-        let counts = [
-            ("connections", of(|it| it.connections as u64)),
-            ("connections without an end", of(|it| it.opened - it.ended)),
-            ("bytes", of(|it| it.held_bytes as u64)),
-            ("rooms", monitor.rooms() as u64),
-            (
-                "counted connections",
-                monitor.connections_and_most().0 as u64,
-            ),
-        ];
-        let left = counts.into_iter().find(|(_, left)| *left > 0);
-        let left = left.map(|(what, left)| format!("{left} {what} are left"));
-        Ok(left.or_else(|| self.machine.unrest()))
     }
 }

@@ -66,6 +66,29 @@ pub enum Event {
         room: u8,
         is_counted: bool,
     },
+    /// Goes into a room with a table.
+    Watch {
+        peer: u8,
+        ticker: u8,
+    },
+    Unwatch {
+        peer: u8,
+        ticker: u8,
+    },
+    /// Sets keys of a table, from `key` on.
+    Set {
+        peer: u8,
+        ticker: u8,
+        key: u8,
+        bytes: u16,
+        times: u8,
+    },
+    /// Removes a key of a table.
+    Unset {
+        peer: u8,
+        ticker: u8,
+        key: u8,
+    },
     /// Is cut off, and comes back to the rooms where it was.
     Return {
         peer: u8,
@@ -244,6 +267,10 @@ pub enum Told {
 pub const PEERS: u8 = 12;
 /// Rooms that most steps are about.
 pub const ROOMS: u8 = 4;
+/// Rooms with a table.
+pub const TICKERS: u8 = 2;
+/// Keys of which there is talk; more than a table may have.
+const KEYS: u8 = 12;
 
 impl Script {
     /// The run of a seed.
@@ -256,11 +283,13 @@ impl Script {
         let pause_us = [50, 1_000, 20_000, 400_000][rng.usize(0..4)];
         let drains = rng.u8(0..10) == 0;
         let has_past = rng.u8(0..3) > 0;
+        let has_tickers = rng.u8(0..3) == 0;
         let mut steps: Vec<_> = (0..length)
             .map(|number| Step {
                 after_us: rng.u64(0..pause_us),
                 event: match number < usize::from(peers) {
                     true => connect(number as u8, &mut rng, rooms),
+                    false if has_tickers && rng.bool() => ticker_event(&mut rng, peers),
                     false if has_past && rng.bool() => past_event(&mut rng, peers, rooms),
                     false => event(&mut rng, peers, rooms),
                 },
@@ -362,6 +391,27 @@ fn past_event(rng: &mut Rng, peers: u8, rooms: u8) -> Event {
                 _ => Told::Expel(peer, None),
             },
         },
+    }
+}
+
+/// Something about rooms with a table, and who reads or does not.
+fn ticker_event(rng: &mut Rng, peers: u8) -> Event {
+    let peer = rng.u8(0..peers);
+    let ticker = rng.u8(0..TICKERS);
+    let key = rng.u8(0..KEYS);
+    match rng.u8(0..100) {
+        0..=24 => Event::Watch { peer, ticker },
+        25..=29 => Event::Unwatch { peer, ticker },
+        30..=69 => Event::Set {
+            peer,
+            ticker,
+            key,
+            bytes: [0, 20, 300][rng.usize(0..3)] + rng.u16(0..100),
+            times: [1, 2, 5, 40][rng.usize(0..4)],
+        },
+        70..=84 => Event::Unset { peer, ticker, key },
+        85..=92 => Event::Stall { peer },
+        _ => Event::Resume { peer },
     }
 }
 

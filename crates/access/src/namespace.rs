@@ -17,6 +17,12 @@ use choice::choice;
 /// The most messages that a room's history may be configured to keep.
 pub const HISTORY_SIZE_MAX: u32 = 10_000;
 
+/// The most keys that a room may be configured to have.
+pub const TABLE_KEYS_MAX: u32 = 10_000;
+
+/// The most bytes of a key.
+pub const KEY_BYTES_MAX: usize = 255;
+
 /// The shortest life of a one-shot room: somebody has to read a code from a screen meanwhile.
 pub const ONE_SHOT_LIFE_MIN: Duration = Duration::from_secs(5);
 
@@ -29,6 +35,10 @@ pub const ONE_SHOT_LIFE_MAX: Duration = Duration::from_secs(600);
 /// nothing is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
+    /// What a room tells its subscribers.
+    pub kind: RoomKind,
+    /// What a room of [`RoomKind::LatestPerKey`] keeps.
+    pub table: Table,
     /// What a room keeps of its messages.
     pub history: History,
     /// Whether subscribers are told the position of each message.
@@ -101,6 +111,28 @@ impl Default for History {
     }
 }
 
+/// What a room of [`RoomKind::LatestPerKey`] keeps: the latest message of each key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The most keys, up to [`TABLE_KEYS_MAX`]; at least 1.
+    pub keys_max: u32,
+    /// The most bytes of all of them, with their messages.
+    pub bytes_max: usize,
+    /// How long a room that nobody uses keeps them.
+    pub ttl: Duration,
+}
+
+impl Default for Table {
+    /// 1,000 keys, which have as many bytes as fit into one answer, and five minutes.
+    fn default() -> Self {
+        Self {
+            keys_max: 1_000,
+            bytes_max: 512 << 10,
+            ttl: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
 /// Messages per second, and at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -122,6 +154,17 @@ impl Rate {
     /// Whether there is a bound.
     pub fn is_bounded(&self) -> bool {
         self.per_second > 0
+    }
+}
+
+choice! {
+    /// What a room tells its subscribers.
+    RoomKind {
+        /// Every message, in order.
+        Messages = "messages",
+        /// The latest message of each key: all of them to who comes, and to who reads too slowly for every
+        /// message the newest of each key.
+        LatestPerKey = "latest_per_key",
     }
 }
 
@@ -199,6 +242,8 @@ choice! {
 impl Default for Namespace {
     fn default() -> Self {
         Self {
+            kind: RoomKind::Messages,
+            table: Table::default(),
             history: History::default(),
             positions: Offer::Off,
             recovery: Offer::Off,
@@ -323,6 +368,7 @@ mod tests {
             }
             assert_eq!(T::from_word("potatoes"), None);
         }
+        check::<RoomKind>();
         check::<Offer>();
         check::<RecoveryMode>();
         check::<JoinLeave>();

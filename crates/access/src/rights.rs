@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::namespace::{Choice as _, JoinLeave, Offer, Overflow, Subscribers, Users, Who};
+use crate::namespace::{
+    Choice as _, JoinLeave, Offer, Overflow, RoomKind, Subscribers, Users, Who,
+};
 use crate::token::Overrides;
 use crate::{Audience, BadName, Label, Name, Namespace, Room};
 
@@ -170,7 +172,8 @@ pub struct Granted {
 ///
 /// Positions and recovery are also for those who may read the history, and joins and leaves only for
 /// those who may read the presence, unless the namespace forces them on everybody. Where the oldest
-/// messages are dropped for a slow subscriber, there are no positions; where there is no history,
+/// messages are dropped for a slow subscriber, or all but the latest of each key, there are no positions;
+/// where there is no history,
 /// there is no recovery. A token may set some of this for its subscription: `overrides` are those of
 /// the subscription token, or of the connection token for a subscription that it brought.
 pub fn take_effect(
@@ -186,7 +189,8 @@ pub fn take_effect(
         let may_ask = offer != Offer::Off || reads_history;
         forced.unwrap_or(offer == Offer::Forced) || is_asked && may_ask
     };
-    let has_positions = rules.overflow != Overflow::DropOldest;
+    let has_keys = rules.kind == RoomKind::LatestPerKey;
+    let has_positions = rules.overflow != Overflow::DropOldest && !has_keys;
     let recoverable = has_positions
         && rules.history.is_kept()
         && has(rules.recovery, overrides.force_recovery, asked.recoverable);
@@ -203,7 +207,7 @@ pub fn take_effect(
         is_present: overrides.presence.unwrap_or(rules.presence),
         recoverable,
         positioned: recoverable || has_positions && positioned,
-        join_leave: is_told || asks_join_leave,
+        join_leave: !has_keys && (is_told || asks_join_leave),
     }
 }
 

@@ -7,7 +7,7 @@
 //!                                                        ▼
 //!  frame ◀── Encoding::append_reply, append_push ◀── Reply, Push
 //!                        ▲
-//!  Publication { meta, data, offset, epoch }   (meta and data are spliced in as they are)
+//!  Publication { meta, data, offset, … }   (meta and data are spliced in as they are)
 //! ```
 //!
 //! A command borrows from its frame: strings unless they have escapes, and all payloads. A payload
@@ -42,9 +42,10 @@ pub use push::{Push, Subscribed};
 pub use reply::{ConnectResult, Expiry, Failure, HistoryResult, Reply, SubscribeResult};
 pub use request::{
     CONNECT_SUBSCRIPTIONS_MAX, Command, ConnectRequest, EmulationRequest, Frame, HistoryRequest,
-    Method, PresenceRequest, PresenceStatsRequest, PublishRequest, RefreshRequest, RpcRequest,
-    SUBSCRIBE_NUMERIC_CHANNELS, SUBSCRIBE_REFUSE_UNRECOVERABLE, SendRequest, StreamPosition,
-    SubRefreshRequest, SubscribeRequest, Subscriptions, UnsubscribeRequest,
+    KIND_MAP, KIND_STREAM, Method, PHASE_STREAM, PresenceRequest, PresenceStatsRequest,
+    PublishRequest, RefreshRequest, RpcRequest, SUBSCRIBE_NUMERIC_CHANNELS,
+    SUBSCRIBE_REFUSE_UNRECOVERABLE, SendRequest, StreamPosition, SubRefreshRequest,
+    SubscribeRequest, Subscriptions, UnsubscribeRequest,
 };
 
 use writer::{Key, Writer};

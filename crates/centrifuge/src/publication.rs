@@ -64,6 +64,8 @@ const DATA: Key = Key("data", 4);
 const INFO: Key = Key("info", 5);
 const OFFSET: Key = Key("offset", 6);
 const TAGS: Key = Key("tags", 7);
+const KEY: Key = Key("key", 11);
+const REMOVED: Key = Key("removed", 12);
 const EPOCH: Key = Key("epoch", 14);
 
 /// A message of a channel, as one subscriber gets it.
@@ -77,6 +79,10 @@ pub struct Publication<'a> {
     pub offset: u64,
     /// The epoch of the offset, if the subscriber does not know it yet; otherwise empty.
     pub epoch: &'a str,
+    /// In a map, the key whose value this is; otherwise empty.
+    pub key: &'a str,
+    /// In a map, whether the key is removed.
+    pub removed: bool,
 }
 
 impl Publication<'_> {
@@ -102,7 +108,7 @@ impl Publication<'_> {
                 writer.encoded(self.meta);
                 writer.payload(DATA, self.data);
                 writer.number(OFFSET, self.offset);
-                writer.text(EPOCH, self.epoch);
+                self.write_rest(writer);
             }
         }
     }
@@ -115,6 +121,12 @@ impl Publication<'_> {
         }
         writer.number(OFFSET, self.offset);
         writer.texts(TAGS, &meta.tags);
+        self.write_rest(writer);
+    }
+
+    fn write_rest(&self, writer: &mut Writer<'_>) {
+        writer.text(KEY, self.key);
+        writer.flag(REMOVED, self.removed);
         writer.text(EPOCH, self.epoch);
     }
 }

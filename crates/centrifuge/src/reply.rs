@@ -142,6 +142,10 @@ pub struct SubscribeResult<'a> {
     pub data: &'a [u8],
     /// Whether the client asked to recover.
     pub was_recovering: bool,
+    /// The kind of subscription, 0 for a stream.
+    pub kind: u32,
+    /// In a map, the latest value of each key.
+    pub state: &'a [Publication<'a>],
 }
 
 impl SubscribeResult<'_> {
@@ -157,6 +161,8 @@ impl SubscribeResult<'_> {
         writer.flag(Key("positioned", 10), self.positioned);
         writer.payload(Key("data", 11), self.data);
         writer.flag(Key("was_recovering", 12), self.was_recovering);
+        writer.number(Key("type", 15), self.kind.into());
+        writer.list(Key("state", 18), self.state, |writer, it| it.write(writer));
     }
 }
 

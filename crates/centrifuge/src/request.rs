@@ -119,12 +119,19 @@ message! {
         /// Bits of what the client understands, [`SUBSCRIBE_NUMERIC_CHANNELS`] and
         /// [`SUBSCRIBE_REFUSE_UNRECOVERABLE`].
         14 "flag" flag: i64,
-        /// The kind of subscription; 0 is a stream.
+        /// The kind of subscription: [`KIND_STREAM`], [`KIND_MAP`] or another.
         15 "type" kind: i32,
-        /// The step of a map subscription; 0 is live.
+        /// The step of a map subscription: 2 asks for the state, 1 for what came after a position; 0 is live.
         16 "phase" phase: i32,
     }
 }
+
+/// The kind of a channel whose messages follow each other.
+pub const KIND_STREAM: i32 = 0;
+/// The kind of a channel that has a value for each key.
+pub const KIND_MAP: i32 = 1;
+/// In [`SubscribeRequest::phase`]: asks for what came after a position.
+pub const PHASE_STREAM: i32 = 1;
 
 /// In [`SubscribeRequest::flag`]: the client understands numbers in place of channels' names.
 pub const SUBSCRIBE_NUMERIC_CHANNELS: i64 = 1;
@@ -146,8 +153,12 @@ message! {
         1 "channel" channel: Cow<'a, str>,
         /// The payload; `None` if the field is absent, and `null` if it is JSON's `null`.
         2 "data" data: Option<&'a [u8]>,
-        /// The kind of channel; 0 is a stream.
+        /// The kind of channel, [`KIND_STREAM`], [`KIND_MAP`] or another.
         3 "type" kind: i32,
+        /// In a map, the key whose value this is.
+        4 "key" key: Cow<'a, str>,
+        /// In a map, whether the key is removed; then there is no payload.
+        5 "removed" removed: bool,
     }
 }
 

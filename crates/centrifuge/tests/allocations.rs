@@ -88,7 +88,7 @@ fn push_takes_nothing_in_a_buffer_with_room() {
             meta: &meta,
             data: &data,
             offset: 1,
-            epoch: "",
+            ..Publication::default()
         };
         let (count, _) = allocated(|| {
             encoding.append_push("chat:index", &Push::Publication(publication), &mut out);

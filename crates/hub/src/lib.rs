@@ -43,6 +43,7 @@ mod room;
 mod rooms;
 mod rules;
 mod run;
+mod table;
 mod view;
 
 pub use actor::run;
@@ -63,4 +64,5 @@ pub use presence::{Announcement, Member};
 pub use recent_keys::Idempotency;
 pub use rooms::{HomeBounds, Rooms};
 pub use rules::{NoRules, RoomRules, RuleBook};
+pub use table::{Keyed, TableLimits};
 pub use view::{RoomView, Seen};

@@ -1,7 +1,7 @@
 //! A room's log: the order of its messages, and what follows from it.
 //!
-//! The state of a room is a fold of its log: the epoch and the top, the latest messages, and the
-//! idempotency keys of the latest publications change only when an envelope is applied.
+//! The state of a room is a fold of its log: the epoch and the top, the latest messages or its table, and
+//! the idempotency keys of the latest publications change only when an envelope is applied.
 //!
 //! Assigning offsets and counting them are two steps. [`Log::propose`] writes the next offsets into
 //! an envelope and changes nothing. Only [`Log::apply`] moves the top, and only for an envelope
@@ -15,6 +15,8 @@ use bytes::Bytes;
 use crate::{
     history::{History, HistoryLimits, Unrecoverable, bytes_of},
     recent_keys::{Idempotency, Known, RecentKeys},
+    rules::RoomRules,
+    table::{Admission, Keyed, Table, TableLimits},
 };
 
 /// One lifetime of a log, drawn at random, so that (epoch, offset) never names two messages. It
@@ -62,6 +64,8 @@ pub struct Details {
     pub idempotency: Option<Idempotency>,
     /// Whose message it is, as far as rates are concerned.
     pub publisher: Publisher,
+    /// What it does to the table of its room, if that has one.
+    pub keyed: Option<Keyed>,
 }
 
 /// Whose message it is, as far as rates are concerned.
@@ -92,6 +96,16 @@ impl Record {
     /// Whether it has a key by which its repetition is known.
     pub(crate) fn has_key(&self) -> bool {
         self.idempotency().is_some()
+    }
+
+    /// What it does to the table of its room.
+    pub fn keyed(&self) -> Option<&Keyed> {
+        self.details.as_ref()?.keyed.as_ref()
+    }
+
+    /// Bytes of its payload, and of its key if it has one: what its publisher has sent.
+    pub fn sent_bytes(&self) -> usize {
+        self.payload.len() + self.keyed().map_or(0, |keyed| keyed.key.len())
     }
 
     fn idempotency(&self) -> Option<&Idempotency> {
@@ -145,6 +159,8 @@ pub enum Recover {
     Missed(Since),
     /// The latest message, unless that is the one which it has.
     Latest(Since),
+    /// What there is, for one that has nothing: the whole table, or the latest message in a room without one.
+    State,
     /// Everything that it has missed, if it has been here before and that can be given; otherwise the newest
     /// messages.
     Newest(Option<Since>, Newest),
@@ -166,6 +182,8 @@ pub enum Recovered {
     Exactly(Numbered),
     /// Messages are missing, and none of them is given.
     Impossible(Unrecoverable),
+    /// The latest message of each key, in the order of the keys; or the latest message at all, if one is kept.
+    State(Numbered),
     /// The newest messages.
     Newest {
         /// As many of them as were asked for, are kept and fit into one answer, oldest first.
@@ -196,11 +214,13 @@ pub struct Log {
     past: Option<Box<Past>>,
 }
 
-/// The latest messages, and the keys of the latest publications.
+/// The latest messages, and the idempotency keys of the latest publications.
 #[derive(Debug, Default)]
 struct Past {
     history: History,
     keys: RecentKeys,
+    /// The latest message of each key. A room has either this or a history.
+    table: Option<Box<Table>>,
 }
 
 impl Log {
@@ -230,15 +250,11 @@ impl Log {
         }
     }
 
-    /// Adds the envelope's messages to the log, and keeps of them what `limits` allow.
+    /// Adds the envelope's messages to the log, and keeps of them what the room's rules say.
     ///
     /// # Errors
     /// [`NotNext`] if the envelope does not continue the log, which then stays unchanged.
-    pub fn apply(
-        &mut self,
-        envelope: &Envelope,
-        limits: Option<&HistoryLimits>,
-    ) -> Result<(), NotNext> {
+    pub fn apply(&mut self, envelope: &Envelope, rules: &RoomRules) -> Result<(), NotNext> {
         if envelope.epoch != self.epoch {
             return Err(NotNext::OtherEpoch);
         }
@@ -254,27 +270,60 @@ impl Log {
                 let keys = &mut self.past.get_or_insert_default().keys;
                 keys.note(of, self.top, envelope.at_ms);
             }
-            if limits.is_some() {
+            if let (Some(keyed), Some(_)) = (record.keyed(), &rules.table) {
+                let table = &mut self.past.get_or_insert_default().table;
+                let table = table.get_or_insert_default();
+                table.apply(keyed, self.top, record);
+            } else if rules.history.is_some() {
                 let history = &mut self.past.get_or_insert_default().history;
                 history.push(record.clone(), envelope.at_ms);
             }
         }
-        self.trim(limits, envelope.at_ms);
+        self.trim(rules, envelope.at_ms);
         Ok(())
     }
 
-    /// Forgets what is beyond the limits at `now_ms`, a time as of [`Envelope::at_ms`]. Without limits no
-    /// message is kept.
-    pub fn trim(&mut self, limits: Option<&HistoryLimits>, now_ms: u64) {
+    /// Forgets what is beyond the rules at `now_ms`, a time as of [`Envelope::at_ms`].
+    pub fn trim(&mut self, rules: &RoomRules, now_ms: u64) {
         const NOTHING: HistoryLimits = HistoryLimits {
             messages: 0,
             bytes: 0,
             ttl_ms: u64::MAX,
         };
         if let Some(past) = &mut self.past {
+            let limits = rules.history.as_ref();
             past.history.trim(limits.unwrap_or(&NOTHING), now_ms);
             past.keys.trim(now_ms);
+            if rules.table.is_none() {
+                past.table = None;
+            }
         }
+    }
+
+    /// Forgets the latest messages of all keys.
+    pub(crate) fn forget_table(&mut self) {
+        if let Some(past) = &mut self.past {
+            past.table = None;
+        }
+    }
+
+    /// Which messages of a run the table has space for.
+    pub(crate) fn admission(&self, limits: TableLimits) -> Admission<'_> {
+        Admission::new(self.table(), limits)
+    }
+
+    /// The latest message of each key, in the order of the keys.
+    pub(crate) fn table_now(&self) -> Numbered {
+        self.table().map_or_else(|| [].into(), Table::all)
+    }
+
+    fn table(&self) -> Option<&Table> {
+        self.past.as_ref()?.table.as_deref()
+    }
+
+    /// Bytes of memory that the table takes.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.table().map_or(0, Table::bytes)
     }
 
     /// The record's position, if its key says that it is the repetition of another.
@@ -295,18 +344,23 @@ impl Log {
         }
     }
 
-    /// What a subscriber is given that comes back at `now_ms`.
+    /// What a subscriber is given that comes at `now_ms`.
     pub fn recover(
         &mut self,
         recover: Recover,
-        limits: Option<&HistoryLimits>,
+        rules: &RoomRules,
         most: AnswerLimits,
         now_ms: u64,
     ) -> Recovered {
-        self.trim(limits, now_ms);
+        self.trim(rules, now_ms);
+        let limits = rules.history.as_ref();
         match recover {
             Recover::Missed(since) => self.missed(since, limits, most),
             Recover::Latest(since) => self.latest(since, limits),
+            Recover::State => Recovered::State(match rules.table {
+                Some(_) => self.table_now(),
+                None => self.numbered(self.top, AnswerLimits::ONE),
+            }),
             Recover::Newest(since, newest) => {
                 let instead = match since.map(|since| self.missed(since, limits, most)) {
                     Some(Recovered::Impossible(cause)) => Some(cause),
@@ -374,11 +428,11 @@ impl Log {
     pub fn read(
         &mut self,
         page: &Page,
-        limits: Option<&HistoryLimits>,
+        rules: &RoomRules,
         most: AnswerLimits,
         now_ms: u64,
     ) -> Result<Numbered, OtherEpoch> {
-        self.trim(limits, now_ms);
+        self.trim(rules, now_ms);
         let epoch = page.since.and_then(|since| since.epoch);
         if epoch.is_some_and(|epoch| epoch != self.epoch) {
             return Err(OtherEpoch);
@@ -438,13 +492,15 @@ impl Log {
     /// Bytes of memory that are taken by what is kept.
     pub fn kept_bytes(&self) -> usize {
         let past = self.past.as_ref();
-        past.map_or(0, |past| past.history.bytes() + past.keys.bytes())
+        let kept = past.map_or(0, |past| past.history.bytes() + past.keys.bytes());
+        kept + self.table_bytes()
     }
 
     /// Whether nothing is kept but the position.
     pub fn is_bare(&self) -> bool {
         let is_empty = |past: &Past| past.history.len() == 0 && past.keys.is_empty();
-        self.past.as_deref().is_none_or(is_empty)
+        let has_table = self.table().is_some_and(|table| !table.is_empty());
+        !has_table && self.past.as_deref().is_none_or(is_empty)
     }
 
     /// The log with nothing but its position.
@@ -460,15 +516,19 @@ impl Log {
 
     /// Checks that what is kept keeps its limits, and is counted as what it is.
     #[cfg(feature = "audit")]
-    pub(crate) fn audit(&self, limits: Option<&HistoryLimits>) -> Result<(), String> {
+    pub(crate) fn audit(&self, rules: &RoomRules) -> Result<(), String> {
         let Some(past) = &self.past else {
             return Ok(());
         };
         if self.kept() as u64 > self.top {
             return Err(format!("{} of {} messages are kept", self.kept(), self.top));
         }
-        past.history.audit(limits)?;
-        past.keys.audit()
+        past.history.audit(rules.history.as_ref())?;
+        past.keys.audit()?;
+        match &past.table {
+            Some(_) if rules.table.is_none() => Err("there is a table, and none may be".into()),
+            table => table.as_ref().map_or(Ok(()), |table| table.audit()),
+        }
     }
 
     /// Forgets the oldest message for want of memory.
@@ -508,67 +568,4 @@ impl AnswerLimits {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn records(count: usize) -> Arc<[Record]> {
-        let record = Record {
-            tag: 0,
-            payload: Bytes::new(),
-            details: None,
-        };
-        vec![record; count].into()
-    }
-
-    /// A log that holds two messages.
-    fn log() -> Log {
-        let mut log = Log::new(Epoch(7));
-        let envelope = log.propose(records(2), 0);
-        assert_eq!(log.apply(&envelope, None), Ok(()));
-        log
-    }
-
-    #[track_caller]
-    fn check(epoch: u64, first: u64, expected: Result<(), NotNext>) {
-        let mut log = log();
-        let envelope = Envelope {
-            epoch: Epoch(epoch),
-            first,
-            at_ms: 0,
-            records: records(3),
-        };
-        assert_eq!(log.apply(&envelope, None), expected);
-        let offset = if expected.is_ok() { 5 } else { 2 };
-        let epoch = Epoch(7);
-        assert_eq!(log.top(), Position { epoch, offset });
-    }
-
-    #[test]
-    fn proposal_changes_nothing_and_names_the_offsets_that_follow() {
-        let log = log();
-        let envelope = log.propose(records(3), 0);
-        assert_eq!((envelope.epoch, envelope.first), (Epoch(7), 3));
-        assert_eq!(log.top().offset, 2);
-        assert_eq!(log.propose(records(3), 0), envelope);
-    }
-
-    #[test]
-    fn of_two_proposals_with_the_same_offsets_one_continues_the_log() {
-        let mut log = log();
-        let (one, other) = (log.propose(records(1), 0), log.propose(records(2), 0));
-        assert_eq!(log.apply(&other, None), Ok(()));
-        assert_eq!(log.apply(&one, None), Err(NotNext::Taken));
-        assert_eq!(log.top().offset, 4);
-    }
-
-    #[test]
-    fn envelope_is_applied_only_where_it_continues_the_log() {
-        check(7, 3, Ok(()));
-        check(7, 2, Err(NotNext::Taken));
-        check(7, 0, Err(NotNext::Taken));
-        check(7, 4, Err(NotNext::Gap));
-        check(7, u64::MAX, Err(NotNext::Gap));
-        check(8, 3, Err(NotNext::OtherEpoch));
-        check(8, 1, Err(NotNext::OtherEpoch));
-    }
-}
+mod tests;

@@ -338,6 +338,9 @@ pub enum PublishRefusal {
     /// The idempotency key of the publication was used for another one.
     #[error("the idempotency key was used for something else")]
     Conflict,
+    /// The room's table has as many keys, or as many bytes, as it may have.
+    #[error("the room has as many keys, or as many bytes of them, as it may have")]
+    TableFull,
 }
 
 /// How a room's log was lost.

@@ -8,6 +8,8 @@ use crate::room::{Counted, Room, RoomKey};
 pub(crate) struct Pasts {
     bytes: usize,
     bytes_max: usize,
+    /// How many of the bytes are tables, which are not given up.
+    table_bytes: usize,
     /// Rooms that keep something, the longest untouched first.
     rooms: BTreeSet<Place>,
     /// Those of them that keep messages: keys are not given up for want of memory.
@@ -25,6 +27,7 @@ impl Pasts {
         Self {
             bytes: 0,
             bytes_max,
+            table_bytes: 0,
             rooms: BTreeSet::new(),
             givers: BTreeSet::new(),
             looked_at: None,
@@ -36,12 +39,19 @@ impl Pasts {
         self.bytes
     }
 
+    /// By how many bytes tables may grow. They are not given up for want of memory, so that they may have half
+    /// of it: the other half is for what is.
+    pub(crate) fn left_for_tables(&self) -> usize {
+        (self.bytes_max / 2).saturating_sub(self.table_bytes)
+    }
+
     /// Brings the ledger up to date with a room. `touched_ms` is now if its past has grown, in milliseconds
     /// of the sweeps.
     pub(crate) fn count(&mut self, key: RoomKey, room: &mut Room, touched_ms: Option<u64>) {
         let before = room.counted;
         let now = Counted {
             bytes: room.log.kept_bytes(),
+            table_bytes: room.log.table_bytes(),
             has_messages: room.log.has_messages(),
             touched_ms: touched_ms.unwrap_or(before.touched_ms),
         };
@@ -57,6 +67,7 @@ impl Pasts {
 
     fn change(&mut self, key: RoomKey, before: Counted, now: Counted) {
         self.bytes = self.bytes - before.bytes + now.bytes;
+        self.table_bytes = self.table_bytes - before.table_bytes + now.table_bytes;
         let place = |it: Counted| (it.touched_ms, key);
         let listed = |it: Counted| (it.bytes > 0).then(|| place(it));
         relist(&mut self.rooms, listed(before), listed(now));

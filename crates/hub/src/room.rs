@@ -52,7 +52,9 @@ pub(crate) struct Room {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) bytes: usize,
-    /// Whether a message is among it.
+    /// How many of these bytes are the room's table.
+    pub(crate) table_bytes: usize,
+    /// Whether a message is among it that may be given up.
     pub(crate) has_messages: bool,
     /// When the room's past last grew, in milliseconds of the sweeps.
     pub(crate) touched_ms: u64,
@@ -163,9 +165,22 @@ impl Room {
     /// on.
     pub(crate) fn follow(&mut self, rules: Arc<RoomRules>, wall_ms: u64) {
         self.rules = rules;
-        self.log.trim(self.rules.history.as_ref(), wall_ms);
+        self.log.trim(&self.rules, wall_ms);
         if !self.rules.has_presence {
             self.presence = None;
+        }
+    }
+
+    /// Forgets the table of a room that has been unused for as long as its rules say. Nobody is here to be
+    /// told.
+    pub(crate) fn forget_table_if_unused(&mut self, now_ms: u64) {
+        let unused_ms = now_ms.saturating_sub(self.idle_since_ms);
+        if self
+            .rules
+            .table
+            .is_some_and(|table| unused_ms >= table.ttl_ms)
+        {
+            self.log.forget_table();
         }
     }
 

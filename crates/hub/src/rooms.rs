@@ -9,6 +9,7 @@
 pub(crate) mod audit;
 mod keeping;
 mod questions;
+mod tables;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -446,6 +447,10 @@ impl Rooms {
     /// Orders a run and empties it. Each core with subscribers receives the messages, and after them
     /// each publisher's core the acknowledgement.
     fn order(&mut self, key: RoomKey, run: &mut Run) {
+        self.sift(key, run);
+        if run.is_empty() {
+            return drop(run.drain());
+        }
         let room = &mut self.rooms[key];
         order(
             id_of(self.home, key),
@@ -545,7 +550,7 @@ fn order(id: RoomId, room: &mut Room, run: &mut Run, at_ms: u64, outgoing: &mut 
     let (records, stamps) = run.take_messages();
     let envelope = room.log.propose(records, at_ms);
     room.log
-        .apply(&envelope, room.rules.history.as_ref())
+        .apply(&envelope, &room.rules)
         .expect("a log's own proposal continues it");
     let Envelope {
         epoch,

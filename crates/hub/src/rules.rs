@@ -2,13 +2,16 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{history::HistoryLimits, name::RoomName, pace::Pace};
+use crate::{history::HistoryLimits, name::RoomName, pace::Pace, table::TableLimits};
 
 /// The rules of a room, as far as its home has to know them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoomRules {
     /// How much of its past the room keeps. `None`: nothing.
     pub history: Option<HistoryLimits>,
+    /// How much the room's table may have, the latest message of each key. `None`: it has no table. A room
+    /// with a table has no history.
+    pub table: Option<TableLimits>,
     /// Whether the epoch and the offset of its latest message outlive the room for a time, so that whoever
     /// comes back with a position learns what it has missed.
     pub keeps_position: bool,

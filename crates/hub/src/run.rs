@@ -25,10 +25,10 @@ pub(crate) struct Publication {
 }
 
 impl Publication {
-    /// The bytes that it counts for: its payload and the request around it, so that empty messages
+    /// The bytes that it counts for: its payload, its key and the request around it, so that empty messages
     /// count too.
     pub(crate) fn bytes(&self) -> usize {
-        self.record.payload.len() + size_of::<Request>()
+        self.record.sent_bytes() + size_of::<Request>()
     }
 
     /// The answer to its publisher, once it has its place.
@@ -55,6 +55,27 @@ impl Run {
     pub(crate) fn push(&mut self, publication: Publication) {
         self.bytes += publication.bytes();
         self.publications.push(publication);
+    }
+
+    /// Whether nothing is to be ordered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.publications.is_empty()
+    }
+
+    /// Takes the publications out that are not to be ordered, with what else is to become of them.
+    pub(crate) fn sift<T>(
+        &mut self,
+        mut other_fate: impl FnMut(&Record) -> Option<T>,
+    ) -> Vec<(Publication, T)> {
+        let mut fates = Vec::new();
+        let taken = self.publications.extract_if(.., |publication| {
+            let fate = other_fate(&publication.record);
+            let is_taken = fate.is_some();
+            fates.extend(fate);
+            is_taken
+        });
+        let taken: Vec<_> = taken.collect();
+        taken.into_iter().zip(fates).collect()
     }
 
     /// Whether the run must be ordered before more is added.

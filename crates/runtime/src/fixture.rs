@@ -10,7 +10,7 @@ use std::{
 
 use codec::{Event, Inflater, Kind, Limits, Message, Opcode, Request, frame::encode_masked};
 use flume::Receiver;
-use hub::{CoreId, Epoch, Position, RoomId, RoomName};
+use hub::{CoreId, Details, Epoch, Keyed, Position, RoomId, RoomName};
 
 use crate::{
     admission::Admitted,
@@ -27,6 +27,18 @@ use crate::{
     rooms::{Requests, Ticket},
     turn::Turnstile,
 };
+
+/// What an update of the key says beside its payload.
+pub(crate) fn keyed(key: &str) -> Arc<Details> {
+    let keyed = Keyed {
+        key: key.into(),
+        is_removed: false,
+    };
+    Arc::new(Details {
+        keyed: Some(keyed),
+        ..Details::default()
+    })
+}
 
 /// Runs a test on a core of each driver, whose turns pass.
 pub(crate) fn on_each_driver(test: impl AsyncFn(Rc<Core>)) {

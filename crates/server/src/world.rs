@@ -8,10 +8,12 @@ use std::{
 
 use access::{
     Name, Namespace, Namespaces, Room, What,
-    namespace::{Effect, JoinLeave, Offer},
+    namespace::{Effect, JoinLeave, Offer, RoomKind},
 };
 use arc_swap::{ArcSwap, Guard};
-use hub::{ConnectionId, HistoryLimits, Pace, Publisher, RoomName, RoomRules, RuleBook};
+use hub::{
+    ConnectionId, HistoryLimits, Pace, Publisher, RoomName, RoomRules, RuleBook, TableLimits,
+};
 use runtime::{BatchInterval, Command, CommandRefused, Commander, Rate};
 use tracing::warn;
 
@@ -295,6 +297,10 @@ fn pace_of(rate: access::namespace::Rate) -> Option<Pace> {
     })
 }
 
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What a room's home has to know of the rules of its namespace.
 fn rules_of(rules: &Namespace) -> RoomRules {
     let history = rules.history;
@@ -302,7 +308,12 @@ fn rules_of(rules: &Namespace) -> RoomRules {
         history: history.is_kept().then(|| HistoryLimits {
             messages: history.size as usize,
             bytes: history.bytes_max,
-            ttl_ms: u64::try_from(history.ttl.as_millis()).unwrap_or(u64::MAX),
+            ttl_ms: whole_ms(history.ttl),
+        }),
+        table: (rules.kind == RoomKind::LatestPerKey).then(|| TableLimits {
+            keys: rules.table.keys_max as usize,
+            bytes: rules.table.bytes_max,
+            ttl_ms: whole_ms(rules.table.ttl),
         }),
         // No name of a one-shot room ever comes back.
         keeps_position: rules.oneshot.is_none()

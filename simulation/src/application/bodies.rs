@@ -3,18 +3,34 @@
 use std::io::Write;
 
 use codec::Kind;
+use hub::{Epoch, Keyed, RoomName};
 use runtime::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 
 /// The form of what those get who have entered a room.
 pub(super) const NUMBERED: BodyForm = BodyForm(1);
 
-/// Encodes that form.
+/// The form of what those get who watch a room with a table.
+pub(super) const TICKS: BodyForm = BodyForm(2);
+
+/// Encodes these forms.
 pub(super) struct Numbered;
 
 impl BodyEncoder for Numbered {
-    fn encode(&self, _: BodyForm, delivered: &Delivered<'_>, body: &mut Vec<u8>) -> Option<Kind> {
+    fn encode(
+        &self,
+        form: BodyForm,
+        delivered: &Delivered<'_>,
+        body: &mut Vec<u8>,
+    ) -> Option<Kind> {
         let room = delivered.room;
         match delivered.event {
+            RoomEvent::Message {
+                epoch,
+                offset,
+                keyed: Some(keyed),
+                payload,
+                ..
+            } if form == TICKS => tick(room, (epoch, offset), keyed, payload, body),
             RoomEvent::Message {
                 epoch,
                 offset,
@@ -33,6 +49,25 @@ impl BodyEncoder for Numbered {
     /// Each body is a line.
     fn gathers(&self, _: BodyForm) -> bool {
         true
+    }
+}
+
+/// A value of a key, or that it is gone.
+pub(super) fn tick(
+    room: &RoomName,
+    (epoch, offset): (Epoch, u64),
+    Keyed { key, is_removed }: &Keyed,
+    payload: &[u8],
+    body: &mut Vec<u8>,
+) {
+    let head = format!("t {room} {} {offset} {key}", epoch.0);
+    body.extend_from_slice(head.as_bytes());
+    match is_removed {
+        true => body.push(b'\n'),
+        false => {
+            body.push(b' ');
+            body.extend_from_slice(payload);
+        }
     }
 }
 

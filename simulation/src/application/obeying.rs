@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use codec::{CloseCode, Kind, Message};
 use hub::{
-    Answer, Details, Epoch, Idempotency, Member, Page, Position, Publisher, Question, Recover,
-    Recovered, RoomName, Since, Terms, Unrecoverable,
+    Answer, Details, Epoch, Idempotency, Keyed, Member, Page, Position, Publisher, Question,
+    Record, Recover, Recovered, RoomName, Since, Terms, Unrecoverable,
 };
 use runtime::{Lag, LeftReason, Outlet, Session, SessionEvent, Ticket};
 
 use super::{
     Expel,
-    bodies::{NUMBERED, info},
+    bodies::{NUMBERED, TICKS, info, tick},
 };
 use crate::rules::Book;
 
@@ -75,6 +75,8 @@ impl Session for Obeying {
                 }
             }
             "once" => self.publish_once(name, more, outlet),
+            "watch" => self.watch(name, outlet),
+            "set" | "unset" => self.set(name, more, verb == "unset", outlet),
             "history" | "members" | "counts" => self.ask(verb, name, more, outlet),
             "echo" => say(outlet, &format!("echoed {rest}")),
             "slow" => {
@@ -229,6 +231,9 @@ impl Obeying {
         let Some(In { name, serial, .. }) = self.rooms.iter().find(|it| it.ticket == room) else {
             return;
         };
+        if let Some(Recovered::State(all)) = &recovered {
+            return say_table(outlet, name, position.epoch, all);
+        }
         let place = format!("{} {}", position.epoch.0, position.offset);
         let Some(serial) = serial else {
             return say(outlet, &format!("joined {name} {place}"));
@@ -237,8 +242,8 @@ impl Obeying {
             None => ("live", &[]),
             Some(Recovered::Exactly(messages)) => ("exactly", messages),
             Some(Recovered::Impossible(cause)) => (cause_of(*cause), &[]),
-            // Nobody here asks for these.
-            Some(Recovered::Newest { .. }) => return,
+            // Nobody here asks for these, or they are told already.
+            Some(Recovered::Newest { .. } | Recovered::State(_)) => return,
         };
         let count = messages.len();
         say(
@@ -246,6 +251,44 @@ impl Obeying {
             &format!("entered {name} {serial} {place} {how} {count}"),
         );
         say_past(outlet, position.epoch, messages);
+    }
+
+    /// Joins a room with a table. Nothing further is taken until the answer has come.
+    fn watch(&mut self, name: &str, outlet: &mut Outlet<'_>) {
+        let Ok(name) = RoomName::new(name) else {
+            return;
+        };
+        if self.find(name.as_str()).is_some() {
+            return;
+        }
+        let terms = Terms {
+            recover: Some(Recover::State),
+            member: None,
+        };
+        match outlet.join_with(name.clone(), TICKS, Some(Box::new(terms))) {
+            Ok(ticket) => self.note(ticket, name, None),
+            Err(_) => say(outlet, &format!("refused {name}")),
+        }
+        outlet.wait();
+    }
+
+    fn set(&mut self, name: &str, more: &str, is_removed: bool, outlet: &mut Outlet<'_>) {
+        let (key, more) = more.split_once(' ').unwrap_or((more, ""));
+        let Ok(room) = RoomName::new(name) else {
+            return;
+        };
+        let key = key.into();
+        let details = Details {
+            keyed: Some(Keyed { key, is_removed }),
+            ..Details::default()
+        };
+        let payload = match is_removed {
+            true => String::new(),
+            false => format!("{more}\n"),
+        };
+        let details = Some(Arc::new(details));
+        let ticket = outlet.publish_with(room, Kind::Text, payload.as_bytes(), details);
+        self.publications.push((ticket, id_of(more)));
     }
 
     fn publish_once(&mut self, key: &str, more: &str, outlet: &mut Outlet<'_>) {
@@ -377,6 +420,18 @@ fn say_past(outlet: &mut Outlet<'_>, epoch: Epoch, messages: &[(u64, hub::Record
     for (offset, record) in messages {
         let mut text = format!("p {} {offset} ", epoch.0).into_bytes();
         text.extend_from_slice(&record.payload);
+        outlet.send(Kind::Text, &text);
+    }
+}
+
+/// A table: how many keys there are, and each of them.
+fn say_table(outlet: &mut Outlet<'_>, name: &RoomName, epoch: Epoch, all: &[(u64, Record)]) {
+    say(outlet, &format!("watching {name} {}", all.len()));
+    for (offset, record) in all {
+        let mut text = Vec::new();
+        if let Some(keyed) = record.keyed() {
+            tick(name, (epoch, *offset), keyed, &record.payload, &mut text);
+        }
         outlet.send(Kind::Text, &text);
     }
 }

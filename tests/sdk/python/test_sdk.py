@@ -180,6 +180,27 @@ def test_client_that_was_cut_off_gets_exactly_what_it_missed(run):
     run(test)
 
 
+def test_room_of_one_value_gives_it_to_every_subscriber_unasked(run):
+    async def test(sessions):
+        ada, grace = await sessions.connect("ada"), await sessions.connect("grace")
+        room = new_room("latest")
+        for price in [1, 2]:
+            await grace.publish(room, price)
+        _, heard, _ = await ada.subscribe(room)
+        assert await ada.values(heard, 1) == [2]
+        ada.line.cut()
+        await heard.until("subscribing")
+        for price in [3, 4]:
+            await grace.publish(room, price)
+        ada.line.mend()
+        await heard.until("subscribed")
+        await grace.publish(room, 5)
+        assert await ada.values(heard, 2) == [4, 5]
+        assert heard.told.empty()
+
+    run(test)
+
+
 def test_who_missed_more_than_is_kept_is_told(run):
     async def test(sessions):
         ada, grace = await sessions.connect("ada"), await sessions.connect("grace")

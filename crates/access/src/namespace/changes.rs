@@ -20,6 +20,8 @@ pub enum Effect {
 pub fn changed(old: &Namespace, new: &Namespace) -> Vec<(&'static str, Effect)> {
     // This does not compile if an option is missing here.
     let Namespace {
+        kind,
+        table,
         history,
         positions,
         recovery,
@@ -43,6 +45,14 @@ pub fn changed(old: &Namespace, new: &Namespace) -> Vec<(&'static str, Effect)> 
     } = new;
     let kept = |differs: bool| differs.then_some(Effect::Kept);
     let all = [
+        // A subscriber knows of one kind, and what is kept of the other is nothing to it.
+        ("kind", (old.kind != *kind).then_some(Effect::Unsubscribed)),
+        ("keys_max", kept(old.table.keys_max != table.keys_max)),
+        (
+            "keys_bytes_max",
+            kept(old.table.bytes_max != table.bytes_max),
+        ),
+        ("keys_ttl", kept(old.table.ttl != table.ttl)),
         ("history_size", trimmed(old.history.size, history.size)),
         (
             "history_bytes_max",
@@ -150,6 +160,34 @@ mod tests {
     /// For each option: one value and another, and what the change from the first to the second does,
     /// and back.
     const CASES: &[(&str, Set, Set, Effect, Effect)] = &[
+        (
+            "kind",
+            |it| it.kind = RoomKind::Messages,
+            |it| it.kind = RoomKind::LatestPerKey,
+            Effect::Unsubscribed,
+            Effect::Unsubscribed,
+        ),
+        (
+            "keys_max",
+            |it| it.table.keys_max = 1,
+            |it| it.table.keys_max = 2,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "keys_bytes_max",
+            |it| it.table.bytes_max = 1,
+            |it| it.table.bytes_max = 2,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "keys_ttl",
+            |it| it.table.ttl = Duration::from_secs(1),
+            |it| it.table.ttl = Duration::from_secs(2),
+            Effect::Kept,
+            Effect::Kept,
+        ),
         (
             "history_size",
             |it| it.history.size = 1,

@@ -1,6 +1,6 @@
 //! Options of a namespace that contradict each other, and what to do about it.
 
-use super::{JoinLeave, Namespace, Offer, Overflow, Raw, RecoveryMode, Subscribers, Who};
+use super::{JoinLeave, Namespace, Offer, Overflow, Raw, RecoveryMode, RoomKind, Subscribers, Who};
 
 /// Options that contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,59 @@ const fn rule(
     (Contradiction { keys, reason }, is_broken)
 }
 
+/// Whether rooms have the latest message of each key, and so nothing that counts messages.
+fn has_keys(rules: &Namespace) -> bool {
+    rules.kind == RoomKind::LatestPerKey
+}
+
 const RULES: &[Rule] = &[
+    rule(
+        ["history_size", "kind"],
+        |rules| has_keys(rules) && rules.history.is_kept(),
+        "a room with kind = \"latest_per_key\" keeps the latest message of each key and no others: set \
+         history_size to 0, or kind to \"messages\"",
+    ),
+    rule(
+        ["positions", "kind"],
+        |rules| has_keys(rules) && rules.positions != Offer::Off,
+        "a slow subscriber is not given every update of a key, so that positions would have gaps: set \
+         positions to \"off\", or kind to \"messages\"",
+    ),
+    rule(
+        ["join_leave", "kind"],
+        |rules| has_keys(rules) && rules.join_leave != JoinLeave::Off,
+        "who comes and goes is no update of a key, and a slow subscriber would miss it: set join_leave to \
+         \"off\", or kind to \"messages\"",
+    ),
+    rule(
+        ["overflow", "kind"],
+        |rules| has_keys(rules) && rules.overflow != Overflow::Disconnect,
+        "a slow subscriber is given the latest of each key anyway: leave overflow out, or set kind to \
+         \"messages\"",
+    ),
+    rule(
+        ["personal", "kind"],
+        |rules| has_keys(rules) && rules.personal,
+        "users are subscribed to their personal rooms by the server, and only clients themselves can \
+         subscribe to keys: set personal to false, or kind to \"messages\"",
+    ),
+    rule(
+        ["batch_interval", "kind"],
+        |rules| has_keys(rules) && !rules.batch_interval.is_zero(),
+        "each change of a key leaves at once, so that it can be passed over where there is a later one: set \
+         batch_interval to \"0s\", or kind to \"messages\"",
+    ),
+    rule(
+        ["kind", "oneshot"],
+        |rules| has_keys(rules) && rules.oneshot.is_some(),
+        "a one-shot room has one message, and no keys: set kind to \"messages\", or leave oneshot out",
+    ),
+    rule(
+        ["raw", "kind"],
+        |rules| has_keys(rules) && rules.raw != Raw::None,
+        "raw clients are sent messages as they are, without their keys: set raw to \"none\", or kind to \
+         \"messages\"",
+    ),
     rule(
         ["recovery", "history_size"],
         |rules| rules.recovery != Offer::Off && !rules.history.is_kept(),
@@ -156,6 +208,10 @@ mod tests {
         };
     }
 
+    fn have_keys(rules: &mut Namespace) {
+        rules.kind = RoomKind::LatestPerKey;
+    }
+
     fn be_one_shot(rules: &mut Namespace) {
         rules.oneshot = Some(std::time::Duration::from_secs(60));
     }
@@ -165,6 +221,70 @@ mod tests {
     }
 
     const CASES: &[Case] = &[
+        (
+            ["history_size", "kind"],
+            |rules| {
+                have_keys(rules);
+                keep_history(rules);
+            },
+            |rules| rules.history.size = 0,
+        ),
+        (
+            ["positions", "kind"],
+            |rules| {
+                have_keys(rules);
+                rules.positions = Offer::Allowed;
+            },
+            |rules| rules.positions = Offer::Off,
+        ),
+        (
+            ["join_leave", "kind"],
+            |rules| {
+                have_keys(rules);
+                rules.join_leave = JoinLeave::Forced;
+            },
+            |rules| rules.join_leave = JoinLeave::Off,
+        ),
+        (
+            ["overflow", "kind"],
+            |rules| {
+                have_keys(rules);
+                rules.overflow = Overflow::DropOldest;
+            },
+            |rules| rules.kind = RoomKind::Messages,
+        ),
+        (
+            ["personal", "kind"],
+            |rules| {
+                have_keys(rules);
+                rules.personal = true;
+            },
+            |rules| rules.personal = false,
+        ),
+        (
+            ["batch_interval", "kind"],
+            |rules| {
+                have_keys(rules);
+                rules.batch_interval = std::time::Duration::from_millis(100);
+            },
+            |rules| rules.kind = RoomKind::Messages,
+        ),
+        (
+            ["kind", "oneshot"],
+            |rules| {
+                have_keys(rules);
+                be_one_shot(rules);
+            },
+            be_none,
+        ),
+        (
+            ["raw", "kind"],
+            |rules| {
+                have_keys(rules);
+                rules.raw = Raw::Subscribe;
+            },
+            |rules| rules.raw = Raw::None,
+        ),
         (
             ["recovery", "history_size"],
             |rules| rules.recovery = Offer::Allowed,

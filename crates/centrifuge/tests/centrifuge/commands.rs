@@ -1,8 +1,8 @@
 //! Which commands a frame has, which method a command means, and what is left of a frame.
 
 use centrifuge::{
-    Command, Commands, ConnectRequest, Encoding, Malformed, Method, PublishRequest, SendRequest,
-    SubscribeRequest, Unread,
+    Command, Commands, ConnectRequest, Encoding, KIND_MAP, Malformed, Method, PublishRequest,
+    SendRequest, SubscribeRequest, Unread,
 };
 
 fn json(frame: &str) -> Vec<Result<Command<'_>, Malformed>> {
@@ -126,12 +126,33 @@ fn subscribe_every_offer_is_seen() {
 }
 
 #[test]
+fn publish_of_a_key_and_its_removal() {
+    let publish = |key, data, removed| {
+        Method::Publish(PublishRequest {
+            channel: "a".into(),
+            data,
+            kind: KIND_MAP,
+            key,
+            removed,
+        })
+    };
+    assert_eq!(
+        one(r#"{"publish":{"channel":"a","type":1,"key":"\u006b","data":[1]}}"#),
+        publish("k".into(), Some(b"[1]"), false)
+    );
+    assert_eq!(
+        one(r#"{"publish":{"channel":"a","type":1,"key":"k","removed":true}}"#),
+        publish("k".into(), None, true)
+    );
+}
+
+#[test]
 fn publish_absent_data_is_not_null() {
     let publish = |data| {
         Method::Publish(PublishRequest {
             channel: "a".into(),
             data,
-            kind: 0,
+            ..PublishRequest::default()
         })
     };
     assert_eq!(one(r#"{"publish":{"channel":"a"}}"#), publish(None));

@@ -130,6 +130,8 @@ impl Parts {
             data: self.payloads[2].as_bytes(),
             offset: self.number,
             epoch: &self.texts[2],
+            key: &self.texts[1],
+            removed: self.flags[0],
         }
     }
 
@@ -139,6 +141,8 @@ impl Parts {
             info: self.flags[1].then(|| self.expected_info()),
             offset: self.number,
             tags: self.tags.clone(),
+            key: self.text(1),
+            removed: self.flags[0],
             epoch: self.text(2),
         }
     }
@@ -154,6 +158,8 @@ impl Parts {
             positioned: self.flags[3],
             data: self.payloads[0].as_bytes(),
             was_recovering: self.flags[2],
+            kind: self.small,
+            state: publications,
         }
     }
 
@@ -169,6 +175,8 @@ impl Parts {
             positioned: self.flags[3],
             data: self.bytes(0),
             was_recovering: self.flags[2],
+            r#type: self.small,
+            state: vec![self.expected_publication(); self.count],
         }
     }
 }
@@ -450,8 +458,16 @@ proptest! {
             channel: parts.text(0),
             data: parts.bytes(0),
             r#type: kind,
+            key: parts.text(1),
+            removed: parts.flags[0],
         });
-        let expected = PublishRequest { channel: channel.clone(), data: parts.data(0), kind };
+        let expected = PublishRequest {
+            channel: channel.clone(),
+            data: parts.data(0),
+            kind,
+            key: parts.cow(1),
+            removed: parts.flags[0],
+        };
         check_command(&only!(Command { id: id, publish: publish }), &Method::Publish(expected));
         let since = schema::StreamPosition { offset: parts.number, epoch: parts.text(2) };
         let history = Some(schema::HistoryRequest {

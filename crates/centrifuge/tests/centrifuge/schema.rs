@@ -84,6 +84,8 @@ schema! {
         #[prost(string, tag = "1")] channel: String,
         #[prost(bytes = "vec", tag = "2")] #[serde(with = "raw", skip_serializing_if = "Vec::is_empty")] data: Vec<u8>,
         #[prost(int32, tag = "3")] r#type: i32,
+        #[prost(string, tag = "4")] key: String,
+        #[prost(bool, tag = "5")] removed: bool,
     }
     StreamPosition {
         #[prost(uint64, tag = "1")] offset: u64,
@@ -142,6 +144,8 @@ schema! {
         #[prost(message, optional, tag = "5")] info: Option<ClientInfo>,
         #[prost(uint64, tag = "6")] offset: u64,
         #[prost(btree_map = "string, string", tag = "7")] tags: BTreeMap<String, String>,
+        #[prost(string, tag = "11")] key: String,
+        #[prost(bool, tag = "12")] removed: bool,
         #[prost(string, tag = "14")] epoch: String,
     }
     ConnectResult {
@@ -168,6 +172,8 @@ schema! {
         #[prost(bool, tag = "10")] positioned: bool,
         #[prost(bytes = "vec", tag = "11")] #[serde(with = "raw")] data: Vec<u8>,
         #[prost(bool, tag = "12")] was_recovering: bool,
+        #[prost(uint32, tag = "15")] r#type: u32,
+        #[prost(message, repeated, tag = "18")] state: Vec<Publication>,
     }
     PresenceResult {
         #[prost(btree_map = "string, message", tag = "1")] presence: BTreeMap<String, ClientInfo>,

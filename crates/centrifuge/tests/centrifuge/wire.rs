@@ -93,7 +93,7 @@ fn reply_subscribe() {
         meta: &meta,
         data: br#""s""#,
         offset: 2,
-        epoch: "",
+        ..Publication::default()
     }];
     let mut result = SubscribeResult::default();
     reply(
@@ -123,6 +123,35 @@ fn reply_subscribe() {
         2,
         &Reply::Subscribe(result),
         r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"e","publications":[{"data":"s","info":{"user":"","client":"c"},"offset":2}],"recovered":true,"offset":1,"positioned":true,"was_recovering":true}}"#,
+    );
+}
+
+#[test]
+fn values_of_keys() {
+    let value = Publication {
+        data: b"1",
+        key: "a\"b",
+        ..Publication::default()
+    };
+    let removal = Publication {
+        key: "k",
+        removed: true,
+        ..Publication::default()
+    };
+    let result = SubscribeResult {
+        kind: 1,
+        state: &[value],
+        ..SubscribeResult::default()
+    };
+    reply(
+        2,
+        &Reply::Subscribe(result),
+        r#"{"id":2,"subscribe":{"type":1,"state":[{"data":1,"key":"a\"b"}]}}"#,
+    );
+    push(
+        "t:x",
+        &Push::Publication(removal),
+        r#"{"push":{"channel":"t:x","pub":{"key":"k","removed":true}}}"#,
     );
 }
 
@@ -190,13 +219,12 @@ fn reply_history() {
             meta: &meta,
             data: b"{\"a\": 1, \"b\":[1,\r2]}",
             offset: 1,
-            epoch: "",
+            ..Publication::default()
         },
         Publication {
-            meta: &[],
             data: b"null",
             offset: 2,
-            epoch: "",
+            ..Publication::default()
         },
     ];
     let result = HistoryResult {
@@ -244,6 +272,7 @@ fn push_publication() {
         data: b"{\n\"a\": 1,\n\n \"b\\n\":2}\n",
         offset: 1,
         epoch: "e",
+        ..Publication::default()
     };
     push(
         "chat:o",

@@ -60,19 +60,25 @@ impl Rooms {
         presence.map_or_else(Vec::new, |presence| presence.by_connection())
     }
 
-    /// All messages that the room of this name keeps.
+    /// All messages that the room of this name keeps, or all of its table.
     pub fn kept(&self, name: &RoomName) -> Numbered {
         const ALL: AnswerLimits = AnswerLimits {
             messages: usize::MAX,
             bytes: usize::MAX,
         };
         let room = self.by_name.get(name).map(|key| &self.rooms[*key]);
-        room.map_or_else(|| [].into(), |room| room.log.numbered(0, ALL))
+        room.map_or_else(
+            || [].into(),
+            |room| match room.rules.table {
+                Some(_) => room.log.table_now(),
+                None => room.log.numbered(0, ALL),
+            },
+        )
     }
 }
 
 fn audit_room(room: &Room) -> Result<(), String> {
-    room.log.audit(room.rules.history.as_ref())?;
+    room.log.audit(&room.rules)?;
     agree(
         "bytes of its past",
         room.counted.bytes,

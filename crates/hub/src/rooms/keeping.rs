@@ -53,7 +53,11 @@ impl Rooms {
         };
         if !room.cores.is_empty() || room.backlog.is_some() {
             room.awaits_reaping = false;
-        } else if !room.log.is_bare() {
+            return;
+        }
+        room.forget_table_if_unused(self.now_ms);
+        self.pasts.count(key, room, None);
+        if !room.log.is_bare() {
             // It keeps a part of its past: it is looked at again when that may have expired.
             self.emptied.push_back((key, self.now_ms));
         } else if self.now_ms.saturating_sub(room.idle_since_ms) < idle_ms {
@@ -84,7 +88,7 @@ impl Rooms {
 
     pub(super) fn trim(&mut self, key: RoomKey) {
         let room = &mut self.rooms[key];
-        room.log.trim(room.rules.history.as_ref(), self.wall_ms);
+        room.log.trim(&room.rules, self.wall_ms);
         self.pasts.count(key, room, None);
     }
 

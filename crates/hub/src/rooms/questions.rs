@@ -38,9 +38,7 @@ impl Rooms {
         self.note_if_empty(key);
         let (most, wall_ms) = (self.bounds.answer, self.wall_ms);
         let room = &mut self.rooms[key];
-        let messages = room
-            .log
-            .read(page, room.rules.history.as_ref(), most, wall_ms);
+        let messages = room.log.read(page, &room.rules, most, wall_ms);
         let top = room.log.top();
         self.pasts.count(key, room, None);
         match messages {
@@ -69,13 +67,11 @@ impl Rooms {
         }
     }
 
-    /// What a subscriber had missed that joins now.
+    /// What a subscriber that joins now had missed, or what there is.
     pub(super) fn recover(&mut self, key: RoomKey, recover: Recover) -> Recovered {
         let (most, wall_ms) = (self.bounds.answer, self.wall_ms);
         let room = &mut self.rooms[key];
-        let recovered = room
-            .log
-            .recover(recover, room.rules.history.as_ref(), most, wall_ms);
+        let recovered = room.log.recover(recover, &room.rules, most, wall_ms);
         self.pasts.count(key, room, None);
         recovered
     }

@@ -1,6 +1,6 @@
 //! What the model holds true of rooms and their subscribers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use hub::{ConnectionId, CoreId, Position, PublishRefusal, Recover, RoomId, Ticket};
 
@@ -30,6 +30,11 @@ pub struct Subscriber {
     pub is_told_of_loss: bool,
 }
 
+/// Whether the room of this name has a table.
+pub fn has_table(name: u8) -> bool {
+    name >= 3
+}
+
 /// What one who comes back must be given: whether that is what it has missed, rather than the newest messages,
 /// and their offsets and payloads; or nothing of it.
 pub type Missed = Option<(bool, Vec<(u64, u64)>)>;
@@ -40,6 +45,8 @@ pub struct Room {
     pub top: Position,
     /// Each message, and when it was ordered.
     pub log: Vec<(u64, u64, u64)>,
+    /// The latest offset and payload of each key, in a room with a table.
+    pub table: BTreeMap<u64, (u64, u64)>,
     pub holders: Vec<CoreId>,
     /// Tickets and payloads that wait. There may be some though nobody holds the room any more:
     /// until the turn ends.
@@ -64,15 +71,22 @@ pub enum Fate {
 impl Room {
     /// What the room must give to one who comes back.
     pub fn missed(&self, recover: Recover, now_ms: u64) -> Missed {
-        let Self { top, log, .. } = self;
+        let Self {
+            name,
+            top,
+            log,
+            table,
+            ..
+        } = self;
         let young = |at_ms: u64| now_ms - at_ms < HISTORY_TTL_MS;
         let kept: Vec<_> = log[log.len().saturating_sub(HISTORY)..]
             .iter()
-            .filter(|(_, _, at_ms)| young(*at_ms))
+            .filter(|(_, _, at_ms)| young(*at_ms) && !has_table(*name))
             .map(|(offset, payload, at_ms)| (*offset, *payload, *at_ms))
             .collect();
         let shown = |it: &[(u64, u64, u64)]| it.iter().map(|it| (it.0, it.1)).collect::<Vec<_>>();
         match recover {
+            Recover::State => Some((false, table.values().copied().collect())),
             Recover::Latest(since)
                 if since.epoch == Some(top.epoch) && since.offset == top.offset =>
             {

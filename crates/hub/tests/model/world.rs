@@ -1,4 +1,6 @@
-//! The model, the home beside it, and what is compared.
+//! The model and the home beside it; `deliveries.rs` compares what arrives.
+
+mod deliveries;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -7,32 +9,52 @@ use std::{
 
 use bytes::Bytes;
 use hub::{
-    Answer, AnswerLimits, ConnectionId, CoreId, Delivery, Epoch, HistoryLimits, HomeBounds,
-    LossReason, Member, Newest, Position, PublishRefusal, Question, Record, Recover, Recovered,
-    Request, RoomBudget, RoomId, RoomName, RoomRules, Rooms, RuleBook, Since, Target, Terms,
-    Ticket,
+    AnswerLimits, ConnectionId, CoreId, Delivery, Details, Epoch, HistoryLimits, HomeBounds, Keyed,
+    LossReason, Member, Newest, Position, PublishRefusal, Question, Record, Recover, Request,
+    RoomBudget, RoomName, RoomRules, Rooms, RuleBook, Since, TableLimits, Target, Terms, Ticket,
 };
 
 use crate::{
     ops::{CORES, Op, Wish},
-    truth::{End, Fate, HISTORY, HISTORY_TTL_MS, Missed, Place, RECOVERED_MAX, Room, Subscriber},
+    truth::{End, Fate, HISTORY, HISTORY_TTL_MS, RECOVERED_MAX, Room, Subscriber, has_table},
 };
 
 const IDLE_MS: u64 = 50;
 const POSITION_TTL_MS: u64 = 120;
+/// What a publication counts for while it waits, but for its key.
 const PUBLICATION_BYTES: usize = size_of::<u64>() + size_of::<Request>();
-const WAITING_MAX: usize = 5;
+const WAITING_BYTES_MAX: usize = 5 * PUBLICATION_BYTES;
 
 /// The tickets of questions lie above those of publications and below those of joins.
 const QUESTIONS: u64 = 1 << 32;
 
-/// All rooms remember.
-struct AllRemember(Arc<RoomRules>);
+/// A table has at most so many keys.
+const KEYS_MAX: usize = 3;
+
+/// All rooms remember: a history, or a table.
+struct AllRemember {
+    history: Arc<RoomRules>,
+    table: Arc<RoomRules>,
+}
 
 impl RuleBook for AllRemember {
-    fn rules(&self, _: &RoomName) -> Arc<RoomRules> {
-        self.0.clone()
+    fn rules(&self, name: &RoomName) -> Arc<RoomRules> {
+        let number = name.as_str().bytes().last().unwrap() - b'0';
+        match has_table(number) {
+            true => self.table.clone(),
+            false => self.history.clone(),
+        }
     }
+}
+
+/// What a publication counts for while it waits in the room of this name.
+fn publication_bytes(name: u8) -> usize {
+    PUBLICATION_BYTES + usize::from(has_table(name))
+}
+
+/// The key of a publication in a room with a table, and whether it removes the key.
+fn key_of(payload: u64) -> (u64, bool) {
+    (payload % 6, payload.is_multiple_of(5))
 }
 
 pub struct World {
@@ -60,7 +82,7 @@ impl World {
         };
         let budget = RoomBudget::new(100);
         let bounds = HomeBounds {
-            waiting_bytes: WAITING_MAX * PUBLICATION_BYTES,
+            waiting_bytes: WAITING_BYTES_MAX,
             past_bytes: usize::MAX,
             positions: 100,
             answer: AnswerLimits {
@@ -68,18 +90,31 @@ impl World {
                 bytes: usize::MAX,
             },
         };
-        let rules = Arc::new(AllRemember(Arc::new(RoomRules {
+        let either = RoomRules {
+            keeps_position: true,
+            has_presence: true,
+            ..RoomRules::default()
+        };
+        let history = RoomRules {
             history: Some(HistoryLimits {
                 messages: HISTORY,
                 bytes: usize::MAX,
                 ttl_ms: HISTORY_TTL_MS,
             }),
-            keeps_position: true,
-            has_presence: true,
-            announced_members_max: 0,
-            pace: None,
-            publisher_pace: None,
-        })));
+            ..either.clone()
+        };
+        let table = RoomRules {
+            table: Some(TableLimits {
+                keys: KEYS_MAX,
+                bytes: usize::MAX,
+                ttl_ms: u64::MAX,
+            }),
+            ..either
+        };
+        let rules = Arc::new(AllRemember {
+            history: history.into(),
+            table: table.into(),
+        });
         Self {
             home: Rooms::new(CoreId(0), CORES.into(), budget, bounds, rules, epochs),
             mailboxes: vec![VecDeque::new(); CORES.into()],
@@ -113,15 +148,15 @@ impl World {
             }
             Op::Sweep { ms } => self.sweep(ms),
         }
-        assert_eq!(
-            self.home.waiting_bytes(),
-            self.waiting() * PUBLICATION_BYTES
-        );
+        assert_eq!(self.home.waiting_bytes(), self.waiting_bytes());
     }
 
-    fn waiting(&self) -> usize {
-        let backlogs = self.rooms.iter().filter_map(|room| room.backlog.as_ref());
-        backlogs.map(VecDeque::len).sum()
+    fn waiting_bytes(&self) -> usize {
+        let of_room = |room: &Room| {
+            let waiting = room.backlog.as_ref().map_or(0, VecDeque::len);
+            waiting * publication_bytes(room.name)
+        };
+        self.rooms.iter().map(of_room).sum()
     }
 
     fn find_or_make(&mut self, name: u8) -> usize {
@@ -140,6 +175,7 @@ impl World {
             name,
             top,
             log: Vec::new(),
+            table: BTreeMap::new(),
             holders: Vec::new(),
             backlog: None,
             end: End::Open,
@@ -165,6 +201,7 @@ impl World {
             offset,
         };
         let recover = match wish {
+            Wish::Latest if has_table(self.rooms[joined].name) => Recover::State,
             Wish::Latest => Recover::Latest(since),
             Wish::Missed => Recover::Missed(since),
             Wish::Newest {
@@ -325,10 +362,11 @@ impl World {
             record: Record {
                 tag: 1,
                 payload: Bytes::copy_from_slice(&payload.to_ne_bytes()),
-                details: None,
+                details: has_table(self.rooms[room].name).then(|| details(payload)),
             },
         });
-        let is_full = self.waiting() >= WAITING_MAX;
+        let bytes = publication_bytes(self.rooms[room].name);
+        let is_full = self.waiting_bytes() + bytes > WAITING_BYTES_MAX;
         let refused = match &mut self.rooms[room] {
             Room { end, .. } if *end != End::Open => Some(PublishRefusal::RoomGone),
             Room { backlog: None, .. } => return self.order(room, ticket),
@@ -344,7 +382,32 @@ impl World {
 
     /// The model's home gives the publication the room's next offset.
     fn order(&mut self, room: usize, ticket: Ticket) {
-        let Room { top, log, .. } = &mut self.rooms[room];
+        let Room {
+            name,
+            top,
+            log,
+            table,
+            ..
+        } = &mut self.rooms[room];
+        if has_table(*name) {
+            let (key, is_removed) = key_of(ticket.0);
+            let is_there = table.contains_key(&key);
+            let fate = match is_removed {
+                true if !is_there => Some(Fate::At(*top)),
+                false if !is_there && table.len() == KEYS_MAX => {
+                    Some(Fate::Refused(PublishRefusal::TableFull))
+                }
+                _ => None,
+            };
+            if fate.is_some() {
+                self.answers[ticket.0 as usize].0 = fate;
+                return;
+            }
+            table.remove(&key);
+            if !is_removed {
+                table.insert(key, (top.offset + 1, ticket.0));
+            }
+        }
         top.offset += 1;
         log.push((top.offset, ticket.0, self.now_ms));
         let place = (*top, ticket.0);
@@ -406,107 +469,10 @@ impl World {
             if !self.home.contains(name_of(name).as_str()) {
                 assert!(!self.has_subscribers(room, None), "reaped in use: {name}");
                 assert!(self.rooms[room].backlog.is_none(), "reaped in use: {name}");
+                assert!(self.rooms[room].table.is_empty(), "reaped in use: {name}");
                 self.rooms[room].end = End::Reaped;
                 self.by_name.remove(&name);
                 self.kept.insert(name, (self.rooms[room].top, now_ms));
-            }
-        }
-    }
-
-    fn deliver(&mut self, core: CoreId, delivery: Delivery) {
-        match delivery {
-            Delivery::Joined {
-                subscriber,
-                ticket,
-                room,
-                position,
-                recovered,
-                ..
-            } => {
-                assert_eq!(ticket, Ticket(!subscriber.token));
-                let subscriber = &mut self.subscribers[subscriber.token as usize];
-                assert_eq!((subscriber.room, subscriber.position), (None, position));
-                assert_eq!(subscriber.recovered, recovered.map(|it| given(&it)));
-                subscriber.room = Some(room);
-            }
-            Delivery::Messages {
-                room,
-                epoch,
-                first,
-                records,
-                stamps,
-            } => {
-                let of_room = |s: &&Subscriber| s.room == Some(room);
-                if let Some(subscriber) = self.subscribers.iter().find(of_room) {
-                    assert_eq!(epoch, self.rooms[subscriber.joined].top.epoch);
-                }
-                assert_eq!(records.len(), stamps.len());
-                assert!(!records.is_empty());
-                for (offset, (record, stamp)) in (first..).zip(records.iter().zip(stamps)) {
-                    self.message(core, room, offset, record, stamp);
-                }
-            }
-            Delivery::Published {
-                publisher,
-                ticket,
-                position,
-                stamp,
-                ..
-            } => {
-                assert_eq!((publisher.core, stamp), (core, ticket.0 * 3));
-                self.answered(ticket, Fate::At(position));
-                self.has_come_before(core, (position, ticket.0));
-            }
-            Delivery::Unpublished { ticket, reason, .. } => {
-                self.answered(ticket, Fate::Refused(reason));
-            }
-            Delivery::Lost { room, reason } => {
-                assert_eq!(reason, LossReason::Cut);
-                self.lost(core, room);
-            }
-            Delivery::Answered { answer, .. } => {
-                let (members, users) = self.counts.pop_front().unwrap();
-                assert_eq!(answer, Answer::MemberCounts { members, users });
-            }
-            other @ (Delivery::Refused { .. } | Delivery::Announced { .. }) => {
-                panic!("unexpected {other:?}")
-            }
-        }
-    }
-
-    fn message(&mut self, core: CoreId, room: RoomId, offset: u64, record: &Record, stamp: u64) {
-        let payload = u64::from_ne_bytes(record.payload[..].try_into().unwrap());
-        assert_eq!((record.tag, stamp), (1, payload * 3));
-        for subscriber in &mut self.subscribers {
-            let here = subscriber.id.core == core && subscriber.room == Some(room);
-            if here && !subscriber.left {
-                assert!(!subscriber.is_told_of_loss, "nothing comes behind the loss");
-                let place = subscriber.owed.pop_front().unwrap();
-                assert_eq!((place.0.offset, place.1), (offset, payload));
-                subscriber.seen.push(place);
-            }
-        }
-    }
-
-    fn answered(&mut self, ticket: Ticket, answer: Fate) {
-        let (expected, has_come) = &mut self.answers[ticket.0 as usize];
-        assert_eq!(*expected, Some(answer));
-        assert!(!std::mem::replace(has_come, true), "answered twice");
-    }
-
-    /// Behind the message comes its acknowledgement.
-    fn has_come_before(&self, core: CoreId, place: Place) {
-        for subscriber in self.subscribers.iter().filter(|s| s.id.core == core) {
-            assert!(!subscriber.owed.contains(&place), "too early: {place:?}");
-        }
-    }
-
-    fn lost(&mut self, core: CoreId, room: RoomId) {
-        for subscriber in &mut self.subscribers {
-            if subscriber.id.core == core && subscriber.room == Some(room) {
-                assert!(subscriber.owed.is_empty(), "owed {:?}", subscriber.owed);
-                let was_told = std::mem::replace(&mut subscriber.is_told_of_loss, true);
-                assert!(!was_told);
             }
         }
     }
@@ -551,16 +517,13 @@ impl World {
     }
 }
 
-/// The offsets and payloads of what was recovered.
-fn given(recovered: &Recovered) -> Missed {
-    let (is_missed, messages) = match recovered {
-        Recovered::Exactly(messages) => (true, messages),
-        Recovered::Newest { messages, .. } => (false, messages),
-        Recovered::Impossible(_) => return None,
-    };
-    let payload = |it: &Record| u64::from_ne_bytes(it.payload[..].try_into().unwrap());
-    let messages = messages.iter().map(|(offset, it)| (*offset, payload(it)));
-    Some((is_missed, messages.collect()))
+fn details(payload: u64) -> Arc<Details> {
+    let (key, is_removed) = key_of(payload);
+    let key = key.to_string().into();
+    Arc::new(Details {
+        keyed: Some(Keyed { key, is_removed }),
+        ..Details::default()
+    })
 }
 
 fn user_of(id: ConnectionId) -> &'static str {

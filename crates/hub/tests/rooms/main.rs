@@ -6,3 +6,4 @@ mod harness;
 mod lifetimes;
 mod publishing;
 mod remembering;
+mod tables;

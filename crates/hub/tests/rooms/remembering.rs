@@ -23,8 +23,7 @@ fn rules(history: HistoryLimits) -> RoomRules {
         keeps_position: true,
         has_presence: true,
         announced_members_max: 3,
-        pace: None,
-        publisher_pace: None,
+        ..RoomRules::default()
     }
 }
 
@@ -63,7 +62,9 @@ fn recovered(home: &mut Home, name: &str, recover: Recover) -> Result<Vec<String
         panic!("a join's answer")
     };
     match recovered.unwrap() {
-        Recovered::Exactly(messages) => Ok(messages.iter().map(numbered).collect()),
+        Recovered::Exactly(messages) | Recovered::State(messages) => {
+            Ok(messages.iter().map(numbered).collect())
+        }
         Recovered::Impossible(cause) => Err(cause),
         Recovered::Newest { messages, instead } => {
             let messages = messages.iter().map(numbered);
@@ -112,6 +113,17 @@ fn subscriber_that_comes_back_is_given_exactly_what_it_has_missed_or_the_cause()
     home.sweep(1_000);
     let given = recovered(&mut home, "a", missed(Some(101), 7));
     assert_eq!(given, Err(Unrecoverable::Time));
+}
+
+#[test]
+fn subscriber_that_has_nothing_is_given_the_latest_message_if_one_is_kept() {
+    let mut home = home();
+    assert_eq!(recovered(&mut home, "a", Recover::State), Ok(vec![]));
+    say_all(&mut home, "a", &["1", "2"]);
+    let latest = Ok(vec!["2 2".to_owned()]);
+    assert_eq!(recovered(&mut home, "a", Recover::State), latest);
+    home.sweep(1_000);
+    assert_eq!(recovered(&mut home, "a", Recover::State), Ok(vec![]));
 }
 
 #[test]
@@ -400,7 +412,7 @@ fn answer_with_too_many_members_is_refused_and_their_number_is_not() {
     assert!(!home.rooms.contains("nobody"), "asking makes no room");
 }
 
-fn keyed(payload: &'static str, key: u128, body: u128) -> Record {
+fn known(payload: &'static str, key: u128, body: u128) -> Record {
     Record {
         details: Some(Arc::new(Details {
             idempotency: Some(Idempotency { key, body }),
@@ -410,14 +422,14 @@ fn keyed(payload: &'static str, key: u128, body: u128) -> Record {
     }
 }
 
-fn publish_keyed(home: &mut Home, key: u128, body: u128) {
+fn publish_known(home: &mut Home, key: u128, body: u128) {
     let ticket = home.ticket();
     home.rooms.apply(Request::Publish {
         to: Target::Name(RoomName::new("a").unwrap()),
         publisher: connection(CORE),
         ticket,
         stamp: 1_000 + ticket.0,
-        record: keyed("k", key, body),
+        record: known("k", key, body),
     });
 }
 
@@ -426,12 +438,12 @@ fn publication_that_is_repeated_has_one_place() {
     let mut home = home();
     say_all(&mut home, "a", &["1"]);
     for (key, body) in [(7, 1), (7, 1), (7, 2), (8, 2), (7, 1)] {
-        publish_keyed(&mut home, key, body);
+        publish_known(&mut home, key, body);
     }
     let answers = brief(&home.take());
     assert_eq!(answers, ["#2@2", "#3@2", "#4:Conflict", "#5@3", "#6@2"]);
     home.sweep_after(1_000_000, 300_000);
-    publish_keyed(&mut home, 7, 2);
+    publish_known(&mut home, 7, 2);
     assert_eq!(brief(&home.take()), ["#7@4"]);
 }
 
@@ -439,11 +451,11 @@ fn publication_that_is_repeated_has_one_place() {
 fn publication_with_a_key_is_not_kept_waiting_for_a_held_room() {
     let mut home = home();
     let (room, _) = home.join("a").unwrap();
-    publish_keyed(&mut home, 7, 1);
+    publish_known(&mut home, 7, 1);
     home.take();
     home.hold(room, CORE);
-    publish_keyed(&mut home, 7, 1);
-    publish_keyed(&mut home, 8, 1);
+    publish_known(&mut home, 7, 1);
+    publish_known(&mut home, 8, 1);
     let busy = format!("#4:{:?}", PublishRefusal::Busy);
     assert_eq!(brief(&home.take()), ["#3@1".to_owned(), busy]);
 }

@@ -171,7 +171,7 @@ impl Memberships {
         let deferred = self.extras.iter().flat_map(|extras| &extras.deferred);
         deferred
             .map(|request| match request {
-                Request::Publish { record, .. } => publication_bytes(record.payload.len()),
+                Request::Publish { record, .. } => publication_bytes(record.sent_bytes()),
                 _ => publication_bytes(0),
             })
             .sum()

@@ -294,9 +294,10 @@ impl Outlet<'_> {
             },
             SessionEvent::Unpublished { reason, .. } => match reason {
                 PublishRefusal::RoomGone => EndReason::RoomGone,
-                PublishRefusal::Busy | PublishRefusal::TooManyRooms | PublishRefusal::Conflict => {
-                    EndReason::RoomBusy
-                }
+                PublishRefusal::Busy
+                | PublishRefusal::TooManyRooms
+                | PublishRefusal::Conflict
+                | PublishRefusal::TableFull => EndReason::RoomBusy,
                 PublishRefusal::TooFast => EndReason::MessageRate,
             },
             SessionEvent::Skipped { .. } => EndReason::SendQueueFull,
@@ -318,7 +319,12 @@ impl Outlet<'_> {
         payload: &[u8],
         details: Option<Arc<Details>>,
     ) -> Ticket {
-        let bytes = publication_bytes(payload.len());
+        let record = Record {
+            tag: tag_of(kind),
+            payload: Bytes::copy_from_slice(payload),
+            details,
+        };
+        let bytes = publication_bytes(record.sent_bytes());
         let publication = self.rooms.publication(bytes);
         self.parts.counters.tally.published += 1;
         let publisher = self.id();
@@ -327,11 +333,7 @@ impl Outlet<'_> {
             publisher,
             ticket: publication.to_hub(bytes.min(u32::MAX as usize) as u32),
             stamp: self.now.ns,
-            record: Record {
-                tag: tag_of(kind),
-                payload: Bytes::copy_from_slice(payload),
-                details,
-            },
+            record,
         });
         publication
     }

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use smallvec::SmallVec;
 use tracing::debug;
 
 use super::{Actor, Lag, Last, LeftReason, Linger, SessionEvent, Stage, Wait};
@@ -72,6 +73,7 @@ impl Actor<'_> {
                 self.fell_behind();
             }
         }
+        self.count_conflation();
     }
 
     /// Tries a full socket again, because the kernel reports it writable only when a third of its buffer
@@ -124,6 +126,7 @@ impl Actor<'_> {
         let subscriptions = &mut connection.rooms.subscriptions;
         let shards = &mut self.parts.rooms.shards;
         let (mut all_sent, mut all_taken) = (0, 0);
+        queue.refill(subscriptions, shards);
         loop {
             let Plan { runs, offered } = queue.plan(subscriptions, shards);
             let sealing = &mut self.parts.out.sealing;
@@ -134,7 +137,7 @@ impl Actor<'_> {
             let is_empty = queue.settle(&offered, sent.taken, subscriptions, shards);
             let remaining = match () {
                 () if sent.is_full => Remaining::Blocked,
-                () if is_empty => Remaining::Nothing,
+                () if is_empty && !queue.refill(subscriptions, shards) => Remaining::Nothing,
                 () if queue.has_body() && all_taken >= bounds::ANSWER_BYTES => Remaining::NextTurn,
                 () => continue,
             };
@@ -190,6 +193,7 @@ impl Actor<'_> {
     /// More waits than the socket takes now.
     pub(crate) fn fell_behind(&mut self) {
         self.parts.out.has_laggards = true;
+        self.conflate();
         let bytes_max = self.parts.config.send_queue_bytes_max;
         let connection = &*self.connection;
         let is_over = connection.out.queue.is_over(
@@ -210,6 +214,40 @@ impl Actor<'_> {
             Lag::Close => self.close(EndReason::SendQueueFull),
             Lag::Leave => self.left(room, LeftReason::Lagging),
             Lag::Skip => self.skip(room, subscription),
+        }
+    }
+
+    /// Of rooms whose messages have keys, nothing but the latest of each waits for a full socket.
+    fn conflate(&mut self) {
+        let shards = &mut self.parts.rooms.shards;
+        if shards.has_keys() {
+            let connection = &mut *self.connection;
+            let subscriptions = &mut connection.rooms.subscriptions;
+            connection.out.queue.conflate(subscriptions, shards);
+            self.leave_lost();
+        }
+    }
+
+    /// Counts what was passed over, and leaves the rooms of which too much would have to be kept.
+    fn count_conflation(&mut self) {
+        let shards = &mut self.parts.rooms.shards;
+        if shards.has_keys() {
+            self.parts.counters.tally.conflated += shards.take_passed_over();
+            self.leave_lost();
+        }
+    }
+
+    fn leave_lost(&mut self) {
+        let shards = &self.parts.rooms.shards;
+        if shards.conflation().lost == 0 {
+            return;
+        }
+        let subscriptions = &self.connection.rooms.subscriptions;
+        let lost = subscriptions.with_news();
+        let lost = lost.filter(|(_, room)| shards.is_lost(*room));
+        let lost = lost.filter_map(|(slot, _)| subscriptions.ticket_in(slot));
+        for room in lost.collect::<SmallVec<[_; 1]>>() {
+            self.left(room, LeftReason::Lagging);
         }
     }
 

@@ -337,6 +337,7 @@ mod tests {
                 offset: 7,
                 kind: Kind::Text,
                 meta: &[],
+                keyed: None,
                 payload: &payload,
             },
         };

@@ -1,7 +1,7 @@
 //! What a message looks like on the wire of a connection: the form of its body, and how that is packed.
 
 use codec::{Deflate, Kind};
-use hub::{Epoch, Member, RoomName};
+use hub::{Epoch, Keyed, Member, RoomName};
 
 /// The form of a body, as the application numbers them; [`RAW`](Self::RAW) is the payload as it was
 /// published.
@@ -35,6 +35,8 @@ pub enum RoomEvent<'a> {
         kind: Kind,
         /// What its publisher had told beside it.
         meta: &'a [u8],
+        /// What it does to the table of the room, if that has one.
+        keyed: Option<&'a Keyed>,
         /// The payload, as it was published.
         payload: &'a [u8],
     },

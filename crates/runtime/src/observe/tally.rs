@@ -58,6 +58,8 @@ pub struct Tally {
     pub delivered: u64,
     /// Messages that slow subscribers were not sent, where their rooms permit that.
     pub skipped: u64,
+    /// Updates of keys that slow subscribers were not sent, because there were later ones of the same key.
+    pub conflated: u64,
     /// Subscribers who wanted to recover.
     pub recoveries: Recoveries,
     /// Rooms that connections lost without having asked for it.
@@ -150,6 +152,8 @@ pub struct Unpublished {
     pub conflict: u64,
     /// Messages came more often than the room's rules permit.
     pub too_fast: u64,
+    /// The room's table had no space for it.
+    pub table_full: u64,
 }
 
 /// Subscribers who wanted to recover, by what they were given.
@@ -239,6 +243,7 @@ impl Tally {
             unpublished: Unpublished::default(),
             delivered: 0,
             skipped: 0,
+            conflated: 0,
             recoveries: Recoveries::default(),
             rooms_lost: RoomsLost::default(),
             requests: Batches::default(),
@@ -289,6 +294,7 @@ impl Tally {
         self.unpublished.add(other.unpublished);
         self.delivered += other.delivered;
         self.skipped += other.skipped;
+        self.conflated += other.conflated;
         self.recoveries.add(other.recoveries);
         self.rooms_lost.add(other.rooms_lost);
         self.requests.add(other.requests);
@@ -428,6 +434,7 @@ impl Unpublished {
             PublishRefusal::TooManyRooms => &mut self.too_many_rooms,
             PublishRefusal::Conflict => &mut self.conflict,
             PublishRefusal::TooFast => &mut self.too_fast,
+            PublishRefusal::TableFull => &mut self.table_full,
         } += 1;
     }
 
@@ -437,16 +444,17 @@ impl Unpublished {
         self.too_many_rooms += other.too_many_rooms;
         self.conflict += other.conflict;
         self.too_fast += other.too_fast;
+        self.table_full += other.table_full;
     }
 }
 
 impl Recoveries {
-    /// Counts one more subscriber who wanted to recover.
+    /// Counts one more subscriber, if it wanted to recover.
     pub(crate) fn count(&mut self, recovered: &Recovered) {
         let cause = match recovered {
             Recovered::Exactly(_) => None,
             Recovered::Impossible(cause) => Some(cause),
-            Recovered::Newest { instead: None, .. } => return,
+            Recovered::Newest { instead: None, .. } | Recovered::State(_) => return,
             Recovered::Newest { instead, .. } => instead.as_ref(),
         };
         *match cause {

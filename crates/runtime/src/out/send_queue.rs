@@ -7,10 +7,14 @@
 //! Three sources, in this order: what is for this connection alone (replies, pongs, closes), the
 //! body of an HTTP answer, and its lag in each of its rooms. A frame of which a part has left is
 //! finished before another source gets its turn.
+//!
+//! In a room whose messages have keys, a connection whose socket is full leaves the log (`conflate`). It is given
+//! the latest of each key, a little at a time, whenever its own bytes have left (`refill`).
 
 use std::io::IoSlice;
 
 use bytes::Bytes;
+use hub::bound;
 use smallvec::SmallVec;
 
 use crate::{
@@ -18,6 +22,10 @@ use crate::{
     encoding::Encoded,
     rooms::{Shards, Subscription, Subscriptions, Unsent},
 };
+
+/// How much of a room that a connection is [conflated](Shards::conflate) in is put into its own bytes at a time:
+/// little, since later values of the same keys are of no use to what waits there.
+const LATEST_BYTES: usize = bound(16 << 10, 64);
 
 /// Runs of bytes in one call; the kernel takes at most 1,024.
 const RUNS_MAX: usize = 512;
@@ -204,6 +212,38 @@ impl SendQueue {
                 self.direct.extend_from_slice(part);
             }
         }
+    }
+
+    /// Has the connection leave the logs of rooms whose messages have keys, because its socket is full: it is
+    /// given the latest of each key when that takes more.
+    pub(crate) fn conflate(&mut self, subscriptions: &mut Subscriptions, shards: &mut Shards) {
+        let rooms = subscriptions.with_news();
+        let rooms = rooms.filter(|(_, room)| shards.may_conflate(*room));
+        for (slot, room) in rooms.collect::<SmallVec<[_; 4]>>() {
+            self.detach(room, shards, Remainder::HalfSent);
+            shards.conflate(room);
+            subscriptions.settle(slot, true, false);
+        }
+    }
+
+    /// Puts the latest of rooms in which the connection is conflated into its own bytes, if nothing waits there.
+    /// Returns whether there is something.
+    pub(crate) fn refill(
+        &mut self,
+        subscriptions: &mut Subscriptions,
+        shards: &mut Shards,
+    ) -> bool {
+        if shards.conflation().laggards == 0 || self.direct_bytes() > 0 {
+            return false;
+        }
+        let rooms = subscriptions.with_news();
+        let rooms = rooms.filter(|(_, room)| shards.is_conflated(*room));
+        for (slot, room) in rooms.collect::<SmallVec<[_; 4]>>() {
+            if shards.give_latest(room, LATEST_BYTES, &mut self.direct) {
+                subscriptions.settle(slot, false, false);
+            }
+        }
+        self.direct_bytes() > 0
     }
 
     /// What is to be sent next: all that waits, but for very many rooms, and for what lies behind messages that

@@ -262,6 +262,7 @@ impl State {
             offset,
             kind,
             meta: record.meta(),
+            keyed: record.keyed(),
             payload: &record.payload,
         };
         let reach = self.tell(
@@ -391,7 +392,7 @@ fn bytes_of(delivery: &Delivery) -> usize {
     match delivery {
         Delivery::Messages { records, .. } => records
             .iter()
-            .map(|record| publication_bytes(record.payload.len()))
+            .map(|record| publication_bytes(record.sent_bytes()))
             .sum(),
         Delivery::Announced { announcements, .. } => {
             announcements.len() * size_of::<Announcement>() + publication_bytes(0)

@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub rooms_parked: usize,
     /// Bytes of these deliveries.
     pub parked_bytes: usize,
+    /// Subscribers who are given the latest of each key, because they read more slowly than their rooms speak.
+    pub conflated: usize,
     /// Processor time of its thread.
     pub busy: Duration,
 }
@@ -132,6 +134,7 @@ impl State {
             commands_waiting: self.depths.commands(),
             rooms_parked: parked.rooms,
             parked_bytes: parked.bytes,
+            conflated: parts.rooms.shards.conflation().laggards,
             busy: thread_time(),
         }
     }

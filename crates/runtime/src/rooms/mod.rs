@@ -3,11 +3,13 @@
 //! *Never* here: sockets and connections. Who has news is a key, and what is to be sent a run of bytes.
 
 mod batch_interval;
+mod latest;
 mod publication;
 mod readers;
 mod requests;
 mod room_log;
 mod shards;
+mod standing;
 mod subscriptions;
 mod ticket;
 

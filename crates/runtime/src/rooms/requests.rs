@@ -132,7 +132,7 @@ impl Requests {
         let home = self.home_of(&request);
         let to_home = &mut self.homes[home.index()];
         to_home.pending_bytes += match &request {
-            Request::Publish { record, .. } => publication_bytes(record.payload.len()),
+            Request::Publish { record, .. } => publication_bytes(record.sent_bytes()),
             _ => publication_bytes(0),
         };
         to_home.pending.push(request);

@@ -81,6 +81,21 @@ impl RoomLog {
         ]
     }
 
+    /// How many frames are at least partly kept.
+    pub(crate) fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// What is kept of a frame, the oldest of which has the number 0; the second is empty unless the ring wraps in
+    /// between.
+    pub(crate) fn frame(&self, number: usize) -> [&[u8]; 2] {
+        let start = match number {
+            0 => self.tail,
+            _ => self.frames[number - 1].position,
+        };
+        self.run(start, self.frames[number].position)
+    }
+
     /// The end of the frame in the middle of which `position` lies; `position` itself where it lies
     /// between two frames. It lies within what is kept.
     pub(crate) fn frame_end(&self, position: u64) -> u64 {
@@ -95,6 +110,12 @@ impl RoomLog {
     pub(crate) fn next_frame_end(&self, position: u64) -> u64 {
         let at = self.frames.partition_point(|it| it.position <= position);
         self.frames.get(at).map_or(position, |it| it.position)
+    }
+
+    /// How many whole frames follow `position`.
+    pub(crate) fn frames_behind(&self, position: u64) -> usize {
+        let end = self.frame_end(position);
+        self.frames.len() - self.frames.partition_point(|it| it.position <= end)
     }
 
     /// How many messages are in the whole frames that follow `position`.
@@ -192,6 +213,20 @@ mod tests {
         log.append([&[1, 2], &[3; 8]]);
         let behind = [30, 31, 40, 50].map(|from| log.messages_behind(from));
         assert_eq!(behind, [8, 1, 1, 0]);
+    }
+
+    #[test]
+    fn frames_are_told_apart_by_their_numbers() {
+        let mut log = RoomLog::default();
+        for n in 0..5 {
+            log.append([&[n], &[n; 3]]);
+        }
+        log.trim(6);
+        assert_eq!(log.frames(), 4);
+        assert_eq!(log.frame(0).concat(), [1; 2], "of which a part is gone");
+        for n in 1..4 {
+            assert_eq!(log.frame(n).concat(), [n as u8 + 1; 4]);
+        }
     }
 
     #[test]

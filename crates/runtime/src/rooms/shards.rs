@@ -13,9 +13,13 @@
 //!
 //! *Bounded:* what was offered and not visited yet has a bound for each room ([`Shards::must_park`]).
 //! Deliveries beyond it are parked beside the room's shards, which keeps no other room waiting.
+//!
+//! *Conflated:* where messages have keys, who cannot keep up leaves the log and is given the latest of each key
+//! (`conflation.rs`).
 
 mod batches;
 mod compact;
+mod conflation;
 mod own;
 mod parking;
 
@@ -30,10 +34,17 @@ use slotmap::{SlotMap, new_key_type};
 use smallvec::SmallVec;
 
 use self::own::{OwnKey, OwnMessages};
-use super::{BatchInterval, readers::Readers, room_log::RoomLog};
+use super::{
+    BatchInterval,
+    latest::Latest,
+    readers::Readers,
+    room_log::RoomLog,
+    standing::{Packed, Standing},
+};
 use crate::{encoding::WireForm, ids::ConnectionKey};
 use batches::Batch;
 pub(crate) use batches::{Gathering, Reach};
+pub(crate) use conflation::ConflationSum;
 pub(crate) use parking::{Parked, ParkedSum};
 
 /// How much may be offered to a room before all of its subscribers here have been visited, in bytes: far
@@ -50,6 +61,9 @@ struct Shard {
     room: RoomId,
     form: WireForm,
     log: RoomLog,
+    /// Where messages have had keys: their keys, and what is kept for those who have left the log.
+    latest: Option<Box<Latest>>,
+    /// Those who have not.
     readers: Readers,
     subscribers: Slab<Subscriber>,
     round: Option<Round>,
@@ -79,8 +93,7 @@ struct Subscriber {
     connection: ConnectionKey,
     /// Which of the connection's rooms this is.
     slot: u8,
-    /// The position in the log of the first byte that has not been sent to it.
-    cursor: u64,
+    standing: Packed,
     /// Which it is of those that are not sent what they publish themselves, if it is one.
     own: Option<OwnKey>,
 }
@@ -144,9 +157,10 @@ pub(crate) struct Shards {
     rules: u64,
     /// Subscribers of all shards.
     subscriptions: usize,
-    /// Bytes of memory that all logs and parked deliveries take.
+    /// Bytes of memory that all logs, what is kept beside them, and parked deliveries take.
     held_bytes: usize,
     parked: ParkedSum,
+    conflation: ConflationSum,
 }
 
 impl Shards {
@@ -166,7 +180,7 @@ impl Shards {
         let subscriber = shard.subscribers.insert(Subscriber {
             connection: visit.connection,
             slot: visit.slot,
-            cursor: shard.log.head(),
+            standing: Standing::Log(shard.log.head()).into(),
             own: None,
         });
         Subscription {
@@ -191,6 +205,7 @@ impl Shards {
                 room,
                 form,
                 log: RoomLog::default(),
+                latest: None,
                 readers: Readers::default(),
                 subscribers: Slab::new(),
                 round: None,
@@ -209,8 +224,11 @@ impl Shards {
         let shard = &mut self.shards[subscription.shard];
         let room = shard.room;
         self.subscriptions -= 1;
+        let held_bytes = shard.held_bytes();
         let subscriber = shard.subscribers.remove(subscription.subscriber as usize);
-        shard.readers.leave(subscriber.cursor, shard.log.head());
+        self.forget_standing(subscription.shard, subscriber.standing.get());
+        let shard = &self.shards[subscription.shard];
+        self.held_bytes = self.held_bytes - held_bytes + shard.held_bytes();
         if let Some(own) = subscriber.own {
             self.own.remove(own);
         }
@@ -227,6 +245,7 @@ impl Shards {
             return;
         };
         self.held_bytes -= shard.held_bytes();
+        self.conflation.shards -= usize::from(shard.latest.is_some());
         if shard.round.is_some() {
             self.news.retain(|other| *other != key);
         }
@@ -249,7 +268,7 @@ impl Shards {
         self.subscriptions
     }
 
-    /// Bytes of memory that all logs and parked deliveries take.
+    /// Bytes of memory that all logs, what is kept beside them, and parked deliveries take.
     pub(crate) fn held_bytes(&self) -> usize {
         self.held_bytes + self.own.held_bytes()
     }
@@ -280,7 +299,8 @@ impl Shards {
 
     /// Appends one frame to the room's log in each form that anybody here has, by `append`, which is told
     /// the room's name and may find that there is nothing to append in a form. The message was received at `stamp_ns`
-    /// and has these details. Returns for how many subscribers it is.
+    /// and has these details; of one with a key, who cannot keep up is given only the latest. Returns for how many
+    /// subscribers it is.
     pub(crate) fn offer(
         &mut self,
         room: RoomId,
@@ -293,6 +313,8 @@ impl Shards {
         };
         let own = details.and_then(|details| self.own.find(room, details));
         let own = own.map(|own| (own, self.own.shard(own)));
+        let keyed = details.and_then(|details| details.keyed.as_ref());
+        let of = keyed.map(|keyed| &keyed.key);
         let mut passed = None;
         let mut subscribers = 0;
         let mut stamp_ns = Some(stamp_ns);
@@ -300,13 +322,18 @@ impl Shards {
             let shard = &mut self.shards[*key];
             debug_assert!(shard.batch.is_none(), "what was told before is gathered");
             subscribers += shard.subscribers.len();
-            let (head, held_bytes) = (shard.log.head(), shard.log.held_bytes());
+            let (head, held_bytes) = (shard.log.head(), shard.held_bytes());
             append(name, shard.form, &mut shard.log);
             if shard.log.head() == head {
                 continue;
             }
             shard.readers.fall_behind(head);
-            self.held_bytes = self.held_bytes - held_bytes + shard.log.held_bytes();
+            if of.is_some() || shard.latest.is_some() {
+                shard.note_key(of, &mut self.conflation);
+                // There may be nobody in the log who would have it trimmed.
+                shard.trim();
+            }
+            self.held_bytes = self.held_bytes - held_bytes + shard.held_bytes();
             shard.stamps.extend(stamp_ns.take());
             if shard.round.is_none() {
                 shard.begin_round();
@@ -358,23 +385,28 @@ impl Shards {
     /// How many bytes a subscription is behind.
     pub(crate) fn lag(&self, subscription: Subscription) -> usize {
         let (shard, subscriber) = self.at(subscription);
-        let behind = (shard.log.head() - subscriber.cursor) as usize;
+        let head = shard.log.head();
+        let behind = (head - subscriber.standing.cursor(head)) as usize;
         let own = subscriber.own;
         own.map_or(behind, |own| self.own.lag(own, behind))
     }
 
-    /// How many bytes of memory are kept for a subscription: its lag, and those of its own messages that lie between.
+    /// How many bytes of memory are kept for a subscription: its lag, those of its own messages that lie between, and
+    /// what it takes to be conflated.
     pub(crate) fn kept_bytes(&self, subscription: Subscription) -> usize {
         let (shard, subscriber) = self.at(subscription);
-        let behind = (shard.log.head() - subscriber.cursor) as usize;
+        let head = shard.log.head();
+        let standing = subscriber.standing.get();
+        let behind = (head - subscriber.standing.cursor(head)) as usize;
         let own = subscriber.own;
-        own.map_or(behind, |own| self.own.kept(own, behind))
+        let kept = own.map_or(behind, |own| self.own.kept(own, behind));
+        kept + shard.conflated_bytes(standing)
     }
 
     /// Whether all that a subscription is behind is one frame, or the rest of one.
     pub(crate) fn is_last_frame(&self, subscription: Subscription) -> bool {
         let (Shard { log, .. }, subscriber) = self.at(subscription);
-        let cursor = subscriber.cursor;
+        let cursor = subscriber.standing.cursor(log.head());
         match subscriber.own {
             None => log.is_last_frame(cursor),
             Some(own) => {
@@ -387,11 +419,12 @@ impl Shards {
     /// What is to be sent to this subscription: all, unless messages of its own lie between.
     pub(crate) fn unsent(&self, subscription: Subscription) -> Unsent<'_> {
         let (Shard { log, .. }, subscriber) = self.at(subscription);
-        let end = log.frame_end(subscriber.cursor);
+        let cursor = subscriber.standing.cursor(log.head());
+        let end = log.frame_end(cursor);
         let own = subscriber.own;
         let first = own.and_then(|own| self.own.first(own));
         Unsent {
-            half_sent: log.run(subscriber.cursor, end),
+            half_sent: log.run(cursor, end),
             whole: log.run(end, first.unwrap_or(log.head())),
             has_more: first.is_some() && self.unsent_behind(subscription).next().is_some(),
         }
@@ -399,8 +432,9 @@ impl Shards {
 
     /// Whether a part of a frame has been sent to this subscription and the rest has not.
     pub(crate) fn is_half_sent(&self, subscription: Subscription) -> bool {
-        let (shard, subscriber) = self.at(subscription);
-        shard.log.frame_end(subscriber.cursor) != subscriber.cursor
+        let (Shard { log, .. }, subscriber) = self.at(subscription);
+        let cursor = subscriber.standing.cursor(log.head());
+        log.frame_end(cursor) != cursor
     }
 
     /// So many of a subscription's bytes have been sent.
@@ -412,11 +446,14 @@ impl Shards {
     fn advance(&mut self, subscription: Subscription, to: impl FnOnce(u64) -> u64) {
         let shard = &mut self.shards[subscription.shard];
         let subscriber = &mut shard.subscribers[subscription.subscriber as usize];
-        let mut to = to(subscriber.cursor);
+        let Standing::Log(from) = subscriber.standing.get() else {
+            return;
+        };
+        let mut to = to(from);
         if let Some(own) = subscriber.own {
             to = self.own.advance(own, to);
         }
-        let from = std::mem::replace(&mut subscriber.cursor, to);
+        subscriber.standing = Standing::Log(to).into();
         shard.readers.advance(from, to, shard.log.head());
         self.trim(subscription.shard);
     }
@@ -426,7 +463,7 @@ impl Shards {
     /// many messages are passed over.
     pub(crate) fn skip(&mut self, subscription: Subscription) -> u64 {
         let (Shard { log, .. }, subscriber) = self.at(subscription);
-        let messages = log.messages_behind(subscriber.cursor);
+        let messages = log.messages_behind(subscriber.standing.cursor(log.head()));
         // Each of its own has a frame of its own.
         let own = subscriber.own.map_or(0, |own| self.own.frames(own));
         let head = log.head();
@@ -450,14 +487,22 @@ impl Shards {
         if shard.log.is_empty() {
             return;
         }
-        let tail = shard.readers.tail().unwrap_or(shard.log.head());
-        self.held_bytes -= shard.log.held_bytes();
-        shard.log.trim(tail);
-        self.held_bytes += shard.log.held_bytes();
+        self.held_bytes -= shard.held_bytes();
+        shard.trim();
+        self.held_bytes += shard.held_bytes();
     }
 }
 
 impl Shard {
+    /// Forgets what nobody needs any more who is in the log.
+    fn trim(&mut self) {
+        let tail = self.readers.tail().unwrap_or(self.log.head());
+        self.log.trim(tail);
+        if let Some(latest) = &mut self.latest {
+            latest.trim(&self.log);
+        }
+    }
+
     fn begin_round(&mut self) {
         self.round = Some(Round {
             next: 0,
@@ -476,7 +521,7 @@ impl Shard {
         let end = (round.next + most).min(self.subscribers.capacity());
         for at in round.next..end {
             if let Some(subscriber) = self.subscribers.get(at)
-                && subscriber.cursor < head
+                && subscriber.standing.has_news(head)
             {
                 visits.push(Visit {
                     connection: subscriber.connection,

@@ -49,8 +49,7 @@ impl RuleBook for Remembering {
             keeps_position: true,
             has_presence: true,
             announced_members_max: 10,
-            pace: None,
-            publisher_pace: None,
+            ..RoomRules::default()
         })
     }
 }
@@ -224,7 +223,7 @@ impl Session for Told {
                 Some(Recovered::Newest { messages, .. }) => {
                     format!("joined, and given {}", messages.len())
                 }
-                Some(Recovered::Exactly(messages)) => {
+                Some(Recovered::Exactly(messages) | Recovered::State(messages)) => {
                     let payloads = messages.iter().map(|(offset, it)| {
                         format!(" {offset}={}", str::from_utf8(&it.payload).unwrap())
                     });

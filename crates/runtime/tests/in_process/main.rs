@@ -39,4 +39,5 @@ mod panics;
 mod publications;
 mod sessions;
 mod streams;
+mod tickers;
 mod traffic;

@@ -1,5 +1,7 @@
 //! `/metrics`: every series of `docs/metrics.md`, from copies of what the cores counted.
 
+mod pasts;
+
 use std::{
     sync::{Arc, LazyLock, atomic::Ordering},
     time::Duration,
@@ -18,6 +20,8 @@ use crate::{
     logging, protocols,
     tokens::{self, KeyStanding, Remote},
 };
+
+use pasts::pasts;
 
 use super::{
     Phase, Status,
@@ -391,6 +395,7 @@ fn traffic(families: &mut Families, total: &Tally) {
             ("conflict", total.unpublished.conflict),
             ("too_fast", total.unpublished.too_fast),
             ("too_many_rooms", total.unpublished.too_many_rooms),
+            ("table_full", total.unpublished.table_full),
         ]
         .map(|(reason, count)| (vec![("reason", reason)], count as f64)),
     );
@@ -403,66 +408,6 @@ fn traffic(families: &mut Families, total: &Tally) {
         "hubbub_messages_delivered_total",
         "Messages queued for subscribers.",
         total.delivered,
-    );
-}
-
-/// What rooms keep, and what becomes of those who were away or are slow.
-fn pasts(families: &mut Families, status: &Status, total: &Tally) {
-    let kept = status.cores().map(|cores| cores.monitor().kept());
-    let kept = kept.unwrap_or_default();
-    families.gauge(
-        "hubbub_history_bytes",
-        "Bytes of memory for the histories of all rooms.",
-        kept.past_bytes as f64,
-    );
-    families.counter(
-        "hubbub_history_messages_given_up_total",
-        "Messages that histories gave up because all together needed more memory than they may take.",
-        kept.messages_given_up,
-    );
-    families.gauge(
-        "hubbub_positions",
-        "Former rooms whose position is kept, so that a new room of that name goes on from there.",
-        kept.positions as f64,
-    );
-    families.counter(
-        "hubbub_positions_given_up_total",
-        "Positions that were forgotten before their time because others needed their places.",
-        kept.positions_given_up,
-    );
-    let recoveries = &total.recoveries;
-    families.counters(
-        "hubbub_recoveries_total",
-        "Subscribers who came back with a position: exact if they got what they had missed, otherwise why they did not.",
-        [
-            ("exact", recoveries.exact),
-            ("epoch", recoveries.epoch),
-            ("size", recoveries.size),
-            ("time", recoveries.time),
-            ("cap", recoveries.cap),
-            ("memory", recoveries.memory),
-        ]
-        .map(|(outcome, count)| (vec![("outcome", outcome)], count as f64)),
-    );
-    families.counter(
-        "hubbub_messages_skipped_total",
-        "Messages that slow subscribers were not sent, in rooms with overflow = \"drop_oldest\".",
-        total.skipped,
-    );
-    families.counters(
-        "hubbub_subscriptions_lost_total",
-        "Rooms that connections lost without having asked for it, by reason.",
-        [
-            ("commanded", total.rooms_lost.commanded),
-            ("lagging", total.rooms_lost.lagging),
-            ("order", total.rooms_lost.order),
-        ]
-        .map(|(reason, count)| (vec![("reason", reason)], count as f64)),
-    );
-    families.counter(
-        "hubbub_commands_total",
-        "Commands of the Centrifuge protocol.",
-        total.commands,
     );
 }
 
@@ -529,6 +474,11 @@ fn by_core(families: &mut Families, standings: &[Standing]) {
         "hubbub_parked_bytes",
         "Bytes of deliveries that wait for the subscribers of held rooms.",
         each(|it| it.parked_bytes as f64),
+    );
+    families.gauges(
+        "hubbub_subscribers_conflated",
+        "Subscribers who read too slowly for every update, and are given the latest of each key.",
+        each(|it| it.conflated as f64),
     );
     families.counters(
         "hubbub_mailbox_batches_total",

@@ -1,9 +1,9 @@
 //! What rooms tell, encoded once for each form and core: a push of the Centrifuge protocol, or what a raw client
 //! gets. A form's number says whose it is.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use centrifuge::{Publication, Push};
+use centrifuge::{Encoding, Publication, Push};
 use codec::Kind;
 use runtime::{BodyEncoder, BodyForm, Delivered, RoomEvent};
 
@@ -38,6 +38,7 @@ impl BodyEncoder for Bodies {
                 offset,
                 kind,
                 meta,
+                keyed,
                 payload,
             } => {
                 let has_positions = self.0.now().has_positions(room);
@@ -46,11 +47,14 @@ impl BodyEncoder for Bodies {
                     true => epoch::text(epoch),
                     false => String::new(),
                 };
+                let is_removed = keyed.is_some_and(|keyed| keyed.is_removed);
                 let publication = Publication {
                     meta,
-                    data: &data_of(wire.encoding(), kind, payload),
+                    data: &data_or_removal(wire.encoding(), kind, payload, is_removed),
                     offset: if has_positions { offset } else { 0 },
                     epoch: &epoch,
+                    key: keyed.map_or("", |keyed| &keyed.key),
+                    removed: is_removed,
                 };
                 wire.append_carried(room, &Push::Publication(publication), body);
             }
@@ -69,5 +73,18 @@ impl BodyEncoder for Bodies {
     /// The messages of raw clients, and those of clients that never ask over a WebSocket, are alone in their frames.
     fn gathers(&self, form: BodyForm) -> bool {
         Wire::of_form(form).is_some_and(|(wire, _)| wire.gathers())
+    }
+}
+
+/// A payload as subscribers of an encoding get it; nothing of a message that removes its key.
+fn data_or_removal(
+    encoding: Encoding,
+    kind: Kind,
+    payload: &[u8],
+    is_removed: bool,
+) -> Cow<'_, [u8]> {
+    match is_removed {
+        true => Cow::default(),
+        false => data_of(encoding, kind, payload),
     }
 }

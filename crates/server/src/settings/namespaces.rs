@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use access::{Label, Namespace, Namespaces};
+use access::{Label, Namespace, Namespaces, namespace::RoomKind};
 use toml::Value;
 
 pub use options::{NamespaceOption, OPTIONS};
@@ -101,6 +101,7 @@ pub(super) fn faults(settings: &Settings, set: &[Override]) -> Vec<Fault> {
             fault.at(of.line(asks))
         }));
         faults.extend(message(settings, &of));
+        faults.extend(whole_table(settings, &of));
         faults.extend(nameless(&of));
     }
     faults
@@ -117,6 +118,22 @@ fn message(settings: &Settings, of: &Described<'_>) -> Option<Fault> {
     let reason =
         format!("no peer can send a longer message: lower it, or raise the server's {KEY}");
     Some(Fault::new(&[&of.key(KEY), KEY], subject, reason).at(of.line(KEY)))
+}
+
+/// All keys of a room must fit into one answer.
+fn whole_table(settings: &Settings, of: &Described<'_>) -> Option<Fault> {
+    const KEY: &str = "keys_bytes_max";
+    const BOUND: &str = "recovered_bytes_max";
+    let most = settings.recovered_bytes_max;
+    if of.rules.kind != RoomKind::LatestPerKey || of.rules.table.bytes_max <= most.bytes() {
+        return None;
+    }
+    let subject = format!("{} exceeds {BOUND} ({most})", of.option(KEY));
+    let reason = format!(
+        "who subscribes is sent all keys in one answer, which can have no more bytes than that: lower it, or \
+         raise {BOUND}"
+    );
+    Some(Fault::new(&[&of.key(KEY), BOUND], subject, reason).at(of.line(KEY)))
 }
 
 /// One-shot rooms are made in a namespace by its name.
@@ -138,12 +155,16 @@ pub(super) fn warnings(settings: &Settings, set: &[Override]) -> Vec<Warning> {
         let of = Described { label, rules, set };
         let without_history = (!rules.history.is_kept()).then_some("history_size is 0");
         let without_rate = (!rules.room_rate.is_bounded()).then_some("room_rate is 0");
+        let without_keys = (rules.kind == RoomKind::Messages).then_some("kind is \"messages\"");
         let without_user_rate = (!rules.user_rate.is_bounded()).then_some("user_rate is 0");
         for (option, why) in [
             ("history_bytes_max", without_history),
             ("history_ttl", without_history),
             ("room_burst", without_rate),
             ("user_burst", without_user_rate),
+            ("keys_max", without_keys),
+            ("keys_bytes_max", without_keys),
+            ("keys_ttl", without_keys),
         ] {
             // A printed file sets every option, and most of them to their defaults.
             let is_default = of.value(option) == shown(&Namespace::default(), option);

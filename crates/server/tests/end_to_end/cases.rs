@@ -50,6 +50,11 @@ const ANY: Case = Case {
 
 const BAD_REQUEST: &str = "close 3501 bad request";
 
+const KEYS: Reference = Other(
+    "not asked",
+    "its version had no keys; tests with the JavaScript SDK show that this is what it expects",
+);
+
 /// All cases, in the order in which they are sent.
 pub const CASES: &[Case] = &[
     Case {
@@ -298,6 +303,78 @@ pub const CASES: &[Case] = &[
             r#"{"id":3,"publish":{}}"#,
             r#"{"id":4,"subscribe":{"recoverable":true,"epoch":"<epoch>","publications":[{"data":2,"info":{"user":"","client":"<client>"},"offset":2}],"recovered":true,"positioned":true,"was_recovering":true}}"#,
         ],
+        ..ANY
+    },
+    Case {
+        name: "begin with the latest",
+        sent: &[r#"{"id":2,"subscribe":{"channel":"cache:v"}}"#],
+        answer: &[
+            r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"<epoch>","publications":[{"data":2,"info":{"user":"","client":"<client>"},"offset":2}],"recovered":true,"positioned":true}}"#,
+        ],
+        reference: Other(
+            "without the publication",
+            "Centrifugo has an option for it, `auto_cache_recover`",
+        ),
+        ..ANY
+    },
+    Case {
+        name: "keys: all at once, then changes and removals",
+        sent: &[
+            r#"{"id":2,"publish":{"channel":"map:t","type":1,"key":"usd","data":{"price": 1}}}"#,
+            r#"{"id":3,"publish":{"channel":"map:t","type":1,"key":"eur","data":2}}"#,
+            r#"{"id":4,"subscribe":{"channel":"map:t","type":1,"phase":2,"flag":1}}"#,
+            r#"{"id":5,"publish":{"channel":"map:t","type":1,"key":"eur","data":3}}"#,
+            r#"{"id":6,"publish":{"channel":"map:t","type":1,"key":"usd","removed":true}}"#,
+        ],
+        answer: &[
+            r#"{"id":2,"publish":{}}"#,
+            r#"{"id":3,"publish":{}}"#,
+            r#"{"id":4,"subscribe":{"type":1,"state":[{"data":2,"info":{"user":"","client":"<client>"},"key":"eur"},{"data":{"price": 1},"info":{"user":"","client":"<client>"},"key":"usd"}]}}"#,
+            r#"{"id":5,"publish":{}}"#,
+            r#"{"id":6,"publish":{}}"#,
+            r#"{"push":{"channel":"map:t","pub":{"data":3,"info":{"user":"","client":"<client>"},"key":"eur"}}}"#,
+            r#"{"push":{"channel":"map:t","pub":{"info":{"user":"","client":"<client>"},"key":"usd","removed":true}}}"#,
+        ],
+        reference: KEYS,
+        ..ANY
+    },
+    Case {
+        name: "keys: not as a stream, and no keys in a stream",
+        sent: &[
+            r#"{"id":2,"subscribe":{"channel":"map:t"}}"#,
+            r#"{"id":3,"publish":{"channel":"map:t","data":1}}"#,
+            r#"{"id":4,"publish":{"channel":"plain:v","type":1,"key":"a","data":1}}"#,
+        ],
+        answer: &[
+            r#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#,
+            r#"{"id":3,"error":{"code":103,"message":"permission denied"}}"#,
+            r#"{"id":4,"error":{"code":103,"message":"permission denied"}}"#,
+        ],
+        reference: KEYS,
+        ..ANY
+    },
+    Case {
+        name: "keys: none, one of 256 bytes, and no data",
+        sent: &[
+            r#"{"id":2,"publish":{"channel":"map:t","type":1,"data":1}}"#,
+            r#"{"id":3,"publish":{"channel":"map:t","type":1,"key":"<256 letters>","data":1}}"#,
+            r#"{"id":4,"publish":{"channel":"map:t","type":1,"key":"eur"}}"#,
+        ],
+        answer: &[
+            r#"{"id":2,"error":{"code":107,"message":"bad request"}}"#,
+            r#"{"id":3,"error":{"code":107,"message":"bad request"}}"#,
+            r#"{"id":4,"error":{"code":107,"message":"bad request"}}"#,
+        ],
+        reference: KEYS,
+        ..ANY
+    },
+    Case {
+        name: "keys: from a position",
+        sent: &[
+            r#"{"id":2,"subscribe":{"channel":"map:t","type":1,"phase":1,"offset":1,"epoch":"e","recover":true}}"#,
+        ],
+        answer: &[r#"{"id":2,"error":{"code":112,"message":"unrecoverable position"}}"#],
+        reference: KEYS,
         ..ANY
     },
     Case {

@@ -77,6 +77,7 @@ mod pressure;
 mod protocol;
 mod protocol_attacks;
 mod protocol_cases;
+mod protocol_maps;
 mod protocol_rules;
 mod protocol_secrets;
 mod protocol_sessions;

@@ -25,6 +25,7 @@ fn tables() -> String {
         format!("[rooms]{OPEN}"),
         format!("[namespaces.chat]{OPEN}{chat}\njoin_leave = \"asked\"\n"),
         format!("[namespaces.cache]{OPEN}{chat}\nrecovery_mode = \"cache\"\n"),
+        format!("[namespaces.map]{OPEN}kind = \"latest_per_key\"\n"),
         format!("[namespaces.plain]{OPEN}"),
     ]
     .concat()
@@ -106,6 +107,7 @@ fn filled(frame: &str) -> String {
     let of = |ends_in_s| token(&json!({"sub": "1", "exp": in_seconds(ends_in_s)}));
     frame
         .replace("<300 letters>", &"a".repeat(300))
+        .replace("<256 letters>", &"a".repeat(256))
         .replace("<expired token>", &of(-10))
         .replace("<token>", &of(TTL_S))
 }

@@ -8,7 +8,7 @@ use hub::{Details, RoomId};
 use super::*;
 use crate::{
     encoding::WireForm,
-    fixture::{ROOM, Random, lobby},
+    fixture::{ROOM, Random, keyed, lobby},
     ids::ConnectionKey,
     rooms::{Membership, Ticket, Visit},
 };
@@ -133,6 +133,77 @@ fn frames_of_several_rooms_leave_whole_in_order_and_once_however_sends_are_split
             random.below(2);
         }
         send_in_pieces(|| pieces.below(9), random);
+    }
+}
+
+/// A room with keys beside one without, and an own queue; sends take so many bytes, and what is left waits
+/// for a socket that is full.
+fn send_keys_in_pieces(mut piece: impl FnMut() -> usize, mut random: Random) {
+    const KEYED: u8 = 1;
+    let mut peer = Peer::default();
+    let slots = [0, 1].map(|number| peer.join(room(number)).0.slot());
+    let (mut said, mut newest) = ([0; 4], [0; 5]);
+    for step in 0.. {
+        peer.queue.refill(&mut peer.subscriptions, &mut peer.shards);
+        let is_empty = peer.send(piece());
+        let is_empty = is_empty && !peer.queue.refill(&mut peer.subscriptions, &mut peer.shards);
+        if is_empty && step >= 200 {
+            break;
+        }
+        if !is_empty {
+            peer.queue
+                .conflate(&mut peer.subscriptions, &mut peer.shards);
+        }
+        if step < 200 && random.below(2) == 0 {
+            let source = [0, KEYED, KEYED, KEYED, DIRECT][random.below(5)];
+            said[usize::from(source)] += 1;
+            let number = said[usize::from(source)];
+            let frame = frame(source, number, random.below(20));
+            match source {
+                KEYED => {
+                    let key = number % 5;
+                    newest[usize::from(key)] = number;
+                    let details = keyed(&key.to_string());
+                    let shards = &mut peer.shards;
+                    shards.offer(room(KEYED), 0, Some(&details), |_, _, log| {
+                        log.append([&frame[..], &[]]);
+                    });
+                    peer.subscriptions.note_news(slots[1]);
+                }
+                DIRECT => peer.queue.direct().extend(frame),
+                _ => peer.say(room(source), slots[0], &frame),
+            }
+        }
+    }
+    let numbers = frames_of(&peer.wire, 4);
+    for source in [0, DIRECT] {
+        let all: Vec<u8> = (1..=said[usize::from(source)]).collect();
+        assert_eq!(numbers[usize::from(source)], all, "of source {source}");
+    }
+    let mut had = [0; 5];
+    for number in &numbers[usize::from(KEYED)] {
+        let before = std::mem::replace(&mut had[usize::from(number % 5)], *number);
+        assert!(before < *number, "late or twice");
+    }
+    assert_eq!(had, newest);
+    let passed_over = peer.shards.take_passed_over() as usize;
+    let sent = numbers[usize::from(KEYED)].len();
+    assert_eq!(sent + passed_over, usize::from(said[usize::from(KEYED)]));
+    assert_eq!(peer.shards.held_bytes(), 0);
+}
+
+#[test]
+fn newest_of_each_key_leaves_whole_however_sends_are_split() {
+    for bytes in 1..=30 {
+        send_keys_in_pieces(|| bytes, Random::default());
+    }
+    let mut pieces = Random::default();
+    for _ in 0..300 {
+        let mut random = Random::default();
+        for _ in 0..pieces.below(50) {
+            random.below(2);
+        }
+        send_keys_in_pieces(|| pieces.below(40), random);
     }
 }
 

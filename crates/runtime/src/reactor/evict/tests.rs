@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     clock::RecentMs,
     connection::Leftover,
-    fixture::{ROOM, act, at, configure, enter, on_each_driver, open, say},
+    fixture::{ROOM, act, at, configure, enter, keyed, on_each_driver, open, say},
     out::Sending,
     rooms::Membership,
 };
@@ -197,6 +197,50 @@ fn laggard_counts_with_its_lag_and_frees_the_log() {
         say(state, ROOM, 90_000);
         state.keep_queues_within_bound(Now::default());
         assert!(is_open(state, slow) && !is_open(state, lags));
+        assert_eq!(state.parts.rooms.shards.held_bytes(), 0);
+    });
+}
+
+#[test]
+fn laggards_that_have_left_the_log_go_when_what_is_kept_for_them_is_too_much() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let now = Now::default();
+        allow_queues(state, 100_000);
+        let set = |state: &mut State, key: usize| {
+            let (details, value) = (keyed(&key.to_string()), [0x82; 2_000]);
+            let shards = &mut state.parts.rooms.shards;
+            shards.offer(ROOM, 0, Some(&details), |_, _, log| log.append([&value]));
+        };
+        let (lags, _peers): (Vec<_>, Vec<_>) = (0..3).map(|_| open(state)).collect();
+        for key in &lags {
+            enter(state, *key, ROOM);
+        }
+        for nth in 0..2 {
+            set(state, nth);
+        }
+        for key in &lags {
+            at(state, *key).out.queue.sending = Sending::Blocked {
+                progress: RecentMs::at(0),
+            };
+            act(state, *key, |actor| actor.fell_behind());
+        }
+        assert_eq!(state.parts.rooms.shards.conflation().laggards, 3);
+        for nth in 0..2_000 {
+            set(state, nth % 40);
+            assert!(!state.keep_queues_within_bound(now));
+        }
+        assert_eq!(
+            count_open(state),
+            3,
+            "updates of the same keys take no more"
+        );
+        for nth in 40..80 {
+            set(state, nth);
+            while state.keep_queues_within_bound(now) {}
+            assert!(state.parts.queues_bytes() <= 100_000);
+        }
+        assert_eq!(count_open(state), 0);
         assert_eq!(state.parts.rooms.shards.held_bytes(), 0);
     });
 }

@@ -223,9 +223,11 @@ enum Gathered {
 }
 
 impl Shard {
-    /// Bytes of memory that its log and its batch take.
+    /// Bytes of memory that its log and its batch take, and what is kept beside the log.
     pub(super) fn held_bytes(&self) -> usize {
-        self.log.held_bytes() + self.batch.as_ref().map_or(0, |batch| batch.held_bytes())
+        let batch = self.batch.as_ref().map_or(0, |batch| batch.held_bytes());
+        let latest = self.latest.as_ref().map_or(0, |latest| latest.held_bytes());
+        self.log.held_bytes() + batch + latest
     }
 
     /// Up to where the log is news, or was: what lies behind that is a batch.
@@ -289,6 +291,7 @@ impl Shard {
             return Gathered::Nothing;
         }
         self.readers.fall_behind(head);
+        self.note_no_key();
         Gathered::InFrameOfItsOwn
     }
 
@@ -319,6 +322,7 @@ impl Shard {
         open.bodies.clear();
         open.messages = 0;
         open.is_counted = false;
+        self.note_no_key();
     }
 
     /// What its batch has is news from now on; returns whether a round begins with that.

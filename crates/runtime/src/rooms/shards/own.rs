@@ -18,6 +18,7 @@ use hub::{Details, RoomId};
 use slab::Slab;
 
 use super::{Shard, ShardKey, Shards, Subscription};
+use crate::rooms::standing::Standing;
 
 /// Which of these subscribers one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,10 +198,10 @@ impl Shards {
         let shard = &mut self.shards[subscription.shard];
         let head = shard.log.head();
         let subscriber = &mut shard.subscribers[subscription.subscriber as usize];
-        if subscriber.cursor < before {
+        if subscriber.standing.cursor(head) < before {
             return self.own.note(key, before, head);
         }
-        subscriber.cursor = head;
+        subscriber.standing = Standing::Log(head).into();
         shard.readers.advance(before, head, head);
         self.trim(subscription.shard);
     }

@@ -8,7 +8,7 @@ use hub::{CoreId, Record};
 use super::*;
 use crate::{
     encoding::{BodyForm, Packing},
-    fixture::{Random, lobby},
+    fixture::{Random, keyed, lobby},
 };
 
 const ROOM: RoomId = room(7);
@@ -265,7 +265,7 @@ fn parked_deliveries_are_made_in_order_and_as_far_as_there_is_room() {
     made.extend(unpark_all(&mut shards, bytes_of));
     assert_eq!(made, [(1, false), (2, false), (3, false), (4, true)]);
     assert!(!shards.has_parked(ROOM));
-    let logs = shards.shards.values().map(|it| it.log.held_bytes());
+    let logs = shards.shards.values().map(Shard::held_bytes);
     assert_eq!(shards.held_bytes(), logs.sum::<usize>());
 }
 
@@ -310,7 +310,8 @@ fn laggard_keeps_its_own_bytes_and_touches_nobody_elses() {
         }
         let cursors = |shards: &Shards| -> Vec<_> {
             let shard = shards.shards.values().next().unwrap();
-            shard.subscribers.iter().map(|(_, it)| it.cursor).collect()
+            let all = shard.subscribers.iter();
+            all.map(|(_, it)| it.standing.cursor(u64::MAX)).collect()
         };
         let before = cursors(&shards);
         shards.taken(all[0], 150_000);
@@ -328,7 +329,7 @@ fn laggard_keeps_its_own_bytes_and_touches_nobody_elses() {
 type Parks = HashMap<RoomId, VecDeque<usize>>;
 
 fn check_bytes(shards: &Shards, parks: &Parks, step: usize) {
-    let logs = shards.shards.values().map(|it| it.log.held_bytes());
+    let logs = shards.shards.values().map(Shard::held_bytes);
     let parked = parks.values().flatten().sum::<usize>();
     assert_eq!(
         shards.held_bytes(),
@@ -361,9 +362,17 @@ fn bytes_held_are_those_of_all_logs_and_parked_deliveries_whatever_happens() {
                 let one = subscriptions.remove(&some).unwrap();
                 shards.unsubscribe(one);
             }
-            (2..5, _) => {
+            (2..4, _) => {
                 let payload = vec![1; random.below(20_000)];
                 shards.offer(room, 0, None, |_, _, log| log.append([&[0, 0], &payload]));
+            }
+            (4, _) => {
+                // Some rooms have keys.
+                let details = (room.token < 2).then(|| keyed(&random.below(5).to_string()));
+                let payload = vec![1; random.below(2_000)];
+                shards.offer(room, 0, details.as_ref(), |_, _, log| {
+                    log.append([&[0, 0][..], &payload]);
+                });
             }
             (5, _) => {
                 let bytes = 1 + random.below(1_000);
@@ -373,6 +382,16 @@ fn bytes_held_are_those_of_all_logs_and_parked_deliveries_whatever_happens() {
             }
             (6, _) => drop(slice(&mut shards, random.below(9))),
             (7, _) => unpark_one(&mut shards, &mut parks),
+            (8, Some(some)) => {
+                let one = subscriptions[&some];
+                if shards.may_conflate(one) {
+                    shards.conflate(one);
+                    assert_eq!(shards.lag(one), 0);
+                } else {
+                    let bytes = random.below(4_000);
+                    shards.give_latest(one, bytes, &mut Vec::new());
+                }
+            }
             (_, Some(some)) => {
                 let one = subscriptions[&some];
                 let bytes = random.below(shards.lag(one) + 1);
@@ -391,6 +410,8 @@ fn bytes_held_are_those_of_all_logs_and_parked_deliveries_whatever_happens() {
     assert_eq!(parks.values().flatten().count(), 0, "some are lost");
     assert_eq!(shards.held_bytes(), 0);
     assert!(shards.rooms.is_empty() && !shards.has_news());
+    let sum = shards.conflation();
+    assert_eq!((sum.shards, sum.laggards, sum.lost), (0, 0, 0));
 }
 
 fn unpark_one(shards: &mut Shards, parks: &mut Parks) {

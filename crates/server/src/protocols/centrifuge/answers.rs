@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use centrifuge::{
-    ClientInfo, Disconnect, Encoding, ErrorCode, Expiry, HistoryResult, Publication, Push, Reply,
-    SubscribeResult, Unsubscribed,
+    ClientInfo, Disconnect, Encoding, ErrorCode, Expiry, HistoryResult, KIND_MAP, Publication,
+    Push, Reply, SubscribeResult, Unsubscribed,
 };
 use hub::{Answer, AnswerRefusal, Numbered, Position, PublishRefusal, Recovered, RoomName};
 use runtime::{Outlet, Ticket};
@@ -43,6 +43,8 @@ pub enum Awaited {
 pub struct Wanted {
     /// Whether the client comes back.
     pub(super) recovers: bool,
+    /// Whether the room has the latest message of each key, and the client is handed all of them.
+    pub(super) is_map: bool,
     /// The offset from which it counts.
     pub(super) from: u64,
     /// What the client is handed with the subscription.
@@ -59,7 +61,9 @@ pub struct Given {
     pub(super) from: u64,
     /// The offset of the room's latest message; 0 where positions are not told.
     pub(super) top: u64,
+    /// What it has missed, or what there is.
     pub(super) recovered: Option<Numbered>,
+    pub(super) is_map: bool,
     pub(super) was_recovering: bool,
     pub(super) data: Box<[u8]>,
 }
@@ -71,6 +75,8 @@ struct ShownMessage<'a> {
     meta: &'a [u8],
     data: Cow<'a, [u8]>,
     offset: u64,
+    /// In a room that has the latest message of each key; otherwise empty.
+    key: &'a str,
 }
 
 impl<'a> Shown<'a> {
@@ -79,7 +85,9 @@ impl<'a> Shown<'a> {
         let shown = messages.iter().map(|(offset, record)| ShownMessage {
             meta: record.meta(),
             data: data_of(encoding, runtime::kind_of(record), &record.payload),
-            offset: *offset,
+            // Where messages have keys, they have no positions that count.
+            offset: if record.keyed().is_some() { 0 } else { *offset },
+            key: record.keyed().map_or("", |keyed| &keyed.key),
         });
         Self(shown.collect())
     }
@@ -91,7 +99,8 @@ impl<'a> Shown<'a> {
             meta: message.meta,
             data: &message.data,
             offset: message.offset,
-            epoch: "",
+            key: message.key,
+            ..Publication::default()
         })
         .collect()
     }
@@ -106,6 +115,8 @@ impl Given {
         let granted = subscription.granted;
         let recovered = match recovered {
             Some(Recovered::Exactly(messages)) => Some(messages),
+            // A room of one value that has none yet has given nothing.
+            Some(Recovered::State(messages)) => Some(messages).filter(|it| !it.is_empty()),
             Some(Recovered::Impossible(_) | Recovered::Newest { .. }) | None => None,
         };
         Self {
@@ -122,6 +133,7 @@ impl Given {
                 false => 0,
             },
             recovered,
+            is_map: wanted.is_map,
             was_recovering: wanted.recovers,
             data: wanted.data,
         }
@@ -145,6 +157,16 @@ impl Given {
 
     /// The reply, with these publications.
     pub fn result<'a>(&'a self, publications: &'a [Publication<'a>]) -> SubscribeResult<'a> {
+        if self.is_map {
+            // All of it at once, so that the subscription is live, and without positions.
+            return SubscribeResult {
+                expiry: self.expiry,
+                data: &self.data,
+                kind: KIND_MAP.unsigned_abs(),
+                state: publications,
+                ..SubscribeResult::default()
+            };
+        }
         SubscribeResult {
             expiry: self.expiry,
             recoverable: self.recoverable,
@@ -158,6 +180,7 @@ impl Given {
             positioned: self.positioned,
             data: &self.data,
             was_recovering: self.was_recovering,
+            ..SubscribeResult::default()
         }
     }
 }
@@ -258,7 +281,9 @@ impl State {
                 match reason {
                     PublishRefusal::Busy | PublishRefusal::TooFast => ErrorCode::TooManyRequests,
                     PublishRefusal::RoomGone => ErrorCode::Internal,
-                    PublishRefusal::TooManyRooms => ErrorCode::LimitExceeded,
+                    PublishRefusal::TooManyRooms | PublishRefusal::TableFull => {
+                        ErrorCode::LimitExceeded
+                    }
                     PublishRefusal::Conflict => ErrorCode::BadRequest,
                 },
             );

@@ -9,6 +9,7 @@ use std::{
 
 use access::{
     SubscriptionToken, User, may_subscribe,
+    namespace::RoomKind,
     token::{ConnectionClaims, Payload, ServerSubscription, TokenError},
 };
 use bytes::Bytes;
@@ -132,6 +133,7 @@ pub fn told_of(
         meta: Bytes::from(Publication::meta(Some(&info), &[])),
         idempotency: None,
         publisher: publisher(user, is_unlimited),
+        keyed: None,
     };
     (Arc::new(member), Arc::new(details))
 }
@@ -302,15 +304,17 @@ impl State {
         wish: Wish<'_, '_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Refusal> {
-        let (name, _) = room_of(world, room)?;
-        wish.request.map_or(Ok(()), check_offers)?;
+        let (name, of) = room_of(world, room)?;
+        wish.request
+            .map_or(Ok(()), |it| check_offers(it, of.rules))?;
         let data = wish.of_token.and_then(|it| it.data.as_ref());
         let (data, request) = (data_bytes(self.wire.encoding(), data), wish.request);
         let ticket = self.join(world, &name, wish, outlet)?;
         let recovers = request.is_some_and(|it| it.recover) && self.is_recoverable(ticket);
         let wanted = Wanted {
             recovers,
-            from: request.map_or(0, |it| it.offset),
+            is_map: false,
+            from: request.filter(|it| it.recover).map_or(0, |it| it.offset),
             data,
         };
         self.wait_for(ticket, Awaited::ServerSubscribe(wanted));
@@ -515,7 +519,9 @@ pub fn data_bytes(encoding: Encoding, data: Option<&Payload>) -> Box<[u8]> {
     }
 }
 
-/// The rooms that a user is subscribed to at connect: those of the token, and its personal ones.
+/// The rooms that a user is subscribed to at connect: those of the token, and its personal ones. A room that has
+/// the latest message of each key is not among them, because SDKs take a table only for what they have asked for
+/// themselves.
 fn granted_rooms(
     world: &World,
     user: &str,
@@ -525,7 +531,13 @@ fn granted_rooms(
     for personal in world.namespaces.personal_rooms(User::of(user)).flatten() {
         rooms.entry(personal).or_default();
     }
+    rooms.retain(|room, _| !is_map(world, room));
     rooms
+}
+
+fn is_map(world: &World, room: &str) -> bool {
+    let room = world.namespaces.of(room);
+    room.is_ok_and(|room| room.rules.kind == RoomKind::LatestPerKey)
 }
 
 /// Those rooms of a connect command that the user may subscribe to without a token; the others are left out, as
@@ -537,8 +549,11 @@ fn permitted_rooms<'r>(
     outlet: &mut Outlet<'_>,
 ) -> Result<Vec<(&'r str, &'r SubscribeRequest<'r>)>, Refusal> {
     let mut permit = |name, request| -> Result<(), Refusal> {
-        check_offers(request)?;
         let (_, room) = room_of(world, name)?;
+        check_offers(request, room.rules)?;
+        if is_map(world, name) {
+            return Err(ErrorCode::PermissionDenied.into());
+        }
         may_subscribe(&room, User::of(user), SubscriptionToken::Missing)
             .map_err(|denied| tell_denied(&denied, outlet))
     };

@@ -84,6 +84,7 @@ impl State {
                 recovers: true,
                 from: request.offset,
                 data: Box::default(),
+                is_map: false,
             },
         };
         self.wait_for(ticket, awaited);

@@ -1,8 +1,16 @@
 //! Publishing: who may, what a message must be, and what others are told of its publisher.
 
-use access::{User, may_publish, namespace::Form};
-use centrifuge::{Encoding, ErrorCode, PublishRequest, is_json, is_json_object};
+use std::sync::Arc;
+
+use access::{
+    User, may_publish,
+    namespace::{Form, KEY_BYTES_MAX, RoomKind},
+};
+use centrifuge::{
+    Encoding, ErrorCode, KIND_MAP, KIND_STREAM, PublishRequest, is_json, is_json_object,
+};
 use codec::Kind;
+use hub::{Details, Keyed};
 use runtime::Outlet;
 
 use super::{
@@ -24,12 +32,13 @@ impl State {
         let Some(identity) = self.identity() else {
             return Err(ErrorCode::Unauthorized.into());
         };
-        let Some(data) = request.data else {
-            return Err(ErrorCode::BadRequest.into());
+        let keyed = keyed_of(request, room.rules.kind)?;
+        let is_removal = keyed.as_ref().is_some_and(|keyed| keyed.is_removed);
+        let data = match request.data {
+            _ if is_removal => &[],
+            Some(data) => data,
+            None => return Err(ErrorCode::BadRequest.into()),
         };
-        if request.kind != 0 {
-            return Err(ErrorCode::NotAvailable.into());
-        }
         let subscription = self.rooms.named(name.as_str());
         let is_subscribed = subscription.is_some_and(|it| it.is_joined);
         if !subscription.is_some_and(|it| it.publishes) {
@@ -43,16 +52,42 @@ impl State {
         {
             return Err(ErrorCode::LimitExceeded.into());
         }
-        let kind = kind_of(self.wire.encoding(), data, room.rules.form)?;
+        let kind = match is_removal {
+            true => Kind::Text,
+            false => kind_of(self.wire.encoding(), data, room.rules.form)?,
+        };
         let one_shot = match room.rules.oneshot {
             Some(_) => Some(self.take_the_shot(&name)?),
             None => None,
         };
         let own = subscription.and_then(|it| it.details.as_ref());
-        let details = Some(own.unwrap_or(&identity.details).clone());
-        let publication = outlet.publish_with(name, kind, data, details);
+        let own = own.unwrap_or(&identity.details);
+        let details = match keyed {
+            None => own.clone(),
+            Some(_) => Arc::new(Details {
+                keyed,
+                ..Details::clone(own)
+            }),
+        };
+        let publication = outlet.publish_with(name, kind, data, Some(details));
         self.wait_for(publication, Awaited::Publish { id, one_shot });
         Ok(())
+    }
+}
+
+/// Which value a message sets in a room that has the latest of each key; `None` in other rooms.
+fn keyed_of(request: &PublishRequest<'_>, kind: RoomKind) -> Result<Option<Keyed>, Refusal> {
+    match (request.kind, kind) {
+        (KIND_STREAM, RoomKind::Messages) => Ok(None),
+        (KIND_MAP, RoomKind::LatestPerKey) => match request.key.len() {
+            1..=KEY_BYTES_MAX => Ok(Some(Keyed {
+                key: (*request.key).into(),
+                is_removed: request.removed,
+            })),
+            _ => Err(ErrorCode::BadRequest.into()),
+        },
+        (KIND_STREAM | KIND_MAP, _) => Err(ErrorCode::PermissionDenied.into()),
+        _ => Err(ErrorCode::NotAvailable.into()),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use access::{
     Asked, Denied, Granted, Namespace, NoRoom, Room, SubscriptionToken, User, may_subscribe,
-    namespace::{Overflow, RecoveryMode},
+    namespace::{Offer, Overflow, RecoveryMode, RoomKind},
     take_effect,
     token::{ServerSubscription, SubscriptionClaims},
 };
 use centrifuge::{
-    Disconnect, ErrorCode, Reply, SUBSCRIBE_REFUSE_UNRECOVERABLE, SubRefreshRequest,
-    SubscribeRequest, UnsubscribeRequest,
+    Disconnect, ErrorCode, KIND_MAP, KIND_STREAM, PHASE_STREAM, Reply,
+    SUBSCRIBE_REFUSE_UNRECOVERABLE, SubRefreshRequest, SubscribeRequest, UnsubscribeRequest,
 };
 use hub::{Recover, RoomName, Since, Terms};
 use runtime::{Outlet, Ticket};
@@ -80,11 +80,12 @@ impl State {
         if self.rooms.named(name.as_str()).is_some() {
             return Err(ErrorCode::AlreadySubscribed.into());
         }
-        check_offers(request)?;
+        check_offers(request, room.rules)?;
         if room.rules.oneshot.is_some() {
             return self.subscribe_once(world, id, &name, request, outlet);
         }
-        if request.recover && self.must_wait_for_much(outlet) {
+        let is_map = room.rules.kind == RoomKind::LatestPerKey;
+        if (request.recover || is_map) && self.must_wait_for_much(outlet) {
             return Ok(Next::Again(Until::Sent));
         }
         let claims = match self.claims_of(world, request, outlet)? {
@@ -128,7 +129,8 @@ impl State {
             or_error: request.flag & SUBSCRIBE_REFUSE_UNRECOVERABLE != 0,
             wanted: Wanted {
                 recovers,
-                from: request.offset,
+                is_map,
+                from: if request.recover { request.offset } else { 0 },
                 data,
             },
         };
@@ -136,12 +138,14 @@ impl State {
         Ok(Next::Go)
     }
 
-    /// Whether a command with an answer that may be large has to wait, such as a recovery or a history: until
+    /// Whether a command with an answer that may be large has to wait, such as a recovery, a table or a history: until
     /// others of this kind have been answered, and until a peer that lags has read what waits for it. So no
     /// more than one such answer waits for a peer, however many it asks for.
     pub(super) fn must_wait_for_much(&self, outlet: &Outlet<'_>) -> bool {
         let is_large = |awaited: &Awaited| match awaited {
-            Awaited::Subscribe { wanted, .. } | Awaited::ServerSubscribe(wanted) => wanted.recovers,
+            Awaited::Subscribe { wanted, .. } | Awaited::ServerSubscribe(wanted) => {
+                wanted.recovers || wanted.is_map
+            }
             Awaited::Question { .. } => true,
             Awaited::Publish { .. } => false,
         };
@@ -229,7 +233,7 @@ impl State {
         let info = of_token.and_then(|of_token| of_token.info.as_ref());
         let (member, details) = identity.with_room_info(&self.client, info);
         let terms = Terms {
-            recover: request.and_then(|it| recover(it, granted, room.rules)),
+            recover: recover(request, granted, room.rules),
             member: granted.is_present.then_some(member),
         };
         let body = self.wire.form(granted.join_leave);
@@ -333,10 +337,15 @@ pub enum Claims {
 }
 
 /// Refuses what is not offered and must not be passed over in silence.
-pub fn check_offers(request: &SubscribeRequest<'_>) -> Result<(), Refusal> {
-    match request.kind {
-        0 => {}
-        SHARED_POLL => return Err(ErrorCode::NotAvailable.into()),
+pub fn check_offers(request: &SubscribeRequest<'_>, rules: &Namespace) -> Result<(), Refusal> {
+    match (request.kind, rules.kind) {
+        (KIND_STREAM, RoomKind::Messages) => {}
+        (KIND_MAP, RoomKind::LatestPerKey) if request.phase == PHASE_STREAM => {
+            // Who wants to go on from a position begins anew.
+            return Err(ErrorCode::UnrecoverablePosition.into());
+        }
+        (KIND_MAP, RoomKind::LatestPerKey) => {}
+        (SHARED_POLL, _) => return Err(ErrorCode::NotAvailable.into()),
         _ => return Err(ErrorCode::PermissionDenied.into()),
     }
     if !KNOWN_DELTAS.contains(&&*request.delta) {
@@ -348,16 +357,30 @@ pub fn check_offers(request: &SubscribeRequest<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// What a client that comes back is to be given.
-fn recover(request: &SubscribeRequest<'_>, granted: Granted, rules: &Namespace) -> Option<Recover> {
+/// What a client is to be given that comes back, or comes anew to a room which begins with what there is.
+fn recover(
+    request: Option<&SubscribeRequest<'_>>,
+    granted: Granted,
+    rules: &Namespace,
+) -> Option<Recover> {
+    let is_cache = rules.recovery_mode == RecoveryMode::Cache;
     // Whoever comes into a one-shot room comes for its one message, whether it has been there before or not.
     let is_one_shot = rules.oneshot.is_some();
-    let since = Since {
-        epoch: epoch::named(&request.epoch).filter(|_| !is_one_shot),
-        offset: request.offset,
-    };
-    ((request.recover || is_one_shot) && granted.recoverable).then_some(match rules.recovery_mode {
-        RecoveryMode::Stream => Recover::Missed(since),
-        RecoveryMode::Cache => Recover::Latest(since),
-    })
+    match request.filter(|it| (it.recover || is_one_shot) && granted.recoverable) {
+        _ if rules.kind == RoomKind::LatestPerKey => Some(Recover::State),
+        Some(request) => {
+            let since = Since {
+                epoch: epoch::named(&request.epoch).filter(|_| !is_one_shot),
+                offset: request.offset,
+            };
+            Some(match is_cache {
+                true => Recover::Latest(since),
+                false => Recover::Missed(since),
+            })
+        }
+        None => {
+            let begins_with_latest = is_cache && rules.recovery == Offer::Forced;
+            (begins_with_latest && granted.recoverable).then_some(Recover::State)
+        }
+    }
 }

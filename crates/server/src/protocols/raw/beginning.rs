@@ -170,6 +170,8 @@ impl Beginning {
             Recovered::Exactly(messages) => (messages, None),
             Recovered::Newest { messages, instead } => (messages, *instead),
             Recovered::Impossible(cause) => (&[], Some(*cause)),
+            // No raw rooms have a table.
+            Recovered::State(_) => (&[], None),
         };
         let begins = Position {
             offset: top.offset - messages.len() as u64,

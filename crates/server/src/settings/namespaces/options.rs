@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use access::Namespace;
 use access::namespace::{
-    Choice, HISTORY_SIZE_MAX, ONE_SHOT_LIFE_MAX, ONE_SHOT_LIFE_MIN, Subscribers, Who, WhoError,
+    Choice, HISTORY_SIZE_MAX, ONE_SHOT_LIFE_MAX, ONE_SHOT_LIFE_MIN, RoomKind, Subscribers,
+    TABLE_KEYS_MAX, Who, WhoError,
 };
 use runtime::BatchInterval;
 use toml::Value;
@@ -37,6 +38,7 @@ impl NamespaceOption {
 
 const KEPT: &str = "kept: it holds for what comes";
 const TRIMMED: &str = "raised: kept; lowered: rooms drop what is beyond it";
+const TABLED: &str = "kept: what is beyond it stays, and nothing is added to it";
 const OFFERED: &str =
     "off: who has it is unsubscribed; otherwise kept: it holds for new subscriptions";
 const RATE: &str = "0 to 1000000";
@@ -45,6 +47,43 @@ const WHO: &str = "nobody, subscriber or client, with or without anonymous";
 
 /// All options of a namespace, in the order in which people read them.
 pub const OPTIONS: &[NamespaceOption] = &[
+    NamespaceOption {
+        key: "kind",
+        range: "messages or latest_per_key",
+        meaning: "What a room tells its subscribers.",
+        on_reload: "everybody is unsubscribed, and rooms begin anew",
+        words: words::<RoomKind>,
+        read: |rules, value| set(&mut rules.kind, choice(&value)),
+        show: |rules| word(rules.kind),
+    },
+    NamespaceOption {
+        key: "keys_max",
+        range: "1 to 10000",
+        meaning: "Most keys of a room that has the latest message of each.",
+        on_reload: TABLED,
+        words: Vec::new,
+        read: |rules, value| set(&mut rules.table.keys_max, count(&value, 1, TABLE_KEYS_MAX)),
+        show: |rules| Some(i64::from(rules.table.keys_max).into()),
+    },
+    NamespaceOption {
+        key: "keys_bytes_max",
+        range: "1KiB to the server's recovered_bytes_max",
+        meaning: "Most bytes of these keys and their messages, with some 200 for each key: who \
+                  subscribes is sent all of them at once.",
+        on_reload: TABLED,
+        words: Vec::new,
+        read: |rules, value| set(&mut rules.table.bytes_max, bytes(&value, KIB)),
+        show: |rules| Some(Size::of(rules.table.bytes_max).to_string().into()),
+    },
+    NamespaceOption {
+        key: "keys_ttl",
+        range: "1ms to 1day",
+        meaning: "Time for which a room that has neither subscribers nor publications keeps them.",
+        on_reload: KEPT,
+        words: Vec::new,
+        read: |rules, value| set(&mut rules.table.ttl, duration(&value)),
+        show: |rules| duration_shown(rules.table.ttl),
+    },
     NamespaceOption {
         key: "subscribe",
         range: "token or client, with or without anonymous",
@@ -128,17 +167,8 @@ pub const OPTIONS: &[NamespaceOption] = &[
         meaning: "Time for which a room keeps a message.",
         on_reload: TRIMMED,
         words: Vec::new,
-        read: |rules, value| match text_of(&value).map(|text| period(&text)) {
-            Some(read) => set(&mut rules.history.ttl, read.map(|it| it.duration())),
-            None => Err(wrong_type(Kind::Unit, &value)),
-        },
-        show: |rules| {
-            Some(
-                humantime::format_duration(rules.history.ttl)
-                    .to_string()
-                    .into(),
-            )
-        },
+        read: |rules, value| set(&mut rules.history.ttl, duration(&value)),
+        show: |rules| duration_shown(rules.history.ttl),
     },
     NamespaceOption {
         key: "positions",
@@ -329,6 +359,15 @@ fn count(value: &Value, min: u32, max: u32) -> Result<u32, String> {
 fn bytes(value: &Value, min: usize) -> Result<usize, String> {
     let text = text_of(value).ok_or_else(|| wrong_type(Kind::Unit, value))?;
     size(min, GIB)(&text).map(Size::bytes)
+}
+
+fn duration(value: &Value) -> Result<Duration, String> {
+    let text = text_of(value).ok_or_else(|| wrong_type(Kind::Unit, value))?;
+    period(&text).map(|period| period.duration())
+}
+
+fn duration_shown(duration: Duration) -> Option<Value> {
+    Some(humantime::format_duration(duration).to_string().into())
 }
 
 /// The time for which messages are gathered; zero is none.

@@ -9,6 +9,10 @@ use super::*;
 
 /// A value of each option that is not its default, and with which no other option is contradicted.
 const OTHERS: &[(&str, &str)] = &[
+    ("kind", "\"latest_per_key\""),
+    ("keys_max", "7"),
+    ("keys_bytes_max", "\"64KiB\""),
+    ("keys_ttl", "\"1h\""),
     ("subscribe", "[\"client\", \"anonymous\"]"),
     ("publish", "\"subscriber\""),
     ("read_history", "\"client\""),
@@ -35,11 +39,11 @@ const OTHERS: &[(&str, &str)] = &[
     ("oneshot", "\"1m\""),
 ];
 
-/// All of them but those that exclude others.
+/// All of them but those that exclude others, and what only one of these has.
 fn every_option() -> String {
-    let lines = OTHERS
-        .iter()
-        .filter(|(key, _)| !matches!(*key, "overflow" | "oneshot"));
+    let lines = OTHERS.iter().filter(|(key, _)| {
+        !matches!(*key, "overflow" | "oneshot" | "kind") && !key.starts_with("keys_")
+    });
     lines
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect()
@@ -304,6 +308,14 @@ fn table_that_is_wrong_is_refused_with_place_and_remedy() {
             ],
         ),
         (
+            "recovered_bytes_max = \"64KiB\"\n[namespaces.prices]\nkind = \"latest_per_key\"",
+            &[
+                "namespaces.prices.keys_bytes_max (\"512KiB\", the default) exceeds recovered_bytes_max \
+                 (64KiB)",
+                "lower it",
+            ],
+        ),
+        (
             "[rooms]\noneshot = \"1m\"",
             &[
                 "rooms.oneshot (\"1m\", hubbub.toml line 2) has no namespace",
@@ -356,6 +368,30 @@ fn every_contradiction_is_refused_with_both_options() {
         ("read_presence = \"client\"", ["read_presence", "presence"]),
         ("join_leave = \"asked\"", ["join_leave", "read_presence"]),
         ("raw = \"publish\"", ["raw", "publish"]),
+        (
+            "kind = \"latest_per_key\"\nhistory_size = 1",
+            ["history_size", "kind"],
+        ),
+        (
+            "kind = \"latest_per_key\"\npositions = \"forced\"",
+            ["positions", "kind"],
+        ),
+        (
+            "kind = \"latest_per_key\"\njoin_leave = \"forced\"",
+            ["join_leave", "kind"],
+        ),
+        (
+            "kind = \"latest_per_key\"\noverflow = \"drop_oldest\"",
+            ["overflow", "kind"],
+        ),
+        (
+            "kind = \"latest_per_key\"\npersonal = true",
+            ["personal", "kind"],
+        ),
+        (
+            "kind = \"latest_per_key\"\nraw = \"subscribe\"",
+            ["raw", "kind"],
+        ),
         (
             "oneshot = \"1m\"\nsubscribe = \"client\"",
             ["subscribe", "oneshot"],
@@ -432,7 +468,7 @@ fn namespaces_up_to_the_most_are_taken_and_one_more_is_refused() {
 
 #[test]
 fn option_without_effect_is_warned_of() {
-    let text = "[rooms]\nhistory_ttl = \"1h\"\n[namespaces.chat]\nuser_burst = 7\n";
+    let text = "[rooms]\nhistory_ttl = \"1h\"\n[namespaces.chat]\nuser_burst = 7\nkeys_max = 9\n";
     let loaded = load(&[], &[], Some(text)).unwrap();
     let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -440,6 +476,7 @@ fn option_without_effect_is_warned_of() {
         [
             "rooms.history_ttl has no effect: history_size is 0",
             "namespaces.chat.user_burst has no effect: user_rate is 0",
+            "namespaces.chat.keys_max has no effect: kind is \"messages\"",
         ]
     );
 }
@@ -469,6 +506,7 @@ fn print_of_tables_loads_back_to_them() {
     for text in [
         format!("[rooms]\n{all}[namespaces.chat]\n{all}[namespaces.\"a.b\"]\n"),
         "[namespaces.chat]\noverflow = \"drop_oldest\"\n".to_owned(),
+        "[rooms]\nkind = \"latest_per_key\"\nkeys_max = 7\nkeys_ttl = \"1h\"\n".to_owned(),
         "[namespaces.login]\noneshot = \"90s\"\nraw = \"publish\"\n".to_owned(),
         "[rooms]\n".to_owned(),
         "rooms_max = 5\n".to_owned(),

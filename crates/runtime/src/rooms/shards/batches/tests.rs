@@ -66,6 +66,7 @@ fn gather(shards: &mut Shards, encoder: &mut Encoder, text: &str, how: Gathering
         kind: Kind::Text,
         meta: &[],
         payload: text.as_bytes(),
+        keyed: None,
     };
     shards.gather(ROOM, event, (received_ns(how), None), how, encoder)
 }
@@ -475,6 +476,7 @@ fn subscriber_that_does_not_hear_itself_is_past_its_own_messages_of_a_batch() {
             kind: Kind::Text,
             meta: &[],
             payload: text.as_bytes(),
+            keyed: None,
         };
         shards.gather(ROOM, event, (5, details), AT_100, &mut encoder)
     };
