@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     net::TcpStream,
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -257,8 +257,9 @@ fn value(number: usize) -> String {
     format!("{number:08}").repeat(VALUE_BYTES / 8)
 }
 
-/// Changes all keys of a room again and again, and says something in another meanwhile.
-fn flood(publisher: &mut Client) {
+/// Changes all keys of a room again and again, and says something in another meanwhile. Behind each round it waits
+/// for what `heard` waits for.
+fn flood(publisher: &mut Client, mut heard: impl FnMut()) {
     for round in 0..ROUNDS {
         publisher.tell(&format!("say news {round}"));
         publisher.hears("!done");
@@ -266,6 +267,7 @@ fn flood(publisher: &mut Client) {
             "forex",
             (0..KEYS).map(|key| format!("{key} {}", value(round))),
         );
+        heard();
     }
 }
 
@@ -292,16 +294,19 @@ fn who_does_not_read_is_given_the_newest_of_each_key_and_keeps_its_rooms(driver:
     slow.tell("watch news");
     slow.hears("!there is");
     let mut fast = Client::watch(&server, "forex");
+    let (has_heard, heard) = mpsc::channel();
     let reads = thread::spawn(move || {
         for round in 0..ROUNDS {
             for key in 0..KEYS {
                 fast.hears(&format!("+{key} {}", value(round)));
             }
+            has_heard.send(()).unwrap();
         }
         fast
     });
     let mut publisher = Client::connect(&server);
-    flood(&mut publisher);
+    // On a busy machine the fast one would else be too slow, too.
+    flood(&mut publisher, || heard.recv_timeout(PATIENCE).unwrap());
     publisher.set("forex", "-7");
     let mut fast = reads.join().unwrap();
     fast.hears("-7 ");
@@ -355,7 +360,7 @@ fn memory_for_who_does_not_read_follows_the_keys_and_is_given_back(driver: Drive
     let server = serve(driver);
     let slow: Vec<_> = (0..20).map(|_| Client::watch(&server, "forex")).collect();
     let mut publisher = Client::connect(&server);
-    flood(&mut publisher);
+    flood(&mut publisher, || {});
     let (conflated, held_bytes) = laggards(&server);
     assert_eq!(conflated, 20);
     // On each core the latest of each key, and for each laggard a little that it was given last.
@@ -374,7 +379,7 @@ fn who_does_not_read_leaves_a_room_of_which_too_many_removals_would_have_to_be_k
     let server = serve(driver);
     let mut slow = Client::watch(&server, "forex");
     let mut publisher = Client::connect(&server);
-    flood(&mut publisher);
+    flood(&mut publisher, || {});
     for some in 0..GONE / 10 {
         let keys = 10 * some..10 * some + 10;
         let names = keys.clone().map(|key| format!("-{}", key % KEYS));

@@ -250,7 +250,8 @@ fn interrupted_server_drains_within_a_time_of_its_own(driver: Driver) {
         "--close-timeout",
         "1h",
     ];
-    let flags = ["--cores", "2", "--interrupt-drain-timeout", "300ms"];
+    // Enough for a client that is slow to say goodbye, on a machine that is busy.
+    let flags = ["--cores", "2", "--interrupt-drain-timeout", "4s"];
     let mut server = Server::start(driver, &[&long[..], &flags].concat());
     let clients: Vec<_> = (0..4).map(|_| Client::connect(&server, "/echo")).collect();
     let mut mute: Vec<_> = (0..4).map(|_| Raw::open(&server, "/echo")).collect();
