@@ -7,6 +7,7 @@ import time
 
 import pytest
 from conftest import free_port
+from proxied import AROUND
 from test_scrape import started
 
 PATIENCE_SECONDS = 20
@@ -14,26 +15,14 @@ HOST = "hubbub.example.com"
 FOREIGN = {"Origin": "https://elsewhere.example"}
 
 RULES = """
-daemon off;
-pid {home}/nginx.pid;
-error_log {home}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {home}/body;
-    proxy_temp_path {home}/proxy;
-    fastcgi_temp_path {home}/fastcgi;
-    uwsgi_temp_path {home}/uwsgi;
-    scgi_temp_path {home}/scgi;
-    server {{
-        listen 127.0.0.1:{proxy};
-        location / {{
-            proxy_pass http://127.0.0.1:{public};
-            proxy_http_version 1.1;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection upgrade;
-            {more}
-        }}
+server {{
+    listen 127.0.0.1:{proxy};
+    location / {{
+        proxy_pass http://127.0.0.1:{public};
+        proxy_http_version 1.1;
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection upgrade;
+        {more}
     }}
 }}
 """
@@ -52,7 +41,8 @@ def public(request, server):
 def status(public, home, more, fields):
     """How a request for a session is answered through nginx with these rules."""
     proxy = free_port()
-    (home / "nginx.conf").write_text(RULES.format(home=home, proxy=proxy, public=public, more=more))
+    rules = RULES.format(proxy=proxy, public=public, more=more)
+    (home / "nginx.conf").write_text(AROUND.format(home=home, rules=rules))
     proxying = started("nginx", "-p", home, "-c", home / "nginx.conf", "-e", home / "error.log")
     try:
         return asked(proxy, fields)

@@ -414,10 +414,7 @@ impl Log {
             ..most
         };
         let mut messages = self.numbered_before(self.top + 1, most);
-        // They are nobody else's yet.
-        if let Some(messages) = Arc::get_mut(&mut messages) {
-            messages.reverse();
-        }
+        Arc::make_mut(&mut messages).reverse();
         messages
     }
 

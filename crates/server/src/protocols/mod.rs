@@ -1,6 +1,6 @@
 //! The table of protocols: what selects each protocol, and the session that it opens.
 //!
-//! To add a protocol, add one file beside these with its `PROTOCOL`, and one line in `TABLE`.
+//! To add a protocol, add one file beside these with its `PROTOCOL`, its `mod` line, and one line in `TABLE`.
 //!
 //! ```text
 //!  request ─▶ select ─▶ Asked ─▶ its protocol's `open` ─┬─▶ Started: a session, and the answer's Head

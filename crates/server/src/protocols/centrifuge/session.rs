@@ -80,6 +80,13 @@ impl CentrifugeSession {
             Ok(true) if !is_busy => outlet.go_on_later(),
             Ok(_) => {}
             Err(TooMuchWaits) => {
+                if outlet.may_tell("emulation_too_much_waits") {
+                    info!(
+                        bytes_max,
+                        "a client's commands arrive faster than they are answered: more than \
+                         `emulation_waiting_bytes_max` of them wait, and its session ends",
+                    );
+                }
                 state.end_behind_answers(Disconnect::TooManyRequests, outlet);
                 state.flush(outlet);
             }
@@ -91,14 +98,18 @@ impl CentrifugeSession {
         if !matches!(self.state.stage, Stage::Fresh) || !self.rest.frame.is_empty() {
             return;
         }
-        match transports::first_message(message) {
+        match transports::one_way(message.to_vec()) {
             Some(frame) => {
                 self.rest = Rest { frame, at: 0 };
                 outlet.go_on_later();
             }
-            None => self
-                .state
-                .end_behind_answers(Disconnect::BadRequest, outlet),
+            None => {
+                if outlet.may_tell("centrifuge_first_message") {
+                    info!("the first message of a one-way client is not one JSON object");
+                }
+                self.state
+                    .end_behind_answers(Disconnect::BadRequest, outlet);
+            }
         }
     }
 

@@ -56,7 +56,8 @@ pub fn http_stream(asked: &Asked<'_>) -> Result<Begun, Refusal> {
     in_body(asked, wire, COMMANDS)
 }
 
-/// The same as server-sent events, for which pages have to put the first frame into the query.
+/// Opens a stream of server-sent events. A page cannot give its `EventSource` a body, so the first frame of a GET
+/// is in the query; that of a POST is in the body.
 pub fn sse(asked: &Asked<'_>) -> Result<Begun, Refusal> {
     if asked.request.method() == "POST" {
         return in_body(asked, Wire::Events, COMMANDS);
@@ -134,7 +135,10 @@ pub fn encoding_of(request: &Request<'_>) -> Encoding {
 /// Refuses a body that is longer than this, before any of it is read.
 pub fn check_body(asked: &Asked<'_>, bytes_max: usize) -> Result<(), Refusal> {
     match asked.request.body_bytes() as usize > bytes_max {
-        true => Err(Refusal::Request(413, "The body is too long.")),
+        true => Err(Refusal::Request(
+            413,
+            "The body is too long: this server takes messages of up to `message_bytes_max` bytes.",
+        )),
         false => Ok(()),
     }
 }
@@ -222,9 +226,9 @@ fn in_query(request: &Request<'_>) -> Option<Vec<u8>> {
     Some(percent_decode_str(&value.replace('+', " ")).collect())
 }
 
-/// The frame with the connect command of a client that never asks, of what it says that it wants: an object in
-/// JSON, or nothing. Line breaks would end the command, and mean nothing in JSON.
-fn one_way(wanted: Vec<u8>) -> Option<Vec<u8>> {
+/// The frame with the connect command of a one-way client, made of what the client sends: an object in
+/// JSON, or nothing; `None` for anything else. Line breaks would end the command, and mean nothing in JSON.
+pub fn one_way(wanted: Vec<u8>) -> Option<Vec<u8>> {
     let wanted = match wanted.trim_ascii() {
         [] => b"{}",
         wanted if is_json(wanted) && is_json_object(wanted) => wanted,
@@ -233,11 +237,6 @@ fn one_way(wanted: Vec<u8>) -> Option<Vec<u8>> {
     let mut frame = [br#"{"id":1,"connect":"#, wanted, b"}"].concat();
     frame.retain(|byte| *byte != b'\n');
     Some(frame)
-}
-
-/// The first message of a client that never asks, over a WebSocket.
-pub fn first_message(message: &[u8]) -> Option<Vec<u8>> {
-    one_way(message.to_vec())
 }
 
 #[cfg(test)]
