@@ -145,7 +145,7 @@ fn request_for_a_room_is_answered_by_what_it_is(driver: Driver) {
     let mut request = wire::request("POST", "/oneshot/login", &["Content-Length: 7"]);
     request += "ignored";
     assert_eq!(ask(server, request).status, 200);
-    let large = with("POST", "/oneshot/login", &["Content-Length: 1048577"]);
+    let large = with("POST", "/oneshot/login", &["Content-Length: 132097"]);
     assert_eq!(large.status, 413);
     for path in [
         "/oneshot/nowhere",
