@@ -393,7 +393,7 @@ impl Connection {
             Ok(None) => None,
             Ok(Some(place)) => Some(self.request(&place, input, limits)),
             Err(error) => {
-                self.state.misunderstand(input);
+                self.state.misunderstand(input, limits);
                 Some(Event::Failed(error.into()))
             }
         };

@@ -98,10 +98,11 @@ impl Head {
         self.bytes
     }
 
-    /// Whether the bytes so far, followed by `more`, begin a request with the method HEAD.
-    pub(crate) fn is_to_head(kept: Option<&Self>, more: &[u8]) -> bool {
+    /// Whether the bytes so far, followed by `more`, begin a request with the method HEAD. Bytes beyond
+    /// `bytes_max` do not count: whether they have arrived with the others is chance.
+    pub(crate) fn is_to_head(kept: Option<&Self>, more: &[u8], bytes_max: usize) -> bool {
         let bytes = kept.map_or(&[][..], |head| &head.bytes);
-        is_to_head(bytes.iter().chain(more))
+        is_to_head(bytes.iter().chain(more).take(bytes_max))
     }
 
     /// Heap held, in bytes, including the box of this head.
@@ -111,10 +112,13 @@ impl Head {
 }
 
 /// Whether these bytes begin a request with the method HEAD, even if the rest breaks the rules. Its
-/// sender expects no body in the answer (RFC 9110 section 9.3.2).
-pub(crate) fn is_to_head<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
-    let line = bytes.skip_while(|byte| matches!(byte, b'\r' | b'\n'));
-    line.take(5).eq(b"HEAD ")
+/// sender expects no body in the answer (RFC 9110 section 9.3.2). Nothing is a method behind a CR or
+/// an LF that stands alone: it is refused at once, whether or not more bytes have arrived with it.
+pub(crate) fn is_to_head<'a>(mut bytes: impl Iterator<Item = &'a u8> + Clone) -> bool {
+    while bytes.clone().take(2).eq(b"\r\n") {
+        bytes.nth(1);
+    }
+    bytes.take(5).eq(b"HEAD ")
 }
 
 /// The first byte of a TLS client, the content type of a handshake's record (RFC 8446 section 5.1). No

@@ -4,6 +4,7 @@ use crate::close::CloseCode;
 use crate::deflate::Deflate;
 use crate::error::FrameError;
 use crate::head::Head;
+use crate::limits::Limits;
 use crate::reader::{Pong, Reader};
 use crate::response::Persistence;
 
@@ -92,10 +93,14 @@ impl State {
 
     /// Moves to Answering after a malformed request, whose connection is not kept and whose body
     /// cannot be taken.
-    pub(crate) fn misunderstand(&mut self, rest: &[u8]) {
+    pub(crate) fn misunderstand(&mut self, rest: &[u8], limits: &Limits) {
         if let Self::Handshake(head) = self {
             *self = Self::Answering {
-                asked: Asked::unknown(Head::is_to_head(head.as_deref(), rest)),
+                asked: Asked::unknown(Head::is_to_head(
+                    head.as_deref(),
+                    rest,
+                    limits.head_bytes_max,
+                )),
                 body_bytes: 0,
                 lent: None,
             };
@@ -105,7 +110,11 @@ impl State {
     /// The properties of the request, if it can be answered now.
     pub(crate) fn asked(&self) -> Option<Asked> {
         match self {
-            Self::Handshake(head) => Some(Asked::unknown(Head::is_to_head(head.as_deref(), &[]))),
+            Self::Handshake(head) => Some(Asked::unknown(Head::is_to_head(
+                head.as_deref(),
+                &[],
+                usize::MAX,
+            ))),
             Self::Answering { asked, .. } | Self::Body { asked, .. } => Some(*asked),
             Self::Responding { .. }
             | Self::Open { .. }

@@ -56,6 +56,15 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let served = |name, wire: &[u8]| ("connection", name, [&[0x80, 7][..], wire].concat());
     seeds.extend(conversations().iter().map(|it| served(it.name, &it.wire)));
     seeds.extend(ambiguous().iter().map(|it| served(it.name, &it.wire)));
+    let head = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
+    seeds.extend([
+        served("head_behind_a_bare_cr", &[b"\r", head.as_bytes()].concat()),
+        served("head_behind_a_bare_lf", &[b"\n", head.as_bytes()].concat()),
+        served(
+            "head_across_the_bound",
+            format!("{}{head}", "\r\n".repeat(255)).as_bytes(),
+        ),
+    ]);
     seeds.extend(compressed_seeds());
     seeds
 }
