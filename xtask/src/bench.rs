@@ -1,6 +1,6 @@
 //! Runs the bench at tiny sizes, and the checker of rooms: every reply is checked, no time is asserted.
 
-use crate::process::run;
+use crate::process::run_with_reason;
 use crate::report::Counts;
 use crate::{
     cargo,
@@ -22,7 +22,7 @@ pub fn step(server: Optimised) -> Result<Counts> {
     bench.arg("--server-bin").arg(server);
     bench.arg("--epoll-bin").arg(built.join("bench-epoll"));
     bench.arg("--rooms-bin").arg(built.join("bench-many-rooms"));
-    run(&mut bench)?;
+    run_with_reason(&mut bench)?;
     Ok(Counts::of(1, 0))
 }
 
@@ -39,6 +39,6 @@ pub fn verify(server: Optimised) -> Result<Counts> {
     verify.current_dir(workspace::root());
     verify.args(["verify", "--seconds", VERIFY_SECONDS]);
     verify.arg("--server-bin").arg(server);
-    run(&mut verify)?;
+    run_with_reason(&mut verify)?;
     Ok(Counts::of(1, 0))
 }

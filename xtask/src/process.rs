@@ -19,6 +19,27 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs a command that says on stderr why it fails, and nothing much else; that is part of the error. Its
+/// stdout goes to our own.
+pub fn run_with_reason(command: &mut Command) -> Result<()> {
+    let output = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{}`", line_of(command)))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    eprint!("{stderr}");
+    if !output.status.success() {
+        bail!(
+            "{}\n`{}` ended with {}",
+            stderr.trim(),
+            line_of(command),
+            output.status
+        );
+    }
+    Ok(())
+}
+
 /// Runs a command and returns its stdout; any exit status but success is an error that contains
 /// stderr.
 pub fn stdout_of(command: &mut Command) -> Result<String> {

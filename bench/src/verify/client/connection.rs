@@ -27,6 +27,8 @@ pub struct Desk {
     pub history: History,
     /// The present time.
     pub at_us: u64,
+    /// When something was noted last.
+    pub noted_at: Instant,
     /// The rooms' names.
     pub names: Names,
     /// Answers to the question who is in a room; none if the server does not tell.
@@ -39,6 +41,7 @@ impl Desk {
     /// Notes an event.
     pub fn note(&mut self, client: u32, what: What) -> Result<()> {
         let at_us = self.at_us;
+        self.noted_at = Instant::now();
         self.history.note(Event {
             at_us,
             client,

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 /// Within this everybody must have come back, and everything been answered.
 const REST: Duration = Duration::from_secs(60);
-/// So long nothing must arrive.
-const SILENCE: Duration = Duration::from_millis(500);
+/// So long nothing new must arrive.
+const SILENCE: Duration = Duration::from_secs(1);
 /// After so long a silence nothing is on its way any more, also to clients that have not everything.
 const DEAD_SILENCE: Duration = Duration::from_secs(12);
 /// A server may take this long to notice that a connection was cut.
@@ -29,11 +29,7 @@ impl Swarm<'_> {
             }
         }
         while !self.is_at_rest() {
-            let restless = self.clients.iter().filter(|it| !it.is_settled()).count();
-            ensure!(
-                since.elapsed() < REST,
-                "after {REST:?} of rest {restless} clients are not back, or not answered"
-            );
+            ensure!(since.elapsed() < REST, "{}", self.unrest());
             self.hurry(since);
             self.step()?;
         }
@@ -44,8 +40,23 @@ impl Swarm<'_> {
         Ok(())
     }
 
+    /// Why there is no rest, in words.
+    fn unrest(&self) -> String {
+        let restless = self.clients.iter().filter(|it| !it.is_settled()).count();
+        let silence = self.desk.noted_at.elapsed();
+        let lack = match self.desk.history.checker.is_level() {
+            true => "everybody has everything",
+            false => "somebody lacks messages",
+        };
+        format!(
+            "after {REST:?} of rest {restless} clients are not back, or not answered; {lack}; nothing new for \
+             {silence:.1?}"
+        )
+    }
+
+    /// Heartbeats are no news: those of hundreds of clients come at any time.
     fn is_at_rest(&self) -> bool {
-        let silence = self.last_heard.elapsed();
+        let silence = self.desk.noted_at.elapsed();
         let is_silent = match self.desk.history.checker.is_level() {
             true => silence > SILENCE,
             false => silence > DEAD_SILENCE,

@@ -87,8 +87,6 @@ pub struct Swarm<'a> {
     last_step: Instant,
     /// For how long this thread had waited for a processor by then.
     waited: Duration,
-    /// When something arrived.
-    pub(super) last_heard: Instant,
     not_let_in: u32,
     bar: &'a ProgressBar,
 }
@@ -111,6 +109,7 @@ impl<'a> Swarm<'a> {
             desk: Desk {
                 history,
                 at_us: 0,
+                noted_at: now,
                 names: plan.names.clone(),
                 present: Vec::new(),
                 sabotage: None,
@@ -120,7 +119,6 @@ impl<'a> Swarm<'a> {
             chance,
             last_step: now,
             waited: waited_for_processor(),
-            last_heard: now,
             not_let_in: 0,
             bar,
         })
@@ -204,7 +202,6 @@ impl<'a> Swarm<'a> {
 
     fn serve(&mut self, index: usize, is_beside: bool) -> Result<()> {
         let client = &mut self.clients[index];
-        self.last_heard = self.last_step;
         let next = match is_beside {
             true => client.receive_beside(&mut self.buffers, self.last_step),
             false => client.receive(&mut self.buffers, &mut self.desk),

@@ -42,6 +42,7 @@ impl Played {
         let desk = Desk {
             history: History::new(Checker::default()).keeping(),
             at_us: 0,
+            noted_at: Instant::now(),
             names,
             present: Vec::new(),
             sabotage: None,
