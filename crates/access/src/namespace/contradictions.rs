@@ -130,15 +130,6 @@ const RULES: &[Rule] = &[
          \"subscriber\", or join_leave to \"forced\" or \"off\"",
     ),
     rule(
-        ["raw", "publish"],
-        |rules| {
-            let is_for_tokens = rules.oneshot.is_some();
-            rules.raw == Raw::Publish && rules.publish == Who::Nobody && !is_for_tokens
-        },
-        "raw only says that a right holds for raw clients too, and nobody has the right to publish: \
-         set publish to \"subscriber\", or raw to \"subscribe\"",
-    ),
-    rule(
         ["subscribe", "oneshot"],
         |rules| rules.oneshot.is_some() && rules.subscribe != Subscribers::Token,
         "the secret of a one-shot room alone opens it: leave subscribe out, or oneshot",
@@ -339,11 +330,6 @@ mod tests {
             |rules| rules.read_presence = Who::Subscriber(Users::Named),
         ),
         (
-            ["raw", "publish"],
-            |rules| rules.raw = Raw::Publish,
-            |rules| rules.publish = Who::Subscriber(Users::Named),
-        ),
-        (
             ["subscribe", "oneshot"],
             |rules| {
                 be_one_shot(rules);
@@ -422,13 +408,14 @@ mod tests {
         }
     }
 
+    /// A subscription token can give the right to publish, whatever the namespace says.
     #[test]
-    fn raw_clients_publish_in_one_shot_rooms_by_their_tokens() {
+    fn raw_clients_may_publish_where_only_tokens_give_the_right() {
         let mut rules = Namespace {
             raw: Raw::Publish,
             ..Namespace::default()
         };
-        assert_eq!(found(&rules), [["raw", "publish"]]);
+        assert_eq!(found(&rules), Vec::<[&str; 2]>::new());
         be_one_shot(&mut rules);
         assert_eq!(found(&rules), Vec::<[&str; 2]>::new());
     }

@@ -12,7 +12,10 @@ use crate::{
     wire,
 };
 
-on_both_drivers![every_way_in_meets_the_same_verdict];
+on_both_drivers![
+    every_way_in_meets_the_same_verdict,
+    token_that_says_so_lets_its_client_publish_where_nobody_else_may,
+];
 
 const RULES: &str = r#"
 [rooms]
@@ -39,6 +42,10 @@ raw = "publish"
 subscribe = "token"
 publish = "subscriber"
 raw = "publish"
+[namespaces.given]
+subscribe = "token"
+publish = "nobody"
+raw = "publish"
 [namespaces.once]
 oneshot = "60s"
 raw = "publish"
@@ -57,6 +64,8 @@ enum Shows {
     User(&'static str),
     /// A token of the user 7 for the room.
     ForRoom,
+    /// The same, and the token says that it lets its client publish.
+    ToPublish,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +74,7 @@ enum Verdict {
     Hears,
     Publishes,
 }
-use Shows::{ForRoom, Nothing, User};
+use Shows::{ForRoom, Nothing, ToPublish, User};
 use Verdict::{Hears, Publishes, Refused};
 
 /// A room, and the verdict for those who show nothing, who are the users 7 and 8, and who have a token for it.
@@ -109,6 +118,24 @@ fn every_way_in_meets_the_same_verdict(driver: Driver) {
     }
 }
 
+fn token_that_says_so_lets_its_client_publish_where_nobody_else_may(driver: Driver) {
+    let configured = Configured::start(driver, "", RULES, &[]);
+    let server = &configured.server;
+    for (shows, expected) in [
+        (User("7"), Refused),
+        (ForRoom, Hears),
+        (ToPublish, Publishes),
+    ] {
+        assert_eq!(of_session(server, "given:a", shows), expected, "{shows:?}");
+        for place in 0..3 {
+            let verdict = of_raw(server, "given:a", shows, place);
+            assert_eq!(verdict, expected, "{shows:?} raw, {place}");
+        }
+        let publishes = publishes_raw(server, "given:a", shows);
+        assert_eq!(publishes, expected == Publishes, "{shows:?} from outside");
+    }
+}
+
 fn of_session(server: &Server, room: &str, shows: Shows) -> Verdict {
     let (mut session, is_in) = session(server, room, shows, true);
     if !is_in {
@@ -122,12 +149,17 @@ fn of_session(server: &Server, room: &str, shows: Shows) -> Verdict {
     }
 }
 
+/// A token of the user 7 for the room.
+fn of_room(room: &str, shows: Shows) -> String {
+    token(&json!({"sub": "7", "channel": room, "publish": shows == ToPublish}))
+}
+
 /// The token of a raw client.
 fn shown(room: &str, shows: Shows) -> Option<String> {
     match shows {
         Nothing => None,
         User(user) => Some(token(&json!({"sub": user}))),
-        ForRoom => Some(token(&json!({"sub": "7", "channel": room}))),
+        ForRoom | ToPublish => Some(of_room(room, shows)),
     }
 }
 
@@ -149,23 +181,23 @@ fn session(server: &Server, room: &str, shows: Shows, subscribes: bool) -> (Sess
     let user = match shows {
         Nothing => "",
         User(user) => user,
-        ForRoom => "7",
+        ForRoom | ToPublish => "7",
     };
     let own = match shows {
         Nothing => String::new(),
-        User(_) | ForRoom => token(&json!({"sub": user})),
+        User(_) | ForRoom | ToPublish => token(&json!({"sub": user})),
     };
     let mut session = Session::open(server);
     let connected = session.ask(&json!({"id": 1, "connect": {"token": own}}).to_string());
     assert!(connected["connect"].is_object(), "{connected}");
-    let of_room = match shows {
-        ForRoom => token(&json!({"sub": user, "channel": room})),
+    let of_room_token = match shows {
+        ForRoom | ToPublish => of_room(room, shows),
         Nothing | User(_) => String::new(),
     };
     if !subscribes {
         return (session, false);
     }
-    let subscribe = json!({"channel": room, "token": of_room});
+    let subscribe = json!({"channel": room, "token": of_room_token});
     let subscribed = session.ask(&json!({"id": 2, "subscribe": subscribe}).to_string());
     let is_in = subscribed["subscribe"].is_object();
     (session, is_in)

@@ -367,7 +367,6 @@ fn every_contradiction_is_refused_with_both_options() {
         ),
         ("read_presence = \"client\"", ["read_presence", "presence"]),
         ("join_leave = \"asked\"", ["join_leave", "read_presence"]),
-        ("raw = \"publish\"", ["raw", "publish"]),
         (
             "kind = \"latest_per_key\"\nhistory_size = 1",
             ["history_size", "kind"],
