@@ -8,7 +8,7 @@
 //!                              └─▶ site (the built-in page, or the operator's files)
 //!
 //!  internal: metrics, health, debug pages; on a listener and a thread of its own
-//!  outbound: requests of the server's own, such as for keys of tokens, on a thread of its own
+//!  backend: what has to do with other servers, such as requests for keys of tokens, on a thread of its own
 //!  signals: received from the start, on a thread of its own
 //! ```
 //!
@@ -18,6 +18,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod application;
+pub mod backend;
 mod control_group;
 pub mod descriptors;
 pub mod faults;
@@ -27,7 +28,6 @@ pub mod memory;
 pub mod notify;
 mod oneshot;
 pub mod origin;
-pub mod outbound;
 pub mod protocols;
 pub mod reload;
 pub mod remedy;

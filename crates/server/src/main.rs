@@ -15,10 +15,10 @@ use std::{
 use anyhow::{Context, bail};
 use runtime::{Driver, Server};
 use server::{
+    backend::Backend,
     descriptors,
     internal::{self, Status},
     logging::{self, LogFormat},
-    outbound::Outbound,
     reload::{Reloader, Reloads},
     remedy,
     settings::{Internal, Loaded, Settings, Sources, Stop, Task},
@@ -142,10 +142,10 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     status.secured(tls.internal.as_ref());
     let internal = open_internal(&settings, &status)?;
     let config = wiring::config(&settings, &tls);
-    let outbound = Outbound::default();
+    let backend = Backend::default();
     tokens
-        .fetch(&outbound, None)
-        .map_err(|error| remedy::of_other_thread("outbound", &error, cores + threads::OUTBOUND))?;
+        .fetch(&backend, None)
+        .map_err(|error| remedy::of_other_thread("backend", &error, cores + threads::BACKEND))?;
     let live = Live::new(wiring::world(&settings, tokens));
     let application = wiring::application(&settings, site, &live);
     let server = Server::start_telling(config, application, status.readiness())
@@ -160,7 +160,7 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
         log,
         tickets,
         live,
-        outbound,
+        backend,
         status: status.clone(),
     };
     let reloads = Reloads::spawn(reloader)

@@ -10,8 +10,8 @@ use runtime::Configurer;
 use tracing::{error, info, warn};
 
 use crate::{
+    backend::Backend,
     internal, logging,
-    outbound::Outbound,
     settings::{Loaded, Override, Settings, Sources},
     tls::Tickets,
     wiring::{self, Files},
@@ -65,8 +65,8 @@ pub struct Reloader {
     pub tickets: Tickets,
     /// Who may be here, and which rules hold for rooms.
     pub live: Arc<Live>,
-    /// The thread that fetches keys of tokens.
-    pub outbound: Outbound,
+    /// The thread for other servers, which fetches keys of tokens.
+    pub backend: Backend,
     /// The status of the internal listener: the settings in the metrics, and the listener's TLS.
     pub status: internal::Status,
 }
@@ -102,9 +102,9 @@ impl Reloader {
         };
         if let Err(error) = files
             .tokens
-            .fetch(&self.outbound, Some(&self.live.now().tokens))
+            .fetch(&self.backend, Some(&self.live.now().tokens))
         {
-            error!(%error, "not reloaded, the settings stay as they are: the thread `outbound` cannot be started");
+            error!(%error, "not reloaded, the settings stay as they are: the thread `backend` cannot be started");
             return;
         }
         let rules = self.settings.namespaces.changes(&next.namespaces);

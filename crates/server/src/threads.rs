@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use rustix::process::{Resource, getrlimit};
 
 use crate::{
+    backend::LOOKUPS_MAX,
     control_group::{self, File},
-    outbound::LOOKUPS_MAX,
 };
 
 /// The threads of a server besides one for each core: the main thread, and those of the internal
@@ -15,7 +15,7 @@ pub const BESIDE_CORES: usize = 6;
 
 /// The threads of a server that fetches keys of tokens: the one that does, and those that look up the names of the
 /// other side.
-pub const OUTBOUND: usize = 1 + LOOKUPS_MAX;
+pub const BACKEND: usize = 1 + LOOKUPS_MAX;
 
 /// The file has the same name in cgroup v1 and v2. Without a limit it contains `max`, which does not
 /// parse as a number.

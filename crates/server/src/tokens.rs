@@ -15,7 +15,7 @@ use std::{io, sync::Arc};
 use access::token::{ConnectionClaims, SubscriptionClaims, TokenError, Verifier};
 use thiserror::Error;
 
-use crate::outbound::Outbound;
+use crate::backend::Backend;
 
 pub use load::load;
 pub use remote::{KeyStanding, Remote};
@@ -110,11 +110,11 @@ impl Tokens {
     ///
     /// # Errors
     /// When the thread for it cannot be started.
-    pub fn fetch(&self, outbound: &Outbound, before: Option<&Self>) -> io::Result<()> {
+    pub fn fetch(&self, backend: &Backend, before: Option<&Self>) -> io::Result<()> {
         for remote in self.remotes() {
             let mut before = before.into_iter().flat_map(Self::remotes);
             let before = before.find(|it| it.setting() == remote.setting());
-            remote.begin(outbound, before.map(|it| &**it))?;
+            remote.begin(backend, before.map(|it| &**it))?;
         }
         Ok(())
     }

@@ -12,8 +12,8 @@ use tracing::warn;
 
 use super::{Remote, Tokens, URLS, Verification, remote::Source};
 use crate::{
+    backend::{Bounds, Client},
     faults::Faults,
-    outbound::{Bounds, Client},
     settings::{Settings, Url},
     tls,
 };

@@ -1,4 +1,4 @@
-//! The keys of a URL: fetched on the thread `outbound`, and again from time to time, so that they can be rotated.
+//! The keys of a URL: fetched on the thread `backend`, and again from time to time, so that they can be rotated.
 //!
 //! The last set that could be used holds until the next one, however old it is: a URL that is gone must not lock
 //! out everybody. A metric and the log tell how old it is.
@@ -24,7 +24,7 @@ use tracing::{info, warn};
 
 use super::sought::{Seek, Sought};
 use crate::{
-    outbound::{Bounds, Client, Outbound, Task},
+    backend::{Backend, Bounds, Client, Task},
     settings::Url,
     world::now_s,
 };
@@ -150,14 +150,14 @@ impl Remote {
     ///
     /// # Errors
     /// When the thread for it cannot be started.
-    pub(super) fn begin(&self, outbound: &Outbound, before: Option<&Self>) -> io::Result<()> {
+    pub(super) fn begin(&self, backend: &Backend, before: Option<&Self>) -> io::Result<()> {
         let shared = &self.shared;
         let counts = before.and_then(|before| before.shared.counts.get().cloned());
         let _ = shared.counts.set(counts.unwrap_or_default());
         if let Some(before) = before.filter(|it| it.shared.source.url == shared.source.url) {
             shared.set.store(before.shared.set.load_full());
         }
-        let task = outbound.spawn(keep(shared.clone()))?;
+        let task = backend.spawn(keep(shared.clone()))?;
         let _ = self.task.set(task);
         Ok(())
     }

@@ -1,13 +1,13 @@
-//! Requests of the server's own, to other servers: one thread beside the cores, and the HTTP client on it.
+//! The thread beside the cores for everything that has to do with other servers, and the HTTP client on it.
 //!
 //! ```text
-//!  a core ─▶ a word that something is wanted ─▶ a task on the thread `outbound` ─▶ client.rs ─▶ another server
+//!  a core ─▶ a word that something is wanted ─▶ a task on the thread `backend` ─▶ client.rs ─▶ another server
 //!     ▲                                                     │
 //!     └───────────── what has come, read without a lock ◀───┘
 //! ```
 //!
-//! No core waits for what happens here. The thread starts with the first task, so that a server without such
-//! requests does without it.
+//! No core waits for what happens here, and neither does the internal listener, which has a thread of its own. The
+//! thread starts with the first task, so that a server without any does without it.
 
 mod client;
 
@@ -25,15 +25,15 @@ use tokio::{
 
 pub use client::{Bounds, Client, Failure};
 
-/// The thread of the requests that the server makes. It lasts as long as the process.
+/// The thread of what the server asks others, and is asked by them. It lasts as long as the process.
 #[derive(Debug, Default)]
-pub struct Outbound(Mutex<Option<Handle>>);
+pub struct Backend(Mutex<Option<Handle>>);
 
 /// A task of that thread, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Task(AbortHandle);
 
-impl Outbound {
+impl Backend {
     /// Starts a task, and before the first one the thread.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ fn start() -> io::Result<Handle> {
         .thread_name("resolver")
         .build()?;
     let handle = runtime.handle().clone();
-    let thread = thread::Builder::new().name("outbound".into());
+    let thread = thread::Builder::new().name("backend".into());
     thread.spawn(move || runtime.block_on(pending::<()>()))?;
     Ok(handle)
 }
