@@ -34,6 +34,7 @@ mod history;
 mod log;
 mod mailbox;
 mod name;
+mod occupancy;
 mod pace;
 mod pasts;
 mod presence;
@@ -59,6 +60,7 @@ pub use mailbox::{
     Question, Request, RoomId, Stamps, Target, Terms, Ticket,
 };
 pub use name::{NameError, ROOM_NAME_BYTES_MAX, RoomName};
+pub use occupancy::Occupancy;
 pub use pace::Pace;
 pub use presence::{Announcement, Member};
 pub use recent_keys::Idempotency;

@@ -9,6 +9,7 @@ use crate::{
     log::{Log, Publisher},
     mailbox::{ConnectionId, CoreId},
     name::RoomName,
+    occupancy::Said,
     pace::{self, Source},
     presence::{Member, Presence},
     rules::RoomRules,
@@ -41,6 +42,10 @@ pub(crate) struct Room {
     pub(crate) idle_since_ms: u64,
     /// Whether it is in the queue for reaping. It is there at most once, however often it empties.
     pub(crate) awaits_reaping: bool,
+    /// What was last said of its occupancy.
+    pub(crate) said: Said,
+    /// Whether it is in the queue of rooms that may be vacated. It is there at most once.
+    pub(crate) awaits_vacating: bool,
     /// The slot of its open run in this turn, if it has one.
     pub(crate) run: Option<usize>,
     /// Publications that wait. It exists while a core holds the room, and until all that waited are
@@ -83,6 +88,8 @@ impl Room {
             cores: SmallVec::new(),
             idle_since_ms: now_ms,
             awaits_reaping: false,
+            said: Said::default(),
+            awaits_vacating: false,
             run: None,
             backlog: None,
         }

@@ -8,6 +8,7 @@
 #[cfg(feature = "audit")]
 pub(crate) mod audit;
 mod keeping;
+mod occupancy;
 mod questions;
 mod tables;
 
@@ -85,6 +86,8 @@ pub struct Rooms {
     /// When an operator last asked, in milliseconds of the sweeps.
     looked_ms: u64,
     budget: Arc<RoomBudget>,
+    /// Who is told of the occupancy of rooms, if anybody is.
+    watch: Option<occupancy::Watch>,
     epochs: Box<dyn FnMut() -> Epoch>,
     /// Deliveries that are not yet taken, by the receiving core.
     outgoing: Vec<Vec<Delivery>>,
@@ -121,6 +124,7 @@ impl Rooms {
             wall_ms: 0,
             looked_ms: 0,
             budget,
+            watch: None,
             epochs: Box::new(epochs),
             outgoing: (0..cores).map(|_| Vec::new()).collect(),
         }
@@ -252,6 +256,8 @@ impl Rooms {
         if room.has_announcements() {
             self.announcing.push(key);
         }
+        self.note_occupied(key);
+        let room = &self.rooms[key];
         let joined = Delivery::Joined {
             subscriber,
             ticket,
@@ -289,6 +295,7 @@ impl Rooms {
                 self.announcing.push(key);
             }
             self.note_if_empty(key);
+            self.note_emptied(key);
             self.release(key);
         }
     }
@@ -493,6 +500,7 @@ impl Rooms {
         let mut room = self.rooms.remove(key)?;
         self.by_name.remove(&room.name);
         self.pasts.remove(key, &mut room);
+        self.note_removed(&mut room);
         Some(room)
     }
 
@@ -511,6 +519,7 @@ impl Rooms {
         let now_ms = self.now_ms;
         self.follow_rules();
         self.trim_pasts();
+        self.tell_vacated();
         for _ in 0..REAPED_PER_SWEEP {
             if !self.retired.drop_expired(now_ms, position_ttl_ms) {
                 break;

@@ -23,6 +23,8 @@ pub struct RoomRules {
     pub pace: Option<Pace>,
     /// How often they may come from each of them.
     pub publisher_pace: Option<Pace>,
+    /// Whether it is told when the room has its first subscriber, and when its last one has gone.
+    pub tells_occupancy: bool,
 }
 
 /// Finds the rules of each room.

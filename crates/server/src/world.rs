@@ -325,5 +325,6 @@ fn rules_of(rules: &Namespace) -> RoomRules {
         },
         pace: pace_of(rules.room_rate),
         publisher_pace: pace_of(rules.user_rate),
+        tells_occupancy: true,
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     log::{AnswerLimits, Numbered, Position},
     mailbox::ConnectionId,
     name::RoomName,
+    occupancy::Said,
     presence::Member,
     room::Room,
 };
@@ -22,6 +23,8 @@ impl Rooms {
         let (mut past_bytes, mut waiting_bytes) = (0, 0);
         for (key, room) in &self.rooms {
             audit_room(room).map_err(|what| format!("{}: {what}", room.name))?;
+            self.audit_said(room)
+                .map_err(|what| format!("{}: {what}", room.name))?;
             past_bytes += room.log.kept_bytes();
             waiting_bytes += room.backlog.as_ref().map_or(0, |it| it.waiting_bytes());
             if self.by_name.get(&room.name) != Some(&key) {
@@ -43,6 +46,24 @@ impl Rooms {
             return Err(format!("the positions of {retired} rooms are kept"));
         }
         Ok(self.rooms.len() + retired)
+    }
+
+    /// What was said of a room's occupancy must fit who is in it.
+    fn audit_said(&self, room: &Room) -> Result<(), String> {
+        let is_empty = room.cores.is_empty();
+        match room.said {
+            Said::Occupied if is_empty => Err("it is empty and not waiting to be vacated".into()),
+            Said::Empty { .. } if !is_empty => Err("it is to be vacated with subscribers".into()),
+            Said::Empty { .. } if !room.awaits_vacating => Err("it is never vacated".into()),
+            // Rules that have just changed are followed later.
+            Said::Vacated if !is_empty && self.watch.is_some() && self.to_configure.is_empty() => {
+                match room.rules.tells_occupancy {
+                    true => Err("nobody was told that it is occupied".into()),
+                    false => Ok(()),
+                }
+            }
+            Said::Vacated | Said::Occupied | Said::Empty { .. } => Ok(()),
+        }
     }
 
     /// The position of the latest message of the room of this name, or of its log that outlives it.

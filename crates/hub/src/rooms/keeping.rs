@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Rooms;
-use crate::{bound::bound, room::RoomKey, rules::RuleBook};
+use crate::{bound::bound, occupancy::Said, room::RoomKey, rules::RuleBook};
 
 /// Most rooms whose past is looked at in one sweep for what has expired. Reading trims, too, so that nobody is
 /// given an expired message; only its memory is given back late.
@@ -41,6 +41,7 @@ impl Rooms {
             if !Arc::ptr_eq(&rules, &room.rules) {
                 room.follow(rules, self.wall_ms);
                 self.pasts.count(key, room, None);
+                self.note_occupied(key);
             }
         }
     }
@@ -57,8 +58,8 @@ impl Rooms {
         }
         room.forget_table_if_unused(self.now_ms);
         self.pasts.count(key, room, None);
-        if !room.log.is_bare() {
-            // It keeps a part of its past: it is looked at again when that may have expired.
+        if !room.log.is_bare() || room.said != Said::Vacated {
+            // It keeps a part of its past, or is yet to be told of: it is looked at again when that may be over.
             self.emptied.push_back((key, self.now_ms));
         } else if self.now_ms.saturating_sub(room.idle_since_ms) < idle_ms {
             self.emptied.push_back((key, room.idle_since_ms));

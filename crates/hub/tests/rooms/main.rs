@@ -4,6 +4,7 @@
 
 mod harness;
 mod lifetimes;
+mod occupancy;
 mod publishing;
 mod remembering;
 mod tables;

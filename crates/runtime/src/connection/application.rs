@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use codec::Request;
-use hub::{RoomName, RuleBook, Terms};
+use hub::{Occupancy, RoomName, RuleBook, Terms};
 
 use super::{KeepAlive, Lag, Pings, Session};
 use crate::{
@@ -37,6 +37,11 @@ pub trait Application: Send + Sync + 'static {
     /// What each room keeps beside its order. Without it no room keeps anything.
     fn rules(&self) -> Arc<dyn RuleBook> {
         Arc::new(hub::NoRules::default())
+    }
+
+    /// Who is told which rooms are occupied, if anybody is. Asked once, at start.
+    fn occupancy(&self) -> Option<Arc<dyn Occupancy>> {
+        None
     }
 
     /// For how long the messages of this room are gathered on each core before they leave together, in one frame

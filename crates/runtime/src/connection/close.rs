@@ -260,7 +260,7 @@ impl Actor<'_> {
 impl Connection {
     /// Undoes everything that the connection has done to its core. What is left of it is the caller's to
     /// drop: its socket closes with it, and its session is the application's code.
-    pub(crate) fn undo(&mut self, parts: &mut Parts, now: Now) {
+    pub(crate) fn undo(&mut self, parts: &mut Parts, now: Now) -> EndReason {
         self.rooms
             .leave_all(&mut parts.rooms, self.key.on(parts.id));
         let beyond_bytes = parts.config.unfinished_bytes_max / parts.config.cores;
@@ -286,6 +286,7 @@ impl Connection {
         parts.counters.count_end(self, reason);
         debug!(%peer, reason = reason.name(), "connection ended");
         parts.counters.tell_end(self, reason, now.ms);
+        reason
     }
 }
 

@@ -65,8 +65,8 @@ pub trait Session {
         outlet.close_for(&event);
     }
 
-    /// The connection is over.
-    fn closed(&mut self) {}
+    /// The connection is over, for this one reason.
+    fn closed(&mut self, _reason: &EndReason) {}
 }
 
 /// What a session learns besides messages of its peer.

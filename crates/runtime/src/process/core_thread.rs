@@ -122,8 +122,10 @@ pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
         shared.config.outbox_bytes_max,
         wakes.flush.clone(),
     );
+    let occupancy = shared.application.occupancy();
     let home = Rooms::new(id, cores, rooms.budget, bounds, rules, new_epoch)
-        .at(wall_ms(SystemTime::now()));
+        .at(wall_ms(SystemTime::now()))
+        .watched_by(occupancy);
     let home = Rc::new(RefCell::new(home));
     let core = Core::new(
         id,
@@ -141,7 +143,7 @@ pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
     spawn(async move { turnstile.turnstile.run().await });
     let yielding = core.clone();
     let turn_over = async move || yielding.turnstile.pass().await;
-    spawn(hub::run(home, requests, rooms.to_cores, turn_over));
+    spawn(hub::run(home.clone(), requests, rooms.to_cores, turn_over));
     reactor::spawn(&core, deliveries, seed.commands);
     let listeners = seed.listeners.into_iter();
     let acceptors = listeners
@@ -149,6 +151,7 @@ pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
         .collect::<io::Result<Vec<_>>>()?;
     let _ = seed.reports.send(ready);
     obey(&core, acceptors, seed.controls, seed.reports).await;
+    home.borrow_mut().vacate_all();
     Ok(())
 }
 

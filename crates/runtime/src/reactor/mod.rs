@@ -304,9 +304,9 @@ impl State {
         let Some(mut connection) = self.connections.remove(key) else {
             return;
         };
-        connection.undo(&mut self.parts, now);
+        let reason = connection.undo(&mut self.parts, now);
         if let Some(mut session) = connection.session.take() {
-            self.guard(key, AssertUnwindSafe(|| session.closed()));
+            self.guard(key, AssertUnwindSafe(|| session.closed(&reason)));
             self.guard(key, AssertUnwindSafe(|| drop(session)));
         }
         self.guard(key, AssertUnwindSafe(|| drop(connection)));

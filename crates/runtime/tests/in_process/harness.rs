@@ -12,8 +12,8 @@ use std::{
 use codec::{Kind, Message, Request};
 use hub::RoomName;
 use runtime::{
-    Answer, Application, BodyForm, Config, DriverChoice, Lag, Opening, Outlet, Pings, Route,
-    Server, Session, Ticket, Timeouts,
+    Answer, Application, BodyForm, Config, DriverChoice, EndReason, Lag, Opening, Outlet, Pings,
+    Route, Server, Session, Ticket, Timeouts,
 };
 use tungstenite::{Error, WebSocket};
 
@@ -26,10 +26,13 @@ pub type Receive = fn(&str, &mut Outlet<'_>);
 /// What a session of a test does when it is over.
 pub type Closed = fn();
 
+/// What a session of a test does when it is over, and why.
+pub type Over = fn(&EndReason);
+
 /// Opens `/rooms/{name}` in that room and everything else without one, with the same session.
 pub struct App {
     pub receive: Receive,
-    pub closed: Closed,
+    pub closed: Over,
     /// Runs when a session is dropped.
     pub dropped: Closed,
     /// Is asked before every request is routed.
@@ -40,7 +43,7 @@ impl App {
     pub fn new(receive: Receive) -> Self {
         Self {
             receive,
-            closed: || {},
+            closed: |_| {},
             dropped: || {},
             route: |_| {},
         }
@@ -54,7 +57,7 @@ pub fn publish(text: &str, outlet: &mut Outlet<'_>) -> Option<Ticket> {
 
 struct Scripted {
     receive: Receive,
-    closed: Closed,
+    closed: Over,
     dropped: Closed,
 }
 
@@ -92,8 +95,8 @@ impl Session for Scripted {
         (self.receive)(text, outlet);
     }
 
-    fn closed(&mut self) {
-        (self.closed)();
+    fn closed(&mut self, reason: &EndReason) {
+        (self.closed)(reason);
     }
 }
 

@@ -88,7 +88,7 @@ fn session_that_panics_often_leaves_no_descriptor(driver: DriverChoice) {
 
 fn session_that_panics_when_it_is_over_harms_nobody(driver: DriverChoice) {
     let app = App {
-        closed: || panic!("as the test wants it"),
+        closed: |_| panic!("as the test wants it"),
         dropped: || panic!("and once more"),
         ..App::new(|text, outlet| match text {
             "close" => outlet.close(CloseCode::NORMAL, ""),

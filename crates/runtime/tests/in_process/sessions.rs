@@ -1,6 +1,6 @@
 //! What a session asks of its outlet happens, in the order in which it was asked.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
 
 use codec::{CloseCode, Kind};
 use runtime::{Config, DriverChoice, Server, StartError};
@@ -10,7 +10,7 @@ use crate::harness::{App, publish, start};
 on_both_drivers![
     close_sends_what_came_before_then_its_code_and_text,
     publish_without_a_room_says_so,
-    closed_is_called_once_however_a_connection_ends,
+    closed_is_called_once_with_the_one_reason_however_a_connection_ends,
     start_on_an_address_that_is_taken_is_an_error,
 ];
 
@@ -49,17 +49,15 @@ fn publish_without_a_room_says_so(driver: DriverChoice) {
     assert_eq!(inside.text(), "hello");
 }
 
-fn closed_is_called_once_however_a_connection_ends(driver: DriverChoice) {
+fn closed_is_called_once_with_the_one_reason_however_a_connection_ends(driver: DriverChoice) {
     // The tests of this program run one at a time.
-    static CLOSED: AtomicUsize = AtomicUsize::new(0);
+    static CLOSED: Mutex<Vec<&str>> = Mutex::new(Vec::new());
     let app = App {
-        closed: || {
-            CLOSED.fetch_add(1, Ordering::Relaxed);
-        },
+        closed: |reason| CLOSED.lock().unwrap().push(reason.name()),
         ..App::new(|_, outlet| outlet.close(CloseCode::NORMAL, ""))
     };
     let server = start(driver, app);
-    CLOSED.store(0, Ordering::Relaxed);
+    CLOSED.lock().unwrap().clear();
     server.connect("/").leave();
     drop(server.connect("/rooms/r"));
     let mut closes = server.connect("/");
@@ -70,7 +68,12 @@ fn closed_is_called_once_however_a_connection_ends(driver: DriverChoice) {
     let draining = std::thread::spawn(move || drained.closed());
     server.stop().unwrap();
     assert_eq!(draining.join().unwrap().0, 1001);
-    assert_eq!(CLOSED.load(Ordering::Relaxed), 4);
+    let mut closed = CLOSED.lock().unwrap().clone();
+    closed.sort_unstable();
+    assert_eq!(
+        closed,
+        ["drained", "peer_closed", "peer_gone", "session_closed"]
+    );
 }
 
 fn start_on_an_address_that_is_taken_is_an_error(driver: DriverChoice) {
