@@ -108,6 +108,7 @@ impl Settings {
             recovered_messages_max: self.recovered_messages_max,
             recovered_bytes_max: self.recovered_bytes_max,
             commands_max: 4,
+            desk_requests_max: 4,
             send_queue_bytes_max: self.send_queue_bytes_max,
             send_queues_bytes_max: share * self.cores,
             unfinished_bytes_max: share * self.cores,

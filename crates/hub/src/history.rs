@@ -36,6 +36,9 @@ pub enum Unrecoverable {
     /// All rooms together kept more than there is memory for.
     #[error("the memory for the past of all rooms is used up")]
     Memory,
+    /// Somebody with the right to it has had the room forget them.
+    #[error("the messages were removed")]
+    Forgotten,
 }
 
 /// A message that is kept, and when it was ordered.
@@ -94,6 +97,15 @@ impl History {
             self.bytes -= bytes_of(&oldest.record);
             self.dropped_for = Some(cause);
         }
+    }
+
+    /// Forgets all messages.
+    pub(crate) fn forget(&mut self, cause: Unrecoverable) {
+        if !self.kept.is_empty() {
+            self.dropped_for = Some(cause);
+        }
+        self.kept = VecDeque::new();
+        self.bytes = 0;
     }
 
     /// Checks that the messages keep the limits, and are counted as what they are.

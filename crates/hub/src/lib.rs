@@ -67,4 +67,4 @@ pub use recent_keys::Idempotency;
 pub use rooms::{HomeBounds, Rooms};
 pub use rules::{NoRules, RoomRules, RuleBook};
 pub use table::{Keyed, TableLimits};
-pub use view::{RoomView, Seen};
+pub use view::{Listing, RoomView, Seen};

@@ -307,6 +307,29 @@ impl Log {
         }
     }
 
+    /// Forgets the latest messages on request.
+    pub(crate) fn forget_history(&mut self) {
+        if let Some(past) = &mut self.past {
+            past.history.forget(Unrecoverable::Forgotten);
+        }
+    }
+
+    /// A message for each key of the table that removes it, in the order of the keys.
+    pub(crate) fn removals(&self) -> impl Iterator<Item = Record> {
+        let keys = self.table().into_iter().flat_map(Table::keys);
+        keys.map(|key| Record {
+            tag: 0,
+            payload: Bytes::new(),
+            details: Some(Arc::new(Details {
+                keyed: Some(Keyed {
+                    key: key.clone(),
+                    is_removed: true,
+                }),
+                ..Details::default()
+            })),
+        })
+    }
+
     /// Which messages of a run the table has space for.
     pub(crate) fn admission(&self, limits: TableLimits) -> Admission<'_> {
         Admission::new(self.table(), limits)

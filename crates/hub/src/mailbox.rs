@@ -13,7 +13,7 @@ use crate::{
     name::RoomName,
     presence::{Announcement, Member},
     rules::RuleBook,
-    view::RoomView,
+    view::{Listing, RoomView},
 };
 
 /// A core's number, from 0.
@@ -109,8 +109,20 @@ pub enum Request {
         asker: ConnectionId,
         /// The ticket that the answer will carry.
         ticket: Ticket,
+        /// When it was asked, in nanoseconds of a clock that all cores share. Messages that the question has the
+        /// room tell travel with it.
+        stamp: u64,
         /// What is asked.
         question: Question,
+    },
+    /// List some rooms of this home; answered by [`Delivery::Listed`].
+    List {
+        /// Where the list goes on: 0, or [`Listing::next`].
+        from: u32,
+        /// The connection that the answer is for.
+        asker: ConnectionId,
+        /// The ticket that the answer will carry.
+        ticket: Ticket,
     },
     /// `core` cannot keep up with the room. The room's publications wait at its home, in order,
     /// until no core holds the room any more; its joins and leaves continue, and so do other rooms.
@@ -166,6 +178,9 @@ pub enum Request {
     },
 }
 
+// Every message travels in these: whatever is rare goes behind a pointer.
+const _: () = assert!(size_of::<Request>() <= 104 && size_of::<Delivery>() <= 96);
+
 /// What a join wants beside the messages from now on.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
@@ -175,7 +190,7 @@ pub struct Terms {
     pub member: Option<Arc<Member>>,
 }
 
-/// A question about a room.
+/// A question about a room, or a wish.
 #[derive(Clone, Debug)]
 pub enum Question {
     /// A part of its past.
@@ -184,6 +199,13 @@ pub enum Question {
     Members,
     /// How many are in it.
     MemberCounts,
+    /// The latest message of each key, in the order of the keys; answered by [`Answer::History`].
+    Table,
+    /// The messages that are kept are to be forgotten. Positions stay, so that whoever has missed some of them is
+    /// told so.
+    ForgetHistory,
+    /// All keys are to be removed from its table. Subscribers are told each removal, as if it was published.
+    ClearTable,
 }
 
 /// The answer to a [`Question`].
@@ -205,6 +227,8 @@ pub enum Answer {
         /// Different users.
         users: usize,
     },
+    /// What was wished is done.
+    Done,
     /// There is no answer.
     Refused(AnswerRefusal),
 }
@@ -221,6 +245,9 @@ pub enum AnswerRefusal {
     /// The server has as many rooms as it may have, and the room does not exist.
     #[error("the server has as many rooms as it may have")]
     TooManyRooms,
+    /// The room waits for slow subscribers, and would have to tell them something.
+    #[error("the room's subscribers cannot keep up, and it would have to tell them something")]
+    Busy,
 }
 
 /// From a room's home to a core with subscribers or publishers.
@@ -278,6 +305,15 @@ pub enum Delivery {
         ticket: Ticket,
         /// The answer.
         answer: Answer,
+    },
+    /// Some rooms of a home.
+    Listed {
+        /// The connection that has asked.
+        asker: ConnectionId,
+        /// The ticket of the request.
+        ticket: Ticket,
+        /// The rooms.
+        listing: Listing,
     },
     /// The publication was ordered. If the publisher's core has subscribers in the room, it
     /// receives the message itself before this.

@@ -48,6 +48,8 @@ pub(crate) struct Room {
     pub(crate) awaits_vacating: bool,
     /// The slot of its open run in this turn, if it has one.
     pub(crate) run: Option<usize>,
+    /// Its place in the home's list of all rooms.
+    pub(crate) place: usize,
     /// Publications that wait. It exists while a core holds the room, and until all that waited are
     /// ordered.
     pub(crate) backlog: Option<Box<Backlog>>,
@@ -76,9 +78,16 @@ pub(crate) struct SubscribedCore {
 
 impl Room {
     /// A room without subscribers.
-    pub(crate) fn new(name: RoomName, rules: Arc<RoomRules>, log: Log, now_ms: u64) -> Self {
+    pub(crate) fn new(
+        name: RoomName,
+        rules: Arc<RoomRules>,
+        log: Log,
+        place: usize,
+        now_ms: u64,
+    ) -> Self {
         Self {
             name,
+            place,
             rules,
             offset_seen: log.top().offset,
             log,
@@ -191,6 +200,11 @@ impl Room {
         }
     }
 
+    /// The number of its subscribers, on all cores.
+    pub(crate) fn subscribers(&self) -> u32 {
+        self.cores.iter().map(|it| it.subscribers).sum()
+    }
+
     /// The room as an operator sees it.
     pub(crate) fn look(&mut self, home: u16) -> Seen {
         let messages = self.log.top().offset;
@@ -198,7 +212,7 @@ impl Room {
         Seen {
             name: self.name.clone(),
             home,
-            subscribers: self.cores.iter().map(|it| it.subscribers).sum(),
+            subscribers: self.subscribers(),
             cores: self.cores.len(),
             messages,
             messages_new: messages - messages_before,

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "audit")]
 pub(crate) mod audit;
+mod holding;
 mod keeping;
 mod occupancy;
 mod questions;
@@ -17,15 +18,16 @@ use std::{
     sync::Arc,
 };
 
+use slab::Slab;
 use slotmap::{Key, KeyData, SlotMap};
 
 use crate::{
     bound::bound,
     budget::{Kept, RoomBudget},
-    log::{AnswerLimits, Envelope, Epoch, Log, Position},
+    log::{AnswerLimits, Envelope, Epoch, Log, Position, Record},
     mailbox::{
         ConnectionId, CoreId, Delivery, JoinRefusal, LossReason, PublishRefusal, Request, RoomId,
-        Target, Terms, Ticket,
+        Stamps, Target, Terms, Ticket,
     },
     name::RoomName,
     pasts::Pasts,
@@ -38,9 +40,6 @@ use crate::{
 /// Most empty rooms that one sweep examines, and most retired logs that it drops, so that it takes a
 /// home well under a millisecond. The next sweep continues with the rest.
 const REAPED_PER_SWEEP: usize = bound(1024, 2);
-
-/// Most publications of backlogs that are ordered in one turn.
-const RELEASED_PER_TURN: usize = bound(1024, 3);
 
 /// Bounds of one home.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +59,8 @@ pub struct Rooms {
     home: CoreId,
     rooms: SlotMap<RoomKey, Room>,
     by_name: HashMap<RoomName, RoomKey>,
+    /// All rooms at numbered places, so that a list of them can be given some at a time.
+    listed: Slab<RoomKey>,
     retired: RetiredLogs,
     /// Rooms that became empty, and when. Since then some may have gained subscribers or emptied
     /// again. Each is examined only when its turn comes, so a room that empties often may be reaped
@@ -108,6 +109,7 @@ impl Rooms {
             home,
             rooms: SlotMap::with_key(),
             by_name: HashMap::new(),
+            listed: Slab::new(),
             retired: RetiredLogs::default(),
             emptied: VecDeque::new(),
             runs: OpenRuns::default(),
@@ -152,8 +154,14 @@ impl Rooms {
                 name,
                 asker,
                 ticket,
+                stamp,
                 question,
-            } => self.ask(name, asker, ticket, &question),
+            } => self.ask(name, (asker, ticket, stamp), &question),
+            Request::List {
+                from,
+                asker,
+                ticket,
+            } => self.list(from, asker, ticket),
             Request::Publish {
                 to,
                 publisher,
@@ -187,18 +195,6 @@ impl Rooms {
             Request::Configure { rules } => self.configure(rules),
             Request::Look { top, reply } => drop(reply.try_send(self.look(top))),
         }
-    }
-
-    /// Orders publications from the backlogs of rooms that are no longer held, up to 1,024 of them.
-    /// Returns whether more are left for another turn.
-    pub fn order_released(&mut self) -> bool {
-        let mut left = RELEASED_PER_TURN;
-        while left > 0
-            && let Some(key) = self.released.pop_front()
-        {
-            left -= self.order_backlog(key, left);
-        }
-        !self.released.is_empty()
     }
 
     /// Orders this turn's publications, announces who has come and gone, and then takes the deliveries for
@@ -281,8 +277,10 @@ impl Rooms {
             None => return None,
         };
         let rules = self.rules.rules(&name);
-        let room = Room::new(name.clone(), rules, log, self.now_ms);
+        let place = self.listed.vacant_key();
+        let room = Room::new(name.clone(), rules, log, place, self.now_ms);
         let key = self.rooms.insert(room);
+        self.listed.insert(key);
         self.by_name.insert(name, key);
         Some(key)
     }
@@ -373,60 +371,6 @@ impl Rooms {
         self.deliver(publisher.core, unpublished);
     }
 
-    fn hold(&mut self, key: RoomKey, core: CoreId) {
-        self.close_run(key);
-        if let Some(room) = self.rooms.get_mut(key) {
-            room.set_held(core, true);
-            if room.is_held() {
-                room.backlog.get_or_insert_default();
-            }
-        }
-    }
-
-    fn resume(&mut self, key: RoomKey, core: CoreId) {
-        if let Some(room) = self.rooms.get_mut(key) {
-            room.set_held(core, false);
-            self.release(key);
-        }
-    }
-
-    /// Queues the room's backlog for ordering, if it has one and no core holds the room.
-    fn release(&mut self, key: RoomKey) {
-        let room = &mut self.rooms[key];
-        if room.is_held() {
-            return;
-        }
-        if let Some(backlog) = &mut room.backlog {
-            if backlog.is_empty() {
-                room.backlog = None;
-            } else if !std::mem::replace(&mut backlog.is_listed, true) {
-                self.released.push_back(key);
-            }
-        }
-    }
-
-    /// Orders one run of a released room's backlog, at most `most` publications; returns how many.
-    /// Skips a room that was lost or held again after its release.
-    fn order_backlog(&mut self, key: RoomKey, most: usize) -> usize {
-        let Some(room) = self.rooms.get_mut(key) else {
-            return 0;
-        };
-        let is_held = room.is_held();
-        let Some(backlog) = &mut room.backlog else {
-            return 0;
-        };
-        backlog.is_listed = false;
-        if is_held {
-            return 0;
-        }
-        let (mut run, len, bytes) = backlog.take_run(most);
-        self.waiting_bytes -= bytes;
-        self.order(key, &mut run);
-        self.note_if_empty(key);
-        self.release(key);
-        len
-    }
-
     /// Orders the publications of this turn.
     fn close_runs(&mut self) {
         let mut slot = 0;
@@ -499,6 +443,7 @@ impl Rooms {
     fn remove(&mut self, key: RoomKey) -> Option<Room> {
         let mut room = self.rooms.remove(key)?;
         self.by_name.remove(&room.name);
+        self.listed.remove(room.place);
         self.pasts.remove(key, &mut room);
         self.note_removed(&mut room);
         Some(room)
@@ -556,7 +501,22 @@ impl Drop for Rooms {
 }
 
 fn order(id: RoomId, room: &mut Room, run: &mut Run, at_ms: u64, outgoing: &mut [Vec<Delivery>]) {
-    let (records, stamps) = run.take_messages();
+    let messages = run.take_messages();
+    let Position { epoch, offset } = append(id, room, messages, at_ms, outgoing);
+    for (offset, publication) in (offset..).zip(run.drain()) {
+        let published = publication.answer(id, Position { epoch, offset });
+        outgoing[publication.publisher.core.index()].push(published);
+    }
+}
+
+/// Gives messages the next offsets and delivers them; returns the position of the first.
+fn append(
+    id: RoomId,
+    room: &mut Room,
+    (records, stamps): (Arc<[Record]>, Stamps),
+    at_ms: u64,
+    outgoing: &mut [Vec<Delivery>],
+) -> Position {
     let envelope = room.log.propose(records, at_ms);
     room.log
         .apply(&envelope, &room.rules)
@@ -576,10 +536,8 @@ fn order(id: RoomId, room: &mut Room, run: &mut Run, at_ms: u64, outgoing: &mut 
             stamps: stamps.clone(),
         });
     }
-    for (offset, publication) in (first..).zip(run.drain()) {
-        let published = publication.answer(id, Position { epoch, offset });
-        outgoing[publication.publisher.core.index()].push(published);
-    }
+    let offset = first;
+    Position { epoch, offset }
 }
 
 fn key_of(room: RoomId) -> RoomKey {

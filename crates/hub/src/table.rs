@@ -64,6 +64,11 @@ impl Table {
         }
     }
 
+    /// The keys, in their order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.latest.keys()
+    }
+
     /// All of it, in the order of the keys.
     pub(crate) fn all(&self) -> Numbered {
         self.latest.values().cloned().collect()

@@ -1,4 +1,5 @@
-//! What an operator sees of a home's rooms: those with the most subscribers or messages.
+//! What an operator sees of a home's rooms: those with the most subscribers or messages; all of them, some at a
+//! time.
 
 use std::cmp::Reverse;
 
@@ -21,6 +22,16 @@ pub struct RoomView {
     pub largest: Vec<Seen>,
     /// The rooms with the most messages since the previous report, in descending order.
     pub busiest: Vec<Seen>,
+}
+
+/// Some rooms of one home, of a list that has all of them. Rooms that are made or reaped meanwhile may be missing;
+/// all others are there once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The rooms, and the number of subscribers of each, on all cores.
+    pub rooms: Vec<(RoomName, u32)>,
+    /// Where the list goes on; `None` if these are the last ones.
+    pub next: Option<u32>,
 }
 
 /// One room.

@@ -57,6 +57,8 @@ pub struct Config {
     pub rooms_per_connection_max: usize,
     /// Commands for connections that wait on one core, at least 1. *At start.*
     pub commands_max: usize,
+    /// Requests of [desks](crate::Desk) that wait on one core or are under way, at least 1. *At start.*
+    pub desk_requests_max: usize,
     /// Bytes queued for one connection: what is for it alone and its lag in all its rooms. A
     /// queue that is empty takes one message of any permitted size.
     pub send_queue_bytes_max: usize,
@@ -72,7 +74,7 @@ pub struct Config {
     pub publish_window_bytes: usize,
     /// Bytes of requests that wait on one core for one home's mailbox, its own home included. Above it
     /// connections that publish there are not read, and joins are refused. It also bounds what waits at a
-    /// home for held rooms: that bound is set *at start*.
+    /// home for held rooms, and what desks publish on a core: these bounds are set *at start*.
     pub outbox_bytes_max: usize,
     /// Batches that a mailbox between cores holds, at least 1. *At start.*
     pub mailbox_batches: usize,
@@ -165,6 +167,8 @@ impl Default for Config {
             rooms_per_connection_max: 128,
             // A tenth of a second of a back end that tells a core ten thousand things a second.
             commands_max: 1_024,
+            // The same of one that publishes so often.
+            desk_requests_max: 1_024,
             // A second of a busy room at full rate; slower peers are better off reconnecting.
             send_queue_bytes_max: 1 << 20,
             // A quarter of a small machine's 4 GiB.

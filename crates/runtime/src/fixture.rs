@@ -23,7 +23,7 @@ use crate::{
     ids::ConnectionKey,
     io::Socket,
     process::CoreRuntime,
-    reactor::{Core, Depths, Poller, Shared, State, Wakes},
+    reactor::{Core, Depths, Desk, Poller, Shared, State, Wakes},
     rooms::{Requests, Ticket},
     turn::Turnstile,
 };
@@ -264,12 +264,15 @@ fn core() -> (Rc<Core>, Receiver<Vec<hub::Request>>) {
     let wakes = Wakes::default();
     let id = CoreId(0);
     let flush = wakes.flush.clone();
-    let to_homes = Requests::new(id, vec![requests.clone()], RandomState::new(), 0, flush);
+    let homes = RandomState::new();
+    let (_, mut inboxes) = Desk::new(1, 1, 0, homes.clone());
+    let to_homes = Requests::new(id, vec![requests.clone()], homes, 0, flush);
     let (turnstile, poller) = (Turnstile::new().unwrap(), Poller::new().unwrap());
     let depths = Depths {
         requests,
         deliveries,
         commands,
+        desk: inboxes.remove(0),
     };
     let core = Core::new(id, shared, to_homes, wakes, turnstile, poller, depths);
     (core, mailbox)

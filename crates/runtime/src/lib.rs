@@ -80,7 +80,9 @@ pub use observe::{
 pub use process::{Configurer, Driver, Monitor, Phase, Readiness};
 #[cfg(not(feature = "simulation"))]
 pub use process::{Drainer, Server, StartError};
-pub use reactor::{CommandRefused, Commander, ConnectionView, ConnectionsView, Snapshot};
+pub use reactor::{
+    CommandRefused, Commander, ConnectionView, ConnectionsView, Desk, DeskFull, Snapshot,
+};
 pub use rooms::{BatchInterval, Ticket, kind_of};
 
 /// What the crate `simulation` runs cores with: a machine of its own in place of the kernel.

@@ -150,7 +150,7 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     let application = wiring::application(&settings, site, &live);
     let server = Server::start_telling(config, application, status.readiness())
         .map_err(|error| remedy::of_start(error, cores))?;
-    live.serving(server.commander());
+    live.serving(server.commander(), server.desk());
     status.shows(live.clone());
     status.serving(server.monitor(), driver_name(&server));
     let format = settings.log_format;

@@ -378,6 +378,14 @@ pub struct Settings {
     #[arg(default_value = "1024", help_heading = EMBEDDING)]
     pub commands_max: usize,
 
+    /// Most requests to rooms from within the server, as of its API, that wait on one core or are under way there
+    ///
+    /// 1 to 1000000. When there are as many, or more bytes of publications among them than outbox_bytes_max, a
+    /// further one is refused, and whoever makes it learns that at once.
+    #[arg(long, value_name = "COUNT", value_parser = count(1, 1_000_000))]
+    #[arg(default_value = "1024", help_heading = EMBEDDING)]
+    pub desk_requests_max: usize,
+
     /// Bytes that a core receives at a time; all its connections share this buffer in turn
     #[arg(long, value_name = "SIZE", value_parser = size(KIB, 16 * MIB))]
     #[arg(default_value = "64KiB", help_heading = MESSAGES)]

@@ -76,6 +76,7 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
         recovered_bytes_max: settings.recovered_bytes_max.bytes(),
         rooms_per_connection_max: settings.rooms_per_connection_max,
         commands_max: settings.commands_max,
+        desk_requests_max: settings.desk_requests_max,
         send_queue_bytes_max: settings.send_queue_bytes_max.bytes(),
         // Queues take another quarter while they grow, which makes half of the memory.
         send_queues_bytes_max: part_of_memory(
@@ -176,6 +177,7 @@ pub fn configured(settings: &Settings, tls: &Listeners, tokens: &Tokens) -> Conf
         ("outbox_bytes_max", config.outbox_bytes_max),
         ("mailbox_batches", config.mailbox_batches),
         ("commands_max", config.commands_max),
+        ("desk_requests_max", config.desk_requests_max),
         ("receive_buffer_bytes", config.receive_buffer_bytes),
         (
             "compression_contexts_bytes_max",

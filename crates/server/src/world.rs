@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, Guard};
 use hub::{
     ConnectionId, HistoryLimits, Pace, Publisher, RoomName, RoomRules, RuleBook, TableLimits,
 };
-use runtime::{BatchInterval, Command, CommandRefused, Commander, Rate};
+use runtime::{BatchInterval, Command, CommandRefused, Commander, Desk, Rate};
 use tracing::warn;
 
 use crate::{oneshot::OneShots, protocols::InTransit, tokens::Tokens, users::Users};
@@ -89,6 +89,8 @@ pub struct Live {
     pub one_shots: Arc<OneShots>,
     /// Speaks to connections, once the server runs.
     commander: OnceLock<Commander>,
+    /// Publishes in rooms and asks about them, once the server runs.
+    desk: OnceLock<Desk>,
     /// The name of this process among all that may serve one site.
     node: Arc<str>,
     /// Requests with commands on their way to the cores of their sessions.
@@ -117,6 +119,7 @@ impl Live {
             users: Arc::default(),
             one_shots: OneShots::new(),
             commander: OnceLock::new(),
+            desk: OnceLock::new(),
             node: uuid::Uuid::new_v4().to_string().into(),
             in_transit: Arc::default(),
         })
@@ -127,10 +130,16 @@ impl Live {
         self.now.load()
     }
 
-    /// The server runs, and its connections can be spoken to.
-    pub fn serving(&self, commander: Commander) {
+    /// The server runs, and its connections and rooms can be spoken to.
+    pub fn serving(&self, commander: Commander, desk: Desk) {
         self.one_shots.serving(commander.clone());
         let _ = self.commander.set(commander);
+        let _ = self.desk.set(desk);
+    }
+
+    /// Publishes in rooms and asks about them, for whoever is not connected; `None` before the server runs.
+    pub fn desk(&self) -> Option<&Desk> {
+        self.desk.get()
     }
 
     /// The name of this process among all that may serve one site.

@@ -356,7 +356,7 @@ impl Obeying {
             Answer::MemberCounts { members, users } => {
                 say(outlet, &format!("counts {about} {members} {users}"));
             }
-            Answer::Refused(_) => say(outlet, &format!("none {about}")),
+            Answer::Done | Answer::Refused(_) => say(outlet, &format!("none {about}")),
         }
     }
 
@@ -450,6 +450,7 @@ fn cause_of(cause: Unrecoverable) -> &'static str {
         Unrecoverable::Time => "time",
         Unrecoverable::Cap => "cap",
         Unrecoverable::Memory => "memory",
+        Unrecoverable::Forgotten => "forgotten",
     }
 }
 

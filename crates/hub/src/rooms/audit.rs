@@ -30,9 +30,16 @@ impl Rooms {
             if self.by_name.get(&room.name) != Some(&key) {
                 return Err(format!("{} is not found by its name", room.name));
             }
+            if self.listed.get(room.place) != Some(&key) {
+                return Err(format!(
+                    "{} is not found in its place of the list",
+                    room.name
+                ));
+            }
         }
         let retired = self.retired.len();
         agree("rooms by name", self.by_name.len(), self.rooms.len())?;
+        agree("rooms that are listed", self.listed.len(), self.rooms.len())?;
         agree("bytes of all pasts", self.pasts.bytes(), past_bytes)?;
         agree("waiting bytes", self.waiting_bytes, waiting_bytes)?;
         agree("retired logs", self.retired.audit()?, retired)?;

@@ -1,10 +1,12 @@
-//! What the rooms of a home keep of their past: trimmed when it expires, given up for want of memory, and
-//! kept by other rules after a reload.
+//! What the rooms of a home keep of their past: trimmed when it expires, given up for want of memory, forgotten on
+//! request, and kept by other rules after a reload.
 
 use std::sync::Arc;
 
 use super::Rooms;
-use crate::{bound::bound, occupancy::Said, room::RoomKey, rules::RuleBook};
+use crate::{
+    bound::bound, mailbox::Answer, name::RoomName, occupancy::Said, room::RoomKey, rules::RuleBook,
+};
 
 /// Most rooms whose past is looked at in one sweep for what has expired. Reading trims, too, so that nobody is
 /// given an expired message; only its memory is given back late.
@@ -91,6 +93,18 @@ impl Rooms {
         let room = &mut self.rooms[key];
         room.log.trim(&room.rules, self.wall_ms);
         self.pasts.count(key, room, None);
+    }
+
+    /// Forgets the messages of a room. Its keys of publications stay, so that a repeated one has no second place.
+    pub(super) fn forget_history(&mut self, name: &RoomName) -> Answer {
+        if let Some(&key) = self.by_name.get(name) {
+            self.close_run(key);
+            let room = &mut self.rooms[key];
+            room.log.forget_history();
+            self.pasts.count(key, room, None);
+            self.note_if_empty(key);
+        }
+        Answer::Done
     }
 
     /// While all rooms keep more than they may, the longest untouched gives its oldest

@@ -1,26 +1,33 @@
-//! What a home answers about its rooms: their past, who is in them, what somebody has missed, and which stand out.
+//! What a home answers about its rooms: their past, who is in them, what somebody has missed, which there are, and
+//! which stand out.
 
 use super::Rooms;
 use crate::{
+    bound::bound,
     log::{Page, Recover, Recovered},
     mailbox::{Answer, AnswerRefusal, ConnectionId, Delivery, Question, Ticket},
     name::RoomName,
     room::RoomKey,
-    view::{LOOKED_AT_MAX, RoomView},
+    view::{LOOKED_AT_MAX, Listing, RoomView},
 };
+
+/// Most places of the list of rooms that one request looks at, so that it takes a home well under a millisecond.
+const LISTED_MAX: usize = bound(1_024, 2);
 
 impl Rooms {
     pub(super) fn ask(
         &mut self,
         name: RoomName,
-        asker: ConnectionId,
-        ticket: Ticket,
+        (asker, ticket, stamp): (ConnectionId, Ticket, u64),
         question: &Question,
     ) {
         let answer = match question {
             Question::History(page) => self.read(name, page),
             Question::Members => self.members(&name),
             Question::MemberCounts => self.member_counts(&name),
+            Question::Table => self.table(name),
+            Question::ForgetHistory => self.forget_history(&name),
+            Question::ClearTable => self.clear_table(&name, stamp),
         };
         let answered = Delivery::Answered {
             asker,
@@ -47,6 +54,18 @@ impl Rooms {
         }
     }
 
+    /// The whole table, which is never larger than an answer may be; but a reload may have left it so.
+    fn table(&mut self, name: RoomName) -> Answer {
+        let Some(key) = self.find_or_make(name) else {
+            return Answer::Refused(AnswerRefusal::TooManyRooms);
+        };
+        self.close_run(key);
+        self.note_if_empty(key);
+        let log = &self.rooms[key].log;
+        let (top, messages) = (log.top(), log.table_now());
+        Answer::History { top, messages }
+    }
+
     fn members(&self, name: &RoomName) -> Answer {
         let room = self.by_name.get(name).map(|key| &self.rooms[*key]);
         let presence = room.and_then(|room| room.presence.as_ref());
@@ -65,6 +84,24 @@ impl Rooms {
             members: presence.map_or(0, |presence| presence.members()),
             users: presence.map_or(0, |presence| presence.users()),
         }
+    }
+
+    /// Lists the rooms at some places, from this one on.
+    pub(super) fn list(&mut self, from: u32, asker: ConnectionId, ticket: Ticket) {
+        let places = self.listed.capacity();
+        let from = (from as usize).min(places);
+        let end = from.saturating_add(LISTED_MAX).min(places);
+        let keys = (from..end).filter_map(|place| self.listed.get(place));
+        let rooms = keys.map(|key| &self.rooms[*key]);
+        let rooms = rooms.map(|room| (room.name.clone(), room.subscribers()));
+        let rooms = rooms.collect();
+        let next = u32::try_from(end).ok().filter(|_| end < places);
+        let listed = Delivery::Listed {
+            asker,
+            ticket,
+            listing: Listing { rooms, next },
+        };
+        self.deliver(asker.core, listed);
     }
 
     /// What a subscriber that joins now had missed, or what there is.

@@ -1,12 +1,18 @@
-//! What the tables of rooms have space for: publications that do not fit are refused before they are ordered.
+//! What the tables of rooms have space for: publications that do not fit are refused before they are ordered. And
+//! tables that are cleared.
 
 use super::Rooms;
 use crate::{
-    mailbox::PublishRefusal,
+    bound::bound,
+    mailbox::{Answer, AnswerRefusal, PublishRefusal},
+    name::RoomName,
     room::RoomKey,
     run::Run,
     table::{TableLimits, Verdict},
 };
+
+/// Most removals of a cleared table that are ordered as one run.
+const REMOVALS_PER_RUN: usize = bound(512, 2);
 
 impl Rooms {
     /// Takes out of a run what the table of its room has no space for, and what would not change it, and
@@ -41,5 +47,27 @@ impl Rooms {
                 Err(reason) => self.refuse(&publication, reason),
             }
         }
+    }
+
+    /// Removes all keys of a room's table, as if each removal was published. In a held room they would overtake the
+    /// publications that wait, so that nothing is done there.
+    pub(super) fn clear_table(&mut self, name: &RoomName, stamp: u64) -> Answer {
+        let Some(&key) = self.by_name.get(name) else {
+            return Answer::Done;
+        };
+        self.close_run(key);
+        let room = &mut self.rooms[key];
+        if room.backlog.is_some() {
+            return Answer::Refused(AnswerRefusal::Busy);
+        }
+        let removals: Vec<_> = room.log.removals().collect();
+        for records in removals.chunks(REMOVALS_PER_RUN) {
+            let messages = (records.into(), records.iter().map(|_| stamp).collect());
+            let (id, outgoing) = (super::id_of(self.home, key), &mut self.outgoing);
+            super::append(id, room, messages, self.wall_ms, outgoing);
+        }
+        self.pasts.count(key, room, None);
+        self.note_if_empty(key);
+        Answer::Done
     }
 }

@@ -232,6 +232,7 @@ impl World {
                 token: 0,
             },
             ticket: Ticket(QUESTIONS),
+            stamp: 0,
             question: Question::MemberCounts,
         });
     }

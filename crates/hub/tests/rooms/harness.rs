@@ -235,6 +235,7 @@ pub fn brief(deliveries: &[Delivery]) -> Vec<String> {
         Delivery::Refused { ticket, .. } => format!("#{} refused", ticket.0),
         Delivery::Lost { reason, .. } => format!("lost:{reason:?}"),
         Delivery::Answered { ticket, .. } => format!("#{} answered", ticket.0),
+        Delivery::Listed { ticket, .. } => format!("#{} listed", ticket.0),
         Delivery::Announced { announcements, .. } => {
             let told = announcements.iter().map(|it| match it {
                 Announcement::Came(member) => format!("+{}", member.user),

@@ -8,3 +8,4 @@ mod occupancy;
 mod publishing;
 mod remembering;
 mod tables;
+mod wishes;

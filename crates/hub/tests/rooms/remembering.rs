@@ -84,6 +84,7 @@ fn ask(home: &mut Home, name: &str, question: Question) -> Answer {
         name: RoomName::new(name).unwrap(),
         asker: connection(CORE),
         ticket,
+        stamp: 0,
         question,
     });
     match answers.into_iter().next_back() {

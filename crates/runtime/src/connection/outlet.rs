@@ -141,6 +141,7 @@ impl Outlet<'_> {
             name,
             asker,
             ticket: ticket.to_hub(0),
+            stamp: self.now.ns,
             question,
         });
         ticket

@@ -171,6 +171,8 @@ pub struct Recoveries {
     pub cap: u64,
     /// Nothing: the memory for all histories was used up.
     pub memory: u64,
+    /// Nothing: the messages were removed.
+    pub forgotten: u64,
 }
 
 /// Rooms that connections lost without having asked for it, by reason.
@@ -464,6 +466,7 @@ impl Recoveries {
             Some(Unrecoverable::Time) => &mut self.time,
             Some(Unrecoverable::Cap) => &mut self.cap,
             Some(Unrecoverable::Memory) => &mut self.memory,
+            Some(Unrecoverable::Forgotten) => &mut self.forgotten,
         } += 1;
     }
 
@@ -474,6 +477,7 @@ impl Recoveries {
         self.time += other.time;
         self.cap += other.cap;
         self.memory += other.memory;
+        self.forgotten += other.forgotten;
     }
 }
 

@@ -20,7 +20,9 @@ use crate::{
     clock::wall_ms,
     config::Config,
     kernel::{Listening, RandomState, SystemTime, random, sleep, spawn},
-    reactor::{self, Acceptor, Commanded, Core, Depths, Poller, Shared, Urgency, Wakes},
+    reactor::{
+        self, Acceptor, Closing, Commanded, Core, Depths, Inbox, Poller, Shared, Urgency, Wakes,
+    },
     rooms::Requests,
     turn::Turnstile,
 };
@@ -48,6 +50,7 @@ pub(super) struct CoreSeed {
     pub(super) requests: Receiver<Vec<Request>>,
     pub(super) deliveries: Receiver<Vec<Delivery>>,
     pub(super) commands: Receiver<Commanded>,
+    pub(super) desk: Inbox,
     pub(super) controls: Receiver<Control>,
     pub(super) reports: Sender<Report>,
 }
@@ -112,6 +115,7 @@ pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
         requests: rooms.to_homes[id.index()].clone(),
         deliveries: rooms.to_cores[id.index()].clone(),
         commands: seed.commands.clone(),
+        desk: seed.desk,
     };
     let bounds = bounds_of_home(&shared.config);
     let rules = shared.application.rules();
@@ -136,6 +140,7 @@ pub(super) async fn serve(seed: CoreSeed, ready: Report) -> io::Result<()> {
         Poller::new()?,
         depths,
     );
+    let _closing = Closing(core.clone());
 
     #[cfg(feature = "simulation")]
     super::simulated::note(&core, &home);

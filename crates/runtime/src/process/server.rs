@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     connection::Application,
     kernel::RandomState,
-    reactor::{self, Commanded, Commander, Shared, Urgency},
+    reactor::{self, Commanded, Commander, Desk, Shared, Urgency},
 };
 
 /// How often a taken address is tried again, and after how long each time: a second in all.
@@ -82,6 +82,7 @@ pub struct Server {
     configurer: Configurer,
     monitor: Monitor,
     commander: Commander,
+    desk: Desk,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -115,7 +116,11 @@ impl Server {
             clock: Clock::start(),
         };
         let (report, reports) = flume::unbounded();
-        let (to_cores, threads) = spawn_cores(&shared, &rooms, listeners, report)?;
+        let Cores {
+            to_cores,
+            desk,
+            threads,
+        } = spawn_cores(&shared, &rooms, listeners, report)?;
         let (controls, commands): (Vec<_>, Vec<_>) = to_cores.into_iter().unzip();
         let mut server = Self {
             addresses,
@@ -125,6 +130,7 @@ impl Server {
             readiness,
             reports,
             commander: Commander { cores: commands },
+            desk,
             monitor: Monitor::new(&controls, rooms.clone(), shared.admission.clone()),
             configurer: Configurer {
                 controls,
@@ -172,6 +178,11 @@ impl Server {
     /// A handle that gives connections commands.
     pub fn commander(&self) -> Commander {
         self.commander.clone()
+    }
+
+    /// A handle that publishes in rooms and asks about them.
+    pub fn desk(&self) -> Desk {
+        self.desk.clone()
     }
 
     /// A handle that begins the drain.
@@ -300,10 +311,11 @@ fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
 }
 
 /// The mailboxes of the cores, and their threads.
-type Cores = (
-    Vec<(Sender<Control>, Sender<Commanded>)>,
-    Vec<JoinHandle<()>>,
-);
+struct Cores {
+    to_cores: Vec<(Sender<Control>, Sender<Commanded>)>,
+    desk: Desk,
+    threads: Vec<JoinHandle<()>>,
+}
 
 fn spawn_cores(
     shared: &Shared,
@@ -317,20 +329,27 @@ fn spawn_cores(
         (0..cores).map(|_| flume::bounded(batches)).unzip();
     let (to_cores, deliveries): (Vec<_>, Vec<_>) =
         (0..cores).map(|_| flume::bounded(batches)).unzip();
+    let homes = RandomState::new();
+    let places = (
+        shared.config.desk_requests_max,
+        shared.config.outbox_bytes_max,
+    );
+    let (desk, inboxes) = Desk::new(cores, places.0, places.1, homes.clone());
     let rooms = RoomSeed {
-        homes: RandomState::new(),
+        homes,
         budget: budget.clone(),
         to_homes,
         to_cores,
     };
     let processors = affinity::processors().unwrap_or_default();
-    let mut controls = Vec::new();
+    let mut to_cores = Vec::new();
     let mut threads = Vec::new();
-    let mailboxes = listeners.into_iter().zip(requests).zip(deliveries);
-    for (id, ((listeners, requests), deliveries)) in (0u16..).map(CoreId).zip(mailboxes) {
+    let listeners = listeners.into_iter();
+    let mailboxes = listeners.zip(requests).zip(deliveries).zip(inboxes);
+    for (id, (((listeners, requests), deliveries), desk)) in (0u16..).map(CoreId).zip(mailboxes) {
         let (control, controlled) = flume::unbounded();
         let (command, commands) = flume::bounded(shared.config.commands_max);
-        controls.push((control, command));
+        to_cores.push((control, command));
         let seed = CoreSeed {
             id,
             shared: shared.clone(),
@@ -340,6 +359,7 @@ fn spawn_cores(
             requests,
             deliveries,
             commands,
+            desk,
             controls: controlled,
             reports: reports.clone(),
         };
@@ -347,5 +367,9 @@ fn spawn_cores(
         let thread = thread.spawn(move || run_core(seed));
         threads.push(thread.map_err(|source| StartError::Thread { core: id.0, source })?);
     }
-    Ok((controls, threads))
+    Ok(Cores {
+        to_cores,
+        desk,
+        threads,
+    })
 }

@@ -20,7 +20,7 @@ use crate::{
         RandomState,
         simulated::{Id, Task},
     },
-    reactor::{Commanded, Commander, Core, CoreCounts, Shared, Urgency},
+    reactor::{Commanded, Commander, Core, CoreCounts, Desk, Shared, Urgency},
 };
 
 thread_local! {
@@ -58,6 +58,7 @@ pub struct Machine {
     configurer: Configurer,
     monitor: Monitor,
     commander: Commander,
+    desk: Desk,
     to_homes: Vec<Sender<Vec<Request>>>,
     reports: Receiver<Report>,
 }
@@ -75,6 +76,8 @@ impl Machine {
         let connections_max = config.connections_max.unwrap_or(usize::MAX);
         let batches = config.mailbox_batches;
         let commands_max = config.commands_max;
+        let (desk_requests_max, desk_bytes_max) =
+            (config.desk_requests_max, config.outbox_bytes_max);
         let shared = Shared {
             config: Arc::new(config),
             application,
@@ -86,8 +89,10 @@ impl Machine {
             (0..cores).map(|_| flume::bounded(batches)).unzip();
         let (to_cores, deliveries): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| flume::bounded(batches)).unzip();
+        let homes = RandomState::new();
+        let (desk, inboxes) = Desk::new(cores, desk_requests_max, desk_bytes_max, homes.clone());
         let room_seed = RoomSeed {
-            homes: RandomState::new(),
+            homes,
             budget: rooms.clone(),
             to_homes: to_homes.clone(),
             to_cores,
@@ -96,8 +101,10 @@ impl Machine {
         let mut controls = Vec::new();
         let mut commands: Vec<Sender<Commanded>> = Vec::new();
         let mut tasks: Vec<Task> = Vec::new();
-        let mailboxes = requests.into_iter().zip(deliveries).zip(listeners);
-        for (id, ((requests, deliveries), listener)) in (0u16..).map(CoreId).zip(mailboxes) {
+        let requests = requests.into_iter();
+        let mailboxes = requests.zip(deliveries).zip(listeners).zip(inboxes);
+        for (id, (((requests, deliveries), listener), desk)) in (0u16..).map(CoreId).zip(mailboxes)
+        {
             let (control, controlled) = flume::unbounded();
             let (command, commanded) = flume::bounded(commands_max);
             controls.push(control);
@@ -111,6 +118,7 @@ impl Machine {
                 requests,
                 deliveries,
                 commands: commanded,
+                desk,
                 controls: controlled,
                 reports: report.clone(),
             };
@@ -131,6 +139,7 @@ impl Machine {
             cores: Vec::new(),
             monitor: Monitor::new(&controls, rooms, admission.clone()),
             commander: Commander { cores: commands },
+            desk,
             admission,
             controls,
             configurer,
@@ -186,6 +195,11 @@ impl Machine {
     /// Gives connections commands.
     pub fn commander(&self) -> &Commander {
         &self.commander
+    }
+
+    /// Publishes in rooms and asks about them.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Checks that all parts of all cores agree with each other, and returns the counts of each core.

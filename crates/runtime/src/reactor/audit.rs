@@ -138,6 +138,13 @@ impl State {
                 return Err(format!("{name}: counted {counted}, found {found}"));
             }
         }
+        let (errands, _) = self.depths.errands();
+        if self.errands.len() > errands {
+            let open = self.errands.len();
+            return Err(format!(
+                "requests of desks: counted {errands}, found {open}"
+            ));
+        }
         let counted: u64 = tally.open.iter().sum();
         if counted != open {
             return Err(format!("open connections: counted {counted}, found {open}"));
@@ -186,6 +193,7 @@ impl State {
             ("batches of requests in the mailbox", requests),
             ("batches of deliveries in the mailbox", deliveries),
             ("commands in the mailbox", self.depths.commands()),
+            ("requests of desks", self.depths.errands().0),
         ];
         let found = all.into_iter().find(|(_, count)| *count > 0);
         found.map(|(what, count)| format!("{count} {what}"))

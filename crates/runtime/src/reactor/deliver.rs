@@ -162,9 +162,16 @@ impl State {
                 ticket,
                 answer,
             } => {
+                let Some(key) = ConnectionKey::of_token(asker.token) else {
+                    self.errands.answered(ticket, answer);
+                    return None;
+                };
                 let (ticket, _) = Ticket::of(ticket);
-                self.reply_to(asker, now, |actor| actor.answered(ticket, answer));
+                self.act(key, now, |actor, _| actor.answered(ticket, answer));
             }
+            Delivery::Listed {
+                ticket, listing, ..
+            } => self.errands.listed(ticket, listing),
             Delivery::Lost { room, reason } => {
                 for key in self.parts.rooms.shards.subscribers(room) {
                     self.act(key, now, |actor, _| actor.lost(room, reason));
@@ -194,10 +201,11 @@ impl State {
     }
 
     fn published(&mut self, publisher: ConnectionId, ticket: hub::Ticket, fate: Fate, now: Now) {
+        let Some(key) = ConnectionKey::of_token(publisher.token) else {
+            return self.errands.published(ticket, fate);
+        };
         let (ticket, bytes) = Ticket::of(ticket);
-        self.reply_to(publisher, now, |actor| {
-            actor.published(ticket, bytes, fate);
-        });
+        self.act(key, now, |actor, _| actor.published(ticket, bytes, fate));
     }
 
     fn reply_to<T>(
@@ -383,7 +391,10 @@ fn room_of(delivery: &Delivery) -> Option<RoomId> {
         | Delivery::Joined { room, .. }
         | Delivery::Announced { room, .. }
         | Delivery::Lost { room, .. } => Some(*room),
-        Delivery::Refused { .. } | Delivery::Unpublished { .. } | Delivery::Answered { .. } => None,
+        Delivery::Refused { .. }
+        | Delivery::Unpublished { .. }
+        | Delivery::Answered { .. }
+        | Delivery::Listed { .. } => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //!  poll ─▶ attend ─▶ (actors) ─▶ flush ─▶ sockets, homes
 //!            ▲                     ▲
 //!  accept, sweep, drain,        deliver ◀── homes
-//!  commands, batches
+//!  commands, desk, batches
 //! ```
 //!
 //! Each loop is a task that borrows [`State`] for synchronous work and never across an await. A loop
@@ -18,6 +18,7 @@ mod batches;
 mod command;
 mod connections;
 mod deliver;
+mod desk;
 mod drain;
 mod evict;
 mod flush;
@@ -43,15 +44,17 @@ pub use self::audit::CoreCounts;
 pub(crate) use self::{
     accept::{Acceptor, listen, probe},
     command::Commanded,
+    desk::{Closing, Inbox},
     drain::{Urgency, run as drain},
     operators::Question,
     poll::Poller,
 };
 pub use self::{
     command::{CommandRefused, Commander},
+    desk::{Desk, DeskFull},
     operators::{ConnectionView, ConnectionsView, Snapshot},
 };
-use self::{connections::Connections, evict::Evictions};
+use self::{connections::Connections, desk::Errands, evict::Evictions};
 use crate::{
     admission::Admission,
     clock::{Clock, Now, RunningTime},
@@ -114,6 +117,7 @@ pub(crate) struct State {
     begins_with_news: bool,
     evictions: Evictions,
     depths: Depths,
+    errands: Errands,
     /// Bytes that wait for all connections, as of the latest sweep.
     queued_bytes: usize,
     /// The index at which an operator's next request for connections continues.
@@ -127,6 +131,7 @@ pub(crate) struct Depths {
     pub(crate) requests: Sender<Vec<Request>>,
     pub(crate) deliveries: Sender<Vec<Delivery>>,
     pub(crate) commands: Receiver<Commanded>,
+    pub(crate) desk: Inbox,
 }
 
 /// What wakes a core's loops.
@@ -164,6 +169,7 @@ impl Core {
             begins_with_news: false,
             evictions: Evictions::default(),
             depths,
+            errands: Errands::default(),
             queued_bytes: 0,
             looked_at_up_to: 0,
             age_set_ms: 0,
@@ -232,6 +238,8 @@ pub(crate) fn spawn(
 ) {
     kernel::spawn(deliver::run(core.clone(), deliveries));
     kernel::spawn(command::run(core.clone(), commands));
+    let inbox = core.state.borrow().depths.desk.clone();
+    kernel::spawn(desk::run(core.clone(), inbox));
     kernel::spawn(attend::run(core.clone()));
     kernel::spawn(flush::run(core.clone()));
     let rear = core.clone();
@@ -349,5 +357,10 @@ impl Depths {
     /// Commands that wait.
     pub(crate) fn commands(&self) -> usize {
         self.commands.len()
+    }
+
+    /// Requests of desks that wait or are under way, and bytes of the publications among them.
+    pub(crate) fn errands(&self) -> (usize, usize) {
+        self.desk.taken()
     }
 }

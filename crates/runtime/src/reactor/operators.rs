@@ -52,6 +52,10 @@ pub struct Snapshot {
     pub deliveries_waiting: usize,
     /// Commands that wait for its connections.
     pub commands_waiting: usize,
+    /// Requests of desks that wait there or are under way.
+    pub desk_requests: usize,
+    /// Bytes of the publications among them.
+    pub desk_bytes: usize,
     /// Rooms of which deliveries are parked there: too much was delivered that their subscribers on this
     /// core have not been visited for.
     pub rooms_parked: usize,
@@ -119,6 +123,7 @@ impl State {
         tally.requests = parts.rooms.requests.sent();
         tally.compressed = parts.out.encoder.compressed();
         let (requests_waiting, deliveries_waiting) = self.depths.batches();
+        let (desk_requests, desk_bytes) = self.depths.errands();
         let parked = parts.rooms.shards.parked();
         Snapshot {
             core: parts.id.0,
@@ -132,6 +137,8 @@ impl State {
             requests_waiting,
             deliveries_waiting,
             commands_waiting: self.depths.commands(),
+            desk_requests,
+            desk_bytes,
             rooms_parked: parked.rooms,
             parked_bytes: parked.bytes,
             conflated: parts.rooms.shards.conflation().laggards,

@@ -16,7 +16,7 @@ mod ticket;
 pub use batch_interval::BatchInterval;
 pub use publication::kind_of;
 pub(crate) use publication::{publication_bytes, tag_of};
-pub(crate) use requests::{Blocked, Requests};
+pub(crate) use requests::{Blocked, Requests, home_of_name};
 pub(crate) use shards::{Gathering, Parked, Reach, Shards, Subscription, Unsent, Visit};
 pub(crate) use subscriptions::{Membership, Subscriptions};
 pub use ticket::Ticket;

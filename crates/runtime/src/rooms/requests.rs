@@ -90,8 +90,7 @@ impl Requests {
 
     /// The core on which a room of this name lives.
     pub(crate) fn home(&self, name: &RoomName) -> CoreId {
-        let hash = self.hashes.hash_one(name);
-        CoreId((hash % self.homes.len() as u64) as u16)
+        home_of_name(&self.hashes, self.homes.len(), name)
     }
 
     /// Bounds what waits for each home, from now on.
@@ -123,7 +122,10 @@ impl Requests {
             | Request::Leave { room, .. }
             | Request::Hold { room, .. }
             | Request::Resume { room, .. } => room.home,
-            Request::Sweep { .. } | Request::Look { .. } | Request::Configure { .. } => self.own,
+            Request::Sweep { .. }
+            | Request::Look { .. }
+            | Request::List { .. }
+            | Request::Configure { .. } => self.own,
         }
     }
 
@@ -188,6 +190,12 @@ impl Requests {
         self.homes[home.index()].is_blocked = false;
         self.flush.raise();
     }
+}
+
+/// On which of so many cores a room of this name lives, by hashes that are the same for all who ask.
+pub(crate) fn home_of_name(hashes: &RandomState, cores: usize, name: &RoomName) -> CoreId {
+    let hash = hashes.hash_one(name);
+    CoreId((hash % cores as u64) as u16)
 }
 
 #[cfg(test)]

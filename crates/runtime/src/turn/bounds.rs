@@ -73,3 +73,6 @@ pub(crate) const EVICTIONS: usize = bound(64, 1);
 
 /// Commands for connections that are taken from the mailbox.
 pub(crate) const COMMANDS: usize = bound(256, 2);
+
+/// Requests of desks that are taken from the mailbox and handed to the homes of rooms.
+pub(crate) const ERRANDS: usize = bound(256, 2);

@@ -241,6 +241,7 @@ impl Session for Told {
                     format!("members {}", users.join(","))
                 }
                 RoomAnswer::MemberCounts { members, users } => format!("{members} of {users}"),
+                RoomAnswer::Done => "done".into(),
                 RoomAnswer::Refused(reason) => format!("{reason}"),
             },
             SessionEvent::Alarm => {

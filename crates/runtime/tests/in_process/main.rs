@@ -33,6 +33,7 @@ mod bodies;
 mod busy;
 mod commands;
 mod controls;
+mod desks;
 mod lag;
 mod many_rooms;
 mod panics;

@@ -29,7 +29,10 @@ use std::{
 };
 
 use codec::{Kind, Message, Request};
-use hub::{ConnectionId, CoreId, Epoch, Position, RoomName, RoomRules, RuleBook};
+use hub::{
+    ConnectionId, CoreId, Epoch, HistoryLimits, Position, RoomName, RoomRules, RuleBook,
+    TableLimits,
+};
 use runtime::{
     Application, BatchInterval, BodyEncoder, BodyForm, Delivered, Lag, Opening, Outlet, Pings,
     RoomEvent, Route, Session, SessionEvent, Ticket,
@@ -100,13 +103,23 @@ impl Application for Told {
     }
 }
 
-/// All rooms keep their positions.
+/// All rooms keep their positions; `kept` its messages, and `keyed` the latest of two keys.
 struct Positions;
 
 impl RuleBook for Positions {
-    fn rules(&self, _: &RoomName) -> Arc<RoomRules> {
+    fn rules(&self, name: &RoomName) -> Arc<RoomRules> {
         Arc::new(RoomRules {
             keeps_position: true,
+            history: (name.as_str() == "kept").then_some(HistoryLimits {
+                messages: 10,
+                bytes: usize::MAX,
+                ttl_ms: u64::MAX,
+            }),
+            table: (name.as_str() == "keyed").then_some(TableLimits {
+                keys: 2,
+                bytes: usize::MAX,
+                ttl_ms: u64::MAX,
+            }),
             ..RoomRules::default()
         })
     }

@@ -466,6 +466,16 @@ fn by_core(families: &mut Families, standings: &[Standing]) {
         each(|it| it.commands_waiting as f64),
     );
     families.gauges(
+        "hubbub_desk_requests",
+        "Requests to rooms from within the server that wait for a core or for its answer.",
+        each(|it| it.desk_requests as f64),
+    );
+    families.gauges(
+        "hubbub_desk_bytes",
+        "Bytes of the publications among them.",
+        each(|it| it.desk_bytes as f64),
+    );
+    families.gauges(
         "hubbub_rooms_parked",
         "Rooms that are held because their subscribers on a core cannot be sent to fast enough.",
         each(|it| it.rooms_parked as f64),

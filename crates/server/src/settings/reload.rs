@@ -36,12 +36,12 @@ macro_rules! declare {
 declare! {
     /// Settings that are used only once, at start: a change needs a restart.
     at start:
-        listen, internal_listen, cores, driver, config, mailbox_batches, commands_max, positions_max, history_bytes_max,
+        listen, internal_listen, cores, driver, config, mailbox_batches, commands_max, desk_requests_max, positions_max, history_bytes_max,
         recovered_messages_max, recovered_bytes_max, dev,
         receive_buffer_bytes, log_format, log_queue_bytes_max;
     /// Settings that a reload changes, for open connections too. Deadlines that are already running
-    /// keep their time, and a drain keeps its pace. What a home keeps for held rooms is bounded by
-    /// `outbox_bytes_max` as it was at start.
+    /// keep their time, and a drain keeps its pace. What a home keeps for held rooms, and what is published from
+    /// within the server, is bounded by `outbox_bytes_max` as it was at start.
     at run time:
         max_connections, address_connections_max, address_rate, address_burst, addresses_max,
         static_dir, static_bytes_max, trusted_proxies, proxy_header, message_rate, message_burst, control_rate, control_burst,

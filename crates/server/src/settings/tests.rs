@@ -102,6 +102,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("outbox_bytes_max", "8MiB"),
     ("mailbox_batches", "8"),
     ("commands_max", "1"),
+    ("desk_requests_max", "1"),
     ("receive_buffer_bytes", "32KiB"),
     ("rooms_max", "10"),
     ("rooms_per_connection_max", "256"),

@@ -61,7 +61,9 @@ impl World {
                 let (members, users) = self.counts.pop_front().unwrap();
                 assert_eq!(answer, Answer::MemberCounts { members, users });
             }
-            other @ (Delivery::Refused { .. } | Delivery::Announced { .. }) => {
+            other @ (Delivery::Refused { .. }
+            | Delivery::Announced { .. }
+            | Delivery::Listed { .. }) => {
                 panic!("unexpected {other:?}")
             }
         }

@@ -39,6 +39,7 @@ pub(super) fn pasts(families: &mut Families, status: &Status, total: &Tally) {
             ("time", recoveries.time),
             ("cap", recoveries.cap),
             ("memory", recoveries.memory),
+            ("forgotten", recoveries.forgotten),
         ]
         .map(|(outcome, count)| (vec![("outcome", outcome)], count as f64)),
     );

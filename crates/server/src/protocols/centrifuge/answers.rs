@@ -326,10 +326,13 @@ impl State {
                 let (clients, users) = (number(members), number(users));
                 self.reply(id, &Reply::PresenceStats { clients, users });
             }
+            // Clients have no command for what is answered so.
+            Answer::Done => self.fail(id, ErrorCode::Internal),
             Answer::Refused(reason) => self.fail(
                 id,
                 match reason {
                     AnswerRefusal::OtherEpoch => ErrorCode::UnrecoverablePosition,
+                    AnswerRefusal::Busy => ErrorCode::Internal,
                     AnswerRefusal::TooLarge | AnswerRefusal::TooManyRooms => {
                         ErrorCode::LimitExceeded
                     }

@@ -136,6 +136,7 @@ fn file_that_is_wrong_is_refused_with_place_and_remedy() {
         ),
         ("rooms_per_connection_max = 0", &["out of range: 1 to 256"]),
         ("commands_max = 0", &["out of range: 1 to 1000000"]),
+        ("desk_requests_max = 0", &["out of range: 1 to 1000000"]),
         ("position_ttl = \"25h\"", &["out of range: 0s to 1day"]),
         ("position_ttl = 60", &["needs a unit"]),
         ("cores = 0", &["out of range: 1 to 256"]),
