@@ -49,6 +49,10 @@ pub enum Figure {
     RawCpuNs,
     /// The ratio of the processor time for one delivery, by the protocol to raw.
     RawRatio,
+    /// The same as [`RawCpuNs`](Self::RawCpuNs), with raw messages that are as long as the pushes.
+    LongRawCpuNs,
+    /// The ratio of the processor time for one delivery, by the protocol to raw messages that are as long.
+    LongRawRatio,
     /// The time until all clients that were cut had recovered, in seconds.
     RecoverySeconds,
     /// The number of clients that were refused when they came back.

@@ -82,9 +82,11 @@ const MEMBERSHIPS: [Column; 3] = [
     column("while spoken", Figure::MembershipSpokenBytes, 14, grouped),
 ];
 
-const RAW_ROOM: [Column; 2] = [
+const RAW_ROOM: [Column; 4] = [
     column("ns/op", Figure::RawCpuNs, 9, grouped),
     column("ratio to it", Figure::RawRatio, 12, grouped),
+    column("as long", Figure::LongRawCpuNs, 9, grouped),
+    column("ratio to it", Figure::LongRawRatio, 12, grouped),
 ];
 
 const SUBSCRIBED: [Column; 4] = [

@@ -44,9 +44,11 @@ const MEMBERSHIPS: [Column; 3] = [
     ("while rooms speak", Figure::MembershipSpokenBytes, grouped),
 ];
 
-const RAW_ROOM: [Column; 2] = [
+const RAW_ROOM: [Column; 4] = [
     ("CPU ns/op", Figure::RawCpuNs, grouped),
     ("ratio to it", Figure::RawRatio, grouped),
+    ("with messages as long", Figure::LongRawCpuNs, grouped),
+    ("ratio to it", Figure::LongRawRatio, grouped),
 ];
 
 const SUBSCRIBED: [Column; 4] = [

@@ -28,6 +28,8 @@ pub struct Inbox {
     pub pings: u64,
     /// Frames with messages so far.
     pub frames: u64,
+    /// Bytes of the longest message so far.
+    pub longest: usize,
 }
 
 impl Inbox {
@@ -41,6 +43,7 @@ impl Inbox {
             owed: Vec::new(),
             pings: 0,
             frames: 0,
+            longest: 0,
         }
     }
 
@@ -91,6 +94,7 @@ impl Inbox {
                 self.pings += 1;
                 self.owed.extend_from_slice(&self.pong);
             } else {
+                self.longest = self.longest.max(one.len());
                 each(one)?;
             }
         }

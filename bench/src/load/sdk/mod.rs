@@ -278,10 +278,11 @@ fn fan_out(
     at_once: u32,
     encoding: Encoding,
 ) -> Result<Measured> {
-    let raw = match server.raw_rooms {
-        true => Some(raw_room(server, window, subscribers, at_once)?),
-        false => None,
+    let raw = |payload_bytes| match server.raw_rooms {
+        true => raw_room(server, window, subscribers, at_once, payload_bytes).map(Some),
+        false => Ok(None),
     };
+    let short = raw(PAYLOAD_BYTES)?;
     let layout = Layout::Rooms {
         rooms: 1,
         members: subscribers,
@@ -289,22 +290,31 @@ fn fan_out(
     let mut inbox = Inbox::new(encoding, subscribers);
     let mut links = opening::connect(server.target, encoding, 0..subscribers, &mut inbox)?;
     let positions = opening::subscribe(&mut links, encoding, layout, &mut inbox)?;
+    inbox.longest = 0;
     let mut driver = Publishing::new(encoding, layout, &positions, PAYLOAD_BYTES, at_once, inbox);
     let io = Io::new(links, Meter::new(window, server.process.clone()), |_| true)?;
     let mut measured = drive(io, &mut driver)?;
     let each = |it: &Measured| Some(it.server?.all_ns() / it.operations.max(1) as f64);
-    if let (Some(raw), Some(own)) = (raw.as_ref().and_then(each), each(&measured)) {
-        measured.more = vec![(Figure::RawCpuNs, raw), (Figure::RawRatio, own / raw)];
+    let long = raw(driver.longest())?;
+    let costs = (short.as_ref().and_then(each), long.as_ref().and_then(each));
+    if let ((Some(short), Some(long)), Some(own)) = (costs, each(&measured)) {
+        measured.more = vec![
+            (Figure::RawCpuNs, short),
+            (Figure::RawRatio, own / short),
+            (Figure::LongRawCpuNs, long),
+            (Figure::LongRawRatio, own / long),
+        ];
     }
     Ok(measured)
 }
 
-/// The same in a raw room of the same server, whose connections are gone afterwards.
+/// The same in a raw room of the same server with messages of so many bytes. Its connections are gone afterwards.
 fn raw_room(
     server: &Subject<'_>,
     window: Window,
     members: usize,
     at_once: u32,
+    payload_bytes: usize,
 ) -> Result<Measured> {
     let shape = Shape {
         rooms: 1,
@@ -315,7 +325,7 @@ fn raw_room(
     let path = |_| "/rooms/raw".to_owned();
     let links = dial_all(server.target, 0..members, path)?;
     sleep(SETTLE);
-    let template = Template::new(server.target.framing, Kind::Text, PAYLOAD_BYTES);
+    let template = Template::new(server.target.framing, Kind::Text, payload_bytes);
     let mut driver = Rooms::new(template, shape, Pace::Closed { at_once });
     let io = Io::new(links, Meter::new(window, server.process.clone()), |_| true)?;
     let measured = drive(io, &mut driver)?;

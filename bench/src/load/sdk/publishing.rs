@@ -50,6 +50,12 @@ impl Publishing {
         }
     }
 
+    /// Bytes of the longest message that a subscriber has been sent.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.inbox.longest
+    }
+
     fn publish(&mut self, io: &mut Io, room: usize, count: u32, now: Instant) -> Result<()> {
         self.batch.clear();
         for _ in 0..count {
