@@ -100,9 +100,32 @@ def test_driver_and_seccomp_profile_agree(name):
         assert (driver, profile) == ("epoll", {"type": "RuntimeDefault"})
 
 
+def has_state(name):
+    return "HUBBUB_STATE_DIR" in {entry["name"] for entry in render.container(name).get("env", [])}
+
+
+@everywhere
+def test_state_lies_on_a_volume_of_one_pod(name):
+    claims = {volume["name"]: volume["persistentVolumeClaim"]["claimName"] for volume in render.pod(name)["volumes"] if "persistentVolumeClaim" in volume}
+    if not has_state(name):
+        assert not claims
+        return
+    (directory,) = [entry["value"] for entry in render.container(name)["env"] if entry["name"] == "HUBBUB_STATE_DIR"]
+    (mount,) = [mount for mount in render.container(name)["volumeMounts"] if mount["mountPath"] == directory]
+    claim = render.one(name, "PersistentVolumeClaim", claims[mount["name"]])
+    assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+    assert render.pod(name)["securityContext"]["fsGroup"] == render.pod(name)["securityContext"]["runAsGroup"]
+    settings = render.settings(name)
+    drain = render.seconds(settings["drain_delay"]) + render.seconds(settings["drain_timeout"])
+    assert render.pod(name)["terminationGracePeriodSeconds"] >= drain + 10 + 5, "state_timeout comes behind the drain"
+
+
 @everywhere
 def test_rollout_leaves_none_unavailable(name):
     spec = render.one(name, "Deployment")["spec"]
+    if has_state(name):
+        assert (spec["strategy"], spec["replicas"]) == ({"type": "Recreate"}, 1), "two pods would want one directory"
+        return
     assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     container = render.container(name)
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):

@@ -43,7 +43,14 @@ def test_unit_is_hardened():
 
 def test_stop_covers_the_drain():
     drain = render.seconds(settings()["drain_delay"]) + render.seconds(settings()["drain_timeout"])
-    assert render.seconds(service()["TimeoutStopSec"]) >= drain + 10
+    assert render.seconds(service()["TimeoutStopSec"]) >= drain + 10 + 5, "state_timeout comes behind the drain"
+
+
+def test_state_directory_is_the_documents_and_the_servers_alone(operations):
+    unit = service()
+    assert (unit["StateDirectory"], unit["StateDirectoryMode"]) == ("hubbub", "0700")
+    assert unit["Environment"] == f"HUBBUB_STATE_DIR=%S/{unit['StateDirectory']}"
+    assert f'state_dir = "/var/lib/{unit["StateDirectory"]}"' in operations
 
 
 def test_unit_does_what_the_documents_say():

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::log::Record;
+use crate::{log::Record, saved::SavedMessage};
 
 /// How much of its past a room keeps. A message beyond any of the three is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,36 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// The messages of a room that comes back, oldest first. None is younger than now.
+    pub(crate) fn restored(
+        messages: Vec<SavedMessage>,
+        dropped_for: Option<Unrecoverable>,
+        now_ms: u64,
+    ) -> Self {
+        let mut history = Self {
+            dropped_for,
+            ..Self::default()
+        };
+        let mut before_ms = 0;
+        for SavedMessage { at_ms, record } in messages {
+            // They were ordered one after the other.
+            before_ms = at_ms.min(now_ms).max(before_ms);
+            history.push(record, before_ms);
+        }
+        history
+    }
+
+    /// Takes all messages, oldest first, with the times at which they were ordered.
+    pub(crate) fn save(self) -> Vec<SavedMessage> {
+        let saved = |Kept { at_ms, record }| SavedMessage { at_ms, record };
+        self.kept.into_iter().map(saved).collect()
+    }
+
+    /// Why the message before the first one was given up, if one was.
+    pub(crate) fn dropped_for(&self) -> Option<Unrecoverable> {
+        self.dropped_for
+    }
+
     /// The number of messages.
     pub(crate) fn len(&self) -> usize {
         self.kept.len()

@@ -44,6 +44,7 @@ mod room;
 mod rooms;
 mod rules;
 mod run;
+mod saved;
 mod table;
 mod view;
 
@@ -66,5 +67,6 @@ pub use presence::{Announcement, Member};
 pub use recent_keys::Idempotency;
 pub use rooms::{HomeBounds, Rooms};
 pub use rules::{NoRules, RoomRules, RuleBook};
+pub use saved::{PageBounds, Restored, SavedKey, SavedMessage, SavedPage, SavedRoom};
 pub use table::{Keyed, TableLimits};
 pub use view::{Listing, RoomView, Seen};

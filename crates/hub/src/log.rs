@@ -8,6 +8,8 @@
 //! that continues the log. On a single node the home calls both at once; between nodes a network
 //! may lie between the two.
 
+mod outliving;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

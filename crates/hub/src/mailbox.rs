@@ -13,6 +13,7 @@ use crate::{
     name::RoomName,
     presence::{Announcement, Member},
     rules::RuleBook,
+    saved::{PageBounds, Restored, SavedPage, SavedRoom},
     view::{Listing, RoomView},
 };
 
@@ -155,6 +156,21 @@ pub enum Request {
         top: usize,
         /// The channel for the answer, which is dropped if the channel is full.
         reply: Sender<RoomView>,
+    },
+    /// Hand out some rooms as they are to outlive the process. From the first time on the home orders nothing any
+    /// more: publications are refused, and rooms that it handed out are gone.
+    Save {
+        /// How much is handed out at once.
+        most: PageBounds,
+        /// The channel for the answer, which is dropped if the channel is full.
+        reply: Sender<SavedPage>,
+    },
+    /// Take rooms that were handed out before, which nobody has asked for yet.
+    Restore {
+        /// The rooms, all of which have their home here.
+        rooms: Vec<SavedRoom>,
+        /// The channel for what became of them, which is dropped if the channel is full.
+        reply: Sender<Restored>,
     },
     /// The current time. Rooms that have been empty for long enough are reaped, a bounded number at
     /// once.

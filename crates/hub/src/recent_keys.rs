@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::bound::bound;
+use crate::{bound::bound, saved::SavedKey};
 
 /// For how long a key is known, in milliseconds: what peers of the same kind promise.
 const KNOWN_MS: u64 = 300_000;
@@ -40,6 +40,33 @@ pub(crate) struct RecentKeys {
 }
 
 impl RecentKeys {
+    /// The keys of a room that comes back, oldest first. None was used later than now.
+    pub(crate) fn restored(saved: &[SavedKey], now_ms: u64) -> Self {
+        let mut keys = Self::default();
+        for saved in saved {
+            let of = Idempotency {
+                key: saved.key,
+                body: saved.body,
+            };
+            keys.note(&of, saved.offset, saved.at_ms.min(now_ms));
+        }
+        keys
+    }
+
+    /// All keys, oldest first.
+    pub(crate) fn save(self) -> Vec<SavedKey> {
+        let saved = |(at_ms, key): (u64, u128)| {
+            let (body, offset) = *self.offsets.get(&key)?;
+            Some(SavedKey {
+                key,
+                body,
+                offset,
+                at_ms,
+            })
+        };
+        self.oldest.iter().copied().filter_map(saved).collect()
+    }
+
     /// Whether no key is known.
     pub(crate) fn is_empty(&self) -> bool {
         self.oldest.is_empty()

@@ -55,6 +55,18 @@ impl RetiredLogs {
         Some(log)
     }
 
+    /// Whether the log of a room of this name is here.
+    pub(crate) fn has(&self, name: &RoomName) -> bool {
+        self.logs.contains_key(name)
+    }
+
+    /// Removes and returns the log that was put here last.
+    pub(crate) fn take_latest(&mut self) -> Option<(RoomName, Log)> {
+        let (_, name) = self.oldest.pop_last()?;
+        let (log, _) = self.logs.remove(&name)?;
+        Some((name, log))
+    }
+
     /// Drops the log that has been kept longest; returns whether there was one.
     pub(crate) fn drop_oldest(&mut self) -> bool {
         let oldest = self.oldest.pop_first();

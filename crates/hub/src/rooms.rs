@@ -10,6 +10,7 @@ pub(crate) mod audit;
 mod holding;
 mod keeping;
 mod occupancy;
+mod outliving;
 mod questions;
 mod tables;
 
@@ -21,6 +22,7 @@ use std::{
 use slab::Slab;
 use slotmap::{Key, KeyData, SlotMap};
 
+use self::outliving::Ending;
 use crate::{
     bound::bound,
     budget::{Kept, RoomBudget},
@@ -33,7 +35,7 @@ use crate::{
     pasts::Pasts,
     retired_logs::RetiredLogs,
     room::{Room, RoomKey},
-    rules::RuleBook,
+    rules::{RoomRules, RuleBook},
     run::{OpenRuns, Publication, Run},
 };
 
@@ -86,6 +88,8 @@ pub struct Rooms {
     wall_ms: u64,
     /// When an operator last asked, in milliseconds of the sweeps.
     looked_ms: u64,
+    /// Set once the home has begun to hand its rooms out: it orders nothing any more.
+    ending: Option<Ending>,
     budget: Arc<RoomBudget>,
     /// Who is told of the occupancy of rooms, if anybody is.
     watch: Option<occupancy::Watch>,
@@ -125,6 +129,7 @@ impl Rooms {
             now_ms: 0,
             wall_ms: 0,
             looked_ms: 0,
+            ending: None,
             budget,
             watch: None,
             epochs: Box::new(epochs),
@@ -194,6 +199,8 @@ impl Rooms {
             }
             Request::Configure { rules } => self.configure(rules),
             Request::Look { top, reply } => drop(reply.try_send(self.look(top))),
+            Request::Save { most, reply } => drop(reply.try_send(self.save(most))),
+            Request::Restore { rooms, reply } => drop(reply.try_send(self.restore(rooms))),
         }
     }
 
@@ -271,18 +278,26 @@ impl Rooms {
         if let Some(key) = self.by_name.get(&name) {
             return Some(*key);
         }
+        if self.ending.is_some() {
+            return None;
+        }
         let log = match self.retired.take(&name) {
             Some(log) => log,
             None if self.budget.take() || self.give_up_position() => Log::new((self.epochs)()),
             None => return None,
         };
         let rules = self.rules.rules(&name);
+        Some(self.insert(name, rules, log))
+    }
+
+    /// Adds a room without subscribers, for which the budget has given a place.
+    fn insert(&mut self, name: RoomName, rules: Arc<RoomRules>, log: Log) -> RoomKey {
         let place = self.listed.vacant_key();
         let room = Room::new(name.clone(), rules, log, place, self.now_ms);
         let key = self.rooms.insert(room);
         self.listed.insert(key);
         self.by_name.insert(name, key);
-        Some(key)
+        key
     }
 
     fn leave(&mut self, key: RoomKey, subscriber: ConnectionId) {
@@ -303,6 +318,9 @@ impl Rooms {
             Target::Room(id) => Ok(key_of(id)),
             Target::Name(name) => self.find_or_make(name).ok_or(PublishRefusal::TooManyRooms),
         };
+        if self.ending.is_some() {
+            return self.refuse(&publication, PublishRefusal::RoomGone);
+        }
         let found = key.and_then(|key| match self.rooms.get_mut(key) {
             Some(room) => Ok((key, room)),
             None => Err(PublishRefusal::RoomGone),

@@ -79,7 +79,7 @@ pub use observe::{
 };
 pub use process::{Configurer, Driver, Monitor, Phase, Readiness};
 #[cfg(not(feature = "simulation"))]
-pub use process::{Drainer, Server, StartError};
+pub use process::{Drainer, Homes, NoAnswer, Server, StartError};
 pub use reactor::{
     CommandRefused, Commander, ConnectionView, ConnectionsView, Desk, DeskFull, Snapshot,
 };

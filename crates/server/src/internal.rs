@@ -29,7 +29,7 @@ use axum::{Router, routing::get};
 use runtime::{Monitor, Phase, Readiness};
 use rustls::ServerConfig;
 
-use crate::{tls::Secured, world::Live};
+use crate::{state::Outcome, tls::Secured, world::Live};
 
 use cores::Cores;
 pub use exposition::Configured;
@@ -45,6 +45,8 @@ pub struct Status {
     tls: Arc<Mutex<Option<Arc<ServerConfig>>>>,
     cores: Arc<OnceLock<Cores>>,
     live: Arc<OnceLock<Arc<Live>>>,
+    /// What became of the rooms that a process before this one has left.
+    restored: Arc<OnceLock<Outcome>>,
     /// The number of connections of the internal listener that were ended to make room for others.
     crowded_out: Arc<AtomicU64>,
 }
@@ -58,6 +60,7 @@ impl Status {
             tls: Arc::default(),
             cores: Arc::default(),
             live: Arc::default(),
+            restored: Arc::default(),
             crowded_out: Arc::default(),
         }
     }
@@ -91,6 +94,11 @@ impl Status {
     /// Records what sessions share. Only the first call counts.
     pub fn shows(&self, live: Arc<Live>) {
         let _ = self.live.set(live);
+    }
+
+    /// Records what became of the rooms that a process before this one has left. Only the first call counts.
+    pub fn restored(&self, outcome: Outcome) {
+        let _ = self.restored.set(outcome);
     }
 
     /// The sum of these settings, which are times.

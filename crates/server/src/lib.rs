@@ -34,6 +34,7 @@ pub mod remedy;
 pub mod settings;
 pub mod signals;
 pub mod site;
+pub mod state;
 pub mod threads;
 pub mod tls;
 pub mod tokens;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use runtime::{Driver, Server};
+use runtime::{Driver, Homes, Server};
 use server::{
     backend::Backend,
     descriptors,
@@ -23,6 +23,7 @@ use server::{
     remedy,
     settings::{Internal, Loaded, Settings, Sources, Stop, Task},
     signals::Signals,
+    state::{self, State},
     threads,
     tls::{Listeners, Tickets},
     wiring::{self, Files},
@@ -96,6 +97,7 @@ fn check(file: &Path, sources: Sources<'_>) -> Result<anyhow::Result<()>, Stop> 
 }
 
 fn check_files(settings: &Settings, warn: impl Fn(&dyn Display)) -> anyhow::Result<()> {
+    state::check(settings)?;
     let files = Files::read(settings, &Tickets::new()?)?;
     files.skipped().iter().for_each(|skipped| warn(skipped));
     for expired in files.tls.expired() {
@@ -134,6 +136,7 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     }
     let tickets = Tickets::new()?;
     let files = Files::read(&settings, &tickets)?;
+    let state = State::open(&settings)?;
     files.tell_skipped();
     let Files { site, tls, tokens } = files;
     tls.announce();
@@ -148,7 +151,8 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
         .map_err(|error| remedy::of_other_thread("backend", &error, cores + threads::BACKEND))?;
     let live = Live::new(wiring::world(&settings, tokens));
     let application = wiring::application(&settings, site, &live);
-    let server = Server::start_telling(config, application, status.readiness())
+    let restore = |homes: &Homes| restore(state.as_ref(), homes, &status);
+    let server = Server::start_restoring(config, application, status.readiness(), restore)
         .map_err(|error| remedy::of_start(error, cores))?;
     live.serving(server.commander(), server.desk());
     status.shows(live.clone());
@@ -168,10 +172,24 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     signals.serving(server.drainer(), reloads, status);
     announce(&server, internal, &tls, format);
 
-    if let Err(cause) = server.wait() {
+    let save = |homes: &Homes| {
+        if let Some(state) = &state {
+            state.save(homes);
+        }
+    };
+    if let Err(cause) = server.wait_saving(save) {
         bail!("{cause}");
     }
     info!("stopped");
+    Ok(())
+}
+
+/// Gives rooms back to their homes that a process before this one has left.
+fn restore(state: Option<&State>, homes: &Homes, status: &Status) -> Result<(), String> {
+    if let Some(state) = state {
+        let outcome = state.restore(homes).map_err(|error| error.to_string())?;
+        status.restored(outcome);
+    }
     Ok(())
 }
 

@@ -25,7 +25,7 @@ pub fn of_start(error: StartError, cores: usize) -> Error {
                 .to_owned()
         }
         StartError::Thread { source, .. } => of_thread(source, cores),
-        StartError::Io(_) | StartError::Core { .. } => String::new(),
+        StartError::Io(_) | StartError::Core { .. } | StartError::Restore(_) => String::new(),
     };
     let error = format!("{:#}", Error::new(error));
     match error.contains(NO_DESCRIPTOR) {

@@ -68,6 +68,7 @@ const HANDSHAKE: &str = "Limits of a handshake";
 const MESSAGES: &str = "Limits of messages and queues";
 const COMPRESSION: &str = "Compression";
 const ROOMS: &str = "Rooms";
+const STATE: &str = "What outlives the process";
 const CLIENTS: &str = "Who may be here";
 const TIMEOUTS: &str = "Timeouts";
 const LOGGING: &str = "Logging";
@@ -523,6 +524,30 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT", value_parser = count(0, 1_000_000))]
     #[arg(default_value = "20", help_heading = ROOMS)]
     pub oneshot_burst: usize,
+
+    /// Directory for what outlives the process
+    ///
+    /// When a drain is over, rooms are written there with their histories, tables and positions, and the next start
+    /// goes on with them: clients recover over a restart as they do over a cut line. A process that is killed
+    /// leaves nothing, and rooms have new epochs. Blocks, mutes and revocations are there, too, unless moderation
+    /// says memory. It must exist, and belong to the server's user. One process has it at a time.
+    #[arg(long, value_name = "PATH", help_heading = STATE)]
+    pub state_dir: Option<PathBuf>,
+
+    /// Most bytes of rooms to write to state_dir, or to read from it
+    ///
+    /// Beyond it rooms are written with their positions alone, or not at all. What a start finds there that is more
+    /// is set aside. It does not bound blocks, mutes and revocations, which have bounds of their own.
+    #[arg(long, value_name = "SIZE", value_parser = size(KIB, TIB))]
+    #[arg(default_value = "1GiB", help_heading = STATE)]
+    pub state_bytes_max: Size,
+
+    /// Time to write rooms to state_dir at the end, and to read them at the start
+    ///
+    /// The rest of them gets new epochs. It comes after drain_timeout, so a supervisor must wait for both.
+    #[arg(long, value_name = "DURATION", value_parser = period)]
+    #[arg(default_value = "5s", help_heading = STATE)]
+    pub state_timeout: Period,
 
     /// Open the server to everybody on this machine, for development
     ///

@@ -192,6 +192,7 @@ pub fn configured(settings: &Settings, tls: &Listeners, tokens: &Tokens) -> Conf
         ("history_bytes_max", config.history_bytes_max),
         ("recovered_messages_max", config.recovered_messages_max),
         ("recovered_bytes_max", config.recovered_bytes_max),
+        ("state_bytes_max", settings.state_bytes_max.bytes()),
         ("static_bytes_max", settings.static_bytes_max.bytes()),
         ("log_queue_bytes_max", settings.log_queue_bytes_max.bytes()),
         (
@@ -214,6 +215,7 @@ pub fn configured(settings: &Settings, tls: &Listeners, tokens: &Tokens) -> Conf
         ("interrupt_drain_timeout", timeouts.interrupt_drain),
         ("room_idle_timeout", timeouts.room_idle),
         ("position_ttl", timeouts.position),
+        ("state_timeout", settings.state_timeout.duration()),
         ("token_jwks_timeout", settings.token_jwks_timeout.duration()),
         ("token_jwks_refresh", settings.token_jwks_refresh.duration()),
         ("token_jwks_pause", settings.token_jwks_pause.duration()),

@@ -37,6 +37,7 @@ const NO_LIMITS: &[&str] = &[
     "log_level",
     "proxy_header",
     "single_connection",
+    "state_dir",
     "static_dir",
     "subscription_token_audience",
     "subscription_token_issuer",

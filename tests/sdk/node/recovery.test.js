@@ -1,6 +1,9 @@
 // What a client gets that comes back, and what becomes of one that does not read.
 
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { begin, BUILDS, Clients, DRIVERS, freePort, newRoom, publish, sleep, startServer, subscribe, values, withEachBuild } from "./harness.js";
 
@@ -117,6 +120,36 @@ describe(`life of a server on ${driver}`, { concurrency: true }, () => {
     assert.deepEqual([again.wasRecovering, again.recovered], [true, false]);
     await publish(ada, room, "after");
     assert.equal(build.decode((await subscription.heard.next("publication")).data), "after");
+  });
+
+  withEachBuild(test, "drained_clients_recover_everything_from_the_next_server_with_a_state", async (build, context) => {
+    const [port, state] = [await freePort(), mkdtempSync(join(tmpdir(), "hubbub-state-"))];
+    context.after(() => rmSync(state, { recursive: true, force: true }));
+    const flags = ["--state-dir", state];
+    const first = await startServer(driver, { port, flags });
+    const clients = new Clients(context, first, build);
+    const [ada, grace, room] = [await clients.connect("ada"), await clients.connect("grace"), newRoom("chat")];
+    const subscription = await subscribe(ada, room, { positioned: true, recoverable: true });
+    await publish(grace, room, "before");
+    const { epoch } = subscription.began.streamPosition;
+    await subscription.heard.next("publication");
+    ada.line.cut();
+    await subscription.heard.until("subscribing");
+    for (const n of [1, 2, 3]) await publish(grace, room, n);
+    first.drain();
+    assert.equal(await first.stopped(), 0);
+
+    const second = await startServer(driver, { port, flags });
+    context.after(() => second.stop());
+    ada.line.mend();
+    const again = await subscription.heard.next("subscribed");
+    assert.deepEqual([again.wasRecovering, again.recovered, again.streamPosition.epoch], [true, true, epoch]);
+    assert.deepEqual(values(ada, await subscription.heard.take(3, "publication")), [1, 2, 3]);
+    await grace.heard.until("connected");
+    await grace.heard.until("connected");
+    await publish(grace, room, "after");
+    const heard = await subscription.heard.next("publication");
+    assert.deepEqual([build.decode(heard.data), heard.offset], ["after", 5]);
   });
 
   withEachBuild(test, "pings_are_answered_by_the_sdk_and_keep_the_connection", async (build, context) => {

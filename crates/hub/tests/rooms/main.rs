@@ -5,6 +5,7 @@
 mod harness;
 mod lifetimes;
 mod occupancy;
+mod outliving;
 mod publishing;
 mod remembering;
 mod tables;

@@ -5,6 +5,8 @@ mod configure;
 mod control;
 mod core_thread;
 mod driver;
+#[cfg(not(feature = "simulation"))]
+mod homes;
 mod monitor;
 mod readiness;
 #[cfg(not(feature = "simulation"))]
@@ -17,6 +19,8 @@ pub(crate) use control::{Control, tell};
 #[cfg(test)]
 pub(crate) use driver::CoreRuntime;
 pub use driver::Driver;
+#[cfg(not(feature = "simulation"))]
+pub use homes::{Homes, NoAnswer};
 pub use monitor::Monitor;
 pub use readiness::{Phase, Readiness};
 #[cfg(not(feature = "simulation"))]

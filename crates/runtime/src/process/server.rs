@@ -13,7 +13,7 @@ use hub::{CoreId, RoomBudget};
 use tracing::info;
 
 use super::{
-    Configurer, Control, Monitor, Readiness, affinity,
+    Configurer, Control, Homes, Monitor, Readiness, affinity,
     core_thread::{CoreSeed, Report, RoomSeed, run_core},
     driver::Driver,
     tell,
@@ -69,6 +69,9 @@ pub enum StartError {
         /// What is known of it.
         cause: String,
     },
+    /// Whoever was to give rooms back to their homes could not.
+    #[error("{0}")]
+    Restore(String),
 }
 
 /// A running server.
@@ -83,6 +86,7 @@ pub struct Server {
     monitor: Monitor,
     commander: Commander,
     desk: Desk,
+    homes: Homes,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -105,6 +109,17 @@ impl Server {
         application: Arc<dyn Application>,
         readiness: Readiness,
     ) -> Result<Self, StartError> {
+        Self::start_restoring(config, application, readiness, |_| Ok(()))
+    }
+
+    /// The same, where `restore` gives rooms back to their homes before anybody is let in. Its error says why the
+    /// server cannot start.
+    pub fn start_restoring(
+        config: Config,
+        application: Arc<dyn Application>,
+        readiness: Readiness,
+        restore: impl FnOnce(&Homes) -> Result<(), String>,
+    ) -> Result<Self, StartError> {
         let cores = config.cores;
         let connections_max = config.connections_max;
         let rooms = RoomBudget::new(config.rooms_max);
@@ -119,6 +134,7 @@ impl Server {
         let Cores {
             to_cores,
             desk,
+            homes,
             threads,
         } = spawn_cores(&shared, &rooms, listeners, report)?;
         let (controls, commands): (Vec<_>, Vec<_>) = to_cores.into_iter().unzip();
@@ -131,6 +147,7 @@ impl Server {
             reports,
             commander: Commander { cores: commands },
             desk,
+            homes,
             monitor: Monitor::new(&controls, rooms.clone(), shared.admission.clone()),
             configurer: Configurer {
                 controls,
@@ -145,6 +162,8 @@ impl Server {
         let configurer = &mut server.configurer;
         configurer.connections_possible = possible;
         server.connections_max = configurer.admission.open(connections_max, possible);
+        // Nothing can fail any more: whoever restores may take what it read for used.
+        restore(&server.homes).map_err(StartError::Restore)?;
         server.tell(|| Control::Open);
         server.readiness.open();
         Ok(server)
@@ -205,7 +224,12 @@ impl Server {
 
     /// Waits until a drain is over and all cores have ended. An error names a core that failed;
     /// the others may still run then.
-    pub fn wait(mut self) -> Result<(), String> {
+    pub fn wait(self) -> Result<(), String> {
+        self.wait_saving(|_| {})
+    }
+
+    /// The same, where `save` may take the rooms from their homes when the last connection is gone.
+    pub fn wait_saving(mut self, save: impl FnOnce(&Homes)) -> Result<(), String> {
         let mut serving = self.configurer.controls.len();
         while serving > 0 {
             match self.reports.recv() {
@@ -221,6 +245,7 @@ impl Server {
                 Err(_) => return Err("all cores ended".into()),
             }
         }
+        save(&self.homes);
         // Cores stop only when all have drained, because a connection on one core may be in a room of
         // another.
         self.tell(|| Control::Stop);
@@ -310,10 +335,11 @@ fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
     reactor::probe(address)
 }
 
-/// The mailboxes of the cores, and their threads.
+/// The mailboxes of the cores and of the homes of rooms, and the cores' threads.
 struct Cores {
     to_cores: Vec<(Sender<Control>, Sender<Commanded>)>,
     desk: Desk,
+    homes: Homes,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -367,9 +393,14 @@ fn spawn_cores(
         let thread = thread.spawn(move || run_core(seed));
         threads.push(thread.map_err(|source| StartError::Thread { core: id.0, source })?);
     }
+    let homes = Homes {
+        mailboxes: rooms.to_homes,
+        hashes: rooms.homes,
+    };
     Ok(Cores {
         to_cores,
         desk,
+        homes,
         threads,
     })
 }

@@ -125,7 +125,9 @@ impl Requests {
             Request::Sweep { .. }
             | Request::Look { .. }
             | Request::List { .. }
-            | Request::Configure { .. } => self.own,
+            | Request::Configure { .. }
+            | Request::Save { .. }
+            | Request::Restore { .. } => self.own,
         }
     }
 

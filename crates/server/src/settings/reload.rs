@@ -38,7 +38,7 @@ declare! {
     at start:
         listen, internal_listen, cores, driver, config, mailbox_batches, commands_max, desk_requests_max, positions_max, history_bytes_max,
         recovered_messages_max, recovered_bytes_max, dev,
-        receive_buffer_bytes, log_format, log_queue_bytes_max;
+        receive_buffer_bytes, state_dir, state_bytes_max, state_timeout, log_format, log_queue_bytes_max;
     /// Settings that a reload changes, for open connections too. Deadlines that are already running
     /// keep their time, and a drain keeps its pace. What a home keeps for held rooms, and what is published from
     /// within the server, is bounded by `outbox_bytes_max` as it was at start.

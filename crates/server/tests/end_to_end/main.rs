@@ -88,6 +88,7 @@ mod raw_streams;
 mod refusals;
 mod reload;
 mod remote_keys;
+mod restarts;
 mod rooms;
 mod signals;
 mod silence;

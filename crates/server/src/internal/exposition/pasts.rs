@@ -28,6 +28,23 @@ pub(super) fn pasts(families: &mut Families, status: &Status, total: &Tally) {
         "Positions that were forgotten before their time because others needed their places.",
         kept.positions_given_up,
     );
+    let outcome = status.restored.get().copied().unwrap_or_default();
+    families.gauges(
+        "hubbub_state_rooms",
+        "What became of the rooms that the process before this one had left in state_dir.",
+        [
+            ("restored", outcome.restored.rooms),
+            ("position", outcome.restored.positions),
+            ("left_out", outcome.restored.left_out),
+            ("unreadable", outcome.unreadable),
+        ]
+        .map(|(outcome, count)| (vec![("outcome", outcome)], count as f64)),
+    );
+    families.gauge(
+        "hubbub_state_refused",
+        "1 if this process found rooms in state_dir that it did not use, or not all of them.",
+        f64::from(u8::from(outcome.is_refused)),
+    );
     let recoveries = &total.recoveries;
     families.counters(
         "hubbub_recoveries_total",

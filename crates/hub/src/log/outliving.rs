@@ -1,0 +1,50 @@
+//! How a log outlives its process: everything that it keeps taken out, and put into one of the same epoch.
+
+use super::{Log, Past, Position};
+use crate::{
+    history::History, name::RoomName, recent_keys::RecentKeys, rules::RoomRules, saved::SavedRoom,
+    table::Table,
+};
+
+impl Log {
+    /// Takes what is kept, to outlive the process with the room's name.
+    pub(crate) fn save(self, name: RoomName) -> SavedRoom {
+        let mut saved = SavedRoom::bare(name, self.top());
+        if let Some(past) = self.past {
+            saved.missing = past.history.dropped_for();
+            saved.messages = past.history.save();
+            saved.keys = past.keys.save();
+            saved.table = past
+                .table
+                .map_or_else(Vec::new, |table| table.all().to_vec());
+        }
+        saved
+    }
+
+    /// The log of a room that comes back at `now_ms`, a time as of [`Envelope::at_ms`], with what the rules of now
+    /// keep of it. Nothing in it is younger than now, whatever the clock has said before.
+    pub(crate) fn restored(saved: SavedRoom, rules: &RoomRules, now_ms: u64) -> Self {
+        let Position { epoch, offset: top } = saved.position;
+        let mut past = Past::default();
+        // More messages than were ever ordered cannot be this room's.
+        let messages = match saved.messages.len() as u64 <= top {
+            true => saved.messages,
+            false => Vec::new(),
+        };
+        past.history = History::restored(messages, saved.missing, now_ms);
+        past.keys = RecentKeys::restored(&saved.keys, now_ms);
+        if rules.table.is_some() && !saved.table.is_empty() {
+            let mut table = Table::default();
+            for (offset, record) in &saved.table {
+                if let Some(keyed) = record.keyed().filter(|keyed| !keyed.is_removed) {
+                    table.apply(keyed, *offset, record);
+                }
+            }
+            past.table = Some(Box::new(table));
+        }
+        let past = Some(Box::new(past));
+        let mut log = Self { epoch, top, past };
+        log.trim(rules, now_ms);
+        if log.is_bare() { log.bare() } else { log }
+    }
+}

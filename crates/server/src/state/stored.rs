@@ -1,0 +1,189 @@
+//! One room as bytes: the form in which the file of rooms has it.
+//!
+//! The form is that of postcard, whose specification is fixed. Whatever is changed here changes
+//! [`FORMAT`](super::file::FORMAT).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hub::{
+    Details, Epoch, Keyed, Position, Record, RoomName, SavedKey, SavedMessage, SavedRoom,
+    Unrecoverable,
+};
+use serde::{Deserialize, Serialize};
+use strum::IntoEnumIterator;
+
+/// A room.
+#[derive(Serialize, Deserialize)]
+struct StoredRoom {
+    name: String,
+    epoch: u64,
+    top: u64,
+    messages: Vec<(u64, StoredRecord)>,
+    /// Why a message before these is not here, by its name.
+    missing: Option<String>,
+    table: Vec<(u64, StoredRecord)>,
+    keys: Vec<(u128, u128, u64, u64)>,
+}
+
+/// A message. What matters only until it is ordered is left out.
+#[derive(Serialize, Deserialize)]
+struct StoredRecord {
+    tag: u8,
+    payload: Bytes,
+    meta: Bytes,
+    key: Option<String>,
+}
+
+/// The bytes of a room.
+///
+/// # Errors
+///
+/// Never, as far as is known: memory is the only thing that it takes.
+pub fn encode(room: SavedRoom) -> postcard::Result<Vec<u8>> {
+    let messages = room.messages.into_iter();
+    let table = room.table.into_iter();
+    let keys = room.keys.into_iter();
+    postcard::to_allocvec(&StoredRoom {
+        name: room.name.as_str().to_owned(),
+        epoch: room.position.epoch.0,
+        top: room.position.offset,
+        messages: messages
+            .map(|SavedMessage { at_ms, record }| (at_ms, stored(record)))
+            .collect(),
+        missing: room.missing.map(|cause| <&str>::from(cause).to_owned()),
+        table: table
+            .map(|(offset, record)| (offset, stored(record)))
+            .collect(),
+        keys: keys
+            .map(|it| (it.key, it.body, it.offset, it.at_ms))
+            .collect(),
+    })
+}
+
+/// The room of these bytes; `None` if they are none.
+pub fn decode(bytes: &[u8]) -> Option<SavedRoom> {
+    let stored: StoredRoom = postcard::from_bytes(bytes).ok()?;
+    let messages = stored.messages.into_iter();
+    let table = stored.table.into_iter();
+    let keys = stored.keys.into_iter();
+    let missing = stored.missing.as_deref();
+    Some(SavedRoom {
+        name: RoomName::new(&stored.name).ok()?,
+        position: Position {
+            epoch: Epoch(stored.epoch),
+            offset: stored.top,
+        },
+        messages: messages
+            .map(|(at_ms, it)| SavedMessage {
+                at_ms,
+                record: record(it),
+            })
+            .collect(),
+        missing: missing.and_then(|name| Unrecoverable::iter().find(|it| <&str>::from(it) == name)),
+        table: table.map(|(offset, it)| (offset, record(it))).collect(),
+        keys: keys
+            .map(|(key, body, offset, at_ms)| SavedKey {
+                key,
+                body,
+                offset,
+                at_ms,
+            })
+            .collect(),
+    })
+}
+
+fn stored(record: Record) -> StoredRecord {
+    let key = record.keyed().map(|keyed| (*keyed.key).to_owned());
+    StoredRecord {
+        tag: record.tag,
+        meta: Bytes::copy_from_slice(record.meta()),
+        payload: record.payload,
+        key,
+    }
+}
+
+fn record(stored: StoredRecord) -> Record {
+    let StoredRecord {
+        tag,
+        payload,
+        meta,
+        key,
+    } = stored;
+    let keyed = key.map(|key| Keyed {
+        key: key.into(),
+        is_removed: false,
+    });
+    let details = (!meta.is_empty() || keyed.is_some()).then(|| {
+        Arc::new(Details {
+            meta,
+            keyed,
+            ..Details::default()
+        })
+    });
+    Record {
+        tag,
+        payload,
+        details,
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A room that has everything.
+    pub fn room(name: &str, top: u64) -> SavedRoom {
+        let record = |text: &'static str, key: Option<&str>| {
+            record(StoredRecord {
+                tag: 1,
+                payload: Bytes::from_static(text.as_bytes()),
+                meta: Bytes::from_static(b"who"),
+                key: key.map(Into::into),
+            })
+        };
+        SavedRoom {
+            name: RoomName::new(name).unwrap(),
+            position: Position {
+                epoch: Epoch(u64::MAX - 1),
+                offset: top,
+            },
+            messages: vec![SavedMessage {
+                at_ms: 1_234_567_890_123,
+                record: record("hello", None),
+            }],
+            missing: Some(Unrecoverable::Time),
+            table: vec![(top, record("value", Some("key")))],
+            keys: vec![SavedKey {
+                key: u128::MAX,
+                body: 7,
+                offset: top,
+                at_ms: 5,
+            }],
+        }
+    }
+
+    #[test]
+    fn room_is_the_same_behind_its_bytes() {
+        for room in [room("room", 1), room("äöü:1", u64::MAX)] {
+            assert_eq!(decode(&encode(room.clone()).unwrap()), Some(room));
+        }
+        let mut bare = room("bare", 9);
+        bare.strip();
+        bare.missing = None;
+        assert_eq!(decode(&encode(bare.clone()).unwrap()), Some(bare));
+    }
+
+    #[test]
+    fn bytes_that_are_no_room_are_none() {
+        let good = encode(room("room", 1)).unwrap();
+        for cut in 0..good.len() {
+            assert_eq!(decode(&good[..cut]), None, "{cut}");
+        }
+        let mut named_badly = good;
+        named_badly[1] = b'/';
+        assert_eq!(decode(&named_badly), None);
+        // A length beyond everything takes no memory.
+        assert_eq!(decode(&[0xff; 64]), None);
+    }
+}
