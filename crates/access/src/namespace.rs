@@ -52,6 +52,8 @@ pub struct Namespace {
     pub presence: bool,
     /// Whether subscribers are told who comes and goes.
     pub join_leave: JoinLeave,
+    /// Whether the back end is told who comes and goes, and which rooms are occupied, if it is told of anything.
+    pub events: bool,
     /// Who may subscribe without a subscription token.
     pub subscribe: Subscribers,
     /// Who may publish.
@@ -250,6 +252,7 @@ impl Default for Namespace {
             recovery_mode: RecoveryMode::Stream,
             presence: false,
             join_leave: JoinLeave::Off,
+            events: true,
             subscribe: Subscribers::Token,
             publish: Who::Nobody,
             read_history: Who::Nobody,

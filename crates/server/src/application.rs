@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use codec::Request;
-use hub::{RoomName, RuleBook};
+use hub::{Occupancy, RoomName, RuleBook};
 use runtime::{Answer, Application, BatchInterval, BodyEncoder, Refused, Route};
 
 use crate::{
@@ -64,6 +64,11 @@ impl Application for Hubbub {
 
     fn rules(&self) -> Arc<dyn RuleBook> {
         self.live.clone()
+    }
+
+    fn occupancy(&self) -> Option<Arc<dyn Occupancy>> {
+        let is_wanted = self.live.events().is_some_and(|it| it.wants_occupancy());
+        is_wanted.then(|| self.live.clone() as Arc<dyn Occupancy>)
     }
 
     fn batch_interval(&self, room: &RoomName) -> Option<BatchInterval> {

@@ -10,6 +10,7 @@
 
 mod cores;
 mod debug;
+mod events;
 mod exposition;
 mod families;
 mod health;

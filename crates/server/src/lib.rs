@@ -21,6 +21,7 @@ pub mod application;
 pub mod backend;
 mod control_group;
 pub mod descriptors;
+pub mod events;
 pub mod faults;
 pub mod internal;
 pub mod logging;

@@ -9,6 +9,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::ExitCode,
+    sync::Arc,
     thread,
 };
 
@@ -17,6 +18,7 @@ use runtime::{Driver, Homes, Server};
 use server::{
     backend::Backend,
     descriptors,
+    events::{self, Events},
     internal::{self, Status},
     logging::{self, LogFormat},
     reload::{Reloader, Reloads},
@@ -138,7 +140,12 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     let files = Files::read(&settings, &tickets)?;
     let state = State::open(&settings)?;
     files.tell_skipped();
-    let Files { site, tls, tokens } = files;
+    let Files {
+        site,
+        tls,
+        tokens,
+        events,
+    } = files;
     tls.announce();
     wiring::announce_world(&settings, &tokens);
     let status = Status::new(wiring::configured(&settings, &tls, &tokens));
@@ -150,6 +157,9 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
         .fetch(&backend, None)
         .map_err(|error| remedy::of_other_thread("backend", &error, cores + threads::BACKEND))?;
     let live = Live::new(wiring::world(&settings, tokens));
+    let events = begin_events(events, &live, &backend)
+        .map_err(|error| remedy::of_other_thread("backend", &error, cores + threads::BACKEND))?;
+    let events_drain = settings.events_drain_timeout.duration();
     let application = wiring::application(&settings, site, &live);
     let restore = |homes: &Homes| restore(state.as_ref(), homes, &status);
     let server = Server::start_restoring(config, application, status.readiness(), restore)
@@ -180,6 +190,9 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     if let Err(cause) = server.wait_saving(save) {
         bail!("{cause}");
     }
+    if let Some(events) = events {
+        events.finish(events_drain);
+    }
     info!("stopped");
     Ok(())
 }
@@ -191,6 +204,20 @@ fn restore(state: Option<&State>, homes: &Homes, status: &Status) -> Result<(), 
         status.restored(outcome);
     }
     Ok(())
+}
+
+/// Has the back end told of events, if it wants to be.
+fn begin_events(
+    wanted: Option<events::Wanted>,
+    live: &Arc<Live>,
+    backend: &Backend,
+) -> io::Result<Option<Events>> {
+    let Some(wanted) = wanted else {
+        return Ok(None);
+    };
+    let events = Events::begin(wanted, live.node(), backend)?;
+    live.tells(events.sink().clone());
+    Ok(Some(events))
 }
 
 /// Opens the internal listener, unless it is off, and returns its address. From here on it answers

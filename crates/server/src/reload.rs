@@ -114,7 +114,15 @@ impl Reloader {
         }
         files.tell_skipped();
         let (pages, certificates) = (files.site.files(), files.tls.count());
-        let Files { site, tls, tokens } = files;
+        let Files {
+            site,
+            tls,
+            tokens,
+            events,
+        } = files;
+        if let Some((sink, events)) = self.live.events().zip(events) {
+            sink.sign_with(events.into_secret());
+        }
         let configured = wiring::configured(&self.settings, &tls, &tokens);
         let rules_changed = self.live.replace(wiring::world(&self.settings, tokens));
         let application = wiring::application(&self.settings, site, &self.live);

@@ -41,6 +41,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use ipnet::IpNet;
 
+use crate::events::EventKind;
 use crate::logging::{self, LogFormat};
 use crate::origin::{AllowList, Permit};
 
@@ -59,7 +60,7 @@ use units::{
     GIB, KIB, MIB, TIB, address, cores, count, delay, internal, leeway, network, pause, period,
     permit, size,
 };
-use url::url;
+use url::{endpoint, url};
 
 const LISTENING: &str = "Listening";
 const ADDRESSES: &str = "Limits of addresses, and proxies";
@@ -70,6 +71,7 @@ const COMPRESSION: &str = "Compression";
 const ROOMS: &str = "Rooms";
 const STATE: &str = "What outlives the process";
 const CLIENTS: &str = "Who may be here";
+const EVENTS: &str = "Events to the back end";
 const TIMEOUTS: &str = "Timeouts";
 const LOGGING: &str = "Logging";
 const EMBEDDING: &str = "For programs that embed the server";
@@ -717,6 +719,77 @@ pub struct Settings {
     /// What the claim `aud` of subscription tokens must be, or contain, if they have keys of their own
     #[arg(long, value_name = "TEXT", help_heading = CLIENTS)]
     pub subscription_token_audience: Option<String>,
+
+    /// URL to which events are posted: who connects, subscribes and goes, and which rooms are occupied
+    ///
+    /// Not set, there are no events. It needs events_secret. Redirects are not followed. In the file, all these
+    /// settings may also stand in a table [events], without `events_` before their names. See docs/events.md.
+    #[arg(long, value_name = "URL", value_parser = endpoint, help_heading = EVENTS)]
+    pub events_url: Option<Url>,
+
+    /// File with the secret by which the back end knows who sends: batches are signed with HMAC-SHA256
+    ///
+    /// At least 32 bytes; white space at the end is no part of it. The file is read again on SIGHUP.
+    #[arg(long, value_name = "PATH", help_heading = EVENTS)]
+    pub events_secret: Option<PathBuf>,
+
+    /// File with the authorities of the back end's certificate, in PEM; the system's by default
+    #[arg(long, value_name = "PATH", help_heading = EVENTS)]
+    pub events_ca: Option<PathBuf>,
+
+    /// Kinds of events that are sent
+    ///
+    /// A list. Namespaces may leave out those of their rooms (events = false).
+    #[arg(long, value_name = "KIND", value_delimiter = ',', help_heading = EVENTS)]
+    #[arg(default_value = "connected,disconnected,subscribed,unsubscribed,occupied,vacated")]
+    pub events_kinds: Vec<EventKind>,
+
+    /// Most events of one batch
+    #[arg(long, value_name = "COUNT", value_parser = count(1, 10_000), default_value = "500")]
+    #[arg(help_heading = EVENTS)]
+    pub events_batch_max: usize,
+
+    /// Time for which a batch waits for further events
+    #[arg(long, value_name = "DURATION", value_parser = period, default_value = "200ms")]
+    #[arg(help_heading = EVENTS)]
+    pub events_batch_delay: Period,
+
+    /// Most memory for events that the back end has not taken
+    ///
+    /// Each counts with some 250 bytes, and the names in it. What happens beyond it is lost; the next batch says how
+    /// many events of which kind.
+    #[arg(long, value_name = "SIZE", value_parser = size(KIB, GIB), default_value = "16MiB")]
+    #[arg(help_heading = EVENTS)]
+    pub events_queue_bytes_max: Size,
+
+    /// Time for which a room must have been empty to be vacated
+    ///
+    /// 0s to 1day. A room that is left and entered again within it says nothing. It is looked at with each sweep,
+    /// a few times a second.
+    #[arg(long, value_name = "DURATION", value_parser = delay, default_value = "5s")]
+    #[arg(help_heading = EVENTS)]
+    pub events_debounce: Period,
+
+    /// Time for one request, from the lookup of the name to the status of the answer
+    #[arg(long, value_name = "DURATION", value_parser = period, default_value = "5s")]
+    #[arg(help_heading = EVENTS)]
+    pub events_timeout: Period,
+
+    /// Longest pause before a batch is sent again
+    ///
+    /// 100ms to 1day. The first pause is a quarter of a second, and each further one twice as long; half of each is up
+    /// to chance.
+    #[arg(long, value_name = "DURATION", value_parser = pause, default_value = "30s")]
+    #[arg(help_heading = EVENTS)]
+    pub events_retry_max: Period,
+
+    /// Time for which a shutdown waits for the back end, behind its last connection
+    ///
+    /// 0s to 1day. What the back end has not taken then is lost. Whatever supervises the server must give it
+    /// drain_delay, drain_timeout, close_timeout and this.
+    #[arg(long, value_name = "DURATION", value_parser = delay, default_value = "3s")]
+    #[arg(help_heading = EVENTS)]
+    pub events_drain_timeout: Period,
 
     /// Time for a whole handshake, from accepting the connection
     ///

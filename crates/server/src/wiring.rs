@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::{
     application::Hubbub,
+    events,
     faults::Faults,
     internal::Configured,
     memory,
@@ -196,6 +197,11 @@ pub fn configured(settings: &Settings, tls: &Listeners, tokens: &Tokens) -> Conf
         ("static_bytes_max", settings.static_bytes_max.bytes()),
         ("log_queue_bytes_max", settings.log_queue_bytes_max.bytes()),
         (
+            "events_queue_bytes_max",
+            settings.events_queue_bytes_max.bytes(),
+        ),
+        ("events_batch_max", settings.events_batch_max),
+        (
             "token_jwks_bytes_max",
             settings.token_jwks_bytes_max.bytes(),
         ),
@@ -219,6 +225,14 @@ pub fn configured(settings: &Settings, tls: &Listeners, tokens: &Tokens) -> Conf
         ("token_jwks_timeout", settings.token_jwks_timeout.duration()),
         ("token_jwks_refresh", settings.token_jwks_refresh.duration()),
         ("token_jwks_pause", settings.token_jwks_pause.duration()),
+        ("events_batch_delay", settings.events_batch_delay.duration()),
+        ("events_debounce", settings.events_debounce.duration()),
+        ("events_timeout", settings.events_timeout.duration()),
+        ("events_retry_max", settings.events_retry_max.duration()),
+        (
+            "events_drain_timeout",
+            settings.events_drain_timeout.duration(),
+        ),
     ];
     let numbers = numbers.map(|(key, number)| (key, number as f64));
     let times = times.map(|(key, time)| (key, time.as_secs_f64()));
@@ -245,6 +259,8 @@ pub struct Files {
     pub tls: Listeners,
     /// Keys of tokens.
     pub tokens: Tokens,
+    /// What it takes to send events, if they are wanted.
+    pub events: Option<events::Wanted>,
 }
 
 impl Files {
@@ -258,8 +274,14 @@ impl Files {
         let site = faults.note(site(settings));
         let tls = faults.note_all(Listeners::load(settings, tickets));
         let tokens = faults.note_all(tokens::load(settings));
-        let files = site.zip(tls).zip(tokens);
-        faults.into_result(files.map(|((site, tls), tokens)| Self { site, tls, tokens }))
+        let events = faults.note(events::load(settings));
+        let files = site.zip(tls).zip(tokens).zip(events);
+        faults.into_result(files.map(|(((site, tls), tokens), events)| Self {
+            site,
+            tls,
+            tokens,
+            events,
+        }))
     }
 
     /// Everything that is wrong with the files.

@@ -17,7 +17,13 @@ use hub::{
 use runtime::{BatchInterval, Command, CommandRefused, Commander, Desk, Rate};
 use tracing::warn;
 
-use crate::{oneshot::OneShots, protocols::InTransit, tokens::Tokens, users::Users};
+use crate::{
+    events::{Sink, Witness},
+    oneshot::OneShots,
+    protocols::InTransit,
+    tokens::Tokens,
+    users::Users,
+};
 
 /// Up to how many members each who comes and goes is announced to the others.
 const ANNOUNCED_MEMBERS_MAX: usize = 1_000;
@@ -91,6 +97,8 @@ pub struct Live {
     commander: OnceLock<Commander>,
     /// Publishes in rooms and asks about them, once the server runs.
     desk: OnceLock<Desk>,
+    /// Where events are told, if anybody wants them.
+    events: OnceLock<Arc<Sink>>,
     /// The name of this process among all that may serve one site.
     node: Arc<str>,
     /// Requests with commands on their way to the cores of their sessions.
@@ -120,6 +128,7 @@ impl Live {
             one_shots: OneShots::new(),
             commander: OnceLock::new(),
             desk: OnceLock::new(),
+            events: OnceLock::new(),
             node: uuid::Uuid::new_v4().to_string().into(),
             in_transit: Arc::default(),
         })
@@ -140,6 +149,27 @@ impl Live {
     /// Publishes in rooms and asks about them, for whoever is not connected; `None` before the server runs.
     pub fn desk(&self) -> Option<&Desk> {
         self.desk.get()
+    }
+
+    /// Events are told there from now on.
+    pub fn tells(&self, events: Arc<Sink>) {
+        let _ = self.events.set(events);
+    }
+
+    /// Where events are told, if anybody wants them.
+    pub fn events(&self) -> Option<&Arc<Sink>> {
+        self.events.get()
+    }
+
+    /// Who tells what happens to a connection, if anybody wants to know it.
+    pub fn witness(
+        self: &Arc<Self>,
+        client: &str,
+        user: &Arc<str>,
+        protocol: &'static str,
+    ) -> Option<Witness> {
+        let sink = self.events()?.clone();
+        Some(Witness::new(sink, self.clone(), client, user, protocol))
     }
 
     /// The name of this process among all that may serve one site.
@@ -251,6 +281,12 @@ impl World {
         room.is_ok_and(|room| room.rules.presence)
     }
 
+    /// Whether the back end is told who comes and goes in the room.
+    pub fn tells_of(&self, room: &str) -> bool {
+        let room = self.namespaces.of(room);
+        room.is_ok_and(|room| room.rules.events)
+    }
+
     /// For how long the room's messages are gathered before they leave, if they are.
     pub fn batch_interval(&self, room: &str) -> Option<BatchInterval> {
         let room = self.namespaces.of(room).ok()?;
@@ -334,6 +370,6 @@ fn rules_of(rules: &Namespace) -> RoomRules {
         },
         pace: pace_of(rules.room_rate),
         publisher_pace: pace_of(rules.user_rate),
-        tells_occupancy: true,
+        tells_occupancy: rules.events,
     }
 }

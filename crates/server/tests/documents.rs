@@ -26,6 +26,10 @@ const NO_LIMITS: &[&str] = &[
     "cores",
     "dev",
     "driver",
+    "events_ca",
+    "events_kinds",
+    "events_secret",
+    "events_url",
     "help",
     "insecure",
     "internal_listen",
@@ -45,6 +49,8 @@ const NO_LIMITS: &[&str] = &[
     "subscription_token_jwks_url",
     "subscription_token_keys",
     "subscription_token_secret",
+    "tls_cert",
+    "tls_key",
     "token_audience",
     "token_issuer",
     "token_jwks",
@@ -56,8 +62,6 @@ const NO_LIMITS: &[&str] = &[
     "token_secret",
     "token_user_claim",
     "trusted_proxies",
-    "tls_cert",
-    "tls_key",
     "version",
 ];
 

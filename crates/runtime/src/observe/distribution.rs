@@ -33,7 +33,7 @@ impl Default for Timing {
 
 impl Timing {
     /// Records a duration in nanoseconds.
-    pub(crate) fn record(&mut self, ns: u64) {
+    pub fn record(&mut self, ns: u64) {
         self.recorded.saturating_record(ns);
         // The sum is 128 bits wide: where thousands of messages are always in flight, their
         // durations add up to centuries.

@@ -5,7 +5,10 @@ use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{Request, StatusCode, Uri, header};
+use hyper::{
+    Request, StatusCode, Uri,
+    header::{self, HeaderName, HeaderValue},
+};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
@@ -21,6 +24,10 @@ use tokio::time;
 
 /// The most bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// The most that is read of a body that means nothing, and for how long. A connection with more of it is given up.
+const REST_BYTES_MAX: usize = 16 << 10;
+const REST_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// What programs of the other side see of this one.
 const USER_AGENT: &str = concat!("hubbub/", env!("CARGO_PKG_VERSION"));
@@ -66,6 +73,15 @@ impl Client {
     /// # Errors
     /// When there is no TLS 1.2 or 1.3.
     pub fn new(authorities: RootCertStore) -> anyhow::Result<Self> {
+        // Its requests come minutes apart.
+        Self::keeping(authorities, 0)
+    }
+
+    /// The same, which keeps this many connections for its next requests.
+    ///
+    /// # Errors
+    /// When there is no TLS 1.2 or 1.3.
+    pub fn keeping(authorities: RootCertStore, idle_max: usize) -> anyhow::Result<Self> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13, &TLS12])
@@ -82,8 +98,7 @@ impl Client {
             .wrap_connector(plain);
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            // Requests come minutes apart.
-            .pool_max_idle_per_host(0)
+            .pool_max_idle_per_host(idle_max)
             .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(connector);
         Ok(Self(client))
@@ -101,6 +116,36 @@ impl Client {
             .map_err(|error| Failure::Broken(error.to_string()))?;
         let answer = time::timeout(bounds.time, self.ask(request, bounds.bytes_max)).await;
         answer.unwrap_or(Err(Failure::TooSlow(bounds.time)))
+    }
+
+    /// Sends a document. Any answer with a status of 200 to 299 takes it; the body of the answer means nothing, and
+    /// is read only as far as it takes to use the connection again.
+    ///
+    /// # Errors
+    /// Why it is not taken, as far as anybody knows: it may have come all the same.
+    pub async fn post<const FIELDS: usize>(
+        &self,
+        uri: &Uri,
+        fields: [(HeaderName, HeaderValue); FIELDS],
+        body: Bytes,
+        time: Duration,
+    ) -> Result<(), Failure> {
+        let mut request = Request::post(uri)
+            .header(header::USER_AGENT, USER_AGENT)
+            .body(Full::new(body))
+            .map_err(|error| Failure::Broken(error.to_string()))?;
+        request.headers_mut().extend(fields);
+        let answer = time::timeout(time, self.0.request(request)).await;
+        let answer = answer.map_err(|_| Failure::TooSlow(time))?;
+        let answer = answer.map_err(|error| Failure::Broken(with_causes(&error)))?;
+        match answer.status() {
+            status if status.is_success() => {}
+            status if status.is_redirection() => return Err(Failure::Redirect(status)),
+            status => return Err(Failure::Status(status)),
+        }
+        let rest = Limited::new(answer.into_body(), REST_BYTES_MAX).collect();
+        let _ = time::timeout(REST_TIME_MAX.min(time), rest).await;
+        Ok(())
     }
 
     async fn ask(&self, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Bytes, Failure> {

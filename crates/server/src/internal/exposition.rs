@@ -26,6 +26,7 @@ use pasts::pasts;
 use super::{
     Phase, Status,
     cores::{Cores, Standing},
+    events,
     families::{Families, Label},
     one_shots,
 };
@@ -90,6 +91,7 @@ fn families(status: &Status, standings: &[Standing]) -> Vec<prometheus::proto::M
     distributions(&mut families, &total);
     pasts(&mut families, status, &total);
     one_shots::add(&mut families, status);
+    events::add(&mut families, status);
     let mut families = families.into_vec();
     families.extend(ProcessCollector::for_self().collect());
     families

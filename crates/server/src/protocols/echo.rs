@@ -3,13 +3,18 @@
 use codec::Message;
 use runtime::{Outlet, Session};
 
-use super::{Begun, Protocol, Select, Started, Transport};
+use super::{Begun, Protocol, Select, Started, Transport, witnessed::Whose};
 
 pub(super) const PROTOCOL: Protocol = Protocol {
     name: "echo",
     select: Select::Path("/echo"),
     transport: Transport::WebSocket,
-    open: |_| Ok(Begun::Now(Started::new(Echo))),
+    open: |asked| {
+        Ok(Begun::Now(Started {
+            whose: Whose::of(asked.live, None, &"".into(), None),
+            ..Started::new(Echo)
+        }))
+    },
 };
 
 struct Echo;

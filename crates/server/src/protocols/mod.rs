@@ -32,6 +32,7 @@ mod opening;
 mod raw;
 mod room;
 mod shown;
+mod witnessed;
 
 /// All protocols. A path takes precedence over a subprotocol, and earlier entries over later.
 const TABLE: &[Protocol] = &[

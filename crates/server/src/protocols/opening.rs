@@ -7,7 +7,7 @@ use runtime::{
     TakeBody, TakeBodyFrom, Taken,
 };
 
-use super::{Asked, Transport, http};
+use super::{Asked, Transport, http, witnessed::Whose};
 
 /// What becomes of a request that is not refused at once.
 pub enum Begun {
@@ -38,6 +38,8 @@ pub struct Started {
     pub body: BodyForm,
     pub lag: Lag,
     pub head: Head,
+    /// Whose it is, if somebody wants to know what happens to it and it does not tell that itself.
+    pub whose: Option<Whose>,
 }
 
 /// The head of the answer with which a session opens.
@@ -164,7 +166,12 @@ impl Started {
             body,
             lag,
             head,
+            whose,
         } = self;
+        let session = match whose {
+            Some(whose) => whose.witness(session, protocol),
+            None => session,
+        };
         match head {
             Head::WebSocket { subprotocol, pings } => Opens::WebSocket(Opening {
                 protocol,
@@ -210,6 +217,7 @@ impl Started {
                 subprotocol: None,
                 pings: Pings::Frames,
             },
+            whose: None,
         }
     }
 }

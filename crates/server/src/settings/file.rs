@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
 use super::layers::Found;
-use super::namespaces::{Lines, Tables, is_option, is_table, unknown_table};
+use super::namespaces::{EVENTS, Lines, Tables, is_option, is_table, unknown_table};
 use super::nearest::nearest;
 use super::report::{Fault, Place};
 use super::units::{Period, Size};
@@ -85,7 +85,10 @@ pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
         match is_table(&key) {
             _ if broken.contains(&line) => {}
             true => file.tables.read(&key, value, &lines),
-            false => file.entry(path, line, &key, value, command),
+            false => match value.get_ref() {
+                DeValue::Table(_) if key == EVENTS => file.section(&key, value, &lines, command),
+                _ => file.entry(path, line, &key, value, command),
+            },
         }
     }
     file
@@ -112,6 +115,28 @@ impl File {
         }
     }
 
+    /// A table with settings whose names begin with its own.
+    fn section(
+        &mut self,
+        name: &str,
+        table: Spanned<DeValue<'_>>,
+        lines: &Lines<'_>,
+        command: &Command,
+    ) {
+        let DeValue::Table(table) = table.into_inner() else {
+            return;
+        };
+        let mut entries: Vec<_> = table.into_iter().collect();
+        entries.sort_by_key(|(_, value)| value.span().start);
+        for (key, value) in entries {
+            let line = lines.of(value.span().start);
+            if !lines.broken.contains(&line) {
+                let key = format!("{name}_{}", key.into_inner());
+                self.entry(lines.path, line, &key, value, command);
+            }
+        }
+    }
+
     fn entry(
         &mut self,
         path: &Path,
@@ -130,6 +155,11 @@ impl File {
             }
         };
         let shown = format!("{place} = {}", masked(&value.to_string()));
+        if self.found.iter().any(|found| found.key == key) {
+            let reason = "it is set twice, at the top of the file and in a table: leave one out";
+            let fault = Fault::new(&[key], shown, reason);
+            return self.faults.push(fault.at(Some(line)));
+        }
         match read(key, value, command) {
             Ok(values) => self.found.push(Found {
                 key: key.to_owned(),

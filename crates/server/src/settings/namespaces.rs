@@ -14,7 +14,9 @@ use access::{Label, Namespace, Namespaces, namespace::RoomKind};
 use toml::Value;
 
 pub use options::{NamespaceOption, OPTIONS};
-pub(super) use tables::{Lines, NAMESPACES, ROOMS, Tables, is_option, is_table, unknown_table};
+pub(super) use tables::{
+    EVENTS, Lines, NAMESPACES, ROOMS, Tables, is_option, is_table, unknown_table,
+};
 
 use super::Settings;
 use super::report::{Fault, Override, Place, Warning};

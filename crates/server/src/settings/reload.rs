@@ -38,7 +38,9 @@ declare! {
     at start:
         listen, internal_listen, cores, driver, config, mailbox_batches, commands_max, desk_requests_max, positions_max, history_bytes_max,
         recovered_messages_max, recovered_bytes_max, dev,
-        receive_buffer_bytes, state_dir, state_bytes_max, state_timeout, log_format, log_queue_bytes_max;
+        receive_buffer_bytes, state_dir, state_bytes_max, state_timeout, log_format, log_queue_bytes_max,
+        events_url, events_ca, events_kinds, events_batch_max, events_batch_delay, events_queue_bytes_max,
+        events_debounce, events_timeout, events_retry_max, events_drain_timeout;
     /// Settings that a reload changes, for open connections too. Deadlines that are already running
     /// keep their time, and a drain keeps its pace. What a home keeps for held rooms, and what is published from
     /// within the server, is bounded by `outbox_bytes_max` as it was at start.
@@ -57,7 +59,7 @@ declare! {
         token_issuer, token_audience, token_user_claim, token_leeway, token_bytes_max, insecure, token_jwks_url, token_jwks_ca, token_jwks_http,
         token_jwks_refresh, token_jwks_pause, token_jwks_timeout, token_jwks_bytes_max, token_jwks_keys_max,
         subscription_token_secret, subscription_token_keys, subscription_token_jwks, subscription_token_jwks_url,
-        subscription_token_issuer, subscription_token_audience;
+        subscription_token_issuer, subscription_token_audience, events_secret;
 }
 
 /// Whether a reload changes the setting of this key.

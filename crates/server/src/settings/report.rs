@@ -103,6 +103,8 @@ pub enum Warning {
         /// The setting with their URL.
         key: &'static str,
     },
+    /// Events are sent over plain HTTP to another machine.
+    PlainEvents,
     /// A setting changes nothing because of another one.
     NoEffect {
         /// Its key.
@@ -152,6 +154,10 @@ impl fmt::Display for Warning {
                 f,
                 "{key} is http:// to another machine (token_jwks_http): whoever is on the way can put their \
                  own keys in place of yours, and be anybody"
+            ),
+            Self::PlainEvents => f.write_str(
+                "events_url is http:// to another machine: whoever is on the way can read who connects and \
+                 subscribes; batches are signed, so that nobody can change them",
             ),
             Self::NoEffect { key, why } => write!(f, "{key} has no effect: {why}"),
         }

@@ -27,6 +27,7 @@ pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
         .chain(tls(settings))
         .chain(key_urls(settings, sourced))
         .chain(fetches(settings, sourced))
+        .chain(events(settings))
         .collect()
 }
 
@@ -297,6 +298,16 @@ fn fetches(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
     at_most(&rule, sourced)
 }
 
+/// Events are signed, so that nobody else can tell the back end what happens.
+fn events(settings: &Settings) -> Option<Fault> {
+    (settings.events_url.is_some() && settings.events_secret.is_none()).then(|| {
+        let subject = "events_url is set without events_secret".to_owned();
+        let reason = "the back end must know who tells it of events: make a secret with `openssl rand -hex 32`, and \
+                      name its file in events_secret";
+        Fault::new(&["events_url", "events_secret"], subject, reason)
+    })
+}
+
 /// The warnings about settings that somebody has set and that change nothing.
 pub(super) fn without_effect(s: &Settings, sourced: &Sourced) -> Vec<Warning> {
     let mut warnings = Vec::new();
@@ -325,6 +336,12 @@ pub(super) fn without_effect(s: &Settings, sourced: &Sourced) -> Vec<Warning> {
     add(!fetches, "token_jwks_ca", &no_url);
     let is_wanted = s.token_jwks_http.is_on();
     add(is_wanted && !fetches, "token_jwks_http", &no_url);
+    let no_events = || "no events are sent: events_url is not set".to_owned();
+    add(s.events_url.is_none(), "events_secret", &no_events);
+    let is_plain = s.events_url.as_ref().is_none_or(|url| !url.is_encrypted());
+    add(is_plain, "events_ca", &|| {
+        "no events are sent over https://".to_owned()
+    });
     let [_, of_subscriptions] = urls_of_keys(s);
     let has_own_keys = of_subscriptions.has_keys();
     let no_own_keys = || {
@@ -386,6 +403,12 @@ pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
     }
     if settings.insecure.is_on() {
         warnings.push(Warning::Insecure);
+    }
+    if let Some(url) = &settings.events_url
+        && !url.is_encrypted()
+        && !url.is_local()
+    {
+        warnings.push(Warning::PlainEvents);
     }
     for KeySettings { key, url, .. } in urls_of_keys(settings) {
         if url.is_some_and(|url| !url.is_encrypted() && !url.is_local()) {

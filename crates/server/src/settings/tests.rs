@@ -1,6 +1,7 @@
 //! Every setting from every source, their precedence, and what is reported about them.
 
 mod addresses;
+mod events;
 mod files;
 mod keys;
 mod namespaces;
@@ -145,6 +146,17 @@ const SAMPLES: &[(&str, &str)] = &[
     ("subscription_token_jwks_url", "http://127.0.0.1:8/keys"),
     ("subscription_token_issuer", "https://example.com"),
     ("subscription_token_audience", "chat"),
+    ("events_url", "https://app.example.com/events?key=1"),
+    ("events_secret", "secret.txt"),
+    ("events_ca", "authorities.pem"),
+    ("events_kinds", "occupied"),
+    ("events_batch_max", "7"),
+    ("events_batch_delay", "1s"),
+    ("events_queue_bytes_max", "1MiB"),
+    ("events_debounce", "0s"),
+    ("events_timeout", "2s"),
+    ("events_retry_max", "1m"),
+    ("events_drain_timeout", "1s"),
     ("handshake_timeout", "2s"),
     ("tls_handshake_timeout", "3s"),
     ("ping_interval", "30s"),
@@ -171,6 +183,7 @@ const SAMPLES: &[(&str, &str)] = &[
 fn needs(key: &str) -> &'static [&'static str] {
     match key {
         "proxy_header" => &["--trusted-proxies=192.0.2.1"],
+        "events_url" => &["--events-secret=s.txt"],
         "tls_cert" => &["--tls-key=k.pem"],
         "tls_key" => &["--tls-cert=c.pem"],
         "internal_tls_cert" => &["--internal-tls-key=k.pem"],

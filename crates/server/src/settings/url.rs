@@ -43,9 +43,17 @@ impl fmt::Debug for Url {
     }
 }
 
-/// Reads a URL.
+/// Reads the URL of keys.
 pub fn url(text: &str) -> Result<Url, String> {
-    let example = "write https://auth.example.com/.well-known/jwks.json";
+    parse(text, "write https://auth.example.com/.well-known/jwks.json")
+}
+
+/// Reads the URL of a back end.
+pub fn endpoint(text: &str) -> Result<Url, String> {
+    parse(text, "write https://app.example.com/hubbub/events")
+}
+
+fn parse(text: &str, example: &str) -> Result<Url, String> {
     let uri: Uri = text
         .trim()
         .parse()

@@ -10,7 +10,7 @@ use hub::{Answer, AnswerRefusal, Numbered, Position, PublishRefusal, Recovered, 
 use runtime::{Outlet, Ticket};
 
 use super::{connect::expiry, epoch, state::State, subscriptions::Subscription, wire::data_of};
-use crate::world::now_s;
+use crate::{events::Why, world::now_s};
 
 /// What a ticket stands for.
 pub enum Awaited {
@@ -228,6 +228,7 @@ impl State {
             }
             Awaited::Publish { .. } | Awaited::Question { .. } => {}
         }
+        self.rooms.tell_joined(room);
     }
 
     /// Answers a subscribe command.
@@ -240,7 +241,7 @@ impl State {
         outlet: &mut Outlet<'_>,
     ) {
         if or_error && given.was_recovering && given.recovered.is_none() {
-            self.rooms.remove(room);
+            self.rooms.remove(room, Why::CLIENT);
             outlet.leave(room);
             return self.fail(id, ErrorCode::UnrecoverablePosition);
         }
@@ -252,7 +253,7 @@ impl State {
 
     pub(super) fn join_refused(&mut self, room: Ticket, outlet: &mut Outlet<'_>) {
         let awaited = self.take_awaited(room);
-        self.rooms.remove(room);
+        self.rooms.remove(room, Why::LOST);
         match awaited {
             Some(Awaited::Subscribe { id, .. }) => self.fail(id, ErrorCode::LimitExceeded),
             Some(Awaited::ServerSubscribe(_)) => {
@@ -344,7 +345,7 @@ impl State {
     /// Ends a subscription: leaves its room, unless the room is left already, and tells the client why. A client
     /// learns from the code whether it is to subscribe again.
     pub(super) fn end(&mut self, room: Ticket, why: Unsubscribed, outlet: &mut Outlet<'_>) {
-        let Some(subscription) = self.rooms.remove(room) else {
+        let Some(subscription) = self.rooms.remove(room, why_told(why)) else {
             return;
         };
         outlet.leave(room);
@@ -381,4 +382,17 @@ impl State {
     pub(super) fn fail(&mut self, id: u32, code: ErrorCode) {
         self.reply(id, &Reply::Error(code.into()));
     }
+}
+
+/// Why a subscription has ended, as the back end is told.
+fn why_told(why: Unsubscribed) -> Why {
+    let word = match why {
+        Unsubscribed::Server => "server",
+        Unsubscribed::Over => "room_over",
+        Unsubscribed::Replaced => "replaced",
+        Unsubscribed::InsufficientState => "insufficient_state",
+        Unsubscribed::Expired => "expired",
+        Unsubscribed::StateInvalidated => "rules_changed",
+    };
+    Why::told(word, why.code())
 }

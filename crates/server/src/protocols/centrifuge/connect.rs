@@ -184,6 +184,9 @@ impl State {
             self.take_place(live, world, &mut identity, outlet)?;
         }
         let user = identity.user.clone();
+        let protocol = self.protocol();
+        self.rooms
+            .witnessed_by(live.witness(&self.client, &user, protocol));
         self.stage = Stage::Connecting(Box::new(Connecting {
             id,
             identity,
@@ -400,6 +403,7 @@ impl State {
         };
         self.stage = Stage::Open(Box::new(identity));
         self.reply(id, &Reply::Connect(result));
+        self.rooms.tell_connected();
         self.set_alarm(outlet);
     }
 

@@ -19,7 +19,7 @@ use super::{
     connect::{data_bytes, expiry},
     state::{Next, Refusal, State, Until},
     subscribe::{Claims, Wish},
-    subscriptions::{Origin, Subscription},
+    subscriptions::{Origin, Subscription, Telling},
 };
 use crate::{
     oneshot::{NoEntry, NoPublication, RefusedFor},
@@ -120,6 +120,8 @@ impl State {
             granted: Granted::default(),
             origin: Origin::Subscribe,
             is_joined: true,
+            // It is in no room.
+            telling: Telling::Never,
             expires_at: claims.expires_at,
             publishes: true,
             skips: false,

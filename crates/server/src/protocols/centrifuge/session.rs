@@ -252,6 +252,14 @@ impl Session for CentrifugeSession {
         Some(words.into())
     }
 
+    fn closed(&mut self, reason: &EndReason) {
+        let mut explained = reason.explained();
+        if let Some((code, text)) = self.close_code(reason) {
+            (explained.code, explained.text) = (Some(code), text);
+        }
+        self.state.rooms.tell_over(explained);
+    }
+
     fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
         if let SessionEvent::Command(command) = &event {
             self.keep(&**command, outlet);

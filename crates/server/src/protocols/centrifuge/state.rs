@@ -155,6 +155,20 @@ impl State {
         }
     }
 
+    /// The entry in the table of protocols.
+    pub(super) fn protocol(&self) -> &'static str {
+        let protocol = match self.wire {
+            Wire::Protobuf if self.emulated.is_some() => super::HTTP_STREAM,
+            Wire::Json | Wire::Protobuf => super::WEBSOCKET,
+            Wire::Lines => super::HTTP_STREAM,
+            Wire::Events => super::SSE,
+            Wire::OneWay => super::UNI_WEBSOCKET,
+            Wire::OneWayLines => super::UNI_HTTP_STREAM,
+            Wire::OneWayEvents => super::UNI_SSE,
+        };
+        protocol.name
+    }
+
     /// Asks to go on with the rest of a frame, as soon as what it waits for has come.
     pub(super) fn go_on_after(until: Option<Until>, outlet: &mut Outlet<'_>) {
         match until {

@@ -19,9 +19,10 @@ use super::{
     connect::{data_bytes, expiry, tell_unverified},
     epoch,
     state::{Next, Refusal, State, Until},
-    subscriptions::{Origin, Subscription},
+    subscriptions::{Origin, Subscription, Telling},
 };
 use crate::{
+    events::Why,
     oneshot::Seat,
     tokens::Unverified,
     world::{World, now_s},
@@ -246,6 +247,10 @@ impl State {
             granted,
             origin,
             is_joined: false,
+            telling: match room.rules.events {
+                true => Telling::Yet,
+                false => Telling::Never,
+            },
             expires_at: None,
             details,
             publishes: false,
@@ -265,7 +270,7 @@ impl State {
             return Err(Disconnect::BadRequest.into());
         }
         if let Some(ticket) = self.rooms.named(&request.channel).map(|it| it.ticket) {
-            self.rooms.remove(ticket);
+            self.rooms.remove(ticket, Why::CLIENT);
             outlet.leave(ticket);
         }
         self.reply(id, &Reply::Unsubscribe);

@@ -1,12 +1,15 @@
-//! The rooms of one session: which it has asked for and is in, and on which terms.
+//! The rooms of one session: which it has asked for and is in, and on which terms; and who is told of that.
 
 use std::{sync::Arc, time::Instant};
 
 use access::Granted;
 use hub::{Details, RoomName};
-use runtime::Ticket;
+use runtime::{Explained, Ticket};
 
-use crate::oneshot::Seat;
+use crate::{
+    events::{Why, Witness},
+    oneshot::Seat,
+};
 
 /// One room of a session.
 pub struct Subscription {
@@ -20,6 +23,8 @@ pub struct Subscription {
     pub origin: Origin,
     /// Whether the join was answered.
     pub is_joined: bool,
+    /// Whether the back end is told of it.
+    pub telling: Telling,
     /// When it ends unless a new token comes, in seconds since 1970.
     pub expires_at: Option<i64>,
     /// Whether its token lets it publish, whatever the namespace says.
@@ -30,6 +35,17 @@ pub struct Subscription {
     pub details: Option<Arc<Details>>,
     /// The place in a one-shot room.
     pub seat: Option<Box<Seat>>,
+}
+
+/// Whether the back end is told of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// It is not.
+    Never,
+    /// It is to be told.
+    Yet,
+    /// It was told, and is to be told of the end.
+    Told,
 }
 
 /// Who has asked for a subscription.
@@ -49,6 +65,20 @@ impl Subscription {
     pub fn is_server_side(&self) -> bool {
         self.origin != Origin::Subscribe
     }
+
+    fn tell(&mut self, witness: &Witness) {
+        if self.is_joined && self.telling == Telling::Yet {
+            self.telling = Telling::Told;
+            witness.subscribed(self.name.as_str());
+        }
+    }
+
+    fn tell_left(&mut self, witness: &Witness, why: Why) {
+        if self.telling == Telling::Told {
+            self.telling = Telling::Never;
+            witness.unsubscribed(self.name.as_str(), why);
+        }
+    }
 }
 
 /// Up to so many rooms, the list has no place to spare.
@@ -56,27 +86,78 @@ const FEW: usize = 4;
 
 /// All rooms of a session.
 #[derive(Default)]
-pub struct Subscriptions(Vec<Subscription>);
+pub struct Subscriptions {
+    rooms: Vec<Subscription>,
+    /// Tells what happens, if anybody wants to know it.
+    witness: Option<Box<Seen>>,
+}
+
+/// What is told of a session.
+struct Seen {
+    by: Witness,
+    /// Whether it was told that the session is connected. Nothing is told before.
+    is_connected: bool,
+}
 
 impl Subscriptions {
+    /// What happens is told from now on, as soon as the session is connected.
+    pub fn witnessed_by(&mut self, witness: Option<Witness>) {
+        self.witness = witness.map(|by| {
+            Box::new(Seen {
+                by,
+                is_connected: false,
+            })
+        });
+    }
+
+    /// Tells that the session is connected, and in which rooms it is.
+    pub fn tell_connected(&mut self) {
+        let Some(seen) = &mut self.witness else {
+            return;
+        };
+        seen.is_connected = true;
+        seen.by.connected();
+        self.rooms.iter_mut().for_each(|it| it.tell(&seen.by));
+    }
+
+    /// Tells that the session is in the room of this ticket, if that is so and was not told.
+    pub fn tell_joined(&mut self, ticket: Ticket) {
+        let room = self.rooms.iter_mut().find(|it| it.ticket == ticket);
+        let seen = self.witness.as_ref().filter(|seen| seen.is_connected);
+        if let Some((room, seen)) = room.zip(seen) {
+            room.tell(&seen.by);
+        }
+    }
+
+    /// Tells that the session is over.
+    pub fn tell_over(&mut self, reason: Explained) {
+        let Some(seen) = self.witness.take().filter(|seen| seen.is_connected) else {
+            return;
+        };
+        for room in &mut self.rooms {
+            room.tell_left(&seen.by, Why::DISCONNECTED);
+        }
+        seen.by.disconnected(reason);
+    }
+
     /// The room of this name, if the session has asked for it.
     pub fn named(&self, name: &str) -> Option<&Subscription> {
-        self.0.iter().find(|it| it.name.as_str() == name)
+        self.rooms.iter().find(|it| it.name.as_str() == name)
     }
 
     /// The same, to change it.
     pub fn named_mut(&mut self, name: &str) -> Option<&mut Subscription> {
-        self.0.iter_mut().find(|it| it.name.as_str() == name)
+        self.rooms.iter_mut().find(|it| it.name.as_str() == name)
     }
 
     /// The room of this ticket.
     pub fn of(&self, ticket: Ticket) -> Option<&Subscription> {
-        self.0.iter().find(|it| it.ticket == ticket)
+        self.rooms.iter().find(|it| it.ticket == ticket)
     }
 
     /// The room of this ticket, to change it.
     pub fn of_mut(&mut self, ticket: Ticket) -> Option<&mut Subscription> {
-        self.0.iter_mut().find(|it| it.ticket == ticket)
+        self.rooms.iter_mut().find(|it| it.ticket == ticket)
     }
 
     /// Whether the session is in the room of this name.
@@ -91,70 +172,76 @@ impl Subscriptions {
 
     /// The names of the rooms that the session was granted.
     pub fn granted(&self) -> impl Iterator<Item = &str> {
-        let rooms = self.0.iter().filter(|it| it.origin == Origin::Grant);
+        let rooms = self.rooms.iter().filter(|it| it.origin == Origin::Grant);
         rooms.map(|it| it.name.as_str())
     }
 
     /// How many rooms there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.rooms.len()
     }
 
     /// The one-shot room with this seat.
     pub fn seated(&self, number: u64) -> Option<&Subscription> {
         let has = |it: &Seat| it.number == Some(number);
-        self.0.iter().find(|it| it.seat.as_deref().is_some_and(has))
+        self.rooms
+            .iter()
+            .find(|it| it.seat.as_deref().is_some_and(has))
     }
 
     /// A one-shot room whose life is over by `now`.
     pub fn over(&self, now: Instant) -> Option<&Subscription> {
         let is_over = |it: &Seat| it.over <= now;
-        self.0
+        self.rooms
             .iter()
             .find(|it| it.seat.as_deref().is_some_and(is_over))
     }
 
     /// When the next of the one-shot rooms is over.
     pub fn next_over(&self) -> Option<Instant> {
-        let seats = self.0.iter().filter_map(|it| it.seat.as_deref());
+        let seats = self.rooms.iter().filter_map(|it| it.seat.as_deref());
         seats.map(|seat| seat.over).min()
     }
 
     /// Adds a room. Most sessions have one or two, so that the place for a few more would be most of what an idle
     /// session holds.
     pub fn add(&mut self, subscription: Subscription) {
-        if self.0.len() < FEW {
-            self.0.reserve_exact(1);
+        if self.rooms.len() < FEW {
+            self.rooms.reserve_exact(1);
         }
-        self.0.push(subscription);
+        self.rooms.push(subscription);
     }
 
-    /// Removes all rooms; yields their tickets.
+    /// Removes all rooms of a session that was never connected; yields their tickets.
     pub fn drain(&mut self) -> impl Iterator<Item = Ticket> {
-        self.0.drain(..).map(|it| it.ticket)
+        self.rooms.drain(..).map(|it| it.ticket)
     }
 
-    /// Removes the room of this ticket.
-    pub fn remove(&mut self, ticket: Ticket) -> Option<Subscription> {
-        let at = self.0.iter().position(|it| it.ticket == ticket)?;
-        Some(self.0.swap_remove(at))
+    /// Removes the room of this ticket, because of this.
+    pub fn remove(&mut self, ticket: Ticket, why: Why) -> Option<Subscription> {
+        let at = self.rooms.iter().position(|it| it.ticket == ticket)?;
+        let mut room = self.rooms.swap_remove(at);
+        if let Some(seen) = &self.witness {
+            room.tell_left(&seen.by, why);
+        }
+        Some(room)
     }
 
     /// The rooms whose names fit: their tickets, and whether each [is of the server's
     /// side](Subscription::is_server_side).
     pub fn those(&self, fits: impl Fn(&str) -> bool) -> Vec<(Ticket, bool)> {
-        let those = self.0.iter().filter(|it| fits(it.name.as_str()));
+        let those = self.rooms.iter().filter(|it| fits(it.name.as_str()));
         those.map(|it| (it.ticket, it.is_server_side())).collect()
     }
 
     /// When the next of them expires, in seconds since 1970.
     pub fn next_expiry(&self) -> Option<i64> {
-        self.0.iter().filter_map(|it| it.expires_at).min()
+        self.rooms.iter().filter_map(|it| it.expires_at).min()
     }
 
     /// One that has expired by `now_s`.
     pub fn expired(&self, now_s: i64) -> Option<&Subscription> {
         let is_over = |it: &&Subscription| it.expires_at.is_some_and(|at| at <= now_s);
-        self.0.iter().find(is_over)
+        self.rooms.iter().find(is_over)
     }
 }

@@ -41,7 +41,7 @@ use self::{
     session::{InOpenRoom, InRoom},
     who::Who,
 };
-use super::{Asked, Begun, Head, Later, Refusal, Started, http, local};
+use super::{Asked, Begun, Head, Later, Refusal, Started, http, local, witnessed::Whose};
 use crate::{
     tokens::Unverified,
     users::Place,
@@ -165,18 +165,25 @@ fn let_in(
     let is_told_of = who.is_some() || world.has_presence(entering.name.as_str());
     if world.namespaces.is_open() && !is_told_of && entering.is_plain_web_socket() {
         return Ok(Started {
+            whose: Whose::of(live, None, &"".into(), Some(&entering.name)),
             room: Some(entering.name),
             head: entering.carrier.head(),
             ..Started::new(InOpenRoom)
         });
     }
     let who = who.unwrap_or_default();
-    let (member, mut details) = is_told_of.then(|| who.told()).unzip();
+    let client = (is_told_of || live.events().is_some()).then(who::new_client);
+    let client = client.as_deref();
+    let told = client.filter(|_| is_told_of).map(|client| who.told(client));
+    let (member, mut details) = told.unzip();
     if entering.wishes.hears == Hears::Others {
         // By these it knows its own messages.
         details.get_or_insert_default();
     }
-    in_room(live, world, entering, permitted, who, (member, details))
+    let user: Arc<str> = who.user.as_str().into();
+    let whose = Whose::of(live, client, &user, Some(&entering.name));
+    let started = in_room(live, world, entering, permitted, who, (member, details))?;
+    Ok(Started { whose, ..started })
 }
 
 /// A client of one room, which it enters unless it hears nobody.

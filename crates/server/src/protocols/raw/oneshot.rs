@@ -14,7 +14,7 @@ use runtime::{Answer, Outlet, Refused, Session, SessionEvent, TakeBody, Taken, k
 use tracing::debug;
 
 use super::{
-    super::{Asked, Begun, Later, Refusal, Started, http::Fields, local},
+    super::{Asked, Begun, Later, Refusal, Started, http::Fields, local, witnessed::Whose},
     Carrier, NOT_OPEN, bad_token,
     forms::Form,
     parameters::{Parameters, Wishes},
@@ -142,9 +142,11 @@ fn enter_as_page(
         has,
         live: Arc::clone(live),
     };
+    let whose = Whose::of(live, None, &"".into(), Some(&page.name));
     Ok(Started {
         head: carrier.head(),
         body: form.body(),
+        whose,
         ..Started::new(page)
     })
 }
@@ -159,9 +161,12 @@ fn enter_as_publisher(live: Arc<Live>, name: RoomName, token: String, carrier: C
                 Unverified::KeyToCome => Refusal::TokenKey,
                 Unverified::Refused(_) => bad_token(),
             })?;
-            let publisher = Publisher::of(who, name, &world, &live)?;
+            let client = who::new_client();
+            let publisher = Publisher::of(who, &client, name, &world, &live)?;
             Ok(Started {
                 head: carrier.head(),
+                // It hears nothing, and is in no room.
+                whose: Whose::of(&live, Some(&client), &publisher.user, None),
                 ..Started::new(publisher)
             })
         }),
@@ -195,7 +200,13 @@ fn closed(why: NoEntry) -> Refusal {
 }
 
 impl Publisher {
-    fn of(who: Who, name: RoomName, world: &World, live: &Arc<Live>) -> Result<Self, Refusal> {
+    fn of(
+        who: Who,
+        client: &str,
+        name: RoomName,
+        world: &World,
+        live: &Arc<Live>,
+    ) -> Result<Self, Refusal> {
         if !(who.is_for_room && who.publishes) {
             live.one_shots.refused(RefusedFor::Entry);
             return Err(closed(NoEntry::Closed));
@@ -205,7 +216,7 @@ impl Publisher {
             .enter_as_publisher(&name, Instant::now())
             .map_err(closed)?;
         let user: Arc<str> = who.user.as_str().into();
-        let (_, details) = who.told();
+        let (_, details) = who.told(client);
         Ok(Self {
             name,
             place: place(world, live, &user)?,

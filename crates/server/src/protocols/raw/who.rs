@@ -77,13 +77,17 @@ impl Who {
         verified.inspect_err(|why| debug!(%why, "a token was not believed"))
     }
 
-    /// What others are told of it.
-    pub fn told(&self) -> (Arc<Member>, Arc<Details>) {
-        let client = uuid::Uuid::new_v4().to_string();
+    /// What others are told of it, whose connection has this id.
+    pub fn told(&self, client: &str) -> (Arc<Member>, Arc<Details>) {
         let infos = (self.info.as_ref(), None);
         let user = self.user.as_str().into();
-        super::super::centrifuge::told_of(&client, &user, infos, self.is_unlimited)
+        super::super::centrifuge::told_of(client, &user, infos, self.is_unlimited)
     }
+}
+
+/// The id of a new connection.
+pub fn new_client() -> String {
+    uuid::Uuid::new_v4().to_string()
 }
 
 /// The subprotocol that the 101 names: never one with a token in it.

@@ -219,6 +219,17 @@ pub const OPTIONS: &[NamespaceOption] = &[
         show: |rules| word(rules.join_leave),
     },
     NamespaceOption {
+        key: "events",
+        range: "true or false",
+        meaning: "Whether the back end is told who subscribes and unsubscribes, and which rooms are occupied, \
+                  if events_url is set.",
+        on_reload: "kept: it holds for who subscribes from now on; on: it is told of the rooms that are \
+                    occupied",
+        words: Vec::new,
+        read: |rules, value| set(&mut rules.events, flag(&value)),
+        show: |rules| Some(rules.events.into()),
+    },
+    NamespaceOption {
         key: "message_bytes_max",
         range: "1 to the server's message_bytes_max",
         meaning: "Most bytes of a message that a client publishes; not set, only the server's bound \

@@ -17,7 +17,10 @@ pub(in super::super) const ROOMS: &str = "rooms";
 /// The table of tables of namespaces.
 pub(in super::super) const NAMESPACES: &str = "namespaces";
 
-/// Whether a key at the top of the file is one of these tables.
+/// The table of settings that begin with its name.
+pub(in super::super) const EVENTS: &str = "events";
+
+/// Whether a key at the top of the file is one of the tables of rules.
 pub(in super::super) fn is_table(key: &str) -> bool {
     [ROOMS, NAMESPACES].contains(&key)
 }
@@ -29,11 +32,11 @@ pub(in super::super) fn is_option(key: &str) -> bool {
 
 /// Why there is no table of this name, with a remedy.
 pub(in super::super) fn unknown_table(key: &str) -> String {
-    match nearest(key, &[ROOMS, NAMESPACES]) {
+    match nearest(key, &[ROOMS, NAMESPACES, EVENTS]) {
         Some(NAMESPACES) => "there is no such table; did you mean [namespaces.NAME]?".to_owned(),
         Some(meant) => format!("there is no such table; did you mean [{meant}]?"),
         None => "there is no such table: only [rooms] and [namespaces.NAME] are, for the rules of \
-                 rooms; all other keys stand above them, at the top of the file"
+                 rooms, and [events]; all other keys stand above them, at the top of the file"
             .to_owned(),
     }
 }

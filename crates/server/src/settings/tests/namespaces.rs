@@ -27,6 +27,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("recovery_mode", "\"cache\""),
     ("presence", "true"),
     ("join_leave", "\"asked\""),
+    ("events", "false"),
     ("message_bytes_max", "\"1KiB\""),
     ("form", "\"json_object\""),
     ("room_rate", "50"),
