@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{log::Record, saved::SavedMessage};
+use crate::{record::Record, saved::SavedMessage};
 
 /// How much of its past a room keeps. A message beyond any of the three is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,26 +41,32 @@ pub enum Unrecoverable {
     Forgotten,
 }
 
-/// A message that is kept, and when it was ordered.
+/// A message that is kept, its offset, and when it was ordered.
 #[derive(Debug)]
 struct Kept {
+    offset: u64,
     at_ms: u64,
     record: Record,
 }
 
-/// The latest messages of one room. Their offsets are consecutive, and the last of them is the log's top.
+/// The latest messages of one room. Their offsets are consecutive, but for those that are not to be kept.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     kept: VecDeque<Kept>,
     bytes: usize,
+    /// The offset from which on it has everything that it is to keep, and that behind the last message it knows of.
+    whole: (u64, u64),
     /// Why the message before the first one is not here any more.
     dropped_for: Option<Unrecoverable>,
 }
 
 impl History {
-    /// The messages of a room that comes back, oldest first. None is younger than now.
+    /// The messages of a room that comes back, oldest first: everything that is to be kept from the first of these
+    /// two offsets on, before the second. None is younger than now. Messages that do not lie there cannot be this
+    /// room's, and then none of them is taken.
     pub(crate) fn restored(
         messages: Vec<SavedMessage>,
+        whole: (u64, u64),
         dropped_for: Option<Unrecoverable>,
         now_ms: u64,
     ) -> Self {
@@ -68,18 +74,33 @@ impl History {
             dropped_for,
             ..Self::default()
         };
+        let mut offsets = messages.iter().map(|it| it.offset);
+        let lie_there = offsets.all(|offset| (whole.0..whole.1).contains(&offset));
+        if !lie_there || !messages.is_sorted_by(|a, b| a.offset < b.offset) || whole.0 > whole.1 {
+            return history;
+        }
         let mut before_ms = 0;
-        for SavedMessage { at_ms, record } in messages {
+        for saved in messages {
+            let SavedMessage {
+                offset,
+                at_ms,
+                record,
+            } = saved;
             // They were ordered one after the other.
             before_ms = at_ms.min(now_ms).max(before_ms);
-            history.push(record, before_ms);
+            history.push(offset, record, before_ms);
         }
+        history.whole = whole;
         history
     }
 
     /// Takes all messages, oldest first, with the times at which they were ordered.
     pub(crate) fn save(self) -> Vec<SavedMessage> {
-        let saved = |Kept { at_ms, record }| SavedMessage { at_ms, record };
+        let saved = |it: Kept| SavedMessage {
+            offset: it.offset,
+            at_ms: it.at_ms,
+            record: it.record,
+        };
         self.kept.into_iter().map(saved).collect()
     }
 
@@ -98,10 +119,38 @@ impl History {
         self.bytes
     }
 
-    /// Adds the message with the next offset.
-    pub(crate) fn push(&mut self, record: Record, at_ms: u64) {
+    /// Adds the message with the log's next offset.
+    pub(crate) fn push(&mut self, offset: u64, record: Record, at_ms: u64) {
+        self.skip(offset);
         self.bytes += bytes_of(&record);
-        self.kept.push_back(Kept { at_ms, record });
+        self.kept.push_back(Kept {
+            offset,
+            at_ms,
+            record,
+        });
+    }
+
+    /// The message with the log's next offset is not to be kept.
+    pub(crate) fn skip(&mut self, offset: u64) {
+        let (first, end) = self.whole;
+        // It knows of none of the messages that came while the room kept nothing.
+        self.whole = (if end == offset { first } else { offset }, offset + 1);
+    }
+
+    /// The offset from which on it has everything that it is to keep of a log that ends before this one.
+    pub(crate) fn whole_from(&self, log_end: u64) -> u64 {
+        let (first, end) = self.whole;
+        if end == log_end { first } else { log_end }
+    }
+
+    /// Of this message nothing is to be left but what its tombstone says.
+    pub(crate) fn erase(&mut self, offset: u64, tombstone: &Record) {
+        let place = self.place(offset);
+        if let Some(kept) = self.kept.get_mut(place).filter(|it| it.offset == offset) {
+            let erased = kept.record.erased_by(tombstone);
+            self.bytes = self.bytes - bytes_of(&kept.record) + bytes_of(&erased);
+            kept.record = erased;
+        }
     }
 
     /// Forgets what is beyond the limits at `now_ms`.
@@ -125,13 +174,15 @@ impl History {
     pub(crate) fn drop_oldest(&mut self, cause: Unrecoverable) {
         if let Some(oldest) = self.kept.pop_front() {
             self.bytes -= bytes_of(&oldest.record);
+            self.whole.0 = oldest.offset + 1;
             self.dropped_for = Some(cause);
         }
     }
 
     /// Forgets all messages.
     pub(crate) fn forget(&mut self, cause: Unrecoverable) {
-        if !self.kept.is_empty() {
+        if let Some(latest) = self.kept.back() {
+            self.whole.0 = latest.offset + 1;
             self.dropped_for = Some(cause);
         }
         self.kept = VecDeque::new();
@@ -143,6 +194,15 @@ impl History {
     pub(crate) fn audit(&self, limits: Option<&HistoryLimits>) -> Result<(), String> {
         let bytes = self.kept.iter().map(|kept| bytes_of(&kept.record)).sum();
         crate::rooms::audit::agree("bytes of messages", self.bytes, bytes)?;
+        let mut offsets = self.kept.iter().map(|kept| kept.offset);
+        let (first, end) = self.whole;
+        if !offsets.all(|offset| (first..end).contains(&offset))
+            || !self.kept.iter().is_sorted_by(|a, b| a.offset < b.offset)
+        {
+            return Err(format!(
+                "a message is kept out of its place in {first} to {end}"
+            ));
+        }
         let (messages_max, bytes_max) = limits.map_or((0, 0), |it| (it.messages, it.bytes));
         match self.len() > messages_max || bytes > bytes_max {
             true => Err(format!(
@@ -166,16 +226,26 @@ impl History {
         self.kept.len() - self.kept.partition_point(is_old)
     }
 
-    /// The messages from this place on, oldest first; place 0 is the oldest.
-    pub(crate) fn from(&self, place: usize) -> impl DoubleEndedIterator<Item = &Record> {
-        let place = place.min(self.kept.len());
-        self.kept.range(place..).map(|kept| &kept.record)
+    /// The messages from this offset on, oldest first.
+    pub(crate) fn from(&self, offset: u64) -> impl DoubleEndedIterator<Item = (u64, &Record)> {
+        let kept = self.kept.range(self.place(offset)..);
+        kept.map(|kept| (kept.offset, &kept.record))
     }
 
-    /// The messages before this place, oldest first.
-    pub(crate) fn before(&self, place: usize) -> impl DoubleEndedIterator<Item = &Record> {
-        let place = place.min(self.kept.len());
-        self.kept.range(..place).map(|kept| &kept.record)
+    /// The messages before this offset, oldest first.
+    pub(crate) fn before(&self, offset: u64) -> impl DoubleEndedIterator<Item = (u64, &Record)> {
+        let kept = self.kept.range(..self.place(offset));
+        kept.map(|kept| (kept.offset, &kept.record))
+    }
+
+    /// The number of messages from this offset on.
+    pub(crate) fn count(&self, offset: u64) -> usize {
+        self.kept.len() - self.place(offset)
+    }
+
+    /// Where the first message from this offset on is.
+    fn place(&self, offset: u64) -> usize {
+        self.kept.partition_point(|kept| kept.offset < offset)
     }
 }
 

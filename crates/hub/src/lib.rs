@@ -39,6 +39,7 @@ mod pace;
 mod pasts;
 mod presence;
 mod recent_keys;
+mod record;
 mod retired_logs;
 mod room;
 mod rooms;
@@ -53,8 +54,8 @@ pub use bound::bound;
 pub use budget::{Kept, RoomBudget};
 pub use history::{HistoryLimits, Unrecoverable};
 pub use log::{
-    AnswerLimits, Conflict, Details, Envelope, Epoch, Log, Newest, NotNext, Numbered, OtherEpoch,
-    Page, Position, Publisher, Record, Recover, Recovered, Since,
+    AnswerLimits, Conflict, Envelope, Epoch, Log, Newest, NotNext, Numbered, OtherEpoch, Page,
+    Position, Recover, Recovered, Since,
 };
 pub use mailbox::{
     Answer, AnswerRefusal, ConnectionId, CoreId, Delivery, JoinRefusal, LossReason, PublishRefusal,
@@ -65,6 +66,7 @@ pub use occupancy::Occupancy;
 pub use pace::Pace;
 pub use presence::{Announcement, Member};
 pub use recent_keys::Idempotency;
+pub use record::{Details, Publisher, Record, Version};
 pub use rooms::{HomeBounds, Rooms};
 pub use rules::{NoRules, RoomRules, RuleBook};
 pub use saved::{PageBounds, Restored, SavedKey, SavedMessage, SavedPage, SavedRoom};

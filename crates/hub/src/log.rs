@@ -1,7 +1,7 @@
 //! A room's log: the order of its messages, and what follows from it.
 //!
-//! The state of a room is a fold of its log: the epoch and the top, the latest messages or its table, and
-//! the idempotency keys of the latest publications change only when an envelope is applied.
+//! The state of a room is a fold of its log: the epoch and the top, the latest messages or its table, the
+//! idempotency keys of the latest publications, and the latest version change only when an envelope is applied.
 //!
 //! Assigning offsets and counting them are two steps. [`Log::propose`] writes the next offsets into
 //! an envelope and changes nothing. Only [`Log::apply`] moves the top, and only for an envelope
@@ -16,7 +16,8 @@ use bytes::Bytes;
 
 use crate::{
     history::{History, HistoryLimits, Unrecoverable, bytes_of},
-    recent_keys::{Idempotency, Known, RecentKeys},
+    recent_keys::{Known, RecentKeys},
+    record::{Details, Record, Version},
     rules::RoomRules,
     table::{Admission, Keyed, Table, TableLimits},
 };
@@ -43,76 +44,6 @@ pub struct Since {
     pub epoch: Option<Epoch>,
     /// The offset of the latest message that it has.
     pub offset: u64,
-}
-
-/// A message as a log holds it. Nothing in it depends on the process, so another node can read it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// One byte beside the payload, opaque to the hub. The runtime stores the kind of message in
-    /// it.
-    pub tag: u8,
-    /// The payload, opaque to the hub and shared by all cores that deliver it.
-    pub payload: Bytes,
-    /// What few messages have, or what all of one publisher share.
-    pub details: Option<Arc<Details>>,
-}
-
-/// What stands beside a message's payload.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Details {
-    /// What subscribers are told of the message or its publisher, opaque to the hub.
-    pub meta: Bytes,
-    /// The key by which a repeated publication is known.
-    pub idempotency: Option<Idempotency>,
-    /// Whose message it is, as far as rates are concerned.
-    pub publisher: Publisher,
-    /// What it does to the table of its room, if that has one.
-    pub keyed: Option<Keyed>,
-}
-
-/// Whose message it is, as far as rates are concerned.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Publisher {
-    /// That of its connection, which counts by itself.
-    #[default]
-    Connection,
-    /// This user, all of whose connections count together.
-    User(Arc<str>),
-    /// One for whom no rate holds.
-    Unlimited,
-}
-
-impl Record {
-    /// What subscribers are told beside the payload; empty if nothing.
-    pub fn meta(&self) -> &[u8] {
-        let details = self.details.as_ref();
-        details.map_or(&[], |details| &details.meta)
-    }
-
-    /// Whose message it is, as far as rates are concerned.
-    pub(crate) fn publisher(&self) -> &Publisher {
-        let details = self.details.as_ref();
-        details.map_or(&Publisher::Connection, |details| &details.publisher)
-    }
-
-    /// Whether it has a key by which its repetition is known.
-    pub(crate) fn has_key(&self) -> bool {
-        self.idempotency().is_some()
-    }
-
-    /// What it does to the table of its room.
-    pub fn keyed(&self) -> Option<&Keyed> {
-        self.details.as_ref()?.keyed.as_ref()
-    }
-
-    /// Bytes of its payload, and of its key if it has one: what its publisher has sent.
-    pub fn sent_bytes(&self) -> usize {
-        self.payload.len() + self.keyed().map_or(0, |keyed| keyed.key.len())
-    }
-
-    fn idempotency(&self) -> Option<&Idempotency> {
-        self.details.as_ref()?.idempotency.as_ref()
-    }
 }
 
 /// Messages with consecutive offsets.
@@ -216,13 +147,15 @@ pub struct Log {
     past: Option<Box<Past>>,
 }
 
-/// The latest messages, and the idempotency keys of the latest publications.
+/// The latest messages, the idempotency keys of the latest publications, and the latest version.
 #[derive(Debug, Default)]
 struct Past {
     history: History,
     keys: RecentKeys,
     /// The latest message of each key. A room has either this or a history.
     table: Option<Box<Table>>,
+    /// It is kept for as long as the position is.
+    version: Option<Version>,
 }
 
 impl Log {
@@ -268,9 +201,8 @@ impl Log {
         }
         for record in envelope.records.iter() {
             self.top += 1;
-            if let Some(of) = record.idempotency() {
-                let keys = &mut self.past.get_or_insert_default().keys;
-                keys.note(of, self.top, envelope.at_ms);
+            if record.is_conditional() || record.erases().is_some() {
+                self.apply_rare(record, envelope);
             }
             if let (Some(keyed), Some(_)) = (record.keyed(), &rules.table) {
                 let table = &mut self.past.get_or_insert_default().table;
@@ -278,11 +210,43 @@ impl Log {
                 table.apply(keyed, self.top, record);
             } else if rules.history.is_some() {
                 let history = &mut self.past.get_or_insert_default().history;
-                history.push(record.clone(), envelope.at_ms);
+                match record.skips_history() {
+                    true => history.skip(self.top),
+                    false => history.push(self.top, record.clone(), envelope.at_ms),
+                }
             }
         }
         self.trim(rules, envelope.at_ms);
         Ok(())
+    }
+
+    /// What few messages do beside having a place: the one at the top.
+    fn apply_rare(&mut self, record: &Record, envelope: &Envelope) {
+        if let Some(details) = record.details.as_ref().filter(|_| record.is_conditional()) {
+            let past = self.past.get_or_insert_default();
+            if let Some(of) = &details.idempotency {
+                past.keys.note(of, self.top, envelope.at_ms);
+            }
+            if let Some(version) = &details.version {
+                past.version = Some(version.clone());
+            }
+        }
+        // Nobody could know a place that is given by this envelope.
+        let erased = record.erases().filter(|offset| *offset < envelope.first);
+        if let (Some(offset), Some(past)) = (erased, &mut self.past) {
+            past.history.erase(offset, record);
+            if let Some(table) = &mut past.table {
+                table.erase(offset, record);
+            }
+        }
+    }
+
+    /// Whether the record's version is not above the latest one of its epoch.
+    pub(crate) fn is_outdated(&self, record: &Record) -> bool {
+        let latest = self.past.as_ref().and_then(|past| past.version.as_ref());
+        let of_record = record.details.as_ref().and_then(|it| it.version.as_ref());
+        let both = latest.zip(of_record);
+        both.is_some_and(|(latest, of_record)| latest.outdates(of_record))
     }
 
     /// Forgets what is beyond the rules at `now_ms`, a time as of [`Envelope::at_ms`].
@@ -356,7 +320,9 @@ impl Log {
     /// # Errors
     /// [`Conflict`] if the key was used for something else.
     pub fn find(&mut self, record: &Record, now_ms: u64) -> Result<Option<Position>, Conflict> {
-        let (Some(of), Some(past)) = (record.idempotency(), &mut self.past) else {
+        let details = record.details.as_ref();
+        let of = details.and_then(|details| details.idempotency.as_ref());
+        let (Some(of), Some(past)) = (of, &mut self.past) else {
             return Ok(None);
         };
         match past.keys.find(of, now_ms) {
@@ -384,7 +350,7 @@ impl Log {
             Recover::Latest(since) => self.latest(since, limits),
             Recover::State => Recovered::State(match rules.table {
                 Some(_) => self.table_now(),
-                None => self.numbered(self.top, AnswerLimits::ONE),
+                None => self.numbered_before(self.top + 1, AnswerLimits::ONE),
             }),
             Recover::Newest(since, newest) => {
                 let instead = match since.map(|since| self.missed(since, limits, most)) {
@@ -407,14 +373,18 @@ impl Log {
         if since.epoch.is_some_and(|epoch| epoch != self.epoch) || since.offset > self.top {
             return Recovered::Impossible(Unrecoverable::Epoch);
         }
-        let missed = usize::try_from(self.top - since.offset).unwrap_or(usize::MAX);
-        if missed > self.kept() {
+        let next = since.offset + 1;
+        if next < self.whole_from() {
             return Recovered::Impossible(self.missing(limits));
         }
+        let missed = self
+            .past
+            .as_ref()
+            .map_or(0, |past| past.history.count(next));
         if missed > most.messages {
             return Recovered::Impossible(Unrecoverable::Cap);
         }
-        let messages = self.numbered(since.offset + 1, most);
+        let messages = self.numbered(next, most);
         match messages.len() == missed {
             true => Recovered::Exactly(messages),
             false => Recovered::Impossible(Unrecoverable::Cap),
@@ -422,12 +392,15 @@ impl Log {
     }
 
     fn latest(&self, since: Since, limits: Option<&HistoryLimits>) -> Recovered {
-        if since.epoch == Some(self.epoch) && since.offset == self.top {
+        let newest = self.numbered_before(self.top + 1, AnswerLimits::ONE);
+        let is_here = since.epoch == Some(self.epoch) && since.offset <= self.top;
+        let knows_newest = newest.first().is_none_or(|(at, _)| *at <= since.offset);
+        if is_here && since.offset + 1 >= self.whole_from() && knows_newest {
             return Recovered::Exactly([].into());
         }
-        match self.kept() {
-            0 => Recovered::Impossible(self.missing(limits)),
-            _ => Recovered::Exactly(self.numbered(self.top, AnswerLimits::ONE)),
+        match newest.is_empty() {
+            true => Recovered::Impossible(self.missing(limits)),
+            false => Recovered::Exactly(newest),
         }
     }
 
@@ -475,10 +448,7 @@ impl Log {
         let Some(past) = &self.past else {
             return [].into();
         };
-        let first = self.first_kept();
-        let offset = offset.clamp(first, self.top + 1);
-        let place = usize::try_from(offset - first).unwrap_or(usize::MAX);
-        most.of((offset..).zip(past.history.from(place)))
+        most.of(past.history.from(offset))
     }
 
     /// The messages before this offset, newest first.
@@ -486,10 +456,7 @@ impl Log {
         let Some(past) = &self.past else {
             return [].into();
         };
-        let first = self.first_kept();
-        let end = offset.clamp(first, self.top + 1);
-        let place = usize::try_from(end - first).unwrap_or(usize::MAX);
-        most.of((first..end).rev().zip(past.history.before(place).rev()))
+        most.of(past.history.before(offset).rev())
     }
 
     /// How many messages are kept.
@@ -497,8 +464,11 @@ impl Log {
         self.past.as_ref().map_or(0, |past| past.history.len())
     }
 
-    fn first_kept(&self) -> u64 {
-        self.top + 1 - self.kept() as u64
+    /// The offset from which on everything is kept that is to be.
+    fn whole_from(&self) -> u64 {
+        let end = self.top + 1;
+        let past = self.past.as_ref();
+        past.map_or(end, |past| past.history.whole_from(end))
     }
 
     /// Why messages before the first one that is kept cannot be found.
@@ -514,21 +484,31 @@ impl Log {
     /// Bytes of memory that are taken by what is kept.
     pub fn kept_bytes(&self) -> usize {
         let past = self.past.as_ref();
-        let kept = past.map_or(0, |past| past.history.bytes() + past.keys.bytes());
+        let kept = past.map_or(0, |past| {
+            let version = past.version.as_ref().map_or(0, Version::bytes);
+            past.history.bytes() + past.keys.bytes() + version
+        });
         kept + self.table_bytes()
     }
 
-    /// Whether nothing is kept but the position.
+    /// Whether nothing is kept but the position and the latest version.
     pub fn is_bare(&self) -> bool {
         let is_empty = |past: &Past| past.history.len() == 0 && past.keys.is_empty();
         let has_table = self.table().is_some_and(|table| !table.is_empty());
         !has_table && self.past.as_deref().is_none_or(is_empty)
     }
 
-    /// The log with nothing but its position.
+    /// The log with nothing but its position and the latest version.
     #[must_use]
     pub(crate) fn bare(self) -> Self {
-        Self { past: None, ..self }
+        let version = self.past.and_then(|past| past.version);
+        let past = version.map(|version| {
+            Box::new(Past {
+                version: Some(version),
+                ..Past::default()
+            })
+        });
+        Self { past, ..self }
     }
 
     /// Whether a message is kept.

@@ -9,9 +9,10 @@ use flume::Sender;
 use smallvec::SmallVec;
 
 use crate::{
-    log::{Epoch, Numbered, Page, Position, Record, Recover, Recovered},
+    log::{Epoch, Numbered, Page, Position, Recover, Recovered},
     name::RoomName,
     presence::{Announcement, Member},
+    record::Record,
     rules::RuleBook,
     saved::{PageBounds, Restored, SavedPage, SavedRoom},
     view::{Listing, RoomView},
@@ -261,8 +262,8 @@ pub enum AnswerRefusal {
     /// The server has as many rooms as it may have, and the room does not exist.
     #[error("the server has as many rooms as it may have")]
     TooManyRooms,
-    /// The room waits for slow subscribers, and would have to tell them something.
-    #[error("the room's subscribers cannot keep up, and it would have to tell them something")]
+    /// The room waits for slow subscribers and would have to tell them something, or its home ends.
+    #[error("the room's subscribers cannot keep up, or the server ends")]
     Busy,
 }
 

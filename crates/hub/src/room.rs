@@ -6,12 +6,13 @@ use slotmap::new_key_type;
 use smallvec::SmallVec;
 
 use crate::{
-    log::{Log, Publisher},
+    log::Log,
     mailbox::{ConnectionId, CoreId},
     name::RoomName,
     occupancy::Said,
     pace::{self, Source},
     presence::{Member, Presence},
+    record::Publisher,
     rules::RoomRules,
     run::{Backlog, Publication},
     view::Seen,

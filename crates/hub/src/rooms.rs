@@ -26,13 +26,14 @@ use self::outliving::Ending;
 use crate::{
     bound::bound,
     budget::{Kept, RoomBudget},
-    log::{AnswerLimits, Envelope, Epoch, Log, Position, Record},
+    log::{AnswerLimits, Envelope, Epoch, Log, Position},
     mailbox::{
         ConnectionId, CoreId, Delivery, JoinRefusal, LossReason, PublishRefusal, Request, RoomId,
         Stamps, Target, Terms, Ticket,
     },
     name::RoomName,
     pasts::Pasts,
+    record::Record,
     retired_logs::RetiredLogs,
     room::{Room, RoomKey},
     rules::{RoomRules, RuleBook},
@@ -296,6 +297,11 @@ impl Rooms {
         let room = Room::new(name.clone(), rules, log, place, self.now_ms);
         let key = self.rooms.insert(room);
         self.listed.insert(key);
+        if self.rooms[key].log.kept_bytes() > 0 {
+            // It has outlived its process, or the latest version its room.
+            let room = &mut self.rooms[key];
+            self.pasts.count(key, room, Some(self.now_ms));
+        }
         self.by_name.insert(name, key);
         key
     }
@@ -332,7 +338,7 @@ impl Rooms {
         if !room.allows(&publication) {
             return self.refuse(&publication, PublishRefusal::TooFast);
         }
-        if publication.record.has_key() {
+        if publication.record.is_conditional() {
             return self.publish_once(key, publication);
         }
         if let Some(backlog) = &mut room.backlog {
@@ -350,14 +356,18 @@ impl Rooms {
         }
     }
 
-    /// Orders a publication that may be the repetition of another. One for a held room is refused, since
-    /// those that wait there are not known by their keys; its publisher may repeat it later.
+    /// Orders a publication that may be the repetition of another, or outdated. One for a held room is refused, since
+    /// those that wait there are not known by their keys and versions; its publisher may repeat it later.
     fn publish_once(&mut self, key: RoomKey, publication: Publication) {
         self.close_run(key);
         let room = &mut self.rooms[key];
         let found = room.log.find(&publication.record, self.wall_ms);
         // Keys that have expired are gone now.
         self.pasts.count(key, room, None);
+        let found = match found {
+            Ok(None) if room.log.is_outdated(&publication.record) => Ok(Some(room.log.top())),
+            found => found,
+        };
         match found {
             Ok(Some(position)) => {
                 let published = publication.answer(id_of(self.home, key), position);

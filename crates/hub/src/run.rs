@@ -4,8 +4,9 @@ use std::{collections::VecDeque, mem, sync::Arc, vec};
 
 use crate::{
     bound::bound,
-    log::{Position, Record},
+    log::Position,
     mailbox::{ConnectionId, Delivery, Request, RoomId, Stamps, Ticket},
+    record::Record,
     room::RoomKey,
 };
 

@@ -5,8 +5,9 @@
 
 use crate::{
     history::Unrecoverable,
-    log::{Position, Record},
+    log::Position,
     name::RoomName,
+    record::{Record, Version},
 };
 
 /// What is kept of a room.
@@ -16,19 +17,25 @@ pub struct SavedRoom {
     pub name: RoomName,
     /// The position of its latest message: the next one gets the offset behind it.
     pub position: Position,
-    /// Its latest messages, oldest first. Their offsets are consecutive, and the last of them is the position's.
+    /// Its latest messages, oldest first.
     pub messages: Vec<SavedMessage>,
+    /// The offset from which on these are all messages that it was to keep.
+    pub whole_from: u64,
     /// Why the message before these is not here any more, if one was given up.
     pub missing: Option<Unrecoverable>,
     /// The latest message of each key with its offset, in rooms with a table.
     pub table: Vec<(u64, Record)>,
     /// The idempotency keys of its latest publications, oldest first.
     pub keys: Vec<SavedKey>,
+    /// The latest version of what is published there as a whole.
+    pub version: Option<Version>,
 }
 
 /// A message that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedMessage {
+    /// Its offset.
+    pub offset: u64,
     /// When it was ordered, in milliseconds of the wall clock since 1970.
     pub at_ms: u64,
     /// The message.
@@ -78,15 +85,17 @@ pub struct Restored {
 }
 
 impl SavedRoom {
-    /// Nothing but the position of a room.
-    pub(crate) fn bare(name: RoomName, position: Position) -> Self {
+    /// Nothing but the position of a room, and its latest version.
+    pub(crate) fn bare(name: RoomName, position: Position, version: Option<Version>) -> Self {
         Self {
             name,
             position,
             messages: Vec::new(),
+            whole_from: position.offset.saturating_add(1),
             missing: None,
             table: Vec::new(),
             keys: Vec::new(),
+            version,
         }
     }
 
@@ -97,15 +106,16 @@ impl SavedRoom {
         let table = self.table.iter().map(|(_, it)| of(it));
         let counted = self.messages.len() + self.table.len() + self.keys.len() + 1;
         messages.chain(table).sum::<usize>()
+            + self.version.as_ref().map_or(0, Version::bytes)
             + counted * size_of::<SavedKey>()
             + self.name.as_str().len()
     }
 
-    /// Gives up everything but the position, for want of space. Returns whether there was more.
+    /// Gives up everything but the position and the version, for want of space. Returns whether there was more.
     pub fn strip(&mut self) -> bool {
         let had_more = !(self.messages.is_empty() && self.table.is_empty() && self.keys.is_empty());
         if had_more {
-            *self = Self::bare(self.name.clone(), self.position);
+            *self = Self::bare(self.name.clone(), self.position, self.version.take());
         }
         had_more
     }

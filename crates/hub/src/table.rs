@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::log::{Details, Numbered, Record};
+use crate::{
+    log::Numbered,
+    record::{Details, Record},
+};
 
 /// How much a room's table may have, and how long it stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,24 @@ impl Table {
         if let Some((_, before)) = before {
             self.bytes -= bytes_of(&keyed.key, &before);
         }
+    }
+
+    /// Of the message with this offset, if it is the latest of its key, nothing is to be left but what its tombstone
+    /// says.
+    pub(crate) fn erase(&mut self, offset: u64, tombstone: &Record) {
+        let mut latest = self.latest.iter_mut();
+        if let Some((key, (_, record))) = latest.find(|(_, (at, _))| *at == offset) {
+            let erased = record.erased_by(tombstone);
+            self.bytes = self.bytes - bytes_of(key, record) + bytes_of(key, &erased);
+            *record = erased;
+        }
+    }
+
+    /// The key whose latest message has this offset, and the message.
+    fn at(&self, offset: u64) -> Option<(&Arc<str>, &Record)> {
+        let mut latest = self.latest.iter();
+        let (key, (_, record)) = latest.find(|(_, (at, _))| *at == offset)?;
+        Some((key, record))
     }
 
     /// The keys, in their order.
@@ -143,7 +164,7 @@ impl<'a> Admission<'a> {
     /// left it larger than it may be.
     pub(crate) fn judge(&mut self, record: &Record) -> Verdict {
         let Some(Keyed { key, is_removed }) = record.keyed() else {
-            return Verdict::Ordered;
+            return self.judge_tombstone(record);
         };
         let before = self.changed.get(key).copied();
         let before = before.unwrap_or_else(|| self.table.map_or(0, |table| table.bytes_at(key)));
@@ -151,6 +172,27 @@ impl<'a> Admission<'a> {
             true => 0,
             false => bytes_of(key, record),
         };
+        self.judge_change(key, before, after)
+    }
+
+    /// What a message that erases another leaves of it must have space, too; most often it is less.
+    fn judge_tombstone(&mut self, record: &Record) -> Verdict {
+        let table = self.table;
+        let at = |offset| table.and_then(|table| table.at(offset));
+        let Some((key, erased)) = record.erases().and_then(at) else {
+            return Verdict::Ordered;
+        };
+        let after = bytes_of(key, &erased.erased_by(record));
+        match self.changed.get(key) {
+            None => self.judge_change(key, bytes_of(key, erased), after),
+            // Unless another tombstone has changed it, that message is not the latest of its key any more.
+            Some(0) => Verdict::Ordered,
+            Some(before) if after <= *before => Verdict::Ordered,
+            Some(before) => self.judge_change(key, *before, after),
+        }
+    }
+
+    fn judge_change(&mut self, key: &Arc<str>, before: usize, after: usize) -> Verdict {
         if before == 0 && after == 0 {
             return Verdict::Idle;
         }

@@ -9,8 +9,10 @@ use crate::{
 impl Log {
     /// Takes what is kept, to outlive the process with the room's name.
     pub(crate) fn save(self, name: RoomName) -> SavedRoom {
-        let mut saved = SavedRoom::bare(name, self.top());
+        let mut saved = SavedRoom::bare(name, self.top(), None);
+        saved.whole_from = self.whole_from();
         if let Some(past) = self.past {
+            saved.version = past.version;
             saved.missing = past.history.dropped_for();
             saved.messages = past.history.save();
             saved.keys = past.keys.save();
@@ -26,12 +28,9 @@ impl Log {
     pub(crate) fn restored(saved: SavedRoom, rules: &RoomRules, now_ms: u64) -> Self {
         let Position { epoch, offset: top } = saved.position;
         let mut past = Past::default();
-        // More messages than were ever ordered cannot be this room's.
-        let messages = match saved.messages.len() as u64 <= top {
-            true => saved.messages,
-            false => Vec::new(),
-        };
-        past.history = History::restored(messages, saved.missing, now_ms);
+        let whole = (saved.whole_from, top.saturating_add(1));
+        past.history = History::restored(saved.messages, whole, saved.missing, now_ms);
+        past.version = saved.version;
         past.keys = RecentKeys::restored(&saved.keys, now_ms);
         if rules.table.is_some() && !saved.table.is_empty() {
             let mut table = Table::default();

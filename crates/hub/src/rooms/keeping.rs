@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use super::Rooms;
 use crate::{
-    bound::bound, mailbox::Answer, name::RoomName, occupancy::Said, room::RoomKey, rules::RuleBook,
+    bound::bound,
+    mailbox::{Answer, AnswerRefusal},
+    name::RoomName,
+    occupancy::Said,
+    room::RoomKey,
+    rules::RuleBook,
 };
 
 /// Most rooms whose past is looked at in one sweep for what has expired. Reading trims, too, so that nobody is
@@ -97,6 +102,10 @@ impl Rooms {
 
     /// Forgets the messages of a room. Its keys of publications stay, so that a repeated one has no second place.
     pub(super) fn forget_history(&mut self, name: &RoomName) -> Answer {
+        if self.ending.is_some() {
+            // What was handed out already would come back.
+            return Answer::Refused(AnswerRefusal::Busy);
+        }
         if let Some(&key) = self.by_name.get(name) {
             self.close_run(key);
             let room = &mut self.rooms[key];

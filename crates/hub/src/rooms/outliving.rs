@@ -44,7 +44,7 @@ impl Rooms {
                 None => match self.retired.take_latest() {
                     Some((name, log)) => {
                         self.budget.give_back(1);
-                        Some(SavedRoom::bare(name, log.top()))
+                        Some(log.save(name))
                     }
                     None => {
                         page.is_last = true;
@@ -103,8 +103,6 @@ impl Rooms {
         }
         if keeps_more {
             let key = self.insert(name, rules, log);
-            self.pasts
-                .count(key, &mut self.rooms[key], Some(self.now_ms));
             self.keep_within_bounds();
             self.note_if_empty(key);
         } else {

@@ -52,6 +52,9 @@ impl Rooms {
     /// Removes all keys of a room's table, as if each removal was published. In a held room they would overtake the
     /// publications that wait, so that nothing is done there.
     pub(super) fn clear_table(&mut self, name: &RoomName, stamp: u64) -> Answer {
+        if self.ending.is_some() {
+            return Answer::Refused(AnswerRefusal::Busy);
+        }
         let Some(&key) = self.by_name.get(name) else {
             return Answer::Done;
         };

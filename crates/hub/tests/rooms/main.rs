@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod asking;
 mod harness;
 mod lifetimes;
 mod occupancy;
 mod outliving;
+mod particulars;
 mod publishing;
 mod remembering;
 mod tables;

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hub::{
-    Delivery, Details, HistoryLimits, HomeBounds, Idempotency, JoinRefusal, Keyed, PageBounds,
-    Position, PublishRefusal, Publisher, Record, Recover, Recovered, Request, Restored, RoomName,
-    RoomRules, SavedRoom, Since, TableLimits, Target, Terms, Unrecoverable,
+    Answer, AnswerRefusal, Delivery, Details, HistoryLimits, HomeBounds, Idempotency, JoinRefusal,
+    Keyed, PageBounds, Position, PublishRefusal, Publisher, Question, Record, Recover, Recovered,
+    Request, Restored, RoomName, RoomRules, SavedRoom, Since, TableLimits, Target, Terms,
+    Unrecoverable, Version,
 };
 
-use crate::harness::{BOUNDS, CORE, Home, connection, with_positions};
+use crate::{
+    asking::ask,
+    harness::{BOUNDS, CORE, Home, connection, with_positions},
+};
 
 const ALL: PageBounds = PageBounds {
     rooms: 1_000,
@@ -375,4 +379,106 @@ fn room_that_came_back_is_reaped_like_any_other() {
     after.sweep_keeping(60_000, 1_000, 11_000);
     after.sweep_keeping(60_000, 1_000, 13_000);
     assert!(!after.rooms.contains("room"));
+}
+
+#[test]
+fn version_and_what_was_not_kept_come_back_and_what_is_whole_stays_so() {
+    let mut before = home(remembering());
+    let version = |version| Details {
+        version: Some(Version {
+            epoch: "e".into(),
+            version,
+        }),
+        ..Details::default()
+    };
+    let passing = || Details {
+        skips_history: true,
+        ..Details::default()
+    };
+    for room in ["room", "reaped"] {
+        publish(&mut before, room, "a", version(2)).unwrap();
+        publish(&mut before, room, "typing", passing()).unwrap();
+    }
+    before.join("room").unwrap();
+    before.sweep_keeping(1_000_000, 1_000, 10_000);
+    assert!(!before.rooms.contains("reaped"));
+    publish(&mut before, "room", "b", said("b")).unwrap();
+    let last = publish(&mut before, "room", "typing", passing()).unwrap();
+    let erasing = Details {
+        erases: Some(3),
+        ..passing()
+    };
+    let last = Position {
+        offset: publish(&mut before, "room", "-", erasing).unwrap().offset,
+        ..last
+    };
+    let saved = save_in(&mut before, ALL);
+    assert_eq!(saved.len(), 2);
+
+    let mut after = home(remembering());
+    after.sweep(11_000);
+    let restored = restore(&mut after, saved);
+    assert_eq!((restored.rooms, restored.positions), (1, 1));
+    let (top, recovered) = back(&mut after, "room", since(last, 1));
+    assert_eq!((top, last.offset), (last, 5));
+    assert_eq!(texts(&recovered), [(3, "-".to_owned(), String::new())]);
+    let (_, recovered) = back(&mut after, "room", since(last, 0));
+    assert_eq!(recovered, Recovered::Impossible(Unrecoverable::Time));
+    for (room, top) in [("room", 5), ("reaped", 2)] {
+        let outdated = publish(&mut after, room, "c", version(2)).unwrap();
+        assert_eq!(outdated.offset, top, "{room}");
+        let later = publish(&mut after, room, "c", version(3)).unwrap();
+        assert_eq!(later.offset, top + 1, "{room}");
+    }
+}
+
+#[test]
+fn messages_that_do_not_lie_where_the_room_has_them_do_not_come_back() {
+    let mut before = home(remembering());
+    for payload in ["a", "b", "c"] {
+        publish(&mut before, "room", payload, Details::default()).unwrap();
+    }
+    let good = save_in(&mut before, ALL).remove(0);
+    let spoil = |spoil: fn(&mut SavedRoom)| {
+        let mut room = good.clone();
+        spoil(&mut room);
+        let mut after = home(remembering());
+        let position = room.position;
+        restore(&mut after, vec![room]);
+        let (top, recovered) = back(&mut after, "room", since(good.position, 1));
+        assert_eq!(top, position);
+        recovered
+    };
+    assert_eq!(texts(&spoil(|_| {})).len(), 2);
+    for (nth, bad) in [
+        |it: &mut SavedRoom| it.messages[2].offset = 9,
+        |it: &mut SavedRoom| it.messages[0].offset = 2,
+        |it: &mut SavedRoom| it.messages[0].offset = 0,
+        |it: &mut SavedRoom| it.whole_from = 2,
+        |it: &mut SavedRoom| it.whole_from = u64::MAX,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let recovered = spoil(bad);
+        assert!(matches!(recovered, Recovered::Impossible(_)), "{nth}");
+    }
+}
+
+#[test]
+fn home_that_ends_forgets_and_clears_nothing_any_more() {
+    let mut home = home(with_table());
+    home.sweep(1_000);
+    publish(&mut home, "a", "1", of_key("k")).unwrap();
+    publish(&mut home, "b", "1", of_key("k")).unwrap();
+    let (reply, answer) = flume::bounded(1);
+    let most = PageBounds { rooms: 1, bytes: 1 };
+    home.rooms.apply(Request::Save { most, reply });
+    assert_eq!(answer.try_recv().unwrap().rooms.len(), 1);
+    let busy = Answer::Refused(AnswerRefusal::Busy);
+    for room in ["a", "b", "c"] {
+        for question in [Question::ClearTable, Question::ForgetHistory] {
+            assert_eq!(ask(&mut home, room, question), busy);
+        }
+    }
 }

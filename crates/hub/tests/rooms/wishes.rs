@@ -1,144 +1,19 @@
 //! What rooms do for whoever has a right to it: forget their history, tell and clear their table; and the list of all
 //! rooms.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use hub::{
-    Answer, AnswerRefusal, Delivery, Details, HistoryLimits, HomeBounds, Idempotency, Keyed,
-    Listing, Page, Question, Record, Recover, Recovered, Request, RoomName, RoomRules, Since,
-    TableLimits, Target, Terms, Unrecoverable,
+    Answer, AnswerRefusal, Delivery, Details, Idempotency, Listing, Question, Recovered, Request,
+    RoomRules, Unrecoverable,
 };
 
-use crate::harness::{BOUNDS, CORE, Home, OTHER, brief, connection, same};
-
-const AMPLE: HomeBounds = HomeBounds {
-    answer: hub::AnswerLimits {
-        messages: 100,
-        bytes: usize::MAX,
+use crate::{
+    asking::{
+        AMPLE, ask, everything, of_key, past, recovered, request, say, with_history, with_table,
     },
-    ..BOUNDS
+    harness::{CORE, Home, OTHER, brief, connection, same},
 };
-
-fn name(name: &str) -> RoomName {
-    RoomName::new(name).unwrap()
-}
-
-fn with_history() -> Home {
-    let history = HistoryLimits {
-        messages: 4,
-        bytes: usize::MAX,
-        ttl_ms: 1_000,
-    };
-    let rules = RoomRules {
-        history: Some(history),
-        keeps_position: true,
-        ..RoomRules::default()
-    };
-    Home::with(10_000, AMPLE, rules)
-}
-
-fn with_table() -> Home {
-    let table = TableLimits {
-        keys: 2_000,
-        bytes: usize::MAX,
-        ttl_ms: 5_000,
-    };
-    let rules = RoomRules {
-        table: Some(table),
-        ..RoomRules::default()
-    };
-    Home::with(10, AMPLE, rules)
-}
-
-/// Without ending the turn.
-fn say(home: &mut Home, room: &str, payload: &str, details: Details) {
-    let ticket = home.ticket();
-    home.rooms.apply(Request::Publish {
-        to: Target::Name(name(room)),
-        publisher: connection(CORE),
-        ticket,
-        stamp: 1_000 + ticket.0,
-        record: Record {
-            tag: 0,
-            payload: Bytes::copy_from_slice(payload.as_bytes()),
-            details: Some(Arc::new(details)),
-        },
-    });
-}
-
-fn of_key(key: &str) -> Details {
-    Details {
-        keyed: Some(Keyed {
-            key: key.into(),
-            is_removed: false,
-        }),
-        ..Details::default()
-    }
-}
-
-fn request(home: &mut Home, room: &str, question: Question) -> Request {
-    Request::Ask {
-        name: name(room),
-        asker: connection(CORE),
-        ticket: home.ticket(),
-        stamp: 77,
-        question,
-    }
-}
-
-fn ask(home: &mut Home, room: &str, question: Question) -> Answer {
-    let request = request(home, room, question);
-    match home.apply(request).into_iter().next_back() {
-        Some(Delivery::Answered { answer, .. }) => answer,
-        other => panic!("unexpected {other:?}"),
-    }
-}
-
-/// `top: offset payload, …`
-fn past(home: &mut Home, room: &str, question: Question) -> String {
-    let Answer::History { top, messages } = ask(home, room, question) else {
-        panic!("a past");
-    };
-    let messages = messages.iter().map(|(offset, record)| {
-        let payload = str::from_utf8(&record.payload).unwrap();
-        format!("{offset} {payload}")
-    });
-    let messages: Vec<_> = messages.collect();
-    format!("{}: {}", top.offset, messages.join(", "))
-}
-
-fn everything() -> Question {
-    Question::History(Box::new(Page {
-        since: None,
-        limit: 100,
-        is_reversed: false,
-    }))
-}
-
-fn recovered(home: &mut Home, room: &str, offset: u64) -> Recovered {
-    let since = Since {
-        epoch: None,
-        offset,
-    };
-    let ticket = home.ticket();
-    let answers = home.apply(Request::Join {
-        name: name(room),
-        subscriber: connection(CORE),
-        ticket,
-        terms: Some(Box::new(Terms {
-            recover: Some(Recover::Missed(since)),
-            member: None,
-        })),
-    });
-    match answers.into_iter().next_back() {
-        Some(Delivery::Joined {
-            recovered: Some(recovered),
-            ..
-        }) => recovered,
-        other => panic!("unexpected {other:?}"),
-    }
-}
 
 #[test]
 fn forgotten_history_keeps_positions_and_who_missed_it_is_told() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hub::{
     Details, Epoch, Keyed, Position, Record, RoomName, SavedKey, SavedMessage, SavedRoom,
-    Unrecoverable,
+    Unrecoverable, Version,
 };
 use serde::{Deserialize, Serialize};
 use strum::IntoEnumIterator;
@@ -19,11 +19,14 @@ struct StoredRoom {
     name: String,
     epoch: u64,
     top: u64,
-    messages: Vec<(u64, StoredRecord)>,
+    /// Offset, time and message.
+    messages: Vec<(u64, u64, StoredRecord)>,
+    whole_from: u64,
     /// Why a message before these is not here, by its name.
     missing: Option<String>,
     table: Vec<(u64, StoredRecord)>,
     keys: Vec<(u128, u128, u64, u64)>,
+    version: Option<(String, u64)>,
 }
 
 /// A message. What matters only until it is ordered is left out.
@@ -49,8 +52,9 @@ pub fn encode(room: SavedRoom) -> postcard::Result<Vec<u8>> {
         epoch: room.position.epoch.0,
         top: room.position.offset,
         messages: messages
-            .map(|SavedMessage { at_ms, record }| (at_ms, stored(record)))
+            .map(|it| (it.offset, it.at_ms, stored(it.record)))
             .collect(),
+        whole_from: room.whole_from,
         missing: room.missing.map(|cause| <&str>::from(cause).to_owned()),
         table: table
             .map(|(offset, record)| (offset, stored(record)))
@@ -58,6 +62,7 @@ pub fn encode(room: SavedRoom) -> postcard::Result<Vec<u8>> {
         keys: keys
             .map(|it| (it.key, it.body, it.offset, it.at_ms))
             .collect(),
+        version: room.version.map(|it| (it.epoch.into(), it.version)),
     })
 }
 
@@ -75,11 +80,13 @@ pub fn decode(bytes: &[u8]) -> Option<SavedRoom> {
             offset: stored.top,
         },
         messages: messages
-            .map(|(at_ms, it)| SavedMessage {
+            .map(|(offset, at_ms, it)| SavedMessage {
+                offset,
                 at_ms,
                 record: record(it),
             })
             .collect(),
+        whole_from: stored.whole_from,
         missing: missing.and_then(|name| Unrecoverable::iter().find(|it| <&str>::from(it) == name)),
         table: table.map(|(offset, it)| (offset, record(it))).collect(),
         keys: keys
@@ -90,6 +97,10 @@ pub fn decode(bytes: &[u8]) -> Option<SavedRoom> {
                 at_ms,
             })
             .collect(),
+        version: stored.version.map(|(epoch, version)| Version {
+            epoch: epoch.into(),
+            version,
+        }),
     })
 }
 
@@ -149,9 +160,11 @@ pub mod tests {
                 offset: top,
             },
             messages: vec![SavedMessage {
+                offset: top,
                 at_ms: 1_234_567_890_123,
                 record: record("hello", None),
             }],
+            whole_from: top,
             missing: Some(Unrecoverable::Time),
             table: vec![(top, record("value", Some("key")))],
             keys: vec![SavedKey {
@@ -160,6 +173,10 @@ pub mod tests {
                 offset: top,
                 at_ms: 5,
             }],
+            version: Some(Version {
+                epoch: "deploys".into(),
+                version: 3,
+            }),
         }
     }
 

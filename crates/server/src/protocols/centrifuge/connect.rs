@@ -131,9 +131,8 @@ pub fn told_of(
     };
     let details = Details {
         meta: Bytes::from(Publication::meta(Some(&info), &[])),
-        idempotency: None,
         publisher: publisher(user, is_unlimited),
-        keyed: None,
+        ..Details::default()
     };
     (Arc::new(member), Arc::new(details))
 }

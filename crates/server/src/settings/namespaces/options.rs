@@ -68,7 +68,7 @@ pub const OPTIONS: &[NamespaceOption] = &[
     NamespaceOption {
         key: "keys_bytes_max",
         range: "1KiB to the server's recovered_bytes_max",
-        meaning: "Most bytes of these keys and their messages, with some 200 for each key: who \
+        meaning: "Most bytes of these keys and their messages, with some 250 for each key: who \
                   subscribes is sent all of them at once.",
         on_reload: TABLED,
         words: Vec::new,
