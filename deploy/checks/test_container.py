@@ -1,5 +1,6 @@
 """The image and the compose file: pinned, without root, without a shell."""
 
+import json
 import re
 
 import yaml
@@ -60,3 +61,9 @@ def test_compose_waits_for_the_drain():
     assert int(server["stop_grace_period"].strip("s")) >= int(drain.strip("s")) + 10
     assert "--internal-listen=0.0.0.0:9000" in server["command"]
     assert not any("9000" in port for port in server["ports"])
+
+
+def test_health_is_asked_by_the_server_itself():
+    (check,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", CONTAINERFILE, re.MULTILINE)
+    assert json.loads(check) == ["/hubbub", "health", "--live"]
+    assert COMPOSE["services"]["hubbub"]["healthcheck"]["test"] == ["CMD", "/hubbub", "health"]

@@ -23,7 +23,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-pub use client::{Bounds, Client, Failure};
+pub use client::{Bounds, Client, Failure, USER_AGENT, tls};
 
 /// The thread of what the server asks others, and is asked by them. It lasts as long as the process.
 #[derive(Debug, Default)]

@@ -10,6 +10,7 @@
 //!  internal: metrics, health, debug pages; on a listener and a thread of its own
 //!  backend: what has to do with other servers, such as requests for keys of tokens, on a thread of its own
 //!  signals: received from the start, on a thread of its own
+//!  commands: what subcommands do, beside a server or in place of one
 //! ```
 //!
 //! Only this crate reads the environment and ends the process. *Never* here: frames and handshakes.
@@ -19,6 +20,7 @@
 
 pub mod application;
 pub mod backend;
+pub mod commands;
 mod control_group;
 pub mod descriptors;
 pub mod events;

@@ -1,4 +1,4 @@
-//! Hubbub's process: start, serve until it is stopped, exit; or print or check settings.
+//! Hubbub's process: start, serve until it is stopped, exit; print or check settings, or do what another subcommand says.
 
 // `println!` panics on a closed pipe and blocks on a full one, so it is forbidden here.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -17,6 +17,7 @@ use anyhow::{Context, bail};
 use runtime::{Driver, Homes, Server};
 use server::{
     backend::Backend,
+    commands::Done,
     descriptors,
     events::{self, Events},
     internal::{self, Status},
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
         Ok(Task::Serve) => run(&sources),
         Ok(Task::Print(args)) => conclude(print(Sources { args, ..sources })),
         Ok(Task::Check(file)) => conclude(check(&file, sources)),
+        Ok(Task::Import(import)) => end(import.run(&sources)),
+        Ok(Task::Do(word)) => end(word.run(&sources)),
         Err(stop) => stop.report(),
     }
 }
@@ -73,6 +76,10 @@ fn conclude(done: Result<anyhow::Result<()>, Stop>) -> ExitCode {
         }
         Err(stop) => stop.report(),
     }
+}
+
+fn end(done: Done) -> ExitCode {
+    done.unwrap_or_else(|failed| failed.report())
 }
 
 /// Writes a line to standard error, if possible.

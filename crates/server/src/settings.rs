@@ -46,19 +46,20 @@ use crate::logging::{self, LogFormat};
 use crate::origin::{AllowList, Permit};
 
 pub use choices::{Compression, Driver, ProxyHeader, Switch, Takeover};
+pub use help::command;
 pub use layers::{Loaded, Sources};
 pub use namespaces::{Declared, NamespaceOption, OPTIONS};
 pub use reload::{AT_RUN_TIME, AT_START, Reload};
 pub use report::{Override, Place, Refusal, Stop, Warning};
 pub use task::Task;
+pub(crate) use units::period;
 pub use units::{Internal, Period, Size};
 pub use url::Url;
-#[cfg(test)]
 pub(crate) use url::url as url_of;
 
 use units::{
-    GIB, KIB, MIB, TIB, address, cores, count, delay, internal, leeway, network, pause, period,
-    permit, size,
+    GIB, KIB, MIB, TIB, address, cores, count, delay, internal, leeway, network, pause, permit,
+    size,
 };
 use url::{endpoint, url};
 

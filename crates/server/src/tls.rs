@@ -273,6 +273,29 @@ pub fn authorities_of_system(wanted: &str, instead: &str) -> anyhow::Result<Root
     Ok(roots)
 }
 
+/// A certificate with its chain, and its key, for requests of the server's own or of a subcommand.
+///
+/// # Errors
+/// When a file cannot be read or used.
+pub fn identity(
+    (cert, chain_path): (&'static str, &Path),
+    (key, path): (&'static str, &Path),
+) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let path_of_chain = Named {
+        key: cert,
+        path: chain_path,
+    };
+    Ok((chain(path_of_chain)?, private_key(Named { key, path })?))
+}
+
+/// A private key, to sign with.
+///
+/// # Errors
+/// When the file cannot be read or used.
+pub fn signing_key(key: &'static str, path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
+    private_key(Named { key, path })
+}
+
 fn roots(file: Named<'_>, remedy: &str) -> anyhow::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for root in chain(file)? {
@@ -358,7 +381,7 @@ fn now() -> i64 {
 }
 
 /// A time in seconds since 1970, for people.
-fn date(seconds: i64) -> String {
+pub(crate) fn date(seconds: i64) -> String {
     let since = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
 }

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::backend::Backend;
 
-pub use load::load;
+pub use load::{load, rules};
 pub use remote::{KeyStanding, Remote};
 
 use sought::Seek;

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use centrifuge::{Disconnect, ErrorCode, Unsubscribed};
 use clap::CommandFactory;
 use runtime::EndReason;
+use server::commands::import::{Becomes, TABLES};
 use server::settings::{AT_RUN_TIME, AT_START, OPTIONS, Settings, Sources};
 use strum::VariantArray;
 
@@ -321,6 +322,71 @@ fn protocol_document_names_settings_that_exist() {
             let is_option = OPTIONS.iter().any(|option| option.key == key);
             let is_known = known.any(|arg| arg.get_id() == key) || is_option;
             assert!(is_known, "{key} is no setting");
+        }
+    }
+}
+
+/// The cells of each row of the tables below this heading, without the heads.
+fn rows_below(document: &'static str, heading: &str) -> Vec<Vec<&'static str>> {
+    let (_, section) = document.split_once(heading).expect("the heading");
+    let section = section.split("\n## ").next().expect("a section");
+    rows(section)
+}
+
+#[test]
+fn table_of_centrifugos_options_says_of_each_what_is_imported() {
+    let document = include_str!("../../../docs/coming-from-centrifugo.md");
+    for (heading, table) in TABLES {
+        let found = rows_below(document, &format!("\n## {heading}\n"));
+        let expected: Vec<_> = table
+            .iter()
+            .map(|row| format!("| `{}` | {} | {} |", row.key, row.here(), row.remark))
+            .collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|cells| format!("| {} | {} | {} |", cells[1], cells[2], cells[3]))
+            .collect();
+        assert_eq!(found, expected, "{heading}:\n{}", expected.join("\n"));
+    }
+}
+
+#[test]
+fn options_become_settings_that_exist() {
+    let command = Settings::command();
+    for (_, table) in TABLES {
+        for row in table {
+            let Becomes::Settings { here, .. } = row.becomes else {
+                continue;
+            };
+            for here in here.split(", ").filter(|here| !here.starts_with('(')) {
+                let here = here.trim_end_matches(" of the namespace");
+                let is_setting = command.get_arguments().any(|arg| arg.get_id() == here);
+                let is_option = OPTIONS.iter().any(|option| option.key == here);
+                assert!(is_setting || is_option, "{here} of {}", row.key);
+            }
+        }
+    }
+}
+
+#[test]
+fn page_of_commands_has_all_of_them() {
+    let document = include_str!("../../../docs/cli.md");
+    let root = server::settings::command();
+    for command in root.get_subcommands() {
+        let words: Vec<_> = command
+            .get_subcommands()
+            .map(|below| format!("hubbub {} {}", command.get_name(), below.get_name()))
+            .collect();
+        let words = match words.is_empty() {
+            true => vec![format!("hubbub {}", command.get_name())],
+            false => words,
+        };
+        for word in words {
+            let named = format!("| `{word}");
+            assert!(
+                document.contains(&named),
+                "docs/cli.md has no row for {word}"
+            );
         }
     }
 }

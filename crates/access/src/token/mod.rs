@@ -48,6 +48,6 @@ pub use keys::{
     JWKS_BYTES_MAX, JWKS_KEYS_MAX, KEYS_MAX, KEYS_TRIED_MAX, KeyMaterial, Keys, SECRET_BYTES_MIN,
     StaticKey,
 };
-pub use rules::{LEEWAY_S_MAX, LIFETIME_S_MAX, Rules, RulesError};
+pub use rules::{LEEWAY_S_MAX, LIFETIME_S_MAX, Rules, RulesError, TAKEN_CLAIMS};
 #[cfg(feature = "signatures")]
 pub use verifier::Verifier;

@@ -17,8 +17,8 @@ pub const LIFETIME_S_MAX: i64 = 365 * 24 * 60 * 60;
 /// The claim that names the user, unless another is configured.
 const USER_ID_CLAIM: &str = "sub";
 
-/// The claims that have a meaning of their own and thus cannot name the user.
-const TAKEN_CLAIMS: [&str; 20] = [
+/// The claims that have a meaning of their own, and thus cannot name the user; nor can one without a name.
+pub const TAKEN_CLAIMS: [&str; 20] = [
     "aud",
     "b64data",
     "b64info",

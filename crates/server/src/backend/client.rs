@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
-    Request, StatusCode, Uri,
+    Request, Response, StatusCode, Uri,
+    body::Incoming,
     header::{self, HeaderName, HeaderValue},
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -15,7 +16,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
     crypto::aws_lc_rs,
     version::{TLS12, TLS13},
 };
@@ -30,7 +31,7 @@ const REST_BYTES_MAX: usize = 16 << 10;
 const REST_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// What programs of the other side see of this one.
-const USER_AGENT: &str = concat!("hubbub/", env!("CARGO_PKG_VERSION"));
+pub const USER_AGENT: &str = concat!("hubbub/", env!("CARGO_PKG_VERSION"));
 
 type Connector = HttpsConnector<HttpConnector>;
 
@@ -82,12 +83,14 @@ impl Client {
     /// # Errors
     /// When there is no TLS 1.2 or 1.3.
     pub fn keeping(authorities: RootCertStore, idle_max: usize) -> anyhow::Result<Self> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13, &TLS12])
-            .context("TLS 1.2 and 1.3 are not available")?
+        let tls = tls()?
             .with_root_certificates(authorities)
             .with_no_client_auth();
+        Ok(Self::with_tls(tls, idle_max))
+    }
+
+    /// A client that speaks TLS in this way, and keeps this many connections for its next requests.
+    pub fn with_tls(tls: ClientConfig, idle_max: usize) -> Self {
         let mut plain = HttpConnector::new();
         // Otherwise it would refuse https://, which is made of its connections.
         plain.enforce_http(false);
@@ -101,7 +104,7 @@ impl Client {
             .pool_max_idle_per_host(idle_max)
             .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(connector);
-        Ok(Self(client))
+        Self(client)
     }
 
     /// Asks for a document. Only an answer with the status 200 is one.
@@ -114,8 +117,15 @@ impl Client {
             .header(header::USER_AGENT, USER_AGENT)
             .body(Full::default())
             .map_err(|error| Failure::Broken(error.to_string()))?;
-        let answer = time::timeout(bounds.time, self.ask(request, bounds.bytes_max)).await;
-        answer.unwrap_or(Err(Failure::TooSlow(bounds.time)))
+        within(bounds, async {
+            let answer = self.ask(request).await?;
+            match answer.status() {
+                StatusCode::OK => whole(answer.into_body(), bounds).await,
+                status if status.is_redirection() => Err(Failure::Redirect(status)),
+                status => Err(Failure::Status(status)),
+            }
+        })
+        .await
     }
 
     /// Sends a document. Any answer with a status of 200 to 299 takes it; the body of the answer means nothing, and
@@ -135,9 +145,8 @@ impl Client {
             .body(Full::new(body))
             .map_err(|error| Failure::Broken(error.to_string()))?;
         request.headers_mut().extend(fields);
-        let answer = time::timeout(time, self.0.request(request)).await;
-        let answer = answer.map_err(|_| Failure::TooSlow(time))?;
-        let answer = answer.map_err(|error| Failure::Broken(with_causes(&error)))?;
+        let answer = time::timeout(time, self.ask(request)).await;
+        let answer = answer.map_err(|_| Failure::TooSlow(time))??;
         match answer.status() {
             status if status.is_success() => {}
             status if status.is_redirection() => return Err(Failure::Redirect(status)),
@@ -148,21 +157,53 @@ impl Client {
         Ok(())
     }
 
-    async fn ask(&self, request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Bytes, Failure> {
-        let answer = self.0.request(request).await;
-        let answer = answer.map_err(|error| Failure::Broken(with_causes(&error)))?;
-        match answer.status() {
-            StatusCode::OK => {}
-            status if status.is_redirection() => return Err(Failure::Redirect(status)),
-            status => return Err(Failure::Status(status)),
-        }
-        let body = Limited::new(answer.into_body(), bytes_max).collect().await;
-        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-            true => Failure::TooLong(bytes_max),
-            false => Failure::Broken(error.to_string()),
-        })?;
-        Ok(body.to_bytes())
+    /// Sends a request, and returns the answer whatever its status is.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        bounds: Bounds,
+    ) -> Result<Response<Bytes>, Failure> {
+        within(bounds, async {
+            let (head, body) = self.ask(request).await?.into_parts();
+            Ok(Response::from_parts(head, whole(body, bounds).await?))
+        })
+        .await
     }
+
+    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
+        let answer = self.0.request(request).await;
+        answer.map_err(|error| Failure::Broken(with_causes(&error)))
+    }
+}
+
+async fn within<T>(
+    bounds: Bounds,
+    exchange: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let answer = time::timeout(bounds.time, exchange).await;
+    answer.unwrap_or(Err(Failure::TooSlow(bounds.time)))
+}
+
+async fn whole(body: Incoming, bounds: Bounds) -> Result<Bytes, Failure> {
+    let body = Limited::new(body, bounds.bytes_max).collect().await;
+    let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+        true => Failure::TooLong(bounds.bytes_max),
+        false => Failure::Broken(error.to_string()),
+    })?;
+    Ok(body.to_bytes())
+}
+
+/// The beginning of a configuration of TLS for clients.
+///
+/// # Errors
+/// When there is no TLS 1.2 or 1.3.
+pub fn tls() -> anyhow::Result<ConfigBuilder<ClientConfig, WantsVerifier>> {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .context("TLS 1.2 and 1.3 are not available")
 }
 
 /// The text of an error of the client alone does not say what has happened.

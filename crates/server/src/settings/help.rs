@@ -1,9 +1,10 @@
 //! The command and those texts of `--help` that are not comments of fields.
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory, Subcommand as _};
 
 use super::environment::variable;
 use super::{Settings, reload, task};
+use crate::commands::Word;
 
 pub(super) const ABOUT: &str = "Hubbub: a real-time server for rooms";
 
@@ -43,18 +44,20 @@ Examples:
   Serve on this machine only, with the built-in page at http://127.0.0.1:8000/:
       hubbub
 
-  Serve rooms with rules: the file's tables [rooms] and [namespaces.NAME] have them, with options such
-  as batch_interval and oneshot, which `config print` explains at its end:
+  Serve rooms with rules: the file's tables [rooms] and [namespaces.NAME] have them, with options
+  such as batch_interval and oneshot, which `config print` explains at its end:
       hubbub --config hubbub.toml
 
   Serve on every interface, for the pages of one other site, with messages of up to 1 MiB:
       hubbub --listen 0.0.0.0:8000 --allow-origin https://app.example.com --message-bytes-max 1MiB";
 
 /// The command, in which the help of each argument names its default, its variable and its key.
-pub(super) fn command() -> Command {
+pub fn command() -> Command {
+    let words = Word::augment_subcommands(Command::new("words"));
     Settings::command()
         .mut_args(describe)
         .subcommand(task::config())
+        .subcommands(words.get_subcommands().cloned())
         .args_conflicts_with_subcommands(true)
 }
 

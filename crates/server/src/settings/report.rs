@@ -259,6 +259,17 @@ impl Refusal {
 }
 
 impl Refusal {
+    /// The settings that are not wrong, with defaults in place of the others.
+    pub fn sound(&self) -> &Settings {
+        &self.sound
+    }
+
+    /// What is wrong, each with the line of the file that it is about.
+    pub fn reasons(&self) -> impl Iterator<Item = (Option<usize>, String)> {
+        let faults = self.faults.iter();
+        faults.map(|fault| (fault.line, fault.reason.clone()))
+    }
+
     /// The first line of the message: how many faults of which kind there are.
     fn head(&self) -> String {
         let is_of_file = |fault: &&Fault| fault.about == About::File;

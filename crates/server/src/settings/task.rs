@@ -1,12 +1,15 @@
-//! The task that a command line asks for: to serve, or to print or check settings.
+//! The task that a command line asks for: to serve, to print or check settings, or what another subcommand does.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, Command, CommandFactory, value_parser};
+use clap::{
+    Arg, Args as _, Command, CommandFactory, FromArgMatches as _, Subcommand as _, value_parser,
+};
 
 use super::report::Stop;
 use super::{Loaded, Settings, Sources, help, negative, print};
+use crate::commands::{Word, import::Import};
 
 /// The task of one run of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +20,10 @@ pub enum Task {
     Print(Vec<OsString>),
     /// Check whether the server could start with this file.
     Check(PathBuf),
+    /// Print the settings that another server's configuration comes to.
+    Import(Import),
+    /// Do what another subcommand says.
+    Do(Word),
 }
 
 impl Task {
@@ -25,18 +32,37 @@ impl Task {
     /// # Errors
     /// When help is asked for, or there is no such task.
     pub fn of(args: &[OsString]) -> Result<Self, Stop> {
-        if args.get(1).is_none_or(|word| word != "config") {
+        let Some(word) = args.get(1) else {
+            return Ok(Self::Serve);
+        };
+        if word == CONFIG {
+            return Self::of_config(args);
+        }
+        if !word.to_str().is_some_and(Word::has_subcommand) {
             return Ok(Self::Serve);
         }
+        let command = Word::augment_subcommands(Command::new("hubbub"));
+        let matches = command.try_get_matches_from(args);
+        let word = matches.and_then(|matches| Word::from_arg_matches(&matches));
+        word.map(Self::Do).map_err(Stop::CommandLine)
+    }
+
+    fn of_config(args: &[OsString]) -> Result<Self, Stop> {
         let command = Command::new("hubbub").subcommand(config());
         let matches = command.try_get_matches_from(negative::join(args));
         let matches = matches.map_err(Stop::CommandLine)?;
-        let task = matches.subcommand_matches("config");
-        let check = task.and_then(|task| task.subcommand_matches("check"));
-        Ok(match check.and_then(|check| check.get_one("FILE")) {
-            Some(file) => Self::Check(PathBuf::clone(file)),
+        let task = matches.subcommand_matches(CONFIG);
+        let task = task.and_then(|task| task.subcommand());
+        Ok(match task {
+            Some((CHECK, check)) => {
+                let file = check.get_one::<PathBuf>("FILE").cloned();
+                Self::Check(file.unwrap_or_default())
+            }
+            Some((IMPORT, import)) => {
+                Self::Import(Import::from_arg_matches(import).map_err(Stop::CommandLine)?)
+            }
             // `config print` accepts the same arguments as `hubbub` itself.
-            None => {
+            _ => {
                 let flags = args.iter().skip(3);
                 Self::Print(args.iter().take(1).chain(flags).cloned().collect())
             }
@@ -44,10 +70,14 @@ impl Task {
     }
 }
 
+const CONFIG: &str = "config";
+const CHECK: &str = "check";
+const IMPORT: &str = "import";
+
 /// The command `hubbub config`.
 pub(super) fn config() -> Command {
     let file = Arg::new("FILE").required(true);
-    let check = Command::new("check")
+    let check = Command::new(CHECK)
         .about(
             "Check FILE as a start with --config would, and the files that it names (certificates, \
              keys and static_dir), and report everything that is wrong; exit with 0 if all is \
@@ -57,12 +87,13 @@ pub(super) fn config() -> Command {
     let print = Command::new("print")
         .about("Print all settings that a start would use, as a file that explains each")
         .args(Settings::command().mut_args(help::describe).get_arguments());
-    Command::new("config")
-        .about("Print all settings as a documented file, or check such a file")
+    let import = Import::augment_args(Command::new(IMPORT));
+    Command::new(CONFIG)
+        .about("Print all settings as a documented file, check such a file, or import one of Centrifugo")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands([print, check])
+        .subcommands([print, check, import])
 }
 
 impl Settings {

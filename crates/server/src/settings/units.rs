@@ -80,7 +80,7 @@ pub(super) fn size(
 }
 
 /// Reads a duration from 1ms, which is the resolution of the timers, to one day.
-pub(super) fn period(text: &str) -> Result<Period, String> {
+pub(crate) fn period(text: &str) -> Result<Period, String> {
     let period = humantime::parse_duration(text).map_err(|_| {
         if text.trim().parse::<f64>().is_ok() {
             "a duration needs a unit: write it as 250ms, 10s or 5m".to_owned()

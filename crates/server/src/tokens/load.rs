@@ -33,8 +33,30 @@ struct Kind<'a> {
 /// # Errors
 /// Everything that is wrong with the files, each with the setting that names it and a remedy.
 pub fn load(settings: &Settings) -> Result<Tokens, Faults> {
-    let s = settings;
     let mut faults = Faults::default();
+    let [connections, subscriptions] = kinds(settings);
+    let connections = connections.verification(settings, &mut faults);
+    let subscriptions = subscriptions.verification(settings, &mut faults);
+    faults.into_result(Some(Tokens {
+        connections,
+        subscriptions,
+    }))
+}
+
+/// What is demanded of connection tokens, or of subscription tokens that have keys of their own.
+pub fn rules(settings: &Settings, of_own_keys: bool) -> Rules {
+    let [connections, subscriptions] = kinds(settings);
+    let kind = if of_own_keys {
+        subscriptions
+    } else {
+        connections
+    };
+    kind.rules(settings)
+}
+
+/// The settings of connection tokens, and those of subscription tokens.
+fn kinds(settings: &Settings) -> [Kind<'_>; 2] {
+    let s = settings;
     let connections = Kind {
         secret: ("token_secret", s.token_secret.as_deref()),
         keys: ("token_keys", &s.token_keys),
@@ -57,12 +79,7 @@ pub fn load(settings: &Settings) -> Result<Tokens, Faults> {
         issuer: &s.subscription_token_issuer,
         audience: &s.subscription_token_audience,
     };
-    let connections = connections.verification(s, &mut faults);
-    let subscriptions = subscriptions.verification(s, &mut faults);
-    faults.into_result(Some(Tokens {
-        connections,
-        subscriptions,
-    }))
+    [connections, subscriptions]
 }
 
 impl Kind<'_> {
