@@ -30,15 +30,16 @@ pub fn is_json_object(json: &[u8]) -> bool {
     json.trim_ascii_start().first() == Some(&b'{')
 }
 
-/// Whether a JSON value nests at most `levels` deep. serde_json needs neither stack nor a limit for
-/// what it skips, so its own limit on recursion does not hold for payloads.
-fn nests_within(json: &[u8], levels: usize) -> bool {
+/// Whether a JSON value nests at most `levels` deep; of other bytes it says something, too. serde_json needs neither
+/// stack nor a limit for what it skips, so its own limit on recursion does not hold for payloads.
+#[must_use]
+pub fn nests_within(json: &[u8], levels: usize) -> bool {
     let opens = |byte: &&u8| matches!(byte, b'[' | b'{');
     // Nearly every payload has too few brackets to nest that deep, and counting them is quick.
     if json.iter().filter(opens).count() <= levels {
         return true;
     }
-    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in json {
         match (in_string, byte) {
             (true, _) if escaped => escaped = false,
@@ -46,7 +47,7 @@ fn nests_within(json: &[u8], levels: usize) -> bool {
             (_, b'"') => in_string = !in_string,
             (false, b'[' | b'{') if depth == levels => return false,
             (false, b'[' | b'{') => depth += 1,
-            (false, b']' | b'}') => depth -= 1,
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
             _ => {}
         }
     }

@@ -34,7 +34,7 @@ mod writer;
 
 pub use codes::{Disconnect, ErrorCode, Unsubscribed, reconnects};
 pub use commands::Commands;
-pub use json::{JSON_DEPTH_MAX, is_json, is_json_object};
+pub use json::{JSON_DEPTH_MAX, is_json, is_json_object, nests_within};
 pub use malformed::Malformed;
 pub use message::Unread;
 pub use publication::{ClientInfo, Meta, Publication};

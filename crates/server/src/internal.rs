@@ -6,8 +6,10 @@
 //! - `cores.rs` asks all cores, each with one question at a time and a second to answer
 //! - `exposition.rs` builds the series of `/metrics`, with `one_shots.rs`; `families.rs` builds their families
 //! - `health.rs` answers `/healthz` and `/readyz`; `debug.rs` answers `/debug/…`
-//! - `serve.rs` serves the listener's connections; `places.rs` bounds their number
+//! - `api.rs` builds the series of the API
+//! - `serve.rs` serves the listener's connections
 
+mod api;
 mod cores;
 mod debug;
 mod events;
@@ -15,7 +17,6 @@ mod exposition;
 mod families;
 mod health;
 mod one_shots;
-mod places;
 mod serve;
 
 use std::{
@@ -30,10 +31,11 @@ use axum::{Router, routing::get};
 use runtime::{Monitor, Phase, Readiness};
 use rustls::ServerConfig;
 
-use crate::{state::Outcome, tls::Secured, world::Live};
+use crate::{api::Api, listening, places::Places, state::Outcome, tls::Secured, world::Live};
 
 use cores::Cores;
 pub use exposition::Configured;
+use serve::Pages;
 
 /// The pages that have reserved places, whatever else is requested.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
@@ -48,6 +50,7 @@ pub struct Status {
     live: Arc<OnceLock<Arc<Live>>>,
     /// What became of the rooms that a process before this one has left.
     restored: Arc<OnceLock<Outcome>>,
+    api: Arc<OnceLock<Api>>,
     /// The number of connections of the internal listener that were ended to make room for others.
     crowded_out: Arc<AtomicU64>,
 }
@@ -62,6 +65,7 @@ impl Status {
             cores: Arc::default(),
             live: Arc::default(),
             restored: Arc::default(),
+            api: Arc::default(),
             crowded_out: Arc::default(),
         }
     }
@@ -102,6 +106,16 @@ impl Status {
         let _ = self.restored.set(outcome);
     }
 
+    /// Records the API of back ends. Only the first call counts.
+    pub fn shows_api(&self, api: Api) {
+        let _ = self.api.set(api);
+    }
+
+    /// How the server stands; `None` before the cores run.
+    pub(crate) async fn standing(&self) -> Option<cores::Sum> {
+        Some(self.cores()?.sum().await)
+    }
+
     /// The sum of these settings, which are times.
     pub fn time_of(&self, keys: &[&str]) -> Duration {
         let configured = self.configured();
@@ -131,10 +145,11 @@ impl Status {
 }
 
 /// Binds the address, so that an address in use is an error before anything else listens.
+///
+/// # Errors
+/// When it cannot be listened on.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    listening::bind(address)
 }
 
 /// Serves on a thread of its own until the process ends.
@@ -146,7 +161,9 @@ pub fn spawn(listener: TcpListener, status: Status) -> io::Result<()> {
     let router = router(status.clone());
     let thread = thread::Builder::new().name("control".into());
     thread.spawn(move || {
-        if let Err(error) = runtime.block_on(serve::run(listener, router, status)) {
+        let places = Places::new("internal", serve::PLACES, status.crowded_out.clone());
+        let serving = listening::run(listener, places, Pages { router, status });
+        if let Err(error) = runtime.block_on(serving) {
             tracing::error!(%error, "the internal listener has ended");
         }
     })?;

@@ -8,6 +8,7 @@
 //!                              └─▶ site (the built-in page, or the operator's files)
 //!
 //!  internal: metrics, health, debug pages; on a listener and a thread of its own
+//!  api: what back ends push, ask and order over HTTP, on a listener of its own and the thread `backend`
 //!  backend: what has to do with other servers, such as requests for keys of tokens, on a thread of its own
 //!  signals: received from the start, on a thread of its own
 //!  commands: what subcommands do, beside a server or in place of one
@@ -18,6 +19,7 @@
 // `println!` panics on a closed pipe and blocks on a full one, so it is forbidden here.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod api;
 pub mod application;
 pub mod backend;
 pub mod commands;
@@ -26,14 +28,17 @@ pub mod descriptors;
 pub mod events;
 pub mod faults;
 pub mod internal;
+mod listening;
 pub mod logging;
 pub mod memory;
 pub mod notify;
 mod oneshot;
 pub mod origin;
+mod places;
 pub mod protocols;
 pub mod reload;
 pub mod remedy;
+mod secret;
 pub mod settings;
 pub mod signals;
 pub mod site;

@@ -6,7 +6,7 @@
 use std::{
     fmt::Display,
     io::{self, Write},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::Path,
     process::ExitCode,
     sync::Arc,
@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context, bail};
 use runtime::{Driver, Homes, Server};
 use server::{
+    api::{self, Api, DevKey},
     backend::Backend,
     commands::Done,
     descriptors,
@@ -152,12 +153,14 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
         tls,
         tokens,
         events,
+        api_keys,
     } = files;
     tls.announce();
     wiring::announce_world(&settings, &tokens);
     let status = Status::new(wiring::configured(&settings, &tls, &tokens));
     status.secured(tls.internal.as_ref());
     let internal = open_internal(&settings, &status)?;
+    let api_socket = open_api(&settings)?;
     let config = wiring::config(&settings, &tls);
     let backend = Backend::default();
     tokens
@@ -167,6 +170,8 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     let events = begin_events(events, &live, &backend)
         .map_err(|error| remedy::of_other_thread("backend", &error, cores + threads::BACKEND))?;
     let events_drain = settings.events_drain_timeout.duration();
+    let api = api(&settings, api_keys, api_socket.as_ref(), (&live, &status))?;
+    api.secured(tls.api.as_ref());
     let application = wiring::application(&settings, site, &live);
     let restore = |homes: &Homes| restore(state.as_ref(), homes, &status);
     let server = Server::start_restoring(config, application, status.readiness(), restore)
@@ -174,6 +179,14 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     live.serving(server.commander(), server.desk());
     status.shows(live.clone());
     status.serving(server.monitor(), driver_name(&server));
+    let api_at = api_socket
+        .as_ref()
+        .map(TcpListener::local_addr)
+        .transpose()?;
+    let serving = api_socket.map(|socket| api.serve(socket, &backend));
+    let _serving = serving
+        .transpose()
+        .map_err(|error| remedy::of_other_thread("backend", &error, cores + threads::BACKEND))?;
     let format = settings.log_format;
     let reloader = Reloader {
         settings,
@@ -182,19 +195,24 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
         tickets,
         live,
         backend,
+        api: api.clone(),
         status: status.clone(),
     };
     let reloads = Reloads::spawn(reloader)
         .map_err(|error| remedy::of_other_thread("reload", &error, cores))?;
     signals.serving(server.drainer(), reloads, status);
-    announce(&server, internal, &tls, format);
+    announce(&server, (internal, api_at), &tls, api.dev_key(), format);
 
     let save = |homes: &Homes| {
         if let Some(state) = &state {
             state.save(homes);
         }
     };
-    if let Err(cause) = server.wait_saving(save) {
+    let ended = server.wait_saving(save);
+    if let Some(key) = api.dev_key() {
+        key.forget();
+    }
+    if let Err(cause) = ended {
         bail!("{cause}");
     }
     if let Some(events) = events {
@@ -243,6 +261,42 @@ fn open_internal(settings: &Settings, status: &Status) -> anyhow::Result<Option<
     Ok(Some(bound))
 }
 
+/// Listens for back ends, if there is an API. The address that dev has of itself may be in use, by another server in
+/// dev perhaps; one that is asked for may not.
+fn open_api(settings: &Settings) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = settings.api_address() else {
+        return Ok(None);
+    };
+    match api::bind(address) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if settings.api_listen.is_none() && error.kind() == io::ErrorKind::AddrInUse => {
+            warn!(
+                %address,
+                "dev: there is no API, because its address is in use; name another one by api_listen"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(remedy::of_api_listener(address, &error)),
+    }
+}
+
+/// The API, with a key if it has none in dev.
+fn api(
+    settings: &Settings,
+    keys: api::Keys,
+    socket: Option<&TcpListener>,
+    (live, status): (&Arc<Live>, &Status),
+) -> anyhow::Result<Api> {
+    let dev_key = match socket {
+        Some(socket) if settings.dev.is_on() && keys.is_empty() => {
+            Some(DevKey::make(socket.local_addr()?)?)
+        }
+        _ => None,
+    };
+    let (live, status) = (live.clone(), status.clone());
+    Ok(Api::new(settings, keys, dev_key, live, status))
+}
+
 /// The drivers of the cores, for people.
 fn driver_name(server: &Server) -> String {
     let drivers = server.drivers();
@@ -253,9 +307,16 @@ fn driver_name(server: &Server) -> String {
 }
 
 /// Reports where the server listens: in the log, and in lines for people unless the log is JSON.
-fn announce(server: &Server, internal: Option<SocketAddr>, tls: &Listeners, format: LogFormat) {
+fn announce(
+    server: &Server,
+    (internal, api): (Option<SocketAddr>, Option<SocketAddr>),
+    tls: &Listeners,
+    dev_key: Option<&DevKey>,
+    format: LogFormat,
+) {
     let (driver, cores) = (driver_name(server), server.drivers().len());
     let (public, operators) = (tls.public.is_some(), tls.internal.is_some());
+    let back_ends = tls.api.is_some();
     for address in server.addresses() {
         let max_connections = server.connections_max();
         info!(%address, tls = public, cores, %driver, max_connections, "listening");
@@ -263,17 +324,26 @@ fn announce(server: &Server, internal: Option<SocketAddr>, tls: &Listeners, form
     if let Some(address) = internal {
         info!(%address, tls = operators, "internal listener");
     }
+    if let Some(address) = api {
+        info!(%address, tls = back_ends, "API of back ends");
+    }
+    if let Some(file) = dev_key.and_then(DevKey::file) {
+        info!(file = %file.display(), "dev: the key of the API is in a file that only this user can read");
+    }
     if let Some(why) = server.fallback() {
         info!(why, "io_uring is not available; running on epoll");
     }
     if format == LogFormat::Text {
         let scheme = |has_tls| if has_tls { "https" } else { "http" };
-        say_start(start_lines(
-            server,
-            internal,
-            scheme(public),
-            scheme(operators),
-        ));
+        let mut lines = start_lines(server, internal, scheme(public), scheme(operators));
+        if let Some(address) = api {
+            let scheme = scheme(back_ends);
+            lines += &format!("The API, for back ends, on {scheme}://{address}\n");
+        }
+        if let Some(key) = dev_key.and_then(DevKey::for_terminal) {
+            lines += &format!("Its key until the next start is {key}\n");
+        }
+        say_start(lines);
     }
 }
 

@@ -24,16 +24,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_lc_rs::{constant_time, digest};
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hub::{ConnectionId, RoomName};
 use runtime::{AddressRates, Command, Commander, Rate};
 
 pub use table::{Counts, Full, NoEntry, NoPublication, RefusedFor, Seat};
 use table::{Newcomer, Table};
 
-/// The random bytes in a name and in a secret.
-const RANDOM_BYTES: usize = 16;
+use crate::secret::{Digest, random_text};
 
 /// All one-shot rooms.
 pub struct OneShots {
@@ -68,25 +65,6 @@ pub enum NotCreated {
 pub struct Replaced {
     /// The number of the seat.
     pub seat: u64,
-}
-
-/// What the table keeps of a secret. Two of them are compared in a time that tells nothing.
-#[derive(Clone, Copy)]
-struct Digest([u8; digest::SHA256_OUTPUT_LEN]);
-
-impl Digest {
-    /// One that no text has.
-    const OF_NOTHING: Self = Self([0; digest::SHA256_OUTPUT_LEN]);
-
-    fn of(secret: &str) -> Self {
-        let mut bytes = [0; digest::SHA256_OUTPUT_LEN];
-        bytes.copy_from_slice(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
-        Self(bytes)
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
-    }
 }
 
 impl OneShots {
@@ -223,13 +201,6 @@ impl fmt::Debug for OneShots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OneShots").finish_non_exhaustive()
     }
-}
-
-/// 128 random bits of the operating system, as 22 characters that a path may have.
-fn random_text() -> Result<String, getrandom::Error> {
-    let mut bytes = [0; RANDOM_BYTES];
-    getrandom::fill(&mut bytes)?;
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
 #[cfg(test)]

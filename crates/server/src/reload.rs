@@ -10,6 +10,7 @@ use runtime::Configurer;
 use tracing::{error, info, warn};
 
 use crate::{
+    api::Api,
     backend::Backend,
     internal, logging,
     settings::{Loaded, Override, Settings, Sources},
@@ -67,6 +68,8 @@ pub struct Reloader {
     pub live: Arc<Live>,
     /// The thread for other servers, which fetches keys of tokens.
     pub backend: Backend,
+    /// The API of back ends.
+    pub api: Api,
     /// The status of the internal listener: the settings in the metrics, and the listener's TLS.
     pub status: internal::Status,
 }
@@ -107,7 +110,8 @@ impl Reloader {
             error!(%error, "not reloaded, the settings stay as they are: the thread `backend` cannot be started");
             return;
         }
-        let rules = self.settings.namespaces.changes(&next.namespaces);
+        let mut rules = self.settings.namespaces.changes(&next.namespaces);
+        rules.extend(self.settings.api_keys.changes(&next.api_keys));
         self.settings = next;
         if let Err(error) = self.log.set(&self.settings.log_level) {
             error!("{error:#}");
@@ -119,6 +123,7 @@ impl Reloader {
             tls,
             tokens,
             events,
+            api_keys,
         } = files;
         if let Some((sink, events)) = self.live.events().zip(events) {
             sink.sign_with(events.into_secret());
@@ -133,10 +138,15 @@ impl Reloader {
         }
         self.status.reconfigured(configured);
         self.status.secured(tls.internal.as_ref());
+        self.api.secured(tls.api.as_ref());
+        self.api.replace(&self.settings, api_keys);
         tls.announce();
 
         warnings.iter().for_each(|warning| warn!("{warning}"));
-        for key in changed.iter().filter(|key| **key != "namespaces") {
+        for key in changed
+            .iter()
+            .filter(|key| !["namespaces", "api_keys"].contains(key))
+        {
             info!("changed: {}", now(key, &overrides));
         }
         rules.iter().for_each(|rule| info!("changed: {rule}"));

@@ -44,6 +44,16 @@ pub fn of_internal_listener(address: SocketAddr, error: &io::Error) -> Error {
     anyhow!("the internal listener cannot listen on {address}: {error}; {remedy}")
 }
 
+/// The error when the API cannot be listened on.
+pub fn of_api_listener(address: SocketAddr, error: &io::Error) -> Error {
+    let otherwise = "choose another address with --api-listen, or use --api-listen off";
+    let remedy = match error.to_string().contains(NO_DESCRIPTOR) {
+        true => of_descriptors(),
+        false => of_listening(error, otherwise),
+    };
+    anyhow!("the API cannot listen on {address}: {error}; {remedy}")
+}
+
 /// The error when one of the threads beside the cores cannot be started.
 pub fn of_other_thread(name: &str, error: &io::Error, cores: usize) -> Error {
     let remedy = of_thread(error, cores);

@@ -13,11 +13,13 @@
 //!   accepts numbers below zero as values of flags
 //! - `units.rs` parses sizes, durations and counts, `url.rs` URLs; `choices.rs` has the choices of settings that
 //!   offer a few; `rules.rs` checks settings against each other
-//! - `namespaces.rs` has the rules of rooms, which have tables of their own in the file
+//! - `namespaces.rs` has the rules of rooms, and `api_keys.rs` the keys of the API, which have tables of their own in
+//!   the file; `table.rs` reads the options of such tables
 //! - `help.rs` has the command with its texts; `nearest.rs` "did you mean"; `report.rs` messages
 //! - `reload.rs` says which settings change at run time; `print.rs` prints the file with every key;
 //!   `task.rs` says what the command line asks for
 
+mod api_keys;
 mod choices;
 mod environment;
 mod file;
@@ -30,11 +32,12 @@ mod print;
 mod reload;
 mod report;
 mod rules;
+mod table;
 mod task;
 mod units;
 mod url;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -45,26 +48,29 @@ use crate::events::EventKind;
 use crate::logging::{self, LogFormat};
 use crate::origin::{AllowList, Permit};
 
-pub use choices::{Compression, Driver, ProxyHeader, Switch, Takeover};
+pub use api_keys::{ApiKey, ApiKeys, KEY_OPTIONS, Secret, namespace_of, read_key_file};
+pub use choices::{Compression, Driver, ErrorMode, ProxyHeader, Switch, Takeover};
 pub use help::command;
 pub use layers::{Loaded, Sources};
 pub use namespaces::{Declared, NamespaceOption, OPTIONS};
 pub use reload::{AT_RUN_TIME, AT_START, Reload};
 pub use report::{Override, Place, Refusal, Stop, Warning};
+pub use table::TableOption;
 pub use task::Task;
 pub(crate) use units::period;
-pub use units::{Internal, Period, Size};
+pub use units::{HostName, Internal, Period, Size};
 pub use url::Url;
 pub(crate) use url::url as url_of;
 
 use units::{
-    GIB, KIB, MIB, TIB, address, cores, count, delay, internal, leeway, network, pause, permit,
-    size,
+    GIB, KIB, MIB, TIB, address, cores, count, delay, host_name, internal, leeway, network, pause,
+    permit, size,
 };
 use url::{endpoint, url};
 
 const LISTENING: &str = "Listening";
 const ADDRESSES: &str = "Limits of addresses, and proxies";
+const API: &str = "The API of back ends";
 const PAGE: &str = "Page and origins";
 const HANDSHAKE: &str = "Limits of a handshake";
 const MESSAGES: &str = "Limits of messages and queues";
@@ -76,6 +82,9 @@ const EVENTS: &str = "Events to the back end";
 const TIMEOUTS: &str = "Timeouts";
 const LOGGING: &str = "Logging";
 const EMBEDDING: &str = "For programs that embed the server";
+
+/// Where the API of a server in dev listens unless something else is said.
+const DEV_API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8001);
 
 /// All settings. The comments are the texts of `--help`.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -204,6 +213,81 @@ pub struct Settings {
     /// of the PROXY protocol, version 2; without one it is refused, with 400 if it is a request.
     #[arg(long, value_name = "NAME", default_value = "x-forwarded-for", help_heading = ADDRESSES)]
     pub proxy_header: ProxyHeader,
+
+    /// Address and port of the API of back ends, or off
+    ///
+    /// It serves POST /api/METHOD, POST /rooms/NAME and GET /openapi.json to everyone who shows a key of a table
+    /// `[api_keys.NAME]`. Not set, there is no API, except that dev has one at 127.0.0.1:8001, with a key that it
+    /// makes at each start.
+    #[arg(long, value_name = "ADDRESS", value_parser = internal, help_heading = API)]
+    pub api_listen: Option<Internal>,
+
+    /// File with the certificate of the API, in PEM
+    ///
+    /// With api_tls_key, the API speaks TLS. The file is read again on SIGHUP.
+    #[arg(long, value_name = "PATH", help_heading = API)]
+    pub api_tls_cert: Option<PathBuf>,
+
+    /// File with the private key of api_tls_cert, in PEM
+    #[arg(long, value_name = "PATH", help_heading = API)]
+    pub api_tls_key: Option<PathBuf>,
+
+    /// File with the authorities whose clients the API serves, in PEM
+    ///
+    /// If it is set, a client must have a certificate that one of them has signed, beside its key.
+    #[arg(long, value_name = "PATH", help_heading = API)]
+    pub api_tls_client_ca: Option<PathBuf>,
+
+    /// Hosts by whose names the API may be called
+    ///
+    /// A list of names and addresses without ports. A request whose Host is another one is answered 403. By
+    /// default any is accepted, and in dev only localhost and addresses of this machine.
+    #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = host_name)]
+    #[arg(help_heading = API)]
+    pub api_hosts: Vec<HostName>,
+
+    /// Origins whose pages may call the API
+    ///
+    /// A list as that of allow_origin. Browsers say which page sends a request; programs don't. A request of any
+    /// other page is answered 403, whatever key it has: a key in a page is everybody's.
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = permit)]
+    #[arg(help_heading = API)]
+    pub api_origins: Vec<Permit>,
+
+    /// How the API says that a call has failed
+    ///
+    /// A request may choose for itself by the field X-Centrifugo-Error-Mode.
+    #[arg(long, value_name = "CHOICE", default_value = "result", help_heading = API)]
+    pub api_error_mode: ErrorMode,
+
+    /// Most connections of the API at a time
+    ///
+    /// 1 to 10000. A further one takes the place of the one that has gone longest without a request, and waits
+    /// if all are being answered.
+    #[arg(long, value_name = "COUNT", value_parser = count(1, 10_000))]
+    #[arg(default_value = "256", help_heading = API)]
+    pub api_connections_max: usize,
+
+    /// Most bytes of the body of a call
+    ///
+    /// A longer one is answered 413.
+    #[arg(long, value_name = "SIZE", value_parser = size(KIB, 64 * MIB))]
+    #[arg(default_value = "1MiB", help_heading = API)]
+    pub api_body_bytes_max: Size,
+
+    /// Most bytes of the bodies of all calls that are being read or carried out
+    ///
+    /// At least api_body_bytes_max. A call that does not fit beside the others is answered 503 with Retry-After.
+    #[arg(long, value_name = "SIZE", value_parser = size(KIB, 16 * GIB))]
+    #[arg(default_value = "64MiB", help_heading = API)]
+    pub api_bodies_bytes_max: Size,
+
+    /// Time for the head of a call, for its body, and for its answer, each
+    ///
+    /// A call whose body is late is answered 408, and one that is not carried out in time 503.
+    #[arg(long, value_name = "DURATION", value_parser = period, default_value = "10s")]
+    #[arg(help_heading = API)]
+    pub api_timeout: Period,
 
     /// File in TOML to read settings from
     ///
@@ -910,12 +994,25 @@ pub struct Settings {
     /// The rules of rooms: the tables `[rooms]` and `[namespaces.NAME]`, which only the file can have.
     #[arg(skip)]
     pub namespaces: Declared,
+
+    /// The keys of the API: the tables `[api_keys.NAME]`, which only the file can have.
+    #[arg(skip)]
+    pub api_keys: ApiKeys,
 }
 
 impl Settings {
     /// The origins that are accepted in addition to the server's own.
     pub fn allow_list(&self) -> AllowList {
         self.allow_origin.iter().cloned().collect()
+    }
+
+    /// The address of the API, if there is one: dev has one that need not be asked for.
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        match self.api_listen {
+            Some(Internal::At(address)) => Some(address),
+            Some(Internal::Off) => None,
+            None => self.dev.is_on().then_some(DEV_API),
+        }
     }
 }
 

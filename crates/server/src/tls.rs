@@ -35,6 +35,8 @@ pub struct Listeners {
     pub public: Option<Secured>,
     /// The TLS of the internal listener.
     pub internal: Option<Secured>,
+    /// The TLS of the API.
+    pub api: Option<Secured>,
 }
 
 /// The TLS of one listener.
@@ -85,18 +87,30 @@ impl Listeners {
             &mut faults,
         );
         let public = pair.and_then(|pair| faults.note(Secured::public(pair, tickets)));
-        let pair = Pair::read(
+        let mut known = |cert, key, clients| {
+            let pair = Pair::read(cert, key, &mut faults);
+            let clients: Option<Named<'_>> = clients;
+            let verifier = clients.and_then(|clients| faults.note(verifier(clients)));
+            pair.and_then(|pair| faults.note(Secured::for_known(pair, verifier)))
+        };
+        let internal = known(
             named("internal_tls_cert", s.internal_tls_cert.as_deref()),
             named("internal_tls_key", s.internal_tls_key.as_deref()),
-            &mut faults,
+            named(
+                "internal_tls_client_ca",
+                s.internal_tls_client_ca.as_deref(),
+            ),
         );
-        let clients = named(
-            "internal_tls_client_ca",
-            s.internal_tls_client_ca.as_deref(),
+        let api = known(
+            named("api_tls_cert", s.api_tls_cert.as_deref()),
+            named("api_tls_key", s.api_tls_key.as_deref()),
+            named("api_tls_client_ca", s.api_tls_client_ca.as_deref()),
         );
-        let verifier = clients.and_then(|clients| faults.note(verifier(clients)));
-        let internal = pair.and_then(|pair| faults.note(Secured::internal(pair, verifier)));
-        faults.into_result(Some(Self { public, internal }))
+        faults.into_result(Some(Self {
+            public,
+            internal,
+            api,
+        }))
     }
 
     /// The number of listeners that have a certificate.
@@ -125,7 +139,11 @@ impl Listeners {
 
     /// The listeners that have TLS.
     fn secured(&self) -> impl Iterator<Item = (&'static str, &Secured)> {
-        let listeners = [("public", &self.public), ("internal", &self.internal)];
+        let listeners = [
+            ("public", &self.public),
+            ("internal", &self.internal),
+            ("api", &self.api),
+        ];
         let listeners = listeners.into_iter();
         listeners.filter_map(|(name, tls)| Some((name, tls.as_ref()?)))
     }
@@ -199,8 +217,9 @@ impl Secured {
         })
     }
 
-    /// Sessions are not resumed, because that would skip the check of the client's certificate.
-    fn internal(
+    /// For the operator's own programs. Sessions are not resumed, because that would skip the check of the client's
+    /// certificate.
+    fn for_known(
         pair: Pair<'_>,
         clients: Option<Arc<dyn ClientCertVerifier>>,
     ) -> anyhow::Result<Self> {

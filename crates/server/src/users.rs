@@ -18,6 +18,12 @@ pub struct Place {
 }
 
 impl Users {
+    /// How many users have a connection.
+    pub fn count(&self) -> usize {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.len()
+    }
+
     /// Counts one more connection of this user; `None` if it would be more than `most`.
     pub fn enter(self: &Arc<Self>, user: &Arc<str>, most: usize) -> Option<Place> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,7 +66,8 @@ mod tests {
         drop(first);
         let third = users.enter(&ann, 2).unwrap();
         assert!(users.enter(&ann, 1).is_none());
+        assert_eq!(users.count(), 1);
         drop((second, third));
-        assert!(users.0.lock().unwrap().is_empty());
+        assert_eq!(users.count(), 0);
     }
 }

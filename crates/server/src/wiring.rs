@@ -7,6 +7,7 @@ use runtime::{AddressLimits, Compression, Config, DriverChoice, Proxies, Rate, T
 use tracing::{info, warn};
 
 use crate::{
+    api,
     application::Hubbub,
     events,
     faults::Faults,
@@ -206,6 +207,12 @@ pub fn configured(settings: &Settings, tls: &Listeners, tokens: &Tokens) -> Conf
             settings.token_jwks_bytes_max.bytes(),
         ),
         ("token_jwks_keys_max", settings.token_jwks_keys_max),
+        ("api_connections_max", settings.api_connections_max),
+        ("api_body_bytes_max", settings.api_body_bytes_max.bytes()),
+        (
+            "api_bodies_bytes_max",
+            settings.api_bodies_bytes_max.bytes(),
+        ),
     ];
     let times = [
         ("handshake_timeout", timeouts.handshake),
@@ -222,6 +229,7 @@ pub fn configured(settings: &Settings, tls: &Listeners, tokens: &Tokens) -> Conf
         ("room_idle_timeout", timeouts.room_idle),
         ("position_ttl", timeouts.position),
         ("state_timeout", settings.state_timeout.duration()),
+        ("api_timeout", settings.api_timeout.duration()),
         ("token_jwks_timeout", settings.token_jwks_timeout.duration()),
         ("token_jwks_refresh", settings.token_jwks_refresh.duration()),
         ("token_jwks_pause", settings.token_jwks_pause.duration()),
@@ -239,7 +247,11 @@ pub fn configured(settings: &Settings, tls: &Listeners, tokens: &Tokens) -> Conf
     let age = timeouts
         .connection_age
         .map(|age| ("max_connection_age", age.as_secs_f64()));
-    let listeners = [("public", &tls.public), ("internal", &tls.internal)];
+    let listeners = [
+        ("public", &tls.public),
+        ("internal", &tls.internal),
+        ("api", &tls.api),
+    ];
     Configured {
         certificates: listeners
             .map(|(listener, tls)| (listener, tls.as_ref().map_or(0.0, |it| it.expires as f64)))
@@ -261,6 +273,8 @@ pub struct Files {
     pub tokens: Tokens,
     /// What it takes to send events, if they are wanted.
     pub events: Option<events::Wanted>,
+    /// Keys of the API.
+    pub api_keys: api::Keys,
 }
 
 impl Files {
@@ -275,13 +289,17 @@ impl Files {
         let tls = faults.note_all(Listeners::load(settings, tickets));
         let tokens = faults.note_all(tokens::load(settings));
         let events = faults.note(events::load(settings));
-        let files = site.zip(tls).zip(tokens).zip(events);
-        faults.into_result(files.map(|(((site, tls), tokens), events)| Self {
-            site,
-            tls,
-            tokens,
-            events,
-        }))
+        let api_keys = faults.note_all(api::Keys::load(&settings.api_keys));
+        let files = site.zip(tls).zip(tokens).zip(events).zip(api_keys);
+        faults.into_result(
+            files.map(|((((site, tls), tokens), events), api_keys)| Self {
+                site,
+                tls,
+                tokens,
+                events,
+                api_keys,
+            }),
+        )
     }
 
     /// Everything that is wrong with the files.

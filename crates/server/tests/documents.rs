@@ -1,7 +1,7 @@
 //! Compares the documents with the code that they describe.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +17,13 @@ use strum::VariantArray;
 /// Settings that bound nothing.
 const NO_LIMITS: &[&str] = &[
     "allow_origin",
+    "api_error_mode",
+    "api_hosts",
+    "api_listen",
+    "api_origins",
+    "api_tls_cert",
+    "api_tls_client_ca",
+    "api_tls_key",
     "anonymous",
     "compression",
     "compression_bytes_min",
@@ -65,6 +72,19 @@ const NO_LIMITS: &[&str] = &[
     "trusted_proxies",
     "version",
 ];
+
+#[test]
+fn description_of_the_api_is_the_one_that_is_served() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    let served = server::api::document();
+    if env::var_os("BLESS").is_some() {
+        fs::write(&path, served).expect("docs/openapi.json can be written");
+    } else {
+        let how = "docs/openapi.json is another one: BLESS=1 cargo test -p server --test documents writes it anew";
+        assert!(kept == served, "{how}");
+    }
+}
 
 /// The limits, and the settings that bound nothing.
 fn tables() -> (&'static str, &'static str) {

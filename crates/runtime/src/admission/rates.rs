@@ -47,6 +47,31 @@ impl Bucket {
         has_token
     }
 
+    /// Takes as many tokens as something costs, if there is one. What costs more than a burst is possible, too: who
+    /// comes next waits for it.
+    ///
+    /// # Errors
+    /// The nanoseconds until there is one.
+    pub fn charge(&mut self, rate: Rate, cost: u32, now_ns: u64) -> Result<(), u64> {
+        let beyond_ns = self.full_at_ns.max(now_ns) + rate.token_ns - now_ns;
+        match beyond_ns.checked_sub(rate.burst_ns) {
+            None | Some(0) => {
+                self.owe(rate, cost, now_ns);
+                Ok(())
+            }
+            Some(wait_ns) => Err(wait_ns),
+        }
+    }
+
+    /// Takes so many tokens whether or not they are there.
+    pub fn owe(&mut self, rate: Rate, cost: u32, now_ns: u64) {
+        let cost_ns = rate.token_ns.saturating_mul(cost.into());
+        // An hour is as good as for ever, and no sum is too large.
+        let most_ns = now_ns.saturating_add(3_600_000_000_000);
+        let full_at_ns = self.full_at_ns.max(now_ns).saturating_add(cost_ns);
+        self.full_at_ns = full_at_ns.min(most_ns.max(self.full_at_ns));
+    }
+
     /// Whether no token is missing.
     pub(crate) fn is_full(self, now_ns: u64) -> bool {
         self.full_at_ns <= now_ns
@@ -83,6 +108,18 @@ mod tests {
         assert_eq!(taken(&mut bucket, rate, 0, 2), 2);
         assert!(!bucket.is_full(SECOND / 2 - 1));
         assert!(bucket.is_full(SECOND / 2));
+    }
+
+    #[test]
+    fn what_costs_more_than_there_is_makes_the_next_wait() {
+        let rate = Rate::new(10, 5).unwrap();
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.charge(rate, 15, 0), Ok(()));
+        assert_eq!(bucket.charge(rate, 1, 0), Err(11 * SECOND / 10));
+        assert_eq!(bucket.charge(rate, 1, 11 * SECOND / 10 - 1), Err(1));
+        assert_eq!(bucket.charge(rate, 1, 11 * SECOND / 10), Ok(()));
+        bucket.owe(rate, u32::MAX, 2 * SECOND);
+        assert_eq!(bucket.charge(rate, 1, 3602 * SECOND), Ok(()));
     }
 
     #[test]

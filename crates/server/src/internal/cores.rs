@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use flume::{Receiver, TryRecvError};
 use futures_util::future::join_all;
+use prometheus::{core::Collector as _, process_collector::ProcessCollector};
 use runtime::{ConnectionsView, Monitor, RoomView, Snapshot};
 use tokio::{sync::Mutex, time};
 
@@ -30,6 +31,37 @@ pub(super) struct Standing {
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Whether it has answered this time.
     pub(super) is_up: bool,
+}
+
+/// How a server stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sum {
+    pub(crate) connections: usize,
+    pub(crate) subscriptions: usize,
+    pub(crate) rooms: usize,
+    /// Processor time since the start.
+    pub(crate) cpu: Duration,
+    /// Bytes of memory.
+    pub(crate) rss: u64,
+}
+
+impl Sum {
+    /// What the process takes.
+    fn of_process() -> Self {
+        let families = ProcessCollector::for_self().collect();
+        let value = |name: &str| -> f64 {
+            let family = families.iter().find(|family| family.name() == name);
+            let first = family.and_then(|family| family.get_metric().first());
+            first.map_or(0.0, |it| {
+                it.get_gauge().get_value() + it.get_counter().get_value()
+            })
+        };
+        Self {
+            cpu: Duration::from_secs_f64(value("process_cpu_seconds_total").max(0.0)),
+            rss: value("process_resident_memory_bytes") as u64,
+            ..Self::default()
+        }
+    }
 }
 
 /// A question to one core, and its answer while someone waits for it.
@@ -116,6 +148,21 @@ impl Cores {
             Standing { snapshot, is_up }
         });
         join_all(standings).await
+    }
+
+    /// How all cores together stand, and the process.
+    pub(super) async fn sum(&self) -> Sum {
+        let standings = self.standings().await;
+        let snapshots = standings.iter().filter_map(|it| it.snapshot.as_deref());
+        let mut sum = Sum {
+            rooms: self.monitor.rooms(),
+            ..Sum::of_process()
+        };
+        for snapshot in snapshots {
+            sum.connections += snapshot.connections;
+            sum.subscriptions += snapshot.subscriptions;
+        }
+        sum
     }
 
     /// The most conspicuous connections of each core that answers.

@@ -24,7 +24,7 @@ use crate::{
 use pasts::pasts;
 
 use super::{
-    Phase, Status,
+    Phase, Status, api,
     cores::{Cores, Standing},
     events,
     families::{Families, Label},
@@ -92,6 +92,7 @@ fn families(status: &Status, standings: &[Standing]) -> Vec<prometheus::proto::M
     pasts(&mut families, status, &total);
     one_shots::add(&mut families, status);
     events::add(&mut families, status);
+    api::add(&mut families, status);
     let mut families = families.into_vec();
     families.extend(ProcessCollector::for_self().collect());
     families

@@ -15,7 +15,7 @@ use std::{
 use hub::{ConnectionId, RoomName};
 use strum::{EnumCount as _, VariantArray as _};
 
-use super::Digest;
+use crate::secret::Digest;
 
 /// Most rooms that one call forgets.
 const FORGOTTEN_AT_ONCE: usize = 64;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, thread};
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hub::CoreId;
 
 use super::*;

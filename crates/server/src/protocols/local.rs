@@ -43,7 +43,7 @@ fn refused(why: &str) -> Result<(), Refusal> {
 }
 
 /// Whether a Host is `localhost` or a loopback address, with or without a port.
-fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or("", |(address, _)| address),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),

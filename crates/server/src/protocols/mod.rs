@@ -55,6 +55,9 @@ pub const LONG_TARGETS: &[&str] = &["/connection/sse?", "/connection/uni_sse?"];
 
 pub use self::bodies::Bodies;
 pub use self::centrifuge::InTransit;
+pub(crate) use self::centrifuge::data_of;
+pub use self::epoch::{named as epoch_named, text as epoch_text};
+pub use self::local::is_loopback as is_of_this_machine;
 pub use self::raw::ignored as parameters_ignored;
 pub use self::shown::{shown_name, shown_path};
 

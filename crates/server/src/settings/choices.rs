@@ -68,6 +68,16 @@ impl Takeover {
     }
 }
 
+/// How the API says that a call has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ErrorMode {
+    /// With status 200, and the error in the place of the result.
+    #[default]
+    Result,
+    /// With a status of its own, and the error as the body.
+    Transport,
+}
+
 /// How a trusted proxy names its client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProxyHeader {

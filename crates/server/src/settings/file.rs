@@ -10,10 +10,12 @@ use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
+use super::api_keys::{API_KEYS, KeyTables};
 use super::layers::Found;
 use super::namespaces::{EVENTS, Lines, Tables, is_option, is_table, unknown_table};
 use super::nearest::nearest;
 use super::report::{Fault, Place};
+use super::table::secrets_masked;
 use super::units::{Period, Size};
 use super::url::masked;
 
@@ -27,6 +29,8 @@ pub(super) struct File {
     pub(super) faults: Vec<Fault>,
     /// The rules of rooms.
     pub(super) tables: Tables,
+    /// The keys of the API.
+    pub(super) keys: KeyTables,
     /// Whether the whole file could be read. If not, it may set keys that seem to be missing.
     pub(super) is_whole: bool,
 }
@@ -38,6 +42,7 @@ impl Default for File {
             found: Vec::new(),
             faults: Vec::new(),
             tables: Tables::default(),
+            keys: KeyTables::default(),
             is_whole: true,
         }
     }
@@ -46,7 +51,7 @@ impl Default for File {
 pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
     let (table, mut errors) = DeTable::parse_recoverable(text);
     // They show the line that they are about.
-    let shown = masked(text);
+    let shown = secrets_masked(&masked(text));
     errors
         .iter_mut()
         .for_each(|error| error.set_input(Some(&shown)));
@@ -82,13 +87,14 @@ pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
     entries.sort_by_key(|(_, value)| value.span().start);
     for (key, value) in entries {
         let (key, line) = (key.into_inner(), lines.of(value.span().start));
-        match is_table(&key) {
+        match &*key {
             _ if broken.contains(&line) => {}
-            true => file.tables.read(&key, value, &lines),
-            false => match value.get_ref() {
-                DeValue::Table(_) if key == EVENTS => file.section(&key, value, &lines, command),
-                _ => file.entry(path, line, &key, value, command),
-            },
+            API_KEYS => file.keys.read(value, &lines),
+            EVENTS if matches!(value.get_ref(), DeValue::Table(_)) => {
+                file.section(&key, value, &lines, command);
+            }
+            key if is_table(key) => file.tables.read(key, value, &lines),
+            key => file.entry(path, line, key, value, command),
         }
     }
     file
@@ -111,6 +117,7 @@ impl File {
             found: Vec::new(),
             faults: vec![Fault::of_file(path, reason)],
             tables: Tables::default(),
+            keys: KeyTables::default(),
             is_whole: false,
         }
     }

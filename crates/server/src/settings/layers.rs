@@ -12,7 +12,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 use super::environment::{self, Environment};
 use super::file::{self, File};
 use super::report::{Fault, Override, Place, Refusal, Stop, Warning, flag};
-use super::{Settings, Switch, help, namespaces, negative, rules, url};
+use super::{Settings, Switch, api_keys, help, namespaces, negative, rules, url};
 
 /// Where settings are read from: this process, or values that a test provides.
 pub struct Sources<'a> {
@@ -93,8 +93,9 @@ impl Settings {
         found.extend(file.found);
 
         let mut faults = file.faults;
-        let tables = file.tables;
+        let (tables, keys) = (file.tables, file.keys);
         faults.extend(tables.faults);
+        faults.extend(keys.noted.faults);
         faults.extend(environment.faults);
         found.retain(|found| match check_alone(&command, found) {
             None => true,
@@ -107,9 +108,11 @@ impl Settings {
         let sourced = Sourced::new(found);
         let mut settings = sourced.settings(&command)?;
         settings.namespaces = tables.declared;
+        settings.api_keys = keys.declared;
         if file.is_whole {
             let mut between = rules::faults(&settings, &sourced);
             between.extend(namespaces::faults(&settings, &tables.set));
+            between.extend(api_keys::faults(&settings, &keys.noted.set));
             between.retain(|fault| !fault.follows_from(&faults, |key| sourced.sets(key)));
             faults.append(&mut between);
         }
@@ -120,8 +123,10 @@ impl Settings {
         warnings.extend(rules::warnings(&settings));
         warnings.extend(rules::without_effect(&settings, &sourced));
         warnings.extend(namespaces::warnings(&settings, &tables.set));
+        warnings.extend(api_keys::warnings(&settings));
         let mut overrides = sourced.overrides();
         overrides.extend(tables.set);
+        overrides.extend(keys.noted.set);
         Ok(Loaded {
             settings,
             warnings,

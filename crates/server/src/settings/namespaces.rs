@@ -6,6 +6,7 @@
 mod options;
 mod tables;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use std::sync::Arc;
 use access::{Label, Namespace, Namespaces, namespace::RoomKind};
 use toml::Value;
 
+pub(super) use options::count;
 pub use options::{NamespaceOption, OPTIONS};
 pub(super) use tables::{
-    EVENTS, Lines, NAMESPACES, ROOMS, Tables, is_option, is_table, unknown_table,
+    EVENTS, Lines, NAMESPACES, ROOMS, Tables, is_option, is_table, sorted, unknown_table,
 };
 
 use super::Settings;
@@ -80,8 +82,15 @@ impl Declared {
 pub(super) fn table(of: Label<'_>) -> String {
     match of.0 {
         None => ROOMS.to_owned(),
-        Some(name) if name.contains('.') => format!("{NAMESPACES}.\"{name}\""),
-        Some(name) => format!("{NAMESPACES}.{name}"),
+        Some(name) => format!("{NAMESPACES}.{}", quoted_name(name)),
+    }
+}
+
+/// The name of a table within another, as it stands between brackets.
+pub(super) fn quoted_name(name: &str) -> Cow<'_, str> {
+    match name.contains('.') {
+        true => format!("\"{name}\"").into(),
+        false => name.into(),
     }
 }
 

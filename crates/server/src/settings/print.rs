@@ -5,9 +5,11 @@ use toml::Value;
 
 use super::environment::variable;
 use super::file::Kind;
-use super::namespaces::table;
+use super::namespaces::{quoted_name, table};
 use super::report::{Override, flag};
-use super::{Declared, NamespaceOption, OPTIONS, Settings, reload};
+use super::{
+    ApiKey, ApiKeys, Declared, KEY_OPTIONS, NamespaceOption, OPTIONS, Settings, TableOption, reload,
+};
 
 const WIDTH: usize = 98;
 
@@ -34,6 +36,13 @@ begins with $ takes a subscription token; and # has the meaning that user_limite
 These tables stand at the end, because all keys below a table's name belong to it. They have no flags \
 and no variables. They change at run time.";
 
+const KEYS: &str = "Keys of the API";
+
+const KEYS_HEAD: &str = "\
+A table [api_keys.NAME] has a key by which back ends may call the API (api_listen), and says what for. NAME \
+is for people and for the log; it has 2 to 64 letters, digits, -, _ and . (with a dot it needs quotes). These \
+tables change at run time.";
+
 const EXAMPLE: &str = "\
 [namespaces.chat]
 subscribe = [\"client\", \"anonymous\"]
@@ -42,8 +51,8 @@ history_size = 1000
 recovery = \"allowed\"";
 
 /// A file that sets every key; `overrides` are the values that differ from their defaults, and
-/// `declared` the rules of rooms.
-pub(super) fn file(overrides: &[Override], declared: &Declared) -> String {
+/// `declared` the rules of rooms and `keys` the keys of the API.
+pub(super) fn file(overrides: &[Override], declared: &Declared, keys: &ApiKeys) -> String {
     let mut file = String::new();
     comment(&mut file, HEAD);
     let command = Settings::command();
@@ -57,10 +66,56 @@ pub(super) fn file(overrides: &[Override], declared: &Declared) -> String {
             entry(&mut file, arg, set);
         }
     }
+    key_tables(&mut file, keys);
     file.push_str(&format!("\n\n# {}\n", "=".repeat(WIDTH - 2)));
     comment(&mut file, &format!("{TABLES}\n\n{TABLES_HEAD}"));
     tables(&mut file, overrides, declared);
     file
+}
+
+/// The tables of keys. Keys themselves are not shown.
+fn key_tables(file: &mut String, keys: &ApiKeys) {
+    file.push_str(&format!("\n\n# {}\n", "=".repeat(WIDTH - 2)));
+    comment(file, &format!("{KEYS}\n\n{KEYS_HEAD}"));
+    if !keys.is_any() {
+        file.push_str("\n# [api_keys.NAME]\n");
+        for option in KEY_OPTIONS {
+            file.push('\n');
+            comment(file, &key_option_explanation(option));
+            let shown = (option.show)(&ApiKey::default());
+            let value = shown.map_or_else(|| "VALUE".to_owned(), |value| value.to_string());
+            file.push_str(&format!("# {} = {value}\n", option.key));
+        }
+    }
+    for (at, (name, key)) in keys.iter().enumerate() {
+        file.push_str(&format!("\n[api_keys.{}]\n", quoted_name(name)));
+        for option in KEY_OPTIONS {
+            if at == 0 {
+                file.push('\n');
+                comment(file, &key_option_explanation(option));
+            }
+            key_option(file, option, key);
+        }
+    }
+}
+
+fn key_option(file: &mut String, option: &TableOption<ApiKey>, key: &ApiKey) {
+    match (option.show)(key) {
+        Some(value) => file.push_str(&format!("{} = {value}\n", option.key)),
+        None => {
+            if option.key == "key" && key.key.is_some() {
+                comment(file, "The key is set and not shown: write it here again.");
+            }
+            file.push_str(&format!("# {} = VALUE\n", option.key));
+        }
+    }
+}
+
+fn key_option_explanation(option: &TableOption<ApiKey>) -> String {
+    let default = (option.show)(&ApiKey::default());
+    let default = default.map_or_else(|| "not set".to_owned(), |value| value.to_string());
+    let (meaning, range) = (option.meaning, option.range);
+    format!("{meaning}\n\nRange: {range}. Default: {default}. Changes at run time.")
 }
 
 /// The tables of rules. The first explains the options; without rules it is a comment.

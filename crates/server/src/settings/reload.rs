@@ -37,7 +37,7 @@ declare! {
     /// Settings that are used only once, at start: a change needs a restart.
     at start:
         listen, internal_listen, cores, driver, config, mailbox_batches, commands_max, desk_requests_max, positions_max, history_bytes_max,
-        recovered_messages_max, recovered_bytes_max, dev,
+        recovered_messages_max, recovered_bytes_max, dev, api_listen, api_connections_max,
         receive_buffer_bytes, state_dir, state_bytes_max, state_timeout, log_format, log_queue_bytes_max,
         events_url, events_ca, events_kinds, events_batch_max, events_batch_delay, events_queue_bytes_max,
         events_debounce, events_timeout, events_retry_max, events_drain_timeout;
@@ -59,7 +59,8 @@ declare! {
         token_issuer, token_audience, token_user_claim, token_leeway, token_bytes_max, insecure, token_jwks_url, token_jwks_ca, token_jwks_http,
         token_jwks_refresh, token_jwks_pause, token_jwks_timeout, token_jwks_bytes_max, token_jwks_keys_max,
         subscription_token_secret, subscription_token_keys, subscription_token_jwks, subscription_token_jwks_url,
-        subscription_token_issuer, subscription_token_audience, events_secret;
+        subscription_token_issuer, subscription_token_audience, events_secret, api_tls_cert, api_tls_key, api_tls_client_ca, api_hosts,
+        api_origins, api_error_mode, api_body_bytes_max, api_bodies_bytes_max, api_timeout, api_keys;
 }
 
 /// Whether a reload changes the setting of this key.
@@ -99,6 +100,12 @@ impl Settings {
             new.internal_tls_client_ca
                 .clone_from(&self.internal_tls_client_ca);
             switched.extend(["internal_tls_cert", "internal_tls_key"]);
+        }
+        if self.api_tls_cert.is_some() != new.api_tls_cert.is_some() {
+            new.api_tls_cert.clone_from(&self.api_tls_cert);
+            new.api_tls_key.clone_from(&self.api_tls_key);
+            new.api_tls_client_ca.clone_from(&self.api_tls_client_ca);
+            switched.extend(["api_tls_cert", "api_tls_key"]);
         }
         switched
     }

@@ -105,6 +105,11 @@ pub enum Warning {
     },
     /// Events are sent over plain HTTP to another machine.
     PlainEvents,
+    /// `api_origins` has an entry that any page can send.
+    ApiOrigin {
+        /// The entry.
+        entry: &'static str,
+    },
     /// A setting changes nothing because of another one.
     NoEffect {
         /// Its key.
@@ -158,6 +163,10 @@ impl fmt::Display for Warning {
             Self::PlainEvents => f.write_str(
                 "events_url is http:// to another machine: whoever is on the way can read who connects and \
                  subscribes; batches are signed, so that nobody can change them",
+            ),
+            Self::ApiOrigin { entry } => write!(
+                f,
+                "api_origins has `{entry}`: any page on the web may call the API if it has a key"
             ),
             Self::NoEffect { key, why } => write!(f, "{key} has no effect: {why}"),
         }

@@ -15,10 +15,19 @@ pub(super) fn faults(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
         ("head_bytes_max", s.head_bytes_max),
         "the request line is part of the head",
     )];
-    let sizes = sizes.iter().filter_map(|rule| at_most(rule, sourced));
+    let bodies = [(
+        ("api_body_bytes_max", s.api_body_bytes_max),
+        ("api_bodies_bytes_max", s.api_bodies_bytes_max),
+        "the body of one call is among the bodies of all calls",
+    )];
+    let sizes = sizes.iter().chain(&bodies);
+    let sizes = sizes.filter_map(|rule| at_most(rule, sourced));
     let rates = rates(settings, sourced);
     let proxies = proxies(settings, sourced);
+    // What `sizes` borrows is gone when this returns.
+    let sizes: Vec<_> = sizes.collect();
     sizes
+        .into_iter()
         .chain(queues(settings, sourced))
         .chain(unfinished(settings, sourced))
         .chain(rates)
@@ -135,7 +144,35 @@ fn addresses(settings: &Settings, sourced: &Sourced) -> Vec<Fault> {
         let before = all[..at].iter().find(|it| overlap(**it, *address))?;
         Some(listened_on_twice(*before, *address))
     });
-    again.chain(internal(settings, sourced)).collect()
+    again
+        .chain(internal(settings, sourced))
+        .chain(api(settings, sourced))
+        .collect()
+}
+
+/// The API must be reachable by an address of its own.
+fn api(settings: &Settings, sourced: &Sourced) -> Option<Fault> {
+    let Some(Internal::At(api)) = settings.api_listen else {
+        return None;
+    };
+    let internal = match settings.internal_listen {
+        Internal::At(internal) => Some(("internal_listen", internal)),
+        Internal::Off => None,
+    };
+    let public = settings.listen.iter().map(|it| ("listen", *it));
+    let takes_both = |it: SocketAddr| it.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let meets =
+        |other: SocketAddr| overlap(api, other) || takes_both(api) && is_same_port(api, other);
+    let (key, other) = public.chain(internal).find(|(_, it)| meets(*it))?;
+    Some(Fault::new(
+        &[key, "api_listen"],
+        format!(
+            "{} overlaps {}",
+            sourced.describe("api_listen", &api),
+            sourced.describe(key, &other)
+        ),
+        "each needs an address of its own: give one of them another port, or set api_listen to off",
+    ))
 }
 
 fn listened_on_twice(one: SocketAddr, other: SocketAddr) -> Fault {
@@ -209,14 +246,29 @@ fn tls(settings: &Settings) -> impl Iterator<Item = Fault> {
         ("internal_tls_cert", s.internal_tls_cert.is_some()),
         ("internal_tls_key", s.internal_tls_key.is_some()),
         ("internal_tls_client_ca", s.internal_tls_client_ca.is_some()),
+        ("api_tls_cert", s.api_tls_cert.is_some()),
+        ("api_tls_key", s.api_tls_key.is_some()),
+        ("api_tls_client_ca", s.api_tls_client_ca.is_some()),
     ];
-    let [cert, key, internal_cert, internal_key, clients] = is_set;
+    let [
+        cert,
+        key,
+        internal_cert,
+        internal_key,
+        clients,
+        api_cert,
+        api_key,
+        api_clients,
+    ] = is_set;
     let needs = [
         (cert, key),
         (key, cert),
         (internal_cert, internal_key),
         (internal_key, internal_cert),
         (clients, internal_cert),
+        (api_cert, api_key),
+        (api_key, api_cert),
+        (api_clients, api_cert),
     ];
     let wanting = needs.into_iter().filter(|(one, other)| one.1 && !other.1);
     wanting.map(|((one, _), (other, _))| {
@@ -331,6 +383,16 @@ pub(super) fn without_effect(s: &Settings, sourced: &Sourced) -> Vec<Warning> {
     add(is_off, "internal_tls_cert", &|| {
         "internal_listen is off".to_owned()
     });
+    let has_no_api = s.api_address().is_none();
+    for (key, is_wanted) in [
+        ("api_tls_cert", s.api_tls_cert.is_some()),
+        ("api_hosts", !s.api_hosts.is_empty()),
+        ("api_origins", !s.api_origins.is_empty()),
+    ] {
+        add(has_no_api && is_wanted, key, &|| {
+            "api_listen is not set".to_owned()
+        });
+    }
     let fetches = urls_of_keys(s).iter().any(|of| of.url.is_some());
     let no_url = || "no keys are fetched: token_jwks_url is not set".to_owned();
     add(!fetches, "token_jwks_ca", &no_url);
@@ -380,6 +442,12 @@ pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
             .any(|it| it.to_string() == entry)
         {
             warnings.push(warning);
+        }
+    }
+    for entry in ["*", "null"] {
+        let mut origins = settings.api_origins.iter();
+        if origins.any(|it| it.to_string() == entry) {
+            warnings.push(Warning::ApiOrigin { entry });
         }
     }
     if settings.message_fragments_max == 0 {

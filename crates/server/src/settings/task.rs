@@ -103,7 +103,12 @@ impl Settings {
     /// As [`load`](Self::load).
     pub fn print(sources: &Sources<'_>) -> Result<String, Stop> {
         let loaded = Self::load(sources)?;
-        Ok(print::file(&loaded.overrides, &loaded.settings.namespaces))
+        let settings = &loaded.settings;
+        Ok(print::file(
+            &loaded.overrides,
+            &settings.namespaces,
+            &settings.api_keys,
+        ))
     }
 
     /// The settings that a start with `file` and these variables would use.

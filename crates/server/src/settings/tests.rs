@@ -67,6 +67,17 @@ fn refused(flags: &[&str], variables: &[(&str, &str)], text: Option<&str>, words
 const SAMPLES: &[(&str, &str)] = &[
     ("listen", "127.0.0.1:0"),
     ("internal_listen", "off"),
+    ("api_listen", "off"),
+    ("api_tls_cert", "chain.pem"),
+    ("api_tls_key", "key.pem"),
+    ("api_tls_client_ca", "clients.pem"),
+    ("api_hosts", "hub.internal"),
+    ("api_origins", "https://admin.example"),
+    ("api_error_mode", "transport"),
+    ("api_connections_max", "7"),
+    ("api_body_bytes_max", "2MiB"),
+    ("api_bodies_bytes_max", "5MiB"),
+    ("api_timeout", "3s"),
     ("tls_cert", "chain.pem"),
     ("tls_key", "key.pem"),
     ("internal_tls_cert", "chain.pem"),
@@ -189,6 +200,9 @@ fn needs(key: &str) -> &'static [&'static str] {
         "internal_tls_cert" => &["--internal-tls-key=k.pem"],
         "internal_tls_key" => &["--internal-tls-cert=c.pem"],
         "internal_tls_client_ca" => &["--internal-tls-cert=c.pem", "--internal-tls-key=k.pem"],
+        "api_tls_cert" => &["--api-tls-key=k.pem"],
+        "api_tls_key" => &["--api-tls-cert=c.pem"],
+        "api_tls_client_ca" => &["--api-tls-cert=c.pem", "--api-tls-key=k.pem"],
         _ => &[],
     }
 }

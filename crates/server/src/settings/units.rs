@@ -194,10 +194,10 @@ fn unfit(address: SocketAddr) -> Option<String> {
     })
 }
 
-/// The address of the internal listener.
+/// The address of a listener that may be off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Internal {
-    /// There is no internal listener.
+    /// There is no such listener.
     Off,
     /// It listens on this address.
     At(SocketAddr),
@@ -212,7 +212,7 @@ impl fmt::Display for Internal {
     }
 }
 
-/// Reads the address of the internal listener, or `off`.
+/// Reads the address of such a listener, or `off`.
 pub(super) fn internal(text: &str) -> Result<Internal, String> {
     match text.trim() {
         "off" => Ok(Internal::Off),
@@ -252,6 +252,46 @@ fn as_ipv4(network: IpNet) -> Option<IpNet> {
     let prefix = network.prefix_len().checked_sub(96)?;
     let address = network.addr().to_ipv4_mapped()?;
     Ipv4Net::new(address, prefix).ok().map(IpNet::V4)
+}
+
+/// A name or an address by which a server may be called, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName(String);
+
+impl HostName {
+    /// Whether a `Host` field, with or without a port, names it.
+    pub fn is(&self, host: &str) -> bool {
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split_once(']').map_or("", |(address, _)| address),
+            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        };
+        match (name.parse::<IpAddr>(), self.0.parse::<IpAddr>()) {
+            (Ok(asked), Ok(own)) => asked == own,
+            _ => name.eq_ignore_ascii_case(&self.0),
+        }
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Reads a host without a port; as part of a list it may have spaces around it.
+pub(super) fn host_name(text: &str) -> Result<HostName, String> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let host = bare.unwrap_or(text);
+    let is_address = host.parse::<IpAddr>().is_ok();
+    let is_name = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.');
+    let is_host = !host.is_empty() && !host.starts_with('-') && host.chars().all(is_name);
+    match is_address || is_host {
+        true => Ok(HostName(host.to_ascii_lowercase())),
+        false => Err(format!(
+            "{text:?} is not a host: write a name such as hubbub.internal or an address, without a scheme and a port"
+        )),
+    }
 }
 
 /// Reads an entry of the list of origins; as part of a list it may have spaces around it.

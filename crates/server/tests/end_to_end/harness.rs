@@ -56,6 +56,7 @@ pub struct Server {
     pub start_lines: Vec<String>,
     addresses: Vec<SocketAddr>,
     internal: SocketAddr,
+    api: Option<SocketAddr>,
     log: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
     has_ended: bool,
@@ -144,11 +145,13 @@ impl Server {
             start_lines: Vec::new(),
             addresses: Vec::new(),
             internal: SocketAddr::from(([0; 4], 0)),
+            api: None,
             log,
             readers,
             has_ended: false,
         };
-        while server.internal.port() == 0 {
+        let has_api = flags.iter().any(|flag| flag.starts_with("--api-listen"));
+        while server.internal.port() == 0 || has_api && server.api.is_none() {
             let said = lines.recv_timeout(PATIENCE).expect("the server listens");
             // A launcher may have printed something before.
             let Some((before, rest)) = said.split_once("://") else {
@@ -161,6 +164,8 @@ impl Server {
             let address = rest.split_whitespace().next().unwrap().parse().unwrap();
             if before.ends_with("listens") {
                 server.addresses.push(address);
+            } else if before.contains("API") {
+                server.api = Some(address);
             } else {
                 server.internal = address;
             }
@@ -183,6 +188,11 @@ impl Server {
     /// Its internal listener's address.
     pub fn internal(&self) -> SocketAddr {
         self.internal
+    }
+
+    /// The address of its API, which a flag has asked for.
+    pub fn api(&self) -> SocketAddr {
+        self.api.expect("--api-listen")
     }
 
     pub fn pid(&self) -> u32 {
@@ -262,6 +272,7 @@ fn read_lines(
 fn start_line(logged: &str) -> Option<String> {
     let who = match logged {
         _ if logged.contains("internal listener") => "operators,",
+        _ if logged.contains("API of back ends") => "The API, for back ends,",
         _ if logged.contains("listening") => "listens",
         _ => return None,
     };

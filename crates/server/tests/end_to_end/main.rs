@@ -25,6 +25,7 @@ macro_rules! on_both_drivers {
 }
 
 mod baseline;
+mod caller;
 mod cases;
 mod client;
 mod commands;
@@ -42,6 +43,10 @@ mod wire;
 mod addresses;
 mod age;
 mod answers;
+mod api;
+mod api_floods;
+mod api_keys;
+mod api_rooms;
 mod batches;
 mod bounds;
 mod budget;

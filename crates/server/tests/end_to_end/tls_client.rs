@@ -243,6 +243,16 @@ pub fn config(
         .with_no_client_auth()
 }
 
+/// A client that trusts this authority and shows this certificate.
+pub fn config_with(authority: &Authority, shown: &Pair) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .unwrap()
+        .with_root_certificates(authority.roots())
+        .with_client_auth_cert(shown.chain(), shown.private())
+        .unwrap()
+}
+
 /// TLS over this stream; the handshake begins with the first byte that is written or read.
 pub fn over(stream: TcpStream, config: &Arc<ClientConfig>) -> Stream {
     let name = ServerName::try_from("localhost").unwrap();

@@ -11,7 +11,6 @@ use std::{
 use rustix::process::Signal;
 use rustls::{
     ClientConfig, HandshakeKind,
-    crypto::aws_lc_rs,
     pki_types::CertificateDer,
     version::{TLS12, TLS13},
 };
@@ -19,7 +18,9 @@ use rustls::{
 use crate::{
     client::{Client, Response, get_internal},
     harness::{Driver, Server, command, eventually, run},
-    tls_client::{Authority, EXPIRES, Pair, Secure, Stream, config, handshake, over, text},
+    tls_client::{
+        Authority, EXPIRES, Pair, Secure, Stream, config, config_with, handshake, over, text,
+    },
     wire,
 };
 
@@ -338,16 +339,6 @@ fn internal_listener_speaks_tls(driver: Driver) {
     }
 }
 
-/// A client that shows this certificate.
-fn known_as(authority: &Authority, pair: &Pair) -> Arc<ClientConfig> {
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .unwrap()
-        .with_root_certificates(authority.roots())
-        .with_client_auth_cert(pair.chain(), pair.private());
-    Arc::new(config.unwrap())
-}
-
 fn internal_listener_serves_clients_with_certificates_alone(driver: Driver) {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let pair = authority.issue("internal");
@@ -355,7 +346,7 @@ fn internal_listener_serves_clients_with_certificates_alone(driver: Driver) {
     let flags = ["--internal-tls-client-ca", text(&root)];
     let server = start_internal(driver, &pair, &flags);
 
-    let known = known_as(&authority, &authority.issue("prometheus"));
+    let known = Arc::new(config_with(&authority, &authority.issue("prometheus")));
     for _ in 0..3 {
         // No client is accepted because of an earlier check of its certificate.
         let mut stream = over(wire::connect(server.internal()), &known);
@@ -368,7 +359,7 @@ fn internal_listener_serves_clients_with_certificates_alone(driver: Driver) {
         let refused = get_over(&server, "/metrics", &nobody).unwrap_err();
         assert!(refused.contains("ertificate"), "{refused}");
     }
-    let other = known_as(&authority, &stranger.issue("prometheus"));
+    let other = Arc::new(config_with(&authority, &stranger.issue("prometheus")));
     let refused = get_over(&server, "/metrics", &other).unwrap_err();
     assert!(refused.contains("lert"), "{refused}");
 }

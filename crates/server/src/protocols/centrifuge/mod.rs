@@ -33,7 +33,8 @@ mod wire;
 
 pub(super) use connect::told_of;
 pub use emulation::InTransit;
-pub(super) use wire::{Wire, data_of};
+pub(super) use wire::Wire;
+pub(crate) use wire::data_of;
 
 use super::{Asked, Begun, Protocol, Refusal, Select, Transport, epoch, local};
 use crate::world::Openness;

@@ -359,7 +359,7 @@ fn flag(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(wrong)
 }
 
-fn count(value: &Value, min: u32, max: u32) -> Result<u32, String> {
+pub(in super::super) fn count(value: &Value, min: u32, max: u32) -> Result<u32, String> {
     let count = value.as_integer();
     let count = count.ok_or_else(|| wrong_type(Kind::Count, value))?;
     let count = u32::try_from(count).ok();

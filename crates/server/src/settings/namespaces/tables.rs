@@ -7,6 +7,7 @@ use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
+use super::super::api_keys::API_KEYS;
 use super::super::nearest::nearest;
 use super::super::report::{Fault, Override, Place};
 use super::{Declared, OPTIONS, table};
@@ -32,11 +33,13 @@ pub(in super::super) fn is_option(key: &str) -> bool {
 
 /// Why there is no table of this name, with a remedy.
 pub(in super::super) fn unknown_table(key: &str) -> String {
-    match nearest(key, &[ROOMS, NAMESPACES, EVENTS]) {
+    match nearest(key, &[ROOMS, NAMESPACES, EVENTS, API_KEYS]) {
         Some(NAMESPACES) => "there is no such table; did you mean [namespaces.NAME]?".to_owned(),
+        Some(API_KEYS) => "there is no such table; did you mean [api_keys.NAME]?".to_owned(),
         Some(meant) => format!("there is no such table; did you mean [{meant}]?"),
         None => "there is no such table: only [rooms] and [namespaces.NAME] are, for the rules of \
-                 rooms, and [events]; all other keys stand above them, at the top of the file"
+                 rooms, [events], and [api_keys.NAME], for the keys of the API; all other keys stand above \
+                 them, at the top of the file"
             .to_owned(),
     }
 }
@@ -62,7 +65,7 @@ impl Lines<'_> {
             + 1
     }
 
-    fn place(&self, line: usize, key: &str) -> String {
+    pub(in super::super) fn place(&self, line: usize, key: &str) -> String {
         format!("{} line {line}: {key}", self.path.display())
     }
 }
@@ -203,7 +206,7 @@ fn keys() -> Vec<&'static str> {
 }
 
 /// The entries of a table in the order of the file.
-fn sorted<'t>(table: DeTable<'t>) -> Vec<(String, Spanned<DeValue<'t>>)> {
+pub(in super::super) fn sorted<'t>(table: DeTable<'t>) -> Vec<(String, Spanned<DeValue<'t>>)> {
     let mut entries: Vec<_> = table.into_iter().collect();
     entries.sort_by_key(|(_, value)| value.span().start);
     let entries = entries.into_iter();

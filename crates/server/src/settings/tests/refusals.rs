@@ -397,7 +397,7 @@ fn negative_number_is_a_wrong_value_of_every_flag() {
         match &apart {
             // These are names of files and of a host, or texts.
             Ok(_) => assert!(
-                ["static_dir", "state_dir", "allow_origin"].contains(&key)
+                ["static_dir", "state_dir", "allow_origin", "api_origins"].contains(&key)
                     || key.contains("token_")
                     || ["events_secret", "events_ca"].contains(&key),
                 "{joined}"

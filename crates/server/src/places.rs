@@ -1,9 +1,10 @@
-//! The places of the internal listener: a small number, with room for every new connection.
+//! The places of a listener beside the cores: a bounded number, with room for every new connection.
 //!
 //! When all places are taken, the connection that has gone longest without a request is ended for a
 //! new one. When all places for pages are taken, the page that has been served for the longest time is
 //! ended for another page. Health probes take only a moment: they end no other connection, and no
-//! connection ends them.
+//! connection ends them. Where each request matters, all places may be for pages: then none is ended, and a new
+//! connection waits.
 
 use std::{
     future::Future,
@@ -19,14 +20,20 @@ use tokio::{
 };
 use tracing::debug;
 
-/// The number of places: far more than probes and scrapers need, and half of the descriptors that
-/// `max_connections` leaves in reserve.
-const PLACES: usize = 32;
-/// The places for pages; the others are for connections without a request yet, and for probes.
-const PAGES_MAX: usize = 24;
+/// How many places there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// The number of places.
+    pub(crate) places: usize,
+    /// Those for pages; the others are for connections without a request yet, and for probes.
+    pub(crate) pages_max: usize,
+}
 
 /// All places.
-pub(super) struct Places {
+pub(crate) struct Places {
+    bounds: Bounds,
+    /// Whose places they are, for the log.
+    listener: &'static str,
     taken: Mutex<Taken>,
     /// Signals that a place has become free.
     left: Notify,
@@ -52,7 +59,7 @@ struct Place {
 
 /// The activity at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doing {
+pub(crate) enum Doing {
     /// The connection waits for its request, or for its TLS handshake.
     Waiting,
     /// A health probe is being answered.
@@ -62,15 +69,21 @@ pub(super) enum Doing {
 }
 
 /// Frees its place when it is dropped.
-pub(super) struct Seat {
+pub(crate) struct Seat {
     places: Arc<Places>,
     id: u64,
 }
 
 impl Places {
     /// All places are free. `crowded_out` counts the connections that are ended to make room.
-    pub(super) fn new(crowded_out: Arc<AtomicU64>) -> Arc<Self> {
+    pub(crate) fn new(
+        listener: &'static str,
+        bounds: Bounds,
+        crowded_out: Arc<AtomicU64>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            bounds,
+            listener,
             taken: Mutex::default(),
             left: Notify::new(),
             crowded_out,
@@ -78,7 +91,7 @@ impl Places {
     }
 
     /// Runs the future that serves a connection as soon as there is a place for it.
-    pub(super) async fn serve<F>(self: &Arc<Self>, serve: impl FnOnce(Seat) -> F)
+    pub(crate) async fn serve<F>(self: &Arc<Self>, serve: impl FnOnce(Seat) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -101,7 +114,7 @@ impl Places {
     /// Makes room if there is none. This fails while all connections are being answered.
     fn has_room(&self) -> bool {
         let mut taken = self.lock();
-        taken.places.len() < PLACES || self.crowd_out(&mut taken, Doing::Waiting)
+        taken.places.len() < self.bounds.places || self.crowd_out(&mut taken, Doing::Waiting)
     }
 
     /// Ends the activity of this kind that has lasted longest, if there is one.
@@ -113,11 +126,14 @@ impl Places {
         };
         taken.places.swap_remove(at).task.abort();
         self.crowded_out.fetch_add(1, Ordering::Relaxed);
-        debug!(
-            ?doing,
-            "a connection of the internal listener was ended to make room"
-        );
+        let listener = self.listener;
+        debug!(?doing, listener, "a connection was ended to make room");
         true
+    }
+
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.lock().places.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -134,11 +150,11 @@ impl Taken {
 }
 
 impl Seat {
-    /// Records that the request has arrived.
-    pub(super) fn begin(&self, doing: Doing) {
+    /// Records what the connection does from now on.
+    pub(crate) fn begin(&self, doing: Doing) {
         let mut taken = self.places.lock();
         let pages = taken.places.iter().filter(|it| it.doing == Doing::Page);
-        if doing == Doing::Page && pages.count() >= PAGES_MAX {
+        if doing == Doing::Page && pages.count() >= self.places.bounds.pages_max {
             self.places.crowd_out(&mut taken, Doing::Page);
         }
         let since = taken.next();
@@ -162,10 +178,21 @@ mod tests {
 
     use super::*;
 
+    const PLACES: usize = 32;
+    const PAGES_MAX: usize = 24;
+
     fn run(test: impl AsyncFn(Arc<Places>)) {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().build().unwrap();
-        runtime.block_on(async { test(Places::new(Arc::default())).await });
+        runtime.block_on(async { test(places(PAGES_MAX)).await });
+    }
+
+    fn places(pages_max: usize) -> Arc<Places> {
+        let bounds = Bounds {
+            places: PLACES,
+            pages_max,
+        };
+        Places::new("test", bounds, Arc::default())
     }
 
     /// Adds this many connections that do this for ever.
