@@ -60,7 +60,7 @@ use crate::{
 use bodies::Bodies;
 pub use counts::Counted;
 use counts::Counts;
-pub use dev_key::DevKey;
+pub use dev_key::{DevKey, path as dev_key_file};
 pub use keys::Keys;
 pub use openapi::document;
 use rooms::Rooms;

@@ -10,15 +10,19 @@
 //! The definitions stand beside what they do. `--help`, completion scripts and manual pages come from them alone.
 //!
 //! - `token.rs`, `token/` make and explain tokens; `health.rs` asks whether a server is well
+//! - `publish.rs` and `rooms.rs` call the API of a running server, by `api.rs`
 //! - `pages.rs` prints completion scripts and manual pages; `import.rs`, `import/` read Centrifugo's configuration
 //! - `context.rs` has the settings, `output.rs` what people and scripts are shown
 
+pub(crate) mod api;
 mod context;
 mod health;
 pub mod import;
 mod output;
 mod pages;
+mod publish;
 mod remote;
+mod rooms;
 mod token;
 
 use std::process::ExitCode;
@@ -37,6 +41,9 @@ pub enum Word {
     /// Make and explain the tokens that clients show
     #[command(subcommand, disable_help_subcommand = true)]
     Token(token::Word),
+    Publish(Box<publish::Publish>),
+    Presence(Box<rooms::Presence>),
+    Rooms(Box<rooms::Rooms>),
     Health(health::Health),
     Completions(pages::Completions),
     Man(pages::Man),
@@ -87,6 +94,9 @@ impl Word {
     pub fn run(&self, sources: &Sources<'_>) -> Done {
         match self {
             Self::Token(word) => word.run(sources),
+            Self::Publish(publish) => publish.run(sources),
+            Self::Presence(presence) => presence.run(sources),
+            Self::Rooms(rooms) => rooms.run(sources),
             Self::Health(health) => health.run(sources),
             Self::Completions(completions) => completions.run(),
             Self::Man(man) => man.run(),

@@ -307,6 +307,15 @@ pub fn identity(
     Ok((chain(path_of_chain)?, private_key(Named { key, path })?))
 }
 
+/// The first certificate of a file.
+///
+/// # Errors
+/// When the file cannot be read or used.
+pub fn certificate(key: &'static str, path: &Path) -> anyhow::Result<CertificateDer<'static>> {
+    let mut chain = chain(Named { key, path })?;
+    Ok(chain.swap_remove(0))
+}
+
 /// A private key, to sign with.
 ///
 /// # Errors

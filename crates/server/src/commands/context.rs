@@ -1,6 +1,6 @@
 //! The settings of the server that a subcommand is about.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -48,4 +48,11 @@ impl Context {
             Err(stop) => (Settings::default(), Some(stop)),
         }
     }
+}
+
+/// The value of a variable that is set, and not empty.
+pub fn variable<'a>(sources: &'a Sources<'_>, name: &str) -> Option<&'a OsStr> {
+    let mut variables = sources.variables.iter();
+    let (_, value) = variables.find(|(key, _)| key == name)?;
+    (!value.is_empty()).then_some(value.as_os_str())
 }

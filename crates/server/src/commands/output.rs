@@ -12,6 +12,8 @@ use crate::logging;
 /// How standard output is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
+    /// Whether a person reads it.
+    pub terminal: bool,
     /// Whether headings are bold.
     bold: bool,
 }
@@ -22,7 +24,27 @@ impl Look {
         let terminal = io::stdout().is_terminal();
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
         Self {
+            terminal,
             bold: terminal && !no_color,
+        }
+    }
+
+    /// Rows below a heading, as columns that line up. Piped, they are lines of texts with tabs between them, and
+    /// there is no heading.
+    pub fn table(self, head: &[&str], rows: &[Vec<String>]) -> String {
+        if !self.terminal {
+            let line = |row: &Vec<String>| {
+                let cells: Vec<_> = row.iter().map(|cell| visible(cell)).collect();
+                cells.join("\t") + "\n"
+            };
+            return rows.iter().map(line).collect();
+        }
+        let head = head.iter().map(ToString::to_string).collect();
+        let all: Vec<_> = std::iter::once(head).chain(rows.iter().cloned()).collect();
+        let text = columns(&all, "");
+        match text.split_once('\n') {
+            Some((head, rows)) => format!("{}\n{rows}", self.heading(head)),
+            None => text,
         }
     }
 
@@ -118,6 +140,22 @@ mod tests {
             columns(&rows, "  "),
             format!("  ä     1\n  room  22\n  {long}  3\n")
         );
+    }
+
+    #[test]
+    fn table_has_a_heading_in_a_terminal_and_tabs_when_piped() {
+        let [piped, plain, bold] = [(false, false), (true, false), (true, true)]
+            .map(|(terminal, bold)| Look { terminal, bold });
+        let rows = rows(&[&["ä", "1"], &["a\tb", "22"]]);
+        let head = ["Room", "Subscribers"];
+        assert_eq!(piped.table(&head, &rows), "ä\t1\na\\tb\t22\n");
+        assert_eq!(
+            plain.table(&head, &rows),
+            "Room  Subscribers\nä     1\na\\tb  22\n"
+        );
+        let bold = bold.table(&head, &[]);
+        assert_eq!(bold, "\x1b[1mRoom  Subscribers\x1b[0m\n");
+        assert_eq!(piped.table(&head, &[]), "");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Trust {
 pub enum Known {
     /// None.
     No,
+    /// The one that its settings name.
+    This(CertificateDer<'static>),
     /// Any: it is on this machine, and nothing that it must not know is sent.
     Any,
 }
@@ -61,8 +63,11 @@ impl Trust {
             (Known::No, None, true) => {
                 tls.with_root_certificates(tls::authorities_of_system("--url", "--ca")?)
             }
-            (Known::Any, None, true) => {
-                let verifier = Any(aws_lc_rs::default_provider());
+            (known, None, true) => {
+                let verifier = Pinned {
+                    known,
+                    provider: aws_lc_rs::default_provider(),
+                };
                 tls.dangerous()
                     .with_custom_certificate_verifier(Arc::new(verifier))
             }
@@ -83,20 +88,35 @@ impl Trust {
     }
 }
 
-/// Accepts any certificate, and demands that the server has its key.
+/// Accepts a certificate by itself, and demands that the server has its key.
 #[derive(Debug)]
-struct Any(CryptoProvider);
+struct Pinned {
+    known: Known,
+    provider: CryptoProvider,
+}
 
-impl ServerCertVerifier for Any {
+impl ServerCertVerifier for Pinned {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
+        end_entity: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
+        let is_good = match &self.known {
+            Known::No => false,
+            Known::This(known) => known == end_entity,
+            Known::Any => true,
+        };
+        match is_good {
+            true => Ok(ServerCertVerified::assertion()),
+            false => Err(Error::General(
+                "the server has another certificate than its settings name: reload it, or name the \
+                 authority of that one with --ca"
+                    .to_owned(),
+            )),
+        }
     }
 
     fn verify_tls12_signature(
@@ -105,7 +125,7 @@ impl ServerCertVerifier for Any {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls12_signature(message, cert, signature, algorithms)
     }
 
@@ -115,12 +135,12 @@ impl ServerCertVerifier for Any {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, cert, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         algorithms.supported_schemes()
     }
 }

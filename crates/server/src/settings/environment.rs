@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use super::layers::Found;
 use super::nearest::nearest;
 use super::report::{Fault, Place, Warning};
+use crate::commands::api as commands;
 
 pub(super) const PREFIX: &str = "HUBBUB_";
 
@@ -39,6 +40,9 @@ pub(super) fn read(variables: &[(OsString, OsString)], known: &[&str]) -> Enviro
         let Some(rest) = strip_prefix(name) else {
             continue;
         };
+        if commands::VARIABLES.contains(&name) {
+            continue;
+        }
         match known.iter().find(|key| variable(key) == name) {
             Some(_) if value.is_empty() => {}
             Some(key) => environment.found.push(Found {

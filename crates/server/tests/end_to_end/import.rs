@@ -48,6 +48,7 @@ fn configuration() -> Value {
                 {"name": "cells", "subscription_type": "map", "history_size": 5, "history_ttl": "1m"},
             ],
         },
+        "http_api": {"key": "a-key-of-the-tests", "error_mode": "transport", "external": true},
         "admin": {"enabled": true, "password": "a password"},
         "engine": {"type": "redis", "redis": {"address": "redis://user:pass@x"}},
         "grpc_api": {"enabled": false, "port": 10_000},
@@ -128,6 +129,9 @@ fn settings_are_accepted_and_what_has_no_place_is_said() {
         "rooms_per_connection_max = 256",
         "send_queue_bytes_max = \"2097152\"",
         "compression = \"on\"",
+        "api_listen = \"127.0.0.1:8001\"",
+        "api_error_mode = \"transport\"",
+        "[api_keys.centrifugo]",
         "[namespaces.chat]",
         "join_leave = \"forced\"",
         "history_ttl = \"1day\"",
@@ -160,6 +164,7 @@ fn settings_are_accepted_and_what_has_no_place_is_said() {
             "channel.namespaces[cells].history_size",
             "latest message of each key",
         ),
+        ("http_api.external", "a listener of its own"),
         ("admin", "administrators"),
         ("engine.type", "memory"),
         ("engine", "do not span machines"),
@@ -180,7 +185,14 @@ fn settings_are_accepted_and_what_has_no_place_is_said() {
         0o600
     );
     imported.sets(&format!("token_secret = {file:?}"));
-    for secret in [SECRET, "a password", "user:pass", "of no use"] {
+    imported.sets(&format!("key_file = {:?}", imported.path("api-key")));
+    for secret in [
+        SECRET,
+        "a-key-of-the-tests",
+        "a password",
+        "user:pass",
+        "of no use",
+    ] {
         assert!(!imported.settings.contains(secret) && !imported.report.contains(secret));
     }
 }
@@ -190,6 +202,8 @@ fn without_a_directory_secrets_are_left_out() {
     let text = configuration().to_string();
     let imported = Imported::of("centrifugo.json", &text, false);
     imported.leaves_out("client.token.hmac_secret_key", "--secrets DIR");
+    imported.leaves_out("http_api.key", "--secrets DIR");
+    assert!(!imported.settings.contains("\napi_listen"));
     assert!(!fs::exists(imported.path("token-secret")).unwrap());
     // A file that is there is not written over, unless it is the same.
     let there = Imported::of("centrifugo.json", &text, true);
@@ -296,6 +310,7 @@ fn server_with_imported_settings_has_the_same_rules(driver: Driver) {
     let mut value = configuration();
     value["http_server"] = json!({});
     value["log"] = json!({});
+    value["http_api"] = json!({});
     let imported = Imported::of("centrifugo.json", &value.to_string(), true);
     let mut command = command();
     command.args([

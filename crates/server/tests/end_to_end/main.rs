@@ -44,6 +44,7 @@ mod addresses;
 mod age;
 mod answers;
 mod api;
+mod api_commands;
 mod api_floods;
 mod api_keys;
 mod api_rooms;

@@ -2,7 +2,7 @@
 
 use toml::Value;
 
-use super::files::file;
+use super::files::{file, keep};
 use super::rows::{Asked, Made, Row, Settings, nothing, settings, unneeded};
 use super::source::at;
 use super::values::{fixed, flag, number, same_duration, same_number, same_size, switch_on, text};
@@ -112,9 +112,32 @@ pub const ROWS: &[Row] = &[
         "log.file",
         "the log goes to standard error: let the service manager keep it",
     ),
+    settings(
+        "http_api.key",
+        "api_listen, api_keys",
+        api_key,
+        "a file (--secrets), 16 to 256 characters; the API has a port of its own, 8001 of this machine",
+    ),
+    settings(
+        "http_api.error_mode",
+        "api_error_mode",
+        |it| match text(it.value)? {
+            "transport" => Ok(Settings::one("api_error_mode", "transport")),
+            other => Err(format!("there is no mode {other:?}")),
+        },
+        "",
+    ),
+    unneeded("http_api.disabled", "there is no API without api_listen"),
+    nothing("http_api.insecure", "each call shows a key"),
     nothing(
-        "http_api",
-        "the API has a listener and keys of its own: api_listen, [api_keys.NAME]",
+        "http_api.external",
+        "the API has a listener of its own: api_listen",
+    ),
+    settings(
+        "http_api.handler_prefix",
+        "(fixed)",
+        |it| fixed(it, "/api"),
+        "/api, as by default",
     ),
     nothing("grpc_api", "there is no gRPC: the API speaks HTTP"),
     nothing(
@@ -350,4 +373,18 @@ fn log_level(asked: &Asked<'_>) -> Made {
         other => return Err(format!("there is no level {other:?}")),
     };
     Ok(Settings::one("log_level", level))
+}
+
+/// A key for everything, and a listener for it.
+fn api_key(asked: &Asked<'_>) -> Made {
+    if at(asked.among, "http_api.disabled").is_some_and(|it| flag(it).unwrap_or_default()) {
+        return Err("the API is disabled".to_owned());
+    }
+    let key = text(asked.value)?;
+    crate::settings::Secret::new(key)?;
+    let mut made = Settings::one("api_listen", "127.0.0.1:8001");
+    let path = keep(asked, key, "api-key", &mut made)?;
+    made.set
+        .push(("api_keys.centrifugo.key_file".to_owned(), path.into()));
+    Ok(made)
 }
