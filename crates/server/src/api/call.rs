@@ -136,7 +136,7 @@ impl Call {
         let published = published.unwrap_or(Err(Failure::TIMED_OUT));
         self.shared.counts.called(place, published.as_ref().err());
         let result = published.and_then(|it| Json::made(&it).ok_or(Failure::INTERNAL));
-        answer_of(result, mode)
+        answer_of(result, false, mode)
     }
 
     /// Carries out a request that is one call, and answers it.
@@ -152,13 +152,19 @@ impl Call {
         let patience = self.shared.rules.load().timeout;
         let done = time::timeout(patience, self.carry_out(method, request)).await;
         let done = done.unwrap_or(Ok(Err(Failure::TIMED_OUT)));
-        answer_of(done.map_err(Refused::Unparsable)?, mode)
+        let is_bare = method.1.is_bare;
+        answer_of(done.map_err(Refused::Unparsable)?, is_bare, mode)
     }
 }
 
-/// The answer to a call that has come to this.
-pub(super) fn answer_of(done: Result<Json, Failure>, mode: ErrorMode) -> Result<Response, Refused> {
+/// The answer to a call that has come to this; `is_bare` says whether a result is all of it.
+fn answer_of(
+    done: Result<Json, Failure>,
+    is_bare: bool,
+    mode: ErrorMode,
+) -> Result<Response, Refused> {
     match (done, mode) {
+        (Ok(result), _) if is_bare => Ok(written(StatusCode::OK, &result)),
         (Ok(result), _) => Ok(written(StatusCode::OK, &Answered { result: &result })),
         (Err(failure), _) if failure.is_overload().is_some() => {
             Err(failure.is_overload().unwrap_or(Refused::Full))

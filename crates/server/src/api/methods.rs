@@ -60,6 +60,8 @@ pub(super) trait Request: DeserializeOwned + ToSchema + Send + 'static {
     const WORDS: &'static str;
     /// What a key must be for.
     const SCOPE: Scope;
+    /// Whether the whole answer is the result, rather than an object that has it as `result`.
+    const IS_BARE: bool = false;
 
     /// Carries it out.
     fn carry_out(self, call: Call) -> impl Future<Output = Result<Self::Result, Failure>> + Send;
@@ -73,6 +75,8 @@ pub(super) struct Method {
     pub(super) words: &'static str,
     /// What a key must be for.
     pub(super) scope: Scope,
+    /// Whether the whole answer is the result.
+    pub(super) is_bare: bool,
     run: fn(Call, &[u8]) -> Result<Running, String>,
     /// Adds the schemas of its request and its result, and says what they are called.
     pub(super) describe: fn(&mut Schemas) -> [RefOr<Schema>; 2],
@@ -109,6 +113,7 @@ const fn row<Q: Request>() -> Method {
         name: Q::NAME,
         words: Q::WORDS,
         scope: Q::SCOPE,
+        is_bare: Q::IS_BARE,
         run: run::<Q>,
         describe: describe::<Q>,
     }

@@ -92,8 +92,12 @@ fn described(method: &Method, error: &RefOr<Schema>, schemas: &mut Schemas) -> P
     let body = RequestBodyBuilder::new()
         .content("application/json", Content::new(Some(request)))
         .required(Some(Required::True));
+    let result = match method.is_bare {
+        true => result,
+        false => object_with("result", result),
+    };
     let either = OneOf::builder()
-        .item(object_with("result", result))
+        .item(result)
         .item(object_with("error", error.clone()));
     let answered = ResponseBuilder::new()
         .description("What the call has come to, or why it has failed")

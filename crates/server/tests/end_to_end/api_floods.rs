@@ -178,8 +178,7 @@ fn body_that_is_no_call_is_answered_400(driver: Driver) {
         assert_eq!(server.post("/api/batch", &[], body).status, 400, "{body}");
     }
     let null = json!({"commands": [{"publish": null}, {"info": null}], "parallel": true});
-    let replies =
-        body_of(&server.post("/api/batch", &[], null.to_string()))["result"]["replies"].clone();
+    let replies = body_of(&server.post("/api/batch", &[], null.to_string()))["replies"].clone();
     assert_eq!(replies[0]["error"]["code"], 107);
     assert_eq!(replies[1]["error"]["code"], 107);
     assert_eq!(

@@ -92,8 +92,7 @@ namespaces = ["chat"]
         {"info": {}},
         {"broadcast": {"channels": ["news:a"], "data": 1}},
     ]);
-    let replies =
-        body_of(&ask("/api/batch", json!({"commands": commands})))["result"]["replies"].clone();
+    let replies = body_of(&ask("/api/batch", json!({"commands": commands})))["replies"].clone();
     let codes: Vec<_> = (1..4)
         .map(|at| replies[at]["error"]["code"].clone())
         .collect();

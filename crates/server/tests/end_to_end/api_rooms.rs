@@ -327,7 +327,7 @@ fn batch_is_answered_in_order_whatever_becomes_of_each(driver: Driver) {
     ]);
     for parallel in [false, true] {
         let request = json!({"commands": commands, "parallel": parallel});
-        let replies = server.call("batch", request)["replies"].clone();
+        let replies = server.batch(request)["replies"].clone();
         assert!(
             replies[0]["publish"]["offset"].as_u64().is_some(),
             "{replies}"
@@ -341,11 +341,11 @@ fn batch_is_answered_in_order_whatever_becomes_of_each(driver: Driver) {
             assert_eq!(replies[7]["history"]["publications"][0]["data"], 1);
         }
     }
-    assert_eq!(server.call("batch", json!({})), json!({"replies": []}));
+    assert_eq!(server.batch(json!({})), json!({"replies": []}));
     let publish = json!({"publish": {"channel": "chat:many", "data": 1}});
     for (parallel, so_far) in [(false, 0), (true, 1_000)] {
         let request = json!({"commands": vec![&publish; 1_000], "parallel": parallel});
-        let replies = server.call("batch", request)["replies"].clone();
+        let replies = server.batch(request)["replies"].clone();
         let replies = replies.as_array().unwrap().iter();
         let offsets = replies.map(|it| it["publish"]["offset"].as_u64().unwrap());
         let mut offsets: Vec<_> = offsets.collect();

@@ -63,6 +63,12 @@ impl Api {
         answer["result"].clone()
     }
 
+    /// Carries out a batch, whose answer has no `result` around its replies.
+    #[track_caller]
+    pub fn batch(&self, request: Value) -> Value {
+        self.answer("batch", &request)
+    }
+
     /// Calls a method that fails; returns the code of its error.
     #[track_caller]
     pub fn fail(&self, method: &str, request: Value) -> u64 {

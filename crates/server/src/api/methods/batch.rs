@@ -55,6 +55,8 @@ impl Request for BatchRequest {
     const NAME: &'static str = "batch";
     const WORDS: &'static str = "Carries out several commands, one after the other or at once.";
     const SCOPE: Scope = Scope::Rooms;
+    // So it is in Centrifugo, and its clients look for `replies` nowhere else.
+    const IS_BARE: bool = true;
 
     async fn carry_out(self, call: Call) -> Result<BatchResult, Failure> {
         if self.commands.len() > COMMANDS_MAX {

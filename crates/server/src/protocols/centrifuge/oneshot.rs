@@ -22,7 +22,6 @@ use super::{
     subscriptions::{Origin, Subscription, Telling},
 };
 use crate::{
-    moderation::Pass,
     oneshot::{NoEntry, NoPublication, RefusedFor},
     world::{World, now_s},
 };
@@ -124,9 +123,6 @@ impl State {
             // It is in no room.
             telling: Telling::Never,
             expires_at: claims.expires_at,
-            pass: Pass::Token {
-                issued_at: claims.issued_at,
-            },
             publishes: true,
             skips: false,
             details,
