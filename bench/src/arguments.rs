@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::floor::Mode;
+use crate::load::backend::{API_KEY, Beside};
 use crate::load::meter::Window;
 use crate::verify::VerifyArguments;
 use anyhow::{Context as _, Result};
@@ -208,6 +209,15 @@ pub struct RunArguments {
     /// Who issued its certificate, which must be for `localhost`: PEM. For workloads over TLS.
     #[arg(long, value_name = "FILE")]
     pub authority: Option<PathBuf>,
+    /// Where back ends call it: HOST:PORT. For workloads api-* and health-*.
+    #[arg(long, value_name = "ADDRESS")]
+    pub api: Option<SocketAddrV4>,
+    /// The key of that, which may publish in the namespace `bench`.
+    #[arg(long, default_value = API_KEY, hide_default_value = true)]
+    pub api_key: String,
+    /// Its internal listener, with /healthz, /readyz and /metrics: HOST:PORT. For workloads health-*.
+    #[arg(long, value_name = "ADDRESS")]
+    pub internal: Option<SocketAddrV4>,
     /// Workloads, parted by commas; `*` stands for anything. TLS and compression are the workload's.
     #[arg(long)]
     pub workload: String,
@@ -217,6 +227,16 @@ pub struct RunArguments {
 }
 
 impl RunArguments {
+    /// What it has beside its public listener.
+    #[must_use]
+    pub fn beside(&self) -> Beside {
+        Beside {
+            api: self.api,
+            internal: self.internal,
+            hook: None,
+        }
+    }
+
     /// The address that the URL names.
     pub fn address(&self) -> Result<SocketAddrV4> {
         let schemes = ["ws://", "wss://"];

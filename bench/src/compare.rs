@@ -1,21 +1,22 @@
 //! The comparison: every server in every workload, in alternating rounds.
 
 use crate::hlog::{self, Interval};
+use crate::load::backend::{API_KEY, Beside, Task};
 use crate::load::meter::{Measured, Window, histogram};
 use crate::load::preflight;
-use crate::load::sdk::Role;
+use crate::load::sdk::{Namespaces, Role};
 use crate::load::tls::Certificates;
 use crate::load::wire::Framing;
 use crate::machine::Machine;
 use crate::pin::{Processors, stay_on};
 use crate::results::{Cell, Figure, Results, Sample, ServerInfo, Status, WorkloadInfo};
-use crate::servers::{Rules, Server, StartError, Terms, start, version};
+use crate::servers::{Rules, Running, Server, StartError, Terms, beside, start, version};
 use crate::softirqs::Softirqs;
 use crate::workload::{Outcome, Subject, Work, Workload, perform};
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// The servers, workloads and rounds to run.
@@ -130,7 +131,7 @@ fn unable(server: &Server, workload: &Workload) -> Option<&'static str> {
         _ => 0,
     };
     let raw = server.framing == Framing::Raw;
-    let wants_sdk = matches!(workload.work, Work::Sdk(_));
+    let wants_sdk = workload.work.needs_sdk();
     let wants_gathering = matches!(
         workload.work,
         Work::Sdk(Role::Danmaku { gathers: true, .. })
@@ -138,6 +139,10 @@ fn unable(server: &Server, workload: &Workload) -> Option<&'static str> {
     let wants_memberships = matches!(workload.work, Work::Memberships(_));
     if wants_sdk && !server.sdk {
         Some("does not speak the Centrifuge protocol")
+    } else if let Work::Backend(task) = &workload.work
+        && let Some(lack) = lack_of_back_ends(server, task)
+    {
+        Some(lack)
     } else if wants_gathering && !server.passes_over {
         Some("gathers no messages")
     } else if !wants_sdk && server.speaks_only_sdk() {
@@ -160,6 +165,16 @@ fn unable(server: &Server, workload: &Workload) -> Option<&'static str> {
         Some("does not compress")
     } else {
         None
+    }
+}
+
+/// The reason why a server cannot do what back ends ask of it, or ask them.
+fn lack_of_back_ends(server: &Server, task: &Task) -> Option<&'static str> {
+    match task {
+        Task::Publish(_) | Task::Health(_) if !server.api => Some("has no API for back ends"),
+        Task::Health(_) if server.pages.is_empty() => Some("has no pages of health"),
+        Task::Hook(_) if !server.asks => Some("asks no back end"),
+        _ => None,
     }
 }
 
@@ -241,10 +256,14 @@ impl Comparison<'_> {
             certificates: &self.certificates,
             rules: match &workload.work {
                 Work::Sdk(role) => Some((&self.rules, role.namespaces())),
+                Work::Backend(_) => Some((&self.rules, Namespaces::Remembering)),
                 _ => None,
             },
+            beside: beside(server, &workload.work)?,
         };
         let mut running = start(server, terms, &self.processors, &logs)?;
+        let plain = self.plain(server, terms, &logs)?;
+        let plain_process = plain.as_ref().map(Running::process);
         if workload.work.needs_echo() && server.framing == Framing::WebSocket {
             preflight::check(&running.target)?;
         }
@@ -255,6 +274,13 @@ impl Comparison<'_> {
             raw_rooms: server.rooms_max > 0,
             passes_over: server.passes_over,
             signer: Some(&self.rules.signer),
+            beside: terms.beside,
+            api_key: API_KEY,
+            pages: server.pages,
+            plain: plain
+                .as_ref()
+                .map(|it| &it.target)
+                .zip(plain_process.as_ref()),
         };
         let window = self.window(workload);
         let outcome = perform(&workload.work, &subject, window, self.processors.prober());
@@ -262,6 +288,23 @@ impl Comparison<'_> {
             (Err(error), Some(ended)) => Err(StartError::Failed(error.context(ended))),
             (outcome, _) => Ok(outcome?),
         }
+    }
+
+    /// A second server that asks no back end, if the first one does.
+    fn plain(
+        &self,
+        server: &Server,
+        terms: Terms<'_>,
+        logs: &Path,
+    ) -> Result<Option<Running>, StartError> {
+        if terms.beside.hook.is_none() {
+            return Ok(None);
+        }
+        let terms = Terms {
+            beside: Beside::default(),
+            ..terms
+        };
+        start(server, terms, &self.processors, &logs.join("plain")).map(Some)
     }
 
     /// The load polls without sleeping where the server leaves it a processor of its own.
@@ -393,10 +436,12 @@ mod tests {
     fn clients_of_the_protocol_are_for_those_who_speak_it_and_nothing_else_is_for_centrifugo() {
         let servers = catalogue(&Binaries::find(Named::default()).unwrap());
         for workload in workload::catalogue(20_000) {
-            let is_sdk = matches!(workload.work, Work::Sdk(_));
+            let is_sdk = workload.work.needs_sdk();
+            let asks = matches!(workload.work, Work::Backend(Task::Hook(_)));
             for server in &servers {
                 let is_able = unable(server, &workload).is_none();
                 match &*server.name {
+                    "hubbub" | "hubbub-epoll" if asks => assert!(!is_able),
                     "hubbub" | "hubbub-epoll" if is_sdk => assert!(is_able, "{}", workload.name),
                     "centrifugo" if workload.name.ends_with("-gathered") => assert!(!is_able),
                     "centrifugo" => assert_eq!(is_able, is_sdk, "{}", workload.name),

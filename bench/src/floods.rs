@@ -7,6 +7,7 @@
 //! flooder sends as fast as the server reads, and reads all replies.
 
 use crate::arguments::FloodsArguments;
+use crate::load::backend::Beside;
 use crate::load::deflate;
 use crate::load::dial::{Target, dial_all};
 use crate::load::link::Link;
@@ -104,6 +105,7 @@ pub fn run(arguments: &FloodsArguments) -> Result<()> {
                     },
                     certificates: &certificates,
                     rules: None,
+                    beside: Beside::default(),
                 };
                 let (server, health) = with_health(server)?;
                 let running = start(&server, terms, &processors, &out).map_err(reason)?;

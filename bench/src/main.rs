@@ -37,7 +37,7 @@ use load::transport::Security;
 use load::wire::Framing;
 use proc::Process;
 use results::{Cell, Status};
-use servers::{Binaries, Named, Origin, Server, catalogue};
+use servers::{Binaries, Named, Origin, PAGES, Server, catalogue};
 use std::fs;
 use std::io::{BufReader, Write as _};
 use std::path::Path;
@@ -267,6 +267,10 @@ fn run_one(arguments: &RunArguments) -> Result<ExitCode> {
             raw_rooms: false,
             passes_over: true,
             signer: None,
+            beside: arguments.beside(),
+            api_key: &arguments.api_key,
+            pages: PAGES,
+            plain: None,
         };
         match perform(&one.work, &subject, window, processors.prober())? {
             Outcome::Measured(measured) => {

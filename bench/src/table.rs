@@ -177,6 +177,67 @@ const PROBER: [Column; 4] = [
     column("max µs", Figure::ReadLateMaxUs, 9, grouped),
 ];
 
+const DELIVERED: [Column; 2] = [
+    column("p50", Figure::DeliveredP50Us, 9, grouped),
+    column("p99 µs", Figure::DeliveredP99Us, 9, grouped),
+];
+
+const HEALTH: [Column; 6] = [
+    column("p50", Figure::HealthP50Us, 9, grouped),
+    column("p99", Figure::HealthP99Us, 9, grouped),
+    column("max µs", Figure::HealthMaxUs, 9, grouped),
+    column("alone p50", Figure::HealthAloneP50Us, 10, grouped),
+    column("alone p99", Figure::HealthAloneP99Us, 10, grouped),
+    column("alone max", Figure::HealthAloneMaxUs, 10, grouped),
+];
+
+const READY: [Column; 6] = [
+    column("p50", Figure::ReadyP50Us, 9, grouped),
+    column("p99", Figure::ReadyP99Us, 9, grouped),
+    column("max µs", Figure::ReadyMaxUs, 9, grouped),
+    column("alone p50", Figure::ReadyAloneP50Us, 10, grouped),
+    column("alone p99", Figure::ReadyAloneP99Us, 10, grouped),
+    column("alone max", Figure::ReadyAloneMaxUs, 10, grouped),
+];
+
+const METRICS: [Column; 6] = [
+    column("p50", Figure::MetricsP50Us, 9, grouped),
+    column("p99", Figure::MetricsP99Us, 9, grouped),
+    column("max µs", Figure::MetricsMaxUs, 9, grouped),
+    column("alone p50", Figure::MetricsAloneP50Us, 10, grouped),
+    column("alone p99", Figure::MetricsAloneP99Us, 10, grouped),
+    column("alone max", Figure::MetricsAloneMaxUs, 10, grouped),
+];
+
+const HOOKS: [Column; 10] = [
+    column("added p50", Figure::AddedP50Us, 10, grouped),
+    column("p99", Figure::AddedP99Us, 8, grouped),
+    column("with p50", Figure::P50Us, 9, grouped),
+    column("p99", Figure::P99Us, 8, grouped),
+    column("without p50", Figure::WithoutHookP50Us, 11, grouped),
+    column("p99 µs", Figure::WithoutHookP99Us, 8, grouped),
+    column("per s", Figure::PerSecond, 8, grouped),
+    column("ns/op", Figure::CpuNs, 9, grouped),
+    column("without", Figure::WithoutHookCpuNs, 9, grouped),
+    column("load", Figure::LoadShare, 5, percent),
+];
+
+const REFUSED: [Column; 4] = [
+    column("silent p50", Figure::SilentRefusedP50Us, 11, grouped),
+    column("max µs", Figure::SilentRefusedMaxUs, 9, grouped),
+    column("gone p50", Figure::GoneRefusedP50Us, 9, grouped),
+    column("max µs", Figure::GoneRefusedMaxUs, 9, grouped),
+];
+
+const ORDINARY: [Column; 6] = [
+    column("alone p50", Figure::OrdinaryAloneP50Us, 10, grouped),
+    column("p99", Figure::OrdinaryAloneP99Us, 8, grouped),
+    column("silent p50", Figure::OrdinarySilentP50Us, 11, grouped),
+    column("p99", Figure::OrdinarySilentP99Us, 8, grouped),
+    column("gone p50", Figure::OrdinaryGoneP50Us, 9, grouped),
+    column("p99 µs", Figure::OrdinaryGoneP99Us, 8, grouped),
+];
+
 /// A table of a workload: all servers with some figures.
 struct Block {
     title: &'static str,
@@ -211,6 +272,21 @@ fn blocks(workload: &WorkloadInfo) -> Vec<Block> {
         Family::Ticker => vec![
             block("ages", &TICKER, Some(workload.ranking())),
             block("memory", &GROWTH, None),
+        ],
+        Family::Api => vec![
+            block("server", &COLUMNS, Some(workload.ranking())),
+            block("delivered after", &DELIVERED, None),
+        ],
+        Family::Hooks => vec![
+            block("a back end asked", &HOOKS, Some(workload.ranking())),
+            block("refused after", &REFUSED, None),
+            block("ordinary rooms", &ORDINARY, None),
+        ],
+        Family::Health => vec![
+            block("alive?", &HEALTH, Some(Figure::HealthP99Us)),
+            block("ready?", &READY, None),
+            block("metrics", &METRICS, None),
+            block("the flood", &COLUMNS, None),
         ],
         Family::Mixed => vec![
             block("small rooms", &SMALL_ROOMS, Some(Figure::SmallRoomsP99Us)),

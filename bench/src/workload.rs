@@ -4,6 +4,7 @@ mod catalogue;
 
 pub use catalogue::catalogue;
 
+use crate::load::backend::{self, Beside, Page, Task};
 use crate::load::connects;
 use crate::load::dial::{Target, dial_all};
 use crate::load::echo::Echo;
@@ -69,6 +70,8 @@ pub enum Work {
     Memberships(Spread),
     /// Clients of the Centrifuge protocol.
     Sdk(Role),
+    /// A back end beside such clients.
+    Backend(Task),
 }
 
 /// The part of the report a workload belongs to.
@@ -105,6 +108,12 @@ pub enum Family {
     Idle,
     /// Opening connections.
     Connects,
+    /// Publications of a back end.
+    Api,
+    /// Clients about whom a back end is asked.
+    Hooks,
+    /// Pages of health while the API is flooded.
+    Health,
 }
 
 /// A named workload.
@@ -139,6 +148,7 @@ impl Work {
             Self::Mixed(mix) => mix.large + mix.probes(),
             Self::Memberships(spread) => spread.connections,
             Self::Sdk(role) => role.connections(),
+            Self::Backend(task) => task.connections(),
         }
     }
 
@@ -152,6 +162,12 @@ impl Work {
     #[must_use]
     pub fn needs_echo(&self) -> bool {
         matches!(self, Self::Echo { .. } | Self::Mixed(_))
+    }
+
+    /// Whether its clients speak the Centrifuge protocol.
+    #[must_use]
+    pub fn needs_sdk(&self) -> bool {
+        matches!(self, Self::Sdk(_) | Self::Backend(_))
     }
 
     /// Reduces connections and messages for a smoke run.
@@ -183,6 +199,7 @@ impl Work {
                 spread.rooms_each = spread.rooms_each.min(10);
             }
             Self::Sdk(role) => role.shrink(),
+            Self::Backend(task) => task.shrink(),
         }
     }
 }
@@ -202,6 +219,14 @@ pub struct Subject<'a> {
     pub passes_over: bool,
     /// The key that it takes tokens of, if it is known.
     pub signer: Option<&'a Signer>,
+    /// What it has beside its public listener.
+    pub beside: Beside,
+    /// The key of its API.
+    pub api_key: &'a str,
+    /// Its pages of health and metrics, and their paths.
+    pub pages: &'a [(Page, &'static str)],
+    /// A server like it that asks no back end, where this one does.
+    pub plain: Option<(&'a Target, &'a Process)>,
 }
 
 /// The results of one run.
@@ -280,6 +305,7 @@ pub fn perform(
             memberships::measure(target, process, window, spread).map(measured)
         }
         Work::Sdk(role) => sdk::measure(subject, window, role).map(measured),
+        Work::Backend(task) => backend::measure(subject, window, task).map(measured),
     }
 }
 

@@ -4,10 +4,12 @@
 //! dial ──▶ links ──▶ reactor ──▶ echo or rooms ──▶ check (against wire's template)
 //!            │          │             ▲             (mixed: the same beside a prober;
 //!            │          │             │              memberships: commands instead of paths;
-//!                                                    sdk: clients of the Centrifuge protocol)
+//!                                                    sdk: clients of the Centrifuge protocol;
+//!                                                    backend: their back end, over HTTP)
 //!    tls, deflate     meter ◀─────────┘ one record for each reply
 //! ```
 
+pub mod backend;
 pub mod chat;
 pub mod check;
 pub mod connects;

@@ -28,14 +28,25 @@ const KEPT_UP: f64 = 0.97;
 pub trait Driver {
     /// Sends the first messages.
     fn start(&mut self, io: &mut Io, now: Instant) -> Result<()>;
-    /// Sends the messages that are due, for fixed rates.
+    /// Sends the messages that are due, for fixed rates and for whoever wants ticks.
     fn tick(&mut self, io: &mut Io, now: Instant) -> Result<()>;
     /// Checks bytes that a connection received; sends more messages unless `stopping`.
     fn receive(&mut self, io: &mut Io, index: usize, bytes: &[u8], stopping: bool) -> Result<()>;
+    /// Judges that the server has ended a connection.
+    fn ended(&mut self, _: &mut Io, _: usize) -> Result<()> {
+        bail!("{}", Fault::Closed)
+    }
     /// The number of operations that are in progress.
     fn outstanding(&self) -> u64;
     /// How messages are sent.
     fn pace(&self) -> Pace;
+    /// How often something may be due, if it does not follow from what comes.
+    fn ticks(&self) -> Option<Duration> {
+        match self.pace() {
+            Pace::Fixed { per_second } => Some(interval(per_second)),
+            Pace::Closed { .. } => None,
+        }
+    }
     /// Operations for each message: one, or a delivery for each reader.
     fn operations_per_message(&self) -> usize;
 }
@@ -53,15 +64,38 @@ impl Io {
     /// Connections for these links; links for which `reads` is false are never read.
     pub fn new(links: Vec<Link>, meter: Meter, reads: impl Fn(usize) -> bool) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for (index, link) in links.iter().enumerate().filter(|(index, _)| reads(*index)) {
-            let data = epoll::EventData::new_u64(index as u64);
-            epoll::add(&epoll, link.socket(), data, epoll::EventFlags::IN)?;
-        }
-        Ok(Self {
+        let io = Self {
             epoll,
             links,
             meter,
-        })
+        };
+        let read = (0..io.links.len()).filter(|index| reads(*index));
+        read.into_iter().try_for_each(|index| io.read(index))?;
+        Ok(io)
+    }
+
+    fn read(&self, index: usize) -> Result<()> {
+        let data = epoll::EventData::new_u64(index as u64);
+        let socket = self.links[index].socket();
+        epoll::add(&self.epoll, socket, data, epoll::EventFlags::IN)?;
+        Ok(())
+    }
+
+    /// Adds a connection behind all others.
+    pub fn add(&mut self, link: Link) -> Result<()> {
+        self.links.push(link);
+        self.read(self.links.len() - 1)
+    }
+
+    /// From now on nothing more comes of a connection.
+    pub fn forget(&self, index: usize) -> Result<()> {
+        Ok(epoll::delete(&self.epoll, self.links[index].socket())?)
+    }
+
+    /// Ends a connection, in whose place there is another one from now on.
+    pub fn replace(&mut self, index: usize, link: Link) -> Result<()> {
+        self.links[index] = link;
+        self.read(index)
     }
 
     /// Sends as much as the socket accepts, and the rest when it accepts more.
@@ -101,7 +135,7 @@ fn timer(interval: Duration) -> Result<OwnedFd> {
 
 /// Runs until the measured part is over and all replies have arrived.
 pub fn drive(mut io: Io, driver: &mut dyn Driver) -> Result<Measured> {
-    let timer = start_timer(&mut io, driver.pace())?;
+    let timer = start_timer(&mut io, driver)?;
     let mut buffers = Buffers::new();
     let mut events = Vec::with_capacity(EVENTS);
     let mut progress = Progress {
@@ -133,13 +167,15 @@ pub fn drive(mut io: Io, driver: &mut dyn Driver) -> Result<Measured> {
     conclude(io, driver, &buffers)
 }
 
-/// Starts a timer that wakes the loop when messages are due, for fixed rates.
-fn start_timer(io: &mut Io, pace: Pace) -> Result<Option<OwnedFd>> {
-    let Pace::Fixed { per_second } = pace else {
+/// Starts a timer that wakes the loop when messages are due, for fixed rates and for whoever wants ticks.
+fn start_timer(io: &mut Io, driver: &dyn Driver) -> Result<Option<OwnedFd>> {
+    if let Pace::Fixed { .. } = driver.pace() {
+        io.meter.count_by_schedule();
+    }
+    let Some(interval) = driver.ticks() else {
         return Ok(None);
     };
-    io.meter.count_by_schedule();
-    let timer = timer(interval(per_second))?;
+    let timer = timer(interval)?;
     let data = epoll::EventData::new_u64(TIMER);
     epoll::add(&io.epoll, &timer, data, epoll::EventFlags::IN)?;
     Ok(Some(timer))
@@ -200,7 +236,7 @@ fn serve(
         match io.links[index].receive(buffers)? {
             Received::Nothing => {}
             Received::Bytes(bytes) => driver.receive(io, index, bytes, stopping)?,
-            Received::End => bail!("{}", Fault::Closed),
+            Received::End => driver.ended(io, index)?,
         }
     }
     Ok(())

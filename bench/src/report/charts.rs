@@ -203,6 +203,34 @@ fn pair(workload: &WorkloadInfo) -> [Row; 2] {
             ),
             CPU,
         ],
+        Family::Hooks => [
+            (
+                "Median with a back end asked (light: without)",
+                Figure::P50Us,
+                Some(Figure::WithoutHookP50Us),
+                duration,
+            ),
+            (
+                "p99 of ordinary rooms while the back end is silent (light: nobody comes)",
+                Figure::OrdinarySilentP99Us,
+                Some(Figure::OrdinaryAloneP99Us),
+                duration,
+            ),
+        ],
+        Family::Health => [
+            (
+                "p99 of health beside the flood (light: without it)",
+                Figure::HealthP99Us,
+                Some(Figure::HealthAloneP99Us),
+                duration,
+            ),
+            (
+                "p99 of metrics beside the flood (light: without it)",
+                Figure::MetricsP99Us,
+                Some(Figure::MetricsAloneP99Us),
+                duration,
+            ),
+        ],
         Family::Mixed => [
             (
                 "p99 of small rooms beside the large one (light: without it)",

@@ -71,6 +71,22 @@ fn figures(family: Family) -> &'static [Row] {
             (Figure::FastAgeP99Us, "p99 of the age, fast", duration),
         ],
         Family::Stalled => &[(Figure::P99Us, "p99 of the others", duration)],
+        Family::Api => &[
+            (Figure::CpuNs, "CPU ns/message", grouped),
+            (Figure::DeliveredP99Us, "p99 of deliveries", duration),
+        ],
+        Family::Hooks => &[
+            (Figure::AddedP50Us, "added, median", duration),
+            (
+                Figure::OrdinarySilentP99Us,
+                "p99 of others, stopped",
+                duration,
+            ),
+        ],
+        Family::Health => &[
+            (Figure::HealthP99Us, "p99 of health", duration),
+            (Figure::MetricsP99Us, "p99 of metrics", duration),
+        ],
         Family::Connects => &[(Figure::CpuNs, "CPU ns/connection", grouped)],
         _ => &[
             (Figure::CpuNs, "CPU ns/op", grouped),

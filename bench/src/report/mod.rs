@@ -36,7 +36,7 @@ pub fn render(results: &Results) -> String {
     page + "</main></body></html>\n"
 }
 
-const FAMILIES: [(Family, &str, &str); 15] = [
+const FAMILIES: [(Family, &str, &str); 18] = [
     (
         Family::Echo,
         "Echo",
@@ -96,6 +96,21 @@ const FAMILIES: [(Family, &str, &str); 15] = [
         Family::Mixed,
         "Small rooms beside a large one",
         "What small rooms and echoes wait while one room keeps the server's core busy, against the same before that room was there. They are sent at fixed rates by a process of their own; latency runs from the send to the time at which the kernel had the reply. The goal: a p99 of at most 10 ms, and of at most 3 times that without the large room. CPU is that of the whole server for each delivery in the large room.",
+    ),
+    (
+        Family::Api,
+        "A back end publishes",
+        "Messages by HTTP, over kept connections; the next request of each goes when the one before is answered. Every answer must tell the place that the message then has for all subscribers, a few of each room. An operation is a message; latency is that of its request.",
+    ),
+    (
+        Family::Hooks,
+        "A back end is asked",
+        "Clients come one after the other, connect and subscribe, once at a server that asks nobody and once where the bench's back end must agree first. Then clients come at a rate while the back end takes questions and is silent, and while it takes no connections: each must be refused, and rooms of which nobody is asked go on. An operation is a client.",
+    ),
+    (
+        Family::Health,
+        "Health during a flood of the API",
+        "What whoever asks for health and metrics waits, over a new connection each time, while 64 connections publish by HTTP as fast as they are answered, with 4 requests in flight on each; and without that. A request counts from when it was due.",
     ),
     (
         Family::Stalled,

@@ -139,6 +139,67 @@ const PROBER: [Column; 4] = [
     ("max", Figure::ReadLateMaxUs, duration),
 ];
 
+const DELIVERED: [Column; 2] = [
+    ("p50", Figure::DeliveredP50Us, duration),
+    ("p99", Figure::DeliveredP99Us, duration),
+];
+
+const HEALTH: [Column; 6] = [
+    ("p50", Figure::HealthP50Us, duration),
+    ("p99", Figure::HealthP99Us, duration),
+    ("max", Figure::HealthMaxUs, duration),
+    ("alone: p50", Figure::HealthAloneP50Us, duration),
+    ("p99", Figure::HealthAloneP99Us, duration),
+    ("max", Figure::HealthAloneMaxUs, duration),
+];
+
+const READY: [Column; 6] = [
+    ("p50", Figure::ReadyP50Us, duration),
+    ("p99", Figure::ReadyP99Us, duration),
+    ("max", Figure::ReadyMaxUs, duration),
+    ("alone: p50", Figure::ReadyAloneP50Us, duration),
+    ("p99", Figure::ReadyAloneP99Us, duration),
+    ("max", Figure::ReadyAloneMaxUs, duration),
+];
+
+const METRICS: [Column; 6] = [
+    ("p50", Figure::MetricsP50Us, duration),
+    ("p99", Figure::MetricsP99Us, duration),
+    ("max", Figure::MetricsMaxUs, duration),
+    ("alone: p50", Figure::MetricsAloneP50Us, duration),
+    ("p99", Figure::MetricsAloneP99Us, duration),
+    ("max", Figure::MetricsAloneMaxUs, duration),
+];
+
+const HOOKS: [Column; 10] = [
+    ("added: p50", Figure::AddedP50Us, duration),
+    ("p99", Figure::AddedP99Us, duration),
+    ("with: p50", Figure::P50Us, duration),
+    ("p99", Figure::P99Us, duration),
+    ("without: p50", Figure::WithoutHookP50Us, duration),
+    ("p99", Figure::WithoutHookP99Us, duration),
+    ("clients/s", Figure::PerSecond, grouped),
+    ("CPU ns/client", Figure::CpuNs, grouped),
+    ("without", Figure::WithoutHookCpuNs, grouped),
+    ("load", Figure::LoadShare, percent),
+];
+
+const REFUSED: [Column; 4] = [
+    ("silent: p50", Figure::SilentRefusedP50Us, duration),
+    ("max", Figure::SilentRefusedMaxUs, duration),
+    ("gone: p50", Figure::GoneRefusedP50Us, duration),
+    ("max", Figure::GoneRefusedMaxUs, duration),
+];
+
+const ORDINARY: [Column; 6] = [
+    ("nobody comes: p50", Figure::OrdinaryAloneP50Us, duration),
+    ("p99", Figure::OrdinaryAloneP99Us, duration),
+    ("silent: p50", Figure::OrdinarySilentP50Us, duration),
+    ("p99", Figure::OrdinarySilentP99Us, duration),
+    ("gone: p50", Figure::OrdinaryGoneP50Us, duration),
+    ("p99", Figure::OrdinaryGoneP99Us, duration),
+];
+
 /// A table of all figures of a workload.
 #[must_use]
 pub fn of_workload(results: &Results, workload: &WorkloadInfo) -> String {
@@ -152,6 +213,18 @@ pub fn of_workload(results: &Results, workload: &WorkloadInfo) -> String {
         Family::Tokens => &[("Probes", &TOKENS)],
         Family::Broadcast => &[("Server", &BROADCAST), ("Memory", &GROWTH)],
         Family::Ticker => &[("Ages", &TICKER), ("Memory", &GROWTH)],
+        Family::Api => &[("Server", &COLUMNS), ("Delivered after", &DELIVERED)],
+        Family::Hooks => &[
+            ("A back end asked", &HOOKS),
+            ("Refused after", &REFUSED),
+            ("Ordinary rooms", &ORDINARY),
+        ],
+        Family::Health => &[
+            ("Alive?", &HEALTH),
+            ("Ready?", &READY),
+            ("Metrics", &METRICS),
+            ("The flood", &COLUMNS),
+        ],
         Family::Mixed => &[
             ("Small rooms", &SMALL_ROOMS),
             ("Echoes", &ECHOES),

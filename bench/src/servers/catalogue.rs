@@ -1,6 +1,7 @@
 //! The servers of the comparison.
 
 use super::{Origin, Server, Start};
+use crate::load::backend::Page;
 use crate::load::wire::Framing;
 use anyhow::{Context as _, Result};
 use std::io::ErrorKind;
@@ -204,8 +205,20 @@ fn server(name: &str, about: &str, origin: Origin, start: Start) -> Server {
         compression: false,
         sdk: false,
         passes_over: false,
+        api: false,
+        asks: false,
+        pages: &[],
     }
 }
+
+/// Hubbub's pages of health and metrics.
+pub const PAGES: &[(Page, &str)] = &[
+    (Page::Health, "/healthz"),
+    (Page::Ready, "/readyz"),
+    (Page::Metrics, "/metrics"),
+];
+
+const CENTRIFUGO_PAGES: &[(Page, &str)] = &[(Page::Health, "/health"), (Page::Metrics, "/metrics")];
 
 const DRIVERS: [&str; 2] = ["io_uring", "epoll"];
 
@@ -219,7 +232,7 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
             "--driver",
             driver,
         ];
-        let quiet = ["--log-level", "warn", "--internal-listen", "off"];
+        let quiet = ["--log-level", "warn", "--internal-listen", "{internal}"];
         let arguments = [&arguments[..], &quiet].concat();
         let name = match driver {
             "epoll" => format!("hubbub-epoll{suffix}"),
@@ -233,6 +246,8 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
             compression: true,
             sdk: true,
             passes_over: true,
+            api: true,
+            pages: PAGES,
             ..server(&name, &about, Origin::Hubbub, start)
         }
     };
@@ -322,6 +337,9 @@ fn peers(binaries: &Binaries) -> Vec<Server> {
             echo: false,
             rooms_max: 0,
             sdk: true,
+            api: true,
+            asks: true,
+            pages: CENTRIFUGO_PAGES,
             ..peer("centrifugo", "Centrifugo, Go; the Centrifuge protocol only")
         },
         peer("libwebsockets", "libwebsockets, C"),

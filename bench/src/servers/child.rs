@@ -2,6 +2,7 @@
 
 use super::{Rules, Server, Start};
 use crate::centrifuge::Encoding;
+use crate::load::backend::{API_KEY, Beside, Event, HOOK_TIMEOUT};
 use crate::load::dial::{Target, dial_all};
 use crate::load::sdk::Namespaces;
 use crate::load::tls::{Certificates, Client};
@@ -11,7 +12,7 @@ use crate::proc::Process;
 use anyhow::{Context as _, Result, anyhow};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -49,6 +50,8 @@ pub struct Terms<'a> {
     pub certificates: &'a Certificates,
     /// The rules of rooms and the key of tokens, for clients of the Centrifuge protocol.
     pub rules: Option<(&'a Rules, Namespaces)>,
+    /// What it has beside the public listener.
+    pub beside: Beside,
 }
 
 impl Terms<'_> {
@@ -79,9 +82,12 @@ impl Terms<'_> {
             let unbounded = ["--compression-contexts-bytes-max", "64TiB"];
             flags.extend(unbounded.map(str::to_owned));
         }
+        if let Some(address) = self.beside.api {
+            flags.extend(["--api-listen".to_owned(), address.to_string()]);
+        }
         if let Some((rules, namespaces)) = self.rules {
             let flags_of = ["--config", "--token-keys"].into_iter();
-            let files = flags_of.zip(rules.files(namespaces)?);
+            let files = flags_of.zip(rules.files(namespaces, self.beside)?);
             flags.extend(
                 files.flat_map(|(flag, file)| [flag.to_owned(), file.display().to_string()]),
             );
@@ -103,6 +109,20 @@ impl Terms<'_> {
             self.rules
                 .map(|(rules, _)| ("PEER_TOKEN_KEY", rules.public_key.clone())),
         );
+        if let Some(address) = self.beside.api.or(self.beside.internal) {
+            variables.push(("PEER_API_PORT", address.port().to_string().into()));
+            variables.push(("PEER_API_KEY", API_KEY.into()));
+        }
+        if let Some((event, address)) = self.beside.hook {
+            let variable = match event {
+                Event::Connect => "PEER_HOOK_CONNECT",
+                Event::Subscribe => "PEER_HOOK_SUBSCRIBE",
+            };
+            let url = format!("http://{address}{}", event.path());
+            variables.push((variable, url.into()));
+            let timeout = format!("{}ms", HOOK_TIMEOUT.as_millis());
+            variables.push(("PEER_HOOK_TIMEOUT", timeout.into()));
+        }
         variables
     }
 
@@ -185,7 +205,24 @@ pub fn start(
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+    for address in [terms.beside.api, terms.beside.internal] {
+        await_listener(address, since)?;
+    }
     Ok(running)
+}
+
+/// Waits until somebody listens there, if anybody is to.
+fn await_listener(address: Option<SocketAddrV4>, since: Instant) -> Result<(), StartError> {
+    while let Some(address) = address
+        && let Err(refused) = TcpStream::connect(address)
+    {
+        if since.elapsed() > READY_TIMEOUT {
+            let text = format!("nobody listens on {address} after {READY_TIMEOUT:?}");
+            return Err(StartError::Failed(anyhow!(refused).context(text)));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 fn command_line(server: &Server, port: u16, terms: Terms<'_>) -> Result<Vec<String>, StartError> {
@@ -195,8 +232,11 @@ fn command_line(server: &Server, port: u16, terms: Terms<'_>) -> Result<Vec<Stri
                 let text = format!("{} is not there: build it, or name it", program.display());
                 return Err(StartError::NotInstalled(text));
             }
+            let internal = terms.beside.internal.map(|it| it.to_string());
+            let internal = internal.as_deref().unwrap_or("off");
             let fill = |argument: &String| {
                 argument
+                    .replace("{internal}", internal)
                     .replace("{port}", &port.to_string())
                     .replace("{threads}", &terms.threads.to_string())
             };

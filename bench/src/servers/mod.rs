@@ -1,15 +1,18 @@
 //! The servers that are compared: their features, and how each is started and stopped.
 
+mod beside;
 mod catalogue;
 mod child;
 mod rules;
 
+pub use beside::beside;
 #[cfg(test)]
 pub use catalogue::compile_c;
-pub use catalogue::{Binaries, Named, catalogue};
-pub use child::{StartError, Terms, free_port, start, version};
+pub use catalogue::{Binaries, Named, PAGES, catalogue};
+pub use child::{Running, StartError, Terms, free_port, start, version};
 pub use rules::Rules;
 
+use crate::load::backend::Page;
 use crate::load::wire::Framing;
 use std::path::PathBuf;
 
@@ -73,6 +76,12 @@ pub struct Server {
     pub sdk: bool,
     /// Whether its rooms can gather messages, and pass over them for subscribers that are too slow.
     pub passes_over: bool,
+    /// Whether back ends can publish over HTTP.
+    pub api: bool,
+    /// Whether it asks a back end about clients.
+    pub asks: bool,
+    /// Its pages of health and metrics, and their paths.
+    pub pages: &'static [(Page, &'static str)],
 }
 
 impl Server {

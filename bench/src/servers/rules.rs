@@ -1,5 +1,6 @@
 //! What servers are told for clients of the Centrifuge protocol: the rules of rooms, and the key of tokens.
 
+use crate::load::backend::{API_KEY, Beside, Event, HOOK_TIMEOUT};
 use crate::load::sdk::{Namespaces, Signer};
 use anyhow::{Context as _, Result};
 use std::fs;
@@ -38,6 +39,35 @@ fn namespace(namespaces: Namespaces) -> String {
     format!("\n[namespaces.{name}]\nsubscribe = {rights}\npublish = {rights}\n{rules}\n")
 }
 
+/// The keys of the API, and the back end that is asked; each only in the settings of those workloads that need it.
+fn back_ends(beside: Beside) -> String {
+    let mut text = String::new();
+    if beside.api.is_some() {
+        text.push_str(&format!("\n[api_keys.bench]\nkey = \"{API_KEY}\"\n"));
+    }
+    if let Some((event, address)) = beside.hook {
+        let (name, timeout) = (event.name(), HOOK_TIMEOUT.as_millis());
+        let url = format!("http://{address}{}", event.path());
+        text.push_str(&format!(
+            "\n[hooks.{name}]\nurl = \"{url}\"\ntimeout = \"{timeout}ms\"\n"
+        ));
+        if event == Event::Subscribe {
+            text.push_str(HOOKED);
+        }
+    }
+    text
+}
+
+/// Rooms of whose subscribers a back end decides; all else is as in `bench`.
+const HOOKED: &str = r#"
+[namespaces.hooked]
+subscribe_hook = true
+publish = ["client", "anonymous"]
+history_size = 100
+history_ttl = "5m"
+recovery = "forced"
+"#;
+
 /// The files of a run.
 #[derive(Debug)]
 pub struct Rules {
@@ -61,10 +91,12 @@ impl Rules {
         })
     }
 
-    /// The settings for such rooms, which are written, and the key that tokens are verified with.
-    pub fn files(&self, namespaces: Namespaces) -> Result<[PathBuf; 2]> {
-        let settings = format!("{SETTINGS}{}", namespace(namespaces));
-        let file = format!("hubbub-{namespaces:?}.toml").to_lowercase();
+    /// The settings for such rooms and back ends, which are written, and the key that tokens are verified with.
+    pub fn files(&self, namespaces: Namespaces, beside: Beside) -> Result<[PathBuf; 2]> {
+        let more = [namespace(namespaces), back_ends(beside)].concat();
+        let settings = format!("{SETTINGS}{more}");
+        let asks = beside.hook.map_or("", |(event, _)| event.name());
+        let file = format!("hubbub-{namespaces:?}{asks}.toml").to_lowercase();
         let settings = write(self.directory.join(file), &settings)?;
         Ok([settings, self.public_key.clone()])
     }

@@ -1,5 +1,7 @@
 //! The workloads of the comparison.
 
+mod back_ends;
+
 use super::{Family, Work, Workload};
 use crate::centrifuge::{Encoding, Transport as Way};
 use crate::load::memberships::Spread;
@@ -32,6 +34,8 @@ pub fn catalogue(open_files_max: u64) -> Vec<Workload> {
     subscribers(&mut all);
     sdk(&mut all, open_files_max);
     passing_over(&mut all, open_files_max);
+    back_ends::publishing(&mut all);
+    back_ends::asking(&mut all);
     all
 }
 

@@ -4,18 +4,19 @@
 //!   opening (dial, connect, subscribe) ──▶ publishing (rooms, closed loop) ──▶ publications (checked)
 //!      │                              └──▶ idle (memory, pings)
 //!   steady (at a rate, some of whom read slowly) ──▶ danmaku │ ticker (checked, messages may be passed over)
-//!   client (one that comes by itself) ──▶ connects │ recovery │ tokens (beside probes)
+//!   client (one that comes by itself) ──▶ connects │ recovery │ tokens (beside probes: ordinary rooms at a rate)
 //!      └── inbox (frames to what the server says) ── layout (who is in which room)
 //! ```
 
-mod client;
+pub(in crate::load) mod client;
 mod connects;
 mod danmaku;
 mod idle;
-mod inbox;
-mod layout;
-mod opening;
-mod publications;
+pub(in crate::load) mod inbox;
+pub(in crate::load) mod layout;
+pub(in crate::load) mod opening;
+pub(in crate::load) mod probes;
+pub(in crate::load) mod publications;
 mod publishing;
 mod recovery;
 mod steady;

@@ -111,18 +111,35 @@ impl Publications {
         self.rooms[room].flying.is_empty()
     }
 
-    /// Notes that the next message of a room is published, and appends the command that does so.
-    pub fn publish(&mut self, room: usize, now: Instant, out: &mut Vec<u8>) {
+    /// Notes that the next message of a room is published; returns the offset that it must have.
+    pub fn note(&mut self, room: usize, now: Instant) -> u64 {
         let members = self.layout.members();
         self.outstanding += members as u64;
+        let number = self.next_number(room);
         let log = &mut self.rooms[room];
-        let number = log.first + log.flying.len() as u32;
         log.flying.push_back(Flying {
             since: now,
             missing: members,
             message: self.spare.pop().unwrap_or_default(),
         });
-        let payload = payload(room, number, &self.filling);
+        log.offset + u64::from(number) + 1
+    }
+
+    fn next_number(&self, room: usize) -> u32 {
+        let log = &self.rooms[room];
+        log.first + log.flying.len() as u32
+    }
+
+    /// The payload of the message that comes in a room when `ahead` more have been published.
+    #[must_use]
+    pub fn payload_ahead(&self, room: usize, ahead: u32) -> String {
+        payload(room, self.next_number(room) + ahead, &self.filling)
+    }
+
+    /// Notes that the next message of a room is published, and appends the command that does so.
+    pub fn publish(&mut self, room: usize, now: Instant, out: &mut Vec<u8>) {
+        let (number, payload) = (self.next_number(room), self.payload_ahead(room, 0));
+        self.note(room, now);
         let command = Command::Publish(&name(room), payload.as_bytes());
         append(
             self.encoding,

@@ -7,35 +7,24 @@
 //! ```
 
 use super::client::{Client, Progress, Wish};
-use super::inbox::Inbox;
 use super::layout::Layout;
-use super::opening::{connect, subscribe};
-use super::publications::{Publications, Taken};
+use super::probes::Probes;
 use crate::centrifuge::Encoding;
 use crate::load::dial::Target;
-use crate::load::link::{Buffers, Link, Received};
+use crate::load::link::Buffers;
 use crate::load::meter::{Measured, Window, histogram};
-use crate::load::pace::Schedule;
 use crate::proc::{CpuTime, Process};
 use crate::results::Figure;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use hdrhistogram::Histogram;
 use rcgen::{KeyPair, PKCS_RSA_SHA256, SigningKey as _};
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
-use rustix::fd::OwnedFd;
-use rustix::io::Errno;
 use std::time::{Duration, Instant};
 
 const ENCODING: Encoding = Encoding::Json;
-const PAYLOAD_BYTES: usize = 128;
-const EVENTS: usize = 64;
 /// Connect commands that are sent before the probes have their turn.
 const AT_ONCE: usize = 16;
-/// Numbers of clients in the load's poll begin here; those below are probes.
-const CLIENTS: usize = 1 << 32;
 /// How long the load waits for answers.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The pause between clients that are ready and their commands.
@@ -89,16 +78,13 @@ impl Signer {
     }
 }
 
-struct Probes {
-    epoll: OwnedFd,
-    links: Vec<Link>,
-    inbox: Inbox,
-    publications: Publications,
-    schedule: Schedule,
+/// Clients who connect at once, again and again, beside probes.
+struct Bursts<'a> {
+    target: &'a Target,
+    process: &'a Process,
+    burst: Burst,
+    probes: Probes,
     buffers: Buffers,
-    /// Latency of what was due since the phase began.
-    latency: Histogram<u64>,
-    since: Instant,
 }
 
 /// What a phase with clients took.
@@ -119,13 +105,24 @@ pub fn measure(
 ) -> Result<Measured> {
     let token = |number: usize| signer.token(&format!("user{number}"));
     let tokens = (0..burst.connects).map(token).collect::<Result<Vec<_>>>()?;
-    let mut probes = Probes::open(target, burst)?;
+    let layout = Layout::Rooms {
+        rooms: burst.probes,
+        members: 1,
+    };
+    let mut probes = Probes::open(target, layout, burst.rate)?;
     probes.run_until(Instant::now() + window.warm_up)?;
     probes.begin();
     probes.run_until(Instant::now() + window.measured)?;
     let alone = probes.end()?;
-    let (plain, plain_cost) = probes.beside(target, process, burst, None)?;
-    let (latency, cost) = probes.beside(target, process, burst, Some(&tokens))?;
+    let mut bursts = Bursts {
+        target,
+        process,
+        burst,
+        probes,
+        buffers: Buffers::new(),
+    };
+    let (plain, plain_cost) = bursts.beside(None)?;
+    let (latency, cost) = bursts.beside(Some(&tokens))?;
     let us = |latency: &Histogram<u64>, quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
     let operations = (burst.connects * burst.times) as u64;
     let plain_ns = plain_cost.cpu.map_or(0.0, |cpu| cpu.all_ns());
@@ -150,144 +147,36 @@ pub fn measure(
     })
 }
 
-impl Probes {
-    fn open(target: &Target, burst: Burst) -> Result<Self> {
-        let layout = Layout::Rooms {
-            rooms: burst.probes,
-            members: 1,
-        };
-        let mut inbox = Inbox::new(ENCODING, burst.probes);
-        let mut links = connect(target, ENCODING, 0..burst.probes, &mut inbox)?;
-        let positions = subscribe(&mut links, ENCODING, layout, &mut inbox)?;
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for (index, link) in links.iter().enumerate() {
-            let data = epoll::EventData::new_u64(index as u64);
-            epoll::add(&epoll, link.socket(), data, epoll::EventFlags::IN)?;
-        }
-        Ok(Self {
-            epoll,
-            links,
-            inbox,
-            publications: Publications::new(ENCODING, layout, &positions, PAYLOAD_BYTES),
-            schedule: Schedule::new(Instant::now(), burst.rate),
-            buffers: Buffers::new(),
-            latency: histogram(),
-            since: Instant::now(),
-        })
-    }
-
-    /// Counts from now on.
-    fn begin(&mut self) {
-        self.latency = histogram();
-        self.since = Instant::now();
-    }
-
-    /// Counts what was due until now, as soon as all of it has come.
-    fn end(&mut self) -> Result<Histogram<u64>> {
-        let until = Instant::now();
-        while self.publications.outstanding() > 0 {
-            ensure!(until.elapsed() < PATIENCE, "replies to probes are missing");
-            self.look(until)?;
-        }
-        // What comes from now on is not counted.
-        self.since = Instant::now() + Duration::from_secs(3600);
-        // The schedule goes on from now; what was not sent meanwhile is not due any more.
-        while self.schedule.next(Instant::now()).is_some() {}
-        Ok(std::mem::replace(&mut self.latency, histogram()))
-    }
-
-    fn run_until(&mut self, until: Instant) -> Result<()> {
-        while Instant::now() < until {
-            self.look(until)?;
-        }
-        Ok(())
-    }
-
-    /// Sends the probes that are due by now and by `until`, and takes what has arrived; returns the clients that
-    /// were sent something.
-    fn look(&mut self, until: Instant) -> Result<Vec<usize>> {
-        let limit = Instant::now().min(until);
-        while let Some((number, due)) = self.schedule.next(limit) {
-            let index = number as usize % self.links.len();
-            let mut bytes = Vec::new();
-            self.publications.publish(index, due, &mut bytes);
-            ensure!(self.links[index].send(&bytes)?, "a probe was not taken");
-        }
-        let mut events = Vec::with_capacity(EVENTS);
-        match epoll::wait(
-            &self.epoll,
-            spare_capacity(&mut events),
-            Some(&Timespec::default()),
-        ) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut clients = Vec::new();
-        for event in events {
-            match event.data.u64() as usize {
-                client @ CLIENTS.. => clients.push(client - CLIENTS),
-                probe => self
-                    .receive(probe)
-                    .with_context(|| format!("probe {probe}"))?,
-            }
-        }
-        Ok(clients)
-    }
-
-    fn receive(&mut self, index: usize) -> Result<()> {
-        let bytes = match self.links[index].receive(&mut self.buffers)? {
-            Received::Nothing => return Ok(()),
-            Received::End => bail!("the server ended the connection"),
-            Received::Bytes(bytes) => bytes,
-        };
-        let (publications, latency, begin) =
-            (&mut self.publications, &mut self.latency, self.since);
-        let now = Instant::now();
-        self.inbox.take(index, bytes, |message| {
-            if let Taken::Delivered { since, .. } = publications.take(index, message)?
-                && since >= begin
-            {
-                latency.saturating_record((now - since).as_nanos() as u64);
-            }
-            Ok(())
-        })?;
-        self.links[index].send(&self.inbox.owed)?;
-        Ok(())
-    }
-
+impl Bursts<'_> {
     /// Probes beside clients that connect at once, as often as the burst says; between the bursts nothing counts.
-    fn beside(
-        &mut self,
-        target: &Target,
-        process: &Process,
-        burst: Burst,
-        tokens: Option<&[String]>,
-    ) -> Result<(Histogram<u64>, Cost)> {
+    fn beside(&mut self, tokens: Option<&[String]>) -> Result<(Histogram<u64>, Cost)> {
         let (mut latency, mut cost) = (histogram(), Cost::default());
-        for _ in 0..burst.times {
-            let mut clients = self.come(target, burst)?;
-            self.run_until(Instant::now() + SETTLE)?;
-            let before = process.cpu()?;
+        for _ in 0..self.burst.times {
+            let mut clients = self.come()?;
+            self.probes.run_until(Instant::now() + SETTLE)?;
+            let before = self.process.cpu()?;
             let began = Instant::now();
-            self.begin();
+            self.probes.begin();
             self.connect(&mut clients, tokens)?;
             cost.seconds += began.elapsed().as_secs_f64();
-            let cpu = process.cpu()? - before;
+            let cpu = self.process.cpu()? - before;
             cost.cpu = Some(cost.cpu.map_or(cpu, |sum| sum + cpu));
-            latency.add(self.end()?)?;
+            latency.add(self.probes.end()?)?;
         }
         Ok((latency, cost))
     }
 
     /// Opens clients up to their handshakes.
-    fn come(&mut self, target: &Target, burst: Burst) -> Result<Vec<Client>> {
+    fn come(&mut self) -> Result<Vec<Client>> {
+        let burst = self.burst;
         let mut clients: Vec<Client> = Vec::with_capacity(burst.connects);
         let (mut ready, since) = (0, Instant::now());
         while ready < burst.connects {
             for _ in 0..AT_ONCE.min(burst.connects - clients.len()) {
                 let number = clients.len();
-                let client = Client::dial(target, ENCODING, burst.probes + number, false)?;
-                client.watch(&self.epoll, CLIENTS + number)?;
+                let index = burst.probes + number;
+                let client = Client::dial(self.target, ENCODING, index, false)?;
+                self.probes.watch(client.link.socket(), number)?;
                 clients.push(client);
             }
             ready += self.advance(&mut clients, Progress::Ready)?;
@@ -322,7 +211,7 @@ impl Probes {
             token: None,
             room: None,
         };
-        for number in self.look(Instant::now())? {
+        for number in self.probes.look(Instant::now())? {
             match clients[number].advance(&mut self.buffers, &wish, |_| Ok(()))? {
                 Progress::Refused(why) => bail!("a client was refused: {why}"),
                 progress if progress == wanted => reached += 1,
