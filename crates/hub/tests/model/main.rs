@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod occupancy;
 mod ops;
 mod truth;
 mod world;

@@ -23,6 +23,10 @@ pub enum Op {
     Leave {
         who: usize,
     },
+    /// All leave a room who know that they are in it.
+    Empty {
+        name: u8,
+    },
     /// One who joined at some time publishes to that room, which may be no more.
     Publish {
         who: usize,
@@ -85,6 +89,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         4 => (any::<usize>(), wish()).prop_map(|(who, wish)| Op::ComeBack { who, wish }),
         1 => (0..4u8).prop_map(|name| Op::Count { name }),
         2 => any::<usize>().prop_map(|who| Op::Leave { who }),
+        2 => (0..4u8).prop_map(|name| Op::Empty { name }),
         8 => any::<usize>().prop_map(|who| Op::Publish { who }),
         2 => (0..CORES, 0..5u8).prop_map(|(core, name)| Op::PublishByName { core, name }),
         2 => any::<usize>().prop_map(|who| Op::Hold { who }),

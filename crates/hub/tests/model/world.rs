@@ -15,6 +15,7 @@ use hub::{
 };
 
 use crate::{
+    occupancy::Said,
     ops::{CORES, Op, Wish},
     truth::{End, Fate, HISTORY, HISTORY_TTL_MS, RECOVERED_MAX, Room, Subscriber, has_table},
 };
@@ -68,6 +69,8 @@ pub struct World {
     epochs: u64,
     /// By ticket, which is the payload as well: the answer, once it is known; and whether it came.
     answers: Vec<(Option<Fate>, bool)>,
+    /// What must be said of which rooms are occupied.
+    said: Said,
     /// What was counted of rooms, and must be answered in this order: members and users.
     counts: VecDeque<(usize, usize)>,
     now_ms: u64,
@@ -93,6 +96,7 @@ impl World {
         let either = RoomRules {
             keeps_position: true,
             has_presence: true,
+            tells_occupancy: true,
             ..RoomRules::default()
         };
         let history = RoomRules {
@@ -115,8 +119,11 @@ impl World {
             history: history.into(),
             table: table.into(),
         });
+        let said = Said::default();
+        let home = Rooms::new(CoreId(0), CORES.into(), budget, bounds, rules, epochs);
         Self {
-            home: Rooms::new(CoreId(0), CORES.into(), budget, bounds, rules, epochs),
+            home: home.watched_by(Some(said.heard.clone())),
+            said,
             mailboxes: vec![VecDeque::new(); CORES.into()],
             subscribers: Vec::new(),
             rooms: Vec::new(),
@@ -134,7 +141,12 @@ impl World {
             Op::Join { core, name } => self.join(core, name, None),
             Op::ComeBack { who, wish } => self.come_back(who, wish),
             Op::Count { name } => self.count(name),
-            Op::Leave { who } => self.leave(who),
+            Op::Leave { who } => {
+                if let Some(who) = self.pick(who, false) {
+                    self.leave(who);
+                }
+            }
+            Op::Empty { name } => self.empty(name),
             Op::Publish { who } => self.publish(who),
             Op::PublishByName { core, name } => self.publish_by_name(core, name),
             Op::Hold { who } => self.set_held(who, true),
@@ -149,6 +161,7 @@ impl World {
             Op::Sweep { ms } => self.sweep(ms),
         }
         assert_eq!(self.home.waiting_bytes(), self.waiting_bytes());
+        self.said.is_silent();
     }
 
     fn waiting_bytes(&self) -> usize {
@@ -266,6 +279,7 @@ impl World {
                 })),
             })),
         });
+        self.said.joined(name);
     }
 
     /// One of those who know that they joined, and perhaps left again.
@@ -281,10 +295,18 @@ impl World {
         all.any(|s| s.joined == room && !s.left && on.is_none_or(|core| s.id.core == core))
     }
 
+    fn empty(&mut self, name: u8) {
+        for who in 0..self.subscribers.len() {
+            let Subscriber {
+                joined, room, left, ..
+            } = self.subscribers[who];
+            if self.rooms[joined].name == name && room.is_some() && !left {
+                self.leave(who);
+            }
+        }
+    }
+
     fn leave(&mut self, who: usize) {
-        let Some(who) = self.pick(who, false) else {
-            return;
-        };
         let subscriber = &mut self.subscribers[who];
         subscriber.left = true;
         subscriber.owed.clear();
@@ -298,6 +320,9 @@ impl World {
             room,
             subscriber: id,
         });
+        if self.rooms[joined].end == End::Open && !self.has_subscribers(joined, None) {
+            self.said.emptied(self.rooms[joined].name, self.now_ms);
+        }
     }
 
     fn let_go(&mut self, room: usize, core: CoreId) {
@@ -452,6 +477,7 @@ impl World {
             name: name_of(name),
             reason: LossReason::Cut,
         });
+        self.said.lost(name);
     }
 
     /// Which rooms are reaped is the home's to say, but none that is in use.
@@ -464,6 +490,7 @@ impl World {
             idle_ms: IDLE_MS,
             position_ttl_ms: POSITION_TTL_MS,
         });
+        self.said.swept(now_ms);
         let is_kept = |since: u64| now_ms - since < POSITION_TTL_MS;
         self.kept.retain(|_, (_, since)| is_kept(*since));
         for (name, room) in self.by_name.clone() {
@@ -503,6 +530,8 @@ impl World {
         assert!(self.answers.iter().all(|(_, has_come)| *has_come));
         assert!(self.counts.is_empty());
         self.positions_are_unique();
+        self.home.vacate_all();
+        self.said.ended();
     }
 
     /// No two messages of all lives of a room have the same position.

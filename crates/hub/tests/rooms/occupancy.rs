@@ -75,8 +75,11 @@ fn room_is_occupied_by_its_first_subscriber_and_vacated_when_the_last_has_been_g
     assert_eq!(told.take(), [""; 0]);
     home.sweep_after(60_000, 15_000);
     assert_eq!(told.take(), ["-a"]);
-    home.join("a").unwrap();
-    assert_eq!(told.take(), ["+a"]);
+    let (again, _) = home.join("a").unwrap();
+    assert_eq!((again, told.take()), (room, vec!["+a".to_owned()]));
+    home.leave(room);
+    home.sweep_after(60_000, 20_000);
+    assert_eq!(told.take(), ["-a"]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::{
 
 on_both_drivers![
     what_the_queue_loses_is_said_by_kind,
+    what_is_lost_behind_a_batch_is_said_though_nothing_else_happens,
     back_end_that_comes_late_is_told_of_everything,
     back_end_that_misbehaves_is_told_again_until_it_takes_the_batch,
     batch_that_comes_twice_is_the_same_batch,
@@ -86,6 +87,40 @@ fn what_the_queue_loses_is_said_by_kind(driver: Driver) {
         counted["hubbub_events_lost_total{kind=\"vacated\"}"],
         scrape(server)["hubbub_events_lost_total{kind=\"vacated\"}"]
     );
+    check_numbers(&receiver);
+}
+
+fn what_is_lost_behind_a_batch_is_said_though_nothing_else_happens(driver: Driver) {
+    let receiver = Receiver::start();
+    let more = "queue_bytes_max = \"2KiB\"\nbatch_delay = \"1s\"\ndebounce = \"1ms\"";
+    let telling = Telling::start(driver, &receiver, more, OPEN);
+    let server = &telling.server;
+    eventually("the first batch is taken", || receiver.batches().len() == 1);
+    receiver.answers(Answer::status("503 Service Unavailable"));
+    // The next batch has all that the queue can hold.
+    let come_and_go = |names: &str| {
+        for n in 0..10 {
+            Client::join(server, &format!("{names}-{n}")).leave();
+        }
+    };
+    come_and_go("first");
+    eventually("it is refused", || {
+        scrape(server)["hubbub_events_requests_total{outcome=\"refused\"}"] >= 2.0
+    });
+    come_and_go("second");
+    eventually("each is told or lost", || told_and_lost(server) == 120.0);
+    receiver.answers(Answer::Take);
+    let lost = || -> u64 {
+        let batches = receiver.batches();
+        let lost = batches
+            .iter()
+            .filter_map(|it| it["lost"].as_object().cloned());
+        lost.flat_map(|it| it.into_iter().map(|(_, count)| count.as_u64().unwrap()))
+            .sum()
+    };
+    eventually("all is told, or said to be lost", || {
+        receiver.events().len() as u64 + lost() == 120
+    });
     check_numbers(&receiver);
 }
 
@@ -217,7 +252,7 @@ fn batch_that_comes_twice_is_the_same_batch(driver: Driver) {
 fn drain_tells_everything_and_says_that_it_was_the_last(driver: Driver) {
     let receiver = Receiver::start();
     let flags = ["--drain-timeout", "500ms"];
-    let more = "batch_delay = \"1m\"\ndebounce = \"1m\"\n";
+    let more = "batch_delay = \"1m\"\ndebounce = \"1m\"\nbatch_max = 20\n";
     let mut telling = Telling::start_at(driver, &receiver.url(), more, OPEN, &flags);
     let server = &telling.server;
     let members: Vec<_> = (0..20)
