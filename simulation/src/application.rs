@@ -34,7 +34,7 @@ mod obeying;
 use std::sync::Arc;
 
 use codec::{CloseCode, Request};
-use hub::{RoomName, RuleBook};
+use hub::{Occupancy, RoomName, RuleBook};
 use runtime::{
     Answer, Application, BatchInterval, BodyEncoder, BodyForm, Command, KeepAlive, Lag, Opening,
     Pings, Route, Streaming, Taken,
@@ -43,6 +43,7 @@ use runtime::{
 use crate::{
     rules::{Book, name_of},
     script::Told,
+    watch::Watch,
 };
 use obeying::Obeying;
 
@@ -51,6 +52,8 @@ use obeying::Obeying;
 pub struct Commanded {
     /// The rules of its rooms.
     pub book: Arc<Book>,
+    /// Who is told which rooms are occupied.
+    pub watch: Arc<Watch>,
 }
 
 /// What an operator has all sessions do that are of this user.
@@ -129,6 +132,10 @@ impl Application for Commanded {
 
     fn rules(&self) -> Arc<dyn RuleBook> {
         self.book.clone()
+    }
+
+    fn occupancy(&self) -> Option<Arc<dyn Occupancy>> {
+        Some(self.watch.clone())
     }
 
     fn batch_interval(&self, room: &RoomName) -> Option<BatchInterval> {

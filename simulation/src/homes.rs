@@ -10,6 +10,7 @@ use crate::{
     orders::Orders,
     rules::{Rules, name_of, ticker_of},
     script::ROOMS,
+    watch::Watch,
 };
 
 /// What is known of the rooms that most steps are about.
@@ -100,6 +101,7 @@ impl Homes {
     pub fn at_rest<'a>(
         &self,
         machine: &Machine,
+        watch: &Watch,
         clients: impl Iterator<Item = &'a Client>,
         orders: &mut Orders,
     ) -> Result<(), String> {
@@ -118,12 +120,25 @@ impl Homes {
                     ));
                 }
                 self.check_presence(machine, room, client)?;
+                self.check_occupancy(watch, room)?;
             }
             for (ticker, table) in client.tables() {
                 check_table(machine, ticker, &table)?;
             }
         }
         Ok(())
+    }
+
+    /// A room that somebody is in is said to be occupied, if its rules have always been to say so.
+    fn check_occupancy(&self, watch: &Watch, room: u8) -> Result<(), String> {
+        let rules = self.rules.as_ref();
+        let is_told = rules.is_some_and(|rules| rules.of_room(room).tells_occupancy);
+        match is_told && !watch.is_occupied(&name_of(room)) {
+            true => Err(format!(
+                "somebody is in r{room}, and it is said to be vacated"
+            )),
+            false => Ok(()),
+        }
     }
 
     /// Who has entered a room is a member of it, once, if the room has always known who is in it.

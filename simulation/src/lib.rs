@@ -25,5 +25,6 @@ pub mod script;
 pub mod settings;
 pub mod shrink;
 pub mod tls;
+pub mod watch;
 pub mod wire;
 pub mod world;

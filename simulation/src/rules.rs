@@ -54,6 +54,7 @@ impl Default for Tickers {
         };
         Self(Arc::new(RoomRules {
             table: Some(table),
+            tells_occupancy: true,
             ..RoomRules::default()
         }))
     }
@@ -66,8 +67,12 @@ impl Rules {
         // Of its own, and chosen so that scripts which were kept before there were intervals have the rules that they
         // had, and no intervals in their rooms.
         let mut of_intervals = Rng::with_seed(number ^ 0x1A7E_55B1);
+        let mut of_occupancy = Rng::with_seed(number ^ 0x0CC0_9A17);
         let rooms = (0..ROOMS).map(|_| Ruled {
-            rules: Arc::new(rules(&mut rng)),
+            rules: Arc::new(RoomRules {
+                tells_occupancy: of_occupancy.u8(0..5) > 0,
+                ..rules(&mut rng)
+            }),
             lag: [None, Some(Lag::Close), Some(Lag::Leave), Some(Lag::Skip)][rng.usize(0..4)],
             interval: interval(&mut of_intervals),
         });
@@ -75,6 +80,7 @@ impl Rules {
             rooms: rooms.collect(),
             others: Arc::new(RoomRules {
                 keeps_position: rng.bool(),
+                tells_occupancy: true,
                 ..RoomRules::default()
             }),
         }

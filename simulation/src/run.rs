@@ -138,8 +138,12 @@ impl Run {
         self.come_to_rest()?;
         self.check_orders()?;
         let clients = self.clients.iter().flatten();
-        self.homes
-            .at_rest(&self.machine, clients, &mut self.orders)?;
+        self.homes.at_rest(
+            &self.machine,
+            &self.application.watch,
+            clients,
+            &mut self.orders,
+        )?;
         self.leave()
     }
 
@@ -231,6 +235,7 @@ impl Run {
     fn audit(&mut self) -> Result<Vec<CoreCounts>, String> {
         let counts = self.machine.audit()?;
         self.homes.follow(&self.machine, self.world.time_ns())?;
+        self.application.watch.check()?;
         let config = self.settings.config(Budgets::Ample);
         // Beyond its bound, a queue has what one receive makes a session say, the answers to joins of 128
         // rooms and to one question, and a message that was whole when the bound was looked at, in two copies at most.

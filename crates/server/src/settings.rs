@@ -830,7 +830,7 @@ pub struct Settings {
     pub events_kinds: Vec<EventKind>,
 
     /// Most events of one batch
-    #[arg(long, value_name = "COUNT", value_parser = count(1, 10_000), default_value = "500")]
+    #[arg(long, value_name = "COUNT", value_parser = count(1, 10_000), default_value = "250")]
     #[arg(help_heading = EVENTS)]
     pub events_batch_max: usize,
 

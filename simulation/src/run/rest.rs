@@ -81,6 +81,10 @@ impl Run {
             ("bytes", of(|it| it.held_bytes as u64)),
             ("rooms", monitor.rooms() as u64),
             (
+                "rooms that are said to be occupied",
+                self.application.watch.len() as u64,
+            ),
+            (
                 "counted connections",
                 monitor.connections_and_most().0 as u64,
             ),

@@ -44,7 +44,7 @@ const RUNTIME: Layering<'static> = Layering {
 const SIMULATION: Layering<'static> = Layering {
     source: "simulation/src",
     layers: &[
-        &["world", "wire", "tls", "script"],
+        &["world", "wire", "tls", "script", "watch"],
         &["orders", "rules"],
         &["application", "settings", "client"],
         &["count", "homes"],

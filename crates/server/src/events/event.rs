@@ -183,6 +183,8 @@ impl Serialize for Identified<'_> {
                 map.serialize_entry("by", by)?;
                 if let Some(code) = reason.code {
                     map.serialize_entry("code", &code.get())?;
+                }
+                if !reason.text.is_empty() {
                     map.serialize_entry("text", reason.text)?;
                 }
             }

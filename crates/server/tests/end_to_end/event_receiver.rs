@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -15,6 +15,7 @@ use std::{
 };
 
 use aws_lc_rs::hmac;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -22,6 +23,8 @@ use crate::{
     client::scrape,
     commands,
     harness::{Driver, Server, command, eventually},
+    key_server,
+    tls_client::Pair,
 };
 
 /// The secret of the tests' batches.
@@ -82,6 +85,16 @@ impl Receiver {
     }
 
     pub fn at(address: SocketAddr) -> Self {
+        Self::serve(address, None)
+    }
+
+    /// One that speaks TLS.
+    pub fn start_tls(pair: &Pair) -> Self {
+        let tls = Arc::new(key_server::tls_of(pair));
+        Self::serve(SocketAddr::from(([127, 0, 0, 1], 0)), Some(tls))
+    }
+
+    fn serve(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let receiver = Self {
             address: listener.local_addr().unwrap(),
@@ -98,8 +111,15 @@ impl Receiver {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
-                let shared = shared.clone();
-                thread::spawn(move || while shared.converse(&stream).is_some() {});
+                let (shared, tls) = (shared.clone(), tls.clone());
+                thread::spawn(move || match tls {
+                    None => while shared.converse(&mut &stream).is_some() {},
+                    Some(tls) => {
+                        let tls = ServerConnection::new(tls).unwrap();
+                        let mut stream = StreamOwned::new(tls, stream);
+                        while shared.converse(&mut stream).is_some() {}
+                    }
+                });
             }
         });
         receiver
@@ -107,6 +127,14 @@ impl Receiver {
 
     pub fn url(&self) -> String {
         format!("http://{}/events?key=hidden", self.address)
+    }
+
+    /// The URL of one that speaks TLS.
+    pub fn secure_url(&self) -> String {
+        format!(
+            "https://localhost:{}/events?key=hidden",
+            self.address.port()
+        )
     }
 
     pub fn answers(&self, answer: Answer) {
@@ -205,7 +233,7 @@ pub fn told(event: &Value) -> String {
 
 impl Shared {
     /// Takes one request; `None` if the connection is over.
-    fn converse(&self, mut stream: &TcpStream) -> Option<()> {
+    fn converse(&self, stream: &mut (impl Read + Write)) -> Option<()> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -274,7 +302,7 @@ impl Shared {
     }
 }
 
-fn at_length(mut stream: &TcpStream, status: &str, bytes: usize) -> Option<()> {
+fn at_length(stream: &mut impl Write, status: &str, bytes: usize) -> Option<()> {
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {bytes}\r\n\r\n");
     stream.write_all(head.as_bytes()).ok()?;
     let chunk = vec![b'x'; 64 << 10];

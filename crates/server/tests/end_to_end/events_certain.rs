@@ -14,8 +14,9 @@ use crate::{
     event_receiver::{
         Answer, OPEN, Receiver, SECRET, Telling, check_numbers, nobody, open, told_and_lost,
     },
-    harness::{Driver, eventually},
+    harness::{Driver, command, eventually, run},
     process,
+    tls_client::Authority,
 };
 
 on_both_drivers![
@@ -347,4 +348,51 @@ fn secret_is_exchanged_by_a_reload(driver: Driver) {
     Client::join(&telling.server, "b").leave();
     receiver.awaits("vacated", 2);
     assert!(!telling.server.log().contains(NEXT) && !telling.server.log().contains(SECRET));
+}
+
+#[test]
+fn back_end_over_https_is_one_that_the_authority_knows() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let good = Receiver::start_tls(&authority.issue("events"));
+    let bad = Receiver::start_tls(&stranger.issue("events"));
+    let more = format!("ca = {:?}", authority.root());
+    let start = |receiver: &Receiver| {
+        Telling::start_at(Driver::Epoll, &receiver.secure_url(), &more, OPEN, &[])
+    };
+    let telling = start(&good);
+    Client::join(&telling.server, "a").leave();
+    good.awaits("vacated", 1);
+    assert!(good.connections() < good.batches().len());
+    let refused = start(&bad);
+    eventually("the certificate is refused", || {
+        refused.server.log().contains("invalid peer certificate")
+    });
+    assert_eq!(bad.asked(), 0);
+}
+
+#[test]
+fn check_of_settings_reads_the_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, secret) = (dir.path().join("hubbub.toml"), dir.path().join("secret"));
+    let url = "http://127.0.0.1:1/";
+    fs::write(
+        &file,
+        format!("[events]\nurl = {url:?}\nsecret = {secret:?}\n"),
+    )
+    .unwrap();
+    for (contents, words) in [
+        (None, "cannot be read"),
+        (Some("too short"), "openssl rand -hex 32"),
+        (Some(SECRET), "is good"),
+    ] {
+        if let Some(contents) = contents {
+            fs::write(&secret, contents).unwrap();
+        }
+        let mut check = command();
+        check.args(["config", "check"]).arg(&file);
+        let ended = run(check);
+        let said = ended.stdout + &ended.stderr;
+        assert!(said.contains(words), "{said}");
+        assert_eq!(ended.status.success(), words == "is good");
+    }
 }

@@ -97,17 +97,7 @@ impl KeyServer {
 
     /// Serves over HTTPS.
     pub fn start_tls(answer: Answer, pair: &Pair) -> Self {
-        let chain = CertificateDer::pem_slice_iter(&fs::read(&pair.cert).unwrap())
-            .collect::<Result<Vec<_>, _>>()
-            .unwrap();
-        let key = PrivateKeyDer::from_pem_slice(&fs::read(&pair.key).unwrap()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        Self::serve(answer, Some(Arc::new(config)))
+        Self::serve(answer, Some(Arc::new(tls_of(pair))))
     }
 
     fn serve(answer: Answer, tls: Option<Arc<ServerConfig>>) -> Self {
@@ -151,6 +141,20 @@ impl KeyServer {
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
+}
+
+/// The TLS of a server with this certificate.
+pub fn tls_of(pair: &Pair) -> ServerConfig {
+    let chain = CertificateDer::pem_slice_iter(&fs::read(&pair.cert).unwrap())
+        .collect::<Result<Vec<_>, _>>()
+        .unwrap();
+    let key = PrivateKeyDer::from_pem_slice(&fs::read(&pair.key).unwrap()).unwrap();
+    ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap()
 }
 
 fn converse(mut stream: impl Conversation, answer: &Mutex<Answer>, asked: &AtomicUsize) {
