@@ -31,6 +31,7 @@ pub mod internal;
 mod listening;
 pub mod logging;
 pub mod memory;
+pub mod moderation;
 pub mod notify;
 mod oneshot;
 pub mod origin;

@@ -23,6 +23,7 @@ use server::{
     events::{self, Events},
     internal::{self, Status},
     logging::{self, LogFormat},
+    moderation::Moderation,
     reload::{Reloader, Reloads},
     remedy,
     settings::{Internal, Loaded, Settings, Sources, Stop, Task},
@@ -147,6 +148,7 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     let tickets = Tickets::new()?;
     let files = Files::read(&settings, &tickets)?;
     let state = State::open(&settings)?;
+    let moderation = Moderation::open(&settings, state.as_ref())?;
     files.tell_skipped();
     let Files {
         site,
@@ -166,7 +168,7 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     tokens
         .fetch(&backend, None)
         .map_err(|error| remedy::of_other_thread("backend", &error, cores + threads::BACKEND))?;
-    let live = Live::new(wiring::world(&settings, tokens));
+    let live = Live::new(wiring::world(&settings, tokens).moderated(moderation));
     let events = begin_events(events, &live, &backend)
         .map_err(|error| remedy::of_other_thread("backend", &error, cores + threads::BACKEND))?;
     let events_drain = settings.events_drain_timeout.duration();

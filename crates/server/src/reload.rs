@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use crate::{
     api::Api,
     backend::Backend,
-    internal, logging,
+    internal, logging, moderation,
     settings::{Loaded, Override, Settings, Sources},
     tls::Tickets,
     wiring::{self, Files},
@@ -129,6 +129,8 @@ impl Reloader {
             sink.sign_with(events.into_secret());
         }
         let configured = wiring::configured(&self.settings, &tls, &tokens);
+        let bounds = moderation::Bounds::of(&self.settings);
+        self.live.now().moderation.allow(bounds);
         let rules_changed = self.live.replace(wiring::world(&self.settings, tokens));
         let application = wiring::application(&self.settings, site, &self.live);
         let config = wiring::config(&self.settings, &tls);

@@ -49,7 +49,7 @@ use crate::logging::{self, LogFormat};
 use crate::origin::{AllowList, Permit};
 
 pub use api_keys::{ApiKey, ApiKeys, KEY_OPTIONS, Secret, namespace_of, read_key_file};
-pub use choices::{Compression, Driver, ErrorMode, ProxyHeader, Switch, Takeover};
+pub use choices::{Compression, Driver, ErrorMode, Moderation, ProxyHeader, Switch, Takeover};
 pub use help::command;
 pub use layers::{Loaded, Sources};
 pub use namespaces::{Declared, NamespaceOption, OPTIONS};
@@ -635,6 +635,34 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", value_parser = period)]
     #[arg(default_value = "5s", help_heading = STATE)]
     pub state_timeout: Period,
+
+    /// Where blocks, mutes and revocations of tokens are kept
+    ///
+    /// They are written to state_dir before the API answers, and in force again at the next start. Without state_dir
+    /// the API refuses them. With memory they are over with the process, and so with each restart.
+    #[arg(long, value_name = "NAME", default_value = "state", help_heading = STATE)]
+    pub moderation: Moderation,
+
+    /// Most users that are blocked at a time
+    ///
+    /// Blocks that are over do not count for longer than a minute. The API refuses one beyond the bound.
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 10_000_000))]
+    #[arg(default_value = "100000", help_heading = STATE)]
+    pub blocks_max: usize,
+
+    /// Most mutes of users in rooms at a time
+    ///
+    /// One user is muted in 1000 rooms at most. The API refuses a mute beyond either bound.
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 10_000_000))]
+    #[arg(default_value = "100000", help_heading = STATE)]
+    pub mutes_max: usize,
+
+    /// Most users at a time whose tokens are revoked
+    ///
+    /// All users together count as one. The API refuses a revocation beyond the bound.
+    #[arg(long, value_name = "COUNT", value_parser = count(0, 10_000_000))]
+    #[arg(default_value = "100000", help_heading = STATE)]
+    pub revocations_max: usize,
 
     /// Open the server to everybody on this machine, for development
     ///

@@ -51,6 +51,9 @@ pub enum Unverified {
     /// The key that it may be signed with is yet to be fetched: it may be good a moment later.
     #[error("its key is not known yet, and is being fetched")]
     KeyToCome,
+    /// It was issued before a time from which on tokens are good again.
+    #[error("it is revoked")]
+    Revoked,
 }
 
 impl Tokens {

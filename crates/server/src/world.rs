@@ -9,6 +9,7 @@ use std::{
 use access::{
     Name, Namespace, Namespaces, Room, What,
     namespace::{Effect, JoinLeave, Offer, RoomKind},
+    token::{ConnectionClaims, SubscriptionClaims},
 };
 use arc_swap::{ArcSwap, Guard};
 use hub::{
@@ -19,9 +20,10 @@ use tracing::warn;
 
 use crate::{
     events::{Sink, Witness},
+    moderation::{Moderated, Moderation},
     oneshot::OneShots,
     protocols::InTransit,
-    tokens::Tokens,
+    tokens::{Tokens, Unverified},
     users::Users,
 };
 
@@ -47,6 +49,8 @@ pub struct World {
     kept: Vec<(Arc<Namespace>, Arc<RoomRules>)>,
     /// Who shows who it is, and how.
     pub tokens: Tokens,
+    /// Who is kept out, and what is revoked.
+    pub moderation: Arc<Moderation>,
     /// What else the settings say.
     pub settled: Settled,
 }
@@ -191,8 +195,10 @@ impl Live {
         commander.relay(connection, Arc::new(sent))
     }
 
-    /// Goes on with another world. Returns what is to be told to the connections that exist.
-    pub fn replace(&self, world: World) -> Option<RulesChanged> {
+    /// Goes on with another world. Who is kept out stays so. Returns what is to be told to the connections that
+    /// exist.
+    pub fn replace(&self, mut world: World) -> Option<RulesChanged> {
+        world.moderation = self.now().moderation.clone();
         let before = self.now.swap(Arc::new(world));
         let now = self.now.load();
         RulesChanged::between(&before.namespaces, &now.namespaces)
@@ -211,6 +217,22 @@ impl Live {
                 "a core has no space for the news that rules of rooms have changed: its clients keep the old \
                  ones until they subscribe again (commands_max)"
             );
+        }
+    }
+
+    /// Has the connections of a user, or of all users, look whether they are still to be here.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandRefused`] if a core has no space for it: connections there stay until they command something.
+    pub fn moderate(&self, user: Option<&str>) -> Result<(), CommandRefused> {
+        let Some(commander) = self.commander.get() else {
+            return Ok(());
+        };
+        let command = Command::Hand(Arc::new(Moderated));
+        match user {
+            Some(user) => commander.user(user, command),
+            None => commander.everyone(&command),
         }
     }
 
@@ -263,7 +285,46 @@ impl World {
             kept: kept.collect(),
             namespaces,
             tokens,
+            moderation: Arc::default(),
             settled,
+        }
+    }
+
+    /// The same world, out of which these keep some.
+    #[must_use]
+    pub fn moderated(self, moderation: Arc<Moderation>) -> Self {
+        Self { moderation, ..self }
+    }
+
+    /// Who a connection token says somebody is, if it holds.
+    ///
+    /// # Errors
+    /// When the token is not to be believed, or there are no keys.
+    pub fn verify_connection(
+        &self,
+        token: &str,
+        now_s: i64,
+    ) -> Result<ConnectionClaims, Unverified> {
+        let claims = self.tokens.verify_connection(token, now_s)?;
+        match self.moderation.is_revoked(&claims.user, claims.issued_at) {
+            true => Err(Unverified::Revoked),
+            false => Ok(claims),
+        }
+    }
+
+    /// Who a subscription token lets into which room, if it holds.
+    ///
+    /// # Errors
+    /// When the token is not to be believed, or there are no keys.
+    pub fn verify_subscription(
+        &self,
+        token: &str,
+        now_s: i64,
+    ) -> Result<SubscriptionClaims, Unverified> {
+        let claims = self.tokens.verify_subscription(token, now_s)?;
+        match self.moderation.is_revoked(&claims.user, claims.issued_at) {
+            true => Err(Unverified::Revoked),
+            false => Ok(claims),
         }
     }
 

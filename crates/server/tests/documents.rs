@@ -45,6 +45,7 @@ const NO_LIMITS: &[&str] = &[
     "internal_tls_client_ca",
     "internal_tls_key",
     "listen",
+    "moderation",
     "log_format",
     "log_level",
     "proxy_header",

@@ -28,7 +28,7 @@ use super::{
     cores::{Cores, Standing},
     events,
     families::{Families, Label},
-    one_shots,
+    moderated, one_shots,
 };
 
 /// The parts of the configuration that the metrics show.
@@ -91,6 +91,7 @@ fn families(status: &Status, standings: &[Standing]) -> Vec<prometheus::proto::M
     distributions(&mut families, &total);
     pasts(&mut families, status, &total);
     one_shots::add(&mut families, status);
+    moderated::add(&mut families, status);
     events::add(&mut families, status);
     api::add(&mut families, status);
     let mut families = families.into_vec();

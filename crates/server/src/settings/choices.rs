@@ -87,3 +87,13 @@ pub enum ProxyHeader {
     /// In a header of the PROXY protocol, version 2, before anything else.
     ProxyV2,
 }
+
+/// Where blocks, mutes and revocations of tokens are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Moderation {
+    /// In state_dir.
+    #[default]
+    State,
+    /// In memory alone.
+    Memory,
+}

@@ -38,7 +38,7 @@ declare! {
     at start:
         listen, internal_listen, cores, driver, config, mailbox_batches, commands_max, desk_requests_max, positions_max, history_bytes_max,
         recovered_messages_max, recovered_bytes_max, dev, api_listen, api_connections_max,
-        receive_buffer_bytes, state_dir, state_bytes_max, state_timeout, log_format, log_queue_bytes_max,
+        receive_buffer_bytes, state_dir, state_bytes_max, state_timeout, moderation, log_format, log_queue_bytes_max,
         events_url, events_ca, events_kinds, events_batch_max, events_batch_delay, events_queue_bytes_max,
         events_debounce, events_timeout, events_retry_max, events_drain_timeout;
     /// Settings that a reload changes, for open connections too. Deadlines that are already running
@@ -50,7 +50,7 @@ declare! {
         send_queues_bytes_max, unfinished_bytes_max, message_timeout, allow_origin, head_bytes_max,
         sse_head_bytes_max, emulation_waiting_bytes_max, head_fields_max, request_line_bytes_max,
         message_bytes_max, message_fragments_max, send_queue_bytes_max, publish_window_bytes,
-        outbox_bytes_max, rooms_max, rooms_per_connection_max, room_idle_timeout, position_ttl, oneshot_rooms_max, oneshot_rate, oneshot_burst, handshake_timeout, tls_handshake_timeout, ping_interval,
+        outbox_bytes_max, rooms_max, rooms_per_connection_max, room_idle_timeout, position_ttl, blocks_max, mutes_max, revocations_max, oneshot_rooms_max, oneshot_rate, oneshot_burst, handshake_timeout, tls_handshake_timeout, ping_interval,
         pong_timeout, close_timeout, write_timeout, pause_timeout, max_connection_age,
         drain_delay, drain_timeout, interrupt_drain_timeout, log_level, compression, compression_level,
         compression_bytes_min, compression_takeover, compression_window_bits,

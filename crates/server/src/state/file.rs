@@ -187,8 +187,19 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Opens a file of the store, all of whose checksums are verified first, or makes it.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn open_or_create(path: &Path) -> Result<Database, redb::DatabaseError> {
+    match fs::exists(path)? {
+        true => open(path),
+        false => create(path),
+    }
+}
+
 /// Makes a file that the server's user alone reads.
-pub fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
+fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
     let file = options.mode(0o600).open(path)?;
@@ -198,7 +209,7 @@ pub fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
 }
 
 /// Opens a file, all of whose checksums are verified first: the store trusts what it has written.
-pub fn open(path: &Path) -> Result<Database, redb::DatabaseError> {
+fn open(path: &Path) -> Result<Database, redb::DatabaseError> {
     let mut builder = Builder::new();
     let builder = builder.set_cache_size(CACHE_BYTES);
     builder.set_check_integrity_on_open(true).open(path)

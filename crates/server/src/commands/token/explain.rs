@@ -173,6 +173,8 @@ impl Verdict {
             // All keys have come, and a server would only ask for newer ones.
             Err(Unverified::KeyToCome) => Self::Refused(TokenError::UnknownKey.to_string()),
             Err(Unverified::Refused(error)) => Self::Refused(error.to_string()),
+            // A server alone knows.
+            Err(revoked @ Unverified::Revoked) => Self::Refused(revoked.to_string()),
         })
     }
 }

@@ -7,15 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use access::{
-    SubscriptionToken, User, may_subscribe,
-    namespace::RoomKind,
-    token::{ConnectionClaims, Payload, ServerSubscription, TokenError},
-};
+use access::token::{ConnectionClaims, Payload, ServerSubscription, TokenError};
 use bytes::Bytes;
 use centrifuge::{
     ClientInfo, ConnectRequest, ConnectResult, Disconnect, Encoding, ErrorCode, Expiry,
-    Publication, RefreshRequest, Reply, SubscribeRequest, Unsubscribed, is_json,
+    Publication, RefreshRequest, Reply, Unsubscribed, is_json,
 };
 use codec::Kind;
 use hub::{Details, Member};
@@ -24,12 +20,14 @@ use tracing::info;
 
 use super::{
     answers::{Awaited, Given, Shown, Wanted},
+    granted::{granted_rooms, permitted_rooms},
     state::{Next, Refusal, Stage, State, Until},
-    subscribe::{Wish, check_offers, room_of, tell_denied},
+    subscribe::{Wish, check_offers, room_of},
     subscriptions::Origin,
     wire::{Wire, data_of},
 };
 use crate::{
+    moderation::Pass,
     tokens::Unverified,
     users::Place,
     world::{Live, Openness, World, now_s, publisher},
@@ -53,6 +51,8 @@ pub struct Identity {
     pub details: Arc<Details>,
     /// When the connection needs a new token, in seconds since 1970.
     expires_at: Option<i64>,
+    /// What it has come in with, or shown since.
+    pub pass: Pass,
     /// Whether rates do not hold for it.
     pub is_unlimited: bool,
     /// The place among the user's connections.
@@ -72,11 +72,12 @@ pub struct Connecting {
 }
 
 impl Identity {
-    fn new(client: &str, claims: ConnectionClaims) -> Self {
+    fn new(client: &str, claims: ConnectionClaims, has_token: bool) -> Self {
         let ConnectionClaims {
             user,
             info,
             expires_at,
+            issued_at,
             unlimited: is_unlimited,
             ..
         } = claims;
@@ -88,6 +89,10 @@ impl Identity {
             member,
             details,
             expires_at,
+            pass: match has_token {
+                true => Pass::Token { issued_at },
+                false => Pass::None,
+            },
             is_unlimited,
             place: None,
         }
@@ -178,7 +183,8 @@ impl State {
             return Ok(Next::Again(Until::Costly));
         };
         let rooms = std::mem::take(&mut claims.subscriptions);
-        let mut identity = Identity::new(&self.client, claims);
+        let has_token = !request.token.is_empty();
+        let mut identity = Identity::new(&self.client, claims, has_token);
         if !identity.user.is_empty() {
             self.take_place(live, world, &mut identity, outlet)?;
         }
@@ -247,6 +253,12 @@ impl State {
         identity: &mut Identity,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Refusal> {
+        if world.moderation.is_blocked(&identity.user) {
+            if outlet.may_tell("user_blocked") {
+                info!("a client was refused: its user is blocked");
+            }
+            return Err(Disconnect::PermissionDenied.into());
+        }
         let settled = &world.settled;
         let place = live
             .users
@@ -286,14 +298,14 @@ impl State {
         if !self.may_be_costly() {
             return Ok(None);
         }
-        let verified = world.tokens.verify_connection(token, now_s());
+        let verified = world.verify_connection(token, now_s());
         verified.map(Some).map_err(|unverified| {
             tell_unverified(&unverified, outlet);
             match unverified {
                 Unverified::KeyToCome => ErrorCode::Internal.into(),
                 Unverified::Refused(error) if error.is_expired() => ErrorCode::TokenExpired.into(),
                 Unverified::Refused(TokenError::GrantExpired) => ErrorCode::Expired.into(),
-                Unverified::Refused(_) => Disconnect::InvalidToken.into(),
+                Unverified::Refused(_) | Unverified::Revoked => Disconnect::InvalidToken.into(),
             }
         })
     }
@@ -423,14 +435,14 @@ impl State {
             return Ok(Next::Again(Until::Costly));
         }
         let now_s = now_s();
-        let claims = world.tokens.verify_connection(&request.token, now_s);
+        let claims = world.verify_connection(&request.token, now_s);
         let claims = claims.map_err(|unverified| -> Refusal {
             tell_unverified(&unverified, outlet);
             match unverified {
                 Unverified::KeyToCome => ErrorCode::Internal.into(),
                 Unverified::Refused(TokenError::GrantExpired) => Disconnect::Expired.into(),
                 Unverified::Refused(error) if error.is_expired() => Disconnect::Expired.into(),
-                Unverified::Refused(_) => Disconnect::InvalidToken.into(),
+                Unverified::Refused(_) | Unverified::Revoked => Disconnect::InvalidToken.into(),
             }
         })?;
         let Stage::Open(identity) = &mut self.stage else {
@@ -440,6 +452,9 @@ impl State {
             return Err(Disconnect::InvalidToken.into());
         }
         identity.expires_at = claims.expires_at;
+        identity.pass = Pass::Token {
+            issued_at: claims.issued_at,
+        };
         let rooms = granted_rooms(world, &claims.user, claims.subscriptions);
         let are_granted = self.rooms.granted().all(|it| rooms.contains_key(it));
         if !are_granted || self.rooms.granted().count() != rooms.len() {
@@ -522,58 +537,6 @@ pub fn data_bytes(encoding: Encoding, data: Option<&Payload>) -> Box<[u8]> {
     }
 }
 
-/// The rooms that a user is subscribed to at connect: those of the token, and its personal ones. A room that has
-/// the latest message of each key is not among them, because SDKs take a table only for what they have asked for
-/// themselves.
-fn granted_rooms(
-    world: &World,
-    user: &str,
-    of_token: BTreeMap<String, ServerSubscription>,
-) -> BTreeMap<String, ServerSubscription> {
-    let mut rooms = of_token;
-    for personal in world.namespaces.personal_rooms(User::of(user)).flatten() {
-        rooms.entry(personal).or_default();
-    }
-    rooms.retain(|room, _| !is_map(world, room));
-    rooms
-}
-
-fn is_map(world: &World, room: &str) -> bool {
-    let room = world.namespaces.of(room);
-    room.is_ok_and(|room| room.rules.kind == RoomKind::LatestPerKey)
-}
-
-/// Those rooms of a connect command that the user may subscribe to without a token; the others are left out, as
-/// the reference leaves them out.
-fn permitted_rooms<'r>(
-    world: &World,
-    user: &str,
-    asked: impl Iterator<Item = (&'r str, &'r SubscribeRequest<'r>)>,
-    outlet: &mut Outlet<'_>,
-) -> Result<Vec<(&'r str, &'r SubscribeRequest<'r>)>, Refusal> {
-    let mut permit = |name, request| -> Result<(), Refusal> {
-        let (_, room) = room_of(world, name)?;
-        check_offers(request, room.rules)?;
-        if is_map(world, name) {
-            return Err(ErrorCode::PermissionDenied.into());
-        }
-        may_subscribe(&room, User::of(user), SubscriptionToken::Missing)
-            .map_err(|denied| tell_denied(&denied, outlet))
-    };
-    let mut permitted = Vec::new();
-    for (name, request) in asked {
-        match permit(name, request) {
-            Ok(()) => permitted.push((name, request)),
-            Err(Refusal::Error(ErrorCode::UnknownChannel)) => {
-                return Err(Disconnect::BadRequest.into());
-            }
-            Err(Refusal::Error(_)) => {}
-            Err(disconnect) => return Err(disconnect),
-        }
-    }
-    Ok(permitted)
-}
-
 /// When a new token is needed, as clients are told.
 pub fn expiry(at: Option<i64>, now_s: i64) -> Expiry {
     at.map_or(Expiry::Never, |at| {
@@ -590,6 +553,9 @@ pub fn tell_unverified(why: &Unverified, outlet: &mut Outlet<'_>) {
         Unverified::KeyToCome if outlet.may_tell("token_key_unknown") => {
             info!("a token was not believed yet: its key is not known, and keys are being fetched");
         }
-        Unverified::Refused(_) | Unverified::KeyToCome => {}
+        Unverified::Revoked if outlet.may_tell("token_revoked") => {
+            info!("a token was refused: it is revoked");
+        }
+        Unverified::Refused(_) | Unverified::KeyToCome | Unverified::Revoked => {}
     }
 }

@@ -3,8 +3,9 @@
 use centrifuge::{Disconnect, Unsubscribed};
 use runtime::{LeftReason, Outlet, SessionEvent, Ticket};
 
-use super::{state::State, subscriptions::Subscription};
+use super::{connect::Identity, state::State, subscriptions::Subscription};
 use crate::{
+    moderation::{KeptOut, Moderated},
     oneshot::Replaced,
     world::{RulesChanged, Superseded, World},
 };
@@ -37,6 +38,8 @@ impl State {
                     && *by != outlet.id()
                 {
                     self.disconnect(Disconnect::ConnectionLimit, outlet);
+                } else if command.is::<Moderated>() {
+                    self.moderate(world, outlet);
                 }
             }
         }
@@ -74,10 +77,39 @@ impl State {
         }
     }
 
+    /// Looks whether the client is still to be here, and in its rooms.
+    fn moderate(&mut self, world: &World, outlet: &mut Outlet<'_>) {
+        let Some(identity) = self.identity() else {
+            return;
+        };
+        if let Some(code) = kept_out(world, identity) {
+            return self.disconnect(code, outlet);
+        }
+        let user = identity.user.clone();
+        let is_revoked = |pass| {
+            let kept_out = world.moderation.keeps_out(&user, pass);
+            kept_out == Some(KeptOut::Revoked)
+        };
+        while let Some(subscription) = self.rooms.with_pass(is_revoked) {
+            let ticket = subscription.ticket;
+            // The client asks for a new token, if there is one for it.
+            self.end(ticket, Unsubscribed::Expired, outlet);
+        }
+    }
+
     /// Whether the client has lost another room for its slowness a short time ago.
     fn has_lagged_again(&mut self, now_ms: u64) -> bool {
         const AGAIN_MS: u64 = 30_000;
         let before = self.lagged_ms.replace(now_ms);
         before.is_some_and(|before| now_ms.saturating_sub(before) < AGAIN_MS)
     }
+}
+
+/// How a client is told that it is to be here no longer.
+pub fn kept_out(world: &World, identity: &Identity) -> Option<Disconnect> {
+    let kept_out = world.moderation.keeps_out(&identity.user, identity.pass)?;
+    Some(match kept_out {
+        KeptOut::Blocked => Disconnect::ForceDisconnect,
+        KeptOut::Revoked => Disconnect::InvalidToken,
+    })
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!  transports.rs: a WebSocket, or a stream with its first frame ──┐   emulation.rs: further frames for streams
 //!                                                                 ▼        │
-//!  frame ─▶ session.rs ─▶ commands, some at a time ─▶ state.rs ─┬─▶ connect.rs      who it is
+//!  frame ─▶ session.rs ─▶ commands, some at a time ─▶ state.rs ─┬─▶ connect.rs      who it is (granted.rs: its first rooms)
 //!             │  ▲                                              ├─▶ subscribe.rs    rooms, recovery
 //!             │  └─ rest of a frame, kept                       ├─▶ publish.rs      messages
 //!             │                                                 ├─▶ questions.rs    history, presence
@@ -21,6 +21,7 @@ mod answers;
 mod connect;
 mod emulation;
 mod events;
+mod granted;
 mod oneshot;
 mod publish;
 mod questions;

@@ -22,6 +22,7 @@ use super::{
     subscriptions::{Origin, Subscription, Telling},
 };
 use crate::{
+    moderation::Pass,
     oneshot::{NoEntry, NoPublication, RefusedFor},
     world::{World, now_s},
 };
@@ -123,6 +124,9 @@ impl State {
             // It is in no room.
             telling: Telling::Never,
             expires_at: claims.expires_at,
+            pass: Pass::Token {
+                issued_at: claims.issued_at,
+            },
             publishes: true,
             skips: false,
             details,

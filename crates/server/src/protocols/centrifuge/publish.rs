@@ -39,6 +39,9 @@ impl State {
             Some(data) => data,
             None => return Err(ErrorCode::BadRequest.into()),
         };
+        if world.moderation.is_muted(&identity.user, name.as_str()) {
+            return Err(ErrorCode::PermissionDenied.into());
+        }
         let subscription = self.rooms.named(name.as_str());
         let is_subscribed = subscription.is_some_and(|it| it.is_joined);
         if !subscription.is_some_and(|it| it.publishes) {

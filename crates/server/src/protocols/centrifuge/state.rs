@@ -10,6 +10,7 @@ use super::{
     answers::Awaited,
     connect::{Connecting, Identity},
     emulation::Emulated,
+    events::kept_out,
     subscriptions::Subscriptions,
     wire::Wire,
 };
@@ -204,8 +205,10 @@ impl State {
             // There is nobody who could take what has no answer.
             (Stage::Open(_), Method::Send(_)) => Err(Disconnect::NotAvailable.into()),
             (Stage::Open(_), _) if id == 0 => Err(Disconnect::BadRequest.into()),
-            (Stage::Open(_), method) => self
-                .check_rate(world, outlet)
+            // Who is kept out was told so, unless its core had no space for that.
+            (Stage::Open(identity), method) => kept_out(world, identity)
+                .map_or(Ok(()), |code| Err(code.into()))
+                .and_then(|()| self.check_rate(world, outlet))
                 .and_then(|()| self.carry_out_open(world, id, method, outlet)),
         };
         match carried_out {

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     events::Why,
+    moderation::Pass,
     oneshot::Seat,
     tokens::Unverified,
     world::{World, now_s},
@@ -123,6 +124,9 @@ impl State {
         let recovers = request.recover && self.is_recoverable(ticket);
         if let Some(subscription) = self.rooms.of_mut(ticket) {
             subscription.publishes = claims.as_ref().is_some_and(|claims| claims.publish);
+            subscription.pass = claims.as_ref().map_or(Pass::None, |it| Pass::Token {
+                issued_at: it.issued_at,
+            });
             subscription.expires_at = claims.and_then(|claims| claims.expires_at);
         }
         let awaited = Awaited::Subscribe {
@@ -172,13 +176,13 @@ impl State {
         if !self.may_be_costly() {
             return Ok(Claims::Later);
         }
-        let verified = world.tokens.verify_subscription(&request.token, now_s());
+        let verified = world.verify_subscription(&request.token, now_s());
         let claims = verified.map_err(|unverified| {
             tell_unverified(&unverified, outlet);
             match unverified {
                 Unverified::KeyToCome => ErrorCode::Internal,
                 Unverified::Refused(error) if error.is_expired() => ErrorCode::TokenExpired,
-                Unverified::Refused(_) => ErrorCode::PermissionDenied,
+                Unverified::Refused(_) | Unverified::Revoked => ErrorCode::PermissionDenied,
             }
         })?;
         self.check_claims(&claims, &request.channel)
@@ -252,6 +256,7 @@ impl State {
                 false => Telling::Never,
             },
             expires_at: None,
+            pass: Pass::None,
             details,
             publishes: false,
             skips: room.rules.overflow == Overflow::DropOldest,
@@ -298,21 +303,25 @@ impl State {
             return Ok(Next::Again(Until::Costly));
         }
         let now_s = now_s();
-        let verified = world.tokens.verify_subscription(&request.token, now_s);
+        let verified = world.verify_subscription(&request.token, now_s);
         let claims = verified.map_err(|unverified| -> Refusal {
             tell_unverified(&unverified, outlet);
             match unverified {
                 Unverified::KeyToCome => ErrorCode::Internal.into(),
                 Unverified::Refused(error) if error.is_expired() => ErrorCode::TokenExpired.into(),
-                Unverified::Refused(_) => Disconnect::InvalidToken.into(),
+                Unverified::Refused(_) | Unverified::Revoked => Disconnect::InvalidToken.into(),
             }
         })?;
         self.check_claims(&claims, &request.channel)
             .inspect_err(|why| tell_not_holding(why, outlet))
             .map_err(|_| Disconnect::InvalidToken)?;
         let expires_at = claims.expires_at;
+        let pass = Pass::Token {
+            issued_at: claims.issued_at,
+        };
         if let Some(subscription) = self.rooms.named_mut(name.as_str()) {
             subscription.expires_at = expires_at;
+            subscription.pass = pass;
         }
         self.reply(id, &Reply::SubRefresh(expiry(expires_at, now_s)));
         self.set_alarm(outlet);

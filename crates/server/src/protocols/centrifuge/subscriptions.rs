@@ -8,6 +8,7 @@ use runtime::{Explained, Ticket};
 
 use crate::{
     events::{Why, Witness},
+    moderation::Pass,
     oneshot::Seat,
 };
 
@@ -27,6 +28,8 @@ pub struct Subscription {
     pub telling: Telling,
     /// When it ends unless a new token comes, in seconds since 1970.
     pub expires_at: Option<i64>,
+    /// The token of its own that it has shown last.
+    pub pass: Pass,
     /// Whether its token lets it publish, whatever the namespace says.
     pub publishes: bool,
     /// Whether it loses the oldest messages when it is too slow, and not the room.
@@ -232,6 +235,11 @@ impl Subscriptions {
     pub fn those(&self, fits: impl Fn(&str) -> bool) -> Vec<(Ticket, bool)> {
         let those = self.rooms.iter().filter(|it| fits(it.name.as_str()));
         those.map(|it| (it.ticket, it.is_server_side())).collect()
+    }
+
+    /// One that was opened by a token of which this is so.
+    pub fn with_pass(&self, fits: impl Fn(Pass) -> bool) -> Option<&Subscription> {
+        self.rooms.iter().find(|it| fits(it.pass))
     }
 
     /// When the next of them expires, in seconds since 1970.

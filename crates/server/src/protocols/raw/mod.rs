@@ -144,7 +144,7 @@ fn begin(
         held_bytes: token.capacity(),
         open: Box::new(move || {
             let world = live.now();
-            let who = Who::shows(&world.tokens, &token, &entering.name);
+            let who = Who::shows(&world, &token, &entering.name);
             let_in(&live, &world, entering, Some(who))
         }),
     }))
@@ -214,6 +214,7 @@ fn in_room(
         live: Arc::clone(live),
         details,
         expires_at: who.expires_at,
+        pass: who.pass,
     };
     Ok(Started {
         room: (wishes.hears != Hears::Nobody).then_some(name),
@@ -323,6 +324,10 @@ impl Carrier {
 fn place(world: &World, live: &Arc<Live>, user: &Arc<str>) -> Result<Option<Place>, Refusal> {
     if user.is_empty() {
         return Ok(None);
+    }
+    if world.moderation.is_blocked(user) {
+        debug!("a raw client was refused: its user is blocked");
+        return Err(Refusal::Other(403, NOT_OPEN.to_owned(), Refused::Right));
     }
     let place = live.users.enter(user, world.settled.user_connections_max);
     place.map(Some).ok_or_else(|| {

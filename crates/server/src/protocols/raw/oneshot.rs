@@ -23,6 +23,7 @@ use super::{
     who::{self, Who},
 };
 use crate::{
+    moderation::Pass,
     oneshot::{NoEntry, NoPublication, RefusedFor, Replaced},
     tokens::Unverified,
     users::Place,
@@ -70,6 +71,8 @@ struct Publisher {
     details: Arc<Details>,
     /// When its token is over, in seconds since 1970.
     expires_at: Option<i64>,
+    /// The token that it has shown.
+    pass: Pass,
     /// When the room is over.
     over: Instant,
     live: Arc<Live>,
@@ -157,9 +160,9 @@ fn enter_as_publisher(live: Arc<Live>, name: RoomName, token: String, carrier: C
         held_bytes: token.capacity(),
         open: Box::new(move || {
             let world = live.now();
-            let who = Who::shows(&world.tokens, &token, &name).map_err(|why| match why {
+            let who = Who::shows(&world, &token, &name).map_err(|why| match why {
                 Unverified::KeyToCome => Refusal::TokenKey,
-                Unverified::Refused(_) => bad_token(),
+                Unverified::Refused(_) | Unverified::Revoked => bad_token(),
             })?;
             let client = who::new_client();
             let publisher = Publisher::of(who, &client, name, &world, &live)?;
@@ -223,6 +226,7 @@ impl Publisher {
             user,
             details,
             expires_at: who.expires_at,
+            pass: who.pass,
             over: seat.over,
             live: Arc::clone(live),
         })
@@ -235,6 +239,10 @@ impl Publisher {
         outlet: &mut Outlet<'_>,
     ) -> Result<(), (CloseCode, &'static str)> {
         let world = self.live.now();
+        session::check_moderation(&world, &self.user, self.pass)?;
+        if world.moderation.is_muted(&self.user, self.name.as_str()) {
+            return Err((CloseCode::POLICY, NO_PUBLISHER));
+        }
         let room = world.namespaces.of(self.name.as_str());
         let rules = room.ok().map(|room| room.rules);
         let rules = rules.filter(|it| it.oneshot.is_some() && it.raw == Raw::Publish);
@@ -310,7 +318,9 @@ impl Session for Page {
             SessionEvent::Command(command) => {
                 let replaced = command.downcast_ref::<Replaced>();
                 if replaced.is_none_or(|it| Some(it.seat) != self.seat) {
-                    return session::obey(&command, self.name.as_str(), outlet);
+                    // A page shows no token, and is nobody's.
+                    let nobody = (self.name.as_str(), "", Pass::None);
+                    return session::obey(&command, &self.live, nobody, outlet);
                 }
                 if self.form == Form::Event {
                     outlet.send(Kind::Text, REPLACED_EVENT);
@@ -327,7 +337,7 @@ impl Session for Publisher {
         let life = self.over.saturating_duration_since(Instant::now());
         let token = session::begin(
             &self.live,
-            &self.user,
+            (&self.user, self.pass),
             self.place.as_ref(),
             self.expires_at,
             outlet,
@@ -356,7 +366,8 @@ impl Session for Publisher {
             }
             SessionEvent::Alarm => outlet.close(CloseCode::NORMAL, OVER),
             SessionEvent::Command(command) => {
-                session::obey(&command, self.name.as_str(), outlet);
+                let who = (self.name.as_str(), &*self.user, self.pass);
+                session::obey(&command, &self.live, who, outlet);
             }
             event => outlet.close_for(&event),
         }

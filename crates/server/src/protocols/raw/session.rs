@@ -13,8 +13,9 @@ use runtime::{Outlet, Session, SessionEvent};
 
 use super::{beginning::Beginning, parameters::Hears};
 use crate::{
+    moderation::{KeptOut, Moderated, Pass},
     users::Place,
-    world::{Live, RulesChanged, Superseded, now_s},
+    world::{Live, RulesChanged, Superseded, World, now_s},
 };
 
 /// What a client is told that only listens.
@@ -25,6 +26,12 @@ const RULES_CHANGED: &str = "the rules of the room have changed: connect again";
 
 /// What a client is told whose token is over.
 pub const TOKEN_OVER: &str = "the token has expired";
+
+/// What a client is told whose user may not be here.
+const BLOCKED: &str = "the user is blocked";
+
+/// What a client is told whose token holds no longer.
+const REVOKED: &str = "the token is revoked";
 
 /// A member of a room of which nothing is to be known, in a world without rules. It takes no memory, since there
 /// may be very many.
@@ -48,12 +55,18 @@ pub struct InRoom {
     pub details: Option<Arc<Details>>,
     /// When its token is over, in seconds since 1970.
     pub expires_at: Option<i64>,
+    /// The token that it has shown.
+    pub pass: Pass,
 }
 
 impl InRoom {
     /// Whether the room takes this message from this client, by the rules as they are now.
     fn check(&self, message: &Message<'_>) -> Result<(), (CloseCode, &'static str)> {
         let world = self.live.now();
+        check_moderation(&world, &self.user, self.pass)?;
+        if world.moderation.is_muted(&self.user, self.name.as_str()) {
+            return Err((CloseCode::POLICY, NO_PUBLISHER));
+        }
         if world.namespaces.is_open() {
             return Ok(());
         }
@@ -65,6 +78,23 @@ impl InRoom {
             return Err((CloseCode::POLICY, NO_PUBLISHER));
         }
         check_message(room.rules, message)
+    }
+}
+
+/// Whether a client is still to be here.
+///
+/// # Errors
+///
+/// With what it is closed.
+pub fn check_moderation(
+    world: &World,
+    user: &str,
+    pass: Pass,
+) -> Result<(), (CloseCode, &'static str)> {
+    match world.moderation.keeps_out(user, pass) {
+        None => Ok(()),
+        Some(KeptOut::Blocked) => Err((CloseCode::POLICY, BLOCKED)),
+        Some(KeptOut::Revoked) => Err((CloseCode::POLICY, REVOKED)),
     }
 }
 
@@ -96,11 +126,16 @@ pub fn check_message(
 /// Says whose connection this is. Returns for how long its token holds.
 pub fn begin(
     live: &Live,
-    user: &str,
+    (user, pass): (&str, Pass),
     place: Option<&Place>,
     expires_at: Option<i64>,
     outlet: &mut Outlet<'_>,
 ) -> Option<Duration> {
+    // It may have been blocked while it came in.
+    if let Err((code, why)) = check_moderation(&live.now(), user, pass) {
+        outlet.close(code, why);
+        return None;
+    }
     if place.is_some() {
         outlet.identify(user);
         live.came(user, outlet.id());
@@ -111,7 +146,18 @@ pub fn begin(
 
 /// Does what a client of this room is told by others: the rules of its room have changed, or another connection of
 /// its user has come.
-pub fn obey(command: &Arc<dyn Any + Send + Sync>, room: &str, outlet: &mut Outlet<'_>) {
+pub fn obey(
+    command: &Arc<dyn Any + Send + Sync>,
+    live: &Live,
+    (room, user, pass): (&str, &str, Pass),
+    outlet: &mut Outlet<'_>,
+) {
+    if command.is::<Moderated>() {
+        if let Err((code, why)) = check_moderation(&live.now(), user, pass) {
+            outlet.close(code, why);
+        }
+        return;
+    }
     let changed = command.downcast_ref::<RulesChanged>();
     if changed.is_some_and(|changed| changed.concerns(room)) {
         outlet.close(CloseCode::TRY_AGAIN_LATER, RULES_CHANGED);
@@ -156,7 +202,8 @@ impl Session for InOpenRoom {
 impl Session for InRoom {
     fn opened(&mut self, outlet: &mut Outlet<'_>) {
         let place = self.place.as_ref();
-        let left = begin(&self.live, &self.user, place, self.expires_at, outlet);
+        let who = (&*self.user, self.pass);
+        let left = begin(&self.live, who, place, self.expires_at, outlet);
         if left.is_some() {
             outlet.set_alarm(left);
         }
@@ -197,7 +244,10 @@ impl Session for InRoom {
                 }
             }
             SessionEvent::Alarm => outlet.close(CloseCode::POLICY, TOKEN_OVER),
-            SessionEvent::Command(command) => obey(&command, self.name.as_str(), outlet),
+            SessionEvent::Command(command) => {
+                let who = (self.name.as_str(), &*self.user, self.pass);
+                obey(&command, &self.live, who, outlet);
+            }
             event => outlet.close_for(&event),
         }
     }

@@ -10,8 +10,9 @@ use tracing::debug;
 
 use super::Refusal;
 use crate::{
+    moderation::Pass,
     tokens::{Tokens, Unverified},
-    world::now_s,
+    world::{World, now_s},
 };
 
 /// The subprotocol that clients ask for beside one that carries a token.
@@ -28,6 +29,7 @@ const UNKNOWN_KEY: Unverified = Unverified::Refused(TokenError::UnknownKey);
 pub struct Who {
     pub user: String,
     info: Option<Payload>,
+    pub pass: Pass,
     pub expires_at: Option<i64>,
     /// Whether the token is for this room.
     pub is_for_room: bool,
@@ -45,21 +47,27 @@ impl Who {
     /// # Errors
     ///
     /// Why the token is not believed.
-    pub fn shows(tokens: &Tokens, token: &str, room: &RoomName) -> Result<Self, Unverified> {
+    pub fn shows(world: &World, token: &str, room: &RoomName) -> Result<Self, Unverified> {
         let now_s = now_s();
-        let verified = match tokens.verify_connection(token, now_s) {
+        let verified = match world.verify_connection(token, now_s) {
             Ok(claims) => Ok(Self {
                 user: claims.user,
                 info: claims.info,
+                pass: Pass::Token {
+                    issued_at: claims.issued_at,
+                },
                 expires_at: claims.expires_at,
                 is_unlimited: claims.unlimited,
                 ..Self::default()
             }),
-            Err(why) if may_be_for_a_room(tokens, &why) => {
-                match tokens.verify_subscription(token, now_s) {
+            Err(why) if may_be_for_a_room(&world.tokens, &why) => {
+                match world.verify_subscription(token, now_s) {
                     Ok(claims) if is_for(&claims, room) => Ok(Self {
                         user: claims.user,
                         info: claims.info,
+                        pass: Pass::Token {
+                            issued_at: claims.issued_at,
+                        },
                         expires_at: claims.expires_at,
                         is_for_room: true,
                         publishes: claims.publish,
