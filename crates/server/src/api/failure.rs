@@ -64,6 +64,11 @@ impl Failure {
         }
     }
 
+    /// A call for a position of another epoch.
+    pub(super) const fn other_epoch() -> Self {
+        Self::of(Why::Code(ErrorCode::UnrecoverablePosition))
+    }
+
     /// A call for which another has been before.
     pub(super) const fn conflict(detail: &'static str) -> Self {
         Self {

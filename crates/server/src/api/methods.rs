@@ -5,8 +5,10 @@
 
 mod batch;
 mod channels;
+mod delete_message;
 mod history;
 mod info;
+mod moderation;
 mod presence;
 mod publish;
 mod rpc;
@@ -39,6 +41,15 @@ pub(super) static METHODS: &[Method] = &[
     row::<info::InfoRequest>(),
     row::<batch::BatchRequest>(),
     row::<rpc::RpcRequest>(),
+    row::<moderation::BlockUserRequest>(),
+    row::<moderation::UnblockUserRequest>(),
+    row::<moderation::ListBlocksRequest>(),
+    row::<moderation::MuteUserRequest>(),
+    row::<moderation::UnmuteUserRequest>(),
+    row::<moderation::ListMutesRequest>(),
+    row::<moderation::RevokeTokensRequest>(),
+    row::<moderation::ListRevocationsRequest>(),
+    row::<delete_message::DeleteMessageRequest>(),
 ];
 
 /// What a key must be for, beside the method itself.

@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     ops::Deref,
+    process::ExitStatus,
 };
 
 use serde_json::Value;
@@ -44,6 +45,11 @@ impl Api {
         let own = [&own[..], &["--api-listen", "127.0.0.1:0"], flags].concat();
         let server = Server::launch(command(), &own);
         Self { server, dir }
+    }
+
+    /// Waits for its end.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.server.wait()
     }
 
     /// Replaces what its file has.

@@ -77,6 +77,7 @@ mod joins;
 mod limits;
 mod logs;
 mod lws_minimal;
+mod moderated;
 mod notify;
 mod one_way;
 mod oneshot;
