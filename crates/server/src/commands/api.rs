@@ -94,7 +94,11 @@ impl Server {
         let (key, named) = match key {
             Some(key) => key,
             None if may_use_settings => key_of(&settings, asked)?,
-            None => return Err(no_key().into()),
+            // A server in dev leaves it by its port, on this machine.
+            None => {
+                let url = given.as_ref().filter(|url| url.is_local());
+                dev_key(url.and_then(|url| url.uri().port_u16()))?
+            }
         };
         let known = match (&given, &settings.api_tls_cert) {
             (None, Some(cert)) => Known::This(tls::certificate("api_tls_cert", cert)?),
@@ -170,7 +174,11 @@ fn key_of(settings: &Settings, asked: Asked<'_>) -> anyhow::Result<(String, Stri
                 .map_or(String::new(), |room| format!(" in {room:?}"))
         );
     }
-    let port = settings.api_address().map(|address| address.port());
+    dev_key(settings.api_address().map(|address| address.port()))
+}
+
+/// The key that a server in dev has left for this port.
+fn dev_key(port: Option<u16>) -> anyhow::Result<(String, String)> {
     let file = port.map(dev_key_file).filter(|file| file.exists());
     let Some(file) = file else {
         return Err(no_key());

@@ -48,6 +48,10 @@ Examples:
   such as batch_interval and oneshot, which `config print` explains at its end:
       hubbub --config hubbub.toml
 
+  Make a token to try it with, and publish a message in a room of a server that runs:
+      hubbub token make --config hubbub.toml --user ada
+      hubbub publish --config hubbub.toml chat:index '{\"text\": \"hello\"}'
+
   Serve on every interface, for the pages of one other site, with messages of up to 1 MiB:
       hubbub --listen 0.0.0.0:8000 --allow-origin https://app.example.com --message-bytes-max 1MiB";
 

@@ -213,6 +213,13 @@ fn key_of_a_server_in_dev_is_found() {
     let mut raw = Client::connect(&server, "/rooms/lobby");
     done(hubbub_with(&["publish", "lobby", "hello"], &variables, ""));
     assert_eq!(raw.text(), "hello");
+    let url = format!("http://{address}");
+    done(hubbub_with(
+        &["publish", "lobby", "again", "--url", &url],
+        &variables[..1],
+        "",
+    ));
+    assert_eq!(raw.text(), "again");
     // Without the file there is no key.
     let ended = hubbub_with(&["publish", "lobby", "hello"], &variables[1..], "");
     assert_eq!(ended.status.code(), Some(1));
