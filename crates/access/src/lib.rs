@@ -44,6 +44,7 @@ pub use namespaces::{
 pub use raw::{RawRefusal, RawRights, RawToken, may_only_publish_raw, may_open_raw};
 pub use rights::{
     Asked, Cause, Denied, Granted, Kind, NoPersonalRoom, Right, SubscriptionToken, User,
-    may_publish, may_read_history, may_read_presence, may_subscribe, personal_room, take_effect,
+    is_for_publish_hook, is_for_subscribe_hook, may_publish, may_read_history, may_read_presence,
+    may_subscribe, personal_room, take_effect,
 };
 pub use room::{Audience, BadName, Name, ROOM_BYTES_MAX, Room};

@@ -82,6 +82,12 @@ pub struct Namespace {
     pub raw: Raw,
     /// For how long a one-shot room of this namespace lives. `None`: its rooms are no one-shot rooms.
     pub oneshot: Option<Duration>,
+    /// Whether a back end decides who may subscribe without a subscription token.
+    pub subscribe_hook: bool,
+    /// Whether a back end decides what clients may publish.
+    pub publish_hook: bool,
+    /// Whether a back end decides which subscriptions go on when their time is over.
+    pub sub_refresh_hook: bool,
 }
 
 /// What a room keeps of its messages: those within all three bounds.
@@ -267,6 +273,9 @@ impl Default for Namespace {
             overflow: Overflow::Disconnect,
             raw: Raw::None,
             oneshot: None,
+            subscribe_hook: false,
+            publish_hook: false,
+            sub_refresh_hook: false,
         }
     }
 }
@@ -321,8 +330,8 @@ impl Namespace {
         }
     }
 
-    /// The same rules, with all rights given to everybody. What a room keeps, and whether raw clients have access,
-    /// stays as it is.
+    /// The same rules, with all rights given to everybody, so that there is nothing to ask a back end. What a room
+    /// keeps, and whether raw clients have access, stays as it is.
     #[must_use]
     pub fn with_all_rights(&self) -> Self {
         let everybody = Who::Client(Users::AnonymousToo);
@@ -331,6 +340,9 @@ impl Namespace {
             publish: everybody,
             read_history: everybody,
             read_presence: everybody,
+            subscribe_hook: false,
+            publish_hook: false,
+            sub_refresh_hook: false,
             ..self.clone()
         }
     }

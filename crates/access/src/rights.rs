@@ -66,6 +66,9 @@ pub fn may_subscribe<'n>(
     if room.rules.oneshot.is_some() {
         return Err(Denied::new(room, Cause::OneShot));
     }
+    if is_for_subscribe_hook(room, token) {
+        return Err(Denied::new(room, Cause::Hook(Right::Subscribe)));
+    }
     let cause = match (token, room.audience, room.rules.subscribe) {
         (SubscriptionToken::Valid, _, _) => return Ok(()),
         (SubscriptionToken::Invalid, _, _) => Cause::TokenInvalid,
@@ -86,6 +89,20 @@ pub fn may_subscribe<'n>(
     Err(Denied::new(room, cause))
 }
 
+/// Whether a back end decides who may subscribe, and not [`may_subscribe`]: where the namespace says so, unless a token
+/// came or the room's name says whom it is for.
+pub fn is_for_subscribe_hook(room: &Room<'_, '_>, token: SubscriptionToken) -> bool {
+    room.rules.subscribe_hook
+        && room.rules.oneshot.is_none()
+        && token == SubscriptionToken::Missing
+        && room.audience == Audience::Anyone
+}
+
+/// Whether a back end decides what clients publish, and not [`may_publish`].
+pub fn is_for_publish_hook(room: &Room<'_, '_>) -> bool {
+    room.rules.publish_hook && room.rules.oneshot.is_none()
+}
+
 /// Whether a client may publish.
 ///
 /// # Errors
@@ -95,6 +112,9 @@ pub fn may_publish<'n>(
     user: User<'_>,
     is_subscribed: bool,
 ) -> Result<(), Denied<'n>> {
+    if is_for_publish_hook(room) {
+        return Err(Denied::new(room, Cause::Hook(Right::Publish)));
+    }
     permit(room, Right::Publish, user, is_subscribed)
 }
 
@@ -332,6 +352,8 @@ pub enum Cause {
     RawListens,
     /// The room is a one-shot room, which only its secret opens, and in which only a token publishes.
     OneShot,
+    /// A back end decides about this right, and could not be asked here.
+    Hook(Right),
 }
 
 /// What kind of answer a refusal deserves.
@@ -405,6 +427,13 @@ impl fmt::Display for Denied<'_> {
                 f,
                 "{of} has one-shot rooms (oneshot): the secret of a room opens it, and a subscription \
                  token with publish publishes there, as long as the room lives"
+            ),
+            Cause::Hook(right) => write!(
+                f,
+                "{of} has {} ({}_hook) that a back end chooses, and it is not asked about raw clients and \
+                 about rooms in a connect command",
+                right.people(),
+                right.key()
             ),
             Cause::RawOff => write!(
                 f,

@@ -68,7 +68,11 @@ pub(crate) fn read<'a, T: Message<'a>>(line: &'a [u8]) -> Result<T, Malformed> {
 
 /// serde_json's error without its words, which may repeat what the peer sent.
 fn cause(error: &serde_json::Error) -> Malformed {
-    let own = [Malformed::Depth, Malformed::Subscriptions];
+    let own = [
+        Malformed::Depth,
+        Malformed::Subscriptions,
+        Malformed::Headers,
+    ];
     let said = error.to_string();
     let is_said = |it: &Malformed| error.is_data() && said.starts_with(&it.to_string());
     own.into_iter().find(is_said).unwrap_or(Malformed::Json {

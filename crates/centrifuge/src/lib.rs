@@ -41,9 +41,9 @@ pub use publication::{ClientInfo, Meta, Publication};
 pub use push::{Push, Subscribed};
 pub use reply::{ConnectResult, Expiry, Failure, HistoryResult, Reply, SubscribeResult};
 pub use request::{
-    CONNECT_SUBSCRIPTIONS_MAX, Command, ConnectRequest, EmulationRequest, Frame, HistoryRequest,
-    KIND_MAP, KIND_STREAM, Method, PHASE_STREAM, PresenceRequest, PresenceStatsRequest,
-    PublishRequest, RefreshRequest, RpcRequest, SUBSCRIBE_NUMERIC_CHANNELS,
+    CONNECT_HEADERS_MAX, CONNECT_SUBSCRIPTIONS_MAX, Command, ConnectRequest, EmulationRequest,
+    Frame, Headers, HistoryRequest, KIND_MAP, KIND_STREAM, Method, PHASE_STREAM, PresenceRequest,
+    PresenceStatsRequest, PublishRequest, RefreshRequest, RpcRequest, SUBSCRIBE_NUMERIC_CHANNELS,
     SUBSCRIBE_REFUSE_UNRECOVERABLE, SendRequest, StreamPosition, SubRefreshRequest,
     SubscribeRequest, Subscriptions, UnsubscribeRequest,
 };

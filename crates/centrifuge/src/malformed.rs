@@ -36,4 +36,7 @@ pub enum Malformed {
     /// [`CONNECT_SUBSCRIPTIONS_MAX`](crate::CONNECT_SUBSCRIPTIONS_MAX) subscriptions.
     #[error("the connect command has too many subscriptions")]
     Subscriptions,
+    /// A connect command has more than [`CONNECT_HEADERS_MAX`](crate::CONNECT_HEADERS_MAX) headers.
+    #[error("the connect command has too many headers")]
+    Headers,
 }

@@ -19,6 +19,12 @@ use crate::{Encoding, Malformed};
 /// than its shortest form on the wire, so their number is bounded and not only their bytes.
 pub const CONNECT_SUBSCRIPTIONS_MAX: usize = 1024;
 
+/// How many headers one connect command may have.
+pub const CONNECT_HEADERS_MAX: usize = 64;
+
+/// What a page says in place of header fields, which it cannot set, in the order of the wire.
+pub type Headers<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
 /// The subscriptions that a connect command names, in the order of the wire.
 pub type Subscriptions<'a> = Vec<(Cow<'a, str>, SubscribeRequest<'a>)>;
 
@@ -35,6 +41,8 @@ message! {
         4 "name" name: Cow<'a, str>,
         /// Its version.
         5 "version" version: Cow<'a, str>,
+        /// What the client says in place of header fields.
+        6 "headers" headers: Headers<'a>,
         /// Bits of what the client understands.
         7 "flag" flag: i64,
     }
@@ -390,6 +398,68 @@ message! {
     Entry {
         1 "key" key: Cow<'a, str>,
         2 "value" value: Option<SubscribeRequest<'a>>,
+    }
+}
+
+message! {
+    /// The same of a map of texts.
+    HeaderEntry {
+        1 "key" key: Cow<'a, str>,
+        2 "value" value: Cow<'a, str>,
+    }
+}
+
+impl<'a> Field<'a> for Headers<'a> {
+    fn merge(&mut self, value: Wire<'a>) -> Result<(), Malformed> {
+        if self.len() == CONNECT_HEADERS_MAX {
+            return Err(Malformed::Headers);
+        }
+        let mut entry = HeaderEntry::default();
+        protobuf::merge(&mut entry, value.bytes()?)?;
+        self.push((entry.key, entry.value));
+        Ok(())
+    }
+
+    fn read<M: MapAccess<'a>>(&mut self, map: &mut M) -> Result<(), M::Error> {
+        map.next_value_seed(FillHeaders(self))
+    }
+}
+
+/// Reads a JSON object of texts; `null` is an empty one.
+struct FillHeaders<'m, 'a>(&'m mut Headers<'a>);
+
+impl<'de> DeserializeSeed<'de> for FillHeaders<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FillHeaders<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or null")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_map(self)
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        while let Some(Text(name)) = map.next_key()? {
+            if self.0.len() == CONNECT_HEADERS_MAX {
+                return Err(M::Error::custom(Malformed::Headers));
+            }
+            let Text(value) = map.next_value()?;
+            self.0.push((name, value));
+        }
+        Ok(())
     }
 }
 

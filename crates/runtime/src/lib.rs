@@ -66,8 +66,8 @@ mod turn;
 pub use admission::{AddressLimits, AddressRates, Bucket, Proxies, ProxyHeader, Rate};
 pub use config::{Compression, Config, DriverChoice, Timeouts};
 pub use connection::{
-    Answer, Application, AtCost, Command, KeepAlive, Lag, LeftReason, Opening, Outlet, Pings,
-    Recipient, Route, Session, SessionEvent, Streaming, TakeBody, TakeBodyFrom, Taken,
+    Answer, Application, AtCost, Command, IfReset, KeepAlive, Lag, LeftReason, Opening, Outlet,
+    Pings, Recipient, Route, Session, SessionEvent, Streaming, TakeBody, TakeBodyFrom, Taken,
     TooManyRooms,
 };
 pub use encoding::{BodyEncoder, BodyForm, Delivered, RoomEvent};

@@ -39,12 +39,19 @@ impl Backend {
     /// # Errors
     /// When the thread cannot be started.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> io::Result<Task> {
+        Ok(Task(self.handle()?.spawn(task).abort_handle()))
+    }
+
+    /// What starts tasks from any thread without waiting. Before the first one, the thread starts.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn handle(&self) -> io::Result<Handle> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let handle = match &*running {
-            Some(handle) => handle.clone(),
-            None => running.insert(start()?).clone(),
-        };
-        Ok(Task(handle.spawn(task).abort_handle()))
+        match &*running {
+            Some(handle) => Ok(handle.clone()),
+            None => Ok(running.insert(start()?).clone()),
+        }
     }
 }
 

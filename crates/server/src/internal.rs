@@ -4,7 +4,8 @@
 //! waits for them; they never wait for it. Nothing here is served on the public port.
 //!
 //! - `cores.rs` asks all cores, each with one question at a time and a second to answer
-//! - `exposition.rs` builds the series of `/metrics`, with `one_shots.rs` and `moderated.rs`; `families.rs` builds their families
+//! - `exposition.rs` builds the series of `/metrics`, with `one_shots.rs`, `moderated.rs` and `hooks.rs`; `families.rs`
+//!   builds their families
 //! - `health.rs` answers `/healthz` and `/readyz`; `debug.rs` answers `/debug/…`
 //! - `api.rs` builds the series of the API
 //! - `serve.rs` serves the listener's connections
@@ -16,6 +17,7 @@ mod events;
 mod exposition;
 mod families;
 mod health;
+mod hooks;
 mod moderated;
 mod one_shots;
 mod serve;

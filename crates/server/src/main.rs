@@ -149,13 +149,14 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     let files = Files::read(&settings, &tickets)?;
     let state = State::open(&settings)?;
     let moderation = Moderation::open(&settings, state.as_ref())?;
-    files.tell_skipped();
+    wiring::tell_skipped(files.skipped());
     let Files {
         site,
         tls,
         tokens,
         events,
         api_keys,
+        hooks,
     } = files;
     tls.announce();
     wiring::announce_world(&settings, &tokens);
@@ -168,7 +169,10 @@ fn serve(loaded: Loaded, signals: io::Result<Signals>) -> anyhow::Result<()> {
     tokens
         .fetch(&backend, None)
         .map_err(|error| remedy::of_other_thread("backend", &error, cores + threads::BACKEND))?;
-    let live = Live::new(wiring::world(&settings, tokens).moderated(moderation));
+    let hooks = hooks
+        .begin(&backend, None)
+        .map_err(|error| remedy::of_other_thread("backend", &error, cores + threads::BACKEND))?;
+    let live = Live::new(wiring::world(&settings, tokens, hooks).moderated(moderation));
     let events = begin_events(events, &live, &backend)
         .map_err(|error| remedy::of_other_thread("backend", &error, cores + threads::BACKEND))?;
     let events_drain = settings.events_drain_timeout.duration();

@@ -110,28 +110,38 @@ impl Reloader {
             error!(%error, "not reloaded, the settings stay as they are: the thread `backend` cannot be started");
             return;
         }
-        let mut rules = self.settings.namespaces.changes(&next.namespaces);
-        rules.extend(self.settings.api_keys.changes(&next.api_keys));
-        self.settings = next;
-        if let Err(error) = self.log.set(&self.settings.log_level) {
-            error!("{error:#}");
-        }
-        files.tell_skipped();
-        let (pages, certificates) = (files.site.files(), files.tls.count());
         let Files {
             site,
             tls,
             tokens,
             events,
             api_keys,
+            hooks,
         } = files;
+        let hooks = match hooks.begin(&self.backend, Some(&self.live.now().hooks)) {
+            Ok(hooks) => hooks,
+            Err(error) => {
+                error!(%error, "not reloaded, the settings stay as they are: the thread `backend` cannot be started");
+                return;
+            }
+        };
+        let mut rules = self.settings.namespaces.changes(&next.namespaces);
+        rules.extend(self.settings.api_keys.changes(&next.api_keys));
+        self.settings = next;
+        if let Err(error) = self.log.set(&self.settings.log_level) {
+            error!("{error:#}");
+        }
         if let Some((sink, events)) = self.live.events().zip(events) {
             sink.sign_with(events.into_secret());
         }
+        wiring::tell_skipped(site.skipped());
+        let (pages, certificates) = (site.files(), tls.count());
         let configured = wiring::configured(&self.settings, &tls, &tokens);
         let bounds = moderation::Bounds::of(&self.settings);
         self.live.now().moderation.allow(bounds);
-        let rules_changed = self.live.replace(wiring::world(&self.settings, tokens));
+        let rules_changed = self
+            .live
+            .replace(wiring::world(&self.settings, tokens, hooks));
         let application = wiring::application(&self.settings, site, &self.live);
         let config = wiring::config(&self.settings, &tls);
         self.server.configure(config, application);
@@ -149,7 +159,10 @@ impl Reloader {
             .iter()
             .filter(|key| !["namespaces", "api_keys"].contains(key))
         {
-            info!("changed: {}", now(key, &overrides));
+            match *key {
+                "hooks" => info!("changed: [hooks]"),
+                key => info!("changed: {}", now(key, &overrides)),
+            }
         }
         rules.iter().for_each(|rule| info!("changed: {rule}"));
         for key in &waiting {

@@ -13,8 +13,8 @@
 //!   accepts numbers below zero as values of flags
 //! - `units.rs` parses sizes, durations and counts, `url.rs` URLs; `choices.rs` has the choices of settings that
 //!   offer a few; `rules.rs` checks settings against each other
-//! - `namespaces.rs` has the rules of rooms, and `api_keys.rs` the keys of the API, which have tables of their own in
-//!   the file; `table.rs` reads the options of such tables
+//! - `namespaces.rs` has the rules of rooms, `hooks.rs` the hooks, and `api_keys.rs` the keys of the API, which have
+//!   tables of their own in the file; `table.rs` reads the options of such tables
 //! - `help.rs` has the command with its texts; `nearest.rs` "did you mean"; `report.rs` messages
 //! - `reload.rs` says which settings change at run time; `print.rs` prints the file with every key;
 //!   `task.rs` says what the command line asks for
@@ -24,6 +24,7 @@ mod choices;
 mod environment;
 mod file;
 mod help;
+mod hooks;
 mod layers;
 mod namespaces;
 mod nearest;
@@ -51,6 +52,7 @@ use crate::origin::{AllowList, Permit};
 pub use api_keys::{ApiKey, ApiKeys, KEY_OPTIONS, Secret, namespace_of, read_key_file};
 pub use choices::{Compression, Driver, ErrorMode, Moderation, ProxyHeader, Switch, Takeover};
 pub use help::command;
+pub use hooks::{DeclaredHooks, HOOK_OPTIONS, HookOption, HookSettings};
 pub use layers::{Loaded, Sources};
 pub use namespaces::{Declared, NamespaceOption, OPTIONS};
 pub use reload::{AT_RUN_TIME, AT_START, Reload};
@@ -293,7 +295,7 @@ pub struct Settings {
     ///
     /// Its keys are the flags' names with underscores: `ping_interval = "25s"`. A list is an array
     /// of strings. Below the keys, the tables `[rooms]` and `[namespaces.NAME]` have the rules of
-    /// rooms; `config print` explains their options.
+    /// rooms, and `[hooks.NAME]` what a back end is asked about; `config print` explains their options.
     #[arg(long, value_name = "PATH", help_heading = LISTENING)]
     pub config: Option<PathBuf>,
 
@@ -1026,6 +1028,10 @@ pub struct Settings {
     /// The keys of the API: the tables `[api_keys.NAME]`, which only the file can have.
     #[arg(skip)]
     pub api_keys: ApiKeys,
+
+    /// The hooks: the tables `[hooks]` and `[hooks.NAME]`, which only the file can have.
+    #[arg(skip)]
+    pub hooks: DeclaredHooks,
 }
 
 impl Settings {

@@ -11,6 +11,7 @@ use crate::{
     application::Hubbub,
     events,
     faults::Faults,
+    hooks::{self, Hooks},
     internal::Configured,
     memory,
     origin::Scheme,
@@ -278,6 +279,8 @@ pub struct Files {
     pub events: Option<events::Wanted>,
     /// Keys of the API.
     pub api_keys: api::Keys,
+    /// The hooks, with the authorities of their back ends.
+    pub hooks: hooks::Loaded,
 }
 
 impl Files {
@@ -293,16 +296,23 @@ impl Files {
         let tokens = faults.note_all(tokens::load(settings));
         let events = faults.note(events::load(settings));
         let api_keys = faults.note_all(api::Keys::load(&settings.api_keys));
-        let files = site.zip(tls).zip(tokens).zip(events).zip(api_keys);
-        faults.into_result(
-            files.map(|((((site, tls), tokens), events), api_keys)| Self {
+        let hooks = faults.note_all(hooks::load(settings));
+        let files = site
+            .zip(tls)
+            .zip(tokens)
+            .zip(events)
+            .zip(api_keys)
+            .zip(hooks);
+        faults.into_result(files.map(
+            |(((((site, tls), tokens), events), api_keys), hooks)| Self {
                 site,
                 tls,
                 tokens,
                 events,
                 api_keys,
-            }),
-        )
+                hooks,
+            },
+        ))
     }
 
     /// Everything that is wrong with the files.
@@ -318,14 +328,14 @@ impl Files {
     pub fn skipped(&self) -> &[Skipped] {
         self.site.skipped()
     }
+}
 
-    /// Writes these to the log.
-    pub fn tell_skipped(&self) {
-        for skipped in self.skipped() {
-            match skipped.is_usual() {
-                true => info!("{skipped}"),
-                false => warn!("{skipped}"),
-            }
+/// Writes to the log which files of `static_dir` are not served, and why.
+pub fn tell_skipped(skipped: &[Skipped]) {
+    for skipped in skipped {
+        match skipped.is_usual() {
+            true => info!("{skipped}"),
+            false => warn!("{skipped}"),
         }
     }
 }
@@ -338,9 +348,11 @@ fn site(settings: &Settings) -> anyhow::Result<Site> {
 }
 
 /// Who may be here, and which rules hold for rooms.
-pub fn world(settings: &Settings, tokens: Tokens) -> World {
+pub fn world(settings: &Settings, tokens: Tokens, hooks: Hooks) -> World {
     let (is_dev, is_insecure) = (settings.dev.is_on(), settings.insecure.is_on());
-    let otherwise = match (is_dev, tokens.are_known()) {
+    // Who is somebody by a token or by a back end's word does not want a server for everybody.
+    let knows_users = tokens.are_known() || hooks.are_any();
+    let otherwise = match (is_dev, knows_users) {
         (true, _) => Namespaces::Open(Arc::new(Namespace::dev())),
         (false, false) => Namespaces::Open(Arc::new(Namespace::open())),
         (false, true) => {
@@ -377,7 +389,7 @@ pub fn world(settings: &Settings, tokens: Tokens) -> World {
         one_shot_rate: rate(settings.oneshot_rate, settings.oneshot_burst),
         addresses_max: settings.addresses_max,
     };
-    World::new(namespaces, tokens, settled)
+    World::new(namespaces, tokens, hooks, settled)
 }
 
 /// What the start says of who may be here.
@@ -387,7 +399,7 @@ pub fn announce_world(settings: &Settings, tokens: &Tokens) {
             "dev: everybody on this machine may subscribe and publish everywhere, and rooms keep 100 messages \
              for five minutes; never put a proxy before this server"
         );
-    } else if tokens.are_known() || settings.namespaces.is_any() {
+    } else if tokens.are_known() || settings.namespaces.is_any() || settings.hooks.are_any() {
         info!("raw clients may enter rooms whose namespace says `raw`, and no others");
     }
 }

@@ -20,6 +20,7 @@ use tracing::warn;
 
 use crate::{
     events::{Sink, Witness},
+    hooks::Hooks,
     moderation::{Moderated, Moderation},
     oneshot::OneShots,
     protocols::InTransit,
@@ -51,6 +52,8 @@ pub struct World {
     pub tokens: Tokens,
     /// Who is kept out, and what is revoked.
     pub moderation: Arc<Moderation>,
+    /// What back ends decide.
+    pub hooks: Hooks,
     /// What else the settings say.
     pub settled: Settled,
 }
@@ -195,6 +198,20 @@ impl Live {
         commander.relay(connection, Arc::new(sent))
     }
 
+    /// Hands a connection a command of the application's own.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandRefused`] if its core has no space for it.
+    pub fn hand<T: Send + Sync + 'static>(
+        &self,
+        connection: ConnectionId,
+        command: Arc<T>,
+    ) -> Result<(), CommandRefused> {
+        let commander = self.commander.get().ok_or(CommandRefused)?;
+        commander.connection(connection, Command::Hand(command))
+    }
+
     /// Goes on with another world. Who is kept out stays so. Returns what is to be told to the connections that
     /// exist.
     pub fn replace(&self, mut world: World) -> Option<RulesChanged> {
@@ -276,7 +293,7 @@ impl RulesChanged {
 
 impl World {
     /// A world with these rules.
-    pub fn new(namespaces: Namespaces, tokens: Tokens, settled: Settled) -> Self {
+    pub fn new(namespaces: Namespaces, tokens: Tokens, hooks: Hooks, settled: Settled) -> Self {
         let kept = namespaces.all().map(|rules| {
             let kept = Arc::new(rules_of(rules));
             (rules.clone(), kept)
@@ -286,6 +303,7 @@ impl World {
             namespaces,
             tokens,
             moderation: Arc::default(),
+            hooks,
             settled,
         }
     }

@@ -11,7 +11,7 @@ use centrifuge::{Disconnect, ErrorCode, Unsubscribed};
 use clap::CommandFactory;
 use runtime::EndReason;
 use server::commands::import::{Becomes, TABLES};
-use server::settings::{AT_RUN_TIME, AT_START, OPTIONS, Settings, Sources};
+use server::settings::{AT_RUN_TIME, AT_START, HOOK_OPTIONS, Loaded, OPTIONS, Settings, Sources};
 use strum::VariantArray;
 
 /// Settings that bound nothing.
@@ -225,8 +225,40 @@ fn namespaces_document_says_of_every_option_what_is_so() {
 }
 
 #[test]
+fn hooks_document_says_of_every_option_what_is_so() {
+    let document = include_str!("../../../docs/hooks.md");
+    let (_, options) = document.split_once("## Options").expect("the table");
+    let options = options.split("\n#").next().expect("a section");
+    let rows = rows(options);
+    assert_eq!(rows.len(), HOOK_OPTIONS.len());
+    for (row, option) in rows.iter().zip(HOOK_OPTIONS) {
+        let default = option.default();
+        let default = default.as_deref().unwrap_or("not set");
+        assert_eq!(row[1], format!("`{}`", option.key));
+        assert_eq!(row[2..5], [default, option.range, option.meaning]);
+    }
+    let (_, bounds) = document.split_once("| Bound |").expect("the table");
+    let (_, bounds) = bounds.split_once('\n').expect("its rows");
+    let (_, bounds) = bounds.split_once('\n').expect("its rows");
+    check_tests_of_rows(bounds, 7);
+}
+
+#[test]
+fn hooks_document_has_an_example_that_is_accepted() {
+    let example = example(include_str!("../../../docs/hooks.md"));
+    assert_eq!(example.warnings, []);
+    assert!(example.settings.hooks.are_any());
+}
+
+#[test]
 fn namespaces_document_has_an_example_that_is_accepted() {
-    let document = include_str!("../../../docs/namespaces.md");
+    let example = example(include_str!("../../../docs/namespaces.md"));
+    assert_eq!(example.warnings, []);
+    assert!(example.settings.namespaces.is_any());
+}
+
+/// The settings of the first example of a document.
+fn example(document: &'static str) -> Loaded {
     let (_, example) = document.split_once("```toml\n").expect("an example");
     let (example, _) = example.split_once("```").expect("its end");
     let loaded = Settings::load(&Sources {
@@ -236,9 +268,7 @@ fn namespaces_document_has_an_example_that_is_accepted() {
         variables: Vec::new(),
         read: &|_| Ok(example.to_owned()),
     });
-    let loaded = loaded.unwrap_or_else(|stop| panic!("{}", stop.line()));
-    assert_eq!(loaded.warnings, []);
-    assert!(loaded.settings.namespaces.is_any());
+    loaded.unwrap_or_else(|stop| panic!("{}", stop.line()))
 }
 
 /// The texts in backquotes.

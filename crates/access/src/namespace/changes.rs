@@ -43,6 +43,9 @@ pub fn changed(old: &Namespace, new: &Namespace) -> Vec<(&'static str, Effect)> 
         overflow,
         raw,
         oneshot,
+        subscribe_hook,
+        publish_hook,
+        sub_refresh_hook,
     } = new;
     let kept = |differs: bool| differs.then_some(Effect::Kept);
     let all = [
@@ -102,6 +105,16 @@ pub fn changed(old: &Namespace, new: &Namespace) -> Vec<(&'static str, Effect)> 
         ("overflow", kept(old.overflow != *overflow)),
         ("raw", narrowed(old.raw, *raw)),
         ("oneshot", one_shot(old.oneshot, *oneshot)),
+        // Nobody has been asked about those who are there, or nothing but the hook has let them in.
+        (
+            "subscribe_hook",
+            (old.subscribe_hook != *subscribe_hook).then_some(Effect::Unsubscribed),
+        ),
+        ("publish_hook", kept(old.publish_hook != *publish_hook)),
+        (
+            "sub_refresh_hook",
+            kept(old.sub_refresh_hook != *sub_refresh_hook),
+        ),
     ];
     let differing = all.into_iter();
     differing
@@ -390,6 +403,27 @@ mod tests {
             "oneshot",
             |it| it.oneshot = Some(Duration::from_secs(5)),
             |it| it.oneshot = Some(Duration::from_secs(6)),
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "subscribe_hook",
+            |it| it.subscribe_hook = false,
+            |it| it.subscribe_hook = true,
+            Effect::Unsubscribed,
+            Effect::Unsubscribed,
+        ),
+        (
+            "publish_hook",
+            |it| it.publish_hook = false,
+            |it| it.publish_hook = true,
+            Effect::Kept,
+            Effect::Kept,
+        ),
+        (
+            "sub_refresh_hook",
+            |it| it.sub_refresh_hook = false,
+            |it| it.sub_refresh_hook = true,
             Effect::Kept,
             Effect::Kept,
         ),

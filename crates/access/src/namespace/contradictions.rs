@@ -170,6 +170,50 @@ const RULES: &[Rule] = &[
         |rules| rules.oneshot.is_some() && rules.overflow == Overflow::DropOldest,
         "a one-shot room has one message, which must not be dropped: leave overflow out, or oneshot",
     ),
+    rule(
+        ["subscribe", "subscribe_hook"],
+        |rules| rules.subscribe_hook && rules.subscribe != Subscribers::Token,
+        "the back end alone decides about who has no subscription token: leave subscribe out, or set \
+         subscribe_hook to false",
+    ),
+    rule(
+        ["publish", "publish_hook"],
+        |rules| rules.publish_hook && rules.publish != Who::Nobody,
+        "the back end alone decides what clients publish: leave publish out, or set publish_hook to false",
+    ),
+    rule(
+        ["raw", "subscribe_hook"],
+        |rules| rules.subscribe_hook && rules.raw != Raw::None,
+        "a back end is asked about clients of SDKs only, and raw clients would come past it: set raw to \
+         \"none\", or subscribe_hook to false",
+    ),
+    rule(
+        ["raw", "publish_hook"],
+        |rules| rules.publish_hook && rules.raw != Raw::None,
+        "a back end is asked about clients of SDKs only, and raw clients would come past it: set raw to \
+         \"none\", or publish_hook to false",
+    ),
+    rule(
+        ["raw", "sub_refresh_hook"],
+        |rules| rules.sub_refresh_hook && rules.raw != Raw::None,
+        "a back end is asked about clients of SDKs only, and raw clients would come past it: set raw to \
+         \"none\", or sub_refresh_hook to false",
+    ),
+    rule(
+        ["subscribe_hook", "oneshot"],
+        |rules| rules.subscribe_hook && rules.oneshot.is_some(),
+        "the secret of a one-shot room opens it, and a token publishes there: leave subscribe_hook out, or oneshot",
+    ),
+    rule(
+        ["publish_hook", "oneshot"],
+        |rules| rules.publish_hook && rules.oneshot.is_some(),
+        "the secret of a one-shot room opens it, and a token publishes there: leave publish_hook out, or oneshot",
+    ),
+    rule(
+        ["sub_refresh_hook", "oneshot"],
+        |rules| rules.sub_refresh_hook && rules.oneshot.is_some(),
+        "the secret of a one-shot room opens it, and a token publishes there: leave sub_refresh_hook out, or oneshot",
+    ),
 ];
 
 impl Namespace {
@@ -392,6 +436,70 @@ mod tests {
                 rules.overflow = Overflow::DropOldest;
             },
             be_none,
+        ),
+        (
+            ["subscribe", "subscribe_hook"],
+            |rules| {
+                rules.subscribe_hook = true;
+                rules.subscribe = Subscribers::Client(Users::Named);
+            },
+            |rules| rules.subscribe_hook = false,
+        ),
+        (
+            ["publish", "publish_hook"],
+            |rules| {
+                rules.publish_hook = true;
+                rules.publish = Who::Client(Users::Named);
+            },
+            |rules| rules.publish_hook = false,
+        ),
+        (
+            ["raw", "subscribe_hook"],
+            |rules| {
+                rules.subscribe_hook = true;
+                rules.raw = Raw::Subscribe;
+            },
+            |rules| rules.raw = Raw::None,
+        ),
+        (
+            ["raw", "publish_hook"],
+            |rules| {
+                rules.publish_hook = true;
+                rules.raw = Raw::Subscribe;
+            },
+            |rules| rules.raw = Raw::None,
+        ),
+        (
+            ["raw", "sub_refresh_hook"],
+            |rules| {
+                rules.sub_refresh_hook = true;
+                rules.raw = Raw::Subscribe;
+            },
+            |rules| rules.raw = Raw::None,
+        ),
+        (
+            ["subscribe_hook", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                rules.subscribe_hook = true;
+            },
+            |rules| rules.oneshot = None,
+        ),
+        (
+            ["publish_hook", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                rules.publish_hook = true;
+            },
+            |rules| rules.oneshot = None,
+        ),
+        (
+            ["sub_refresh_hook", "oneshot"],
+            |rules| {
+                be_one_shot(rules);
+                rules.sub_refresh_hook = true;
+            },
+            |rules| rules.oneshot = None,
         ),
     ];
 

@@ -442,3 +442,31 @@ fn one_shot_room_is_opened_by_no_right_of_its_namespace() {
         assert_eq!(verdict.map_err(|denied| denied.cause), Err(Cause::OneShot));
     }
 }
+
+#[test]
+fn hook_decides_for_whom_neither_a_token_nor_a_name_does_and_the_rules_let_in_nobody_then() {
+    let rules = Arc::new(Namespace {
+        subscribe_hook: true,
+        publish_hook: true,
+        ..Namespace::default()
+    });
+    let (ann, missing) = (User::Named("ann"), SubscriptionToken::Missing);
+    let anyone = room(&rules, Audience::Anyone);
+    assert!(is_for_subscribe_hook(&anyone, missing));
+    assert!(!is_for_subscribe_hook(&anyone, SubscriptionToken::Valid));
+    assert!(!is_for_subscribe_hook(&anyone, SubscriptionToken::Invalid));
+    let denied = may_subscribe(&anyone, ann, missing).unwrap_err();
+    assert_eq!(denied.cause, Cause::Hook(Right::Subscribe));
+    assert!(may_subscribe(&anyone, ann, SubscriptionToken::Valid).is_ok());
+    let listed = room(&rules, Audience::Listed("ann"));
+    for named in [listed, room(&rules, Audience::Private)] {
+        assert!(!is_for_subscribe_hook(&named, missing));
+    }
+    assert!(may_subscribe(&listed, ann, missing).is_ok());
+    assert!(is_for_publish_hook(&anyone) && is_for_publish_hook(&listed));
+    let denied = may_publish(&anyone, ann, true).unwrap_err();
+    assert_eq!(denied.cause, Cause::Hook(Right::Publish));
+    let all = Arc::new(rules.with_all_rights());
+    let open = room(&all, Audience::Anyone);
+    assert!(!is_for_subscribe_hook(&open, missing) && !is_for_publish_hook(&open));
+}

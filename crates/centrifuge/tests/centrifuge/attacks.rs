@@ -1,7 +1,8 @@
 //! Frames that were made to harm: numbers that lie, depth, types that do not fit.
 
 use centrifuge::{
-    CONNECT_SUBSCRIPTIONS_MAX, Commands, Encoding, JSON_DEPTH_MAX, Malformed, Method,
+    CONNECT_HEADERS_MAX, CONNECT_SUBSCRIPTIONS_MAX, Commands, Encoding, JSON_DEPTH_MAX, Malformed,
+    Method,
 };
 
 fn first(encoding: Encoding, frame: &[u8]) -> Result<(), Malformed> {
@@ -141,6 +142,40 @@ fn connect_subscriptions_are_bounded_in_both_encodings() {
         let command = Commands::new(encoding, &good).next().unwrap().unwrap();
         assert!(matches!(command.method, Method::Connect(it) if it.subs.len() == most));
         assert_eq!(first(encoding, &bad), Err(Malformed::Subscriptions));
+    }
+}
+
+#[test]
+fn connect_has_a_bounded_number_of_headers() {
+    let json = |count: usize| {
+        let headers: Vec<_> = (0..count)
+            .map(|number| format!("\"{number}\":\"\""))
+            .collect();
+        format!(
+            "{{\"id\":1,\"connect\":{{\"headers\":{{{}}}}}}}",
+            headers.join(",")
+        )
+    };
+    let protobuf = |count: usize| {
+        let headers = b"\x32\x00".repeat(count);
+        let mut connect = vec![0x22, headers.len() as u8 | 0x80, (headers.len() >> 7) as u8];
+        connect.extend(headers);
+        let mut frame = vec![connect.len() as u8 | 0x80, (connect.len() >> 7) as u8];
+        frame.extend(connect);
+        frame
+    };
+    let most = CONNECT_HEADERS_MAX;
+    for (encoding, good, bad) in [
+        (
+            Encoding::Json,
+            json(most).into_bytes(),
+            json(most + 1).into_bytes(),
+        ),
+        (Encoding::Protobuf, protobuf(most), protobuf(most + 1)),
+    ] {
+        let command = Commands::new(encoding, &good).next().unwrap().unwrap();
+        assert!(matches!(command.method, Method::Connect(it) if it.headers.len() == most));
+        assert_eq!(first(encoding, &bad), Err(Malformed::Headers));
     }
 }
 

@@ -430,6 +430,7 @@ proptest! {
             subs: [(parts.cow(3), request)].into_iter().take(parts.count).collect(),
             name: parts.cow(1),
             version: parts.cow(2),
+            headers: parts.tags.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect(),
             flag: parts.signed,
         };
         let command = only!(Command { id: parts.id, connect: Some(connect) });

@@ -86,6 +86,7 @@ impl Actor<'_> {
             }
             Command::Hand(command) | Command::Relay(command) => {
                 self.handle(SessionEvent::Command(command));
+                self.resume_if_answered();
             }
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Memberships {
     pub(crate) unanswered: u32,
     /// Whether its session is handed no message before all of them are.
     pub(crate) waits_for_answers: bool,
+    /// Whether nobody but the peer is owed what the session waits for.
+    pub(crate) ends_if_reset: bool,
     /// The serial number of the latest ticket, of a room or of a publication.
     serial: u32,
     extras: Option<Box<Extras>>,

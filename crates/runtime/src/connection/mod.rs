@@ -61,7 +61,7 @@ pub use self::{
         Answer, Application, AtCost, Opening, Route, Streaming, TakeBody, TakeBodyFrom, Taken,
     },
     commands::{Command, Recipient},
-    outlet::{Outlet, TooManyRooms},
+    outlet::{IfReset, Outlet, TooManyRooms},
     session::{KeepAlive, Lag, LeftReason, Pings, Session, SessionEvent},
 };
 

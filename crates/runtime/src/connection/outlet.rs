@@ -42,6 +42,15 @@ pub(crate) struct Wishes {
     pub(crate) alarm_ms: Option<Option<u64>>,
 }
 
+/// What becomes of a connection that its peer resets while its session waits for an outsider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfReset {
+    /// It ends: what is asked is the peer's own affair.
+    Ends,
+    /// It waits, because others are owed what the peer had sent.
+    Waits,
+}
+
 /// A connection is in as many rooms as it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection is in as many rooms as it may be")]
@@ -217,6 +226,20 @@ impl Outlet<'_> {
     /// further message; the connection is not read meanwhile.
     pub fn wait(&mut self) {
         self.rooms.waits_for_answers = self.rooms.unanswered > 0;
+    }
+
+    /// The session has asked somebody who is neither a room nor its peer, and a command will bring the answer
+    /// ([`Command::Hand`](super::Command::Hand)): [`wait`](Self::wait) waits for it as for an answer of a room, until
+    /// [`outsider_answered`](Self::outsider_answered) says that it has come.
+    pub fn ask_outsider(&mut self, if_reset: IfReset) {
+        self.rooms.unanswered += 1;
+        self.rooms.ends_if_reset = if_reset == IfReset::Ends;
+    }
+
+    /// What the session has asked by [`ask_outsider`](Self::ask_outsider) is answered.
+    pub fn outsider_answered(&mut self) {
+        self.rooms.ends_if_reset = false;
+        self.rooms.replied(0);
     }
 
     /// The session is not done with what it was handed: [`Session::go_on`](super::Session::go_on) is called

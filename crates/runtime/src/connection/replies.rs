@@ -122,7 +122,7 @@ impl Actor<'_> {
     }
 
     /// Reads on, if that waited for what has been answered now.
-    fn resume_if_answered(&mut self) {
+    pub(super) fn resume_if_answered(&mut self) {
         let rooms = &self.connection.rooms;
         let resumes = match self.connection.pause.map(|pause| pause.wait) {
             Some(Wait::Window) => !rooms.is_window_full(self.parts.config.publish_window_bytes),

@@ -21,6 +21,7 @@ use super::{Core, State};
 use crate::{
     clock::Now,
     connection::Actor,
+    end::EndReason,
     ids::ConnectionKey,
     io::Socket,
     kernel::{ReadySet, sleep},
@@ -142,6 +143,9 @@ impl Actor<'_> {
             // A paused connection is not listed: whatever it waits for lists it.
             if connection.pause.is_none() {
                 self.raise();
+            } else if connection.arrival.has_broken && connection.rooms.ends_if_reset {
+                let reached = connection.reached();
+                return self.abort(EndReason::SocketFailed(reached));
             }
         }
         let queue = &mut self.connection.out.queue;

@@ -33,6 +33,10 @@ const REST_TIME_MAX: Duration = Duration::from_millis(250);
 /// What programs of the other side see of this one.
 pub const USER_AGENT: &str = concat!("hubbub/", env!("CARGO_PKG_VERSION"));
 
+/// The time for which a connection is kept that nobody uses. Some servers close theirs after five seconds, and a
+/// request that meets the end of its connection is lost.
+const KEPT_IDLE: Duration = Duration::from_secs(4);
+
 type Connector = HttpsConnector<HttpConnector>;
 
 /// A client, for `http://` and `https://`.
@@ -102,6 +106,7 @@ impl Client {
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(idle_max)
+            .pool_idle_timeout(KEPT_IDLE)
             .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(connector);
         Self(client)
@@ -117,6 +122,18 @@ impl Client {
             .header(header::USER_AGENT, USER_AGENT)
             .body(Full::default())
             .map_err(|error| Failure::Broken(error.to_string()))?;
+        self.document(request, bounds).await
+    }
+
+    /// Sends a request for a document, as [`get`](Self::get) does.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn document(
+        &self,
+        request: Request<Full<Bytes>>,
+        bounds: Bounds,
+    ) -> Result<Bytes, Failure> {
         within(bounds, async {
             let answer = self.ask(request).await?;
             match answer.status() {

@@ -28,7 +28,7 @@ use super::{
     cores::{Cores, Standing},
     events,
     families::{Families, Label},
-    moderated, one_shots,
+    hooks, moderated, one_shots,
 };
 
 /// The parts of the configuration that the metrics show.
@@ -94,6 +94,7 @@ fn families(status: &Status, standings: &[Standing]) -> Vec<prometheus::proto::M
     moderated::add(&mut families, status);
     events::add(&mut families, status);
     api::add(&mut families, status);
+    hooks::add(&mut families, status);
     let mut families = families.into_vec();
     families.extend(ProcessCollector::for_self().collect());
     families

@@ -74,6 +74,22 @@ impl Families {
         self.histogram(name, help, timing.count(), sum, timing.buckets());
     }
 
+    /// Adds a histogram of times for each set of labels.
+    pub(super) fn timings<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Vec<Label<'a>>, Timing)>,
+    ) {
+        let series = series.into_iter().map(|(labels, timing)| {
+            let mut metric = labelled(&labels);
+            let sum = timing.sum_seconds();
+            metric.set_histogram(histogram(timing.count(), sum, timing.buckets()));
+            metric
+        });
+        self.push(name, help, MetricType::HISTOGRAM, series.collect());
+    }
+
     /// Adds a histogram of sizes.
     pub(super) fn sizes(&mut self, name: &str, help: &str, sizes: &Sizes) {
         self.histogram(
@@ -93,18 +109,8 @@ impl Families {
         sum: f64,
         buckets: Vec<(f64, u64)>,
     ) {
-        let buckets = buckets.into_iter().map(|(bound, count)| {
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(bound);
-            bucket.set_cumulative_count(count);
-            bucket
-        });
-        let mut histogram = Histogram::default();
-        histogram.set_sample_count(count);
-        histogram.set_sample_sum(sum);
-        histogram.set_bucket(buckets.collect());
         let mut metric = Metric::default();
-        metric.set_histogram(histogram);
+        metric.set_histogram(histogram(count, sum, buckets));
         self.push(name, help, MetricType::HISTOGRAM, vec![metric]);
     }
 
@@ -125,6 +131,20 @@ impl Families {
     pub(super) fn into_vec(self) -> Vec<MetricFamily> {
         self.0
     }
+}
+
+fn histogram(count: u64, sum: f64, buckets: Vec<(f64, u64)>) -> Histogram {
+    let buckets = buckets.into_iter().map(|(bound, count)| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(count);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_sample_count(count);
+    histogram.set_sample_sum(sum);
+    histogram.set_bucket(buckets.collect());
+    histogram
 }
 
 fn labelled(labels: &[Label<'_>]) -> Metric {

@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
 use super::api_keys::{API_KEYS, KeyTables};
+use super::hooks;
 use super::layers::Found;
 use super::namespaces::{EVENTS, Lines, Tables, is_option, is_table, unknown_table};
 use super::nearest::nearest;
@@ -31,6 +32,8 @@ pub(super) struct File {
     pub(super) tables: Tables,
     /// The keys of the API.
     pub(super) keys: KeyTables,
+    /// The hooks.
+    pub(super) hooks: hooks::Tables,
     /// Whether the whole file could be read. If not, it may set keys that seem to be missing.
     pub(super) is_whole: bool,
 }
@@ -43,6 +46,7 @@ impl Default for File {
             faults: Vec::new(),
             tables: Tables::default(),
             keys: KeyTables::default(),
+            hooks: hooks::Tables::default(),
             is_whole: true,
         }
     }
@@ -90,6 +94,7 @@ pub(super) fn parse(path: &Path, text: &str, command: &Command) -> File {
         match &*key {
             _ if broken.contains(&line) => {}
             API_KEYS => file.keys.read(value, &lines),
+            hooks::HOOKS => file.hooks.read(value, &lines),
             EVENTS if matches!(value.get_ref(), DeValue::Table(_)) => {
                 file.section(&key, value, &lines, command);
             }
@@ -118,6 +123,7 @@ impl File {
             faults: vec![Fault::of_file(path, reason)],
             tables: Tables::default(),
             keys: KeyTables::default(),
+            hooks: hooks::Tables::default(),
             is_whole: false,
         }
     }

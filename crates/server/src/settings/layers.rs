@@ -12,7 +12,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 use super::environment::{self, Environment};
 use super::file::{self, File};
 use super::report::{Fault, Override, Place, Refusal, Stop, Warning, flag};
-use super::{Settings, Switch, api_keys, help, namespaces, negative, rules, url};
+use super::{Settings, Switch, api_keys, help, hooks, namespaces, negative, rules, url};
 
 /// Where settings are read from: this process, or values that a test provides.
 pub struct Sources<'a> {
@@ -96,6 +96,8 @@ impl Settings {
         let (tables, keys) = (file.tables, file.keys);
         faults.extend(tables.faults);
         faults.extend(keys.noted.faults);
+        let declared = file.hooks;
+        faults.extend(declared.faults);
         faults.extend(environment.faults);
         found.retain(|found| match check_alone(&command, found) {
             None => true,
@@ -109,10 +111,13 @@ impl Settings {
         let mut settings = sourced.settings(&command)?;
         settings.namespaces = tables.declared;
         settings.api_keys = keys.declared;
+        settings.hooks = declared.declared;
         if file.is_whole {
             let mut between = rules::faults(&settings, &sourced);
             between.extend(namespaces::faults(&settings, &tables.set));
             between.extend(api_keys::faults(&settings, &keys.noted.set));
+            let all: Vec<_> = tables.set.iter().chain(&declared.set).cloned().collect();
+            between.extend(hooks::faults(&settings, &all));
             between.retain(|fault| !fault.follows_from(&faults, |key| sourced.sets(key)));
             faults.append(&mut between);
         }
@@ -124,9 +129,11 @@ impl Settings {
         warnings.extend(rules::without_effect(&settings, &sourced));
         warnings.extend(namespaces::warnings(&settings, &tables.set));
         warnings.extend(api_keys::warnings(&settings));
+        warnings.extend(hooks::warnings(&settings));
         let mut overrides = sourced.overrides();
         overrides.extend(tables.set);
         overrides.extend(keys.noted.set);
+        overrides.extend(declared.set);
         Ok(Loaded {
             settings,
             warnings,

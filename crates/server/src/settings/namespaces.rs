@@ -14,8 +14,8 @@ use std::sync::Arc;
 use access::{Label, Namespace, Namespaces, namespace::RoomKind};
 use toml::Value;
 
-pub(super) use options::count;
 pub use options::{NamespaceOption, OPTIONS};
+pub(super) use options::{count, flag, text_of};
 pub(super) use tables::{
     EVENTS, Lines, NAMESPACES, ROOMS, Tables, is_option, is_table, sorted, unknown_table,
 };

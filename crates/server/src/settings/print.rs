@@ -8,7 +8,8 @@ use super::file::Kind;
 use super::namespaces::{quoted_name, table};
 use super::report::{Override, flag};
 use super::{
-    ApiKey, ApiKeys, Declared, KEY_OPTIONS, NamespaceOption, OPTIONS, Settings, TableOption, reload,
+    ApiKey, ApiKeys, Declared, DeclaredHooks, HOOK_OPTIONS, HookOption, KEY_OPTIONS,
+    NamespaceOption, OPTIONS, Settings, TableOption, hooks, reload,
 };
 
 const WIDTH: usize = 98;
@@ -43,6 +44,16 @@ A table [api_keys.NAME] has a key by which back ends may call the API (api_liste
 is for people and for the log; it has 2 to 64 letters, digits, -, _ and . (with a dot it needs quotes). These \
 tables change at run time.";
 
+const HOOKS: &str = "Hooks";
+
+const HOOKS_HEAD: &str = "\
+A hook asks a back end over HTTP, and its answer decides: [hooks.connect] who a client is that comes without a token, \
+[hooks.refresh] whether a connection goes on whose time is over, [hooks.subscribe], [hooks.publish] and \
+[hooks.sub_refresh] the same for the rooms of namespaces that say subscribe_hook, publish_hook and \
+sub_refresh_hook, and [hooks.rpc] what a method returns. docs/hooks.md says what a back end gets and answers. All of \
+these tables have the same options; one that is left out has the value of the table [hooks], or else its default. \
+They have no flags and no variables. They change at run time.";
+
 const EXAMPLE: &str = "\
 [namespaces.chat]
 subscribe = [\"client\", \"anonymous\"]
@@ -50,9 +61,9 @@ publish = \"subscriber\"
 history_size = 1000
 recovery = \"allowed\"";
 
-/// A file that sets every key; `overrides` are the values that differ from their defaults, and
-/// `declared` the rules of rooms and `keys` the keys of the API.
-pub(super) fn file(overrides: &[Override], declared: &Declared, keys: &ApiKeys) -> String {
+/// A file that sets every key; `overrides` are the values that differ from their defaults, and the settings have the
+/// tables.
+pub(super) fn file(overrides: &[Override], settings: &Settings) -> String {
     let mut file = String::new();
     comment(&mut file, HEAD);
     let command = Settings::command();
@@ -66,10 +77,13 @@ pub(super) fn file(overrides: &[Override], declared: &Declared, keys: &ApiKeys) 
             entry(&mut file, arg, set);
         }
     }
-    key_tables(&mut file, keys);
+    key_tables(&mut file, &settings.api_keys);
     file.push_str(&format!("\n\n# {}\n", "=".repeat(WIDTH - 2)));
     comment(&mut file, &format!("{TABLES}\n\n{TABLES_HEAD}"));
-    tables(&mut file, overrides, declared);
+    tables(&mut file, overrides, &settings.namespaces);
+    file.push_str(&format!("\n\n# {}\n", "=".repeat(WIDTH - 2)));
+    comment(&mut file, &format!("{HOOKS}\n\n{HOOKS_HEAD}"));
+    tables_of_hooks(&mut file, overrides, &settings.hooks);
     file
 }
 
@@ -116,6 +130,45 @@ fn key_option_explanation(option: &TableOption<ApiKey>) -> String {
     let default = default.map_or_else(|| "not set".to_owned(), |value| value.to_string());
     let (meaning, range) = (option.meaning, option.range);
     format!("{meaning}\n\nRange: {range}. Default: {default}. Changes at run time.")
+}
+
+/// The tables of hooks. The first explains the options; without hooks it is a comment.
+fn tables_of_hooks(file: &mut String, overrides: &[Override], declared: &DeclaredHooks) {
+    let mut tables = declared.tables().peekable();
+    if tables.peek().is_none() {
+        file.push_str("\n# [hooks.connect]\n");
+        for option in HOOK_OPTIONS {
+            file.push('\n');
+            comment(file, &hook_option_explanation(option));
+            let value = option.default().unwrap_or_else(|| "TEXT".to_owned());
+            file.push_str(&format!("# {} = {value}\n", option.key));
+        }
+    }
+    for (at, (kind, hook)) in tables.enumerate() {
+        let table = hooks::table(kind);
+        file.push_str(&format!("\n[{table}]\n"));
+        for option in HOOK_OPTIONS {
+            if at == 0 {
+                file.push('\n');
+                comment(file, &hook_option_explanation(option));
+            }
+            let key = format!("{table}.{}", option.key);
+            if let Some(set) = overrides.iter().find(|set| set.key == key) {
+                comment(file, &format!("This value is from {}.", set.place.of(&key)));
+            }
+            match (option.show)(hook) {
+                Some(value) => file.push_str(&format!("{} = {value}\n", option.key)),
+                None => file.push_str(&format!("# {} = TEXT\n", option.key)),
+            }
+        }
+    }
+}
+
+fn hook_option_explanation(option: &HookOption) -> String {
+    let default = option.default();
+    let default = default.as_deref().unwrap_or("not set");
+    let HookOption { meaning, range, .. } = option;
+    format!("{meaning} Range: {range}. Default: {default}.")
 }
 
 /// The tables of rules. The first explains the options; without rules it is a comment.

@@ -55,7 +55,7 @@ declare! {
         drain_delay, drain_timeout, interrupt_drain_timeout, log_level, compression, compression_level,
         compression_bytes_min, compression_takeover, compression_window_bits,
         compression_contexts_bytes_max, tls_cert, tls_key,
-        internal_tls_cert, internal_tls_key, internal_tls_client_ca, namespaces, anonymous, user_connections_max, single_connection, token_secret, token_keys, token_jwks,
+        internal_tls_cert, internal_tls_key, internal_tls_client_ca, namespaces, hooks, anonymous, user_connections_max, single_connection, token_secret, token_keys, token_jwks,
         token_issuer, token_audience, token_user_claim, token_leeway, token_bytes_max, insecure, token_jwks_url, token_jwks_ca, token_jwks_http,
         token_jwks_refresh, token_jwks_pause, token_jwks_timeout, token_jwks_bytes_max, token_jwks_keys_max,
         subscription_token_secret, subscription_token_keys, subscription_token_jwks, subscription_token_jwks_url,

@@ -110,6 +110,11 @@ pub enum Warning {
         /// The entry.
         entry: &'static str,
     },
+    /// A back end is asked over plain HTTP on another machine.
+    PlainHook {
+        /// The option with its URL.
+        key: String,
+    },
     /// A setting changes nothing because of another one.
     NoEffect {
         /// Its key.
@@ -167,6 +172,11 @@ impl fmt::Display for Warning {
             Self::ApiOrigin { entry } => write!(
                 f,
                 "api_origins has `{entry}`: any page on the web may call the API if it has a key"
+            ),
+            Self::PlainHook { key } => write!(
+                f,
+                "{key} is http:// to another machine (http): whoever is on the way can answer in place of your \
+                 back end, and let in anybody"
             ),
             Self::NoEffect { key, why } => write!(f, "{key} has no effect: {why}"),
         }

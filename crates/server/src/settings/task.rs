@@ -103,12 +103,7 @@ impl Settings {
     /// As [`load`](Self::load).
     pub fn print(sources: &Sources<'_>) -> Result<String, Stop> {
         let loaded = Self::load(sources)?;
-        let settings = &loaded.settings;
-        Ok(print::file(
-            &loaded.overrides,
-            &settings.namespaces,
-            &settings.api_keys,
-        ))
+        Ok(print::file(&loaded.overrides, &loaded.settings))
     }
 
     /// The settings that a start with `file` and these variables would use.

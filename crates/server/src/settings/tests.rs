@@ -3,6 +3,7 @@
 mod addresses;
 mod events;
 mod files;
+mod hooks;
 mod keys;
 mod namespaces;
 mod refusals;

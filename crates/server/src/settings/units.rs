@@ -51,6 +51,11 @@ impl fmt::Display for Size {
 pub struct Period(Duration);
 
 impl Period {
+    /// This length of time.
+    pub(super) const fn of(duration: Duration) -> Self {
+        Self(duration)
+    }
+
     /// The period as a [`Duration`].
     pub const fn duration(self) -> Duration {
         self.0

@@ -72,7 +72,7 @@ fn parse(text: &str, example: &str) -> Result<Url, String> {
 
 /// Whether the setting of this key is a URL.
 pub(super) fn is_url(key: &str) -> bool {
-    key.ends_with("_url")
+    key.ends_with("_url") || key.ends_with(".url")
 }
 
 /// A URL, good or bad, as the log may show it.

@@ -24,6 +24,7 @@ macro_rules! on_both_drivers {
     };
 }
 
+mod back_end;
 mod baseline;
 mod caller;
 mod cases;
@@ -68,6 +69,9 @@ mod flow;
 mod handshake;
 mod health_command;
 mod heartbeat;
+mod hook_failures;
+mod hook_terms;
+mod hooks;
 mod http;
 mod idle;
 mod import;

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     clock::Now,
     config::Config,
-    connection::{Command, Flow, Leftover},
+    connection::{Command, Flow, IfReset, Leftover, SessionEvent},
     fixture::{
         ROOM, act, asked, at, attend, configure, enter, lobby, message, on_each_driver, open,
         open_with, position, with_requests,
@@ -252,6 +252,49 @@ fn publication_that_is_refused_gives_its_window_back_and_ends_the_connection() {
         assert_eq!(at(state, key).rooms.window_bytes, 0);
         assert_eq!(at(state, key).rare.end(), Some(EndReason::RoomBusy));
         assert!(matches!(at(state, key).stage, Stage::Closing { .. }));
+        state.remove(key, Now::default());
+    });
+}
+
+/// Asks an outsider with each message, which it notes, and goes on when a command says that it is answered.
+struct Asking(Rc<RefCell<Vec<u8>>>);
+
+impl Session for Asking {
+    fn receive(&mut self, message: codec::Message<'_>, outlet: &mut Outlet<'_>) {
+        self.0.borrow_mut().extend(message.payload);
+        outlet.ask_outsider(IfReset::Waits);
+        outlet.wait();
+    }
+
+    fn handle(&mut self, event: SessionEvent, outlet: &mut Outlet<'_>) {
+        if let SessionEvent::Command(_) = event {
+            outlet.outsider_answered();
+        }
+    }
+}
+
+#[test]
+fn session_that_asks_an_outsider_is_handed_nothing_more_before_the_answer() {
+    on_each_driver(async |core| {
+        let state = &mut *core.state.borrow_mut();
+        let (key, _peer) = open_with(state, |_, _| {});
+        let noted = Rc::default();
+        at(state, key).session = Some(Box::new(Asking(Rc::clone(&noted))));
+        let messages = [message(b"1"), message(b"2"), message(b"3")].concat();
+        at(state, key).rare.keep_leftover(Leftover::of(&messages));
+        for expected in [&b"1"[..], b"12", b"123"] {
+            attend(state, key);
+            assert_eq!(*noted.borrow(), expected);
+            assert_eq!(wait_of(state, key), Some(Wait::Answers));
+            attend(state, key);
+            assert_eq!(*noted.borrow(), expected, "it waits");
+            act(state, key, |actor| {
+                actor.obey(Command::Hand(std::sync::Arc::new(())));
+            });
+            assert!(at(state, key).is_listed, "it has a turn again");
+        }
+        attend(state, key);
+        assert_eq!(wait_of(state, key), None);
         state.remove(key, Now::default());
     });
 }

@@ -9,7 +9,7 @@ use centrifuge::{
 use hub::{Answer, AnswerRefusal, Numbered, Position, PublishRefusal, Recovered, RoomName};
 use runtime::{Outlet, Ticket};
 
-use super::{connect::expiry, epoch, state::State, subscriptions::Subscription, wire::data_of};
+use super::{epoch, state::State, subscriptions::Subscription, wire::data_of};
 use crate::{events::Why, world::now_s};
 
 /// What a ticket stands for.
@@ -120,7 +120,7 @@ impl Given {
             Some(Recovered::Impossible(_) | Recovered::Newest { .. }) | None => None,
         };
         Self {
-            expiry: expiry(subscription.expires_at, now_s()),
+            expiry: subscription.term.expiry(now_s()),
             recoverable: granted.recoverable,
             positioned: granted.positioned,
             epoch: match granted.positioned {

@@ -1,63 +1,38 @@
 //! Who a session is: the connect command, its token, the rooms that the token brings, and new tokens.
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use access::token::{ConnectionClaims, Payload, ServerSubscription, TokenError};
-use bytes::Bytes;
+use access::token::{ConnectionClaims, ServerSubscription, TokenError};
 use centrifuge::{
-    ClientInfo, ConnectRequest, ConnectResult, Disconnect, Encoding, ErrorCode, Expiry,
-    Publication, RefreshRequest, Reply, Unsubscribed, is_json,
+    ConnectRequest, ConnectResult, Disconnect, ErrorCode, RefreshRequest, Reply, Unsubscribed,
 };
-use codec::Kind;
-use hub::{Details, Member};
 use runtime::{Outlet, Pings};
 use tracing::info;
 
 use super::{
     answers::{Awaited, Given, Shown, Wanted},
     granted::{granted_rooms, permitted_rooms},
+    hooks::Consulted,
+    identity::{Identity, data_bytes},
     state::{Next, Refusal, Stage, State, Until},
     subscribe::{Wish, check_offers, room_of},
     subscriptions::Origin,
-    wire::{Wire, data_of},
+    term::Term,
+    wire::Wire,
 };
 use crate::{
+    hooks::{Body, Hook, HookKind},
     moderation::Pass,
     tokens::Unverified,
-    users::Place,
-    world::{Live, Openness, World, now_s, publisher},
+    world::{Live, Openness, World, now_s},
 };
 
 /// The version that SDKs are told, which they demand not to be empty.
 const VERSION: &str = concat!("hubbub ", env!("CARGO_PKG_VERSION"));
-
-/// For how long after its end a token may still be exchanged for a new one, in seconds.
-const GRACE_S: i64 = 25;
-
-/// Whose session it is.
-pub struct Identity {
-    /// The user's id; empty for nobody.
-    pub user: Arc<str>,
-    /// What others see of this connection.
-    info: Option<Payload>,
-    /// The same, as a member of rooms.
-    pub member: Arc<Member>,
-    /// The same, beside each message that it publishes.
-    pub details: Arc<Details>,
-    /// When the connection needs a new token, in seconds since 1970.
-    expires_at: Option<i64>,
-    /// What it has come in with, or shown since.
-    pub pass: Pass,
-    /// Whether rates do not hold for it.
-    pub is_unlimited: bool,
-    /// The place among the user's connections.
-    place: Option<Place>,
-}
 
 /// A connect command that waits for the rooms which the server subscribes the client to.
 pub struct Connecting {
@@ -65,81 +40,12 @@ pub struct Connecting {
     identity: Identity,
     /// How many rooms have not answered.
     waiting: usize,
+    /// What the client is handed.
+    data: Box<[u8]>,
     /// What they have answered.
     subscribed: Vec<(String, Given)>,
     /// How many bytes of missed messages the answer may have yet, over all rooms.
     recovered_bytes_left: usize,
-}
-
-impl Identity {
-    fn new(client: &str, claims: ConnectionClaims, has_token: bool) -> Self {
-        let ConnectionClaims {
-            user,
-            info,
-            expires_at,
-            issued_at,
-            unlimited: is_unlimited,
-            ..
-        } = claims;
-        let user: Arc<str> = user.into();
-        let (member, details) = told_of(client, &user, (info.as_ref(), None), is_unlimited);
-        Self {
-            user,
-            info,
-            member,
-            details,
-            expires_at,
-            pass: match has_token {
-                true => Pass::Token { issued_at },
-                false => Pass::None,
-            },
-            is_unlimited,
-            place: None,
-        }
-    }
-
-    /// What others are told of this connection in a room for which there is more to say.
-    pub fn with_room_info(
-        &self,
-        client: &str,
-        info: Option<&Payload>,
-    ) -> (Arc<Member>, Option<Arc<Details>>) {
-        match info {
-            None => (self.member.clone(), None),
-            Some(room) => {
-                let infos = (self.info.as_ref(), Some(room));
-                let (member, details) = told_of(client, &self.user, infos, self.is_unlimited);
-                (member, Some(details))
-            }
-        }
-    }
-}
-
-/// What others are told of a client: as a member of rooms, and beside its messages.
-pub fn told_of(
-    client: &str,
-    user: &Arc<str>,
-    (info, of_room): (Option<&Payload>, Option<&Payload>),
-    is_unlimited: bool,
-) -> (Arc<Member>, Arc<Details>) {
-    // All subscribers get the same, and those of JSON need JSON.
-    let (info, of_room) = (info.map(json_of), of_room.map(json_of));
-    let info = ClientInfo {
-        user: (&**user).into(),
-        client: client.into(),
-        conn_info: info.as_deref(),
-        chan_info: of_room.as_deref(),
-    };
-    let member = Member {
-        user: user.clone(),
-        info: info.to_protobuf().into(),
-    };
-    let details = Details {
-        meta: Bytes::from(Publication::meta(Some(&info), &[])),
-        publisher: publisher(user, is_unlimited),
-        ..Details::default()
-    };
-    (Arc::new(member), Arc::new(details))
 }
 
 impl State {
@@ -161,7 +67,7 @@ impl State {
         outlet: &mut Outlet<'_>,
     ) -> Result<Next, Refusal> {
         let connected = self.begin(live, world, id, request, outlet);
-        if let Err(Refusal::Error(_)) = connected {
+        if let Err(Refusal::Error(_) | Refusal::BackEnd(_)) = connected {
             // The peer learns it from the reply and is expected to close; a moment later this side does. Until then
             // it hears nothing of the rooms that had been asked already.
             self.stage = Stage::Refused;
@@ -179,12 +85,13 @@ impl State {
         request: &ConnectRequest<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<Next, Refusal> {
-        let Some(mut claims) = self.claims(world, &request.token, outlet)? else {
-            return Ok(Next::Again(Until::Costly));
+        let (mut claims, data) = match self.claims(live, world, request, outlet)? {
+            Claimed::Later(until) => return Ok(Next::Again(until)),
+            Claimed::Now(claims, data) => (*claims, data),
         };
         let rooms = std::mem::take(&mut claims.subscriptions);
         let has_token = !request.token.is_empty();
-        let mut identity = Identity::new(&self.client, claims, has_token);
+        let mut identity = Identity::new(&self.client, claims, has_token, &world.hooks);
         if !identity.user.is_empty() {
             self.take_place(live, world, &mut identity, outlet)?;
         }
@@ -196,6 +103,7 @@ impl State {
             id,
             identity,
             waiting: 0,
+            data,
             subscribed: Vec::new(),
             recovered_bytes_left: world.settled.recovered_bytes_max,
         }));
@@ -269,23 +177,21 @@ impl State {
         Ok(())
     }
 
-    /// What the token says; `None` if it can only be verified in a step for costly work.
+    /// Who the client is, by its token, or by what a back end says of one that has none.
     fn claims(
         &mut self,
+        live: &Arc<Live>,
         world: &World,
-        token: &str,
+        request: &ConnectRequest<'_>,
         outlet: &mut Outlet<'_>,
-    ) -> Result<Option<ConnectionClaims>, Refusal> {
+    ) -> Result<Claimed, Refusal> {
+        self.keep_fields_of_command(world, request, outlet)?;
+        let token = &*request.token;
         if token.is_empty() {
-            let is_open =
-                world.settled.openness == Openness::Dev || world.settled.lets_anonymous_in;
-            if is_open {
-                return Ok(Some(anonymous()));
-            }
-            if outlet.may_tell("centrifuge_no_token") {
-                info!("a client was refused: it has no token, and anonymous is off");
-            }
-            return Err(Disconnect::BadRequest.into());
+            return match world.hooks.of(HookKind::Connect) {
+                Some(hook) => self.claims_by_hook(live, world, hook, request, outlet),
+                None => claims_of_nobody(world, outlet),
+            };
         }
         if !world.tokens.has_connection_keys() {
             if outlet.may_tell("centrifuge_no_keys") {
@@ -296,10 +202,10 @@ impl State {
             return Err(Disconnect::InvalidToken.into());
         }
         if !self.may_be_costly() {
-            return Ok(None);
+            return Ok(Claimed::Later(Until::Costly));
         }
         let verified = world.verify_connection(token, now_s());
-        verified.map(Some).map_err(|unverified| {
+        verified.map(Claimed::of).map_err(|unverified| {
             tell_unverified(&unverified, outlet);
             match unverified {
                 Unverified::KeyToCome => ErrorCode::Internal.into(),
@@ -308,6 +214,46 @@ impl State {
                 Unverified::Refused(_) | Unverified::Revoked => Disconnect::InvalidToken.into(),
             }
         })
+    }
+
+    /// What a back end says of a client that has no token.
+    fn claims_by_hook(
+        &mut self,
+        live: &Arc<Live>,
+        world: &World,
+        hook: &Arc<Hook>,
+        request: &ConnectRequest<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Claimed, Refusal> {
+        let body = Body {
+            name: &request.name,
+            version: &request.version,
+            channels: request.subs.iter().map(|(it, _)| &**it).collect(),
+            ..Body::default()
+        };
+        let yes = match self.consult(live, hook, body.with_data(request.data), outlet)? {
+            Consulted::Later => {
+                // The client has said what it has to say in time.
+                outlet.set_alarm(None);
+                return Ok(Claimed::Later(Until::Answered));
+            }
+            Consulted::Nobody => return claims_of_nobody(world, outlet),
+            Consulted::Yes(yes) => yes,
+        };
+        let verdict = yes.verdict();
+        if verdict.expires_at.is_some_and(|at| at <= now_s()) {
+            return Err(ErrorCode::Expired.into());
+        }
+        let data = data_bytes(self.wire.encoding(), verdict.data.as_ref());
+        let claims = ConnectionClaims {
+            user: verdict.user.clone().unwrap_or_default(),
+            expires_at: verdict.expires_at,
+            info: verdict.info.clone(),
+            meta: verdict.meta.clone(),
+            subscriptions: verdict.subscriptions.clone(),
+            ..anonymous()
+        };
+        Ok(Claimed::Now(Box::new(claims), data))
     }
 
     /// Subscribes the client to a room in the course of its connect command.
@@ -381,6 +327,7 @@ impl State {
             id,
             identity,
             subscribed,
+            data,
             ..
         } = *connecting;
         let (ping, pong) = match (self.pings, self.wire) {
@@ -404,7 +351,8 @@ impl State {
         let result = ConnectResult {
             client: &client,
             version: VERSION,
-            expiry: expiry(identity.expires_at, now_s()),
+            expiry: identity.term.expiry(now_s()),
+            data: &data,
             subs: &subs,
             ping,
             pong,
@@ -451,29 +399,30 @@ impl State {
         if claims.user != *identity.user {
             return Err(Disconnect::InvalidToken.into());
         }
-        identity.expires_at = claims.expires_at;
+        let is_asked = world.hooks.of(HookKind::Refresh).is_some();
+        identity.term = Term::until(claims.expires_at, is_asked);
         identity.pass = Pass::Token {
             issued_at: claims.issued_at,
         };
+        let term = identity.term;
         let rooms = granted_rooms(world, &claims.user, claims.subscriptions);
         let are_granted = self.rooms.granted().all(|it| rooms.contains_key(it));
         if !are_granted || self.rooms.granted().count() != rooms.len() {
             // The client gets the rooms of its new token when it connects with it.
             return Err(Disconnect::InsufficientState.into());
         }
-        let expiry = expiry(claims.expires_at, now_s);
-        self.reply(id, &Reply::Refresh(expiry));
+        self.reply(id, &Reply::Refresh(term.expiry(now_s)));
         self.set_alarm(outlet);
         Ok(Next::Go)
     }
 
-    /// Has the session woken when the next of its tokens is over for good.
+    /// Has the session woken when the next of its terms is over for good, or is to be asked about.
     pub(super) fn set_alarm(&self, outlet: &mut Outlet<'_>) {
-        let own = self.identity().and_then(|it| it.expires_at);
-        let next = own.into_iter().chain(self.rooms.next_expiry()).min();
+        let own = self.identity().and_then(|it| it.term.next());
+        let next = own.into_iter().chain(self.rooms.next_term()).min();
         let now_s = now_s();
         let expiry = next.map(|at| {
-            let left_s = u64::try_from((at + GRACE_S - now_s).max(0)).unwrap_or(0);
+            let left_s = u64::try_from((at - now_s).max(0)).unwrap_or(0);
             Duration::from_secs(left_s)
         });
         let over = self.rooms.next_over();
@@ -482,17 +431,18 @@ impl State {
     }
 
     /// The time has come that the session was waiting for.
-    pub(super) fn alarm(&mut self, outlet: &mut Outlet<'_>) {
-        let over_s = now_s() - GRACE_S;
+    pub(super) fn alarm(&mut self, live: &Arc<Live>, world: &World, outlet: &mut Outlet<'_>) {
+        let now_s = now_s();
         match &self.stage {
             Stage::Fresh => return self.disconnect(Disconnect::Stale, outlet),
             Stage::Refused => return self.disconnect(Disconnect::ConnectionClosed, outlet),
-            Stage::Open(identity) if identity.expires_at.is_some_and(|at| at <= over_s) => {
+            Stage::Open(identity) if identity.term.is_over(now_s) => {
                 return self.disconnect(Disconnect::Expired, outlet);
             }
             Stage::Open(_) | Stage::Connecting(_) | Stage::Ending(_) => {}
         }
-        while let Some(subscription) = self.rooms.expired(over_s) {
+        self.check_terms(live, world, outlet);
+        while let Some(subscription) = self.rooms.expired(now_s) {
             if subscription.is_server_side() {
                 return self.disconnect(Disconnect::SubscriptionExpired, outlet);
             }
@@ -502,6 +452,32 @@ impl State {
         self.end_one_shots(outlet);
         self.set_alarm(outlet);
     }
+}
+
+/// Who a client is.
+enum Claimed {
+    /// By these claims, and what it is handed with the answer.
+    Now(Box<ConnectionClaims>, Box<[u8]>),
+    /// That is known later.
+    Later(Until),
+}
+
+impl Claimed {
+    fn of(claims: ConnectionClaims) -> Self {
+        Self::Now(Box::new(claims), Box::default())
+    }
+}
+
+/// A client has no token, and no back end says who it is.
+fn claims_of_nobody(world: &World, outlet: &mut Outlet<'_>) -> Result<Claimed, Refusal> {
+    let settled = &world.settled;
+    if settled.openness == Openness::Dev || settled.lets_anonymous_in {
+        return Ok(Claimed::of(anonymous()));
+    }
+    if outlet.may_tell("centrifuge_no_token") {
+        info!("a client was refused: it has no token, and anonymous is off");
+    }
+    Err(Disconnect::BadRequest.into())
 }
 
 /// Of somebody without a token.
@@ -516,32 +492,6 @@ fn anonymous() -> ConnectionClaims {
         subscriptions: BTreeMap::new(),
         unlimited: false,
     }
-}
-
-/// A payload of a token as JSON: one that is none is a string in base64.
-fn json_of(payload: &Payload) -> Cow<'_, [u8]> {
-    let bytes = payload.as_bytes();
-    let kind = match is_json(bytes) {
-        true => Kind::Text,
-        false => Kind::Binary,
-    };
-    data_of(Encoding::Json, kind, bytes)
-}
-
-/// What a client is handed with a subscription.
-pub fn data_bytes(encoding: Encoding, data: Option<&Payload>) -> Box<[u8]> {
-    match (encoding, data) {
-        (_, None) => Box::default(),
-        (Encoding::Json, Some(data)) => json_of(data).into(),
-        (Encoding::Protobuf, Some(data)) => data.as_bytes().into(),
-    }
-}
-
-/// When a new token is needed, as clients are told.
-pub fn expiry(at: Option<i64>, now_s: i64) -> Expiry {
-    at.map_or(Expiry::Never, |at| {
-        Expiry::After(u32::try_from((at - now_s).max(1)).unwrap_or(u32::MAX))
-    })
 }
 
 /// Tells the operator why a token is not believed, which its owner is not told.

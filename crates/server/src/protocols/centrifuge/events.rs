@@ -1,17 +1,26 @@
 //! What happens to a session besides what its client commands: rooms answer, are lost, and change their rules.
 
+use std::sync::Arc;
+
 use centrifuge::{Disconnect, Unsubscribed};
 use runtime::{LeftReason, Outlet, SessionEvent, Ticket};
 
-use super::{connect::Identity, state::State, subscriptions::Subscription};
+use super::{identity::Identity, state::State, subscriptions::Subscription};
 use crate::{
+    hooks::Answered,
     moderation::{KeptOut, Moderated},
     oneshot::Replaced,
-    world::{RulesChanged, Superseded, World},
+    world::{Live, RulesChanged, Superseded, World},
 };
 
 impl State {
-    pub(super) fn handle(&mut self, world: &World, event: SessionEvent, outlet: &mut Outlet<'_>) {
+    pub(super) fn handle(
+        &mut self,
+        live: &Arc<Live>,
+        world: &World,
+        event: SessionEvent,
+        outlet: &mut Outlet<'_>,
+    ) {
         match event {
             SessionEvent::Joined {
                 room,
@@ -26,10 +35,14 @@ impl State {
                 reason,
             } => self.unpublished(publication, reason),
             SessionEvent::Answered { question, answer } => self.answered(question, answer),
-            SessionEvent::Alarm => self.alarm(outlet),
+            SessionEvent::Alarm => self.alarm(live, world, outlet),
             // Messages were passed over where the namespace permits it; nothing in the protocol tells.
             SessionEvent::Skipped { .. } | SessionEvent::Joining { .. } => {}
             SessionEvent::Command(command) => {
+                let command = match command.downcast::<Answered>() {
+                    Ok(answered) => return self.hook_answered(world, answered, outlet),
+                    Err(command) => command,
+                };
                 if let Some(changed) = command.downcast_ref::<RulesChanged>() {
                     self.follow(changed, outlet);
                 } else if let Some(Replaced { seat }) = command.downcast_ref() {

@@ -7,7 +7,8 @@
 //!             │  ▲                                              ├─▶ subscribe.rs    rooms, recovery
 //!             │  └─ rest of a frame, kept                       ├─▶ publish.rs      messages
 //!             │                                                 ├─▶ questions.rs    history, presence
-//!             ▼                                                 └─▶ oneshot.rs      one-shot rooms
+//!             ▼                                                 ├─▶ oneshot.rs      one-shot rooms
+//!                                                               └─▶ hooks.rs        what back ends decide
 //!           replies of one step in one frame ◀── answers.rs: answers of the rooms
 //!           (wire.rs: as the transport has them)  events.rs: what else happens to it
 //!
@@ -22,6 +23,8 @@ mod connect;
 mod emulation;
 mod events;
 mod granted;
+mod hooks;
+mod identity;
 mod oneshot;
 mod publish;
 mod questions;
@@ -29,11 +32,12 @@ mod session;
 mod state;
 mod subscribe;
 mod subscriptions;
+mod term;
 mod transports;
 mod wire;
 
-pub(super) use connect::told_of;
 pub use emulation::InTransit;
+pub(super) use identity::told_of;
 pub(super) use wire::Wire;
 pub(crate) use wire::data_of;
 

@@ -16,10 +16,11 @@ use tracing::info;
 
 use super::{
     answers::{Awaited, Wanted},
-    connect::{data_bytes, expiry},
+    identity::data_bytes,
     state::{Next, Refusal, State, Until},
     subscribe::{Claims, Wish},
     subscriptions::{Origin, Subscription, Telling},
+    term::Term,
 };
 use crate::{
     moderation::Pass,
@@ -123,7 +124,7 @@ impl State {
             is_joined: true,
             // It is in no room.
             telling: Telling::Never,
-            expires_at: claims.expires_at,
+            term: Term::until(claims.expires_at, false),
             pass: Pass::Token {
                 issued_at: claims.issued_at,
             },
@@ -133,7 +134,7 @@ impl State {
             seat: Some(Box::new(seat)),
         });
         let result = SubscribeResult {
-            expiry: expiry(claims.expires_at, now_s()),
+            expiry: Term::until(claims.expires_at, false).expiry(now_s()),
             data: &data_bytes(self.wire.encoding(), claims.data.as_ref()),
             ..SubscribeResult::default()
         };

@@ -14,6 +14,7 @@ use tracing::info;
 
 use super::{
     emulation::{Emulated, TooMuchWaits},
+    hooks::Asking,
     state::{Next, Stage, State, Until, close_of},
     transports,
     wire::Wire,
@@ -56,6 +57,12 @@ impl CentrifugeSession {
     pub fn emulated(mut self) -> Self {
         let node = self.live.node().clone();
         self.state.emulated = Some(Box::new(Emulated::new(node)));
+        self
+    }
+
+    /// This session, with what it keeps for back ends.
+    pub fn asking(mut self, asking: Option<Box<Asking>>) -> Self {
+        self.state.asking = asking;
         self
     }
 
@@ -265,7 +272,7 @@ impl Session for CentrifugeSession {
             self.keep(&**command, outlet);
         }
         let Self { live, state, .. } = self;
-        state.handle(&live.now(), event, outlet);
+        state.handle(live, &live.now(), event, outlet);
         state.end_if_answered(outlet);
         state.flush(outlet);
     }

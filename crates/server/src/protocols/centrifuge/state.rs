@@ -2,19 +2,16 @@
 
 use std::{mem, sync::Arc};
 
-use centrifuge::{Command, Disconnect, ErrorCode, Method, Push, Reply};
+use centrifuge::{Command, Disconnect, ErrorCode, Failure, Method, Push, Reply};
 use codec::CloseCode;
 use runtime::{Bucket, Outlet, Pings, Ticket};
 
 use super::{
-    answers::Awaited,
-    connect::{Connecting, Identity},
-    emulation::Emulated,
-    events::kept_out,
-    subscriptions::Subscriptions,
-    wire::Wire,
+    answers::Awaited, connect::Connecting, emulation::Emulated, events::kept_out, hooks::Asking,
+    identity::Identity, subscriptions::Subscriptions, wire::Wire,
 };
 use crate::{
+    hooks::{Answered, Said},
     oneshot::OneShots,
     world::{Live, World},
 };
@@ -44,6 +41,8 @@ pub struct State {
     pub(super) lagged_ms: Option<u64>,
     /// All one-shot rooms.
     pub(super) one_shots: Arc<OneShots>,
+    /// What it has to do with back ends.
+    pub(super) asking: Option<Box<Asking>>,
 }
 
 /// How far a session is.
@@ -58,8 +57,11 @@ pub enum Stage {
     Refused,
     /// It is closed as soon as rooms have answered what it asked for before: an acknowledgement must not be
     /// lost to a mistake that came behind it.
-    Ending(Disconnect),
+    Ending(Close),
 }
+
+/// The code and the text of a close frame.
+pub type Close = (CloseCode, &'static str);
 
 /// What follows a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,12 +86,16 @@ pub enum Until {
 }
 
 /// Why a command is not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Refusal {
     /// It is answered with an error.
     Error(ErrorCode),
     /// The connection is closed.
     Disconnect(Disconnect),
+    /// It is answered with an error of the application.
+    BackEnd(Arc<Answered>),
+    /// The connection is closed by the application.
+    Close(Close),
 }
 
 impl From<ErrorCode> for Refusal {
@@ -105,7 +111,7 @@ impl From<Disconnect> for Refusal {
 }
 
 /// A disconnect as the code and the text of a close frame.
-pub fn close_of(disconnect: Disconnect) -> Option<(CloseCode, &'static str)> {
+pub fn close_of(disconnect: Disconnect) -> Option<Close> {
     Some((
         CloseCode::from_wire(disconnect.code())?,
         disconnect.reason(),
@@ -153,6 +159,7 @@ impl State {
             refusals: Bucket::default(),
             lagged_ms: None,
             one_shots,
+            asking: None,
         }
     }
 
@@ -209,13 +216,21 @@ impl State {
             (Stage::Open(identity), method) => kept_out(world, identity)
                 .map_or(Ok(()), |code| Err(code.into()))
                 .and_then(|()| self.check_rate(world, outlet))
-                .and_then(|()| self.carry_out_open(world, id, method, outlet)),
+                .and_then(|()| self.carry_out_open(live, world, id, method, outlet)),
         };
-        match carried_out {
+        let next = match carried_out {
             Ok(next) => next,
             Err(Refusal::Error(code)) if self.wire.is_one_way() => {
                 self.end_behind_answers(of_one_way(code), outlet);
                 Next::End
+            }
+            Err(Refusal::BackEnd(_)) if self.wire.is_one_way() => {
+                self.end_behind_answers(of_one_way(ErrorCode::Internal), outlet);
+                Next::End
+            }
+            Err(Refusal::BackEnd(answered)) => {
+                self.reply_error_of(id, &answered);
+                Next::Go
             }
             Err(Refusal::Error(code)) => {
                 self.reply(id, &Reply::Error(code.into()));
@@ -225,28 +240,61 @@ impl State {
                 self.end_behind_answers(code, outlet);
                 Next::End
             }
+            Err(Refusal::Close(close)) => {
+                self.close_behind_answers(close, outlet);
+                Next::End
+            }
+        };
+        if !matches!(next, Next::Again(_)) {
+            self.forget_question();
+        }
+        next
+    }
+
+    /// Tells the client what the back end says of its command.
+    fn reply_error_of(&mut self, id: u32, answered: &Answered) {
+        if let Ok(Said::Error {
+            code,
+            message,
+            temporary,
+        }) = &answered.outcome
+        {
+            let (code, temporary) = (*code, *temporary);
+            let failure = Failure {
+                code,
+                message,
+                temporary,
+            };
+            self.reply(id, &Reply::Error(failure));
         }
     }
 
     /// Ends the connection for what its peer has sent, behind the answers to what it sent before.
     pub(super) fn end_behind_answers(&mut self, code: Disconnect, outlet: &mut Outlet<'_>) {
-        self.stage = Stage::Ending(code);
+        if let Some(close) = close_of(code) {
+            self.close_behind_answers(close, outlet);
+        }
+    }
+
+    fn close_behind_answers(&mut self, close: Close, outlet: &mut Outlet<'_>) {
+        self.stage = Stage::Ending(close);
         outlet.wait();
         self.end_if_answered(outlet);
     }
 
     pub(super) fn end_if_answered(&mut self, outlet: &mut Outlet<'_>) {
-        if let Stage::Ending(code) = self.stage
+        if let Stage::Ending(close) = self.stage
             && self.awaited.is_empty()
         {
             self.flush(outlet);
-            self.disconnect(code, outlet);
+            self.close_with(close, outlet);
         }
     }
 
     /// What somebody asks for whose identity is known.
     fn carry_out_open(
         &mut self,
+        live: &Arc<Live>,
         world: &World,
         id: u32,
         method: &Method<'_>,
@@ -260,9 +308,9 @@ impl State {
             Method::History(_) | Method::Presence(_) if self.must_wait_for_much(outlet) => {
                 return Ok(Next::Again(Until::Sent));
             }
-            Method::Subscribe(request) => return self.subscribe(world, id, request, outlet),
+            Method::Subscribe(request) => return self.subscribe(live, world, id, request, outlet),
             Method::Unsubscribe(request) => self.unsubscribe(id, request, outlet)?,
-            Method::Publish(request) => self.publish(world, id, request, outlet)?,
+            Method::Publish(request) => return self.publish(live, world, id, request, outlet),
             Method::Presence(request) => self.presence(world, id, &request.channel, outlet)?,
             Method::PresenceStats(request) => {
                 self.presence_stats(world, id, &request.channel, outlet)?;
@@ -270,7 +318,7 @@ impl State {
             Method::History(request) => self.history(world, id, request, outlet)?,
             Method::Refresh(request) => return self.refresh(world, id, request, outlet),
             Method::SubRefresh(request) => return self.sub_refresh(world, id, request, outlet),
-            Method::Rpc(_) => return Err(ErrorCode::NotAvailable.into()),
+            Method::Rpc(request) => return self.rpc(live, world, id, request, outlet),
             Method::Connect(_) | Method::Send(_) | Method::Pong | Method::Unknown => {}
         }
         Ok(Next::Go)
@@ -306,15 +354,26 @@ impl State {
 
     /// Closes the connection behind the replies of this step.
     pub(super) fn disconnect(&mut self, code: Disconnect, outlet: &mut Outlet<'_>) {
-        if let Some((close, text)) = close_of(code) {
-            if self.wire == Wire::OneWay {
-                // Such a client looks at messages, whatever carries them.
-                let (code, reason) = (code.code().into(), text);
-                self.push("", &Push::Disconnect { code, reason });
-                self.flush(outlet);
-            }
-            outlet.close(close, text);
+        if let Some(close) = close_of(code) {
+            self.close_with(close, outlet);
         }
+    }
+
+    /// The same with a code of the application.
+    pub(super) fn close_with(&mut self, (code, reason): Close, outlet: &mut Outlet<'_>) {
+        if self.wire == Wire::OneWay {
+            // Such a client looks at messages, whatever carries them.
+            let number = code.get().into();
+            self.push(
+                "",
+                &Push::Disconnect {
+                    code: number,
+                    reason,
+                },
+            );
+            self.flush(outlet);
+        }
+        outlet.close(code, reason);
     }
 
     /// Adds a reply to this step's frame.

@@ -1,7 +1,10 @@
 //! Subscribing and unsubscribing: who may, on which terms, and what has been missed.
 
+use std::sync::Arc;
+
 use access::{
-    Asked, Denied, Granted, Namespace, NoRoom, Room, SubscriptionToken, User, may_subscribe,
+    Asked, Denied, Granted, Namespace, NoRoom, Room, SubscriptionToken, User,
+    is_for_subscribe_hook, may_subscribe,
     namespace::{Offer, Overflow, RecoveryMode, RoomKind},
     take_effect,
     token::{ServerSubscription, SubscriptionClaims},
@@ -16,17 +19,21 @@ use tracing::info;
 
 use super::{
     answers::{Awaited, Wanted},
-    connect::{data_bytes, expiry, tell_unverified},
+    connect::tell_unverified,
     epoch,
+    hooks::{Consulted, Yes},
+    identity::data_bytes,
     state::{Next, Refusal, State, Until},
     subscriptions::{Origin, Subscription, Telling},
+    term::Term,
 };
 use crate::{
     events::Why,
+    hooks::{Body, HookKind},
     moderation::Pass,
     oneshot::Seat,
     tokens::Unverified,
-    world::{World, now_s},
+    world::{Live, World, now_s},
 };
 
 /// The formats of deltas that SDKs know; none is offered, and a client that offers one does without.
@@ -73,6 +80,7 @@ pub fn tell_denied(denied: &Denied<'_>, outlet: &mut Outlet<'_>) -> Refusal {
 impl State {
     pub(super) fn subscribe(
         &mut self,
+        live: &Arc<Live>,
         world: &World,
         id: u32,
         request: &SubscribeRequest<'_>,
@@ -95,21 +103,19 @@ impl State {
             Claims::None => None,
             Claims::Some(claims) => Some(claims),
         };
-        let user = self
-            .identity()
-            .map(|it| it.user.clone())
-            .unwrap_or_default();
-        let token = match claims {
-            None => SubscriptionToken::Missing,
-            Some(_) => SubscriptionToken::Valid,
+        let Some(by_hook) =
+            self.check_subscriber(live, world, (&room, &claims), request, outlet)?
+        else {
+            return Ok(Next::Again(Until::Answered));
         };
-        may_subscribe(&room, User::of(&user), token)
-            .map_err(|denied| tell_denied(&denied, outlet))?;
-        let of_token = claims.as_ref().map(|claims| ServerSubscription {
-            info: claims.info.clone(),
-            data: claims.data.clone(),
-            overrides: claims.overrides,
-        });
+        let allowed = Allowed::by(claims.as_deref(), by_hook.as_ref());
+        if allowed.expires_at.is_some_and(|at| at <= now_s()) {
+            return Err(ErrorCode::Expired.into());
+        }
+        let is_asked =
+            room.rules.sub_refresh_hook && world.hooks.of(HookKind::SubRefresh).is_some();
+        let term = Term::until(allowed.expires_at, is_asked);
+        let of_token = allowed.with;
         let wish = Wish {
             origin: Origin::Subscribe,
             request: Some(request),
@@ -127,7 +133,7 @@ impl State {
             subscription.pass = claims.as_ref().map_or(Pass::None, |it| Pass::Token {
                 issued_at: it.issued_at,
             });
-            subscription.expires_at = claims.and_then(|claims| claims.expires_at);
+            subscription.term = term;
         }
         let awaited = Awaited::Subscribe {
             id,
@@ -141,6 +147,39 @@ impl State {
         };
         self.wait_for(ticket, awaited);
         Ok(Next::Go)
+    }
+
+    /// Whether the client may subscribe, and what a back end says beside it if that has decided; `None` if its answer
+    /// is yet to come.
+    fn check_subscriber(
+        &mut self,
+        live: &Arc<Live>,
+        world: &World,
+        (room, claims): (&Room<'_, '_>, &Option<Box<SubscriptionClaims>>),
+        request: &SubscribeRequest<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Option<Option<Yes>>, Refusal> {
+        let token = match claims {
+            None => SubscriptionToken::Missing,
+            Some(_) => SubscriptionToken::Valid,
+        };
+        let hook = world.hooks.of(HookKind::Subscribe);
+        let Some(hook) = hook.filter(|_| is_for_subscribe_hook(room, token)) else {
+            let user = self.identity().map(|it| it.user.clone());
+            let user = user.unwrap_or_default();
+            may_subscribe(room, User::of(&user), token)
+                .map_err(|denied| tell_denied(&denied, outlet))?;
+            return Ok(Some(None));
+        };
+        let body = Body {
+            channel: Some(&request.channel),
+            ..Body::default()
+        };
+        match self.consult(live, hook, body.with_data(request.data), outlet)? {
+            Consulted::Later => Ok(None),
+            Consulted::Nobody => Err(ErrorCode::PermissionDenied.into()),
+            Consulted::Yes(yes) => Ok(Some(Some(yes))),
+        }
     }
 
     /// Whether a command with an answer that may be large has to wait, such as a recovery, a table or a history: until
@@ -255,7 +294,7 @@ impl State {
                 true => Telling::Yet,
                 false => Telling::Never,
             },
-            expires_at: None,
+            term: Term::default(),
             pass: Pass::None,
             details,
             publishes: false,
@@ -315,17 +354,48 @@ impl State {
         self.check_claims(&claims, &request.channel)
             .inspect_err(|why| tell_not_holding(why, outlet))
             .map_err(|_| Disconnect::InvalidToken)?;
-        let expires_at = claims.expires_at;
+        let term = Term::until(claims.expires_at, false);
         let pass = Pass::Token {
             issued_at: claims.issued_at,
         };
         if let Some(subscription) = self.rooms.named_mut(name.as_str()) {
-            subscription.expires_at = expires_at;
+            subscription.term = term;
             subscription.pass = pass;
         }
-        self.reply(id, &Reply::SubRefresh(expiry(expires_at, now_s)));
+        self.reply(id, &Reply::SubRefresh(term.expiry(now_s)));
         self.set_alarm(outlet);
         Ok(Next::Go)
+    }
+}
+
+/// What a token or a back end says of a subscription.
+#[derive(Default)]
+struct Allowed {
+    with: Option<ServerSubscription>,
+    expires_at: Option<i64>,
+}
+
+impl Allowed {
+    fn by(claims: Option<&SubscriptionClaims>, hook: Option<&Yes>) -> Self {
+        match (claims, hook.map(Yes::verdict)) {
+            (Some(claims), _) => Self {
+                with: Some(ServerSubscription {
+                    info: claims.info.clone(),
+                    data: claims.data.clone(),
+                    overrides: claims.overrides,
+                }),
+                expires_at: claims.expires_at,
+            },
+            (None, Some(verdict)) => Self {
+                with: Some(ServerSubscription {
+                    info: verdict.info.clone(),
+                    data: verdict.data.clone(),
+                    overrides: verdict.overrides,
+                }),
+                expires_at: verdict.expires_at,
+            },
+            (None, None) => Self::default(),
+        }
     }
 }
 

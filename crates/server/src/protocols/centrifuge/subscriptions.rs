@@ -6,6 +6,7 @@ use access::Granted;
 use hub::{Details, RoomName};
 use runtime::{Explained, Ticket};
 
+use super::term::Term;
 use crate::{
     events::{Why, Witness},
     moderation::Pass,
@@ -26,8 +27,8 @@ pub struct Subscription {
     pub is_joined: bool,
     /// Whether the back end is told of it.
     pub telling: Telling,
-    /// When it ends unless a new token comes, in seconds since 1970.
-    pub expires_at: Option<i64>,
+    /// When it ends, and who may let it go on.
+    pub term: Term,
     /// The token of its own that it has shown last.
     pub pass: Pass,
     /// Whether its token lets it publish, whatever the namespace says.
@@ -242,14 +243,19 @@ impl Subscriptions {
         self.rooms.iter().find(|it| fits(it.pass))
     }
 
-    /// When the next of them expires, in seconds since 1970.
-    pub fn next_expiry(&self) -> Option<i64> {
-        self.rooms.iter().filter_map(|it| it.expires_at).min()
+    /// When the next of them ends, or is asked about, in seconds since 1970.
+    pub fn next_term(&self) -> Option<i64> {
+        self.rooms.iter().filter_map(|it| it.term.next()).min()
     }
 
-    /// One that has expired by `now_s`.
+    /// One that is over by `now_s`.
     pub fn expired(&self, now_s: i64) -> Option<&Subscription> {
-        let is_over = |it: &&Subscription| it.expires_at.is_some_and(|at| at <= now_s);
-        self.rooms.iter().find(is_over)
+        self.rooms.iter().find(|it| it.term.is_over(now_s))
+    }
+
+    /// One about which a back end is to be asked by `now_s`.
+    pub fn to_be_asked(&self, now_s: i64) -> Option<Ticket> {
+        let to_be_asked = self.rooms.iter().find(|it| it.term.is_to_be_asked(now_s));
+        to_be_asked.map(|it| it.ticket)
     }
 }

@@ -11,6 +11,7 @@ use runtime::{Answer, KeepAlive, Lag, Pings, Taken};
 
 use super::{
     super::{Asked, Begun, Cors, Head, Refusal, Started},
+    hooks::{Asking, asking_of},
     session::CentrifugeSession,
     wire::Wire,
 };
@@ -38,6 +39,7 @@ pub fn websocket(asked: &Asked<'_>) -> Result<Begun, Refusal> {
         false => Pings::Messages,
     };
     let session = CentrifugeSession::new(Arc::clone(asked.live), wire, pings);
+    let session = session.asking(asking_of(asked.world, request));
     Ok(Begun::Now(Started {
         body: wire.form(false),
         lag: Lag::Leave,
@@ -80,6 +82,7 @@ pub fn uni_websocket(asked: &Asked<'_>) -> Result<Begun, Refusal> {
         .transpose()?;
     let pings = Pings::Frames;
     let session = CentrifugeSession::new(Arc::clone(asked.live), Wire::OneWay, pings);
+    let session = session.asking(asking_of(asked.world, asked.request));
     let subprotocol = None;
     Ok(Begun::Now(Started {
         body: Wire::OneWay.form(false),
@@ -149,6 +152,7 @@ struct Opening {
     wire: Wire,
     cors: Cors,
     protocol: &'static str,
+    asking: Option<Box<Asking>>,
 }
 
 impl Opening {
@@ -158,12 +162,17 @@ impl Opening {
             wire,
             cors: asked.cors(),
             protocol: asked.protocol.name,
+            asking: asking_of(asked.world, asked.request),
         }
     }
 
     fn started(self, first: Vec<u8>) -> Started {
         let Self {
-            live, wire, cors, ..
+            live,
+            wire,
+            cors,
+            asking,
+            ..
         } = self;
         let (pings, keep_alive) = match wire {
             Wire::OneWayLines => (Pings::Frames, KeepAlive::Bytes(Bytes::from_static(b"{}\n"))),
@@ -178,7 +187,7 @@ impl Opening {
             Wire::Protobuf => "application/octet-stream",
             _ => "text/plain; charset=utf-8",
         };
-        let session = CentrifugeSession::new(live, wire, pings);
+        let session = CentrifugeSession::new(live, wire, pings).asking(asking);
         let session = match wire.is_one_way() {
             true => session,
             false => session.emulated(),

@@ -334,6 +334,35 @@ pub const OPTIONS: &[NamespaceOption] = &[
             Some(life.to_string().into())
         },
     },
+    NamespaceOption {
+        key: "subscribe_hook",
+        range: "true or false",
+        meaning: "Whether the back end of [hooks.subscribe] decides who may subscribe without a subscription \
+                  token. It is not asked about rooms whose names say whom they are for.",
+        on_reload: "everybody is unsubscribed, and the back end is asked when they come again",
+        words: Vec::new,
+        read: |rules, value| set(&mut rules.subscribe_hook, flag(&value)),
+        show: |rules| Some(rules.subscribe_hook.into()),
+    },
+    NamespaceOption {
+        key: "publish_hook",
+        range: "true or false",
+        meaning: "Whether the back end of [hooks.publish] decides what clients publish, and may change it.",
+        on_reload: KEPT,
+        words: Vec::new,
+        read: |rules, value| set(&mut rules.publish_hook, flag(&value)),
+        show: |rules| Some(rules.publish_hook.into()),
+    },
+    NamespaceOption {
+        key: "sub_refresh_hook",
+        range: "true or false",
+        meaning: "Whether the back end of [hooks.sub_refresh] decides if a subscription goes on whose time is \
+                  over, and not a new token of the client.",
+        on_reload: "kept: it holds for new subscriptions",
+        words: Vec::new,
+        read: |rules, value| set(&mut rules.sub_refresh_hook, flag(&value)),
+        show: |rules| Some(rules.sub_refresh_hook.into()),
+    },
 ];
 
 /// The life of a one-shot room.
@@ -354,7 +383,7 @@ fn set<T>(place: &mut T, read: Result<T, String>) -> Result<(), String> {
     Ok(())
 }
 
-fn flag(value: &Value) -> Result<bool, String> {
+pub(in super::super) fn flag(value: &Value) -> Result<bool, String> {
     let wrong = || format!("wrong type ({}): write true or false", value.type_str());
     value.as_bool().ok_or_else(wrong)
 }
@@ -394,7 +423,7 @@ fn interval(value: &Value) -> Result<Duration, String> {
 }
 
 /// A value with a unit as text; its parser reports a missing unit.
-fn text_of(value: &Value) -> Option<String> {
+pub(in super::super) fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
 use super::super::api_keys::API_KEYS;
+use super::super::hooks::HOOKS;
 use super::super::nearest::nearest;
 use super::super::report::{Fault, Override, Place};
 use super::{Declared, OPTIONS, table};
@@ -33,13 +34,13 @@ pub(in super::super) fn is_option(key: &str) -> bool {
 
 /// Why there is no table of this name, with a remedy.
 pub(in super::super) fn unknown_table(key: &str) -> String {
-    match nearest(key, &[ROOMS, NAMESPACES, EVENTS, API_KEYS]) {
+    match nearest(key, &[ROOMS, NAMESPACES, EVENTS, API_KEYS, HOOKS]) {
         Some(NAMESPACES) => "there is no such table; did you mean [namespaces.NAME]?".to_owned(),
         Some(API_KEYS) => "there is no such table; did you mean [api_keys.NAME]?".to_owned(),
         Some(meant) => format!("there is no such table; did you mean [{meant}]?"),
         None => "there is no such table: only [rooms] and [namespaces.NAME] are, for the rules of \
-                 rooms, [events], and [api_keys.NAME], for the keys of the API; all other keys stand above \
-                 them, at the top of the file"
+                 rooms, [events], [hooks.NAME], and [api_keys.NAME], for the keys of the API; all other keys \
+                 stand above them, at the top of the file"
             .to_owned(),
     }
 }

@@ -38,12 +38,16 @@ const OTHERS: &[(&str, &str)] = &[
     ("overflow", "\"drop_oldest\""),
     ("raw", "\"publish\""),
     ("oneshot", "\"1m\""),
+    ("subscribe_hook", "true"),
+    ("publish_hook", "true"),
+    ("sub_refresh_hook", "true"),
 ];
 
 /// All of them but those that exclude others, and what only one of these has.
 fn every_option() -> String {
     let lines = OTHERS.iter().filter(|(key, _)| {
-        !matches!(*key, "overflow" | "oneshot" | "kind") && !key.starts_with("keys_")
+        let is_left_out = matches!(*key, "overflow" | "oneshot" | "kind");
+        !is_left_out && !key.starts_with("keys_") && !key.ends_with("_hook")
     });
     lines
         .map(|(key, value)| format!("{key} = {value}\n"))
@@ -533,6 +537,7 @@ fn print_tells_where_an_option_is_from_and_proposes_tables_that_hold() {
     // Without tables there are some in comments; without the hashes they are accepted.
     let printed = printed("");
     let (_, tables) = printed.split_once("# [rooms]\n").unwrap();
+    let (tables, _) = tables.split_once("\n# Hooks\n").unwrap();
     let is_entry = |line: &&str| {
         let entry = line.trim_start_matches("# ");
         let is_option = |known: &&NamespaceOption| entry.starts_with(&format!("{} = ", known.key));

@@ -60,9 +60,10 @@ fn reload_is_told_of_in_help_and_in_the_printed_file() {
         (AT_RUN_TIME, "reload", "Changes at run time."),
     ];
     for (settings, mark, sentence) in lists {
-        // The rules of rooms and the keys of the API have no flag and no key, but tables.
-        let is_flag =
-            |setting: &&Reload| !["config", "namespaces", "api_keys"].contains(&setting.key);
+        // The rules of rooms, the keys of the API and the hooks have no flag and no key, but tables.
+        let is_flag = |setting: &&Reload| {
+            !["config", "namespaces", "api_keys", "hooks"].contains(&setting.key)
+        };
         for Reload { key, .. } in settings.iter().filter(is_flag) {
             assert!(help.contains(&format!("[key: {key}] [{mark}]")), "{key}");
             let variable = environment::variable(key);
