@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     client::Client,
     commands::{PATH, Session, protobuf, token},
-    event_receiver::{FAST, OPEN, Receiver, Telling, open, told, told_and_lost},
+    event_receiver::{FAST, OPEN, Receiver, Telling, check_numbers, open, told, told_and_lost},
     harness::{Driver, Server},
     oneshot_rooms::make,
     streamed::{Stream, Streamed, begin},
@@ -21,9 +21,11 @@ use crate::{
 
 on_both_drivers![
     session_is_told_of_from_connected_to_disconnected_in_order,
+    many_connections_have_each_its_story_in_order,
     clients_of_every_transport_are_told_of,
     connection_that_was_refused_is_not_told_of,
     every_end_has_the_one_reason_that_was_recorded,
+    end_of_a_subscription_that_the_server_wants_has_its_reason,
     rooms_are_occupied_by_their_first_and_vacated_after_their_last,
     only_kinds_and_namespaces_that_are_asked_for_are_told_of,
     one_shot_rooms_are_told_of_by_six_characters,
@@ -86,6 +88,62 @@ fn session_is_told_of_from_connected_to_disconnected_in_order(driver: Driver) {
     assert_eq!((story.len(), receiver.forged()), (10, 0));
     let times: Vec<_> = own.iter().map(|it| it["at_ms"].as_u64().unwrap()).collect();
     assert!(times.is_sorted());
+}
+
+/// Enters rooms and leaves them, and returns what is to be told of it.
+fn comes_and_goes(server: &Server, number: usize) -> Vec<String> {
+    let mut session = Session::anonymous(server);
+    let mut story = vec!["connected".to_owned()];
+    let mut rooms = BTreeSet::new();
+    for step in 0..10 {
+        let room = format!("r{}", (number * 7 + step * step) % 5);
+        let id = u32::try_from(step).unwrap() + 2;
+        story.push(match rooms.remove(&room) {
+            true => {
+                unsubscribe(&mut session, id, &room);
+                format!("unsubscribed {room} client")
+            }
+            false => {
+                subscribe(&mut session, id, &room);
+                rooms.insert(room.clone());
+                format!("subscribed {room}")
+            }
+        });
+    }
+    story
+}
+
+/// What many connections do at once, in the same few rooms on two cores, is told of each as it did it.
+fn many_connections_have_each_its_story_in_order(driver: Driver) {
+    const SESSIONS: usize = 24;
+    let receiver = Receiver::start();
+    let telling = Telling::start(driver, &receiver, "batch_max = 11", OPEN);
+    let server = &telling.server;
+    let expected: BTreeSet<Vec<String>> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..SESSIONS)
+            .map(|number| scope.spawn(move || comes_and_goes(server, number)))
+            .collect();
+        threads.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    receiver.awaits("disconnected", SESSIONS);
+    let stories = receiver.stories();
+    assert_eq!(stories.len(), SESSIONS);
+    for story in stories {
+        assert!(expected.contains(&story[..11]), "{story:?}");
+        let left = story[11..]
+            .iter()
+            .filter(|it| it.ends_with(" disconnected"));
+        assert_eq!(left.count(), story.len() - 12, "{story:?}");
+    }
+    // And of each room in turns.
+    for room in ["r0", "r1", "r2", "r3", "r4"] {
+        let told = receiver.rooms();
+        let own: Vec<_> = told.iter().filter(|it| it.ends_with(room)).collect();
+        for (at, told) in own.iter().enumerate() {
+            assert_eq!(told.starts_with("occupied"), at % 2 == 0, "{own:?}");
+        }
+    }
+    check_numbers(&receiver);
 }
 
 fn clients_of_every_transport_are_told_of(driver: Driver) {
@@ -254,6 +312,45 @@ fn every_end_has_the_one_reason_that_was_recorded(driver: Driver) {
         let left = story.iter().filter(|it| it.starts_with("unsubscribed"));
         assert_eq!(entered.count(), left.count(), "{story:?}");
     }
+}
+
+fn end_of_a_subscription_that_the_server_wants_has_its_reason(driver: Driver) {
+    let receiver = Receiver::start();
+    let tables = format!("{OPEN}[namespaces.login]\noneshot = \"10m\"\n");
+    let mut telling = Telling::start(driver, &receiver, "", &tables);
+    let server = &telling.server;
+    let room = make(server, "login");
+    let enter = json!({"channel": room.room, "data": {"secret": room.secret}});
+    let enter = json!({"id": 2, "subscribe": enter}).to_string();
+    let (mut first, mut second) = (Session::anonymous(server), Session::anonymous(server));
+    first.ask(&enter);
+    second.ask(&enter);
+    first.line();
+    subscribe(&mut second, 3, "a");
+    let raw = Client::join(server, "a");
+    receiver.awaits("subscribed", 4);
+    let all = "subscribe = [\"client\", \"anonymous\"]";
+    telling.reload(all, "subscribe = \"token\"");
+    receiver.awaits("disconnected", 1);
+    receiver.awaits("unsubscribed", 3);
+    drop((first, second, raw));
+    receiver.awaits("disconnected", 3);
+    let stories: BTreeSet<_> = receiver
+        .stories()
+        .iter()
+        .map(|story| story[1..].join(", "))
+        .collect();
+    let login = format!("{}...", &room.room[..6]);
+    let has = |begin: &str| stories.iter().any(|it| it.starts_with(begin));
+    assert!(has(&format!(
+        "subscribed {login}, unsubscribed {login} replaced 2101, disconnected"
+    )));
+    assert!(has(&format!(
+        "subscribed {login}, subscribed a, unsubscribed a rules_changed 2502, unsubscribed {login} disconnected"
+    )));
+    assert!(has(
+        "subscribed a, unsubscribed a disconnected, disconnected session_closed 1013"
+    ));
 }
 
 fn rooms_are_occupied_by_their_first_and_vacated_after_their_last(driver: Driver) {
