@@ -43,8 +43,15 @@ pub type Missed = Option<(bool, Vec<(u64, u64)>)>;
 pub struct Room {
     pub name: u8,
     pub top: Position,
-    /// Each message, and when it was ordered.
-    pub log: Vec<(u64, u64, u64)>,
+    /// The offset that it began behind.
+    pub base: u64,
+    pub log: Vec<Said>,
+    /// The offset up to which it was to forget everything.
+    pub forgotten: u64,
+    /// The latest version of all, with its epoch.
+    pub version: Option<(u8, u64)>,
+    /// The offset of the latest message that anybody can have been told of.
+    pub told: u64,
     /// The latest offset and payload of each key, in a room with a table.
     pub table: BTreeMap<u64, (u64, u64)>,
     pub holders: Vec<CoreId>,
@@ -52,6 +59,17 @@ pub struct Room {
     /// until the turn ends.
     pub backlog: Option<VecDeque<(ConnectionId, Ticket)>>,
     pub end: End,
+}
+
+/// A message that was ordered.
+#[derive(Clone, Copy)]
+pub struct Said {
+    pub offset: u64,
+    /// That of its tombstone, once it is erased.
+    pub payload: u64,
+    pub at_ms: u64,
+    /// Whether it is to be kept.
+    pub is_lasting: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,47 +87,69 @@ pub enum Fate {
 }
 
 impl Room {
+    /// What the room keeps, oldest first.
+    pub fn kept(&self, now_ms: u64) -> Vec<Said> {
+        let lasting = self.log.iter().filter(|it| it.is_lasting);
+        let lasting: Vec<_> = lasting.copied().collect();
+        let mut kept = lasting[lasting.len().saturating_sub(HISTORY)..].to_vec();
+        kept.retain(|it| it.offset > self.forgotten && now_ms - it.at_ms < HISTORY_TTL_MS);
+        if has_table(self.name) {
+            Vec::new()
+        } else {
+            kept
+        }
+    }
+
+    /// Whether the room still has everything behind this offset that it was to keep.
+    fn is_whole_behind(&self, offset: u64, kept: &[Said]) -> bool {
+        let lasting = self.log.iter().filter(|it| it.is_lasting);
+        let mut missed = lasting.filter(|it| it.offset > offset);
+        let is_kept = |it: &Said| kept.iter().any(|kept| kept.offset == it.offset);
+        let is_here = match has_table(self.name) {
+            true => offset == self.top.offset,
+            false => offset >= self.base,
+        };
+        is_here && missed.all(is_kept)
+    }
+
     /// What the room must give to one who comes back.
     pub fn missed(&self, recover: Recover, now_ms: u64) -> Missed {
-        let Self {
-            name,
-            top,
-            log,
-            table,
-            ..
-        } = self;
-        let young = |at_ms: u64| now_ms - at_ms < HISTORY_TTL_MS;
-        let kept: Vec<_> = log[log.len().saturating_sub(HISTORY)..]
-            .iter()
-            .filter(|(_, _, at_ms)| young(*at_ms) && !has_table(*name))
-            .map(|(offset, payload, at_ms)| (*offset, *payload, *at_ms))
-            .collect();
-        let shown = |it: &[(u64, u64, u64)]| it.iter().map(|it| (it.0, it.1)).collect::<Vec<_>>();
+        let top = self.top;
+        let kept = self.kept(now_ms);
         match recover {
-            Recover::State => Some((false, table.values().copied().collect())),
-            Recover::Latest(since)
-                if since.epoch == Some(top.epoch) && since.offset == top.offset =>
-            {
-                Some((true, Vec::new()))
+            Recover::State => Some((false, self.table.values().copied().collect())),
+            Recover::Latest(since) => {
+                let is_here = since.epoch == Some(top.epoch) && since.offset <= top.offset;
+                let has_it = kept.last().is_none_or(|it| it.offset <= since.offset);
+                let is_whole = self.is_whole_behind(since.offset, &kept);
+                match is_here && has_it && is_whole {
+                    true => Some((true, Vec::new())),
+                    false => kept.last().map(|last| (true, shown(&[*last]))),
+                }
             }
-            Recover::Latest(_) => kept.last().map(|last| (true, shown(&[*last]))),
             Recover::Missed(since) => {
                 let is_of_this_log = since.epoch == Some(top.epoch) && since.offset <= top.offset;
-                let missed: Vec<_> = kept.into_iter().filter(|it| it.0 > since.offset).collect();
-                let is_whole = is_of_this_log && missed.len() as u64 == top.offset - since.offset;
-                let is_given = is_whole && missed.len() <= RECOVERED_MAX;
+                let is_whole = self.is_whole_behind(since.offset, &kept);
+                let missed = kept.into_iter().filter(|it| it.offset > since.offset);
+                let missed: Vec<_> = missed.collect();
+                let is_given = is_of_this_log && is_whole && missed.len() <= RECOVERED_MAX;
                 is_given.then(|| (true, shown(&missed)))
             }
             Recover::Newest(since, newest) => {
                 let missed = since.and_then(|since| self.missed(Recover::Missed(since), now_ms));
                 missed.or_else(|| {
                     let most = newest.messages.min(RECOVERED_MAX);
-                    let is_young = |at_ms: u64| now_ms - at_ms < newest.age_ms;
-                    let young: Vec<_> = kept.into_iter().filter(|it| is_young(it.2)).collect();
+                    let is_young = |it: &Said| now_ms - it.at_ms < newest.age_ms;
+                    let young: Vec<_> = kept.into_iter().filter(is_young).collect();
                     let given = &young[young.len().saturating_sub(most)..];
                     Some((false, shown(given)))
                 })
             }
         }
     }
+}
+
+/// Offsets and payloads.
+pub fn shown(messages: &[Said]) -> Vec<(u64, u64)> {
+    messages.iter().map(|it| (it.offset, it.payload)).collect()
 }

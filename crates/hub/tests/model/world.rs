@@ -1,23 +1,26 @@
 //! The model and the home beside it; `deliveries.rs` compares what arrives.
 
+mod asking;
 mod deliveries;
+mod particulars;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
 use bytes::Bytes;
 use hub::{
     AnswerLimits, ConnectionId, CoreId, Delivery, Details, Epoch, HistoryLimits, HomeBounds, Keyed,
-    LossReason, Member, Newest, Position, PublishRefusal, Question, Record, Recover, Request,
-    RoomBudget, RoomName, RoomRules, Rooms, RuleBook, Since, TableLimits, Target, Terms, Ticket,
+    LossReason, Member, Newest, Position, PublishRefusal, Record, Recover, Request, RoomBudget,
+    RoomName, RoomRules, Rooms, RuleBook, Since, TableLimits, Target, Terms, Ticket,
 };
 
 use crate::{
     occupancy::Said,
-    ops::{CORES, Op, Wish},
+    ops::{CORES, Op, Particular, Wish},
     truth::{End, Fate, HISTORY, HISTORY_TTL_MS, RECOVERED_MAX, Room, Subscriber, has_table},
+    world::asking::Expected,
 };
 
 const IDLE_MS: u64 = 50;
@@ -25,9 +28,6 @@ const POSITION_TTL_MS: u64 = 120;
 /// What a publication counts for while it waits, but for its key.
 const PUBLICATION_BYTES: usize = size_of::<u64>() + size_of::<Request>();
 const WAITING_BYTES_MAX: usize = 5 * PUBLICATION_BYTES;
-
-/// The tickets of questions lie above those of publications and below those of joins.
-const QUESTIONS: u64 = 1 << 32;
 
 /// A table has at most so many keys.
 const KEYS_MAX: usize = 3;
@@ -48,11 +48,6 @@ impl RuleBook for AllRemember {
     }
 }
 
-/// What a publication counts for while it waits in the room of this name.
-fn publication_bytes(name: u8) -> usize {
-    PUBLICATION_BYTES + usize::from(has_table(name))
-}
-
 /// The key of a publication in a room with a table, and whether it removes the key.
 fn key_of(payload: u64) -> (u64, bool) {
     (payload % 6, payload.is_multiple_of(5))
@@ -64,15 +59,17 @@ pub struct World {
     subscribers: Vec<Subscriber>,
     rooms: Vec<Room>,
     by_name: BTreeMap<u8, usize>,
-    /// Tops of reaped rooms, and when they were reaped.
-    kept: HashMap<u8, (Position, u64)>,
+    /// Tops and latest versions of reaped rooms, and when they were reaped.
+    kept: HashMap<u8, (Position, Option<(u8, u64)>, u64)>,
     epochs: u64,
     /// By ticket, which is the payload as well: the answer, once it is known; and whether it came.
     answers: Vec<(Option<Fate>, bool)>,
     /// What must be said of which rooms are occupied.
     said: Said,
-    /// What was counted of rooms, and must be answered in this order: members and users.
-    counts: VecDeque<(usize, usize)>,
+    /// By ticket: what messages have that have more than a payload.
+    particulars: HashMap<u64, Particular>,
+    /// What questions must be answered, in this order.
+    asked: VecDeque<Expected>,
     now_ms: u64,
 }
 
@@ -131,7 +128,8 @@ impl World {
             kept: HashMap::new(),
             epochs: 0,
             answers: Vec::new(),
-            counts: VecDeque::new(),
+            particulars: HashMap::new(),
+            asked: VecDeque::new(),
             now_ms: 0,
         }
     }
@@ -140,7 +138,8 @@ impl World {
         match op {
             Op::Join { core, name } => self.join(core, name, None),
             Op::ComeBack { who, wish } => self.come_back(who, wish),
-            Op::Count { name } => self.count(name),
+            Op::Ask { name, asked } => self.ask(name, asked),
+            Op::List => self.list(),
             Op::Leave { who } => {
                 if let Some(who) = self.pick(who, false) {
                     self.leave(who);
@@ -149,6 +148,11 @@ impl World {
             Op::Empty { name } => self.empty(name),
             Op::Publish { who } => self.publish(who),
             Op::PublishByName { core, name } => self.publish_by_name(core, name),
+            Op::PublishParticular {
+                core,
+                name,
+                particular,
+            } => self.publish_particular(core, name, particular),
             Op::Hold { who } => self.set_held(who, true),
             Op::Resume { who } => self.set_held(who, false),
             Op::Lose { name } => self.lose(name),
@@ -166,8 +170,11 @@ impl World {
 
     fn waiting_bytes(&self) -> usize {
         let of_room = |room: &Room| {
-            let waiting = room.backlog.as_ref().map_or(0, VecDeque::len);
-            waiting * publication_bytes(room.name)
+            let mut bytes = 0;
+            for (_, ticket) in room.backlog.iter().flatten() {
+                bytes += self.publication_bytes(room.name, *ticket);
+            }
+            bytes
         };
         self.rooms.iter().map(of_room).sum()
     }
@@ -176,18 +183,24 @@ impl World {
         if let Some(room) = self.by_name.get(&name) {
             return *room;
         }
-        let top = self.kept.remove(&name).map(|(top, _)| top);
-        let top = top.unwrap_or_else(|| {
+        let kept = self.kept.remove(&name);
+        let kept = kept.map(|(top, version, _)| (top, version));
+        let (top, version) = kept.unwrap_or_else(|| {
             self.epochs += 1;
-            Position {
+            let top = Position {
                 epoch: Epoch(self.epochs),
                 offset: 0,
-            }
+            };
+            (top, None)
         });
         self.rooms.push(Room {
             name,
             top,
+            base: top.offset,
             log: Vec::new(),
+            forgotten: 0,
+            version,
+            told: top.offset,
             table: BTreeMap::new(),
             holders: Vec::new(),
             backlog: None,
@@ -224,30 +237,6 @@ impl World {
             } => Recover::Newest(says_where.then_some(since), Newest { messages, age_ms }),
         };
         self.join(id.core.0, self.rooms[joined].name, Some(recover));
-    }
-
-    fn count(&mut self, name: u8) {
-        let joined = self.by_name.get(&name).copied();
-        let here = self
-            .subscribers
-            .iter()
-            .filter(|s| Some(s.joined) == joined && !s.left);
-        let users: BTreeSet<_> = here.clone().map(|s| user_of(s.id)).collect();
-        let is_lost = joined.is_none_or(|room| self.rooms[room].end != End::Open);
-        self.counts.push_back(match is_lost {
-            true => (0, 0),
-            false => (here.count(), users.len()),
-        });
-        self.home.apply(Request::Ask {
-            name: name_of(name),
-            asker: ConnectionId {
-                core: CoreId(0),
-                token: 0,
-            },
-            ticket: Ticket(QUESTIONS),
-            stamp: 0,
-            question: Question::MemberCounts,
-        });
     }
 
     fn join(&mut self, core: u16, name: u8, recover: Option<Recover>) {
@@ -391,7 +380,12 @@ impl World {
                 details: has_table(self.rooms[room].name).then(|| details(payload)),
             },
         });
-        let bytes = publication_bytes(self.rooms[room].name);
+        self.follow_publication(room, (publisher, ticket));
+    }
+
+    /// The model's home orders the publication, keeps it waiting, or refuses it.
+    fn follow_publication(&mut self, room: usize, (publisher, ticket): (ConnectionId, Ticket)) {
+        let bytes = self.publication_bytes(self.rooms[room].name, ticket);
         let is_full = self.waiting_bytes() + bytes > WAITING_BYTES_MAX;
         let refused = match &mut self.rooms[room] {
             Room { end, .. } if *end != End::Open => Some(PublishRefusal::RoomGone),
@@ -403,19 +397,16 @@ impl World {
                 None
             }
         };
-        self.answers[payload as usize].0 = refused.map(Fate::Refused);
+        self.answers[ticket.0 as usize].0 = refused.map(Fate::Refused);
     }
 
     /// The model's home gives the publication the room's next offset.
     fn order(&mut self, room: usize, ticket: Ticket) {
+        let particular = self.particulars.get(&ticket.0).copied();
         let Room {
-            name,
-            top,
-            log,
-            table,
-            ..
+            name, top, table, ..
         } = &mut self.rooms[room];
-        if has_table(*name) {
+        if has_table(*name) && !matches!(particular, Some(Particular::Erasing(_))) {
             let (key, is_removed) = key_of(ticket.0);
             let is_there = table.contains_key(&key);
             let fate = match is_removed {
@@ -434,15 +425,21 @@ impl World {
                 table.insert(key, (top.offset + 1, ticket.0));
             }
         }
-        top.offset += 1;
-        log.push((top.offset, ticket.0, self.now_ms));
-        let place = (*top, ticket.0);
-        self.answers[ticket.0 as usize].0 = Some(Fate::At(*top));
+        let top = self.say(room, ticket.0, particular);
+        self.answers[ticket.0 as usize].0 = Some(Fate::At(top));
+    }
+
+    /// The room says this to all its subscribers; returns its place.
+    fn say(&mut self, room: usize, payload: u64, particular: Option<Particular>) -> Position {
+        let now_ms = self.now_ms;
+        self.rooms[room].say(payload, particular, now_ms);
+        let place = (self.rooms[room].top, payload);
         for subscriber in &mut self.subscribers {
             if subscriber.joined == room && !subscriber.left {
                 subscriber.owed.push_back(place);
             }
         }
+        place.0
     }
 
     fn end_turn(&mut self) {
@@ -459,6 +456,9 @@ impl World {
         for core in 0..CORES {
             let batch = self.home.take_outgoing(CoreId(core));
             self.mailboxes[usize::from(core)].extend(batch);
+        }
+        for room in &mut self.rooms {
+            room.told = room.top.offset;
         }
     }
 
@@ -492,7 +492,7 @@ impl World {
         });
         self.said.swept(now_ms);
         let is_kept = |since: u64| now_ms - since < POSITION_TTL_MS;
-        self.kept.retain(|_, (_, since)| is_kept(*since));
+        self.kept.retain(|_, (_, _, since)| is_kept(*since));
         for (name, room) in self.by_name.clone() {
             if !self.home.contains(name_of(name).as_str()) {
                 assert!(!self.has_subscribers(room, None), "reaped in use: {name}");
@@ -500,7 +500,8 @@ impl World {
                 assert!(self.rooms[room].table.is_empty(), "reaped in use: {name}");
                 self.rooms[room].end = End::Reaped;
                 self.by_name.remove(&name);
-                self.kept.insert(name, (self.rooms[room].top, now_ms));
+                let Room { top, version, .. } = self.rooms[room];
+                self.kept.insert(name, (top, version, now_ms));
             }
         }
     }
@@ -528,7 +529,7 @@ impl World {
             assert!(subscriber.is_told_of_loss == is_lost || had_left);
         }
         assert!(self.answers.iter().all(|(_, has_come)| *has_come));
-        assert!(self.counts.is_empty());
+        assert!(self.asked.is_empty());
         self.positions_are_unique();
         self.home.vacate_all();
         self.said.ended();

@@ -1,8 +1,11 @@
 //! What arrives at the cores, compared with what the model owes them.
 
-use hub::{Answer, CoreId, Delivery, LossReason, Record, Recovered, RoomId, Ticket};
+use hub::{CoreId, Delivery, LossReason, Record, Recovered, RoomId, Ticket};
 
-use super::World;
+use super::{
+    World,
+    asking::{REMOVAL, numbers},
+};
 use crate::truth::{Fate, Missed, Place, Subscriber};
 
 impl World {
@@ -57,21 +60,20 @@ impl World {
                 assert_eq!(reason, LossReason::Cut);
                 self.lost(core, room);
             }
-            Delivery::Answered { answer, .. } => {
-                let (members, users) = self.counts.pop_front().unwrap();
-                assert_eq!(answer, Answer::MemberCounts { members, users });
-            }
-            other @ (Delivery::Refused { .. }
-            | Delivery::Announced { .. }
-            | Delivery::Listed { .. }) => {
+            Delivery::Answered { answer, .. } => self.is_told(answer),
+            Delivery::Listed { listing, .. } => self.is_listed(listing),
+            other @ (Delivery::Refused { .. } | Delivery::Announced { .. }) => {
                 panic!("unexpected {other:?}")
             }
         }
     }
 
     fn message(&mut self, core: CoreId, room: RoomId, offset: u64, record: &Record, stamp: u64) {
-        let payload = u64::from_ne_bytes(record.payload[..].try_into().unwrap());
-        assert_eq!((record.tag, stamp), (1, payload * 3));
+        let payload = payload_of(record);
+        match payload >= REMOVAL {
+            true => assert_eq!((record.tag, stamp), (0, 0)),
+            false => assert_eq!((record.tag, stamp), (1, payload * 3)),
+        }
         for subscriber in &mut self.subscribers {
             let here = subscriber.id.core == core && subscriber.room == Some(room);
             if here && !subscriber.left {
@@ -114,7 +116,14 @@ fn given(recovered: &Recovered) -> Missed {
         Recovered::Newest { messages, .. } | Recovered::State(messages) => (false, messages),
         Recovered::Impossible(_) => return None,
     };
-    let payload = |it: &Record| u64::from_ne_bytes(it.payload[..].try_into().unwrap());
-    let messages = messages.iter().map(|(offset, it)| (*offset, payload(it)));
-    Some((is_missed, messages.collect()))
+    Some((is_missed, numbers(messages)))
+}
+
+/// The number that a message has as its payload, or that stands for its removal of a key.
+pub fn payload_of(record: &Record) -> u64 {
+    let removed = record.keyed().filter(|_| record.payload.is_empty());
+    match removed {
+        Some(keyed) => REMOVAL + keyed.key.parse::<u64>().unwrap(),
+        None => u64::from_ne_bytes(record.payload[..].try_into().unwrap()),
+    }
 }
