@@ -7,6 +7,7 @@ use runtime::simulation::Machine;
 
 use crate::{
     client::Client,
+    desk::id_of,
     orders::Orders,
     rules::{Rules, name_of, ticker_of},
     script::ROOMS,
@@ -104,10 +105,12 @@ impl Homes {
         watch: &Watch,
         clients: impl Iterator<Item = &'a Client>,
         orders: &mut Orders,
+        forgotten: &[(u8, Position)],
     ) -> Result<(), String> {
         self.nobody_is_a_ghost(machine)?;
         for room in 0..ROOMS {
-            check_kept(machine, room, orders)?;
+            let forgotten = forgotten.iter().filter(|(it, _)| *it == room);
+            check_kept(machine, room, orders, forgotten.map(|(_, at)| *at))?;
         }
         for client in clients {
             for (room, epoch, least, most) in client.places() {
@@ -171,21 +174,44 @@ fn check_table(machine: &Machine, ticker: u8, table: &BTreeMap<&str, u64>) -> Re
     }
 }
 
-/// What is kept are the latest messages, each where peers have seen it.
-fn check_kept(machine: &Machine, room: u8, orders: &mut Orders) -> Result<(), String> {
+/// What is kept are the latest messages, each where peers have seen it, but for those that were not to be kept or
+/// are to be forgotten; and in place of those that were erased there are their tombstones.
+fn check_kept(
+    machine: &Machine,
+    room: u8,
+    orders: &mut Orders,
+    mut forgotten: impl Iterator<Item = Position>,
+) -> Result<(), String> {
     let name = name_of(room);
     let kept = machine.kept(&name);
     let Some(top) = machine.position(&name).filter(|_| !kept.is_empty()) else {
         return Ok(());
     };
-    let first = top.offset + 1 - kept.len() as u64;
-    for (expected, (offset, record)) in (first..).zip(kept) {
-        let text = str::from_utf8(&record.payload).unwrap_or_default();
-        let id = text.split(' ').nth(2).and_then(|id| id.parse().ok());
-        let (true, Some(id)) = (expected == offset, id) else {
-            return Err(format!("offset {offset} of r{room} is {text:?}"));
-        };
-        orders.place(id, top.epoch.0, offset)?;
+    let epoch = top.epoch.0;
+    let erased = orders.erased();
+    let mut expected = kept[0].0;
+    for (offset, record) in kept {
+        let id = id_of(&record.payload);
+        if offset < expected || offset > top.offset {
+            return Err(format!(
+                "offset {offset} of r{room} is kept before {expected}"
+            ));
+        }
+        (expected..offset).for_each(|passed| orders.particulars.pass_over(epoch, passed));
+        expected = offset + 1;
+        orders.read(id, epoch, offset)?;
+        let tombstones = erased.get(&(epoch, offset));
+        if tombstones.is_some_and(|tombstones| !tombstones.contains(&id)) {
+            return Err(format!(
+                "offset {offset} of r{room} is erased, and still message {id}"
+            ));
+        }
+        if let Some(up_to) = forgotten.find(|it| it.epoch == top.epoch && offset <= it.offset) {
+            return Err(format!(
+                "offset {offset} of r{room} is kept, and forgotten up to {up_to:?}"
+            ));
+        }
     }
+    (expected..=top.offset).for_each(|passed| orders.particulars.pass_over(epoch, passed));
     Ok(())
 }

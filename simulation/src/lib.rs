@@ -17,8 +17,10 @@
 pub mod application;
 pub mod client;
 pub mod count;
+pub mod desk;
 pub mod homes;
 pub mod orders;
+pub mod particulars;
 pub mod rules;
 pub mod run;
 pub mod script;

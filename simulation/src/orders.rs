@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::script::ROOMS;
+use crate::{particulars::Particulars, script::ROOMS};
 
 /// All that is known of the orders of all rooms.
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub struct Orders {
     pub announces: bool,
     /// What rooms keep for certain.
     pub sure: Sure,
+    /// What is known of messages that have more than a payload.
+    pub particulars: Particulars,
 }
 
 /// What is certain of recoveries, whatever happens.
@@ -34,9 +36,16 @@ pub struct Sure {
     pub answered: Option<u64>,
     /// Whether there is memory for all that rooms keep.
     pub has_memory: bool,
+    /// Rooms that were to forget what they keep.
+    pub forgotten: [bool; ROOMS as usize],
 }
 
 impl Sure {
+    /// Whether the room was ever to forget what it keeps.
+    pub fn forgets(&self, room: u8) -> bool {
+        self.forgotten.get(usize::from(room)) == Some(&true)
+    }
+
     /// Whether this can be why so many messages of a room are not given.
     pub fn permits(&self, cause: &str, room: u8, missed: u64) -> bool {
         let kept = self.kept.get(usize::from(room)).copied().flatten();
@@ -45,6 +54,7 @@ impl Sure {
             "cap" => self.answered.is_none_or(|most| missed > most),
             "memory" => !self.has_memory,
             "time" => true,
+            "forgotten" => self.forgets(room),
             _ => false,
         }
     }
@@ -90,6 +100,19 @@ impl Orders {
         self.is_not_both(id)
     }
 
+    /// A message was found at this place of a past: the one of this place, or its tombstone.
+    pub fn read(&mut self, id: u64, epoch: u64, offset: u64) -> Result<(), String> {
+        match self.particulars.is_tombstone_of(id, offset)? {
+            true => Ok(()),
+            false => self.place(id, epoch, offset),
+        }
+    }
+
+    /// The numbers of those of which one stands at a place whose message was erased.
+    pub fn erased(&self) -> BTreeMap<(u64, u64), Vec<u64>> {
+        self.particulars.erased(&self.places)
+    }
+
     /// Whether nothing is known.
     pub fn is_new(&self) -> bool {
         self.messages.is_empty() && self.runs.is_empty()
@@ -131,6 +154,7 @@ impl Orders {
 
     /// Checks the runs.
     pub fn check(&self) -> Result<(), String> {
+        self.particulars.check(&self.messages)?;
         self.runs.iter().try_for_each(|run| self.check_run(run))
     }
 

@@ -1,5 +1,6 @@
 //! One run: a machine, its peers, what happens to them, and all that is checked.
 
+mod desk;
 mod rest;
 
 use std::{
@@ -14,6 +15,7 @@ use runtime::simulation::{self, CoreCounts, Machine, Seed};
 use crate::{
     application::{Commanded, command_of, user_of},
     client::{Client, End, Positions, TICKS},
+    desk::Clerk,
     homes::Homes,
     orders::{Orders, Sure},
     rules::{Rules, name_of},
@@ -70,6 +72,7 @@ struct Run {
     positions: Vec<Positions>,
     orders: Orders,
     homes: Homes,
+    clerk: Clerk,
     application: Commanded,
     /// The configuration of now.
     budgets: Budgets,
@@ -103,6 +106,7 @@ impl Run {
             positions: vec![Positions::new(); usize::from(crate::script::PEERS)],
             orders: Orders::default(),
             homes: Homes::default(),
+            clerk: Clerk::default(),
             application,
             budgets: Budgets::Ample,
             next_id: 1,
@@ -143,7 +147,11 @@ impl Run {
             &self.application.watch,
             clients,
             &mut self.orders,
+            &self.clerk.forgotten,
         )?;
+        // What is kept has told more of their places.
+        self.orders.check()?;
+        self.check_lists()?;
         self.leave()
     }
 
@@ -234,6 +242,7 @@ impl Run {
     /// Checks all parts of all cores against each other, and every bound.
     fn audit(&mut self) -> Result<Vec<CoreCounts>, String> {
         let counts = self.machine.audit()?;
+        self.clerk.hear(&mut self.orders)?;
         self.homes.follow(&self.machine, self.world.time_ns())?;
         self.application.watch.check()?;
         let config = self.settings.config(Budgets::Ample);
@@ -422,6 +431,10 @@ impl Run {
                     .with_peer(|sockets, _| sockets.run_short(u32::from(accepts)));
             }
             Event::Standstill { ms } => self.world.pass(u64::from(ms) * 1_000_000),
+            Event::DeskPublish { .. }
+            | Event::DeskAsk { .. }
+            | Event::DeskList { .. }
+            | Event::DeskLeft {} => self.ask_at_the_desk(event)?,
             Event::Ask { core } => self.ask(core),
             Event::Drain { is_hurried } => {
                 self.is_draining = true;
@@ -442,10 +455,12 @@ impl Run {
     fn rule(&mut self, rules: Rules) {
         self.orders.announces |= rules.announces();
         let are_first = self.clients.iter().all(Option::is_none) && self.orders.is_new();
+        let forgotten = self.orders.sure.forgotten;
         self.orders.sure = match are_first {
             true => self.settings.sure(&rules),
             false => Sure::default(),
         };
+        self.orders.sure.forgotten = forgotten;
         self.homes.rule(rules.clone(), are_first);
         self.application.book.replace(rules);
         self.configure();

@@ -1,7 +1,12 @@
 //! What happens in a run: the steps of peers and operators, drawn from a seed, and kept as lines of JSON.
 
+mod desk;
+
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
+
+use desk::desk_event;
+pub use desk::{Said, Wish};
 
 /// A run: everything else follows from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,6 +205,26 @@ pub enum Event {
     Shortage {
         accepts: u8,
     },
+    /// Somebody who is not connected publishes.
+    DeskPublish {
+        room: u8,
+        bytes: u16,
+        times: u8,
+        said: Said,
+    },
+    /// Somebody who is not connected asks a room, or has it do something; with `ticker` one with a table.
+    DeskAsk {
+        room: u8,
+        wish: Wish,
+        is_ticker: bool,
+    },
+    /// Somebody who is not connected asks for some rooms of a core.
+    DeskList {
+        core: u8,
+        from: u8,
+    },
+    /// Whoever has asked waits for no answer any more.
+    DeskLeft {},
     /// An operator asks this core how it is.
     Ask {
         core: u8,
@@ -284,12 +309,14 @@ impl Script {
         let drains = rng.u8(0..10) == 0;
         let has_past = rng.u8(0..3) > 0;
         let has_tickers = rng.u8(0..3) == 0;
+        let has_desk = rng.u8(0..3) == 0;
         let mut steps: Vec<_> = (0..length)
             .map(|number| Step {
                 after_us: rng.u64(0..pause_us),
                 event: match number < usize::from(peers) {
                     true => connect(number as u8, &mut rng, rooms),
                     false if has_tickers && rng.bool() => ticker_event(&mut rng, peers),
+                    false if has_desk && rng.u8(0..3) == 0 => desk_event(&mut rng, rooms),
                     false if has_past && rng.bool() => past_event(&mut rng, peers, rooms),
                     false => event(&mut rng, peers, rooms),
                 },

@@ -75,6 +75,7 @@ impl Settings {
         Sure {
             kept: std::array::from_fn(|room| rules.surely_kept(room as u8)),
             answered: (self.recovered_bytes_max >= AMPLE_BYTES).then_some(messages),
+            forgotten: Default::default(),
             has_memory: self.history_bytes_max >= AMPLE_BYTES * usize::from(ROOMS),
         }
     }

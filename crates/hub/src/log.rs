@@ -201,7 +201,7 @@ impl Log {
         }
         for record in envelope.records.iter() {
             self.top += 1;
-            if record.is_conditional() || record.erases().is_some() {
+            if record.is_rare() {
                 self.apply_rare(record, envelope);
             }
             if let (Some(keyed), Some(_)) = (record.keyed(), &rules.table) {

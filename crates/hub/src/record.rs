@@ -97,6 +97,14 @@ impl Record {
         details.is_some_and(|it| it.idempotency.is_some() || it.version.is_some())
     }
 
+    /// Whether it does more to its room's log than to have a place.
+    pub(crate) fn is_rare(&self) -> bool {
+        let details = self.details.as_ref();
+        details.is_some_and(|it| {
+            it.idempotency.is_some() || it.version.is_some() || it.erases.is_some()
+        })
+    }
+
     /// Whether the history is not to keep it.
     pub(crate) fn skips_history(&self) -> bool {
         self.details.as_ref().is_some_and(|it| it.skips_history)

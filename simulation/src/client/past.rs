@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Client, Member, is_padded};
 use crate::{
-    orders::{ONCE, Orders, Sure},
+    orders::{ONCE, Orders},
     script::{ROOMS, Recovery},
 };
 
@@ -168,7 +168,7 @@ impl Client {
             "entered" => {
                 let room = room_in(words, 1, text)?;
                 let (position, count) = ((number(3)?, number(4)?), number(6)?);
-                self.hear_entered(room, number(2)?, position, (words[5], count), orders.sure)
+                self.hear_entered(room, number(2)?, position, (words[5], count), orders)
             }
             "past" => {
                 let room = room_in(words, 1, text)?;
@@ -210,8 +210,9 @@ impl Client {
         serial: u64,
         (epoch, top): (u64, u64),
         (how, count): (&str, u64),
-        sure: Sure,
+        orders: &mut Orders,
     ) -> Result<(), String> {
+        let sure = &orders.sure;
         let asked = self.past.asked.remove(&serial);
         let Some(Asked::Enter { recovery, since }) = asked else {
             return Err(format!("it entered r{room} and had not asked"));
@@ -221,27 +222,36 @@ impl Client {
         let is_of_epoch = since_epoch.is_none_or(|it| it == epoch) && offset <= top;
         let is_right = match (recovery, how) {
             (Recovery::None, "live") => count == 0,
-            (Recovery::Missed, "exactly") => is_of_epoch && count == top - offset,
+            (Recovery::Missed, "exactly") => is_of_epoch && count <= top - offset,
             (Recovery::Latest, "exactly") => {
-                count == 1 || count == 0 && since == (Some(epoch), top)
+                count == 1 || count == 0 && since_epoch == Some(epoch) && is_of_epoch
             }
             (Recovery::Missed, "epoch") => !is_of_epoch && count == 0,
             (Recovery::Missed, cause) => {
                 is_of_epoch && offset < top && count == 0 && sure.permits(cause, room, top - offset)
             }
             (Recovery::Latest, "size" | "time" | "memory") => count == 0,
+            (Recovery::Latest, "forgotten") => count == 0 && sure.forgets(room),
             _ => false,
         };
         if !is_right {
             return Err(format!("it asked for {recovery:?} and got, {}", told()));
         }
-        let next = top + 1 - count;
+        // Where it is given the latest one, that may be any.
+        let first = (recovery == Recovery::Missed).then_some(offset + 1);
+        if count == 0 && how == "exactly" {
+            (offset + 1..=top).for_each(|passed| orders.particulars.pass_over(epoch, passed));
+        }
+        let next = match count {
+            0 => top + 1,
+            _ => first.unwrap_or(top),
+        };
         self.members.insert(room, Member::At { epoch, next });
         self.past.entered.insert(room);
         self.expect(Reading {
             room,
             epoch,
-            next: Some(next),
+            next: first,
             left: count,
             top,
             is_reversed: false,
@@ -300,20 +310,34 @@ impl Client {
     ) -> Result<(), String> {
         let reading = self.past.reading.filter(|it| it.room == room);
         let mut it = reading.ok_or_else(|| format!("offset {offset} of r{room} came unasked"))?;
-        let is_next = it.next.is_none_or(|next| next == offset);
+        let is_next = it.next.is_none_or(|next| match it.is_reversed {
+            true => offset <= next,
+            false => offset >= next,
+        });
         if !is_next || it.epoch != epoch || offset > it.top {
             return Err(format!(
                 "offset {offset} of {epoch} came in place of {it:?}"
             ));
         }
-        orders.place(id, epoch, offset)?;
+        orders.read(id, epoch, offset)?;
+        // Between what is given there was nothing to be kept.
+        let passed = match it.next {
+            Some(next) if it.is_reversed => offset + 1..next + 1,
+            Some(next) => next..offset,
+            None => 0..0,
+        };
+        passed.for_each(|passed| orders.particulars.pass_over(epoch, passed));
         it.left -= 1;
         it.next = Some(match it.is_reversed {
             true => offset - 1,
             false => offset + 1,
         });
         if it.is_entry {
-            let next = offset + 1;
+            let mut next = offset + 1;
+            if it.left == 0 {
+                (next..=it.top).for_each(|passed| orders.particulars.pass_over(epoch, passed));
+                next = it.top + 1;
+            }
             self.members.insert(room, Member::At { epoch, next });
         }
         self.past.reading = Some(it).filter(|it| it.left > 0);

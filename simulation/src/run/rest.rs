@@ -17,6 +17,7 @@ impl Run {
         loop {
             self.pass(20_000_000)?;
             self.drained += self.machine.drained();
+            self.clerk.hear(&mut self.orders)?;
             match self.unrest() {
                 // What was sent last may lie unread at a peer, which nobody else knows of.
                 None if was_quiet => return self.audit().map(|_| ()),
@@ -37,7 +38,9 @@ impl Run {
             let complaint = client.as_ref()?.complaint(&self.orders)?;
             Some(format!("peer {peer}: {complaint}"))
         });
-        self.machine.unrest().or(of_peers)
+        let open = self.clerk.open();
+        let of_desk = (open > 0).then(|| format!("{open} requests of the desk are not answered"));
+        self.machine.unrest().or(of_peers).or(of_desk)
     }
 
     pub(super) fn check_orders(&mut self) -> Result<(), String> {

@@ -45,8 +45,9 @@ const SIMULATION: Layering<'static> = Layering {
     source: "simulation/src",
     layers: &[
         &["world", "wire", "tls", "script", "watch"],
+        &["particulars"],
         &["orders", "rules"],
-        &["application", "settings", "client"],
+        &["application", "settings", "client", "desk"],
         &["count", "homes"],
         &["run"],
         &["shrink"],

@@ -81,6 +81,12 @@ impl Rooms {
         }
     }
 
+    /// All rooms, and the number of subscribers of each.
+    pub fn all(&self) -> impl Iterator<Item = (RoomName, u32)> {
+        let rooms = self.rooms.values();
+        rooms.map(|room| (room.name.clone(), room.subscribers()))
+    }
+
     /// The members of the room of this name, as they are told to those who ask.
     pub fn members_now(&self, name: &RoomName) -> Vec<(ConnectionId, Arc<Member>)> {
         let room = self.by_name.get(name).map(|key| &self.rooms[*key]);

@@ -39,6 +39,9 @@ pub fn has_table(name: u8) -> bool {
 /// and their offsets and payloads; or nothing of it.
 pub type Missed = Option<(bool, Vec<(u64, u64)>)>;
 
+/// The latest version of a room, with its epoch.
+pub type Latest = Option<(u8, u64)>;
+
 /// One incarnation of a room.
 pub struct Room {
     pub name: u8,
@@ -48,8 +51,7 @@ pub struct Room {
     pub log: Vec<Said>,
     /// The offset up to which it was to forget everything.
     pub forgotten: u64,
-    /// The latest version of all, with its epoch.
-    pub version: Option<(u8, u64)>,
+    pub version: Latest,
     /// The offset of the latest message that anybody can have been told of.
     pub told: u64,
     /// The latest offset and payload of each key, in a room with a table.

@@ -19,7 +19,9 @@ use hub::{
 use crate::{
     occupancy::Said,
     ops::{CORES, Op, Particular, Wish},
-    truth::{End, Fate, HISTORY, HISTORY_TTL_MS, RECOVERED_MAX, Room, Subscriber, has_table},
+    truth::{
+        End, Fate, HISTORY, HISTORY_TTL_MS, Latest, RECOVERED_MAX, Room, Subscriber, has_table,
+    },
     world::asking::Expected,
 };
 
@@ -60,7 +62,7 @@ pub struct World {
     rooms: Vec<Room>,
     by_name: BTreeMap<u8, usize>,
     /// Tops and latest versions of reaped rooms, and when they were reaped.
-    kept: HashMap<u8, (Position, Option<(u8, u64)>, u64)>,
+    kept: HashMap<u8, (Position, Latest, u64)>,
     epochs: u64,
     /// By ticket, which is the payload as well: the answer, once it is known; and whether it came.
     answers: Vec<(Option<Fate>, bool)>,

@@ -1,7 +1,7 @@
 //! A server whose cores are simulated, all in one thread. What `server.rs` does with threads and sockets
 //! the simulation does itself; everything else is the core that is shipped.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use flume::{Receiver, Sender};
 use hub::{CoreId, LossReason, Member, Position, Record, Request, RoomBudget, RoomName, Rooms};
@@ -236,6 +236,14 @@ impl Machine {
     pub fn position(&self, name: &RoomName) -> Option<Position> {
         let mut homes = self.cores.iter();
         homes.find_map(|it| it.home.borrow().position(name))
+    }
+
+    /// All rooms of all homes, and the number of subscribers of each.
+    pub fn rooms(&self) -> BTreeMap<RoomName, u32> {
+        let homes = self.cores.iter();
+        homes
+            .flat_map(|it| it.home.borrow().all().collect::<Vec<_>>())
+            .collect()
     }
 
     /// All messages that a room keeps.

@@ -126,6 +126,9 @@ impl Desk {
     /// Publishes a message in the room of this name, which is made if it does not exist. The answer is its position,
     /// or why it was refused; if the answer's sender is gone, the core has ended, and nobody knows.
     ///
+    /// However long the payload is, it is delivered: its bound is the caller's. Where rates are counted by connection,
+    /// all that is published so counts as of one.
+    ///
     /// # Errors
     ///
     /// [`DeskFull`] if the room's core has no place for it: as many requests as

@@ -1,6 +1,11 @@
 //! Desks: who publishes in rooms and asks about them without a connection.
 
-use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use codec::Kind;
@@ -20,6 +25,7 @@ on_both_drivers![
     rooms_are_asked_and_obey,
     list_has_each_room_of_every_core_once,
     one_place_is_taken_again_as_soon_as_it_is_free,
+    askers_on_many_threads_have_their_answers_through_mailboxes_of_one_place,
     request_is_refused_while_a_core_has_no_place_for_it,
     requests_that_are_open_when_the_cores_end_are_told_so,
 ];
@@ -198,6 +204,83 @@ fn one_place_is_taken_again_as_soon_as_it_is_free(driver: DriverChoice) {
     for n in 1..=200 {
         let at = publish(&desk, "r", "hello").unwrap();
         assert_eq!(at.offset, n);
+    }
+}
+
+/// Whoever asks again and again while a core has no place.
+fn until_taken<T>(give: impl Fn() -> Result<T, DeskFull>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match give() {
+            Ok(given) => return given,
+            Err(DeskFull) => assert!(Instant::now() < until, "no place ever"),
+        }
+        thread::yield_now();
+    }
+}
+
+fn askers_on_many_threads_have_their_answers_through_mailboxes_of_one_place(driver: DriverChoice) {
+    const ASKERS: usize = 4;
+    const EACH: usize = 200;
+    let server = start_with(driver, Told::default(), |config| {
+        config.desk_requests_max = 3;
+        config.mailbox_batches = 1;
+        config.outbox_bytes_max = 2_000;
+    });
+    let rooms = room_at_each_home(&server);
+    let mut hearers: Vec<_> = Teller::on_both_cores(&server, "/", 1)
+        .into_iter()
+        .flatten()
+        .collect();
+    for hearer in &mut hearers {
+        hearer.join(&[&rooms[0], &rooms[1]]);
+    }
+    let desk = server.server().desk();
+    let ask = |asker: usize| {
+        let mut last = [0, 0];
+        let mut said = Vec::new();
+        for n in 0..EACH {
+            let at = (n + asker) % 2;
+            let room = &rooms[at];
+            if n % 7 == 0 {
+                let counts = until_taken(|| desk.ask(name(room), Question::MemberCounts));
+                counts.recv_timeout(PATIENCE).unwrap();
+                until_taken(|| desk.list(at, 0))
+                    .recv_timeout(PATIENCE)
+                    .unwrap();
+            }
+            let text = format!("{asker} {n}");
+            let answer =
+                until_taken(|| desk.publish(name(room), Kind::Text, text.clone().into(), None));
+            let position = answer.recv_timeout(PATIENCE).unwrap().unwrap();
+            // Whatever is acknowledged lies before what is published then.
+            assert!(position.offset > last[at]);
+            last[at] = position.offset;
+            said.push((at, position.offset, text));
+        }
+        said
+    };
+    let mut said: Vec<_> = thread::scope(|scope| {
+        let ask = &ask;
+        let askers: Vec<_> = (0..ASKERS)
+            .map(|asker| scope.spawn(move || ask(asker)))
+            .collect();
+        askers
+            .into_iter()
+            .flat_map(|it| it.join().unwrap())
+            .collect()
+    });
+    said.sort();
+    for hearer in &mut hearers {
+        let mut heard: Vec<_> = (0..ASKERS * EACH)
+            .map(|_| {
+                let Said { room, offset, text } = hearer.said();
+                (usize::from(room == rooms[1]), offset, text)
+            })
+            .collect();
+        heard.sort();
+        assert_eq!(heard, said);
+        hearer.hears_nothing_more();
     }
 }
 
