@@ -247,6 +247,7 @@ fn ours(binaries: &Binaries) -> Vec<Server> {
             sdk: true,
             passes_over: true,
             api: true,
+            asks: true,
             pages: PAGES,
             ..server(&name, &about, Origin::Hubbub, start)
         }
