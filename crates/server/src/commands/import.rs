@@ -8,7 +8,7 @@
 //!                                              report.rs: what was imported, and what not and why
 //! ```
 //!
-//! The tables are in `server.rs`, `clients.rs` and `rooms.rs`; `values.rs` and `files.rs` have what they make.
+//! The tables are in `server.rs`, `clients.rs`, `hooks.rs` and `rooms.rs`; `values.rs` and `files.rs` have what they make.
 //!
 //! *Invariants:* what is printed is accepted by `config check`; it has no secret, and neither has the report;
 //! nothing of the file is passed over in silence.
@@ -16,6 +16,7 @@
 mod clients;
 mod draft;
 mod files;
+mod hooks;
 mod report;
 mod rooms;
 mod rows;
@@ -41,9 +42,10 @@ use draft::Draft;
 use report::Report;
 
 /// All options with what becomes of each, in the tables of docs/coming-from-centrifugo.md.
-pub const TABLES: [(&str, &[Row]); 3] = [
+pub const TABLES: [(&str, &[Row]); 4] = [
     ("The server", server::ROWS),
     ("Clients", clients::ROWS),
+    ("Questions to a back end", hooks::ROWS),
     ("Channels", rooms::ROWS),
 ];
 

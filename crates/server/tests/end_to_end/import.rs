@@ -28,10 +28,22 @@ fn configuration() -> Value {
             "ping_interval": "12s",
             "channel_limit": 1000,
             "queue_max_size": 2_097_152,
+            "proxy": {
+                "connect": {
+                    "enabled": true, "endpoint": "http://backend:3000/connect", "timeout": "2s",
+                    "http_headers": ["Cookie", "X-Real-IP"], "include_connection_meta": true,
+                    "http": {"static_headers": {"X-Secret": "a password"}},
+                },
+                "refresh": {"enabled": false, "endpoint": "http://backend:3000/refresh"},
+            },
             "subscribe_to_user_personal_channel": {"enabled": true, "personal_channel_namespace": "user"},
         },
         "channel": {
             "private_prefix": "$",
+            "proxy": {
+                "subscribe": {"endpoint": "https://backend.example.com/subscribe"},
+                "publish": {"endpoint": "grpc://backend:4000"},
+            },
             "user_boundary": "!",
             "without_namespace": {"presence": true},
             "namespaces": [
@@ -45,6 +57,10 @@ fn configuration() -> Value {
                 {"name": "user"},
                 {"name": "x"},
                 {"name": "news", "allow_history_for_client": true, "delta_publish": true, "bogus": 1},
+                {
+                    "name": "asked", "subscribe_proxy_enabled": true, "subscribe_proxy_name": "default",
+                    "allow_subscribe_for_client": true, "publish_proxy_enabled": true,
+                },
                 {"name": "cells", "subscription_type": "map", "history_size": 5, "history_ttl": "1m"},
             ],
         },
@@ -140,6 +156,15 @@ fn settings_are_accepted_and_what_has_no_place_is_said() {
         "publish = [\"subscriber\", \"anonymous\"]",
         "read_history = \"subscriber\"",
         "read_presence = \"client\"",
+        "[hooks.connect]",
+        "url = \"http://backend:3000/connect\"",
+        "http = true",
+        "timeout = \"2s\"",
+        "headers = [\"Cookie\"]",
+        "forgeable_headers = [\"X-Real-IP\"]",
+        "include_meta = true",
+        "[hooks.subscribe]",
+        "subscribe_hook = true",
         "[namespaces.user]",
         "personal = true",
         "[namespaces.news]",
@@ -154,6 +179,19 @@ fn settings_are_accepted_and_what_has_no_place_is_said() {
         ("client.subscription_token.hmac_secret_key", "not enabled"),
         ("channel.user_boundary", "it is # here"),
         ("channel.namespaces[x].name", "at least 2"),
+        (
+            "client.proxy.connect.http.static_headers.X-Secret",
+            "over HTTP, in JSON",
+        ),
+        ("channel.proxy.publish.endpoint", "no gRPC"),
+        (
+            "channel.namespaces[asked].allow_subscribe_for_client",
+            "the back end alone decides",
+        ),
+        (
+            "channel.namespaces[asked].publish_proxy_enabled",
+            "hooks.publish",
+        ),
         ("channel.namespaces[news].delta_publish", "no deltas"),
         ("channel.namespaces[news].bogus", "no such option"),
         (

@@ -272,26 +272,6 @@ pub const ROWS: &[Row] = &[
         "client.connect_code_to_unidirectional_disconnect",
         "codes are those of docs/close-codes.md",
     ),
-    nothing(
-        "client.proxy",
-        "a back end decides by tables of its own: [hooks.connect] and [hooks.refresh]",
-    ),
-    nothing(
-        "channel.proxy",
-        "a back end decides by tables of its own: [hooks.subscribe], [hooks.publish] and [hooks.sub_refresh]",
-    ),
-    nothing(
-        "rpc",
-        "a back end answers calls by a table of its own: [hooks.rpc]",
-    ),
-    nothing(
-        "proxies",
-        "each kind of question has one back end: [hooks.NAME]",
-    ),
-    nothing(
-        "unified_proxy",
-        "each kind of question has one back end: [hooks.NAME]",
-    ),
     settings(
         "channel.history_meta_ttl",
         "position_ttl",

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::report::Report;
 use super::rows::{Asked, Becomes, Row};
-use super::{clients, rooms, server, source};
+use super::{clients, hooks, rooms, server, source};
 use crate::settings::{Settings, Sources, Stop};
 
 /// A setting in the making.
@@ -29,7 +29,7 @@ pub struct Draft {
     files: BTreeMap<PathBuf, String>,
 }
 
-const OF_SERVER: [&[Row]; 2] = [server::ROWS, clients::ROWS];
+const OF_SERVER: [&[Row]; 3] = [server::ROWS, clients::ROWS, hooks::ROWS];
 const OF_CHANNELS: [&[Row]; 1] = [rooms::ROWS];
 
 /// Each try comments out a line at least, so that there is an end; a file with more mistakes is none.
@@ -123,8 +123,9 @@ impl Draft {
                 Becomes::Nothing if source::is_set(value) && !is_off => {
                     report.left_out(&format!("{prefix}{}", row.key), row.remark);
                 }
-                Becomes::Settings { make, .. } if source::is_set(value) => {
+                Becomes::Settings { make, .. } if source::is_set(value) && !is_off => {
                     let asked = Asked {
+                        path: &path,
                         value,
                         among: options,
                         secrets,

@@ -162,6 +162,42 @@ pub const ROWS: &[Row] = &[
         "map_users_presence_channel_prefix",
         "presence is asked for by the client",
     ),
+    settings(
+        "subscribe_proxy_enabled",
+        "subscribe_hook",
+        |it| switch("subscribe_hook", it),
+        "the back end alone decides then",
+    ),
+    settings(
+        "subscribe_proxy_name",
+        "subscribe_hook",
+        one_back_end,
+        "default: each kind of question has one back end",
+    ),
+    settings(
+        "publish_proxy_enabled",
+        "publish_hook",
+        |it| switch("publish_hook", it),
+        "the back end alone decides then",
+    ),
+    settings(
+        "publish_proxy_name",
+        "publish_hook",
+        one_back_end,
+        "default: each kind of question has one back end",
+    ),
+    settings(
+        "sub_refresh_proxy_enabled",
+        "sub_refresh_hook",
+        |it| switch("sub_refresh_hook", it),
+        "",
+    ),
+    settings(
+        "sub_refresh_proxy_name",
+        "sub_refresh_hook",
+        one_back_end,
+        "default: each kind of question has one back end",
+    ),
     nothing(
         "subscribe_stream_proxy_enabled",
         "back ends stream nothing into rooms: let them publish",
@@ -237,13 +273,26 @@ fn recovery_mode(asked: &Asked<'_>) -> Made {
     }
 }
 
+fn one_back_end(asked: &Asked<'_>) -> Made {
+    match text(asked.value)? {
+        "default" => Ok(Settings::default()),
+        _ => Err("each kind of question has one back end: [hooks.NAME]".to_owned()),
+    }
+}
+
 fn subscribe(asked: &Asked<'_>) -> Made {
+    if has(asked, "subscribe_proxy_enabled") {
+        return Err("the back end alone decides, there as here".to_owned());
+    }
     let client = has(asked, "allow_subscribe_for_client");
     let anonymous = has(asked, "allow_subscribe_for_anonymous");
     people("subscribe", asked, client.then_some("client"), anonymous)
 }
 
 fn publish(asked: &Asked<'_>) -> Made {
+    if has(asked, "publish_proxy_enabled") {
+        return Err("the back end alone decides, there as here".to_owned());
+    }
     who("publish", "publish", asked)
 }
 

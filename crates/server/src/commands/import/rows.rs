@@ -31,6 +31,8 @@ pub enum Becomes {
 
 /// An option that is set.
 pub struct Asked<'d> {
+    /// Its name.
+    pub path: &'d str,
     pub value: &'d Value,
     /// The document, or the namespace, that it stands in.
     pub among: &'d Map<String, Value>,
