@@ -3,7 +3,8 @@
 //! ```text
 //!  a back end ─▶ serve.rs ─▶ gate.rs ────────▶ call.rs ───────▶ methods.rs ─▶ methods/…
 //!                (connection) (host, origin,    (body, errors)   (one table)    │
-//!                              key, rate)                                       └─▶ homes of rooms, connections
+//!                              key, rate)                                       ├─▶ rooms.rs: homes of rooms
+//!                                                                               └─▶ orders.rs: connections
 //!                                                                               └─▶ orders.rs: connections
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! - `body.rs` reads bodies, within `bodies.rs`; `refused.rs` answers what is refused before it is a call
 //! - `call.rs` carries out a call and answers it; `failure.rs` has the errors, `json.rs` values as they came
 //! - `methods.rs` is the table of methods, which are in `methods/`; `rooms.rs` asks homes of rooms for them
+//! - `orders.rs` has what connections are told to do; their sessions carry it out
 //! - `openapi.rs` describes all of it; `counts.rs` counts it
 //!
 //! *Bounded:* connections by `api_connections_max`, bodies by `api_body_bytes_max` and together by
@@ -30,6 +32,7 @@ mod json;
 mod keys;
 mod methods;
 mod openapi;
+mod orders;
 mod refused;
 mod rooms;
 mod routes;
@@ -63,6 +66,7 @@ use counts::Counts;
 pub use dev_key::{DevKey, path as dev_key_file};
 pub use keys::Keys;
 pub use openapi::document;
+pub use orders::{Order, Refreshing, Subscribing, What, Whom};
 use rooms::Rooms;
 
 /// The API of one server.

@@ -153,6 +153,11 @@ impl Live {
         let _ = self.desk.set(desk);
     }
 
+    /// Speaks to connections, for whoever is not one; `None` before the server runs.
+    pub fn commander(&self) -> Option<&Commander> {
+        self.commander.get()
+    }
+
     /// Publishes in rooms and asks about them, for whoever is not connected; `None` before the server runs.
     pub fn desk(&self) -> Option<&Desk> {
         self.desk.get()

@@ -106,6 +106,12 @@ impl Outlet<'_> {
         self.rooms.subscriptions.first()
     }
 
+    /// Whether the connection is in the room of this name, or has asked for it.
+    pub fn is_in(&self, name: &RoomName) -> bool {
+        let tickets = self.rooms.in_room_named(name, &self.parts.rooms);
+        !tickets.is_empty()
+    }
+
     /// Asks for a room. The ticket stands for it until the connection has left it again. A name may be
     /// asked for twice; the room then speaks twice.
     ///

@@ -67,6 +67,11 @@ impl Call {
         &self.shared.rooms
     }
 
+    /// Whether the key is for all rooms.
+    pub(super) fn is_for_all_rooms(&self) -> bool {
+        self.key.is_for_all_rooms()
+    }
+
     /// Whether the key lets name this room.
     pub(super) fn may_name(&self, room: &str) -> bool {
         self.key.may_name(room)

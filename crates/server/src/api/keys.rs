@@ -100,8 +100,13 @@ impl Key {
     /// Whether it is for this method. What is not about certain rooms needs a key for all.
     pub(super) fn is_for(&self, method: &Method) -> bool {
         let methods = self.methods.as_ref();
-        let has_rooms = method.scope == Scope::Rooms || self.namespaces.is_none();
+        let has_rooms = method.scope == Scope::Rooms || self.is_for_all_rooms();
         has_rooms && methods.is_none_or(|methods| methods.iter().any(|it| it == method.name))
+    }
+
+    /// Whether it is for all rooms.
+    pub(super) fn is_for_all_rooms(&self) -> bool {
+        self.namespaces.is_none()
     }
 
     /// Whether it lets name this room.

@@ -5,9 +5,11 @@
 
 mod batch;
 mod channels;
+mod connections;
 mod delete_message;
 mod history;
 mod info;
+mod maps;
 mod moderation;
 mod presence;
 mod publish;
@@ -33,6 +35,10 @@ pub(super) use publish::{PublishRequest, publish_body};
 pub(super) static METHODS: &[Method] = &[
     row::<publish::PublishRequest>(),
     row::<publish::BroadcastRequest>(),
+    row::<connections::SubscribeRequest>(),
+    row::<connections::UnsubscribeRequest>(),
+    row::<connections::DisconnectRequest>(),
+    row::<connections::RefreshRequest>(),
     row::<presence::PresenceRequest>(),
     row::<presence::PresenceStatsRequest>(),
     row::<history::HistoryRequest>(),
@@ -50,6 +56,11 @@ pub(super) static METHODS: &[Method] = &[
     row::<moderation::RevokeTokensRequest>(),
     row::<moderation::ListRevocationsRequest>(),
     row::<delete_message::DeleteMessageRequest>(),
+    row::<maps::MapPublishRequest>(),
+    row::<maps::MapRemoveRequest>(),
+    row::<maps::MapReadStateRequest>(),
+    row::<maps::MapStatsRequest>(),
+    row::<maps::MapClearRequest>(),
 ];
 
 /// What a key must be for, beside the method itself.

@@ -21,6 +21,10 @@ on_both_drivers![
     rooms_are_listed_by_pattern_and_in_pages,
     batch_is_answered_in_order_whatever_becomes_of_each,
     server_tells_how_it_stands,
+    message_is_left_out_whose_version_is_not_above_the_latest,
+    message_that_is_not_to_be_kept_is_told_and_not_kept,
+    table_of_a_room_is_set_told_and_cleared,
+    what_has_no_key_or_no_table_is_refused,
 ];
 
 const CONFIG: &str = r#"
@@ -373,4 +377,165 @@ fn server_tells_how_it_stands(driver: Driver) {
         104
     );
     assert_eq!(server.fail("rpc", json!({})), 107);
+}
+
+fn message_is_left_out_whose_version_is_not_above_the_latest(driver: Driver) {
+    let server = start(driver);
+    let mut subscriber = subscriber(&server, "chat:a");
+    let publish = |version: u64, epoch: &str| {
+        let request = json!({"channel": "chat:a", "data": version, "version": version, "version_epoch": epoch});
+        server.call("publish", request)["offset"].clone()
+    };
+    for (version, epoch, offset) in [
+        (5, "e", 1),
+        (5, "e", 1),
+        (4, "e", 1),
+        (6, "e", 2),
+        (1, "f", 3),
+    ] {
+        assert_eq!(publish(version, epoch), offset, "{version} {epoch}");
+    }
+    for version in [5, 6, 1] {
+        assert_eq!(subscriber.reply()["push"]["pub"]["data"], version);
+    }
+    let too_long =
+        json!({"channel": "chat:a", "data": 1, "version": 1, "version_epoch": "e".repeat(256)});
+    assert_eq!(server.fail("publish", too_long), 107);
+}
+
+fn message_that_is_not_to_be_kept_is_told_and_not_kept(driver: Driver) {
+    let server = start(driver);
+    let mut subscriber = subscriber(&server, "chat:a");
+    for (n, skips) in [(1, false), (2, true), (3, false)] {
+        let request = json!({"channel": "chat:a", "data": n, "skip_history": skips});
+        assert_eq!(server.call("publish", request)["offset"], n);
+        assert_eq!(subscriber.reply()["push"]["pub"]["offset"], n);
+    }
+    let kept =
+        server.call("history", json!({"channel": "chat:a", "limit": -1}))["publications"].clone();
+    let kept: Vec<_> = kept
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["data"].clone())
+        .collect();
+    assert_eq!(kept, [1, 3]);
+}
+
+fn table_of_a_room_is_set_told_and_cleared(driver: Driver) {
+    let server = start(driver);
+    let mut sdk = Session::anonymous(&server);
+    let reply =
+        sdk.ask(r#"{"id":2,"subscribe":{"channel":"table:a","type":1,"phase":2,"flag":1}}"#);
+    assert!(reply["error"].is_null(), "{reply}");
+    let set = |key: &str, data: Value| {
+        let request = json!({"channel": "table:a", "key": key, "data": data, "tags": {"of": key}});
+        server.call("map_publish", request)
+    };
+    assert_eq!(set("b", json!(1))["offset"], 1);
+    assert_eq!(set("a", json!({"x": 1}))["offset"], 2);
+    assert_eq!(set("b", json!(2))["offset"], 3);
+    for (key, data) in [("b", json!(1)), ("a", json!({"x": 1})), ("b", json!(2))] {
+        let published = sdk.reply()["push"]["pub"].clone();
+        assert_eq!(
+            (&published["key"], &published["data"]),
+            (&json!(key), &data)
+        );
+    }
+    let read = |more: Value| {
+        let mut request = json!({"channel": "table:a"});
+        request
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        server.call("map_read_state", request)
+    };
+    let all = read(json!({}));
+    assert_eq!(all["offset"], 3);
+    let shown = |state: &Value| {
+        let entries = state["entries"].as_array().unwrap().iter();
+        entries
+            .map(|it| format!("{}={}", it["key"].as_str().unwrap(), it["data"]))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&all), ["a={\"x\":1}", "b=2"]);
+    assert_eq!(all["entries"][1]["tags"], json!({"of": "b"}));
+    let first = read(json!({"limit": 1}));
+    assert_eq!(shown(&first), ["a={\"x\":1}"]);
+    let second = read(json!({"limit": 1, "cursor": first["cursor"]}));
+    assert_eq!(
+        (shown(&second), &second["cursor"]),
+        (vec!["b=2".to_owned()], &Value::Null)
+    );
+    assert_eq!(shown(&read(json!({"key": "b"}))), ["b=2"]);
+    assert_eq!(shown(&read(json!({"key": "c"}))), [""; 0]);
+    assert_eq!(
+        server.call("map_stats", json!({"channel": "table:a"})),
+        json!({"num_keys": 2})
+    );
+    let again =
+        |key: &str| json!({"channel": "table:a", "key": key, "data": 9, "idempotency_key": "k"});
+    let placed = server.call("map_publish", again("c"));
+    assert_eq!(server.call("map_publish", again("c")), placed);
+    assert_eq!(server.fail("map_publish", again("d")), 113);
+    assert_eq!(sdk.reply()["push"]["pub"]["key"], "c");
+    assert_eq!(
+        server.call("map_remove", json!({"channel": "table:a", "key": "a"}))["offset"],
+        5
+    );
+    let removed = sdk.reply()["push"]["pub"].clone();
+    assert_eq!(
+        (&removed["key"], &removed["removed"]),
+        (&json!("a"), &json!(true))
+    );
+    assert_eq!(
+        server.call("map_clear", json!({"channel": "table:a"})),
+        json!({})
+    );
+    for key in ["b", "c"] {
+        let removed = sdk.reply()["push"]["pub"].clone();
+        assert_eq!(
+            (&removed["key"], &removed["removed"]),
+            (&json!(key), &json!(true))
+        );
+    }
+    assert_eq!(shown(&read(json!({}))), [""; 0]);
+}
+
+fn what_has_no_key_or_no_table_is_refused(driver: Driver) {
+    let server = start(driver);
+    for (method, request, code) in [
+        ("map_publish", json!({"channel": "table:a", "data": 1}), 107),
+        (
+            "map_publish",
+            json!({"channel": "table:a", "key": "a"}),
+            107,
+        ),
+        (
+            "map_publish",
+            json!({"channel": "table:a", "key": "k".repeat(256), "data": 1}),
+            107,
+        ),
+        (
+            "map_publish",
+            json!({"channel": "table:a", "key": "a", "data": 1, "key_mode": "if_new"}),
+            108,
+        ),
+        (
+            "map_publish",
+            json!({"channel": "chat:a", "key": "a", "data": 1}),
+            108,
+        ),
+        ("map_remove", json!({"channel": "table:a"}), 107),
+        ("map_remove", json!({"channel": "chat:a", "key": "a"}), 108),
+        ("map_read_state", json!({"channel": "chat:a"}), 108),
+        ("map_stats", json!({"channel": "chat:a"}), 108),
+        ("map_clear", json!({"channel": "chat:a"}), 108),
+    ] {
+        assert_eq!(
+            server.fail(method, request.clone()),
+            code,
+            "{method} {request}"
+        );
+    }
 }

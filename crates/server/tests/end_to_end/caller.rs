@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     client::Response,
+    commands,
     harness::{Driver, Server, command},
     wire,
 };
@@ -37,7 +38,17 @@ impl Deref for Api {
 impl Api {
     /// Starts a server with this in its file beside the key for everything.
     pub fn start(driver: Driver, config: &str, flags: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), driver, config, flags)
+    }
+
+    /// The same, where clients may have tokens.
+    pub fn with_tokens(driver: Driver, config: &str, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let config = commands::settings(&dir, "", config);
+        Self::start_in(dir, driver, &config, flags)
+    }
+
+    fn start_in(dir: TempDir, driver: Driver, config: &str, flags: &[&str]) -> Self {
         let path = dir.path().join("hubbub.toml");
         std::fs::write(&path, with_key(config)).unwrap();
         let path = path.to_str().unwrap();

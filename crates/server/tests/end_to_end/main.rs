@@ -48,6 +48,7 @@ mod api;
 mod api_commands;
 mod api_floods;
 mod api_keys;
+mod api_orders;
 mod api_rooms;
 mod batches;
 mod bounds;

@@ -42,10 +42,10 @@ pub(super) struct PositionOf {
     /// The number of a message.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 18446744073709551615_u64)]
-    offset: u64,
+    pub(super) offset: u64,
     /// What it belongs to; empty for whichever there is.
     #[serde(default)]
-    epoch: String,
+    pub(super) epoch: String,
 }
 
 /// A part of a room's past.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use centrifuge::{Publication, is_json, is_json_object};
 use codec::Kind;
 use futures_util::{StreamExt as _, stream};
-use hub::{Details, Idempotency, Position, Publisher, RoomName};
+use hub::{Details, Idempotency, Keyed, Position, Publisher, RoomName, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -55,6 +55,17 @@ pub(in crate::api) struct PublishRequest {
     /// Within five minutes the same message with the same key has one place in the room.
     #[serde(default)]
     idempotency_key: String,
+    /// Whether the history does not keep it.
+    #[serde(default)]
+    skip_history: bool,
+    /// A message whose version is not above the room's latest of the same `version_epoch` is left out, and answered
+    /// with the position of the latest message: the last writer wins.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 18446744073709551615_u64)]
+    version: u64,
+    /// What versions are compared within.
+    #[serde(default)]
+    version_epoch: String,
 }
 
 /// The same message for several rooms.
@@ -76,6 +87,17 @@ pub(in crate::api) struct BroadcastRequest {
     /// Within five minutes the same message with the same key has one place in each room.
     #[serde(default)]
     idempotency_key: String,
+    /// Whether the history does not keep it.
+    #[serde(default)]
+    skip_history: bool,
+    /// A message whose version is not above the room's latest of the same `version_epoch` is left out, and answered
+    /// with the position of the latest message: the last writer wins.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 18446744073709551615_u64)]
+    version: u64,
+    /// What versions are compared within.
+    #[serde(default)]
+    version_epoch: String,
 }
 
 /// The place of a message in its room.
@@ -109,26 +131,47 @@ pub(super) struct Message {
     pub(super) payload: Bytes,
     is_json: bool,
     kind: Kind,
-    tags: Arc<BTreeMap<String, String>>,
-    idempotency_key: Arc<str>,
+    options: Arc<Options>,
+}
+
+/// What stands beside a message.
+#[derive(Default)]
+pub(super) struct Options {
+    pub(super) tags: BTreeMap<String, String>,
+    pub(super) idempotency_key: String,
+    /// The version and its epoch; no version, if both are as they are by default.
+    pub(super) version: (u64, String),
+    pub(super) skips_history: bool,
+}
+
+impl Options {
+    /// # Errors
+    /// What is too long.
+    fn checked(self) -> Result<Arc<Self>, Failure> {
+        if self.idempotency_key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+            return Err(Failure::bad("the idempotency key has more than 255 bytes"));
+        }
+        match self.version.1.len() {
+            0..=Version::EPOCH_BYTES_MAX => Ok(Arc::new(self)),
+            _ => Err(Failure::bad("version_epoch has more than 255 bytes")),
+        }
+    }
 }
 
 impl Message {
     /// The message of these parts of a request.
     pub(super) fn of(
         (data, b64data): (Option<Json>, &str),
-        tags: BTreeMap<String, String>,
-        idempotency_key: String,
+        options: Options,
     ) -> Result<Self, Failure> {
-        checked_key(&idempotency_key)?;
+        let options = options.checked()?;
         let (payload, is_json) =
             payload_of(data, b64data)?.ok_or(Failure::bad("data is missing"))?;
         Ok(Self {
             payload,
             is_json,
             kind: if is_json { Kind::Text } else { Kind::Binary },
-            tags: tags.into(),
-            idempotency_key: idempotency_key.into(),
+            options,
         })
     }
 
@@ -142,8 +185,21 @@ impl Message {
             is_json: is_text && is_json(&payload),
             kind: if is_text { Kind::Text } else { Kind::Binary },
             payload,
-            tags: Arc::default(),
-            idempotency_key: checked_key(idempotency_key)?.into(),
+            ..Self::removal(idempotency_key)?
+        })
+    }
+
+    /// A message without a payload.
+    pub(super) fn removal(idempotency_key: &str) -> Result<Self, Failure> {
+        let options = Options {
+            idempotency_key: idempotency_key.to_owned(),
+            ..Options::default()
+        };
+        Ok(Self {
+            payload: Bytes::new(),
+            is_json: false,
+            kind: Kind::Text,
+            options: options.checked()?,
         })
     }
 
@@ -160,22 +216,37 @@ impl Message {
         }
     }
 
-    /// What stands beside it.
-    pub(super) fn details(&self) -> Details {
-        let tags: Vec<_> = self
-            .tags
-            .iter()
-            .map(|(key, value)| (&**key, &**value))
-            .collect();
+    /// What stands beside it, if it sets or removes this key.
+    pub(super) fn details(&self, keyed: Option<Keyed>) -> Details {
+        let options = &*self.options;
+        let tags = options.tags.iter();
+        let tags: Vec<_> = tags.map(|(key, value)| (&**key, &**value)).collect();
         let meta = Publication::meta(None, &tags);
-        let idempotency = (!self.idempotency_key.is_empty()).then(|| Idempotency {
-            key: hash(&[self.idempotency_key.as_bytes()]),
-            body: hash(&[&self.payload, &meta]),
+        let key = &options.idempotency_key;
+        let idempotency = (!key.is_empty()).then(|| Idempotency {
+            key: hash(&[key.as_bytes()]),
+            body: match &keyed {
+                None => hash(&[&self.payload, &meta]),
+                Some(Keyed { key, is_removed }) => hash(&[
+                    &self.payload,
+                    &meta,
+                    key.as_bytes(),
+                    &[u8::from(*is_removed)],
+                ]),
+            },
         });
+        let (version, epoch) = &options.version;
+        let has_version = *version > 0 || !epoch.is_empty();
         Details {
             meta: meta.into(),
             idempotency,
             publisher: Publisher::Unlimited,
+            version: has_version.then(|| Version {
+                epoch: epoch.as_str().into(),
+                version: *version,
+            }),
+            skips_history: options.skips_history,
+            keyed,
             ..Details::default()
         }
     }
@@ -199,13 +270,6 @@ pub(super) fn payload_of(
     }
 }
 
-fn checked_key(idempotency_key: &str) -> Result<&str, Failure> {
-    match idempotency_key.len() {
-        0..=IDEMPOTENCY_KEY_BYTES_MAX => Ok(idempotency_key),
-        _ => Err(Failure::bad("the idempotency key has more than 255 bytes")),
-    }
-}
-
 /// A hash of parts, each with its length.
 fn hash(parts: &[&[u8]]) -> u128 {
     let mut context = digest::Context::new(&digest::SHA256);
@@ -226,8 +290,13 @@ impl Request for PublishRequest {
     const SCOPE: Scope = Scope::Rooms;
 
     async fn carry_out(self, call: Call) -> Result<PublishResult, Failure> {
-        let data = (self.data, &*self.b64data);
-        let message = Message::of(data, self.tags, self.idempotency_key)?;
+        let options = Options {
+            tags: self.tags,
+            idempotency_key: self.idempotency_key,
+            version: (self.version, self.version_epoch),
+            skips_history: self.skip_history,
+        };
+        let message = Message::of((self.data, &self.b64data), options)?;
         publish(&call, &self.channel, &message).await
     }
 }
@@ -244,8 +313,13 @@ impl Request for BroadcastRequest {
             1..=ROOMS_MAX => call.charge_more(self.channels.len() - 1),
             _ => return Err(Failure::bad("channels has more than 10000 rooms")),
         }
-        let data = (self.data, &*self.b64data);
-        let message = Message::of(data, self.tags, self.idempotency_key)?;
+        let options = Options {
+            tags: self.tags,
+            idempotency_key: self.idempotency_key,
+            version: (self.version, self.version_epoch),
+            skips_history: self.skip_history,
+        };
+        let message = Message::of((self.data, &self.b64data), options)?;
         let published = stream::iter(self.channels)
             .map(|channel| {
                 let (call, message) = (call.clone(), message.clone());
@@ -288,7 +362,7 @@ pub(super) async fn publish(
     let published = match is_one_shot {
         true => publish_once(call, room, (kind, message)).await?,
         false => {
-            let details = Arc::new(message.details());
+            let details = Arc::new(message.details(None));
             let payload = (kind, message.payload.clone());
             call.rooms().publish(room, payload, details).await?
         }
@@ -318,7 +392,7 @@ async fn publish_once(
             }
             NoPublication::Taken => Failure::conflict("the room has its message"),
         })?;
-    let details = Arc::new(message.details());
+    let details = Arc::new(message.details(None));
     let payload = (kind, message.payload.clone());
     let published = call.rooms().publish(room.clone(), payload, details).await;
     match &published {

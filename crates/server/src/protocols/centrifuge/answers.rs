@@ -25,6 +25,8 @@ pub enum Awaited {
     },
     /// The join of a room that the server subscribes the client to.
     ServerSubscribe(Wanted),
+    /// The join of a room that a back end has ordered the client into.
+    Ordered(Wanted),
     /// The answer to a publish command.
     Publish {
         /// The command's number.
@@ -226,6 +228,10 @@ impl State {
                 let name = subscription.name.clone();
                 self.subscribed_from_here(name.as_str(), given, ping_s, outlet);
             }
+            Awaited::Ordered(wanted) => {
+                let given = Given::new(subscription, wanted, at);
+                self.subscribed_as_ordered(room, &given, outlet);
+            }
             Awaited::Publish { .. } | Awaited::Question { .. } => {}
         }
         self.rooms.tell_joined(room);
@@ -360,6 +366,8 @@ impl State {
                     },
                 );
             }
+            // It has not been told of it.
+            Some(Awaited::Ordered(_)) => return,
             // Its connect command cannot be answered as it should be, so it is to connect again.
             Some(Awaited::ServerSubscribe(_)) => {
                 return self.disconnect(Disconnect::InsufficientState, outlet);

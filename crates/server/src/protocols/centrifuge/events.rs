@@ -7,6 +7,7 @@ use runtime::{LeftReason, Outlet, SessionEvent, Ticket};
 
 use super::{identity::Identity, state::State, subscriptions::Subscription};
 use crate::{
+    api::Order,
     hooks::Answered,
     moderation::{KeptOut, Moderated},
     oneshot::Replaced,
@@ -47,6 +48,8 @@ impl State {
                     self.follow(changed, outlet);
                 } else if let Some(Replaced { seat }) = command.downcast_ref() {
                     self.give_up_seat(*seat, outlet);
+                } else if let Some(order) = command.downcast_ref::<Order>() {
+                    self.obey(world, order, outlet);
                 } else if let Some(Superseded { by }) = command.downcast_ref()
                     && *by != outlet.id()
                 {

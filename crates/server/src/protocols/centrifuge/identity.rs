@@ -71,14 +71,18 @@ impl Identity {
     /// A back end says who this is from now on. Rooms that know who is in them go on as they are.
     pub fn renew(&mut self, client: &str, verdict: &Verdict) {
         if let Some(info) = &verdict.info {
-            self.info = Some(info.clone());
-            let infos = (self.info.as_ref(), None);
-            let told = told_of(client, &self.user, infos, self.is_unlimited);
-            (self.member, self.details) = told;
+            self.be_seen_as(client, info);
         }
         if let Some(meta) = &verdict.meta {
             self.meta = Some(meta.clone());
         }
+    }
+
+    /// Others see it so from now on.
+    pub fn be_seen_as(&mut self, client: &str, info: &Payload) {
+        let told = told_of(client, &self.user, (Some(info), None), self.is_unlimited);
+        (self.member, self.details) = told;
+        self.info = Some(info.clone());
     }
 
     /// What others are told of this connection in a room for which there is more to say.

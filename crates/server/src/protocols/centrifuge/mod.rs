@@ -11,6 +11,7 @@
 //!                                                               └─▶ hooks.rs        what back ends decide
 //!           replies of one step in one frame ◀── answers.rs: answers of the rooms
 //!           (wire.rs: as the transport has them)  events.rs: what else happens to it
+//!                                                 orders.rs: what back ends have it do
 //!
 //!  rooms' messages ─▶ ../bodies.rs: one push for each form and core
 //! ```
@@ -26,6 +27,7 @@ mod granted;
 mod hooks;
 mod identity;
 mod oneshot;
+mod orders;
 mod publish;
 mod questions;
 mod session;

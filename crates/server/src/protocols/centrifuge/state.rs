@@ -352,7 +352,7 @@ impl State {
         self.again == Some(Until::Costly)
     }
 
-    /// Closes the connection behind the replies of this step.
+    /// Closes the connection with one of the protocol's own codes, behind the replies of this step.
     pub(super) fn disconnect(&mut self, code: Disconnect, outlet: &mut Outlet<'_>) {
         if let Some(close) = close_of(code) {
             self.close_with(close, outlet);
@@ -361,8 +361,7 @@ impl State {
 
     /// The same with a code of the application.
     pub(super) fn close_with(&mut self, (code, reason): Close, outlet: &mut Outlet<'_>) {
-        if self.wire == Wire::OneWay {
-            // Such a client looks at messages, whatever carries them.
+        if self.wire.looks_at_messages_alone() {
             let number = code.get().into();
             self.push(
                 "",

@@ -187,9 +187,9 @@ impl State {
     /// more than one such answer waits for a peer, however many it asks for.
     pub(super) fn must_wait_for_much(&self, outlet: &Outlet<'_>) -> bool {
         let is_large = |awaited: &Awaited| match awaited {
-            Awaited::Subscribe { wanted, .. } | Awaited::ServerSubscribe(wanted) => {
-                wanted.recovers || wanted.is_map
-            }
+            Awaited::Subscribe { wanted, .. }
+            | Awaited::ServerSubscribe(wanted)
+            | Awaited::Ordered(wanted) => wanted.recovers || wanted.is_map,
             Awaited::Question { .. } => true,
             Awaited::Publish { .. } => false,
         };

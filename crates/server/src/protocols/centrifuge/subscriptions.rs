@@ -61,11 +61,13 @@ pub enum Origin {
     Connect,
     /// Its token, or the rule of personal rooms.
     Grant,
+    /// A back end, while it was connected.
+    Order,
 }
 
 impl Subscription {
-    /// Whether the client learns of it from the answer to its connect command, and so cannot ask for it again
-    /// without a new connection.
+    /// Whether the client has not asked for it by a command of its own, and so cannot ask for it again without a new
+    /// connection.
     pub fn is_server_side(&self) -> bool {
         self.origin != Origin::Subscribe
     }

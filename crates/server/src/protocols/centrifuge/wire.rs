@@ -45,6 +45,11 @@ impl Wire {
         }
     }
 
+    /// Whether its clients look at messages, whatever carries them, and not at close codes.
+    pub fn looks_at_messages_alone(self) -> bool {
+        self == Self::OneWay
+    }
+
     /// Whether its clients never ask, but are only told.
     pub fn is_one_way(self) -> bool {
         matches!(self, Self::OneWay | Self::OneWayLines | Self::OneWayEvents)

@@ -19,7 +19,7 @@ use super::{
     forms::Form,
     parameters::{Parameters, Wishes},
     place,
-    session::{self, NO_PUBLISHER, TOKEN_OVER},
+    session::{self, Me, NO_PUBLISHER, TOKEN_OVER},
     who::{self, Who},
 };
 use crate::{
@@ -319,8 +319,13 @@ impl Session for Page {
                 let replaced = command.downcast_ref::<Replaced>();
                 if replaced.is_none_or(|it| Some(it.seat) != self.seat) {
                     // A page shows no token, and is nobody's.
-                    let nobody = (self.name.as_str(), "", Pass::None);
-                    return session::obey(&command, &self.live, nobody, outlet);
+                    let me = Me {
+                        room: self.name.as_str(),
+                        user: "",
+                        pass: Pass::None,
+                        details: None,
+                    };
+                    return session::obey(&command, &self.live, me, outlet);
                 }
                 if self.form == Form::Event {
                     outlet.send(Kind::Text, REPLACED_EVENT);
@@ -366,8 +371,13 @@ impl Session for Publisher {
             }
             SessionEvent::Alarm => outlet.close(CloseCode::NORMAL, OVER),
             SessionEvent::Command(command) => {
-                let who = (self.name.as_str(), &*self.user, self.pass);
-                session::obey(&command, &self.live, who, outlet);
+                let me = Me {
+                    room: self.name.as_str(),
+                    user: &self.user,
+                    pass: self.pass,
+                    details: Some(&self.details),
+                };
+                session::obey(&command, &self.live, me, outlet);
             }
             event => outlet.close_for(&event),
         }

@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc, time::Duration};
 
-use ::centrifuge::{is_json, is_json_object};
+use ::centrifuge::{Meta, is_json, is_json_object};
 use access::{
     Namespace, User, may_publish,
     namespace::{Form, Raw},
@@ -13,6 +13,7 @@ use runtime::{Outlet, Session, SessionEvent};
 
 use super::{beginning::Beginning, parameters::Hears};
 use crate::{
+    api::{Order, What, Whom},
     moderation::{KeptOut, Moderated, Pass},
     users::Place,
     world::{Live, RulesChanged, Superseded, World, now_s},
@@ -20,6 +21,9 @@ use crate::{
 
 /// What a client is told that only listens.
 pub const NO_PUBLISHER: &str = "this client may not publish in this room";
+
+/// What a client is told that a back end has leave its room.
+const UNSUBSCRIBED: &str = "the server has ended the subscription";
 
 /// What a client is told whose room has other rules than those under which it came in.
 const RULES_CHANGED: &str = "the rules of the room have changed: connect again";
@@ -144,23 +148,74 @@ pub fn begin(
     left_s.map(Duration::from_secs)
 }
 
-/// Does what a client of this room is told by others: the rules of its room have changed, or another connection of
-/// its user has come.
+/// Who a raw client is, to those who command something.
+#[derive(Clone, Copy)]
+pub struct Me<'a> {
+    /// The room of its connection; empty where rooms have no rules that could change.
+    pub room: &'a str,
+    /// The user; empty for nobody.
+    pub user: &'a str,
+    /// What it has shown.
+    pub pass: Pass,
+    /// What others are told of it beside its messages.
+    pub details: Option<&'a Details>,
+}
+
+impl Me<'_> {
+    /// Somebody of whom nothing is known.
+    const NOBODY: Self = Self {
+        room: "",
+        user: "",
+        pass: Pass::None,
+        details: None,
+    };
+
+    /// Whether an order is for it. Its id is in what others are told of it.
+    fn is_meant_by(&self, whom: &Whom) -> bool {
+        let meta = self.details.map_or(&[][..], |details| &details.meta);
+        let info = Meta::read(meta).ok().and_then(|meta| meta.info);
+        let client = info.as_ref().map(|info| &*info.client);
+        whom.means(self.user, client, None)
+    }
+
+    /// Ends, where that is ordered. Its connection is its subscription: it can neither leave its room without ending
+    /// nor go into another.
+    fn obey(&self, order: &Order, outlet: &mut Outlet<'_>) {
+        match &order.what {
+            _ if !self.is_meant_by(&order.whom) => {}
+            What::Disconnect { code, reason } => outlet.close(*code, reason),
+            What::Unsubscribe(room) => {
+                if room.as_ref().is_none_or(|room| outlet.is_in(room)) {
+                    outlet.close(CloseCode::POLICY, UNSUBSCRIBED);
+                }
+            }
+            What::Refresh(refreshing) if refreshing.is_expired => {
+                outlet.close(CloseCode::POLICY, TOKEN_OVER);
+            }
+            What::Subscribe(_) | What::Refresh(_) => {}
+        }
+    }
+}
+
+/// Does what a client of a room is told by others: the rules of its room have changed, another connection of its user
+/// has come, or a back end has ordered something.
 pub fn obey(
     command: &Arc<dyn Any + Send + Sync>,
     live: &Live,
-    (room, user, pass): (&str, &str, Pass),
+    me: Me<'_>,
     outlet: &mut Outlet<'_>,
 ) {
     if command.is::<Moderated>() {
-        if let Err((code, why)) = check_moderation(&live.now(), user, pass) {
+        if let Err((code, why)) = check_moderation(&live.now(), me.user, me.pass) {
             outlet.close(code, why);
         }
         return;
     }
     let changed = command.downcast_ref::<RulesChanged>();
-    if changed.is_some_and(|changed| changed.concerns(room)) {
+    if changed.is_some_and(|changed| changed.concerns(me.room)) {
         outlet.close(CloseCode::TRY_AGAIN_LATER, RULES_CHANGED);
+    } else if let Some(order) = command.downcast_ref::<Order>() {
+        me.obey(order, outlet);
     } else if let Some(Superseded { by }) = command.downcast_ref()
         && *by != outlet.id()
     {
@@ -193,6 +248,11 @@ impl Session for InOpenRoom {
             // There are rules now.
             SessionEvent::Command(command) if command.is::<RulesChanged>() => {
                 outlet.close(CloseCode::TRY_AGAIN_LATER, RULES_CHANGED);
+            }
+            SessionEvent::Command(command) => {
+                if let Some(order) = command.downcast_ref() {
+                    Me::NOBODY.obey(order, outlet);
+                }
             }
             event => outlet.close_for(&event),
         }
@@ -245,8 +305,13 @@ impl Session for InRoom {
             }
             SessionEvent::Alarm => outlet.close(CloseCode::POLICY, TOKEN_OVER),
             SessionEvent::Command(command) => {
-                let who = (self.name.as_str(), &*self.user, self.pass);
-                obey(&command, &self.live, who, outlet);
+                let me = Me {
+                    room: self.name.as_str(),
+                    user: &self.user,
+                    pass: self.pass,
+                    details: self.details.as_deref(),
+                };
+                obey(&command, &self.live, me, outlet);
             }
             event => outlet.close_for(&event),
         }
