@@ -17,6 +17,7 @@
 //!                     summary: a table, then `N passed, N failed`
 //! ```
 
+mod api;
 mod autobahn;
 mod bench;
 mod browser;

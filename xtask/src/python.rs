@@ -1,7 +1,8 @@
 //! Creates Python environments below the target directory, each from a file of pinned requirements.
 
 use crate::install;
-use crate::process::run;
+use crate::process::{run, run_and_keep};
+use crate::report::{Counts, pytest_counts};
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::process::Command;
@@ -27,6 +28,40 @@ pub fn environment(
     std::fs::write(stamp, wanted)?;
     Ok(())
 }
+
+/// An environment of the installed Python 3 with these requirements, from wheels alone.
+pub fn environment_of(directory: &Path, requirements: &Path) -> Result<()> {
+    environment(directory, requirements, |directory| {
+        new_venv(directory)?;
+        let only_wheels = ["install", "--only-binary", ":all:", "--requirement"];
+        run(pip(directory, &only_wheels).arg(requirements))
+    })
+    .with_context(|| {
+        format!(
+            "the packages of {} cannot be installed",
+            requirements.display()
+        )
+    })
+}
+
+/// Runs the pytest files of a directory against a server.
+pub fn pytest(environment: &Path, directory: &Path, server: &Path) -> Result<Counts> {
+    let mut tests = Command::new(environment.join("bin/python"));
+    tests.args(["-B", "-m", "pytest", "-q", "--tb=short"]);
+    tests.args(["-p", "no:cacheprovider", "."]);
+    tests.current_dir(directory);
+    tests.env("SERVER_BIN", server);
+    // Colour codes would get into the line that is parsed.
+    tests.env("PY_COLORS", "0");
+    let (status, output) = run_and_keep(&mut tests)?;
+    let counts = pytest_counts(&output);
+    let note = output.lines().find_map(|line| line.strip_prefix(NOTE));
+    let note = note.map(str::to_owned).or(counts.note.clone());
+    Counts { note, ..counts }.judged("pytest", status.success())
+}
+
+/// What a test says for the summary begins with this.
+const NOTE: &str = "note: ";
 
 /// An empty environment of the installed Python 3.
 pub fn new_venv(directory: &Path) -> Result<()> {

@@ -1,8 +1,8 @@
 //! Runs unmodified SDKs of the Centrifuge protocol against an optimised server (`tests/sdk`).
 
 use crate::process::{run, run_and_keep};
-use crate::python::{environment, new_venv, pip};
-use crate::report::{Counts, go_counts, libtest_counts, maven_counts, node_counts, pytest_counts};
+use crate::python::{environment_of, pytest};
+use crate::report::{Counts, go_counts, libtest_counts, maven_counts, node_counts};
 use crate::{
     install,
     workspace::{self, Optimised},
@@ -111,26 +111,13 @@ fn node_packages() -> Result<()> {
 }
 
 fn python(server: &Path) -> Result<Counts> {
-    let mut tests = Command::new(python_environment()?.join("bin/python"));
-    tests.args(["-B", "-m", "pytest", "-q", "--tb=short"]);
-    tests.args(["-p", "no:cacheprovider", "."]);
-    tests.current_dir(directory("python"));
-    tests.env("SERVER_BIN", server);
-    // Colour codes would get into the line that is parsed.
-    tests.env("PY_COLORS", "0");
-    let (status, output) = run_and_keep(&mut tests)?;
-    pytest_counts(&output).judged("pytest", status.success())
+    pytest(&python_environment()?, &directory("python"), server)
 }
 
 fn python_environment() -> Result<PathBuf> {
     let home = workspace::target_directory()?.join("sdk/python");
     let requirements = directory("python").join("requirements.txt");
-    environment(&home, &requirements, |home| {
-        new_venv(home)?;
-        let only_wheels = ["install", "--only-binary", ":all:", "--requirement"];
-        run(pip(home, &only_wheels).arg(&requirements))
-    })
-    .context("the packages of tests/sdk/python/requirements.txt cannot be installed")?;
+    environment_of(&home, &requirements)?;
     Ok(home)
 }
 

@@ -4,7 +4,7 @@
 //!  lane        one step after the other, from left to right
 //!  tools       tools
 //!  deadlines   test-build ─ test ─ autobahn-io_uring ─ autobahn-epoll
-//!  release     build ─ browser ─ sdk ─ deploy ─ bench ─ verify
+//!  release     build ─ browser ─ sdk ─ api ─ deploy ─ bench ─ verify
 //!  computing   fmt ─ tidy ─ fuzz ─ instructions ─ simulate ─ clippy ─ docs   (yields to all others)
 //! ```
 
@@ -13,7 +13,7 @@ use crate::lanes;
 use crate::process::processor_time;
 use crate::report::{Counts, Outcome, summary};
 use crate::workspace::Optimised;
-use crate::{bench, browser, cargo, deploy, fuzz, instructions, sdk, simulate, tidy};
+use crate::{api, bench, browser, cargo, deploy, fuzz, instructions, sdk, simulate, tidy};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(
     after_help = "Steps: tools, fmt, clippy, tidy, test-build, test, docs, build, autobahn-io_uring, \
-                  autobahn-epoll, browser, sdk, deploy, bench, verify, fuzz, simulate, instructions. What stands \
+                  autobahn-epoll, browser, sdk, api, deploy, bench, verify, fuzz, simulate, instructions. What stands \
                   before a dash names all of its family, so that `autobahn` is both drivers."
 )]
 pub struct TestArguments {
@@ -191,6 +191,9 @@ fn all(extent: Extent) -> Vec<Step> {
         step("sdk", Release, move || sdk::step(server, extent.full))
             .needs(needs)
             .tools(sdk::tools),
+        step("api", Release, move || api::step(server))
+            .needs(needs)
+            .tools(api::tools),
         step("deploy", Release, move || deploy::step(server))
             .needs(needs)
             .tools(deploy::tools),

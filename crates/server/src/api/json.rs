@@ -7,7 +7,7 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, Error as _},
 };
-use serde_json::value::RawValue;
+use serde_json::{Number, value::RawValue};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{Object, RefOr, Schema, schema::SchemaType},
@@ -47,6 +47,11 @@ impl Json {
         self.0.get()
     }
 
+    /// Whether it is an object.
+    pub(super) fn is_object(&self) -> bool {
+        is_json_object(self.text().as_bytes())
+    }
+
     /// Whether those who are sent it can be expected to read it.
     pub(super) fn is_flat_enough(&self) -> bool {
         nests_within(self.text().as_bytes(), JSON_DEPTH_MAX)
@@ -78,6 +83,27 @@ where
     object.map(Some).map_err(D::Error::custom)
 }
 
+/// Reads a whole number, however it is written: `2.0` is one, too, as JSON Schema has it.
+pub(super) fn whole<'de, T, D>(from: D) -> Result<T, D::Error>
+where
+    T: TryFrom<i64>,
+    D: Deserializer<'de>,
+{
+    /// From here on not every whole number has a floating one.
+    const FLOATING_MAX: f64 = 9_007_199_254_740_992.0;
+    let number = Number::deserialize(from)?;
+    let floating = || {
+        let number = number.as_f64()?;
+        let is_whole = number.fract() == 0.0 && number.abs() <= FLOATING_MAX;
+        is_whole.then_some(number as i64)
+    };
+    let whole = number.as_i64().or_else(floating);
+    let whole = whole.and_then(|whole| T::try_from(whole).ok());
+    whole.ok_or_else(|| {
+        D::Error::custom(format_args!("{number} is out of range, or no whole number"))
+    })
+}
+
 /// Reads a field that is there, `null` included.
 pub(super) fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Json>, D::Error> {
     Json::deserialize(from).map(Some)
@@ -93,5 +119,65 @@ impl PartialSchema for Json {
 impl ToSchema for Json {
     fn name() -> Cow<'static, str> {
         "Json".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Read {
+        #[serde(default, deserialize_with = "whole")]
+        small: u32,
+        #[serde(default, deserialize_with = "whole")]
+        large: u64,
+        #[serde(default, deserialize_with = "whole")]
+        signed: i64,
+    }
+
+    fn read(text: &str) -> Result<(u32, u64, i64), String> {
+        let read: Read = read_object(text.as_bytes())?;
+        Ok((read.small, read.large, read.signed))
+    }
+
+    #[test]
+    fn whole_numbers_are_read_however_they_are_written() {
+        assert_eq!(read("{}"), Ok((0, 0, 0)));
+        assert_eq!(
+            read(r#"{"small":7.0,"large":1e3,"signed":-2.0}"#),
+            Ok((7, 1000, -2))
+        );
+        let most = format!(
+            r#"{{"small":{},"large":{},"signed":{}}}"#,
+            u32::MAX,
+            i64::MAX,
+            i64::MIN
+        );
+        assert_eq!(
+            read(&most),
+            Ok((u32::MAX, i64::MAX.cast_unsigned(), i64::MIN))
+        );
+        for number in [
+            "-1",
+            "4294967296",
+            "1.5",
+            "1e300",
+            "\"1\"",
+            "null",
+            "true",
+            "[1]",
+        ] {
+            assert!(
+                read(&format!("{{\"small\":{number}}}")).is_err(),
+                "{number}"
+            );
+        }
+        for number in ["9223372036854775808", "-1", "1e17"] {
+            assert!(
+                read(&format!("{{\"large\":{number}}}")).is_err(),
+                "{number}"
+            );
+        }
     }
 }

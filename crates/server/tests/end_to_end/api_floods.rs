@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    caller::{Api, KEY, json as body_of, request},
+    caller::{Api, KEY, request},
     client::{Response, get_internal, scrape},
     harness::{Driver, eventually},
     wire,
@@ -170,6 +170,8 @@ fn body_that_is_no_call_is_answered_400(driver: Driver) {
     }
     for body in [
         "{\"commands\":[null]}",
+        "{\"commands\":[{\"info\":null}],\"parallel\":true}",
+        "{\"commands\":[{\"info\":{}},{\"publish\":[]}]}",
         "{\"commands\":null}",
         "{\"commands\":{}}",
         "{\"parallel\":null}",
@@ -177,10 +179,6 @@ fn body_that_is_no_call_is_answered_400(driver: Driver) {
     ] {
         assert_eq!(server.post("/api/batch", &[], body).status, 400, "{body}");
     }
-    let null = json!({"commands": [{"publish": null}, {"info": null}], "parallel": true});
-    let replies = body_of(&server.post("/api/batch", &[], null.to_string()))["replies"].clone();
-    assert_eq!(replies[0]["error"]["code"], 107);
-    assert_eq!(replies[1]["error"]["code"], 107);
     assert_eq!(
         server
             .post("/api/history", &[], "{\"channel\":\"a\",\"since\":null}")

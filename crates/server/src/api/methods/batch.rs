@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{Method, Request, Scope};
@@ -33,21 +32,34 @@ pub(in crate::api) struct BatchRequest {
 
 /// The name of a method, and a request to it.
 #[derive(Deserialize, ToSchema)]
+#[serde(try_from = "BTreeMap<String, Json>")]
 #[schema(value_type = BTreeMap<String, Object>)]
-struct Command(BTreeMap<String, Box<RawValue>>);
+struct Command(BTreeMap<String, Json>);
 
-/// What has become of each command, in their order.
+/// What has become of each command, in their order: its result under the name of its method, or its `error`.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct BatchResult {
+    #[schema(value_type = Vec<BTreeMap<String, Json>>)]
     replies: Vec<Reply>,
 }
 
 /// The result of a command under the name of its method, or its error.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 #[serde(untagged)]
 enum Reply {
     Done(BTreeMap<&'static str, Json>),
     Failed { error: Error },
+}
+
+impl TryFrom<BTreeMap<String, Json>> for Command {
+    type Error = &'static str;
+
+    fn try_from(named: BTreeMap<String, Json>) -> Result<Self, Self::Error> {
+        match named.values().all(Json::is_object) {
+            true => Ok(Self(named)),
+            false => Err("a request within a batch is no JSON object"),
+        }
+    }
 }
 
 impl Request for BatchRequest {
@@ -91,7 +103,9 @@ async fn carry_out(call: &Call, command: &Command) -> Result<(&'static str, Json
         return Err(Failure::bad("a batch has no batch in it"));
     }
     call.check_method(method)?;
-    let done = call.carry_out((at, method), request.get().as_bytes()).await;
+    let done = call
+        .carry_out((at, method), request.text().as_bytes())
+        .await;
     let result = done.map_err(|_| Failure::bad("the request is not what its method takes"))??;
     Ok((method.name, result))
 }

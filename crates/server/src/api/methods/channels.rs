@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Request, Scope};
-use crate::api::{call::Call, failure::Failure};
+use crate::api::{call::Call, failure::Failure, json::whole};
 
 /// Rooms in an answer, unless a request wants fewer.
 const ROOMS_MAX: usize = 10_000;
@@ -23,9 +23,9 @@ pub(in crate::api) struct ChannelsRequest {
     #[serde(default)]
     pattern: String,
     /// About how many; 0 for as many as may be.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 4294967295_u64)]
-    limit: u32,
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 9223372036854775807_i64)]
+    limit: u64,
     /// Where the list goes on: what the last answer says.
     #[serde(default)]
     cursor: String,

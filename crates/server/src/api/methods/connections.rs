@@ -19,7 +19,7 @@ use crate::{
     api::{
         call::Call,
         failure::Failure,
-        json::{Json, object, present},
+        json::{Json, object, present, whole},
         orders::{Order, Refreshing, Subscribing, What, Whom},
     },
     protocols::epoch_named,
@@ -66,7 +66,7 @@ pub(in crate::api) struct SubscribeRequest {
     #[serde(default)]
     b64data: String,
     /// When the subscription is over, in seconds since 1970; 0 for never.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = -9223372036854775808_i64, maximum = 9223372036854775807_i64)]
     expire_at: i64,
     /// From where on it is given what it has missed, if the room recovers that.
@@ -148,9 +148,9 @@ pub(in crate::api) struct DisconnectRequest {
 #[derive(Deserialize, ToSchema)]
 struct DisconnectReason {
     /// 3000 to 4999. SDKs connect again unless it is 3500 to 3999 or 4500 to 4999.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 4294967295_u64)]
-    code: u32,
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 9223372036854775807_i64)]
+    code: u64,
     /// For people.
     #[serde(default)]
     reason: String,
@@ -172,7 +172,7 @@ pub(in crate::api) struct RefreshRequest {
     #[serde(default)]
     expired: bool,
     /// When it is, in seconds since 1970; 0 for never.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = -9223372036854775808_i64, maximum = 9223372036854775807_i64)]
     expire_at: i64,
     /// What others see of the connection from now on.

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{Request, Scope};
 use crate::{
-    api::{call::Call, failure::Failure},
+    api::{call::Call, failure::Failure, json::whole},
     protocols::{epoch_named, epoch_text},
 };
 
@@ -26,8 +26,8 @@ pub(in crate::api) struct DeleteMessageRequest {
     #[serde(default)]
     channel: String,
     /// The number of the message.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 18446744073709551615_u64)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 9223372036854775807_i64)]
     offset: u64,
     /// What the number belongs to; empty for whichever there is.
     #[serde(default)]

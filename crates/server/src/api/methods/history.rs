@@ -12,7 +12,7 @@ use crate::{
     api::{
         call::Call,
         failure::Failure,
-        json::{Json, object},
+        json::{Json, object, whole},
     },
     protocols::{data_of, epoch_named, epoch_text},
 };
@@ -24,7 +24,7 @@ pub(in crate::api) struct HistoryRequest {
     #[serde(default)]
     channel: String,
     /// Most messages: none with 0, and as many as there may be in an answer with -1.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = -2147483648, maximum = 2147483647)]
     limit: i32,
     /// The position beside which the messages begin.
@@ -40,8 +40,8 @@ pub(in crate::api) struct HistoryRequest {
 #[derive(Deserialize, ToSchema)]
 pub(super) struct PositionOf {
     /// The number of a message.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 18446744073709551615_u64)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 9223372036854775807_i64)]
     pub(super) offset: u64,
     /// What it belongs to; empty for whichever there is.
     #[serde(default)]

@@ -19,7 +19,7 @@ use crate::{
     api::{
         call::Call,
         failure::Failure,
-        json::{Json, present},
+        json::{Json, present, whole},
     },
     protocols::epoch_text,
 };
@@ -50,8 +50,8 @@ pub(in crate::api) struct MapPublishRequest {
     #[serde(default)]
     idempotency_key: String,
     /// A value whose version is not above the room's latest of the same `version_epoch` is left out.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 18446744073709551615_u64)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 9223372036854775807_i64)]
     version: u64,
     /// What versions are compared within.
     #[serde(default)]
@@ -95,9 +95,9 @@ pub(in crate::api) struct MapReadStateRequest {
     #[serde(default)]
     cursor: String,
     /// Most keys; 0 for as many as may be.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 2147483647)]
-    limit: u32,
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 9223372036854775807_i64)]
+    limit: u64,
 }
 
 /// Keys of a room and their values, in the order of the keys.

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{Request, Scope};
 use crate::{
-    api::{call::Call, failure::Failure},
+    api::{call::Call, failure::Failure, json::whole},
     moderation::{Change, FOREVER, Full, NotChanged, Revocation},
     world::now_s,
 };
@@ -35,8 +35,8 @@ pub(in crate::api) struct BlockUserRequest {
     #[serde(default)]
     user: String,
     /// When the block is over, in seconds since 1970; 0: never.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 9223372036854775807_i64)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = -9223372036854775808_i64, maximum = 9223372036854775807_i64)]
     expire_at: i64,
 }
 
@@ -58,8 +58,8 @@ pub(in crate::api) struct MuteUserRequest {
     #[serde(default)]
     channel: String,
     /// When the mute is over, in seconds since 1970; 0: never.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 9223372036854775807_i64)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = -9223372036854775808_i64, maximum = 9223372036854775807_i64)]
     expire_at: i64,
 }
 
@@ -86,12 +86,12 @@ pub(in crate::api) struct RevokeTokensRequest {
     /// Those that were issued before this time (`iat`), in seconds since 1970: now, if it is left out. 0 takes the
     /// revocation back.
     #[serde(default, deserialize_with = "time")]
-    #[schema(value_type = i64, minimum = 0, maximum = 9223372036854775807_i64)]
+    #[schema(value_type = i64, minimum = -9223372036854775808_i64, maximum = 9223372036854775807_i64)]
     issued_before: Option<i64>,
     /// When all of them are over by themselves, in seconds since 1970, so that the revocation can be forgotten; 0:
     /// never.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 9223372036854775807_i64)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = -9223372036854775808_i64, maximum = 9223372036854775807_i64)]
     expire_at: i64,
 }
 
@@ -124,9 +124,9 @@ pub(in crate::api) struct ListRevocationsRequest {
 #[derive(Deserialize, ToSchema)]
 struct Part {
     /// Most entries; 0 for as many as may be, which are 1000.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 4294967295_u64)]
-    limit: u32,
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 9223372036854775807_i64)]
+    limit: u64,
     /// Where the list goes on: what the last answer says.
     #[serde(default)]
     cursor: String,
@@ -195,7 +195,7 @@ struct Revoked {
 
 /// A time that is there and no `null`.
 fn time<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
-    i64::deserialize(from).map(Some)
+    whole(from).map(Some)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it on so")]

@@ -21,7 +21,7 @@ use crate::{
     api::{
         call::Call,
         failure::{Error, Failure},
-        json::{Json, present},
+        json::{Json, present, whole},
     },
     oneshot::NoPublication,
     protocols::epoch_text,
@@ -60,8 +60,8 @@ pub(in crate::api) struct PublishRequest {
     skip_history: bool,
     /// A message whose version is not above the room's latest of the same `version_epoch` is left out, and answered
     /// with the position of the latest message: the last writer wins.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 18446744073709551615_u64)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 9223372036854775807_i64)]
     version: u64,
     /// What versions are compared within.
     #[serde(default)]
@@ -92,8 +92,8 @@ pub(in crate::api) struct BroadcastRequest {
     skip_history: bool,
     /// A message whose version is not above the room's latest of the same `version_epoch` is left out, and answered
     /// with the position of the latest message: the last writer wins.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 18446744073709551615_u64)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 9223372036854775807_i64)]
     version: u64,
     /// What versions are compared within.
     #[serde(default)]
