@@ -117,3 +117,51 @@ impl Settings {
         Self::load(&Sources { args, ..sources })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(words: &[&str]) -> Result<Task, Stop> {
+        let args: Vec<_> = std::iter::once(&"hubbub").chain(words).collect();
+        Task::of(&args.into_iter().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn command_line_without_a_command_serves() {
+        for words in [&[][..], &["--dev"], &["--listen", "token"], &["tokn"]] {
+            assert_eq!(task(words).unwrap(), Task::Serve, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn command_is_what_the_first_word_names() {
+        let file = PathBuf::from("a.toml");
+        assert_eq!(
+            task(&["config", "check", "a.toml"]).unwrap(),
+            Task::Check(file)
+        );
+        let print = task(&["config", "print", "--dev"]).unwrap();
+        assert_eq!(print, Task::Print(vec!["hubbub".into(), "--dev".into()]));
+        let import = task(&["config", "import", "a.json"]).unwrap();
+        assert!(matches!(import, Task::Import(_)));
+        for words in [
+            &["token", "make", "--user", "a"][..],
+            &["token", "explain"],
+            &["publish", "a", "-5"],
+            &["presence", "a"],
+            &["rooms"],
+            &["health", "--live"],
+            &["completions", "zsh"],
+            &["man", "token", "make"],
+        ] {
+            assert!(matches!(task(words), Ok(Task::Do(_))), "{words:?}");
+        }
+        for words in [&["config"][..], &["token"], &["publish"], &["health", "x"]] {
+            assert!(
+                matches!(task(words), Err(Stop::CommandLine(_))),
+                "{words:?}"
+            );
+        }
+    }
+}
