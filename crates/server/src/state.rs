@@ -25,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 use crate::settings::Settings;
 
 pub use directory::{Directory, check};
-pub use file::open_or_create;
+pub use file::{open, open_or_create};
 pub use restoring::{Outcome, Unusable};
 
 /// What outlives the process, if the settings name a directory for it.

@@ -44,6 +44,16 @@ impl Log {
         let past = Some(Box::new(past));
         let mut log = Self { epoch, top, past };
         log.trim(rules, now_ms);
-        if log.is_bare() { log.bare() } else { log }
+        if log.has_more_than_a_position() {
+            log
+        } else {
+            log.bare()
+        }
+    }
+
+    /// Whether something is kept beside the position and the version, or at least known: that nothing which was to
+    /// be kept is missing.
+    pub(crate) fn has_more_than_a_position(&self) -> bool {
+        !self.is_bare() || self.whole_from() <= self.top
     }
 }

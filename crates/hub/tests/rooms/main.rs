@@ -10,5 +10,6 @@ mod outliving;
 mod particulars;
 mod publishing;
 mod remembering;
+mod restarts;
 mod tables;
 mod wishes;

@@ -20,7 +20,7 @@ const ALL: PageBounds = PageBounds {
     bytes: usize::MAX,
 };
 
-fn remembering() -> RoomRules {
+pub fn remembering() -> RoomRules {
     RoomRules {
         history: Some(HistoryLimits {
             messages: 4,
@@ -44,7 +44,7 @@ fn with_table() -> RoomRules {
     }
 }
 
-fn home(rules: RoomRules) -> Home {
+pub fn home(rules: RoomRules) -> Home {
     Home::with(100, BOUNDS, rules)
 }
 
@@ -53,7 +53,7 @@ fn name(name: &str) -> RoomName {
 }
 
 /// Publishes it, and returns the answer.
-fn publish(
+pub fn publish(
     home: &mut Home,
     room: &str,
     payload: &str,
@@ -104,7 +104,7 @@ fn of_key(key: &str) -> Details {
 }
 
 /// All that a home hands out, in pages of this size.
-fn save_in(home: &mut Home, most: PageBounds) -> Vec<SavedRoom> {
+pub fn save_in(home: &mut Home, most: PageBounds) -> Vec<SavedRoom> {
     let mut rooms = Vec::new();
     loop {
         let (reply, answer) = flume::bounded(1);
@@ -118,14 +118,14 @@ fn save_in(home: &mut Home, most: PageBounds) -> Vec<SavedRoom> {
     }
 }
 
-fn restore(home: &mut Home, rooms: Vec<SavedRoom>) -> Restored {
+pub fn restore(home: &mut Home, rooms: Vec<SavedRoom>) -> Restored {
     let (reply, answer) = flume::bounded(1);
     home.rooms.apply(Request::Restore { rooms, reply });
     answer.try_recv().expect("an answer")
 }
 
 /// What somebody is given that comes back with this position, and the top.
-fn back(home: &mut Home, room: &str, recover: Recover) -> (Position, Recovered) {
+pub fn back(home: &mut Home, room: &str, recover: Recover) -> (Position, Recovered) {
     let ticket = home.ticket();
     let answers = home.apply(Request::Join {
         name: name(room),
@@ -146,14 +146,14 @@ fn back(home: &mut Home, room: &str, recover: Recover) -> (Position, Recovered) 
     }
 }
 
-fn since(position: Position, offset: u64) -> Recover {
+pub fn since(position: Position, offset: u64) -> Recover {
     Recover::Missed(Since {
         epoch: Some(position.epoch),
         offset,
     })
 }
 
-fn texts(recovered: &Recovered) -> Vec<(u64, String, String)> {
+pub fn texts(recovered: &Recovered) -> Vec<(u64, String, String)> {
     let (Recovered::Exactly(messages) | Recovered::State(messages)) = recovered else {
         panic!("unexpected {recovered:?}")
     };
@@ -334,6 +334,22 @@ fn room_for_which_there_is_no_place_is_left_out() {
     let mut few = Home::with(100, bounds, with_positions());
     let restored = restore(&mut few, saved);
     assert_eq!((restored.positions, restored.left_out), (1, 2));
+}
+
+#[test]
+fn room_whose_offset_nobody_can_have_reached_does_not_come_back() {
+    let mut before = home(remembering());
+    publish(&mut before, "room", "hello", Details::default()).unwrap();
+    let mut saved = save_in(&mut before, ALL);
+    saved[0].position.offset = u64::MAX;
+    let mut after = home(remembering());
+    assert_eq!(restore(&mut after, saved).left_out, 1);
+    assert_eq!(
+        publish(&mut after, "room", "hello", Details::default())
+            .unwrap()
+            .offset,
+        1
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::{Arc, Weak},
     thread,
 };
@@ -13,7 +14,7 @@ use thiserror::Error;
 use tracing::error;
 
 use super::{Change, Moderation, NotChanged, Revocation};
-use crate::state::{Directory, open_or_create};
+use crate::state::{Directory, open, open_or_create};
 
 /// The form of what is written. A server reads its own and no other.
 const FORMAT: u64 = 1;
@@ -35,7 +36,11 @@ pub struct Order {
 }
 
 /// The file.
-pub struct Store(Database);
+pub struct Store {
+    path: PathBuf,
+    /// Closed after the disk has failed it, since it takes nothing more then.
+    database: Option<Database>,
+}
 
 /// What is kept cannot be read. The server does not start without it: who is kept out would come in.
 #[derive(Debug, Error)]
@@ -64,7 +69,11 @@ impl Store {
                 ));
             }
             let changes = read_all(&database).map_err(|error| error.to_string())?;
-            Ok((Self(database), changes))
+            let store = Self {
+                path: path.clone(),
+                database: Some(database),
+            };
+            Ok((store, changes))
         };
         // The store verifies the file first; it may stumble over one nevertheless.
         let read = catch_unwind(AssertUnwindSafe(read));
@@ -79,7 +88,7 @@ impl Store {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn spawn(self, orders: Receiver<Order>, of: Weak<Moderation>) -> std::io::Result<()> {
+    pub fn spawn(mut self, orders: Receiver<Order>, of: Weak<Moderation>) -> std::io::Result<()> {
         let thread = thread::Builder::new().name("moderation".into());
         thread.spawn(move || {
             for Order { change, reply } in orders.iter() {
@@ -94,40 +103,53 @@ impl Store {
         Ok(())
     }
 
-    fn keep(&self, changes: &[Change]) -> Result<(), NotChanged> {
-        let written = self.write(changes);
-        written.map_err(|error| {
-            error!(%error, "a change of blocks, mutes or revocations could not be written to state_dir");
-            NotChanged::Unwritten
-        })
-    }
-
-    /// Writes changes together: all of them are on the disk then, or none.
-    fn write(&self, changes: &[Change]) -> Result<(), redb::Error> {
-        let transaction = self.0.begin_write()?;
-        {
-            let mut blocks = transaction.open_table(BLOCKS)?;
-            let mut mutes = transaction.open_table(MUTES)?;
-            let mut revocations = transaction.open_table(REVOCATIONS)?;
-            for change in changes {
-                match change {
-                    Change::Block { user, until } => _ = blocks.insert(&**user, until)?,
-                    Change::Unblock { user } => _ = blocks.remove(&**user)?,
-                    Change::Mute { user, room, until } => {
-                        mutes.insert((&**user, &**room), until)?;
-                    }
-                    Change::Unmute { user, room } => _ = mutes.remove((&**user, &**room))?,
-                    Change::Revoke { user, revocation } => {
-                        let Revocation { before, until } = *revocation;
-                        revocations.insert(&**user, (before, until))?;
-                    }
-                    Change::Unrevoke { user } => _ = revocations.remove(&**user)?,
-                }
+    fn keep(&mut self, changes: &[Change]) -> Result<(), NotChanged> {
+        let opened = match self.database.take() {
+            Some(database) => Ok(database),
+            None => open(&self.path).map_err(redb::Error::from),
+        };
+        let written = opened.and_then(|database| {
+            write(&database, changes)?;
+            Ok(database)
+        });
+        match written {
+            Ok(database) => {
+                self.database = Some(database);
+                Ok(())
+            }
+            Err(error) => {
+                error!(%error, "a change of blocks, mutes or revocations could not be written to state_dir");
+                Err(NotChanged::Unwritten)
             }
         }
-        transaction.commit()?;
-        Ok(())
     }
+}
+
+/// Writes changes together: all of them are on the disk then, or none.
+fn write(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut blocks = transaction.open_table(BLOCKS)?;
+        let mut mutes = transaction.open_table(MUTES)?;
+        let mut revocations = transaction.open_table(REVOCATIONS)?;
+        for change in changes {
+            match change {
+                Change::Block { user, until } => _ = blocks.insert(&**user, until)?,
+                Change::Unblock { user } => _ = blocks.remove(&**user)?,
+                Change::Mute { user, room, until } => {
+                    mutes.insert((&**user, &**room), until)?;
+                }
+                Change::Unmute { user, room } => _ = mutes.remove((&**user, &**room))?,
+                Change::Revoke { user, revocation } => {
+                    let Revocation { before, until } = *revocation;
+                    revocations.insert(&**user, (before, until))?;
+                }
+                Change::Unrevoke { user } => _ = revocations.remove(&**user)?,
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
 /// Makes the tables of a new file; returns the form of what is in it.
@@ -173,4 +195,92 @@ fn read_all(database: &Database) -> Result<Vec<Change>, redb::Error> {
         });
     }
     Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+    };
+
+    use redb::{Builder, StorageBackend, backends::InMemoryBackend};
+
+    use super::*;
+    use crate::moderation::FOREVER;
+
+    /// A disk that takes nothing once it is full.
+    #[derive(Debug)]
+    struct Disk {
+        memory: InMemoryBackend,
+        is_full: Arc<AtomicBool>,
+    }
+
+    impl Disk {
+        fn check(&self) -> io::Result<()> {
+            match self.is_full.load(Ordering::Relaxed) {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => Ok(()),
+            }
+        }
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            self.memory.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.memory.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.check()?;
+            self.memory.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.check()?;
+            self.memory.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.check()?;
+            self.memory.write(offset, data)
+        }
+    }
+
+    #[test]
+    fn change_that_a_full_disk_does_not_take_is_refused_and_later_ones_are_taken_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        begin(&open_or_create(&path).unwrap()).unwrap();
+        let is_full = Arc::new(AtomicBool::new(false));
+        let disk = Disk {
+            memory: InMemoryBackend::new(),
+            is_full: is_full.clone(),
+        };
+        let database = Builder::new().create_with_backend(disk).unwrap();
+        begin(&database).unwrap();
+        let mut store = Store {
+            path: path.clone(),
+            database: Some(database),
+        };
+        let block = |user: &str| Change::Block {
+            user: user.into(),
+            until: FOREVER,
+        };
+        assert_eq!(store.keep(&[block("ann")]), Ok(()));
+        is_full.store(true, Ordering::Relaxed);
+        assert_eq!(store.keep(&[block("bob")]), Err(NotChanged::Unwritten));
+        // The file is opened anew, here another one, and has space.
+        assert_eq!(store.keep(&[block("cid")]), Ok(()));
+        assert_eq!(store.keep(&[block("dan")]), Ok(()));
+        drop(store);
+        let kept = read_all(&open(&path).unwrap()).unwrap();
+        assert_eq!(kept, [block("cid"), block("dan")]);
+    }
 }

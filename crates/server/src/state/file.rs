@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::{directory::Directory, stored};
 
 /// Which form rooms have in the file. A server reads its own and no other.
-pub const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 3;
 
 const COMPLETE: &str = "rooms.redb";
 const UNFINISHED: &str = "rooms.redb.part";
@@ -25,8 +25,12 @@ const UNFINISHED: &str = "rooms.redb.part";
 /// What could not be used is kept under this name, one at a time, for people to look at.
 const REFUSED: &str = "rooms.redb.refused";
 
-/// Rooms in the order in which they were written.
+/// Rooms in the order in which they were written, many small ones together: a place in the store costs more than
+/// what is in it.
 const ROOMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rooms");
+
+/// The bytes of a place with more than one room: the store gives a place pages of a power of two, and this fills them.
+const PLACE_BYTES: usize = 60 << 10;
 
 /// What the file says of itself.
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
@@ -65,7 +69,7 @@ pub enum FileError {
 /// A file that is being written.
 pub struct Writing {
     database: Database,
-    next: u64,
+    places: u64,
     bytes: u64,
 }
 
@@ -76,7 +80,7 @@ impl Writing {
         remove(&path)?;
         Ok(Self {
             database: create(&path).map_err(redb::Error::from)?,
-            next: 0,
+            places: 0,
             bytes: 0,
         })
     }
@@ -88,19 +92,27 @@ impl Writing {
 
     /// Adds these rooms, which are on the disk then.
     pub fn add(&mut self, rooms: &[Vec<u8>]) -> Result<(), FileError> {
-        let added = || -> Result<(), redb::Error> {
+        let mut places = self.places;
+        let mut added = || -> Result<(), redb::Error> {
             let transaction = self.database.begin_write()?;
             {
                 let mut table = transaction.open_table(ROOMS)?;
-                for (number, room) in (self.next..).zip(rooms) {
-                    table.insert(number, room.as_slice())?;
+                let mut place = Vec::new();
+                for (number, room) in (1..).zip(rooms) {
+                    place.extend_from_slice(room);
+                    let next = rooms.get(number).map(Vec::len);
+                    if next.is_none_or(|next| place.len() + next > PLACE_BYTES) {
+                        table.insert(places, place.as_slice())?;
+                        places += 1;
+                        place.clear();
+                    }
                 }
             }
             transaction.commit()?;
             Ok(())
         };
         added()?;
-        self.next += rooms.len() as u64;
+        self.places = places;
         self.bytes += rooms.iter().map(|room| room.len() as u64).sum::<u64>();
         Ok(())
     }
@@ -112,7 +124,7 @@ impl Writing {
             {
                 let mut about = transaction.open_table(ABOUT)?;
                 about.insert("format", FORMAT)?;
-                about.insert("rooms", self.next)?;
+                about.insert("places", self.places)?;
                 about.insert("bytes", self.bytes)?;
                 // A file without rooms has the table all the same.
                 transaction.open_table(ROOMS)?;
@@ -127,6 +139,11 @@ impl Writing {
     }
 }
 
+/// Removes what was not finished, so that it takes no space.
+pub fn give_up(directory: &Directory) -> io::Result<()> {
+    remove(&directory.file(UNFINISHED))
+}
+
 /// Reads the rooms of a file, if there is one, and hands each to `take`, which says whether it wants more. Bytes that
 /// are no room are handed on as `None`.
 pub fn read(
@@ -134,8 +151,7 @@ pub fn read(
     bytes_max: u64,
     mut take: impl FnMut(Option<SavedRoom>) -> bool,
 ) -> Result<bool, FileError> {
-    // What was not finished is nobody's.
-    remove(&directory.file(UNFINISHED))?;
+    give_up(directory)?;
     let path = directory.file(COMPLETE);
     if !fs::exists(&path)? {
         return Ok(false);
@@ -147,20 +163,21 @@ pub fn read(
         let said = about.get(what).map_err(redb::Error::from)?;
         Ok(said.ok_or(FileError::NotWhole)?.value())
     };
-    let (found, rooms, bytes) = (said("format")?, said("rooms")?, said("bytes")?);
+    let found = said("format")?;
     if found != FORMAT {
         return Err(FileError::Format { found });
     }
+    let (places, bytes) = (said("places")?, said("bytes")?);
     if bytes > bytes_max {
         return Err(FileError::TooLarge { bytes });
     }
     let table = transaction.open_table(ROOMS).map_err(redb::Error::from)?;
-    if table.len().map_err(redb::Error::from)? != rooms {
+    if table.len().map_err(redb::Error::from)? != places {
         return Err(FileError::NotWhole);
     }
-    for room in table.iter().map_err(redb::Error::from)? {
-        let (_, room) = room.map_err(redb::Error::from)?;
-        if !take(stored::decode(room.value())) {
+    for place in table.iter().map_err(redb::Error::from)? {
+        let (_, place) = place.map_err(redb::Error::from)?;
+        if !stored::decode_all(place.value()).all(&mut take) {
             break;
         }
     }
@@ -209,7 +226,10 @@ fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
 }
 
 /// Opens a file, all of whose checksums are verified first: the store trusts what it has written.
-fn open(path: &Path) -> Result<Database, redb::DatabaseError> {
+///
+/// # Errors
+/// When it cannot be used.
+pub fn open(path: &Path) -> Result<Database, redb::DatabaseError> {
     let mut builder = Builder::new();
     let builder = builder.set_cache_size(CACHE_BYTES);
     builder.set_check_integrity_on_open(true).open(path)

@@ -3,7 +3,7 @@
 //! The form is that of postcard, whose specification is fixed. Whatever is changed here changes
 //! [`FORMAT`](super::file::FORMAT).
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use bytes::Bytes;
 use hub::{
@@ -43,32 +43,48 @@ struct StoredRecord {
 /// # Errors
 ///
 /// Never, as far as is known: memory is the only thing that it takes.
-pub fn encode(room: SavedRoom) -> postcard::Result<Vec<u8>> {
-    let messages = room.messages.into_iter();
-    let table = room.table.into_iter();
-    let keys = room.keys.into_iter();
+pub fn encode(room: &SavedRoom) -> postcard::Result<Vec<u8>> {
+    let messages = room.messages.iter();
+    let table = room.table.iter();
+    let keys = room.keys.iter();
     postcard::to_allocvec(&StoredRoom {
         name: room.name.as_str().to_owned(),
         epoch: room.position.epoch.0,
         top: room.position.offset,
         messages: messages
-            .map(|it| (it.offset, it.at_ms, stored(it.record)))
+            .map(|it| (it.offset, it.at_ms, stored(&it.record)))
             .collect(),
         whole_from: room.whole_from,
         missing: room.missing.map(|cause| <&str>::from(cause).to_owned()),
         table: table
-            .map(|(offset, record)| (offset, stored(record)))
+            .map(|(offset, record)| (*offset, stored(record)))
             .collect(),
         keys: keys
             .map(|it| (it.key, it.body, it.offset, it.at_ms))
             .collect(),
-        version: room.version.map(|it| (it.epoch.into(), it.version)),
+        version: room
+            .version
+            .as_ref()
+            .map(|it| (it.epoch.to_string(), it.version)),
     })
 }
 
-/// The room of these bytes; `None` if they are none.
-pub fn decode(bytes: &[u8]) -> Option<SavedRoom> {
-    let stored: StoredRoom = postcard::from_bytes(bytes).ok()?;
+/// The rooms of these bytes, one behind the other; the last is `None` if the rest of the bytes is no room.
+pub fn decode_all(mut bytes: &[u8]) -> impl Iterator<Item = Option<SavedRoom>> {
+    iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let Ok((stored, rest)) = postcard::take_from_bytes(bytes) else {
+            bytes = &[];
+            return Some(None);
+        };
+        bytes = rest;
+        Some(room_of(stored))
+    })
+}
+
+fn room_of(stored: StoredRoom) -> Option<SavedRoom> {
     let messages = stored.messages.into_iter();
     let table = stored.table.into_iter();
     let keys = stored.keys.into_iter();
@@ -104,13 +120,13 @@ pub fn decode(bytes: &[u8]) -> Option<SavedRoom> {
     })
 }
 
-fn stored(record: Record) -> StoredRecord {
-    let key = record.keyed().map(|keyed| (*keyed.key).to_owned());
+fn stored(record: &Record) -> StoredRecord {
+    let details = record.details.as_ref();
     StoredRecord {
         tag: record.tag,
-        meta: Bytes::copy_from_slice(record.meta()),
-        payload: record.payload,
-        key,
+        meta: details.map(|it| it.meta.clone()).unwrap_or_default(),
+        payload: record.payload.clone(),
+        key: record.keyed().map(|keyed| (*keyed.key).to_owned()),
     }
 }
 
@@ -181,26 +197,28 @@ pub mod tests {
     }
 
     #[test]
-    fn room_is_the_same_behind_its_bytes() {
-        for room in [room("room", 1), room("äöü:1", u64::MAX)] {
-            assert_eq!(decode(&encode(room.clone()).unwrap()), Some(room));
-        }
+    fn rooms_are_the_same_behind_their_bytes() {
         let mut bare = room("bare", 9);
         bare.strip();
         bare.missing = None;
-        assert_eq!(decode(&encode(bare.clone()).unwrap()), Some(bare));
+        let rooms = [room("room", 1), room("äöü:1", u64::MAX), bare];
+        let bytes: Vec<_> = rooms.iter().flat_map(|it| encode(it).unwrap()).collect();
+        let read: Vec<_> = decode_all(&bytes).collect();
+        assert_eq!(read, rooms.map(Some));
     }
 
     #[test]
     fn bytes_that_are_no_room_are_none() {
-        let good = encode(room("room", 1)).unwrap();
-        for cut in 0..good.len() {
-            assert_eq!(decode(&good[..cut]), None, "{cut}");
+        let good = encode(&room("room", 1)).unwrap();
+        for cut in 1..good.len() {
+            let bytes = [&good[..], &good[..cut]].concat();
+            let read: Vec<_> = decode_all(&bytes).collect();
+            assert_eq!(read, [Some(room("room", 1)), None], "{cut}");
         }
         let mut named_badly = good;
         named_badly[1] = b'/';
-        assert_eq!(decode(&named_badly), None);
+        assert!(decode_all(&named_badly).eq([None]));
         // A length beyond everything takes no memory.
-        assert_eq!(decode(&[0xff; 64]), None);
+        assert!(decode_all(&[0xff; 64]).eq([None]));
     }
 }
