@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -10,9 +10,12 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
+    caller::Api,
     client::Client,
     commands::{PATH, Session, protobuf, token},
-    event_receiver::{FAST, OPEN, Receiver, Telling, check_numbers, open, told, told_and_lost},
+    event_receiver::{
+        FAST, OPEN, Receiver, SECRET, Telling, check_numbers, open, told, told_and_lost,
+    },
     harness::{Driver, Server},
     oneshot_rooms::make,
     streamed::{Stream, Streamed, begin},
@@ -26,6 +29,7 @@ on_both_drivers![
     connection_that_was_refused_is_not_told_of,
     every_end_has_the_one_reason_that_was_recorded,
     end_of_a_subscription_that_the_server_wants_has_its_reason,
+    what_a_back_end_orders_is_told_like_anything_else,
     rooms_are_occupied_by_their_first_and_vacated_after_their_last,
     room_that_empties_and_fills_again_says_nothing,
     only_kinds_and_namespaces_that_are_asked_for_are_told_of,
@@ -352,6 +356,36 @@ fn end_of_a_subscription_that_the_server_wants_has_its_reason(driver: Driver) {
     assert!(has(
         "subscribed a, unsubscribed a disconnected, disconnected session_closed 1013"
     ));
+}
+
+fn what_a_back_end_orders_is_told_like_anything_else(driver: Driver) {
+    let receiver = Receiver::start();
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    fs::write(secret.path(), SECRET).unwrap();
+    let (url, path) = (receiver.url(), secret.path());
+    let config = format!("{OPEN}[events]\nurl = {url:?}\nsecret = {path:?}\n{FAST}");
+    let api = Api::with_tokens(driver, &config, &["--cores", "2"]);
+    let mut session = Session::open(&api);
+    let connect = json!({"id": 1, "connect": {"token": token(&json!({"sub": "42"}))}});
+    session.ask(&connect.to_string());
+    api.call("subscribe", json!({"user": "42", "channel": "a"}));
+    receiver.awaits("occupied", 1);
+    api.call("unsubscribe", json!({"user": "42", "channel": "a"}));
+    receiver.awaits("vacated", 1);
+    api.call("subscribe", json!({"user": "42", "channel": "b"}));
+    receiver.awaits("subscribed", 2);
+    api.call("disconnect", json!({"user": "42"}));
+    session.closed();
+    receiver.awaits("disconnected", 1);
+    let expected = [
+        "connected",
+        "subscribed a",
+        "unsubscribed a server 2000",
+        "subscribed b",
+        "unsubscribed b disconnected",
+        "disconnected session_closed 3503",
+    ];
+    assert_eq!(receiver.stories(), [expected]);
 }
 
 fn rooms_are_occupied_by_their_first_and_vacated_after_their_last(driver: Driver) {
