@@ -78,7 +78,7 @@ pub enum Chosen {
     Full,
     /// An impression within three minutes.
     Quick,
-    /// Correctness only, within half a minute.
+    /// Correctness only, within a minute or two.
     Tiny,
 }
 
