@@ -28,6 +28,7 @@ pub mod descriptors;
 pub mod events;
 pub mod faults;
 pub mod hooks;
+mod idempotency;
 pub mod internal;
 mod listening;
 pub mod logging;

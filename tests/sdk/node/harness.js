@@ -89,7 +89,8 @@ export async function freePort() {
   return port;
 }
 
-function answers(port) {
+/** Whether somebody listens on this port. */
+export function answers(port) {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1");
     socket.once("connect", () => { socket.destroy(); resolve(true); });
@@ -108,6 +109,15 @@ export async function startServer(driver, { port, flags = [] } = {}) {
   const secret = join(directory, "secret");
   writeFileSync(secret, SECRET);
   const args = ["--config", RULES, "--token-secret", secret, "--listen", `127.0.0.1:${port}`, "--driver", driver, ...flags];
+  return start(port, args, () => rmSync(directory, { recursive: true, force: true }));
+}
+
+/** Starts a server with these settings, as the text of a file. */
+export function startServerWith(settings, driver, port) {
+  const directory = mkdtempSync(join(tmpdir(), "hubbub-sdk-"));
+  const file = join(directory, "hubbub.toml");
+  writeFileSync(file, settings);
+  const args = ["--config", file, "--internal-listen", "off", "--listen", `127.0.0.1:${port}`, "--driver", driver];
   return start(port, args, () => rmSync(directory, { recursive: true, force: true }));
 }
 

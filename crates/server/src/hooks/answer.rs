@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{error::Category, value::RawValue};
 
 use super::HookKind;
-use crate::reasons;
+use crate::{idempotency, reasons};
 
 /// Base64 as in RFC 4648 section 4, whose padding may be left out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -286,7 +286,7 @@ fn verdict(written: WrittenResult) -> Result<Verdict, String> {
         meta: meta.map(|meta| meta.get().into()),
         tags: tags.unwrap_or_default().into_iter().collect(),
         skips_history: skip_history.unwrap_or_default(),
-        idempotency_key: idempotency_key.filter(|key| !key.is_empty()),
+        idempotency_key: key(idempotency_key)?,
         version: versioned(version, version_epoch)?,
     })
 }
@@ -301,6 +301,16 @@ fn expires_at(written: Option<i64>) -> Result<Option<i64>, String> {
             Err("has an `expire_at` that is no time".to_owned())
         }
         at => Ok(at),
+    }
+}
+
+/// A key, if there is one.
+fn key(written: Option<String>) -> Result<Option<String>, String> {
+    match written.filter(|key| !key.is_empty()) {
+        Some(key) if key.len() > idempotency::KEY_BYTES_MAX => {
+            Err("has an `idempotency_key` that is too long".to_owned())
+        }
+        key => Ok(key),
     }
 }
 

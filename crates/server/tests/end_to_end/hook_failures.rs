@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -266,6 +267,15 @@ fn commands_of_one_client_keep_their_order_and_others_do_not_wait(driver: Driver
         json!([]),
         "nothing has overtaken"
     );
+    // Waiting is not asking again and again.
+    let turns = || {
+        let samples = scrape(server);
+        samples["hubbub_loop_turns_total{core=\"0\"}"]
+    };
+    let before = turns();
+    thread::sleep(Duration::from_millis(300));
+    let taken = turns() - before;
+    assert!(taken < 200.0, "{taken} turns for nothing");
     back_end.release();
     let ids: Vec<_> = (0..5).map(|_| session.reply()).collect();
     let of = |at: usize| ids[at]["id"].clone();

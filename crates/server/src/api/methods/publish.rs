@@ -6,13 +6,12 @@ use access::{
     Namespace,
     namespace::{Form, RoomKind},
 };
-use aws_lc_rs::digest;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use centrifuge::{Publication, is_json, is_json_object};
 use codec::Kind;
 use futures_util::{StreamExt as _, stream};
-use hub::{Details, Idempotency, Keyed, Position, Publisher, RoomName, Version};
+use hub::{Details, Keyed, Position, Publisher, RoomName, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -23,6 +22,7 @@ use crate::{
         failure::{Error, Failure},
         json::{Json, present, whole},
     },
+    idempotency,
     oneshot::NoPublication,
     protocols::epoch_text,
 };
@@ -32,9 +32,6 @@ const ROOMS_MAX: usize = 10_000;
 
 /// Messages of one broadcast that are on their way at once.
 const AT_ONCE: usize = 128;
-
-/// The longest idempotency key.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// A message for a room.
 #[derive(Deserialize, ToSchema)]
@@ -148,7 +145,7 @@ impl Options {
     /// # Errors
     /// What is too long.
     fn checked(self) -> Result<Arc<Self>, Failure> {
-        if self.idempotency_key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        if self.idempotency_key.len() > idempotency::KEY_BYTES_MAX {
             return Err(Failure::bad("the idempotency key has more than 255 bytes"));
         }
         match self.version.1.len() {
@@ -223,18 +220,8 @@ impl Message {
         let tags: Vec<_> = tags.map(|(key, value)| (&**key, &**value)).collect();
         let meta = Publication::meta(None, &tags);
         let key = &options.idempotency_key;
-        let idempotency = (!key.is_empty()).then(|| Idempotency {
-            key: hash(&[key.as_bytes()]),
-            body: match &keyed {
-                None => hash(&[&self.payload, &meta]),
-                Some(Keyed { key, is_removed }) => hash(&[
-                    &self.payload,
-                    &meta,
-                    key.as_bytes(),
-                    &[u8::from(*is_removed)],
-                ]),
-            },
-        });
+        let of = || idempotency::of(key, &self.payload, &meta, keyed.as_ref());
+        let idempotency = (!key.is_empty()).then(of);
         let (version, epoch) = &options.version;
         let has_version = *version > 0 || !epoch.is_empty();
         Details {
@@ -268,18 +255,6 @@ pub(super) fn payload_of(
         true => Ok(Some((data.text().to_owned().into(), true))),
         false => Err(Failure::bad("data nests too deep")),
     }
-}
-
-/// A hash of parts, each with its length.
-fn hash(parts: &[&[u8]]) -> u128 {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    let mut first = [0; 16];
-    first.copy_from_slice(&context.finish().as_ref()[..16]);
-    u128::from_be_bytes(first)
 }
 
 impl Request for PublishRequest {

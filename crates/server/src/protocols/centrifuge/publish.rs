@@ -6,13 +6,12 @@ use access::{
     Namespace, Room, User, is_for_publish_hook, may_publish,
     namespace::{Form, KEY_BYTES_MAX, RoomKind},
 };
-use aws_lc_rs::digest;
 use centrifuge::{
     Encoding, ErrorCode, KIND_MAP, KIND_STREAM, Publication, PublishRequest, is_json,
     is_json_object,
 };
 use codec::Kind;
-use hub::{Details, Idempotency, Keyed, RoomName, Version};
+use hub::{Details, Keyed, RoomName, Version};
 use runtime::Outlet;
 
 use super::{
@@ -23,6 +22,7 @@ use super::{
 };
 use crate::{
     hooks::{Body, HookKind, Verdict},
+    idempotency,
     world::{Live, World},
 };
 
@@ -38,37 +38,19 @@ impl State {
         let (name, room) = room_of(world, &request.channel)?;
         let keyed = keyed_of(request, room.rules.kind)?;
         let is_removal = keyed.as_ref().is_some_and(|keyed| keyed.is_removed);
-        let data = match request.data {
-            _ if is_removal => &[],
-            Some(data) => data,
-            None => return Err(ErrorCode::BadRequest.into()),
-        };
-        let user = self.identity().map(|identity| &*identity.user);
-        if world
-            .moderation
-            .is_muted(user.unwrap_or_default(), name.as_str())
-        {
-            return Err(ErrorCode::PermissionDenied.into());
+        if !is_removal && request.data.is_none() {
+            return Err(ErrorCode::BadRequest.into());
         }
         let hook = world.hooks.of(HookKind::Publish);
         let hook = hook.filter(|_| is_for_publish_hook(&room));
-        if hook.is_none() {
-            self.check_publisher(&room, &name, outlet)?;
-        }
-        let mut kind = match is_removal {
-            true => Kind::Text,
-            false => checked(room.rules, self.wire.encoding(), data)?,
+        self.check_publisher(world, (&name, &room), hook.is_some(), outlet)?;
+        let sent = match request.data {
+            Some(data) if !is_removal => checked(room.rules, self.wire.encoding(), data)?,
+            _ => (Kind::Text, &[][..]),
         };
         let mut decided = None;
         if let Some(hook) = hook {
-            let body = Body {
-                channel: Some(&request.channel),
-                key: keyed.as_ref().map(|_| &*request.key),
-                removed: is_removal,
-                ..Body::default()
-            };
-            let body = body.with_data(Some(data).filter(|_| !is_removal));
-            decided = match self.consult(live, hook, body, outlet)? {
+            decided = match self.consult(live, hook, asked(request, is_removal), outlet)? {
                 Consulted::Later => return Ok(Next::Again(Until::Answered)),
                 Consulted::Nobody => return Err(ErrorCode::PermissionDenied.into()),
                 Consulted::Yes(yes) => Some(yes),
@@ -76,38 +58,37 @@ impl State {
         }
         let verdict = decided.as_ref().map(Yes::verdict);
         let instead = verdict.and_then(|verdict| verdict.data.as_ref());
-        let data = match instead.filter(|_| !is_removal).map(replaced) {
-            None => data,
-            Some((encoding, instead)) => {
-                kind = checked(room.rules, encoding, instead)?;
-                instead
-            }
+        let (kind, data) = match instead.filter(|_| !is_removal).map(replaced) {
+            None => sent,
+            Some((encoding, instead)) => checked(room.rules, encoding, instead)?,
         };
         let one_shot = match room.rules.oneshot {
             Some(_) => Some(self.take_the_shot(&name)?),
             None => None,
         };
-        let Some(details) = self.details_of(&name, keyed, verdict, data) else {
-            return Err(ErrorCode::Unauthorized.into());
-        };
-        let publication = outlet.publish_with(name, kind, data, Some(details));
+        let details = self.details_of(&name, keyed, verdict, data);
+        let publication = outlet.publish_with(name, kind, data, details);
         self.wait_for(publication, Awaited::Publish { id, one_shot });
         Ok(Next::Go)
     }
 
-    /// Whether the client may publish in the room, where no back end decides that.
+    /// Whether the client may publish in the room, as far as no back end decides that.
     fn check_publisher(
         &self,
-        room: &Room<'_, '_>,
-        name: &RoomName,
+        world: &World,
+        (name, room): (&RoomName, &Room<'_, '_>),
+        is_asked_about: bool,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Refusal> {
         let Some(identity) = self.identity() else {
             return Err(ErrorCode::Unauthorized.into());
         };
+        if world.moderation.is_muted(&identity.user, name.as_str()) {
+            return Err(ErrorCode::PermissionDenied.into());
+        }
         let subscription = self.rooms.named(name.as_str());
         let is_subscribed = subscription.is_some_and(|it| it.is_joined);
-        if !subscription.is_some_and(|it| it.publishes) {
+        if !is_asked_about && !subscription.is_some_and(|it| it.publishes) {
             may_publish(room, User::of(&identity.user), is_subscribed)
                 .map_err(|denied| tell_denied(&denied, outlet))?;
         }
@@ -122,63 +103,67 @@ impl State {
         verdict: Option<&Verdict>,
         data: &[u8],
     ) -> Option<Arc<Details>> {
-        let identity = self.identity()?;
         let subscription = self.rooms.named(name.as_str());
         let own = subscription.and_then(|it| it.details.as_ref());
-        let own = own.unwrap_or(&identity.details);
+        let own = own.or(self.identity().map(|identity| &identity.details))?;
         let verdict = verdict.filter(|it| it.says_more_of_a_message());
         if keyed.is_none() && verdict.is_none() {
             return Some(own.clone());
         }
-        let mut details = Details {
+        let details = Details {
             keyed,
             ..Details::clone(own)
         };
-        if let Some(verdict) = verdict {
-            let tags: Vec<_> = verdict
-                .tags
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .collect();
-            // Messages of proto3 concatenate.
-            let tags = Publication::meta(None, &tags);
-            details.meta = [&details.meta[..], &tags].concat().into();
-            let key = verdict.idempotency_key.as_deref();
-            details.idempotency = key.map(|key| idempotency(key, data, &details.meta));
-            details.skips_history = verdict.skips_history;
-            details.version = verdict.version.as_ref().map(|(epoch, version)| Version {
-                epoch: epoch.as_str().into(),
-                version: *version,
-            });
-        }
-        Some(Arc::new(details))
+        Some(Arc::new(match verdict {
+            None => details,
+            Some(verdict) => decided(details, verdict, data),
+        }))
     }
 }
 
-/// What makes a message the repetition of another that a back end gave the same key.
-fn idempotency(key: &str, data: &[u8], meta: &[u8]) -> Idempotency {
-    let hash = |parts: [&[u8]; 2]| {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        for part in parts {
-            hash.update(&(part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        let hash = hash.finish();
-        let half: [u8; 16] = *hash.as_ref().first_chunk().unwrap_or(&[0; 16]);
-        u128::from_be_bytes(half)
+/// What a back end is asked about a message.
+fn asked<'r>(request: &'r PublishRequest<'_>, is_removal: bool) -> Body<'r> {
+    let body = Body {
+        channel: Some(&request.channel),
+        key: (request.kind == KIND_MAP).then_some(&*request.key),
+        removed: is_removal,
+        ..Body::default()
     };
-    Idempotency {
-        key: hash([b"hook", key.as_bytes()]),
-        body: hash([data, meta]),
+    body.with_data(request.data.filter(|_| !is_removal))
+}
+
+/// The same, with what a back end says of the message.
+fn decided(own: Details, verdict: &Verdict, data: &[u8]) -> Details {
+    let tags = verdict.tags.iter();
+    let tags: Vec<_> = tags
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let tags = Publication::meta(None, &tags);
+    let key = verdict.idempotency_key.as_deref();
+    let version = verdict.version.as_ref();
+    Details {
+        // Messages of proto3 concatenate.
+        meta: [&own.meta[..], &tags].concat().into(),
+        idempotency: key.map(|key| idempotency::of(key, data, &tags, own.keyed.as_ref())),
+        skips_history: verdict.skips_history,
+        version: version.map(|(epoch, version)| Version {
+            epoch: epoch.as_str().into(),
+            version: *version,
+        }),
+        ..own
     }
 }
 
-/// Whether a message is text or binary, if the room takes it.
-fn checked(rules: &Namespace, encoding: Encoding, data: &[u8]) -> Result<Kind, Refusal> {
+/// A message, and whether it is text or binary, if the room takes it.
+fn checked<'d>(
+    rules: &Namespace,
+    encoding: Encoding,
+    data: &'d [u8],
+) -> Result<(Kind, &'d [u8]), Refusal> {
     if rules.message_bytes_max.is_some_and(|max| data.len() > max) {
         return Err(ErrorCode::LimitExceeded.into());
     }
-    kind_of(encoding, data, rules.form)
+    Ok((kind_of(encoding, data, rules.form)?, data))
 }
 
 /// Which value a message sets in a room that has the latest of each key; `None` in other rooms.
