@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    back_end::{Answer, BackEnd},
     caller::Api,
     client::{Client, scrape},
     commands::{SECRET, Session, in_seconds, token},
@@ -22,6 +23,7 @@ on_both_drivers![
     revoked_tokens_end_their_connections_and_are_believed_no_more,
     tokens_of_all_users_are_revoked_at_once,
     subscriptions_of_revoked_tokens_begin_anew,
+    whom_a_back_end_lets_in_is_kept_out_and_silent_like_anybody,
     what_is_kept_survives_a_kill_and_memory_does_not,
     without_a_place_to_keep_it_moderation_is_refused_by_name,
     lists_are_told_in_parts_and_bounds_hold,
@@ -272,6 +274,21 @@ fn subscriptions_of_revoked_tokens_begin_anew(driver: Driver) {
         103
     );
     assert!(session.ask(&subscribe(4, &of_room(1)))["error"].is_null());
+}
+
+fn whom_a_back_end_lets_in_is_kept_out_and_silent_like_anybody(driver: Driver) {
+    let back_end = BackEnd::start(|_| Answer::result(json!({"user": "ann"})));
+    let settings = format!("moderation = \"memory\"\n{}", back_end.hook("connect", ""));
+    let server = Moderated::with(driver, &settings);
+    let mut session = server.session("");
+    server.call("mute_user", json!({"user": "ann", "channel": "chat:r"}));
+    assert_eq!(session.ask(&publish(2, "chat:r"))["error"]["code"], 103);
+    // It has no token that could be revoked.
+    server.call("revoke_tokens", json!({"all": true}));
+    assert!(session.ask(&publish(3, "chat:other"))["error"].is_null());
+    server.call("block_user", json!({"user": "ann"}));
+    assert_eq!(session.closed().0, 3503);
+    assert_eq!(server.connecting("").closed().0, 3507);
 }
 
 fn what_is_kept_survives_a_kill_and_memory_does_not(driver: Driver) {
