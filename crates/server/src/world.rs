@@ -21,7 +21,7 @@ use tracing::warn;
 use crate::{
     events::{Sink, Witness},
     hooks::Hooks,
-    moderation::{Moderated, Moderation},
+    moderation::{Moderated, Moderation, Pass},
     oneshot::OneShots,
     protocols::InTransit,
     tokens::{Tokens, Unverified},
@@ -329,7 +329,10 @@ impl World {
         now_s: i64,
     ) -> Result<ConnectionClaims, Unverified> {
         let claims = self.tokens.verify_connection(token, now_s)?;
-        match self.moderation.is_revoked(&claims.user, claims.issued_at) {
+        match self
+            .moderation
+            .is_revoked(&claims.user, Pass::of_token(claims.issued_at))
+        {
             true => Err(Unverified::Revoked),
             false => Ok(claims),
         }
@@ -345,7 +348,10 @@ impl World {
         now_s: i64,
     ) -> Result<SubscriptionClaims, Unverified> {
         let claims = self.tokens.verify_subscription(token, now_s)?;
-        match self.moderation.is_revoked(&claims.user, claims.issued_at) {
+        match self
+            .moderation
+            .is_revoked(&claims.user, Pass::of_token(claims.issued_at))
+        {
             true => Err(Unverified::Revoked),
             false => Ok(claims),
         }

@@ -108,33 +108,39 @@ fn revocation_is_of_tokens_from_before_a_time() {
         ("bob", None, false),
         ("", None, false),
     ] {
-        let revoked = moderation.is_revoked(user, issued_at);
+        let revoked = moderation.is_revoked(user, Pass::of_token(issued_at));
         assert_eq!(revoked, is_revoked, "{user} {issued_at:?}");
     }
     // Of all users.
     make(&moderation, revoke("", 50, FOREVER)).unwrap();
-    assert!(moderation.is_revoked("bob", Some(49)) && moderation.is_revoked("", None));
-    assert!(!moderation.is_revoked("bob", Some(50)) && moderation.is_revoked("ann", Some(99)));
+    assert!(
+        moderation.is_revoked("bob", Pass::of_token(Some(49)))
+            && moderation.is_revoked("", Pass::of_token(None))
+    );
+    assert!(
+        !moderation.is_revoked("bob", Pass::of_token(Some(50)))
+            && moderation.is_revoked("ann", Pass::of_token(Some(99)))
+    );
     make(&moderation, Change::Unrevoke { user: "".into() }).unwrap();
-    assert!(!moderation.is_revoked("bob", Some(49)));
+    assert!(!moderation.is_revoked("bob", Pass::of_token(Some(49))));
     // One that is over by itself.
     make(&moderation, revoke("", 50, now_s())).unwrap();
-    assert!(!moderation.is_revoked("bob", Some(49)));
+    assert!(!moderation.is_revoked("bob", Pass::of_token(Some(49))));
 }
 
 #[test]
 fn who_is_kept_out_is_told_why() {
     let moderation = in_memory(&[]);
-    let token = |issued_at| Pass::Token { issued_at };
+    let token = Pass::of_token;
     assert_eq!(moderation.keeps_out("ann", token(None)), None);
     make(&moderation, revoke("ann", 100, FOREVER)).unwrap();
     assert_eq!(
         moderation.keeps_out("ann", token(None)),
         Some(KeptOut::Revoked)
     );
-    assert_eq!(moderation.keeps_out("ann", Pass::None), None);
+    assert_eq!(moderation.keeps_out("ann", Pass::NONE), None);
     make(&moderation, block("ann", FOREVER)).unwrap();
-    for pass in [token(None), token(Some(100)), Pass::None] {
+    for pass in [token(None), token(Some(100)), Pass::NONE] {
         assert_eq!(moderation.keeps_out("ann", pass), Some(KeptOut::Blocked));
     }
     let standing = moderation.standing();
@@ -231,8 +237,14 @@ fn what_is_kept_is_in_force_again_at_the_next_start() {
     let (moderation, _state) = reopened(dir.path());
     assert!(moderation.is_blocked("ann") && !moderation.is_blocked("bob"));
     assert!(moderation.is_muted("ann", "room"));
-    assert!(moderation.is_revoked("cid", Some(19)) && !moderation.is_revoked("cid", Some(20)));
-    assert!(moderation.is_revoked("dan", Some(9)) && !moderation.is_revoked("dan", Some(10)));
+    assert!(
+        moderation.is_revoked("cid", Pass::of_token(Some(19)))
+            && !moderation.is_revoked("cid", Pass::of_token(Some(20)))
+    );
+    assert!(
+        moderation.is_revoked("dan", Pass::of_token(Some(9)))
+            && !moderation.is_revoked("dan", Pass::of_token(Some(10)))
+    );
     assert_eq!(moderation.standing().entries, [1, 1, 2]);
 }
 

@@ -401,9 +401,7 @@ impl State {
         }
         let is_asked = world.hooks.of(HookKind::Refresh).is_some();
         identity.term = Term::until(claims.expires_at, is_asked);
-        identity.pass = Pass::Token {
-            issued_at: claims.issued_at,
-        };
+        identity.pass = Pass::of_token(claims.issued_at);
         let term = identity.term;
         let rooms = granted_rooms(world, &claims.user, claims.subscriptions);
         let are_granted = self.rooms.granted().all(|it| rooms.contains_key(it));

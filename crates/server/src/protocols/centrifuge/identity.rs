@@ -59,8 +59,8 @@ impl Identity {
             details,
             term: Term::until(expires_at, hooks.of(HookKind::Refresh).is_some()),
             pass: match has_token {
-                true => Pass::Token { issued_at },
-                false => Pass::None,
+                true => Pass::of_token(issued_at),
+                false => Pass::NONE,
             },
             meta: meta.filter(|_| hooks.include_meta()),
             is_unlimited,

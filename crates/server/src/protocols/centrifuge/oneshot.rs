@@ -125,9 +125,7 @@ impl State {
             // It is in no room.
             telling: Telling::Never,
             term: Term::until(claims.expires_at, false),
-            pass: Pass::Token {
-                issued_at: claims.issued_at,
-            },
+            pass: Pass::of_token(claims.issued_at),
             publishes: true,
             skips: false,
             details,

@@ -130,9 +130,9 @@ impl State {
         let recovers = request.recover && self.is_recoverable(ticket);
         if let Some(subscription) = self.rooms.of_mut(ticket) {
             subscription.publishes = claims.as_ref().is_some_and(|claims| claims.publish);
-            subscription.pass = claims.as_ref().map_or(Pass::None, |it| Pass::Token {
-                issued_at: it.issued_at,
-            });
+            subscription.pass = claims
+                .as_ref()
+                .map_or(Pass::NONE, |it| Pass::of_token(it.issued_at));
             subscription.term = term;
         }
         let awaited = Awaited::Subscribe {
@@ -295,7 +295,7 @@ impl State {
                 false => Telling::Never,
             },
             term: Term::default(),
-            pass: Pass::None,
+            pass: Pass::NONE,
             details,
             publishes: false,
             skips: room.rules.overflow == Overflow::DropOldest,
@@ -355,9 +355,7 @@ impl State {
             .inspect_err(|why| tell_not_holding(why, outlet))
             .map_err(|_| Disconnect::InvalidToken)?;
         let term = Term::until(claims.expires_at, false);
-        let pass = Pass::Token {
-            issued_at: claims.issued_at,
-        };
+        let pass = Pass::of_token(claims.issued_at);
         if let Some(subscription) = self.rooms.named_mut(name.as_str()) {
             subscription.term = term;
             subscription.pass = pass;

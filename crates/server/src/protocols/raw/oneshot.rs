@@ -322,7 +322,7 @@ impl Session for Page {
                     let me = Me {
                         room: self.name.as_str(),
                         user: "",
-                        pass: Pass::None,
+                        pass: Pass::NONE,
                         details: None,
                     };
                     return session::obey(&command, &self.live, me, outlet);

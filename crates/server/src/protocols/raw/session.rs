@@ -166,7 +166,7 @@ impl Me<'_> {
     const NOBODY: Self = Self {
         room: "",
         user: "",
-        pass: Pass::None,
+        pass: Pass::NONE,
         details: None,
     };
 

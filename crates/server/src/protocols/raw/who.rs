@@ -53,9 +53,7 @@ impl Who {
             Ok(claims) => Ok(Self {
                 user: claims.user,
                 info: claims.info,
-                pass: Pass::Token {
-                    issued_at: claims.issued_at,
-                },
+                pass: Pass::of_token(claims.issued_at),
                 expires_at: claims.expires_at,
                 is_unlimited: claims.unlimited,
                 ..Self::default()
@@ -65,9 +63,7 @@ impl Who {
                     Ok(claims) if is_for(&claims, room) => Ok(Self {
                         user: claims.user,
                         info: claims.info,
-                        pass: Pass::Token {
-                            issued_at: claims.issued_at,
-                        },
+                        pass: Pass::of_token(claims.issued_at),
                         expires_at: claims.expires_at,
                         is_for_room: true,
                         publishes: claims.publish,
