@@ -40,7 +40,8 @@ def test_build_is_locked_and_has_all_that_cargo_reads():
 
 
 def test_compose_is_valid():
-    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
+    files = [DEPLOY / "compose.yaml", DEPLOY / "compose.api.yaml"]
+    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", *files)
 
 
 def test_compose_is_pinned_and_for_this_machine_alone():
@@ -67,3 +68,24 @@ def test_health_is_asked_by_the_server_itself():
     (check,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", CONTAINERFILE, re.MULTILINE)
     assert json.loads(check) == ["/hubbub", "health", "--live"]
     assert COMPOSE["services"]["hubbub"]["healthcheck"]["test"] == ["CMD", "/hubbub", "health"]
+
+
+def test_compose_with_the_api_adds_to_the_rest():
+    more = yaml.safe_load((DEPLOY / "compose.api.yaml").read_text())
+    (name, server), = more["services"].items()
+    before = COMPOSE["services"][name]["command"]
+    assert server["command"][: len(before)] == before, "it replaces the command, and has to repeat it"
+    assert "--api-listen=0.0.0.0:8001" in server["command"]
+    assert server["ports"] == ["127.0.0.1:8001:8001"]
+    (secret,) = server["secrets"]
+    assert f"/run/secrets/{secret}" in more["configs"][server["configs"][0]["source"]]["content"]
+    assert more["secrets"][secret] == {"environment": "HUBBUB_API_KEY"}
+
+
+def test_compose_with_the_api_has_settings_that_are_accepted(server, tmp_path):
+    more = yaml.safe_load((DEPLOY / "compose.api.yaml").read_text())
+    key, file = tmp_path / "key", tmp_path / "hubbub.toml"
+    key.write_text("a-key-that-is-made-elsewhere\n")
+    content = more["configs"]["api"]["content"].replace("/run/secrets/api-key", str(key))
+    file.write_text('api_listen = "0.0.0.0:8001"\n' + content)
+    run(server, "config", "check", file)

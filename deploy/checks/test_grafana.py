@@ -10,7 +10,7 @@ from conftest import DEPLOY
 
 HOME = DEPLOY / "grafana"
 DASHBOARD = json.loads((HOME / "hubbub.json").read_text())
-ROWS = ["Overview", "Closes by reason", "Latency", "Slow subscribers", "Balance of the cores", "The process", "Rooms that remember", "One-shot rooms", "Events to the back end", "Moderation and state", "Hooks"]
+ROWS = ["Overview", "Closes by reason", "Latency", "Slow subscribers", "Balance of the cores", "The process", "Rooms that remember", "One-shot rooms", "Events to the back end", "Moderation and state", "Hooks", "The API"]
 
 
 def plain(query):

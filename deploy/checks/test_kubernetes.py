@@ -44,8 +44,15 @@ def test_component_is_rendered_somewhere(component):
 
 @everywhere
 def test_settings_are_accepted(name, server, tmp_path):
-    file = tmp_path / "hubbub.toml"
-    file.write_text(render.settings_text(name))
+    file, key = tmp_path / "hubbub.toml", tmp_path / "key"
+    key.write_text("a key that is made elsewhere".replace(" ", "-"))
+    text = re.sub(r'(key_file = )"/etc/hubbub-api/[\w-]+"', rf'\1"{key}"', render.settings_text(name))
+    file.write_text(text)
+    environment = {entry["name"]: entry["value"] for entry in render.container(name).get("env", [])}
+    api = environment.get("HUBBUB_API_LISTEN")
+    if api:
+        # At the top, where settings of the whole server stand.
+        file.write_text(f'api_listen = "{api}"\n{text}')
     run(server, "config", "check", file)
 
 
@@ -167,6 +174,40 @@ def test_services_find_the_pod_and_keep_the_ports_apart(name):
     assert [port["targetPort"] for port in internal["spec"]["ports"]] == ["internal"]
     for ingress in render.of_kind(name, "Ingress"):
         assert "hubbub-internal" not in str(ingress)
+
+
+@everywhere
+def test_api_has_a_port_a_service_and_a_policy_of_its_own(name):
+    services = [service["metadata"]["name"] for service in render.of_kind(name, "Service")]
+    ports = {port["name"]: port["containerPort"] for port in render.container(name)["ports"]}
+    if "components/api" not in str((render.HOME / name / "kustomization.yaml").read_text()):
+        assert "hubbub-api" not in services and "api" not in ports
+        return
+    environment = {entry["name"]: entry["value"] for entry in render.container(name)["env"]}
+    assert environment["HUBBUB_API_LISTEN"] == f"0.0.0.0:{ports['api']}"
+    assert ports["api"] not in (ports["public"], ports["internal"])
+    service = render.one(name, "Service", "hubbub-api")["spec"]
+    assert [port["targetPort"] for port in service["ports"]] == ["api"] and service["type"] == "ClusterIP"
+    policy = render.one(name, "NetworkPolicy", "hubbub-api")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= service["selector"].items()
+    for rule in policy["ingress"]:
+        assert [port["port"] for port in rule["ports"]] == ["api"]
+        assert rule["from"] and all(one["podSelector"]["matchLabels"] for one in rule["from"])
+    others = render.one(name, "NetworkPolicy")["spec"]["ingress"]
+    assert "api" not in [port["port"] for rule in others for port in rule["ports"]]
+    for ingress in render.of_kind(name, "Ingress"):
+        assert "hubbub-api" not in str(ingress)
+
+
+def test_api_key_is_mounted_where_the_settings_look_for_it():
+    name = "examples/api"
+    assert render.settings_text(name).startswith(render.settings_text("overlays/production"))
+    (mount,) = [mount for mount in render.container(name)["volumeMounts"] if mount["name"] == "api-keys"]
+    assert mount["readOnly"] is True
+    (volume,) = [volume for volume in render.pod(name)["volumes"] if volume["name"] == "api-keys"]
+    assert volume["secret"]["secretName"] == "hubbub-api-keys"
+    for key in render.settings(name)["api_keys"].values():
+        assert key["key_file"].startswith(mount["mountPath"] + "/")
 
 
 def test_production_is_one_pod_that_may_not_be_evicted():

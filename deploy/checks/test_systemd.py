@@ -53,6 +53,20 @@ def test_state_directory_is_the_documents_and_the_servers_alone(operations):
     assert f'state_dir = "/var/lib/{unit["StateDirectory"]}"' in operations
 
 
+def test_api_of_the_settings_is_accepted_without_the_hashes(server, tmp_path):
+    text = (HOME / "hubbub.toml").read_text()
+    key, file = tmp_path / "key", tmp_path / "hubbub.toml"
+    key.write_text("a-key-that-is-made-elsewhere\n")
+    meant = [line for line in text.splitlines() if line.startswith(("# api_listen", "# [api_keys", "# key_file"))]
+    assert len(meant) == 3
+    for line in meant:
+        text = text.replace(line, line.removeprefix("# "))
+    credential = "/run/credentials/hubbub.service/api-key"
+    assert credential in text and "LoadCredential=api-key:" in text
+    file.write_text(text.replace(credential, str(key)))
+    run(server, "config", "check", file)
+
+
 def test_unit_does_what_the_documents_say():
     unit = service()
     assert unit["Type"] == "notify"
