@@ -33,6 +33,8 @@ pub struct Config {
     /// Connections at the same time, on all cores together. `None`: as many as descriptors are
     /// allowed, less a reserve of min(64, a quarter of them) and those open at start.
     pub connections_max: Option<usize>,
+    /// Descriptors that are kept for others in the process than cores, so that no connection takes them. *At start.*
+    pub descriptors_kept: usize,
     /// Bounds on the connections of one address.
     pub addresses: AddressLimits,
     /// Whose word is taken for the address of a client.
@@ -150,6 +152,7 @@ impl Default for Config {
             driver: DriverChoice::Auto,
             limits: codec::Limits::default(),
             connections_max: None,
+            descriptors_kept: 0,
             addresses: AddressLimits::default(),
             proxies: Proxies::default(),
             // What is normal differs from one application to the next by orders of magnitude.

@@ -161,7 +161,8 @@ pub struct Settings {
     ///
     /// A connection beyond it is answered 503 with Retry-After. By default, it follows from the
     /// file descriptors: RLIMIT_NOFILE (`ulimit -Hn`), less those that are open at start, and less
-    /// a reserve of 64 or a quarter, whichever is smaller.
+    /// a reserve of 64 or a quarter, whichever is smaller. With an API, those of its connections are
+    /// left out, too.
     #[arg(long, value_name = "COUNT", value_parser = count(1, 10_000_000))]
     #[arg(help_heading = LISTENING)]
     pub max_connections: Option<usize>,

@@ -53,6 +53,10 @@ pub fn config(settings: &Settings, tls: &Listeners) -> Config {
                 .unwrap_or(u32::MAX),
         },
         connections_max: settings.max_connections,
+        descriptors_kept: match settings.api_address() {
+            Some(_) => settings.api_connections_max,
+            None => 0,
+        },
         addresses: AddressLimits {
             connections_max: settings.address_connections_max,
             rate: rate(settings.address_rate, settings.address_burst),

@@ -154,21 +154,45 @@ fn take(count: &AtomicUsize, max: usize) -> bool {
 }
 
 /// The number of connections for which this process has file descriptors, at least 1: its limit,
-/// less a reserve of a quarter of the limit but at most 64, less the descriptors that are open now.
+/// less a reserve of a quarter of the limit but at most 64, less the descriptors that are open now, less what is kept
+/// for others in the process, at most another quarter.
 ///
 /// # Errors
 /// The list of open descriptors cannot be read.
-pub(crate) fn connections_possible() -> io::Result<usize> {
+pub(crate) fn connections_possible(kept: usize) -> io::Result<usize> {
     let limit = getrlimit(Resource::Nofile).current;
     let limit = limit.map_or(usize::MAX, |limit| limit.try_into().unwrap_or(usize::MAX));
     let open_now = std::fs::read_dir("/proc/self/fd")?.count();
-    let reserve = (limit / 4).min(64);
-    Ok(limit.saturating_sub(reserve + open_now).max(1))
+    Ok(possible(limit, open_now, kept))
+}
+
+fn possible(limit: usize, open_now: usize, kept: usize) -> usize {
+    let quarter = limit / 4;
+    let reserve = quarter.min(64) + quarter.min(kept);
+    limit.saturating_sub(reserve + open_now).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn descriptors_of_others_are_no_connections() {
+        for (limit, open_now, kept, connections) in [
+            (1_024, 20, 0, 940),
+            (1_024, 20, 100, 840),
+            (1_024, 20, 1_000, 684),
+            (40, 5, 0, 25),
+            (40, 5, 256, 15),
+            (4, 10, 0, 1),
+        ] {
+            assert_eq!(
+                possible(limit, open_now, kept),
+                connections,
+                "{limit} {kept}"
+            );
+        }
+    }
 
     #[test]
     fn connections_beyond_the_bound_are_refused_and_then_wait() {

@@ -121,7 +121,7 @@ impl Server {
         restore: impl FnOnce(&Homes) -> Result<(), String>,
     ) -> Result<Self, StartError> {
         let cores = config.cores;
-        let connections_max = config.connections_max;
+        let (connections_max, kept) = (config.connections_max, config.descriptors_kept);
         let rooms = RoomBudget::new(config.rooms_max);
         let (addresses, listeners) = listen_all(&config.listen, cores)?;
         let shared = Shared {
@@ -158,7 +158,7 @@ impl Server {
             threads,
         };
         server.await_ready(cores)?;
-        let possible = admission::connections_possible()?;
+        let possible = admission::connections_possible(kept)?;
         let configurer = &mut server.configurer;
         configurer.connections_possible = possible;
         server.connections_max = configurer.admission.open(connections_max, possible);

@@ -7,8 +7,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use utoipa::openapi::{
-    Components, Content, HttpMethod, Info, License, Object, OneOf, OpenApi, PathItem, Paths, RefOr,
-    Required, Schema, SecurityRequirement, Tag,
+    Components, Content, HttpMethod, Info, License, Object, OneOf, OpenApi, PathItem, Paths, Ref,
+    RefOr, Required, Schema, SecurityRequirement, Tag,
     path::OperationBuilder,
     request_body::RequestBodyBuilder,
     response::ResponseBuilder,
@@ -55,6 +55,18 @@ fn made() -> OpenApi {
     paths.paths.insert(PATH.to_owned(), itself());
     let mut components = Components::new();
     components.schemas.extend(schemas);
+    for (_, name, words) in REFUSED {
+        let response = plain(words).build();
+        components
+            .responses
+            .insert(name.to_owned(), response.into());
+    }
+    for (_, name, words) in FAILED {
+        let response = plain_or_error(words, &error).build();
+        components
+            .responses
+            .insert(name.to_owned(), response.into());
+    }
     for (name, scheme) in KEYS.iter().zip(security_schemes()) {
         components.add_security_scheme(*name, scheme);
     }
@@ -111,36 +123,50 @@ fn described(method: &Method, error: &RefOr<Schema>, schemas: &mut Schemas) -> P
         .tag("api")
         .request_body(Some(body.build()))
         .response("200", answered);
-    for (status, words) in REFUSED {
-        operation = operation.response(status, plain(words));
-    }
-    for (status, words) in FAILED {
-        operation = operation.response(status, plain_or_error(words, error));
+    for (status, name, _) in REFUSED.into_iter().chain(FAILED) {
+        operation = operation.response(status, Ref::from_response_name(name));
     }
     PathItem::new(HttpMethod::Post, operation)
 }
 
 /// Statuses of requests that are no calls.
-const REFUSED: [(&str, &str); 6] = [
-    ("401", "There is no key, or it is not known"),
-    ("405", "It is not sent with POST"),
-    ("408", "The body did not come in time"),
-    ("413", "The body is too long"),
-    ("429", "The key is used too often, or a bound is reached"),
-    ("503", "The server has too much to do"),
+const REFUSED: [(&str, &str, &str); 6] = [
+    ("401", "NoKey", "There is no key, or it is not known"),
+    ("405", "OtherVerb", "It is not sent with POST"),
+    ("408", "Late", "The body did not come in time"),
+    ("413", "TooLong", "The body is too long"),
+    (
+        "429",
+        "TooOften",
+        "The key is used too often, or a bound is reached",
+    ),
+    ("503", "TooMuch", "The server has too much to do"),
 ];
 
 /// Those that a call may have, too, where errors have statuses.
-const FAILED: [(&str, &str); 6] = [
+const FAILED: [(&str, &str, &str); 6] = [
     (
         "400",
+        "NoCall",
         "The body is not what the method takes, or asks for what the room does not have",
     ),
-    ("403", "The key, the Host or the Origin is not permitted"),
-    ("404", "There is no such method or namespace"),
-    ("409", "The idempotency key was used for something else"),
-    ("416", "The position cannot be recovered from"),
-    ("500", "The server has failed"),
+    (
+        "403",
+        "NotPermitted",
+        "The key, the Host or the Origin is not permitted",
+    ),
+    ("404", "Unknown", "There is no such method or namespace"),
+    (
+        "409",
+        "Conflict",
+        "The idempotency key was used for something else",
+    ),
+    (
+        "416",
+        "Unrecoverable",
+        "The position cannot be recovered from",
+    ),
+    ("500", "Failed", "The server has failed"),
 ];
 
 fn plain(words: &str) -> ResponseBuilder {
@@ -176,13 +202,9 @@ fn itself() -> PathItem {
         .summary(Some("Describes the API."))
         .tag("api")
         .response("200", answered);
-    for (status, words) in [
-        REFUSED[0],
-        REFUSED[1],
-        REFUSED[4],
-        ("403", "The Host or the Origin is not permitted"),
-    ] {
-        operation = operation.response(status, plain(words));
+    for (status, name, _) in [REFUSED[0], REFUSED[1], REFUSED[4]] {
+        operation = operation.response(status, Ref::from_response_name(name));
     }
-    PathItem::new(HttpMethod::Get, operation)
+    let denied = plain("The Host or the Origin is not permitted");
+    PathItem::new(HttpMethod::Get, operation.response("403", denied))
 }
