@@ -227,7 +227,8 @@ impl Log {
             if let Some(of) = &details.idempotency {
                 past.keys.note(of, self.top, envelope.at_ms);
             }
-            if let Some(version) = &details.version {
+            // That of a key is its message's own.
+            if let (Some(version), None) = (&details.version, &details.keyed) {
                 past.version = Some(version.clone());
             }
         }
@@ -241,11 +242,14 @@ impl Log {
         }
     }
 
-    /// Whether the record's version is not above the latest one of its epoch.
+    /// Whether the record's version is not above the latest one of its epoch: that of its key, if it has one, since
+    /// each key is a state of its own, or else that of the room.
     pub(crate) fn is_outdated(&self, record: &Record) -> bool {
-        let latest = self.past.as_ref().and_then(|past| past.version.as_ref());
-        let of_record = record.details.as_ref().and_then(|it| it.version.as_ref());
-        let both = latest.zip(of_record);
+        let latest = match record.keyed() {
+            Some(keyed) => self.table().and_then(|table| table.version(&keyed.key)),
+            None => self.past.as_ref().and_then(|past| past.version.as_ref()),
+        };
+        let both = latest.zip(record.version());
         both.is_some_and(|(latest, of_record)| latest.outdates(of_record))
     }
 

@@ -29,8 +29,8 @@ pub struct Details {
     pub publisher: Publisher,
     /// What it does to the table of its room, if that has one.
     pub keyed: Option<Keyed>,
-    /// Which version of a state that is published as a whole it is: an outdated one is not ordered, and is answered
-    /// with the position of the latest message.
+    /// Which version of a state that is published as a whole it is, of its key's or else of the room's: an outdated
+    /// one is not ordered, and is answered with the position of the latest message.
     pub version: Option<Version>,
     /// It is delivered and has an offset, and the room's history does not keep it. Whoever has missed it is given the
     /// others.
@@ -44,10 +44,10 @@ pub struct Details {
 /// A version of the state that a room is about. The last writer wins, whichever comes last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// Versions of one epoch are compared; one of another epoch than the room's latest is newer than it. At most
+    /// Versions of one epoch are compared; one of another epoch than the latest is newer than it. At most
     /// [`EPOCH_BYTES_MAX`](Self::EPOCH_BYTES_MAX) bytes: whoever lets others choose it has to see to that.
     pub epoch: Box<str>,
-    /// The number, which is to be above that of the room's latest version.
+    /// The number, which is to be above that of the latest version.
     pub version: u64,
 }
 
@@ -137,6 +137,11 @@ impl Record {
     /// What it does to the table of its room.
     pub fn keyed(&self) -> Option<&Keyed> {
         self.details.as_ref()?.keyed.as_ref()
+    }
+
+    /// Which version it is, of its key or of the room.
+    pub fn version(&self) -> Option<&Version> {
+        self.details.as_ref()?.version.as_ref()
     }
 
     /// Bytes of its payload, and of its key if it has one: what its publisher has sent.

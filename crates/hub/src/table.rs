@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     log::Numbered,
-    record::{Details, Record},
+    record::{Details, Record, Version},
 };
 
 /// How much a room's table may have, and how long it stays.
@@ -85,6 +85,11 @@ impl Table {
         Some((key, record))
     }
 
+    /// The version of a key's latest message.
+    pub(crate) fn version(&self, key: &str) -> Option<&Version> {
+        self.latest.get(key)?.1.version()
+    }
+
     /// The keys, in their order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &Arc<str>> {
         self.latest.keys()
@@ -123,7 +128,8 @@ impl Table {
 /// What a message counts for in a table, in bytes; never 0.
 fn bytes_of(key: &str, record: &Record) -> usize {
     let carried = size_of::<(Arc<str>, (u64, Record))>() + size_of::<Details>();
-    key.len() + record.meta().len() + record.payload.len() + carried
+    let version = record.version().map_or(0, |version| version.epoch.len());
+    key.len() + record.meta().len() + record.payload.len() + version + carried
 }
 
 /// What becomes of a message that is to be ordered in a room with a table.

@@ -529,3 +529,34 @@ fn erasing_changes_no_other_message_with_the_same_details() {
     };
     assert!(records.iter().all(|it| it.meta() == ann));
 }
+
+#[test]
+fn version_of_a_key_is_compared_with_that_of_its_own_value() {
+    let mut home = with_table();
+    let set = |key: &'static str, number| Details {
+        version: version("e", number).version,
+        ..of_key(key)
+    };
+    let told = say_all(
+        &mut home,
+        &[
+            ("a5", set("a", 5)),
+            ("b3", set("b", 3)),
+            ("a4", set("a", 4)),
+            ("b2", set("b", 2)),
+            ("room", version("e", 1)),
+            ("b4", set("b", 4)),
+        ],
+    );
+    assert_eq!(told, ["#1@1", "#2@2", "#3@2", "#4@2", "#5@3", "#6@4"]);
+    // With its value, a key's version is gone.
+    let gone = Details {
+        keyed: of_key("a").keyed.map(|keyed| hub::Keyed {
+            is_removed: true,
+            ..keyed
+        }),
+        ..Details::default()
+    };
+    let told = say_all(&mut home, &[("", gone), ("a1", set("a", 1))]);
+    assert_eq!(told, ["#7@5", "#8@6"]);
+}

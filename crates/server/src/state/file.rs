@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::{directory::Directory, stored};
 
 /// Which form rooms have in the file. A server reads its own and no other.
-pub const FORMAT: u64 = 3;
+pub const FORMAT: u64 = 4;
 
 const COMPLETE: &str = "rooms.redb";
 const UNFINISHED: &str = "rooms.redb.part";

@@ -36,6 +36,8 @@ struct StoredRecord {
     payload: Bytes,
     meta: Bytes,
     key: Option<String>,
+    /// That of its key.
+    version: Option<(String, u64)>,
 }
 
 /// The bytes of a room.
@@ -62,10 +64,7 @@ pub fn encode(room: &SavedRoom) -> postcard::Result<Vec<u8>> {
         keys: keys
             .map(|it| (it.key, it.body, it.offset, it.at_ms))
             .collect(),
-        version: room
-            .version
-            .as_ref()
-            .map(|it| (it.epoch.to_string(), it.version)),
+        version: room.version.as_ref().map(stored_version),
     })
 }
 
@@ -113,10 +112,7 @@ fn room_of(stored: StoredRoom) -> Option<SavedRoom> {
                 at_ms,
             })
             .collect(),
-        version: stored.version.map(|(epoch, version)| Version {
-            epoch: epoch.into(),
-            version,
-        }),
+        version: stored.version.map(version_of),
     })
 }
 
@@ -127,7 +123,20 @@ fn stored(record: &Record) -> StoredRecord {
         meta: details.map(|it| it.meta.clone()).unwrap_or_default(),
         payload: record.payload.clone(),
         key: record.keyed().map(|keyed| (*keyed.key).to_owned()),
+        version: record
+            .version()
+            .filter(|_| record.keyed().is_some())
+            .map(stored_version),
     }
+}
+
+fn stored_version(version: &Version) -> (String, u64) {
+    (version.epoch.to_string(), version.version)
+}
+
+fn version_of((epoch, version): (String, u64)) -> Version {
+    let epoch = epoch.into();
+    Version { epoch, version }
 }
 
 fn record(stored: StoredRecord) -> Record {
@@ -136,6 +145,7 @@ fn record(stored: StoredRecord) -> Record {
         payload,
         meta,
         key,
+        version,
     } = stored;
     let keyed = key.map(|key| Keyed {
         key: key.into(),
@@ -145,6 +155,7 @@ fn record(stored: StoredRecord) -> Record {
         Arc::new(Details {
             meta,
             keyed,
+            version: version.map(version_of),
             ..Details::default()
         })
     });
@@ -167,6 +178,7 @@ pub mod tests {
                 payload: Bytes::from_static(text.as_bytes()),
                 meta: Bytes::from_static(b"who"),
                 key: key.map(Into::into),
+                version: key.map(|_| ("edits".to_owned(), 8)),
             })
         };
         SavedRoom {

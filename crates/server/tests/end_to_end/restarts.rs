@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::{
     client::{Client, scrape},
     commands::{Session, settings, token},
-    harness::{Driver, Server, command, run},
+    harness::{Driver, Server, command, eventually, run},
 };
 
 on_both_drivers![
@@ -157,11 +157,10 @@ fn raw_client_recovers_exactly_over_a_restart(driver: Driver) {
     assert!(lasting.rooms().exists());
 
     let server = lasting.start();
-    assert!(
-        server
-            .log()
-            .contains("rooms were restored from state_dir rooms=1")
-    );
+    eventually("it is told", || {
+        let log = server.log();
+        log.contains("rooms were restored from state_dir rooms=1")
+    });
     assert!(!lasting.rooms().exists(), "it is used once");
     let mut client = Client::join(&server, &format!("r?since={epoch}:2"));
     let recovered = json!({"epoch": epoch, "offset": 2, "recovered": true});
@@ -241,7 +240,7 @@ fn table_and_positions_of_former_rooms_outlive_the_process(driver: Driver) {
     let server = lasting.start();
     let (epoch, offset) = publish(&server, "short:r", &["1", "2"]);
     let kept = || scrape(&server).get("hubbub_positions").copied();
-    crate::harness::eventually("the room is gone, and its position is kept", || {
+    eventually("the room is gone, and its position is kept", || {
         kept() == Some(1.0)
     });
     let mut session = Session::anonymous(&server);

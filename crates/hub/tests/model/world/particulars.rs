@@ -7,10 +7,10 @@ use hub::{
     ConnectionId, CoreId, Details, PublishRefusal, Record, Request, Target, Ticket, Version,
 };
 
-use super::{PUBLICATION_BYTES, World, details, name_of};
+use super::{PUBLICATION_BYTES, World, details, key_of, name_of};
 use crate::{
     ops::Particular,
-    truth::{Fate, Room, Said, has_table},
+    truth::{Fate, Latest, Room, Said, has_table},
 };
 
 impl World {
@@ -51,12 +51,8 @@ impl World {
         let Particular::Version(epoch, version) = particular else {
             return self.follow_publication(room, (publisher, ticket));
         };
-        let Room {
-            top,
-            backlog,
-            version: latest,
-            ..
-        } = &self.rooms[room];
+        let latest = self.version_before(room, payload);
+        let Room { top, backlog, .. } = &self.rooms[room];
         let is_outdated = latest.is_some_and(|(of, latest)| of == epoch && version <= latest);
         let fate = match is_outdated {
             true => Some(Fate::At(*top)),
@@ -69,12 +65,26 @@ impl World {
             fate => self.answers[payload as usize].0 = fate,
         }
     }
+
+    /// The version that a publication is compared with: that of its key, in a room with a table.
+    fn version_before(&self, room: usize, payload: u64) -> Latest {
+        let room = &self.rooms[room];
+        if !has_table(room.name) {
+            return room.version;
+        }
+        let (_, value) = room.table.get(&key_of(payload).0)?;
+        match self.particulars.get(value) {
+            Some(Particular::Version(epoch, version)) => Some((*epoch, *version)),
+            _ => None,
+        }
+    }
 }
 
 impl Room {
     /// A message has the next place.
     pub fn say(&mut self, payload: u64, particular: Option<Particular>, now_ms: u64) {
         match particular {
+            Some(Particular::Version(..)) if has_table(self.name) => {}
             Some(Particular::Version(epoch, version)) => self.version = Some((epoch, version)),
             Some(Particular::Erasing(offset)) => {
                 for it in self.log.iter_mut().filter(|it| it.offset == offset) {
