@@ -19,7 +19,7 @@
 //! - `openapi.rs` describes all of it; `counts.rs` counts it
 //!
 //! *Bounded:* connections by `api_connections_max`, bodies by `api_body_bytes_max` and together by
-//! `api_bodies_bytes_max`, times by `api_timeout`, calls by the rate of each key.
+//! `api_bodies_bytes_max`, which is also as much as answers may take for batches to go on, times by `api_timeout`, calls by the rate of each key.
 
 mod bodies;
 mod body;
@@ -82,6 +82,8 @@ struct Shared {
     status: Status,
     rooms: Rooms,
     bodies: Arc<Bodies>,
+    /// Answers that are being made, or have not left.
+    answers: Arc<Bodies>,
     counts: Counts,
     places: Arc<Places>,
     /// Connections that were ended to make room for others.
@@ -154,6 +156,7 @@ impl Api {
             live,
             status,
             bodies: Arc::default(),
+            answers: Arc::default(),
             counts: Counts::default(),
             crowded_out,
             began: Instant::now(),

@@ -281,6 +281,7 @@ pub struct Settings {
     /// Most bytes of the bodies of all calls that are being read or carried out
     ///
     /// At least api_body_bytes_max. A call that does not fit beside the others is answered 503 with Retry-After.
+    /// When answers that have not left take as much, batches carry out no further commands.
     #[arg(long, value_name = "SIZE", value_parser = size(KIB, 16 * GIB))]
     #[arg(default_value = "64MiB", help_heading = API)]
     pub api_bodies_bytes_max: Size,

@@ -1,11 +1,11 @@
-//! The memory of the bodies of all calls that are being read or carried out.
+//! The memory of the bodies of all calls that are being read or carried out, and of the answers to calls.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// How many bytes there are.
+/// How many bytes there are, of bodies or of answers.
 #[derive(Debug, Default)]
 pub(super) struct Bodies(AtomicUsize);
 
@@ -32,6 +32,18 @@ impl Bodies {
 }
 
 impl Held {
+    /// Whether there is space beside all others.
+    pub(super) fn has_space(&self, most: usize) -> bool {
+        self.bodies.bytes() < most
+    }
+
+    /// Counts so many bytes in place of those before.
+    pub(super) fn set(&mut self, bytes: usize) {
+        self.bodies.0.fetch_add(bytes, Ordering::Relaxed);
+        self.bodies.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+
     /// Counts further bytes; returns whether all bodies together have no more than `most`.
     pub(super) fn add(&mut self, bytes: usize, most: usize) -> bool {
         self.bytes += bytes;
@@ -57,6 +69,10 @@ mod tests {
         assert!(!other.add(1, 10));
         drop(other);
         assert_eq!(bodies.bytes(), 6);
+        assert!(one.has_space(7) && !one.has_space(6));
+        one.set(9);
+        assert_eq!(bodies.bytes(), 9);
+        one.set(6);
         assert!(one.add(4, 10));
         drop(one);
         assert_eq!(bodies.bytes(), 0);

@@ -1,6 +1,9 @@
 //! One call: what it is carried out with, and how it is answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use access::{NoRoom, Room};
 use axum::{
@@ -14,6 +17,7 @@ use tokio::time;
 
 use super::{
     Shared,
+    bodies::Held,
     failure::Failure,
     json::{self, Json},
     keys::Key,
@@ -32,6 +36,14 @@ use crate::{
 pub(super) struct Call {
     shared: Arc<Shared>,
     key: Arc<Key>,
+    /// Counts its answer.
+    held: Arc<Mutex<Held>>,
+}
+
+/// The bytes of an answer, counted until they have left.
+struct Leaving {
+    bytes: Vec<u8>,
+    _held: Arc<Mutex<Held>>,
 }
 
 #[derive(Serialize)]
@@ -46,7 +58,31 @@ struct Failed {
 
 impl Call {
     pub(super) fn new(shared: Arc<Shared>, key: Arc<Key>) -> Self {
-        Self { shared, key }
+        let held = Arc::new(Mutex::new(shared.answers.begin()));
+        Self { shared, key, held }
+    }
+
+    /// Whether another part of the answer may be asked for, beside what all answers have.
+    ///
+    /// # Errors
+    /// That there is no space. Nothing has happened then.
+    pub(super) fn check_space(&self) -> Result<(), Failure> {
+        let most = self.shared.rules.load().bodies_bytes_max;
+        match self.held().has_space(most) {
+            true => Ok(()),
+            false => Err(Failure::limit(
+                "answers take as many bytes as they may (api_bodies_bytes_max)",
+            )),
+        }
+    }
+
+    /// Counts a part of the answer.
+    pub(super) fn has_part(&self, part: &Json) {
+        self.held().add(part.text().len(), usize::MAX);
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn live(&self) -> &Arc<Live> {
@@ -141,7 +177,7 @@ impl Call {
         let published = published.unwrap_or(Err(Failure::TIMED_OUT));
         self.shared.counts.called(place, published.as_ref().err());
         let result = published.and_then(|it| Json::made(&it).ok_or(Failure::INTERNAL));
-        answer_of(result, false, mode)
+        self.answer_of(result, false, mode)
     }
 
     /// Carries out a request that is one call, and answers it.
@@ -158,33 +194,45 @@ impl Call {
         let done = time::timeout(patience, self.carry_out(method, request)).await;
         let done = done.unwrap_or(Ok(Err(Failure::TIMED_OUT)));
         let is_bare = method.1.is_bare;
-        answer_of(done.map_err(Refused::Unparsable)?, is_bare, mode)
+        self.answer_of(done.map_err(Refused::Unparsable)?, is_bare, mode)
+    }
+
+    /// The answer to a call that has come to this; `is_bare` says whether a result is all of it.
+    fn answer_of(
+        &self,
+        done: Result<Json, Failure>,
+        is_bare: bool,
+        mode: ErrorMode,
+    ) -> Result<Response, Refused> {
+        match (done, mode) {
+            (Ok(result), _) if is_bare => Ok(self.written(StatusCode::OK, &result)),
+            (Ok(result), _) => Ok(self.written(StatusCode::OK, &Answered { result: &result })),
+            (Err(failure), _) if failure.is_overload().is_some() => {
+                Err(failure.is_overload().unwrap_or(Refused::Full))
+            }
+            (Err(failure), ErrorMode::Result) => {
+                let error = failure.error();
+                Ok(self.written(StatusCode::OK, &Failed { error }))
+            }
+            (Err(failure), ErrorMode::Transport) => {
+                Ok(self.written(failure.status(), &failure.error()))
+            }
+        }
+    }
+
+    fn written(&self, status: StatusCode, body: &impl Serialize) -> Response {
+        let Ok(bytes) = serde_json::to_vec(body) else {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        self.held().set(bytes.len());
+        let _held = self.held.clone();
+        let body = Bytes::from_owner(Leaving { bytes, _held });
+        (status, [(CONTENT_TYPE, "application/json")], body).into_response()
     }
 }
 
-/// The answer to a call that has come to this; `is_bare` says whether a result is all of it.
-fn answer_of(
-    done: Result<Json, Failure>,
-    is_bare: bool,
-    mode: ErrorMode,
-) -> Result<Response, Refused> {
-    match (done, mode) {
-        (Ok(result), _) if is_bare => Ok(written(StatusCode::OK, &result)),
-        (Ok(result), _) => Ok(written(StatusCode::OK, &Answered { result: &result })),
-        (Err(failure), _) if failure.is_overload().is_some() => {
-            Err(failure.is_overload().unwrap_or(Refused::Full))
-        }
-        (Err(failure), ErrorMode::Result) => {
-            let error = failure.error();
-            Ok(written(StatusCode::OK, &Failed { error }))
-        }
-        (Err(failure), ErrorMode::Transport) => Ok(written(failure.status(), &failure.error())),
-    }
-}
-
-fn written(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(body) => (status, [(CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+impl AsRef<[u8]> for Leaving {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }

@@ -44,6 +44,8 @@ pub struct Counted {
     pub crowded_out: u64,
     /// Bytes of bodies.
     pub body_bytes: usize,
+    /// Bytes of answers.
+    pub answer_bytes: usize,
 }
 
 impl Default for Counts {
@@ -102,6 +104,7 @@ impl Counts {
             connections: of.places.taken(),
             crowded_out: of.crowded_out.load(Relaxed),
             body_bytes: of.bodies.bytes(),
+            answer_bytes: of.answers.bytes(),
         }
     }
 }

@@ -93,8 +93,7 @@ impl Api {
             Route::Room(room) => {
                 let room = room.map_err(|error| Refused::Unparsable(error.to_string()))?;
                 let body = (whole.bytes.clone(), is_binary(head));
-                let field = head.headers.get("idempotency-key");
-                let key = field.and_then(|it| it.to_str().ok()).unwrap_or_default();
+                let key = idempotency_key(head)?;
                 let (place, _) = Method::of::<PublishRequest>();
                 call.publish_body(place, room.as_str(), body, key, mode)
                     .await
@@ -137,6 +136,18 @@ impl Api {
 fn is_binary(head: &Parts) -> bool {
     let kind = head.headers.get(header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/octet-stream"))
+}
+
+/// The idempotency key. One that cannot be read is not left out, or what is repeated with it would come twice.
+fn idempotency_key(head: &Parts) -> Result<&str, Refused> {
+    let mut fields = head.headers.get_all("idempotency-key").iter();
+    let key = fields.next().map_or(Ok(""), HeaderValue::to_str);
+    match (key, fields.next()) {
+        (Ok(key), None) => Ok(key),
+        _ => Err(Refused::Unparsable(
+            "Idempotency-Key is not one key in ASCII".to_owned(),
+        )),
+    }
 }
 
 fn route_of(path: &str) -> Option<(Route, Verb)> {

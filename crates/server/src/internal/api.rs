@@ -17,6 +17,11 @@ pub(super) fn add(families: &mut Families, status: &Status) {
         "Bytes of the bodies of calls that are being read or carried out.",
         counted.body_bytes as f64,
     );
+    families.gauge(
+        "hubbub_api_answer_bytes",
+        "Bytes of answers that are being made or have not left.",
+        counted.answer_bytes as f64,
+    );
     families.counter(
         "hubbub_api_connections_crowded_out_total",
         "Connections of the API that were ended to make room for others.",

@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    caller::{Api, KEY, request},
+    caller::{Api, KEY, json as json_of, request},
     client::{Response, get_internal, scrape},
     harness::{Driver, eventually},
     wire,
@@ -19,6 +19,7 @@ use crate::{
 on_both_drivers![
     body_beyond_the_most_is_answered_413_however_long_it_is,
     bodies_beyond_all_that_may_be_are_answered_503,
+    answers_of_a_batch_beyond_all_that_may_be_are_not_asked_for,
     body_that_is_late_is_answered_408,
     head_that_is_late_ends_the_connection,
     body_that_is_no_call_is_answered_400,
@@ -102,6 +103,41 @@ fn bodies_beyond_all_that_may_be_are_answered_503(driver: Driver) {
     });
     let large = json!({"channel": "a", "data": "x".repeat(8 << 10)}).to_string();
     assert_eq!(server.post("/api/publish", &[], large).status, 200);
+}
+
+fn answers_of_a_batch_beyond_all_that_may_be_are_not_asked_for(driver: Driver) {
+    const KEPT: &str = "[namespaces.kept]\nhistory_size = 100\n";
+    let server = Api::start(driver, KEPT, &["--api-bodies-bytes-max", "2MiB"]);
+    for _ in 0..100 {
+        let message = json!({"channel": "kept:a", "data": "x".repeat(4 << 10)});
+        server.call("publish", message);
+    }
+    let history = json!({"history": {"channel": "kept:a", "limit": -1}});
+    let mut commands = vec![history; 100];
+    commands.push(json!({"publish": {"channel": "kept:b", "data": 1}}));
+    for parallel in [false, true] {
+        let request = json!({"commands": commands, "parallel": parallel});
+        let answer = server.post("/api/batch", &[], request.to_string());
+        // Those that had begun by then are answered whole.
+        let most = if parallel { 70 } else { 6 };
+        assert!(
+            answer.body.len() < most * (500 << 10),
+            "{}",
+            answer.body.len()
+        );
+        let replies = json_of(&answer)["replies"].clone();
+        assert!(replies[0]["history"].is_object());
+        assert_eq!(replies[100]["error"]["code"], 106, "{}", replies[100]);
+    }
+    let other = json!({"channel": "kept:b"});
+    assert_eq!(
+        server.call("history", other)["offset"],
+        0,
+        "nothing was done"
+    );
+    eventually("it is let go of", || {
+        scrape(&server)["hubbub_api_answer_bytes"] == 0.0
+    });
 }
 
 fn body_that_is_late_is_answered_408(driver: Driver) {

@@ -22,6 +22,8 @@ on_both_drivers![
     batch_is_answered_in_order_whatever_becomes_of_each,
     server_tells_how_it_stands,
     message_is_left_out_whose_version_is_not_above_the_latest,
+    value_is_left_out_whose_version_is_not_above_that_of_its_own_key,
+    idempotency_key_that_cannot_be_read_is_refused,
     message_that_is_not_to_be_kept_is_told_and_not_kept,
     table_of_a_room_is_set_told_and_cleared,
     what_has_no_key_or_no_table_is_refused,
@@ -500,6 +502,37 @@ fn table_of_a_room_is_set_told_and_cleared(driver: Driver) {
         );
     }
     assert_eq!(shown(&read(json!({}))), [""; 0]);
+}
+
+fn value_is_left_out_whose_version_is_not_above_that_of_its_own_key(driver: Driver) {
+    let server = start(driver);
+    let set = |key: &str, version: u64| {
+        let request =
+            json!({"channel": "table:a", "key": key, "data": version, "version": version});
+        server.call("map_publish", request)
+    };
+    for (key, version) in [("a", 5), ("b", 3), ("a", 4), ("b", 2), ("a", 6)] {
+        set(key, version);
+    }
+    let state = server.call("map_read_state", json!({"channel": "table:a"}));
+    let values = state["entries"].as_array().unwrap().iter();
+    let values: Vec<_> = values.map(|it| it["data"].clone()).collect();
+    assert_eq!(
+        (values, &state["offset"]),
+        (vec![json!(6), json!(3)], &json!(3))
+    );
+}
+
+fn idempotency_key_that_cannot_be_read_is_refused(driver: Driver) {
+    let server = start(driver);
+    let history = || server.call("history", json!({"channel": "chat:a"}))["offset"].clone();
+    for fields in [
+        &["Idempotency-Key: commande-é"][..],
+        &["Idempotency-Key: a", "Idempotency-Key: b"],
+    ] {
+        let refused = server.post("/rooms/chat:a", fields, "1");
+        assert_eq!((refused.status, history()), (400, json!(0)), "{fields:?}");
+    }
 }
 
 fn what_has_no_key_or_no_table_is_refused(driver: Driver) {

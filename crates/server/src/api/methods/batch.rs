@@ -103,9 +103,11 @@ async fn carry_out(call: &Call, command: &Command) -> Result<(&'static str, Json
         return Err(Failure::bad("a batch has no batch in it"));
     }
     call.check_method(method)?;
+    call.check_space()?;
     let done = call
         .carry_out((at, method), request.text().as_bytes())
         .await;
     let result = done.map_err(|_| Failure::bad("the request is not what its method takes"))??;
+    call.has_part(&result);
     Ok((method.name, result))
 }
