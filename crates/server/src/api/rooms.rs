@@ -29,13 +29,25 @@ impl Rooms {
     pub(super) async fn publish(
         &self,
         room: RoomName,
+        message: (Kind, Bytes),
+        details: Arc<Details>,
+    ) -> Result<Position, Failure> {
+        self.publish_if(|| Ok(()), room, message, details).await
+    }
+
+    /// The same, if this says so once it is the call's turn: whoever gives up before has changed nothing.
+    pub(super) async fn publish_if(
+        &self,
+        may_be: impl FnOnce() -> Result<(), Failure>,
+        room: RoomName,
         (kind, payload): (Kind, Bytes),
         details: Arc<Details>,
     ) -> Result<Position, Failure> {
-        let published = self
-            .ask(|desk| desk.publish(room, kind, payload, Some(details)))
-            .await?;
-        published.map_err(Failure::from)
+        let ask = |desk: &Desk| {
+            may_be()?;
+            Ok(desk.publish(room, kind, payload, Some(details))?)
+        };
+        self.ask(ask).await?.map_err(Failure::from)
     }
 
     /// Asks about a room, or has it do something.
@@ -44,7 +56,7 @@ impl Rooms {
         room: RoomName,
         question: Question,
     ) -> Result<Answer, Failure> {
-        match self.ask(|desk| desk.ask(room, question)).await? {
+        match self.ask(|desk| Ok(desk.ask(room, question)?)).await? {
             Answer::Refused(refusal) => Err(refusal.into()),
             answer => Ok(answer),
         }
@@ -52,7 +64,7 @@ impl Rooms {
 
     /// Lists rooms of a core.
     pub(super) async fn list(&self, core: usize, from: u32) -> Result<Listing, Failure> {
-        self.ask(|desk| desk.list(core, from)).await
+        self.ask(|desk| Ok(desk.list(core, from)?)).await
     }
 
     /// How many cores there are.
@@ -62,12 +74,47 @@ impl Rooms {
 
     async fn ask<T>(
         &self,
-        ask: impl FnOnce(&Desk) -> Result<Receiver<T>, DeskFull>,
+        ask: impl FnOnce(&Desk) -> Result<Receiver<T>, Failure>,
     ) -> Result<T, Failure> {
         let _turn = self.turns.acquire().await.map_err(|_| Failure::INTERNAL)?;
         let desk = self.live.desk().ok_or(Failure::INTERNAL)?;
-        let answer = ask(desk).map_err(|DeskFull| Failure::FULL)?;
+        let answer = ask(desk)?;
         // Whoever would answer has ended: so does the server.
         answer.recv_async().await.map_err(|_| Failure::INTERNAL)
+    }
+}
+
+impl From<DeskFull> for Failure {
+    fn from(_: DeskFull) -> Self {
+        Self::FULL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::Future as _,
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{hooks::Hooks, settings::Settings, tokens::Tokens, wiring};
+
+    #[test]
+    fn publication_that_is_given_up_before_its_turn_has_changed_nothing() {
+        let settings = Settings::parse_from(["hubbub"]);
+        let world = wiring::world(&settings, Tokens::default(), Hooks::default());
+        let rooms = Rooms::new(Live::new(world), 0);
+        let (room, message) = (RoomName::new("a").unwrap(), (Kind::Text, Bytes::new()));
+        let may_be = || panic!("it has no turn yet");
+        let published = rooms.publish_if(may_be, room, message, Arc::default());
+        assert!(
+            pin!(published)
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
     }
 }

@@ -359,24 +359,32 @@ async fn publish_once(
     (kind, message): (Kind, &Message),
 ) -> Result<Position, Failure> {
     let one_shots = call.live().one_shots.clone();
-    one_shots
-        .take(&room, Instant::now())
-        .map_err(|refusal| match refusal {
-            NoPublication::Over => {
-                Failure::not_available("there is no such one-shot room any more")
-            }
-            NoPublication::Taken => Failure::conflict("the room has its message"),
-        })?;
+    let mut is_taken = false;
+    let take = || {
+        one_shots.take(&room, Instant::now()).map_err(no_place)?;
+        is_taken = true;
+        Ok(())
+    };
     let details = Arc::new(message.details(None));
     let payload = (kind, message.payload.clone());
-    let published = call.rooms().publish(room.clone(), payload, details).await;
+    let published = call
+        .rooms()
+        .publish_if(take, room.clone(), payload, details)
+        .await;
     match &published {
         Ok(_) => one_shots.answered(&room),
-        Err(failure) if failure.is_certain() => one_shots.give_back(&room),
+        Err(failure) if is_taken && failure.is_certain() => one_shots.give_back(&room),
         // It may still come.
         Err(_) => {}
     }
     published
+}
+
+fn no_place(refusal: NoPublication) -> Failure {
+    match refusal {
+        NoPublication::Over => Failure::not_available("there is no such one-shot room any more"),
+        NoPublication::Taken => Failure::conflict("the room has its message"),
+    }
 }
 
 impl PublishResult {
