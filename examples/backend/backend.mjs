@@ -1,7 +1,7 @@
 // A back end for Hubbub: it says who clients are, decides what they may, and reacts to what they say.
 import { createServer } from "node:http";
 
-const API = process.env.HUBBUB_API ?? "http://127.0.0.1:8001";
+const API = process.env.HUBBUB_API_URL ?? "http://127.0.0.1:8001";
 const KEY = process.env.HUBBUB_API_KEY ?? "only-for-a-try-on-one-machine";
 const SESSIONS = { "secret-of-ann": "ann", "secret-of-bob": "bob" }; // in life: where your site keeps its sessions
 

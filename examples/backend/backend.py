@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.request import Request, urlopen
 
-API = os.environ.get("HUBBUB_API", "http://127.0.0.1:8001")
+API = os.environ.get("HUBBUB_API_URL", "http://127.0.0.1:8001")
 KEY = os.environ.get("HUBBUB_API_KEY", "only-for-a-try-on-one-machine")
 SESSIONS = {"secret-of-ann": "ann", "secret-of-bob": "bob"}  # in life: where your site keeps its sessions
 

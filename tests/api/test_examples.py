@@ -30,7 +30,7 @@ def test_example_publishes(server, tmp_path, language):
         pytest.skip("Go is not installed")
     path = tmp_path / name
     path.write_text(examples()[language])
-    environment = os.environ | {"HUBBUB_API": server.api, "HUBBUB_KEY": server.key}
+    environment = os.environ | {"HUBBUB_API_URL": server.api, "HUBBUB_API_KEY": server.key}
     ended = subprocess.run([*program, path], capture_output=True, text=True, timeout=120, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert "1" in ended.stdout

@@ -20,7 +20,7 @@ const withCookie = (cookie) => class extends WebSocket {
 /** Starts a back end, and a server with the settings beside it. */
 async function startBoth(context, program, file) {
   const [port, apiPort, serverPort] = [await freePort(), await freePort(), await freePort()];
-  const env = { ...process.env, PORT: String(port), HUBBUB_API: `http://127.0.0.1:${apiPort}` };
+  const env = { ...process.env, PORT: String(port), HUBBUB_API_URL: `http://127.0.0.1:${apiPort}` };
   const backEnd = spawn(program, [file], { cwd: EXAMPLES, env, stdio: "ignore" });
   context.after(() => backEnd.kill("SIGKILL"));
   while (!(await answers(port))) await sleep(20);

@@ -1,4 +1,4 @@
-//! The key of a server in dev: made at each start, and told to whoever has started it and nobody else.
+//! The key of a server in dev: made at each start, and told to the user who has started it and nobody else.
 
 use std::{
     env,
@@ -17,15 +17,10 @@ use crate::{secret::random_text, settings::Secret};
 /// The key, and where it can be read.
 pub struct DevKey {
     secret: Secret,
-    shown: Shown,
-}
-
-/// Where somebody finds it.
-enum Shown {
-    /// In the start lines, which only a terminal has.
-    Terminal,
-    /// In a file that only the server's user can read.
-    File(PathBuf),
+    /// A file that only the server's user can read: commands such as `hubbub publish` find the key there.
+    file: Option<PathBuf>,
+    /// Whether the start lines are for a person, who is told it.
+    is_told: bool,
 }
 
 impl DevKey {
@@ -36,17 +31,24 @@ impl DevKey {
     pub fn make(address: SocketAddr) -> anyhow::Result<Self> {
         let text = random_text().context("the operating system gives no random numbers")?;
         let secret = Secret::new(&text).map_err(anyhow::Error::msg)?;
-        if io::stdout().is_terminal() {
-            let shown = Shown::Terminal;
-            return Ok(Self { secret, shown });
-        }
+        let is_told = io::stdout().is_terminal();
         let path = path(address.port());
-        write(&path, &text).with_context(|| {
-            let path = path.display();
-            format!("the key of the API cannot be written to {path}: set TMPDIR to a directory of yours, or api_listen to off")
-        })?;
-        let shown = Shown::File(path);
-        Ok(Self { secret, shown })
+        let file = match write(&path, &text) {
+            Ok(()) => Some(path),
+            // Whoever sits there has the key all the same.
+            Err(_) if is_told => None,
+            Err(error) => {
+                let path = path.display();
+                return Err(error).context(format!(
+                    "the key of the API cannot be written to {path}: set TMPDIR to a directory of yours, or api_listen to off"
+                ));
+            }
+        };
+        Ok(Self {
+            secret,
+            file,
+            is_told,
+        })
     }
 
     /// The keys of a server that has no others.
@@ -56,25 +58,19 @@ impl DevKey {
 
     /// The file that it stands in, if it is in one.
     pub fn file(&self) -> Option<&Path> {
-        match &self.shown {
-            Shown::Terminal => None,
-            Shown::File(path) => Some(path),
-        }
+        self.file.as_deref()
     }
 
     /// Leaves no file behind, as the key is of no use any more.
     pub fn forget(&self) {
-        if let Shown::File(path) = &self.shown {
+        if let Some(path) = &self.file {
             let _ = fs::remove_file(path);
         }
     }
 
     /// The key itself, for a terminal.
     pub fn for_terminal(&self) -> Option<&str> {
-        match &self.shown {
-            Shown::Terminal => Some(self.secret.text()),
-            Shown::File(_) => None,
-        }
+        self.is_told.then(|| self.secret.text())
     }
 }
 
@@ -106,6 +102,17 @@ mod tests {
     use std::os::unix::fs::{MetadataExt as _, symlink};
 
     use super::*;
+
+    /// The tests' standard output may be a terminal or not: commands find the key either way.
+    #[test]
+    fn key_is_in_its_file_until_it_is_forgotten() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let key = DevKey::make(socket.local_addr().unwrap()).unwrap();
+        let file = key.file().unwrap();
+        assert_eq!(fs::read_to_string(file).unwrap().trim(), key.secret.text());
+        key.forget();
+        assert!(!file.exists());
+    }
 
     #[test]
     fn file_is_new_and_for_its_owner_alone() {

@@ -162,7 +162,9 @@ impl From<PublishRefusal> for Failure {
                 Self::limit("the server has as many rooms as it may have")
             }
             PublishRefusal::TableFull => Self::limit("the room has as many keys as it may have"),
-            PublishRefusal::Conflict => Self::of(Why::Conflict),
+            PublishRefusal::Conflict => {
+                Self::conflict("another message has this idempotency key already")
+            }
         }
     }
 }

@@ -67,8 +67,15 @@ impl<'de> Deserialize<'de> for Json {
 /// Reads an object. serde takes an array of its values for one, too.
 pub(super) fn read_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     match is_json_object(bytes) {
-        true => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
+        true => serde_json::from_slice(bytes).map_err(|error| unread(&error)),
         false => Err("it is no JSON object".to_owned()),
+    }
+}
+
+fn unread(error: &serde_json::Error) -> String {
+    match error.is_data() {
+        true => error.to_string(),
+        false => format!("it is no JSON: {error}"),
     }
 }
 

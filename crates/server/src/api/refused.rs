@@ -88,7 +88,9 @@ impl Refused {
                 "The API needs a key: send it as X-API-Key, as Authorization: apikey KEY, or as ?api_key=KEY."
             }
             Self::UnknownKey => "The key is not known.",
-            Self::Right => "The key is not for this method.",
+            Self::Right => {
+                "The key is not for this method: see methods and namespaces of its table [api_keys.NAME]."
+            }
             Self::Method => {
                 "There is no such method. GET /openapi.json describes all; they are called by POST /api/METHOD."
             }

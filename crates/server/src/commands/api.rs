@@ -35,8 +35,8 @@ pub struct Server {
     /// File with the key to show; by default one of the settings that is for this [env: HUBBUB_API_KEY]
     ///
     /// The variable has the key itself. The keys of the settings are shown to the server of the settings alone, or
-    /// to that of --url if --config stands beside it. A server in dev leaves its key in a file, or shows it in the
-    /// terminal that it was started in.
+    /// to that of --url if --config stands beside it. A server in dev leaves its key
+    /// in a file, where it is found without any flag.
     #[arg(long, value_name = "PATH")]
     key_file: Option<PathBuf>,
 
@@ -202,7 +202,8 @@ fn is_for(key: &ApiKey, asked: Asked<'_>) -> bool {
 fn no_key() -> anyhow::Error {
     anyhow!(
         "there is no key to show: give one by --key-file or HUBBUB_API_KEY, or name settings with a table \
-         [api_keys.NAME] by --config; a server in dev shows its key when it starts"
+         [api_keys.NAME] by --config. A server in dev leaves its key where this looks for it: is one running, \
+         by the same user, and with its API at this address? Name another with --url"
     )
 }
 

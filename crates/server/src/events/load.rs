@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use rustls::RootCertStore;
 
 use super::{
@@ -33,11 +33,11 @@ impl Wanted {
 /// # Errors
 /// When a file cannot be used; the error names the setting and a remedy.
 pub fn load(settings: &Settings) -> anyhow::Result<Option<Wanted>> {
-    let Some(url) = &settings.events_url else {
+    // One without the other is refused as a setting.
+    let (Some(url), Some(path)) = (&settings.events_url, &settings.events_secret) else {
         return Ok(None);
     };
-    let path = settings.events_secret.as_deref();
-    let secret = secret(path.context("events_url is set without events_secret")?)?;
+    let secret = secret(path)?;
     let authorities = match (&settings.events_ca, url.is_encrypted()) {
         (Some(path), _) => tls::authorities("events_ca", path)?,
         (None, true) => tls::authorities_of_system("events_url", "events_ca")?,

@@ -78,12 +78,14 @@ const IMPORT: &str = "import";
 pub(super) fn config() -> Command {
     let file = Arg::new("FILE").required(true);
     let check = Command::new(CHECK)
-        .about(
-            "Check FILE as a start with --config would, and the files that it names (certificates, \
-             keys and static_dir), and report everything that is wrong; exit with 0 if all is \
-             good, with 2 if a setting is refused, with 1 if only such a file is",
+        .about("Report everything that is wrong with a file of settings, and with the files that it names")
+        .long_about(
+            "Report everything that is wrong with a file of settings, and with the files that it names\n\n\
+             FILE is checked as a start with --config FILE would, with the certificates, keys and pages that it \
+             names. It exits with 0 if all is good, with 2 if a setting is refused, and with 1 if only such a file \
+             is.",
         )
-        .arg(file.value_parser(value_parser!(PathBuf)));
+        .arg(file.value_parser(value_parser!(PathBuf)).help("The file, as for --config"));
     let print = Command::new("print")
         .about("Print all settings that a start would use, as a file that explains each")
         .args(Settings::command().mut_args(help::describe).get_arguments());

@@ -111,7 +111,7 @@ impl Parts {
         let parts: Vec<_> = token.split('.').collect();
         let [header, claims, _] = parts[..] else {
             bail!(
-                "this is no token: it has {} parts with dots between them, and a token has 3",
+                "this is no token: a token has 3 parts with dots between them, and this has {}",
                 parts.len()
             );
         };
