@@ -10,7 +10,7 @@
 //!
 //! It is served on the thread `backend`, which no core and no health probe ever waits for.
 //!
-//! - `serve.rs` serves connections; `routes.rs` says what each request is for
+//! - `serve.rs` serves connections, `patience.rs` ends those that take no answers; `routes.rs` says what each request is for
 //! - `gate.rs` lets requests in, by `keys.rs`; `dev_key.rs` makes the key of a server in dev
 //! - `body.rs` reads bodies, within `bodies.rs`; `refused.rs` answers what is refused before it is a call
 //! - `call.rs` carries out a call and answers it; `failure.rs` has the errors, `json.rs` values as they came
@@ -33,6 +33,7 @@ mod keys;
 mod methods;
 mod openapi;
 mod orders;
+mod patience;
 mod refused;
 mod rooms;
 mod routes;

@@ -288,7 +288,8 @@ pub struct Settings {
 
     /// Time for the head of a call, for its body, and for its answer, each
     ///
-    /// A call whose body is late is answered 408, and one that is not carried out in time 503.
+    /// A call whose body is late is answered 408, and one that is not carried out in time 503. A caller that takes
+    /// nothing of its answer for so long is let go.
     #[arg(long, value_name = "DURATION", value_parser = period, default_value = "10s")]
     #[arg(help_heading = API)]
     pub api_timeout: Period,

@@ -16,7 +16,7 @@ use rustls::ServerConfig;
 use tokio::time;
 use tracing::debug;
 
-use super::Api;
+use super::{Api, patience::Patient};
 use crate::{
     listening::{Listener, Stream},
     places::{Doing, Seat},
@@ -50,11 +50,12 @@ impl Listener for Api {
                 Ok::<_, Infallible>(answer)
             }
         });
+        let patience = self.rules().timeout;
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE_TIME)
             .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Patient::new(stream, patience)), service);
         let mut connection = pin!(connection);
         // The first request must come soon. Behind it the connection may be kept for others.
         let served = match time::timeout(head_time, &mut connection).await {

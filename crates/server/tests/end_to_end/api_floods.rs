@@ -20,6 +20,7 @@ on_both_drivers![
     body_beyond_the_most_is_answered_413_however_long_it_is,
     bodies_beyond_all_that_may_be_are_answered_503,
     answers_of_a_batch_beyond_all_that_may_be_are_not_asked_for,
+    caller_that_does_not_take_its_answer_is_let_go,
     body_that_is_late_is_answered_408,
     head_that_is_late_ends_the_connection,
     body_that_is_no_call_is_answered_400,
@@ -138,6 +139,27 @@ fn answers_of_a_batch_beyond_all_that_may_be_are_not_asked_for(driver: Driver) {
     eventually("it is let go of", || {
         scrape(&server)["hubbub_api_answer_bytes"] == 0.0
     });
+}
+
+fn caller_that_does_not_take_its_answer_is_let_go(driver: Driver) {
+    const KEPT: &str = "[namespaces.kept]\nhistory_size = 100\n";
+    let server = Api::start(driver, KEPT, &["--api-timeout", "1s"]);
+    for _ in 0..100 {
+        let message = json!({"channel": "kept:a", "data": "x".repeat(4 << 10)});
+        server.call("publish", message);
+    }
+    let history = json!({"history": {"channel": "kept:a", "limit": -1}});
+    let batch = json!({"commands": vec![history; 50]}).to_string();
+    let mut stream = server.connect();
+    let key = format!("X-API-Key: {KEY}");
+    let head = request("POST", "/api/batch", &[&key], batch.len());
+    wire::send(&mut stream, (head + &batch).as_bytes());
+    // What the kernel has no space for waits here, but not for ever.
+    let waiting = || scrape(&server)["hubbub_api_answer_bytes"];
+    eventually("it waits", || waiting() > f64::from(10 << 20));
+    eventually("it is let go of", || waiting() == 0.0);
+    let connections = || scrape(&server)["hubbub_api_connections"];
+    eventually("so is its connection", || connections() == 0.0);
 }
 
 fn body_that_is_late_is_answered_408(driver: Driver) {
