@@ -21,6 +21,7 @@ on_both_drivers![
     bodies_beyond_all_that_may_be_are_answered_503,
     answers_of_a_batch_beyond_all_that_may_be_are_not_asked_for,
     caller_that_does_not_take_its_answer_is_let_go,
+    batch_of_answers_that_are_there_at_once_keeps_others_waiting_for_one_of_them,
     body_that_is_late_is_answered_408,
     head_that_is_late_ends_the_connection,
     body_that_is_no_call_is_answered_400,
@@ -160,6 +161,27 @@ fn caller_that_does_not_take_its_answer_is_let_go(driver: Driver) {
     eventually("it is let go of", || waiting() == 0.0);
     let connections = || scrape(&server)["hubbub_api_connections"];
     eventually("so is its connection", || connections() == 0.0);
+}
+
+fn batch_of_answers_that_are_there_at_once_keeps_others_waiting_for_one_of_them(driver: Driver) {
+    let server = Api::start(driver, "moderation = \"memory\"\n", &[]);
+    for number in 0..300 {
+        let user = format!("{number}{}", "x".repeat(4_000));
+        server.call("block_user", json!({"user": user}));
+    }
+    let commands = vec![json!({"list_blocks": {}}); 100];
+    let began = Instant::now();
+    let (info, batch) = thread::scope(|scope| {
+        let batch = scope.spawn(|| {
+            server.batch(json!({"commands": commands}));
+            began.elapsed()
+        });
+        thread::sleep(Duration::from_millis(100));
+        let began = Instant::now();
+        server.call("info", json!({}));
+        (began.elapsed(), batch.join().unwrap())
+    });
+    assert!(info < batch / 4, "{info:?} beside a batch of {batch:?}");
 }
 
 fn body_that_is_late_is_answered_408(driver: Driver) {
