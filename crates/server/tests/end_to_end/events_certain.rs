@@ -137,10 +137,9 @@ fn back_end_that_comes_late_is_told_of_everything(driver: Driver) {
         scrape(server)["hubbub_events_requests_total{outcome=\"broken\"}"] >= 5.0
     });
     assert!(scrape(server)["hubbub_events_waiting"] > 100.0);
-    let log = server.log();
-    assert!(log.contains("does not take events"), "{log}");
+    server.logs("does not take events");
     assert!(
-        !log.contains("hidden"),
+        !server.log().contains("hidden"),
         "the query of the URL is in the log"
     );
     let receiver = Receiver::at(address);
@@ -340,11 +339,9 @@ fn secret_is_exchanged_by_a_reload(driver: Driver) {
     receiver.awaits("vacated", 1);
     // What needs a restart is not taken up.
     telling.reload(&receiver.url(), "http://127.0.0.1:9/");
-    let log = telling.server.log();
-    assert!(
-        log.contains("not changed before a restart: events_url"),
-        "{log}"
-    );
+    telling
+        .server
+        .logs("not changed before a restart: events_url");
     Client::join(&telling.server, "b").leave();
     receiver.awaits("vacated", 2);
     assert!(!telling.server.log().contains(NEXT) && !telling.server.log().contains(SECRET));

@@ -222,15 +222,23 @@ impl Server {
         ends.filter(|line| line.contains(&field)).count()
     }
 
-    /// What it has logged so far.
+    /// What it has logged so far. What it does now may be read of it only later: see [`logs`](Self::logs).
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// Waits for its end.
+    /// Waits until it has logged these words.
+    pub fn logs(&self, words: &str) {
+        eventually(words, || self.log().contains(words));
+    }
+
+    /// Waits for its end, and until all of its log is read.
     pub fn wait(&mut self) -> ExitStatus {
         let status = await_end(&mut self.child);
         self.has_ended = true;
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
         status
     }
 }

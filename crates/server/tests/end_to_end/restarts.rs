@@ -157,10 +157,7 @@ fn raw_client_recovers_exactly_over_a_restart(driver: Driver) {
     assert!(lasting.rooms().exists());
 
     let server = lasting.start();
-    eventually("it is told", || {
-        let log = server.log();
-        log.contains("rooms were restored from state_dir rooms=1")
-    });
+    server.logs("rooms were restored from state_dir rooms=1");
     assert!(!lasting.rooms().exists(), "it is used once");
     let mut client = Client::join(&server, &format!("r?since={epoch}:2"));
     let recovered = json!({"epoch": epoch, "offset": 2, "recovered": true});
@@ -326,7 +323,7 @@ fn rooms_come_back_as_far_as_the_rules_of_now_keep_them(driver: Driver) {
     let without = without.replacen("positions = \"allowed\"\n", "", 1);
     lasting.configure("", &without);
     let server = lasting.start();
-    assert!(server.log().contains("left_out=1"), "{}", server.log());
+    server.logs("left_out=1");
     let left_out = r#"hubbub_state_rooms{outcome="left_out"}"#;
     assert_eq!(scrape(&server).get(left_out), Some(&1.0));
 }
@@ -374,11 +371,8 @@ fn damaged_foreign_and_too_large_files_are_set_aside(driver: Driver) {
         spoil(&lasting.rooms());
         lasting.configure(more, ROOMS);
         let server = lasting.start();
-        let log = server.log();
-        assert!(
-            log.contains(word) && log.contains("WARN"),
-            "{number}: {log}"
-        );
+        server.logs(word);
+        server.logs("WARN");
         assert!(refused.exists() && !lasting.rooms().exists(), "{number}");
         assert_eq!(
             back(&server, "r", &epoch, offset)["cause"],
@@ -456,11 +450,7 @@ fn time_that_is_over_holds_up_neither_end_nor_start(driver: Driver) {
     stop(server);
     in_no_time();
     let server = lasting.start();
-    let log = server.log();
-    assert!(
-        log.contains("state_timeout was over before all rooms were restored"),
-        "{log}"
-    );
+    server.logs("state_timeout was over before all rooms were restored");
     assert!(!lasting.rooms().exists(), "they are not used later, either");
     let (epoch, offset) = publish(&server, "r", &["2"]);
     let log = stop(server);

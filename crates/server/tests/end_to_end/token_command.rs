@@ -452,8 +452,8 @@ fn token_on_the_command_line_is_explained_with_a_warning() {
 fn what_is_no_token_is_refused_with_the_reason() {
     for (input, words) in [
         ("", "no token on standard input"),
-        ("abc", "1 parts"),
-        ("a.b.c.d.e", "5 parts"),
+        ("abc", "this has 1"),
+        ("a.b.c.d.e", "this has 5"),
         ("!.e30.a", "header is not base64url"),
         ("e30.W10.a", "payload is not an object"),
     ] {
