@@ -1,7 +1,7 @@
 //! Reasons with which back ends have clients told to go, kept for as long as the process lasts.
 //!
 //! The reason that ends a connection is recorded in it, and must outlive it; back ends have a handful of them, so
-//! that each is kept once. *Bounded:* at most [`MOST`] are kept, and further ones are not told.
+//! that each is kept once. *Bounded:* at most `MOST` are kept, and further ones are not told.
 
 use std::{
     collections::HashSet,

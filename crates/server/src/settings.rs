@@ -841,7 +841,7 @@ pub struct Settings {
     /// URL to which events are posted: who connects, subscribes and goes, and which rooms are occupied
     ///
     /// Not set, there are no events. It needs events_secret. Redirects are not followed. In the file, all these
-    /// settings may also stand in a table [events], without `events_` before their names. See docs/events.md.
+    /// settings may also stand in a table `[events]`, without `events_` before their names. See docs/events.md.
     #[arg(long, value_name = "URL", value_parser = endpoint, help_heading = EVENTS)]
     pub events_url: Option<Url>,
 

@@ -15,7 +15,7 @@ use crate::settings::Sources;
 /// List the rooms of a running server in which somebody is, with their subscribers
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Rooms {
-    /// What their names look like: `*` stands for any text, `?` for a character, [ab] and {ab,cd} for one of several
+    /// What their names look like: `*` stands for any text, `?` for a character, `[ab]` and `{ab,cd}` for one of several
     #[arg(value_name = "PATTERN")]
     pattern: Option<String>,
 

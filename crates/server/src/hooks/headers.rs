@@ -43,7 +43,7 @@ pub enum HeadersError {
     /// A value has characters that a field must not have (RFC 9110 section 5.5).
     #[error("a header of the connect command is no value of a header")]
     Value,
-    /// They are longer than [`COMMAND_BYTES_MAX`].
+    /// They are longer than `COMMAND_BYTES_MAX`.
     #[error("the headers of the connect command that back ends are told are longer than 4 KiB")]
     TooLong,
 }
