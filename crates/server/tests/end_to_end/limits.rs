@@ -2,11 +2,11 @@
 
 use std::{
     io::Read,
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::Command,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
     thread,
     time::Duration,
@@ -159,9 +159,7 @@ fn soft_limit_of_descriptors_is_raised_to_the_hard_one(driver: Driver) {
 
 fn descriptors_that_run_out_during_the_start_are_survived(driver: Driver) {
     for _ in 0..10 {
-        let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let address = free_address();
         let is_over = Arc::new(AtomicBool::new(false));
         let until = is_over.clone();
         let coming = thread::spawn(move || {
@@ -189,6 +187,17 @@ fn descriptors_that_run_out_during_the_start_are_survived(driver: Driver) {
         coming.join().unwrap();
         eventually("others are let in again", || serves(&server));
     }
+}
+
+/// An address that is free, with a port that the system gives to nobody: whoever connects to one of its own choice
+/// again and again while nobody listens there would once be connected to itself, and have it.
+fn free_address() -> SocketAddr {
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 10_000) as u16;
+    let mut ports = std::iter::repeat_with(|| first + TRIED.fetch_add(1, Ordering::Relaxed));
+    let port = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let port = port.expect("there is no end of ports");
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 /// The server with so few descriptors that a crowd uses them up.
